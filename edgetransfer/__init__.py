@@ -1,0 +1,1 @@
+"""Fit, quantise, export and measure small models for edge devices."""

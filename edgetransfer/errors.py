@@ -1,0 +1,85 @@
+"""Every error that a user can meet, each with the exit code a CI job can branch on.
+
+It does not hold the words of single failures: those stand where the failure is found.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class EdgeTransferError(Exception):
+    """Root of all errors that are not bugs.
+
+    Args:
+        what: what went wrong, one sentence without a full stop.
+        where: the file, row, option or stage it went wrong in.
+        found: what was there.
+        expected: what should have been there.
+        fix: what to do about it.
+
+    >>> print(DataError("no pictures", where="./photos", expected="one folder a class"))
+    ./photos: no pictures
+      expected: one folder a class
+    """
+
+    exit_code: ClassVar[int] = 7
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str | None = None,
+        found: str | None = None,
+        expected: str | None = None,
+        fix: str | None = None,
+    ) -> None:
+        head = what if where is None else f"{where}: {what}"
+        tail = {"found": found, "expected": expected, "fix": fix}
+        super().__init__("\n".join([head, *(f"  {k}: {v}" for k, v in tail.items() if v)]))
+
+
+class SpecError(EdgeTransferError):
+    """What the user asked for cannot be: an option, a recipe, a target file."""
+
+    exit_code = 3
+
+
+class DataError(EdgeTransferError):
+    """The examples cannot be used as they are."""
+
+    exit_code = 4
+
+
+class MissingExtraError(EdgeTransferError):
+    """An optional dependency is not installed."""
+
+    exit_code = 5
+
+    def __init__(self, package: str, extra: str, *, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs the package {package}, which is not installed",
+            fix=f"pip install 'edgetransfer[{extra}]'",
+        )
+
+
+class UnsupportedError(EdgeTransferError):
+    """The target or this version cannot do what is asked."""
+
+    exit_code = 6
+
+
+class StageError(EdgeTransferError):
+    """A stage failed for a reason outside the input: no space, no right to write, a crash."""
+
+    exit_code = 7
+
+
+class IntegrityError(EdgeTransferError):
+    """A file is not what its digest says."""
+
+    exit_code = 9
+
+
+BUDGET_MISSED = 8
+"""Exit code of a finished run whose verdict is FAIL (or, with ``--strict``, not PASS)."""
