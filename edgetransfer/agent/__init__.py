@@ -1,1 +1,9 @@
-""""""
+"""What runs on the device: the standard library, numpy and one runtime, nothing else.
+
+It does not judge and does not know of specs: it is told what to do by one plain JSON job.
+"""
+
+import os
+
+# Read by the runtime when it loads; disabling it afterwards leaves files and may send data.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

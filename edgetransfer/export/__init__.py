@@ -1,1 +1,1 @@
-""""""
+"""Writes artefacts: one file a format."""

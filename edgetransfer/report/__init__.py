@@ -1,1 +1,1 @@
-""""""
+"""Shows a report: one self-contained HTML page."""

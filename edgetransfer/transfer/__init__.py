@@ -1,1 +1,1 @@
-""""""
+"""Fits a backbone to examples: features, probe, fine-tuning."""

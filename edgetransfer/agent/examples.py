@@ -1,0 +1,57 @@
+"""Reads the prepared inputs of a job from .npy files, without loading them all into memory.
+
+It does not decode or prepare anything: the host did.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Mapping, Union
+
+import numpy as np
+
+InputFiles = Mapping[str, Union[str, List[str]]]
+
+
+class Examples:
+    """The examples of one variant, each a batch of one.
+
+    Args:
+        files: for every input of the model either one ``.npy`` file that stacks all examples
+            along its first axis, or a list of ``.npy`` files, one an example, whose shapes
+            may differ.
+
+    Raises:
+        ValueError: the inputs disagree on the number of examples, or there is none.
+    """
+
+    def __init__(self, files: InputFiles) -> None:
+        self._stacks = {
+            name: np.load(file, mmap_mode="r", allow_pickle=False)
+            for name, file in files.items()
+            if isinstance(file, str)
+        }
+        self._lists = {name: file for name, file in files.items() if not isinstance(file, str)}
+        counts = {len(array) for array in self._stacks.values()}
+        counts |= {len(paths) for paths in self._lists.values()}
+        if len(counts) != 1 or counts == {0}:
+            raise ValueError(
+                "inputs hold %s examples: expected one number above 0" % sorted(counts)
+            )
+        self._count = counts.pop()
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> Dict[str, np.ndarray[Any, Any]]:
+        batch = {
+            name: np.ascontiguousarray(array[index : index + 1])
+            for name, array in self._stacks.items()
+        }
+        for name, paths in self._lists.items():
+            batch[name] = np.load(paths[index], allow_pickle=False)
+        return batch
+
+    def some(self, count: int) -> List[Dict[str, np.ndarray[Any, Any]]]:
+        """Return `count` examples spread evenly over all, or all where there are fewer."""
+        chosen = np.linspace(0, len(self) - 1, num=min(count, len(self)))
+        return [self[int(index)] for index in chosen]

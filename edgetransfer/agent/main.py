@@ -1,0 +1,110 @@
+"""Does one job, given as a JSON file, and tells of it in JSON lines on standard output.
+
+It does not start processes: its caller starts a fresh one for every job.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any, Dict, Mapping
+
+import numpy as np
+
+from edgetransfer.agent import environment, memory, timing
+from edgetransfer.agent.examples import Examples
+from edgetransfer.agent.session import OnnxSession, runtime_version
+
+SCHEMA = "edgetransfer.job/1"
+_REPEATED = 32
+"""Examples run twice to see whether the runtime repeats itself bit by bit."""
+_CYCLED = 16
+"""Real examples that a timing cycles through."""
+
+
+def emit(event: str, **fields: object) -> None:
+    """Write one line of the protocol."""
+    sys.stdout.write(json.dumps({"event": event, **fields}) + "\n")
+    sys.stdout.flush()
+
+
+def _open(variant: Mapping[str, Any]) -> OnnxSession:
+    return OnnxSession(
+        variant["model"],
+        threads=variant["threads"],
+        config=variant["config"],
+        provider=variant["provider"],
+        optimised_to=variant.get("optimised_to"),
+    )
+
+
+def _logits(job: Mapping[str, Any]) -> Dict[str, object]:
+    (variant,) = job["variants"]
+    examples = Examples(variant["inputs"])
+    first_example = examples[0]
+    before = memory.resident_mib()
+    peak_is_own = memory.reset_peak()
+    start = time.perf_counter_ns()
+    session = _open(variant)
+    loaded = time.perf_counter_ns()
+    rows = [session.run(first_example)[0]]
+    first = time.perf_counter_ns()
+    after = memory.resident_mib()
+    for index in range(1, len(examples)):
+        rows.append(session.run(examples[index])[0])
+        emit("progress", done=index + 1, total=len(examples))
+    peak = memory.peak_mib()
+    again = [session.run(examples[i])[0] for i in range(min(_REPEATED, len(examples)))]
+    np.save(Path(job["out"]) / "logits.npy", np.concatenate(rows).astype(np.float32))
+    return {
+        "load_ms": (loaded - start) / 1e6,
+        "first_inference_ms": (first - loaded) / 1e6,
+        "resident_before_mib": before,
+        "resident_after_mib": after,
+        "peak_mib": peak,
+        "peak_is_own": peak_is_own,
+        "deterministic": all(np.array_equal(a, b) for a, b in zip(rows, again)),
+    }
+
+
+def _time(job: Mapping[str, Any]) -> Dict[str, object]:
+    plan = timing.Plan(**job["plan"])
+    calls = {
+        variant["name"]: timing.Cycle(_open(variant).run, Examples(variant["inputs"]).some(_CYCLED))
+        for variant in job["variants"]
+    }
+    converged = {name: timing.warm_up(call, plan) for name, call in calls.items()}
+    for name, samples in timing.measure(calls, plan, job["seed"]).items():
+        np.save(Path(job["out"]) / (name + ".npy"), samples)
+    return {"warmed_up": converged}
+
+
+def _optimise(job: Mapping[str, Any]) -> Dict[str, object]:
+    (variant,) = job["variants"]
+    _open(variant)
+    return {}
+
+
+def _describe(job: Mapping[str, Any]) -> Dict[str, object]:
+    return {"environment": environment.fingerprint(runtime_version())}
+
+
+ACTIONS = {"logits": _logits, "time": _time, "optimise": _optimise, "describe": _describe}
+
+
+def main(argv: list[str]) -> int:
+    """Do the job in the file named by the only argument; return the exit code."""
+    if len(argv) != 1:
+        sys.stderr.write("usage: agent.pyz JOB.json\n")
+        return 2
+    job = json.loads(Path(argv[0]).read_text(encoding="utf-8"))
+    if job.get("schema") != SCHEMA or job.get("action") not in ACTIONS:
+        sys.stderr.write(
+            "%s: not a job of this agent: found schema %r, action %r; expected %r and one of %s\n"
+            % (argv[0], job.get("schema"), job.get("action"), SCHEMA, ", ".join(sorted(ACTIONS)))
+        )
+        return 2
+    emit("result", **ACTIONS[job["action"]](job))
+    return 0

@@ -1,0 +1,48 @@
+"""Opens the backbones that ship with the package.
+
+It does not train them: `scripts/pretrain_builtin.py` did.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from safetensors.torch import load_file
+
+from edgetransfer.backbone.mobilenet import MobileNetV2, MobileNetV2Config
+from edgetransfer.backbone.model import Backbone, Modality, Source
+from edgetransfer.errors import SpecError
+from edgetransfer.spec.preprocess import ImagePreprocessing
+
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def load(source: Source, modality: Modality) -> Backbone:
+    """Open a built-in backbone.
+
+    Raises:
+        SpecError: the examples are texts.
+    """
+    if modality != "image":
+        raise SpecError(
+            "the built-in backbone takes pictures, and the examples are texts",
+            where=f"--backbone {source.name}",
+            fix="give a text encoder: --backbone hf:ORG/NAME or a local folder",
+        )
+    card: dict[str, Any] = json.loads((source.path / "card.json").read_text(encoding="utf-8"))
+    config = MobileNetV2Config.from_card(card)
+    network = MobileNetV2(config)
+    network.load_state_dict(load_file(source.path / "model.safetensors"))
+    return Backbone(
+        network=network.eval(),
+        feature_dim=config.feature_dim,
+        preprocessing=ImagePreprocessing(
+            exact=config.input_size,
+            interpolation=card["interpolation"],
+            mean=tuple(card["mean"]),
+            std=tuple(card["std"]),
+        ),
+        licence=card["license"],
+    )

@@ -1,0 +1,218 @@
+"""MobileNetV2 without its classifier: the network of the backbones that ship with the package.
+
+It does not find, read or check weights; it only says which network a configuration means.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+Block = tuple[int, int, int, int]
+"""(expansion, channels, repeats, stride): one row of table 2 of Sandler et al. (2018)."""
+
+STEM_CHANNELS = 32
+
+
+def round_channels(channels: float, divisor: int = 8) -> int:
+    """Round a channel count to a multiple of `divisor`, never below 90 per cent of it.
+
+    Every kernel library works on channels in eights, so that other counts cost the same.
+
+    Args:
+        channels: the count that a width multiplier gave.
+        divisor: what the result is a multiple of.
+
+    Returns:
+        The rounded count, at least `divisor`.
+
+    >>> [round_channels(0.35 * c) for c in (16, 24, 32, 64, 160)]
+    [8, 8, 16, 24, 56]
+    """
+    rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * channels else rounded
+
+
+@dataclass(frozen=True)
+class MobileNetV2Config:
+    """What distinguishes one MobileNetV2 from another.
+
+    Attributes:
+        input_size: height and width of a picture, in pixels; a property of the weights, for
+            the network itself runs on any size.
+        width: multiplier of every channel count but `feature_dim`.
+        blocks: rows of (expansion, channels, repeats, stride); channels before `width`, and
+            the stride is that of a row's first block.
+        feature_dim: length of the feature vector, not multiplied by `width`.
+    """
+
+    input_size: tuple[int, int]
+    width: float
+    blocks: tuple[Block, ...]
+    feature_dim: int
+
+    @classmethod
+    def from_card(cls, card: Mapping[str, Any]) -> MobileNetV2Config:
+        """Read the configuration out of a card, where its fields stand among others.
+
+        Args:
+            card: the parsed `card.json` of a backbone.
+
+        Returns:
+            The configuration.
+
+        Raises:
+            KeyError: if a field is not there.
+            ValueError: if a pair or a row of four has another length.
+        """
+        height, width = card["input_size"]
+        rows = [(e, c, n, s) for e, c, n, s in card["blocks"]]
+        return cls((height, width), float(card["width"]), tuple(rows), int(card["feature_dim"]))
+
+
+TINY_64 = MobileNetV2Config(
+    input_size=(64, 64),
+    width=0.35,
+    blocks=(
+        (1, 16, 1, 1),
+        (6, 24, 2, 2),
+        (6, 32, 3, 2),
+        (6, 64, 4, 2),
+        (6, 96, 3, 1),
+        (6, 160, 3, 1),
+        (6, 320, 1, 1),
+    ),
+    feature_dim=512,
+)
+"""Table 2 at width 0.35 for 64 pixels: the last map stays at 4x4, and ends in 512 channels."""
+
+
+class ConvNorm(nn.Sequential):
+    """Convolution, batch norm and, unless it is a linear bottleneck, ReLU6.
+
+    Padding is static and the same on all sides, so that it lands inside the exported Conv.
+
+    Args:
+        channels: of the input and of the output.
+        kernel: 1 or 3.
+        stride: 1 or 2.
+        groups: 1, or the number of channels for a depthwise convolution.
+        activate: whether ReLU6 follows.
+
+    Shapes:
+        [N, channels[0], H, W] -> [N, channels[1], ceil(H / stride), ceil(W / stride)]
+    """
+
+    def __init__(
+        self,
+        channels: tuple[int, int],
+        *,
+        kernel: int = 1,
+        stride: int = 1,
+        groups: int = 1,
+        activate: bool = True,
+    ) -> None:
+        convolution = nn.Conv2d(
+            *channels, kernel, stride, padding=kernel // 2, groups=groups, bias=False
+        )
+        parts: list[nn.Module] = [convolution, nn.BatchNorm2d(channels[1])]
+        super().__init__(*parts, *([nn.ReLU6()] if activate else []))
+
+
+class InvertedResidual(nn.Module):
+    """Expand, filter each channel, project; add the input where the shape allows it.
+
+    The expansion is left out where it is 1. The projection is linear: a ReLU in the narrow
+    layer loses what the wide one found (Sandler et al. 2018, sections 3.2 and 3.3).
+
+    Args:
+        channels: of the input and of the output.
+        expansion: width of the middle as a multiple of the input.
+        stride: 1 or 2, of the depthwise convolution.
+
+    Shapes:
+        [N, channels[0], H, W] -> [N, channels[1], ceil(H / stride), ceil(W / stride)]
+    """
+
+    def __init__(self, channels: tuple[int, int], expansion: int, stride: int) -> None:
+        super().__init__()
+        narrow, out = channels
+        wide = narrow * expansion
+        expand = [ConvNorm((narrow, wide))] if expansion > 1 else []
+        self.residual = stride == 1 and narrow == out
+        self.body = nn.Sequential(
+            *expand,
+            ConvNorm((wide, wide), kernel=3, stride=stride, groups=wide),
+            ConvNorm((wide, out), activate=False),
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map [N, C, H, W] to [N, C', H', W']."""
+        y: torch.Tensor = self.body(x)
+        return x + y if self.residual else y
+
+
+class MobileNetV2(nn.Module):
+    """The feature extractor of MobileNetV2: a stem, inverted residuals, a 1x1 Conv, a mean.
+
+    "MobileNetV2: Inverted Residuals and Linear Bottlenecks", Sandler et al., CVPR 2018,
+    table 2 and section 4, without dropout and classifier. Every operator is a Conv, a batch
+    norm that folds into it, a Clip(0, 6), an Add or a GlobalAveragePool.
+
+    Args:
+        config: which network.
+
+    Shapes:
+        [N, 3, H, W] float, normalised -> [N, config.feature_dim] float, between 0 and 6
+
+    >>> network = MobileNetV2(TINY_64).eval()
+    >>> tuple(network(torch.zeros(2, 3, 64, 64)).shape)
+    (2, 512)
+    """
+
+    def __init__(self, config: MobileNetV2Config) -> None:
+        super().__init__()
+        self.config = config
+        narrow = round_channels(STEM_CHANNELS * config.width)
+        self.stem = ConvNorm((3, narrow), kernel=3, stride=2)
+        self.blocks = nn.Sequential(*_residuals(narrow, config))
+        last = round_channels(config.blocks[-1][1] * config.width)
+        self.tail = ConvNorm((last, config.feature_dim))
+        self.pool = nn.AdaptiveAvgPool2d(1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map pictures [N, 3, H, W] to feature vectors [N, feature_dim]."""
+        return torch.flatten(self.pool(self.tail(self.blocks(self.stem(x)))), 1)
+
+
+def _residuals(narrow: int, config: MobileNetV2Config) -> Iterable[InvertedResidual]:
+    """Yield the blocks of all rows, the first of which takes `narrow` channels."""
+    for expansion, channels, repeats, stride in config.blocks:
+        out = round_channels(channels * config.width)
+        for index in range(repeats):
+            yield InvertedResidual((narrow, out), expansion, stride if index == 0 else 1)
+            narrow = out
+
+
+def initialise(network: nn.Module, generator: torch.Generator) -> None:
+    """Draw new weights in place: He et al. (2015) by fan-out, batch norms at identity.
+
+    Args:
+        network: any network of convolutions, batch norms and linear layers.
+        generator: the only source of randomness; the same seed gives the same weights.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            fan_out = module.weight[0, 0].numel() * module.out_channels // module.groups
+            nn.init.normal_(module.weight, 0.0, (2.0 / fan_out) ** 0.5, generator=generator)
+        elif isinstance(module, nn.BatchNorm2d):
+            module.reset_parameters()
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, 0.0, 0.01, generator=generator)
+            nn.init.zeros_(module.bias)

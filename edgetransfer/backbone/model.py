@@ -1,0 +1,70 @@
+"""A pretrained network as the later stages see it, whatever library it came from.
+
+It does not load anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import nn
+
+    from edgetransfer.spec.preprocess import ImagePreprocessing, TextPreprocessing
+
+Modality = Literal["image", "text"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a backbone's files lie on this machine, before anything of them is read.
+
+    Attributes:
+        name: as the user wrote it.
+        layout: which library's files they are.
+        path: a folder, or the ``.onnx`` file.
+        digest: SHA-256 over the names and bytes of the files that matter.
+    """
+
+    name: str
+    layout: Literal["transformers", "timm", "builtin", "onnx"]
+    path: Path
+    digest: str
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network that turns prepared inputs into one feature vector an example.
+
+    Attributes:
+        network: ``float32 [N, 3, h, w]`` (pictures) or ``int64 [N, L]`` ids and mask (texts)
+            -> ``float32 [N, feature_dim]``.
+        preprocessing: how the inputs are prepared.
+        licence: as the source states it, None where it does not.
+        tokenizer: the ``tokenizer.json`` of a text backbone.
+    """
+
+    network: nn.Module
+    feature_dim: int
+    preprocessing: ImagePreprocessing | TextPreprocessing
+    licence: str | None
+    tokenizer: Path | None = None
+
+
+@dataclass(frozen=True)
+class FittedModel:
+    """A whole classifier that somebody else fitted: ``--fit none``.
+
+    Attributes:
+        network: prepared inputs -> ``float32 [N, len(labels)]``; None for an ONNX file.
+        labels: the classes in the order of the outputs.
+    """
+
+    network: nn.Module | None
+    labels: tuple[str, ...]
+    preprocessing: ImagePreprocessing | TextPreprocessing
+    licence: str | None
+    tokenizer: Path | None = None

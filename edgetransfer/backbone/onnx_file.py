@@ -1,0 +1,44 @@
+"""Reads somebody's fitted ONNX file with its contract and labels.
+
+It does not change the graph.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from edgetransfer.backbone.model import FittedModel, Modality, Source
+from edgetransfer.errors import SpecError
+from edgetransfer.spec.catalogue import explain
+from edgetransfer.spec.preprocess import PREPROCESSING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def load(source: Source, modality: Modality) -> FittedModel:
+    """Read ``preprocess.json`` and ``labels.txt`` beside the file.
+
+    Raises:
+        SpecError: the contract is not valid, or is for the other modality.
+    """
+    folder = source.path.parent
+    file = folder / "preprocess.json"
+    try:
+        preprocessing = PREPROCESSING.validate_json(file.read_text(encoding="utf-8"))
+    except ValidationError as error:
+        raise SpecError(explain(error), where=str(file)) from error
+    if preprocessing.kind != modality:
+        raise SpecError(
+            f"the contract is for {preprocessing.kind} and the examples are {modality}",
+            where=str(file),
+        )
+    labels = tuple((folder / "labels.txt").read_text(encoding="utf-8").splitlines())
+    tokenizer: Path | None = None
+    if preprocessing.kind == "text":
+        tokenizer = folder / preprocessing.tokenizer
+        if not tokenizer.is_file():
+            raise SpecError("the contract names a tokenizer that is missing", where=str(tokenizer))
+    return FittedModel(None, labels, preprocessing, None, tokenizer)

@@ -1,0 +1,203 @@
+"""Finds a backbone's files from what the user wrote, and opens them with the right library.
+
+It does not fit or trace the network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgetransfer.backbone.model import Backbone, FittedModel, Modality, Source
+from edgetransfer.errors import DataError, IntegrityError, MissingExtraError, SpecError
+
+if TYPE_CHECKING:
+    from typing import Literal
+
+WEIGHTS = Path(__file__).parent / "weights"
+_FILES = ("*.json", "*.safetensors", "vocab.txt", "*/config.json")
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
+_EXPECTED = "hf:ORG/NAME, timm:NAME, builtin:NAME, a local folder, or a .onnx file"
+
+
+def builtin_names() -> list[str]:
+    """Return the names that ``builtin:NAME`` takes."""
+    return sorted(card.parent.name for card in WEIGHTS.glob("*/card.json"))
+
+
+def locate(name: str) -> Source:
+    """Find the files of a backbone, from a hub only where the user named one.
+
+    Raises:
+        SpecError: nothing is called that.
+        IntegrityError: the weights are pickles.
+        MissingExtraError: the library it needs is not installed.
+        DataError: the hub could not be reached.
+    """
+    scheme, _, rest = name.partition(":")
+    if scheme == "builtin":
+        return _builtin(name, rest)
+    if scheme == "hf" and rest:
+        return _folder(name, _download(rest, name))
+    if scheme == "timm" and rest:
+        return _folder(name, _download(_timm_hub_id(rest), name))
+    path = Path(name).expanduser()
+    if path.suffix == ".onnx" and path.is_file():
+        return _onnx(name, path)
+    if path.is_dir():
+        return _folder(name, path)
+    if path.is_file():
+        _refuse_pickles(name, [path])
+    raise SpecError("no such backbone", where=f"--backbone {name}", expected=_EXPECTED)
+
+
+def _builtin(name: str, rest: str) -> Source:
+    if rest not in builtin_names():
+        raise SpecError(
+            "no such built-in backbone",
+            where=f"--backbone {name}",
+            expected=", ".join(f"builtin:{each}" for each in builtin_names()),
+        )
+    folder = WEIGHTS / rest
+    return Source(name, "builtin", folder, _digest(folder, sorted(folder.glob("*.*"))))
+
+
+def _onnx(name: str, path: Path) -> Source:
+    beside = [path, path.parent / "preprocess.json", path.parent / "labels.txt"]
+    missing = [file.name for file in beside if not file.is_file()]
+    if missing:
+        raise SpecError(
+            f"an .onnx file needs {' and '.join(missing)} beside it",
+            where=f"--backbone {name}",
+            expected="preprocess.json (the contract, see docs/own-model.md) and labels.txt "
+            "(one class a line, in the order of the outputs)",
+        )
+    return Source(name, "onnx", path, _digest(path.parent, beside))
+
+
+def _folder(name: str, folder: Path) -> Source:
+    config_file = folder / "config.json"
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        _refuse_pickles(name, [file for kind in _PICKLES for file in sorted(folder.glob(kind))])
+    if not config_file.is_file() or not weights:
+        raise SpecError(
+            "not a backbone folder",
+            where=f"--backbone {name}",
+            found=", ".join(sorted(each.name for each in folder.iterdir())[:8])
+            or "an empty folder",
+            expected="config.json and weights as .safetensors (transformers or timm layout)",
+        )
+    try:
+        config = json.loads(config_file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise SpecError("not JSON", where=str(config_file), found=str(error)) from error
+    layout: Literal["transformers", "timm"] = (
+        "timm" if "architecture" in config and "model_type" not in config else "transformers"
+    )
+    files = sorted({file for kind in _FILES for file in folder.glob(kind)})
+    return Source(name, layout, folder, _digest(folder, files))
+
+
+def _refuse_pickles(name: str, files: list[Path]) -> None:
+    if not any(file.match(kind) for kind in _PICKLES for file in files):
+        return
+    raise IntegrityError(
+        "the weights are a pickle, which can run any code when it is opened",
+        where=f"--backbone {name}",
+        found=", ".join(file.name for file in files),
+        expected="weights as .safetensors",
+        fix="take a revision with safetensors, or convert it where you trust it: "
+        "safetensors.torch.save_model(model, 'model.safetensors')",
+    )
+
+
+def _digest(folder: Path, files: list[Path]) -> str:
+    total = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as handle:
+            content = hashlib.file_digest(handle, "sha256").hexdigest()
+        total.update(f"{file.relative_to(folder).as_posix()} {content}\n".encode())
+    return total.hexdigest()
+
+
+def _download(repository: str, name: str) -> Path:
+    try:
+        import huggingface_hub
+    except ImportError as error:
+        raise MissingExtraError("huggingface_hub", "hf", purpose=f"--backbone {name}") from error
+    try:
+        return Path(huggingface_hub.snapshot_download(repository, allow_patterns=list(_FILES)))
+    except Exception as error:  # the hub client raises many kinds, its own and the network's
+        raise DataError(
+            "the backbone could not be downloaded",
+            where=f"--backbone {name}",
+            found=str(error).strip().splitlines()[0][:200],
+            fix="check the name and the connection, or download it elsewhere and give the folder",
+        ) from error
+
+
+def _timm_hub_id(architecture: str) -> str:
+    try:
+        import timm
+    except ImportError as error:
+        raise MissingExtraError("timm", "timm", purpose=f"timm:{architecture}") from error
+    config = timm.models.get_pretrained_cfg(architecture)
+    if config is None or not config.hf_hub_id:
+        raise SpecError(
+            "timm has no pretrained weights of that name",
+            where=f"--backbone timm:{architecture}",
+            fix="list the names with: python -c 'import timm; print(timm.list_pretrained())'",
+        )
+    identifier: str = config.hf_hub_id
+    return identifier if "/" in identifier else f"timm/{architecture}"
+
+
+def load(source: Source, modality: Modality) -> Backbone:
+    """Open the feature extractor of a source.
+
+    Raises:
+        SpecError: the source holds another kind of network, or no contract for its inputs.
+        MissingExtraError: the library it needs is not installed.
+    """
+    if source.layout == "onnx":
+        raise SpecError(
+            "an .onnx file cannot be fitted",
+            where=f"--backbone {source.name}",
+            fix="add --fit none to measure it as it is, or give the trainable weights",
+        )
+    if source.layout == "builtin":
+        from edgetransfer.backbone import builtin
+
+        return builtin.load(source, modality)
+    if source.layout == "timm":
+        from edgetransfer.backbone import timm_folder
+
+        return timm_folder.load(source, modality)
+    from edgetransfer.backbone import transformers_folder
+
+    return transformers_folder.load(source, modality)
+
+
+def load_fitted(source: Source, modality: Modality) -> FittedModel:
+    """Open a whole classifier: a transformers folder with its head, or an ONNX file.
+
+    Raises:
+        SpecError: the source has no classifier.
+    """
+    if source.layout == "onnx":
+        from edgetransfer.backbone import onnx_file
+
+        return onnx_file.load(source, modality)
+    if source.layout == "transformers":
+        from edgetransfer.backbone import transformers_folder
+
+        return transformers_folder.load_fitted(source, modality)
+    raise SpecError(
+        f"{source.name} has no classifier of its own",
+        where="--fit none",
+        expected="a fitted transformers folder or a float .onnx file",
+        fix="choose --fit probe or --fit finetune",
+    )

@@ -1,0 +1,199 @@
+"""Opens networks from a folder in transformers layout: encoders, and fitted classifiers.
+
+It does not download: `sources` does.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from edgetransfer.backbone import contract
+from edgetransfer.backbone.model import Backbone, FittedModel, Modality, Source
+from edgetransfer.errors import MissingExtraError, SpecError
+from edgetransfer.spec.preprocess import ImagePreprocessing, TextPreprocessing
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
+_LONGEST_TEXT = 128
+
+
+class PooledImageEncoder(nn.Module):
+    """Pictures ``[N, 3, h, w]`` -> features ``[N, D]``, pooled as the weights were trained."""
+
+    def __init__(self, encoder: nn.Module, *, use_pooler: bool) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.use_pooler = use_pooler
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        """Take the pooler where it is trained, else the mean over space or the class token."""
+        output = self.encoder(pixel_values)
+        if self.use_pooler:
+            return torch.flatten(output.pooler_output, 1)
+        hidden: Tensor = output.last_hidden_state
+        return hidden.mean(dim=(2, 3)) if hidden.ndim == 4 else hidden[:, 0]
+
+
+class PooledTextEncoder(nn.Module):
+    """Token ids and mask ``[N, L]`` -> features ``[N, D]``: class token, or mean over tokens."""
+
+    def __init__(self, encoder: nn.Module, *, class_token: bool) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.class_token = class_token
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Pool the last hidden state."""
+        output = self.encoder(input_ids=input_ids, attention_mask=attention_mask)
+        hidden: Tensor = output.last_hidden_state
+        if self.class_token:
+            return hidden[:, 0]
+        mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
+        return (hidden * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1e-9)
+
+
+class Logits(nn.Module):
+    """A transformers classifier that returns its logits alone."""
+
+    def __init__(self, classifier: nn.Module) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Run the classifier."""
+        logits: Tensor = self.classifier(*inputs).logits
+        return logits
+
+
+def _open(auto_class: str, source: Source) -> tuple[nn.Module, set[str]]:
+    try:
+        import transformers
+    except ImportError as error:
+        purpose = f"--backbone {source.name}"
+        raise MissingExtraError("transformers", "hf", purpose=purpose) from error
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    try:
+        network, loading = getattr(transformers, auto_class).from_pretrained(
+            source.path,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise SpecError(
+            f"transformers cannot open it as {auto_class}",
+            where=f"--backbone {source.name}",
+            found=str(error).strip().splitlines()[0][:300],
+            expected="a picture or text encoder",
+        ) from error
+    return network.eval(), set(loading["missing_keys"])
+
+
+def _refuse_untrained(source: Source, missing: set[str]) -> None:
+    if missing:
+        raise SpecError(
+            "some weights are not in the file and would be random",
+            where=f"--backbone {source.name}",
+            found=", ".join(sorted(missing)[:5]),
+        )
+
+
+def _licence(folder: Path) -> str | None:
+    """Read the licence from the front matter of a model card."""
+    readme = folder / "README.md"
+    if not readme.is_file():
+        return None
+    for line in readme.read_text(encoding="utf-8", errors="replace").splitlines()[:60]:
+        if line.startswith("license:"):
+            return line.partition(":")[2].strip() or None
+    return None
+
+
+def load(source: Source, modality: Modality) -> Backbone:
+    """Open an encoder with its pooling.
+
+    Raises:
+        SpecError: not an encoder of that modality, weights lacking, or no contract.
+        MissingExtraError: transformers is not installed.
+    """
+    network, missing = _open("AutoModel", source)
+    pooler = {key for key in missing if "pooler" in key}
+    _refuse_untrained(source, missing - pooler)
+    if modality == "text":
+        encoder: nn.Module = PooledTextEncoder(network, class_token=_pools_class_token(source.path))
+        return Backbone(encoder, *_text_parts(source, network))
+    preprocessing = contract.from_transformers(source.path / "preprocessor_config.json")
+    with torch.no_grad():
+        example = torch.zeros(1, 3, *preprocessing.output_size)
+        has_pooler = getattr(network(example), "pooler_output", None) is not None
+        encoder = PooledImageEncoder(network, use_pooler=has_pooler and not pooler).eval()
+        feature_dim = encoder(example).shape[1]
+    return Backbone(encoder, feature_dim, preprocessing, _licence(source.path))
+
+
+def _text_parts(
+    source: Source, network: nn.Module
+) -> tuple[int, TextPreprocessing, str | None, Path]:
+    config: Any = network.config
+    preprocessing, tokenizer = _text_contract(source, config)
+    return int(config.hidden_size), preprocessing, _licence(source.path), tokenizer
+
+
+def _text_contract(source: Source, config: Any) -> tuple[TextPreprocessing, Path]:  # noqa: ANN401 (transformers' config)
+    tokenizer = source.path / "tokenizer.json"
+    if not tokenizer.is_file():
+        raise SpecError(
+            "no tokenizer.json",
+            where=f"--backbone {source.name}",
+            fix="save it once: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)",
+        )
+    longest = getattr(config, "max_position_embeddings", _LONGEST_TEXT)
+    return (
+        TextPreprocessing(
+            max_length=min(_LONGEST_TEXT, longest), pad_id=int(config.pad_token_id or 0)
+        ),
+        tokenizer,
+    )
+
+
+def _pools_class_token(folder: Path) -> bool:
+    """Tell what the sentence-transformers files beside the encoder say; the mean is usual."""
+    file = folder / "1_Pooling" / "config.json"
+    if not file.is_file():
+        return False
+    return bool(json.loads(file.read_text(encoding="utf-8")).get("pooling_mode_cls_token", False))
+
+
+def load_fitted(source: Source, modality: Modality) -> FittedModel:
+    """Open a whole classifier.
+
+    Raises:
+        SpecError: the folder has no trained head, or no contract.
+        MissingExtraError: transformers is not installed.
+    """
+    image = modality == "image"
+    network, missing = _open(
+        "AutoModelForImageClassification" if image else "AutoModelForSequenceClassification", source
+    )
+    _refuse_untrained(source, missing)
+    config: Any = network.config
+    labels = tuple(str(config.id2label[index]) for index in range(config.num_labels))
+    preprocessing: ImagePreprocessing | TextPreprocessing
+    tokenizer = None
+    if image:
+        preprocessing = contract.from_transformers(source.path / "preprocessor_config.json")
+    else:
+        preprocessing, tokenizer = _text_contract(source, config)
+    return FittedModel(
+        Logits(network).eval(), labels, preprocessing, _licence(source.path), tokenizer
+    )

@@ -1,0 +1,1 @@
+"""The folder that is shipped: artefact, contract, golden vectors, agent, and the digest of each."""

@@ -1,0 +1,103 @@
+"""Writes files whole (temporary file, fsync, rename) and takes their digests.
+
+It does not know what is in them.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgetransfer.errors import IntegrityError, StageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_ADVICE = {
+    errno.ENOSPC: ("no space left on the disk", "free some space and run the same command again"),
+    errno.EDQUOT: ("the disk quota is used up", "free some space and run the same command again"),
+    errno.EROFS: ("the file system is read-only", "choose another folder with --out or --cache"),
+    errno.EACCES: ("no right to write here", "choose another folder with --out or --cache"),
+    errno.EPERM: ("no right to write here", "choose another folder with --out or --cache"),
+    errno.ENOTDIR: ("a file stands where a folder is needed", "choose another --out or --cache"),
+    errno.EEXIST: ("a file stands where a folder is needed", "choose another --out or --cache"),
+}
+
+
+@contextmanager
+def writing(where: Path) -> Iterator[None]:
+    """Turn a failed write below `where` into a `StageError` that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _ADVICE:
+            raise
+        what, fix = _ADVICE[error.errno]
+        raise StageError(what, where=str(where), found=str(error), fix=fix) from error
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write `content` so that a reader, or a crash, sees the old file or the new one whole."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def canonical_json(value: Any) -> str:  # noqa: ANN401 (any plain JSON value)
+    """Write a plain value as JSON that is the same text for the same value.
+
+    >>> canonical_json({"b": 1, "a": [2.5]})
+    '{"a":[2.5],"b":1}'
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 (any plain JSON value)
+    """Write a plain value as readable JSON, whole."""
+    text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    write_whole(path, text.encode())
+
+
+def read_json(path: Path) -> Any:  # noqa: ANN401 (any plain JSON value)
+    """Read a JSON file.
+
+    Raises:
+        IntegrityError: the file is missing or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise IntegrityError(
+            "not a readable JSON file", where=str(path), found=str(error)
+        ) from error
+
+
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_of_value(value: Any) -> str:  # noqa: ANN401 (any plain JSON value)
+    """Return the SHA-256 of a plain JSON value, independent of the order of its keys."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def digests_below(folder: Path) -> dict[str, str]:
+    """Return the digest of every file below `folder`, by its POSIX path relative to it."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): digest_of(path) for path in files}

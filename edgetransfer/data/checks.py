@@ -1,0 +1,116 @@
+"""Whether classes are sound enough to fit, choose and judge on; and one error for all problems.
+
+It does not read anything.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING
+
+from edgetransfer.data.manifest import sort_labels
+from edgetransfer.data.reading import count
+from edgetransfer.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from edgetransfer.data.manifest import Split
+    from edgetransfer.data.reading import Record
+
+MIN_TRAIN = 2
+"""Examples of a class left to fit on; each split that is carved takes one more of the class."""
+
+SHOWN = 20
+
+Records = tuple["Record", ...]
+
+
+def raise_if(problems: Sequence[str], where: str) -> None:
+    """Raise one error for all problems.
+
+    Raises:
+        DataError: there are any; at most `SHOWN` are listed.
+    """
+    if not problems:
+        return
+    lines = [f"{count(len(problems), 'problem')} in the data"]
+    lines += [f"  - {problem}" for problem in problems[:SHOWN]]
+    if len(problems) > SHOWN:
+        lines.append(f"  and {len(problems) - SHOWN:,} more")
+    raise DataError("\n".join(lines), where=where, fix="correct the data and start again")
+
+
+def class_problems(records: Records, carved: Collection[Split]) -> list[str]:
+    """What keeps these classes from being learned.
+
+    Equal contents count once, as they stay together when a split is carved.
+
+    Args:
+        records: with their given splits, without duplicates across them.
+        carved: the splits that will be carved, train among them; empty where all were given.
+    """
+    pool = [r for r in records if r.split in {"train", None}]
+    if not pool:
+        return [] if not records else ["no example is for training"]
+    contents: dict[str, set[str]] = defaultdict(set)
+    for record in pool:
+        contents[record.label or ""].add(record.digest)
+    problems = []
+    if len(contents) < 2:
+        problems.append(f"only one class, {next(iter(contents))!r}; at least 2 are needed")
+    needed = MIN_TRAIN + max(0, len(carved) - 1)
+    reason = f"{MIN_TRAIN} to fit on"
+    reason += "".join(f" and 1 for {split}" for split in carved if split != "train")
+    for label in sort_labels(contents):
+        number = len(contents[label])
+        if number < needed:
+            problems.append(
+                f"class {label!r}: {count(number, 'different example')} for training, "
+                f"{needed} needed ({reason})"
+            )
+    problems += _unseen(records, contents)
+    return problems
+
+
+def _unseen(records: Records, seen: Collection[str]) -> list[str]:
+    first: dict[str, Record] = {}
+    numbers: Counter[str] = Counter()
+    for record in records:
+        label = record.label or ""
+        if label not in seen:
+            first.setdefault(label, record)
+            numbers[label] += 1
+    return [
+        f"class {label!r} has no training example, but {numbers[label]:,} for "
+        f"{first[label].split} (first: {first[label].where})"
+        for label in sort_labels(first)
+    ]
+
+
+def absence_notes(records: Records, labels: Sequence[str]) -> list[str]:
+    """Which classes cannot be chosen or judged on; sound, but good to know."""
+    notes = []
+    for split in ("validation", "test"):
+        present = {r.label for r in records if r.split == split}
+        absent = [label for label in labels if label not in present]
+        if absent:
+            more = f" and {len(absent) - 5:,} more" if len(absent) > 5 else ""
+            notes.append(f"no {split} example of {', '.join(absent[:5])}{more}")
+    return notes
+
+
+def unknown_label_problems(records: Records, labels: Sequence[str]) -> list[str]:
+    """Labels of new data that a model does not know, with the first place of each."""
+    known = set(labels)
+    first: dict[str, Record] = {}
+    numbers: Counter[str] = Counter()
+    for record in records:
+        if record.label is not None and record.label not in known:
+            first.setdefault(record.label, record)
+            numbers[record.label] += 1
+    return [
+        f"unknown label {label!r} of {count(numbers[label], 'example')} "
+        f"(first: {first[label].where})"
+        for label in sort_labels(first)
+    ]

@@ -1,0 +1,187 @@
+"""A picture's file or bytes to 8-bit RGB, the same way everywhere.
+
+It does not resize, crop or normalise; and colour profiles (ICC) are not applied.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
+
+from edgetransfer.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+MAX_PIXELS = 89_478_485
+"""Largest picture that is decoded: Pillow's own limit, 0.25 GiB of RGB."""
+
+PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"})
+FORMATS = tuple(
+    str(plugin.format)
+    for plugin in (
+        JpegImagePlugin.JpegImageFile,
+        PngImagePlugin.PngImageFile,
+        BmpImagePlugin.BmpImageFile,
+        GifImagePlugin.GifImageFile,
+        WebPImagePlugin.WebPImageFile,
+        TiffImagePlugin.TiffImageFile,
+    )
+)
+"""Only these are tried, so that a renamed EPS never reaches Ghostscript.
+
+Named through their classes to have the plug-ins imported: Pillow's own lazy import of all of them
+is not thread-safe.
+"""
+
+_EXPECTED = "a whole JPEG, PNG, BMP, GIF, WebP or TIFF picture"
+_ORIENTATION = 0x0112
+_TRANSPOSE = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+
+
+def decode(source: Path | str | bytes, *, where: str | None = None) -> Pixels:
+    """Decode one picture to what a person sees on a white page.
+
+    EXIF orientation is applied. Transparent pixels are laid over white (dropping alpha would show
+    colours that nobody ever saw). 16-bit grey is scaled by 255/65535, not clipped. Grey, palette,
+    1-bit, CMYK and YCbCr become RGB by Pillow's formulas. An animation gives its first frame.
+    JPEG is decoded at full size: Pillow's draft mode would make pixels depend on a later resize.
+
+    Args:
+        source: path of the file, or the file's bytes.
+        where: how an error names the picture; default: the path.
+
+    Returns:
+        uint8 [H, W, 3], RGB.
+
+    Raises:
+        DataError: not a picture, truncated, larger than `MAX_PIXELS`, or with pixels (32-bit,
+            float) that have no agreed range.
+    """
+    name = where or ("the picture" if isinstance(source, bytes) else str(source))
+    with _quiet_pillow(), _open(source, name) as image:
+        width, height = image.size
+        if width * height > MAX_PIXELS:
+            raise _too_large(name, f"{width} x {height} pixels")
+        if image.mode in {"I", "F"}:
+            raise DataError(
+                "the picture's pixels have no agreed range",
+                where=name,
+                found="32-bit integers" if image.mode == "I" else "floating point numbers",
+                expected="8 or 16 bits a channel",
+                fix="save it with 8 bits a channel",
+            )
+        try:
+            image.load()
+            return _rgb(_upright(image))
+        # Pillow's decoders raise anything on a damaged file, from SyntaxError to zlib.error.
+        except Exception as error:
+            raise _unreadable(name, error) from error
+
+
+@contextmanager
+def _open(source: Path | str | bytes, name: str) -> Iterator[Image.Image]:
+    try:
+        stream = io.BytesIO(source) if isinstance(source, bytes) else source
+        image = Image.open(stream, formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        raise _too_large(name, str(error)) from error
+    except FileNotFoundError as error:
+        raise DataError("no such file", where=name, expected=_EXPECTED) from error
+    # As above: Pillow's header parsers raise anything on a damaged file.
+    except Exception as error:
+        raise _unreadable(name, error) from error
+    with image:
+        yield image
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        turn = _TRANSPOSE.get(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # a damaged EXIF block is no reason to refuse sound pixels
+        return image
+    return image if turn is None else image.transpose(turn)
+
+
+def _rgb(image: Image.Image) -> Pixels:
+    if image.mode.startswith("I;16"):
+        wide = np.asarray(image).astype(np.uint32)
+        grey = ((wide * 255 + 32767) // 65535).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if image.has_transparency_data:
+        seen = image.convert("RGBA")
+        white = Image.new("RGBA", seen.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, seen)
+    return np.array(image.convert("RGB"))
+
+
+def _unreadable(name: str, error: Exception) -> DataError:
+    found = "no picture in a known format"
+    if not isinstance(error, UnidentifiedImageError):
+        found = str(error) or type(error).__name__
+    return DataError("the picture cannot be read", where=name, found=found, expected=_EXPECTED)
+
+
+def _too_large(name: str, found: str) -> DataError:
+    return DataError(
+        "the picture is too large",
+        where=name,
+        found=found,
+        expected=f"at most {MAX_PIXELS:,} pixels",
+        fix="make it smaller, or remove it",
+    )
+
+
+_lock = threading.Lock()
+_depth = 0
+_saved: warnings.catch_warnings[None] | None = None
+
+
+@contextmanager
+def _quiet_pillow() -> Iterator[None]:
+    """Keep Pillow's warnings in: each is either harmless or raised as a `DataError`.
+
+    `warnings.catch_warnings` is not thread-safe before Python 3.14: two threads that leave it in
+    the wrong order lose the caller's filters. So the first decoder in enters, the last one leaves.
+    """
+    global _depth, _saved
+    with _lock:
+        _depth += 1
+        if _saved is None:
+            _saved = warnings.catch_warnings()
+            _saved.__enter__()
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+    try:
+        yield
+    finally:
+        with _lock:
+            _depth -= 1
+            if _depth == 0 and _saved is not None:
+                _saved.__exit__(None, None, None)
+                _saved = None

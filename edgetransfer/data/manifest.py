@@ -1,0 +1,200 @@
+"""The examples of one data set with their roles, as a frozen value with a digest.
+
+It does not read, check or split anything; `sources` does and hands a `Manifest` back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+
+from edgetransfer.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+Split = Literal["train", "validation", "test"]
+Modality = Literal["image", "text"]
+
+SPLITS: tuple[Split, ...] = get_args(Split)
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One picture or one short text.
+
+    Attributes:
+        key: stable and unique within the data set: for a picture its POSIX path relative to the
+            data root, for a text ``row N`` (``train.csv row N`` where there are several tables).
+        path: the picture's file; None for a text.
+        text: the text as it stands in the table; None for a picture.
+        label: the class; None where the data has none.
+        split: fit on train, choose on validation, judge once on test.
+        metadata: the table's other columns.
+        digest: sha256 (hex) of the decoded RGB content with its shape, or of the normalised text.
+    """
+
+    key: str
+    path: Path | None
+    text: str | None
+    label: str | None
+    split: Split
+    metadata: Mapping[str, str] = field(hash=False)
+    digest: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All examples of a data set.
+
+    Attributes:
+        modality: pictures or texts; never both.
+        examples: in reading order: pictures by key, texts by row.
+        labels: the classes in the order of the model's outputs, see `sort_labels`.
+        root: absolute path of the folder that pictures' keys are relative to.
+        notes: sentences for a human: how the splits came to be, what was left out, warnings.
+        dropped: how many examples were taken out of train and validation, by reason.
+    """
+
+    modality: Modality
+    examples: tuple[Example, ...]
+    labels: tuple[str, ...]
+    root: str
+    notes: tuple[str, ...] = ()
+    dropped: Mapping[str, int] = field(default_factory=dict, hash=False)
+
+    def split(self, name: Split) -> tuple[Example, ...]:
+        """Examples of one role, in reading order."""
+        return tuple(e for e in self.examples if e.split == name)
+
+    def label_index(self, examples: Iterable[Example]) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Positions of the examples' labels in `labels`.
+
+        Returns:
+            int64 [N].
+
+        Raises:
+            DataError: an example has no label, or one that is not in `labels`.
+        """
+        position = {label: i for i, label in enumerate(self.labels)}
+        found = []
+        for example in examples:
+            if example.label is None or example.label not in position:
+                raise DataError(
+                    "the example has no label of this data set",
+                    where=example.key,
+                    found="no label" if example.label is None else repr(example.label),
+                    expected=f"one of {', '.join(self.labels)}",
+                )
+            found.append(position[example.label])
+        return np.array(found, dtype=np.int64)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether every example has a label."""
+        return all(e.label is not None for e in self.examples)
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 (hex) over keys, contents, labels and splits.
+
+        It does not depend on where the folder lies, on the order of reading or on other columns.
+        """
+        return _digest(self.examples, [self.modality, *self.labels])
+
+    def split_digests(self) -> dict[str, str]:
+        """`digest` for each split that has examples."""
+        head = [self.modality, *self.labels]
+        parts: dict[str, Sequence[Example]] = {name: self.split(name) for name in SPLITS}
+        return {name: _digest(part, head) for name, part in parts.items() if part}
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for ``json.dumps``; paths are relative to `root`."""
+        return {
+            "format": _FORMAT,
+            "modality": self.modality,
+            "labels": list(self.labels),
+            "root": self.root,
+            "notes": list(self.notes),
+            "dropped": dict(self.dropped),
+            "examples": [_pack(e, self.root) for e in self.examples],
+        }
+
+    @classmethod
+    def from_json(cls, payload: Mapping[str, Any], *, root: str | None = None) -> Manifest:
+        """Read what `to_json` wrote.
+
+        Args:
+            payload: the dictionary.
+            root: where the data lies now, if it moved.
+
+        Raises:
+            DataError: the dictionary was written by another format of this software.
+        """
+        if payload.get("format") != _FORMAT:
+            raise DataError(
+                "the stored list of examples has another format",
+                found=f"format {payload.get('format')}",
+                expected=f"format {_FORMAT}",
+                fix="delete the cached file; it is made again",
+            )
+        base = str(payload["root"]) if root is None else root
+        return cls(
+            modality=payload["modality"],
+            examples=tuple(_unpack(row, base) for row in payload["examples"]),
+            labels=tuple(payload["labels"]),
+            root=base,
+            notes=tuple(payload["notes"]),
+            dropped=dict(payload["dropped"]),
+        )
+
+
+def sort_labels(labels: Iterable[str]) -> tuple[str, ...]:
+    """Sort labels without repeats: as numbers where all are integers, else as strings.
+
+    >>> sort_labels(["10", "9", "9"])
+    ('9', '10')
+    >>> sort_labels(["10", "9", "b"])
+    ('10', '9', 'b')
+    """
+    distinct = sorted(set(labels))
+    if all(re.fullmatch(r"[+-]?[0-9]+", label) for label in distinct):
+        distinct.sort(key=int)
+    return tuple(distinct)
+
+
+def _digest(examples: Iterable[Example], head: list[str]) -> str:
+    rows = sorted((e.key, e.digest, e.label or "", e.split) for e in examples)
+    canonical = json.dumps([head, rows], ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _pack(example: Example, root: str) -> dict[str, Any]:
+    path = None
+    if example.path is not None:
+        # A table may name a picture outside the root, which `relative_to` would refuse in 3.11.
+        inside = example.path.is_relative_to(root)
+        path = (example.path.relative_to(root) if inside else example.path).as_posix()
+    return {
+        "key": example.key,
+        "path": path,
+        "text": example.text,
+        "label": example.label,
+        "split": example.split,
+        "metadata": dict(example.metadata),
+        "digest": example.digest,
+    }
+
+
+def _unpack(row: Mapping[str, Any], root: str) -> Example:
+    fields = dict(row)
+    fields["path"] = None if row["path"] is None else Path(root, row["path"])
+    return Example(**fields)

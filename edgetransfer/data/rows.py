@@ -1,0 +1,214 @@
+"""Tables to records: the cells of each row put in their roles, the named files looked up.
+
+It does not open the pictures.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
+
+from edgetransfer.data.columns import Roles, assign_roles
+from edgetransfer.data.decode import PICTURE_SUFFIXES
+from edgetransfer.data.reading import SPLIT_NAMES, Reading, Record, clean_label, count
+from edgetransfer.data.tables import Table, read_table
+from edgetransfer.data.text import normalise
+from edgetransfer.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from edgetransfer.data.locate import Located, NamedTable
+    from edgetransfer.data.manifest import Split
+    from edgetransfer.spec.recipe import DataSpec
+
+
+@dataclass
+class _Gathered:
+    """What grows while rows are read."""
+
+    records: list[Record] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    files: list[Path] = field(default_factory=list)
+    first_row: dict[str, str] = field(default_factory=dict)
+    unlabelled: int = 0
+
+
+@dataclass(frozen=True)
+class _Context:
+    """What holds for every row of one table."""
+
+    root: Path
+    table: Table
+    roles: Roles
+    split: Split | None
+    split_by: str | None
+    prefix: str
+    labels_optional: bool
+
+
+def read_tables(located: Located, spec: DataSpec, *, labels_optional: bool) -> Reading:
+    """Read all tables of a source.
+
+    Args:
+        located: the tables and the splits that their names give.
+        spec: names of columns.
+        labels_optional: accept a table without labels, and rows without one.
+
+    Raises:
+        DataError: a table cannot be read, or its columns do not say what they are.
+        SpecError: a given column does not exist.
+    """
+    gathered = _Gathered()
+    modalities = {}
+    for named in located.tables:
+        context = _context(located, named, spec, labels_optional=labels_optional)
+        modalities[context.roles.modality] = named.path.name
+        gathered.problems.extend(context.table.problems)
+        for number, cells in context.table.rows:
+            _add_row(gathered, context, number, cells)
+    if len(modalities) > 1:
+        raise DataError(
+            "one table is about pictures and another about texts",
+            where=str(located.root),
+            found=f"pictures in {modalities['image']}, texts in {modalities['text']}",
+        )
+    notes = list(located.notes)
+    if gathered.unlabelled:
+        notes.append(f"{count(gathered.unlabelled, 'row')} without a label")
+    return Reading(
+        modality=next(iter(modalities)),
+        root=located.root,
+        records=tuple(gathered.records),
+        problems=tuple(gathered.problems),
+        notes=tuple(notes),
+        tables=tuple(named.path for named in located.tables),
+        files=tuple(gathered.files),
+    )
+
+
+def _context(
+    located: Located, named: NamedTable, spec: DataSpec, *, labels_optional: bool
+) -> _Context:
+    table = read_table(named.path)
+    by_name = named.split is not None
+    roles = assign_roles(table, spec, needs_label=not labels_optional, reads_split=not by_name)
+    prefix = f"{named.path.name} " if len(located.tables) > 1 else ""
+    context = _Context(
+        located.root, table, roles, named.split, spec.split_by, prefix, labels_optional
+    )
+    _refuse_embedded(context)
+    _refuse_other_tasks(context)
+    return context
+
+
+def _add_row(into: _Gathered, context: _Context, number: int, cells: Mapping[str, str]) -> None:
+    roles = context.roles
+    where = f"{context.table.path.name} row {number}"
+    problems: list[str] = []
+    content = cells[roles.content]
+    path = None
+    if not normalise(content):
+        problems.append(f"empty {roles.content}")
+    elif roles.modality == "image":
+        path = _find(context.table.path.parent, content.strip())
+        into.files.append(path)
+        problems.extend(_check_file(path, content.strip()))
+    label = clean_label(cells[roles.label]) if roles.label else ""
+    if not label:
+        if context.labels_optional:
+            into.unlabelled += 1
+        else:
+            problems.append(f"empty {roles.label}")
+    split = _split(context, cells, problems)
+    if context.split_by is not None and not cells[context.split_by].strip():
+        problems.append(f"empty {context.split_by}")
+    key = f"{context.prefix}row {number}" if path is None else _key(path, context.root)
+    if path is not None and not problems and key in into.first_row:
+        problems.append(f"{key} stands in {into.first_row[key]} already")
+    if problems:
+        into.problems.extend(f"{where}: {problem}" for problem in problems)
+        return
+    into.first_row[key] = where
+    text = content if roles.modality == "text" else None
+    metadata = {name: cells[name] for name in roles.metadata}
+    into.records.append(Record(key, where, path, text, label or None, split, metadata))
+
+
+def _find(folder: Path, cell: str) -> Path:
+    """The named file: relative to the table, else to the folder `images` beside it."""
+    for candidate in (folder / cell, folder / "images" / cell):
+        if candidate.is_file():
+            return candidate
+    return folder / cell
+
+
+def _check_file(path: Path, cell: str) -> Sequence[str]:
+    if not path.is_file():
+        return [f"the file {cell[:100]} does not exist"]
+    if path.suffix.lower() not in PICTURE_SUFFIXES:
+        return [f"the file {cell[:100]} is no picture (by its extension)"]
+    return []
+
+
+def _split(context: _Context, cells: Mapping[str, str], problems: list[str]) -> Split | None:
+    column = context.roles.split
+    if column is None:
+        return context.split
+    value = cells[column].strip()
+    if not value:
+        problems.append(f"empty {column}")
+    elif value.lower() not in SPLIT_NAMES:
+        problems.append(f"unknown {column} {value!r} (known: {', '.join(SPLIT_NAMES)})")
+    return SPLIT_NAMES.get(value.lower())
+
+
+def _key(path: Path, root: Path) -> str:
+    # normpath, so that "./a.png" and "a.png" are one picture; relpath, as a table may say "../".
+    return PurePath(os.path.relpath(os.path.normpath(path), root)).as_posix()
+
+
+def _refuse_embedded(context: _Context) -> None:
+    column = context.roles.content
+    first = next((row[column] for _, row in context.table.rows), "")
+    if context.roles.modality == "image" and first.startswith("{"):
+        raise DataError(
+            f"the column {column} holds pictures, not names of files",
+            where=str(context.table.path),
+            expected="the path of a picture in each row",
+            fix="save the pictures as files and name them in the table",
+        )
+
+
+def _refuse_other_tasks(context: _Context) -> None:
+    """Numbers with fractions that hardly repeat are measurements, and lists are not classes."""
+    column = context.roles.label
+    if column is None:
+        return
+    cells = [row[column].strip() for _, row in context.table.rows]
+    labels = Counter(cell for cell in cells if cell)
+    numbers = len(labels) * 2 > len(cells) and all(_is_number(label) for label in labels)
+    if numbers and not all(label.lstrip("+-").isdigit() for label in labels):
+        found = f"{count(len(labels), 'different number')} in {count(len(cells), 'row')}"
+    elif labels and all(label.startswith(("[", "{")) for label in labels):
+        found = f"lists such as {next(iter(labels))[:60]}"
+    else:
+        return
+    raise DataError(
+        f"the column {column} does not hold classes",
+        where=str(context.table.path),
+        found=found,
+        expected="one of a few class names in each row",
+        fix="this software fits classifiers only: no regression, detection or several labels",
+    )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,169 @@
+"""From what the user named to a `Manifest`: find, read, check, split.
+
+It does not cache: `fingerprint` is the key that a caller may cache under.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from edgetransfer.data import checks, overlap, split
+from edgetransfer.data.digests import add_digests, file_digests
+from edgetransfer.data.folders import read_folder
+from edgetransfer.data.locate import locate
+from edgetransfer.data.manifest import Example, Manifest, sort_labels
+from edgetransfer.data.reading import count
+from edgetransfer.data.rows import read_tables
+from edgetransfer.spec.progress import silent
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from edgetransfer.data.reading import Reading, Record
+    from edgetransfer.spec.progress import Progress
+    from edgetransfer.spec.recipe import DataSpec
+
+_VERSION = 1
+"""Raised when the same files would give another manifest than before."""
+
+
+def load(spec: DataSpec, *, seed: int, progress: Progress = silent) -> Manifest:
+    """Read a labelled data set and give every example its role.
+
+    Given splits are kept; missing ones are carved (see `split`). The test set is never altered:
+    duplicates of its examples leave the other splits (see `overlap`).
+
+    Args:
+        spec: where the data is and what its columns mean.
+        seed: of the carved splits.
+        progress: called once an example, as pictures are decoded.
+
+    Raises:
+        DataError: not readable or not sound; all problems in one message.
+        SpecError: a column that was asked for does not exist.
+        MissingExtraError: Parquet without pyarrow.
+    """
+    reading = _read(spec, labels_optional=False)
+    where = str(reading.root)
+    records, unreadable = add_digests(reading.records, progress)
+    records, role_notes = split.name_roles(records)
+    records, dropped, drop_notes = overlap.drop_duplicates(records)
+    carved = split.shares_to_carve(records)
+    problems = checks.class_problems(records, carved)
+    if problems:
+        problems += drop_notes  # which may be why a class is short of examples
+    checks.raise_if([*reading.problems, *unreadable, *problems], where)
+    records, carve_notes = split.carve(records, seed=seed, split_by=spec.split_by)
+    # Keeping a group together may have torn equal contents of two groups apart.
+    records, dropped_now, drop_notes_now = overlap.drop_duplicates(records)
+    checks.raise_if(checks.class_problems(records, ()), where)
+    labels = sort_labels(r.label for r in records if r.label is not None)
+    across = split.across_note(records, spec.split_by) if spec.split_by else None
+    notes = [
+        *reading.notes,
+        *role_notes,
+        *drop_notes,
+        *carve_notes,
+        *drop_notes_now,
+        *([across] if across else []),
+        *overlap.repeat_notes(records),
+        *checks.absence_notes(records, labels),
+    ]
+    return _manifest(reading, records, labels, notes, dropped + dropped_now)
+
+
+def load_for_evaluation(
+    spec: DataSpec, *, labels: tuple[str, ...] | None, progress: Progress = silent
+) -> Manifest:
+    """Read new data, all of it as "test"; labels may be missing.
+
+    Where the data has splits, only its test set is read (its validation set, if it has no test
+    set): the rest may be what the model was fitted on.
+
+    Args:
+        spec: where the data is; a flat folder of pictures and a table without labels will do.
+        labels: the classes that the model knows, in its order; default: those in the data.
+        progress: called once an example.
+
+    Raises:
+        DataError: not readable, or with labels that the model does not know.
+        SpecError: a column that was asked for does not exist.
+        MissingExtraError: Parquet without pyarrow.
+    """
+    reading = _read(spec, labels_optional=True)
+    records, split_notes = _judged(reading.records)
+    records, unreadable = add_digests(records, progress)
+    problems = [*reading.problems, *unreadable]
+    if labels is not None:
+        problems += checks.unknown_label_problems(records, labels)
+    checks.raise_if(problems, str(reading.root))
+    if labels is None:
+        labels = sort_labels(r.label for r in records if r.label is not None)
+    notes = [*reading.notes, *split_notes, *overlap.repeat_notes(records)]
+    return _manifest(reading, records, labels, notes, {})
+
+
+def fingerprint(spec: DataSpec) -> str:
+    """sha256 (hex) over all that `load` reads: files with their names, the place, the spec.
+
+    Two equal fingerprints with equal seeds give equal manifests. Pictures are hashed as files,
+    not decoded. What `load` refuses may pass here.
+
+    Raises:
+        DataError: there is no data, or a table cannot be read.
+        SpecError: a column that was asked for does not exist.
+        MissingExtraError: Parquet without pyarrow.
+    """
+    reading = _read(spec, labels_optional=False)
+    paths = [*reading.tables, *dict.fromkeys(reading.files)]
+    names = [os.path.relpath(path, reading.root) for path in paths]
+    content = {
+        "version": _VERSION,
+        "spec": spec.model_dump(mode="json"),
+        "root": str(reading.root),
+        "files": list(zip(names, file_digests(paths), strict=True)),
+        # So that an empty folder, which holds no file, changes the result as well.
+        "problems": reading.problems,
+        "notes": reading.notes,
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _read(spec: DataSpec, *, labels_optional: bool) -> Reading:
+    located = locate(spec.source)
+    read = read_tables if located.tables else read_folder
+    return read(located, spec, labels_optional=labels_optional)
+
+
+def _judged(records: tuple[Record, ...]) -> tuple[tuple[Record, ...], list[str]]:
+    chosen, notes = records, []
+    for name in ("test", "validation"):
+        part = tuple(r for r in records if r.split == name)
+        if part:
+            rest = len(records) - len(part)
+            if rest:
+                notes.append(f"only the {name} set is read, {count(rest, 'example')} left out")
+            chosen = part
+            break
+    return tuple(replace(r, split="test") for r in chosen), notes
+
+
+def _manifest(
+    reading: Reading,
+    records: tuple[Record, ...],
+    labels: tuple[str, ...],
+    notes: list[str],
+    dropped: Mapping[str, int],
+) -> Manifest:
+    examples = tuple(
+        Example(r.key, r.path, r.text, r.label, r.split, r.metadata, r.digest)
+        for r in records
+        if r.split is not None
+    )
+    return Manifest(
+        reading.modality, examples, labels, str(reading.root), tuple(notes), dict(dropped)
+    )

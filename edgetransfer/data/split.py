@@ -1,0 +1,172 @@
+"""Roles for examples that were given none: seeded, stratified, groups kept together.
+
+It does not look at what an example holds: contents are compared by digest.
+
+The result depends on the seed, the digests, the labels and the groups only, so neither the order
+of files on disk nor the order of rows in a table changes it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgetransfer.data.reading import count
+from edgetransfer.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from edgetransfer.data.manifest import Split
+    from edgetransfer.data.reading import Record
+
+ALL_SHARES: Mapping[Split, float] = {"train": 0.70, "validation": 0.15, "test": 0.15}
+"""Of data without any split."""
+
+VALIDATION_SHARES: Mapping[Split, float] = {"train": 0.80, "validation": 0.20}
+"""Of the training data, where a test set but no validation set was given."""
+
+Records = tuple["Record", ...]
+
+
+def name_roles(records: Records) -> tuple[Records, list[str]]:
+    """Settle what the given splits are: without a test set, the validation set is the test set.
+
+    Data of which all is for training counts as data without splits.
+    """
+    given = {r.split for r in records}
+    if given <= {"train", None}:
+        return tuple(replace(r, split=None) for r in records), []
+    if "validation" in given and "test" not in given:
+        turned = tuple(replace(r, split="test") if r.split == "validation" else r for r in records)
+        return turned, ["no test set was given, so the given validation set is the test set"]
+    return records, []
+
+
+def shares_to_carve(records: Records) -> Mapping[Split, float]:
+    """What `carve` will have to do: the shares of each new split, empty for nothing."""
+    given = {r.split for r in records}
+    if given == {None}:
+        return ALL_SHARES
+    return {} if "validation" in given else VALIDATION_SHARES
+
+
+def carve(records: Records, *, seed: int, split_by: str | None) -> tuple[Records, list[str]]:
+    """Give every record a split.
+
+    Every class gets its share of each split, at least one example; equal contents stay together.
+    With `split_by` whole values of that column are dealt out instead, largest first, each to the
+    split that lacks most of what it holds; shares and classes then hold only roughly.
+
+    Args:
+        records: either none with a split, or those for train and test with theirs.
+        seed: of the shuffle.
+        split_by: column of the metadata whose values stay on one side.
+
+    Raises:
+        DataError: the column has fewer values than there are splits.
+    """
+    shares = shares_to_carve(records)
+    if not shares:
+        return records, []
+    pool = [r for r in records if r.split != "test"]
+    units: dict[str, list[Record]] = defaultdict(list)
+    for record in pool:
+        units[record.digest if split_by is None else record.metadata[split_by].strip()].append(
+            record
+        )
+    if len(units) < len(shares):
+        raise DataError(
+            f"too few values of {split_by or 'the contents'} to keep them apart",
+            where="--split-by" if split_by else None,
+            found=f"{count(len(units), 'value')} in {count(len(pool), 'example')}",
+            expected=f"at least {len(shares)}, one each for {', '.join(shares)}",
+            fix="leave --split-by out, or add a column split",
+        )
+    names = sorted(units)
+    labels = [Counter(r.label or "" for r in units[name]) for name in names]
+    dealt = deal(labels, shares, np.random.default_rng(seed))
+    place = dict(zip(names, dealt, strict=True))
+    split_of = {r.key: place[name] for name, members in units.items() for r in members}
+    done = tuple(replace(r, split=split_of.get(r.key, r.split)) for r in records)
+    return done, [_carved_note(shares, Counter(split_of.values()), seed, split_by)]
+
+
+def deal(
+    units: Sequence[Counter[str]], shares: Mapping[Split, float], rng: np.random.Generator
+) -> list[Split]:
+    """Deal units, each with its counts of labels, out to splits.
+
+    Greedy, largest first, equal sizes in seeded order: a unit goes to the split that still lacks
+    most of its labels, which lowers the squared distance to the wanted counts most. Where all
+    units hold one example the wanted counts are met exactly. A unit that alone has
+    some label goes to the first split (train), as one cannot judge on what was never seen.
+
+    Returns:
+        The split of each unit.
+    """
+    parts = list(shares)
+    lacks = _quotas(units, shares)
+    holders = Counter(label for unit in units for label in unit)
+    shuffled = [int(i) for i in rng.permutation(len(units))]
+    sole = [any(holders[label] == 1 for label in unit) for unit in units]
+    order = sorted(shuffled, key=lambda i: (not sole[i], -units[i].total()))
+    dealt: dict[int, Split] = {}
+    empty = dict.fromkeys(parts)
+    for position, i in enumerate(order):
+        unit = units[i]
+        options = list(empty) if len(units) - position <= len(empty) else parts
+        if sole[i] and parts[0] in options:
+            options = parts[:1]
+        chosen = max(options, key=lambda p: sum(n * lacks[p][k] for k, n in unit.items()))
+        dealt[i] = chosen
+        lacks[chosen].subtract(unit)
+        empty.pop(chosen, None)
+    return [dealt[i] for i in range(len(units))]
+
+
+def _quotas(
+    units: Sequence[Counter[str]], shares: Mapping[Split, float]
+) -> dict[Split, Counter[str]]:
+    """Wanted counts by split and label: rounded, at least one, the first split gets the rest."""
+    total: Counter[str] = Counter()
+    for unit in units:
+        total.update(unit)
+    first, *others = shares
+    wanted: dict[Split, Counter[str]] = {first: Counter(total)}
+    for part in others:
+        rounded = {k: max(1, math.floor(shares[part] * n + 0.5)) for k, n in total.items()}
+        wanted[part] = Counter(rounded)
+        wanted[first].subtract(rounded)
+    return wanted
+
+
+def _carved_note(
+    shares: Mapping[Split, float], sizes: Counter[Split], seed: int, split_by: str | None
+) -> str:
+    total = sizes.total()
+    parts = ", ".join(f"{sizes[p]:,} for {p} ({sizes[p] / total:.0%})" for p in shares)
+    how = f"by label, seed {seed}"
+    if split_by is not None:
+        how += f", every {split_by} on one side"
+    if "test" in shares:
+        return f"no split was given, so all examples were split {how}: {parts}"
+    return f"without a validation set, the training examples were split {how}: {parts}"
+
+
+def across_note(records: Records, split_by: str) -> str | None:
+    """Say if values of a column stand on both sides of the test set."""
+    test = {r.metadata[split_by].strip() for r in records if r.split == "test"}
+    rest = {r.metadata[split_by].strip() for r in records if r.split != "test"}
+    both = len(test & rest)
+    if not both:
+        return None
+    return (
+        f"{both:,} of the {count(len(test), 'value')} of {split_by} in the test set also "
+        f"{'stands' if both == 1 else 'stand'} in train or validation: "
+        f"the test score does not tell how a new {split_by} fares"
+    )

@@ -1,0 +1,71 @@
+"""Writes the files of an ONNX bundle: models, contract, labels, golden vectors, agent.
+
+It does not measure them, and does not write the manifest.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import onnx
+
+from edgetransfer.bundle.agent_archive import pack_agent
+from edgetransfer.bundle.files import write_json
+from edgetransfer.export.golden import write_golden
+from edgetransfer.graph.embed import preprocessing_graph, with_preprocessing
+from edgetransfer.spec.preprocess import ImagePreprocessing
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from edgetransfer.data.manifest import Example
+    from edgetransfer.graph.prepare import Preparer
+    from edgetransfer.spec.preprocess import TextPreprocessing
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a bundle is made of.
+
+    Attributes:
+        reference: the float network.
+        core: the network as it is shipped.
+        golden: examples whose inputs and logits travel with the bundle; none of the test set.
+    """
+
+    reference: onnx.ModelProto
+    core: onnx.ModelProto
+    preprocessing: ImagePreprocessing | TextPreprocessing
+    tokenizer: Path | None
+    labels: tuple[str, ...]
+    golden: Sequence[Example]
+
+
+def whole_model(
+    core: onnx.ModelProto, preprocessing: ImagePreprocessing | TextPreprocessing
+) -> onnx.ModelProto:
+    """Return ``model.onnx``: preprocessing and network in one graph.
+
+    For texts it is the network alone: standard ONNX has no tokenizer.
+    """
+    if not isinstance(preprocessing, ImagePreprocessing):
+        return core
+    opset = max(o.version for o in core.opset_import if o.domain in ("", "ai.onnx"))
+    before = preprocessing_graph(preprocessing, opset=opset, ir_version=core.ir_version)
+    return with_preprocessing(core, before)
+
+
+def write_bundle(folder: Path, parts: Parts, prepare: Preparer) -> None:
+    """Write every file but the manifest and the report into an empty folder."""
+    onnx.save(parts.reference, folder / "reference.onnx")
+    onnx.save(parts.core, folder / "core.onnx")
+    onnx.save(whole_model(parts.core, parts.preprocessing), folder / "model.onnx")
+    (folder / "labels.txt").write_text("\n".join(parts.labels) + "\n", encoding="utf-8")
+    write_json(folder / "preprocess.json", parts.preprocessing.model_dump(mode="json"))
+    if parts.tokenizer is not None:
+        shutil.copyfile(parts.tokenizer, folder / "tokenizer.json")
+    pack_agent(folder / "agent.pyz")
+    write_golden(folder / "golden", folder, parts.golden, prepare)

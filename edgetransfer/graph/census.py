@@ -1,0 +1,66 @@
+"""Counts what a graph consists of: operators, parameters, multiply-accumulates, int8 residency.
+
+It does not change the graph.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+
+_INTEGER = {"QLinearConv", "ConvInteger"}
+_FLOAT_CONV = {"Conv", "FusedConv", "NhwcFusedConv"}
+_FLOAT_COMPUTE = _FLOAT_CONV | {"MatMul", "Gemm", "FusedMatMul", "FusedGemm", "ConvTranspose"}
+
+
+@dataclass(frozen=True)
+class Residency:
+    """Which heavy operators run in int8 after the runtime's own optimisation."""
+
+    float_conv: int
+    int8_conv: int
+    float_ops: tuple[str, ...]
+
+
+def residency(optimised: onnx.ModelProto) -> Residency:
+    """Look at the graph as the runtime wrote it back; every float operator is named."""
+    kinds = Counter(node.op_type for node in optimised.graph.node)
+    floats = [node for node in optimised.graph.node if node.op_type in _FLOAT_COMPUTE]
+    return Residency(
+        float_conv=sum(kinds[kind] for kind in _FLOAT_CONV),
+        int8_conv=sum(kinds[kind] for kind in _INTEGER),
+        float_ops=tuple(f"{node.op_type} {node.name or node.output[0]}" for node in floats),
+    )
+
+
+def parameters(model: onnx.ModelProto) -> int:
+    """Return how many numbers the initializers hold."""
+    return int(sum(np.prod(tensor.dims, dtype=np.int64) for tensor in model.graph.initializer))
+
+
+def macs(model: onnx.ModelProto) -> int | None:
+    """Return the multiply-accumulates of convolutions and matrix products for one example.
+
+    None where a shape is not known.
+    """
+    model = onnx.shape_inference.infer_shapes(model)
+    shapes = {
+        value.name: [d.dim_value or 1 for d in value.type.tensor_type.shape.dim]
+        for value in [*model.graph.input, *model.graph.value_info, *model.graph.output]
+    }
+    shapes |= {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
+    total = 0
+    for node in model.graph.node:
+        if node.op_type not in ("Conv", "Gemm", "MatMul"):
+            continue
+        output, first, second = (
+            shapes.get(name) for name in (node.output[0], node.input[0], node.input[1])
+        )
+        if not output or not first or not second:
+            return None
+        per_output = int(np.prod(second[1:])) if node.op_type == "Conv" else first[-1]
+        total += int(np.prod(output)) * per_output
+    return total

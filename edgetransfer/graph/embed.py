@@ -1,0 +1,137 @@
+"""Writes the preprocessing contract as standard ONNX operators and joins it to the network.
+
+It does not decode pictures: its input is decoded RGB.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+if TYPE_CHECKING:
+    from edgetransfer.spec.preprocess import ImagePreprocessing
+
+PICTURE = "picture"
+PREPARED = "input"
+_MODES = {"nearest": "nearest", "bilinear": "linear", "bicubic": "cubic"}
+
+
+class _Writer:
+    """Collects nodes and constants under names that cannot clash with the network's."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+
+    def constant(self, name: str, value: np.ndarray) -> str:
+        self.constants.append(numpy_helper.from_array(value, f"pre/{name}"))
+        return f"pre/{name}"
+
+    def integers(self, name: str, *values: int) -> str:
+        return self.constant(name, np.array(values, dtype=np.int64))
+
+    def node(self, kind: str, inputs: list[str], output: str, **attributes: object) -> str:
+        name = output if output == PREPARED else f"pre/{output}"
+        self.nodes.append(
+            helper.make_node(kind, inputs, [name], name=f"pre/{kind}/{output}", **attributes)
+        )
+        return name
+
+
+def preprocessing_graph(
+    spec: ImagePreprocessing, *, opset: int = 20, ir_version: int = 10
+) -> onnx.ModelProto:
+    """Write ``uint8 [N, H, W, 3]`` -> ``float32 [N, 3, h, w]``.
+
+    The resize works on 8-bit values with antialiasing and without weights outside the picture,
+    as Pillow does: equal within 1 level when shrinking and 2 when enlarging
+    (`shared/design/runtimes.md` section 9).
+    """
+    write = _Writer()
+    resized = _resize(write, spec)
+    cropped = _crop(write, spec, resized)
+    _normalise(write, spec, cropped)
+    height, width = spec.output_size
+    shape = ["batch", "height", "width", 3]
+    picture = helper.make_tensor_value_info(PICTURE, TensorProto.UINT8, shape)
+    prepared = helper.make_tensor_value_info(
+        PREPARED, TensorProto.FLOAT, ["batch", 3, height, width]
+    )
+    graph = helper.make_graph(
+        write.nodes, "preprocessing", [picture], [prepared], initializer=write.constants
+    )
+    return _model(graph, opset=opset, ir_version=ir_version)
+
+
+def _model(graph: onnx.GraphProto, *, opset: int, ir_version: int) -> onnx.ModelProto:
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+    model.ir_version = ir_version
+    model.producer_name = "edgetransfer"
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _resize(write: _Writer, spec: ImagePreprocessing) -> str:
+    if spec.exact is not None:
+        size = write.integers("exact", *spec.exact)
+    else:
+        size = _shortest_edge(write, int(spec.shortest_edge or 0))
+    attributes: dict[str, object] = {"mode": _MODES[spec.interpolation], "axes": [1, 2]}
+    if spec.interpolation == "nearest":
+        attributes |= {"nearest_mode": "round_prefer_ceil"}
+    else:
+        attributes |= {"antialias": 1, "exclude_outside": 1}
+    if spec.interpolation == "bicubic":
+        attributes |= {"cubic_coeff_a": -0.5}
+    return write.node(
+        "Resize",
+        [PICTURE, "", "", size],
+        "resized",
+        coordinate_transformation_mode="half_pixel",
+        **attributes,
+    )
+
+
+def _shortest_edge(write: _Writer, edge: int) -> str:
+    """Write the size whose short side is `edge` and whose long side is rounded down."""
+    shape = write.node("Shape", [PICTURE], "shape", start=1, end=3)
+    short = write.node("ReduceMin", [shape], "short", keepdims=1)
+    scaled = write.node("Mul", [shape, write.integers("edge", edge)], "scaled")
+    return write.node("Div", [scaled, short], "size")
+
+
+def _crop(write: _Writer, spec: ImagePreprocessing, resized: str) -> str:
+    if spec.crop is None or spec.crop == spec.exact:
+        return resized
+    crop = write.integers("crop", *spec.crop)
+    shape = write.node("Shape", [resized], "resized_shape", start=1, end=3)
+    margin = write.node("Sub", [shape, crop], "margin")
+    start = write.node("Div", [margin, write.integers("two", 2)], "start")
+    end = write.node("Add", [start, crop], "end")
+    return write.node(
+        "Slice", [resized, start, end, write.integers("rows_and_columns", 1, 2)], "cropped"
+    )
+
+
+def _normalise(write: _Writer, spec: ImagePreprocessing, cropped: str) -> None:
+    """Write ``x * rescale / std - mean / std`` channel by channel, channels first."""
+    std = np.array(spec.std, dtype=np.float64)
+    scale = (spec.rescale / std).astype(np.float32).reshape(1, 3, 1, 1)
+    shift = (np.array(spec.mean) / std).astype(np.float32).reshape(1, 3, 1, 1)
+    first = write.node("Transpose", [cropped], "channels_first", perm=[0, 3, 1, 2])
+    floats = write.node("Cast", [first], "floats", to=TensorProto.FLOAT)
+    scaled = write.node("Mul", [floats, write.constant("scale", scale)], "rescaled")
+    write.node("Sub", [scaled, write.constant("shift", shift)], PREPARED)
+
+
+def with_preprocessing(core: onnx.ModelProto, preprocessing: onnx.ModelProto) -> onnx.ModelProto:
+    """Join the two graphs: the result takes decoded RGB and gives the network's output."""
+    name = core.graph.input[0].name
+    merged = onnx.compose.merge_models(preprocessing, core, io_map=[(PREPARED, name)])
+    merged.ir_version = core.ir_version
+    merged.producer_name = "edgetransfer"
+    onnx.checker.check_model(merged, full_check=True)
+    return merged

@@ -1,0 +1,54 @@
+"""Proves that a graph computes what it was made from.
+
+It does not export.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgetransfer.agent.session import OnnxSession
+from edgetransfer.errors import StageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import onnx
+
+Array = np.ndarray[Any, Any]
+
+PARITY_COSINE = 0.9999
+PARITY_RELATIVE = 1e-3
+"""The export gate: smallest cosine, and largest difference over the range of the output."""
+
+
+def parity(expected: Array, model: onnx.ModelProto, inputs: Mapping[str, Array]) -> dict[str, Any]:
+    """Compare the graph with what torch computed on real inputs.
+
+    Args:
+        expected: float32 [N, C], what it was made from gives.
+        model: the exported graph.
+        inputs: the same inputs by name, each [N, ...].
+
+    Returns:
+        ``max_abs``, ``range``, ``min_cosine``, ``n``: the record kept in the manifest.
+
+    Raises:
+        StageError: they differ by more than the export gate allows.
+    """
+    actual = OnnxSession(model.SerializeToString()).run(inputs)[0]
+    max_abs = float(np.abs(actual - expected).max())
+    span = float(np.ptp(expected)) or 1.0
+    norms = np.linalg.norm(actual, axis=1) * np.linalg.norm(expected, axis=1)
+    cosine = float(((actual * expected).sum(axis=1) / np.maximum(norms, 1e-30)).min())
+    record = {"max_abs": max_abs, "range": span, "min_cosine": cosine, "n": len(expected)}
+    if not (max_abs <= PARITY_RELATIVE * span and cosine >= PARITY_COSINE):
+        raise StageError(
+            "the exported graph does not compute what the network computes",
+            where="trace",
+            found=f"largest difference {max_abs:.3g}, smallest cosine {cosine:.6f}",
+            expected=f"at most {PARITY_RELATIVE * span:.3g} and at least {PARITY_COSINE}",
+        )
+    return record

@@ -1,0 +1,134 @@
+"""Prepares examples for the network by running the contract's own graph, or its tokenizer.
+
+It does not decide what the contract is; training, calibration and golden vectors all come here,
+so that what a device computes is what the network was fitted on.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from edgetransfer.agent.session import OnnxSession
+from edgetransfer.data.decode import decode
+from edgetransfer.errors import MissingExtraError
+from edgetransfer.graph.embed import PICTURE, PREPARED, preprocessing_graph
+from edgetransfer.spec.preprocess import ImagePreprocessing, TextPreprocessing
+from edgetransfer.spec.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from edgetransfer.data.manifest import Example
+
+Array = np.ndarray[Any, Any]
+Batch = dict[str, Array]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_WORKERS = 2
+_DEPTH = 8
+
+
+def ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Yield ``work(item)`` in order while the next few are worked on in threads.
+
+    >>> list(ahead(abs, [-1, -2, 3]))
+    [1, 2, 3]
+    """
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        waiting: deque[Future[Result]] = deque()
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) == _DEPTH:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+class PicturePreparer:
+    """Decoded pictures -> ``float32 [1, 3, h, w]`` under the name of the network's input."""
+
+    input_names: tuple[str, ...] = (PREPARED,)
+
+    def __init__(self, spec: ImagePreprocessing) -> None:
+        self._session = OnnxSession(preprocessing_graph(spec).SerializeToString())
+
+    def raw(self, example: Example) -> Batch:
+        """Return what ``model.onnx`` takes: ``uint8 [1, H, W, 3]``."""
+        assert example.path is not None  # the modality is checked where the manifest is made
+        return {PICTURE: decode(example.path)[None]}
+
+    def prepare(self, example: Example) -> Batch:
+        """Return what the network takes."""
+        return {PREPARED: self._session.run(self.raw(example))[0]}
+
+
+class TextPreparer:
+    """Texts -> ``int64 [1, length]`` token ids and mask."""
+
+    def __init__(self, spec: TextPreprocessing, tokenizer: Path) -> None:
+        try:
+            from tokenizers import Tokenizer
+        except ImportError as error:
+            raise MissingExtraError("tokenizers", "hf", purpose="a text model") from error
+        self.input_names = spec.inputs
+        self._length = spec.max_length
+        self._tokenizer = Tokenizer.from_file(str(tokenizer))
+        self._tokenizer.enable_truncation(spec.max_length)
+        self._tokenizer.enable_padding(length=spec.max_length, pad_id=spec.pad_id)
+
+    def raw(self, example: Example) -> Batch:
+        """Return what ``model.onnx`` takes: the same token ids, for the tokenizer stays outside."""
+        return self.prepare(example)
+
+    def prepare(self, example: Example) -> Batch:
+        """Return ids and mask."""
+        encoding = self._tokenizer.encode(example.text or "")
+        columns = (encoding.ids, encoding.attention_mask)
+        return {
+            name: np.array([column], dtype=np.int64)
+            for name, column in zip(self.input_names, columns, strict=True)
+        }
+
+
+Preparer = PicturePreparer | TextPreparer
+
+
+def preparer(spec: ImagePreprocessing | TextPreprocessing, tokenizer: Path | None) -> Preparer:
+    """Return the preparer of a contract."""
+    if isinstance(spec, ImagePreprocessing):
+        return PicturePreparer(spec)
+    assert tokenizer is not None  # every text source has one
+    return TextPreparer(spec, tokenizer)
+
+
+def stack(
+    prepare: Callable[[Example], Batch],
+    examples: Sequence[Example],
+    folder: Path,
+    *,
+    progress: Progress = silent,
+) -> dict[str, str]:
+    """Write prepared examples to one ``.npy`` file an input, a picture at a time.
+
+    Returns:
+        The file of every input, by its name.
+    """
+    files: dict[str, Any] = {}
+    for index, batch in enumerate(ahead(prepare, examples)):
+        for name, array in batch.items():
+            if name not in files:
+                shape = (len(examples), *array.shape[1:])
+                files[name] = np.lib.format.open_memmap(
+                    folder / f"{name}.npy", mode="w+", dtype=array.dtype, shape=shape
+                )
+            files[name][index] = array[0]
+        progress(index + 1, len(examples))
+    for mapped in files.values():
+        mapped.flush()
+    return {name: str(folder / f"{name}.npy") for name in files}

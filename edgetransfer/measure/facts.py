@@ -1,0 +1,82 @@
+"""What a report is made from: raw logits, raw times and what is known of the run.
+
+It does not judge or convert; `findings` and `record` do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from edgetransfer.measure.latency import Samples
+    from edgetransfer.spec.recipe import Budget, Metric
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Samples of both variants, timed in the same interleaved blocks."""
+
+    reference: Samples
+    candidate: Samples
+
+
+@dataclass(frozen=True)
+class Facts:
+    """One measurement of one candidate against its float reference.
+
+    Args:
+        target: name of the target.
+        labels: names of the C classes.
+        reference: float32 [N, C], logits of the reference.
+        candidate: float32 [N, C], logits of the candidate.
+        truth: int [N], class numbers; None where the examples have no labels.
+        budget: the limits.
+        metric: which metric the accuracy gate uses.
+        seed: of every bootstrap.
+        precision: of the candidate: "fp32", "fp16" or "w8a8".
+        groups: columns [N] of metadata to report by.
+        core: times of core.onnx, None where not timed.
+        end_to_end: times of model.onnx from RGB, None where not timed.
+        reference_bytes: size of reference.onnx.
+        candidate_bytes: size of model.onnx.
+        residency: {"float_conv": int, "int8_conv": int, "float_ops": [names]}, after the
+            runtime's own optimisation; None where not looked at.
+        memory: goes into the report as it is.
+        load: goes into the report as it is.
+        environment: goes into the report as it is.
+        validity: {"valid": bool, "violations": [words]}, and more as it is.
+        ladder: rungs tried, goes into the report as it is.
+        verify_with: the command that verifies on the target, where this was measured elsewhere.
+    """
+
+    target: str
+    labels: tuple[str, ...]
+    reference: NDArray[Any]
+    candidate: NDArray[Any]
+    truth: NDArray[Any] | None
+    budget: Budget
+    metric: Metric = "top1"
+    seed: int = 0
+    precision: str = "w8a8"
+    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    core: Timing | None = None
+    end_to_end: Timing | None = None
+    reference_bytes: int = 0
+    candidate_bytes: int = 0
+    residency: Mapping[str, Any] | None = None
+    memory: Mapping[str, Any] = field(default_factory=dict)
+    load: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    validity: Mapping[str, Any] = field(default_factory=dict)
+    ladder: Sequence[Mapping[str, Any]] = ()
+    verify_with: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.reference.shape[1:] != (len(self.labels),):
+            msg = f"{len(self.labels)} labels, but logits of shape {self.reference.shape}"
+            raise ValueError(msg)

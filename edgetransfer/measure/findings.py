@@ -1,0 +1,110 @@
+"""Computes every statistic of a report from the facts, and the verdict from the statistics.
+
+It does not know how a report is written; `record` does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from edgetransfer.measure.comparison import by_group, compare
+from edgetransfer.measure.drift import measure_drift
+from edgetransfer.measure.latency import histogram, speedup, summarise
+from edgetransfer.measure.metrics import Outcomes, decisions, per_class
+from edgetransfer.measure.verdict import Evidence, judge, unverified
+
+if TYPE_CHECKING:
+    from edgetransfer.measure.comparison import Comparison, GroupResult
+    from edgetransfer.measure.drift import Drift
+    from edgetransfer.measure.facts import Facts, Timing
+    from edgetransfer.measure.latency import Histogram, LatencySummary, Speedup
+    from edgetransfer.measure.metrics import ClassResult
+    from edgetransfer.measure.verdict import Verdict
+
+
+@dataclass(frozen=True)
+class SeriesFindings:
+    """One timed series, `latency` or `end_to_end`."""
+
+    reference: LatencySummary
+    candidate: LatencySummary
+    speedup: Speedup
+    histogram: Histogram
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All statistics and the verdict; None where labels or times are missing."""
+
+    drift: Drift
+    outcomes: Outcomes | None
+    accuracy: Comparison | None
+    classes: tuple[ClassResult, ...]
+    groups: tuple[GroupResult, ...]
+    core: SeriesFindings | None
+    end_to_end: SeriesFindings | None
+    verdict: Verdict
+
+
+def examine(facts: Facts) -> Findings:
+    """Compute the statistics and judge them against the budget.
+
+    Raises:
+        StageError: the reference's logits are not finite.
+    """
+    drift = measure_drift(facts.reference, facts.candidate)
+    outcomes = _outcomes(facts)
+    accuracy = None if outcomes is None else compare(outcomes, facts.metric, seed=facts.seed)
+    core = _series(facts.core, facts.seed)
+    evidence = Evidence(
+        drift=drift,
+        classes=len(facts.labels),
+        accuracy=accuracy,
+        latency=None if core is None else core.candidate,
+        candidate_bytes=facts.candidate_bytes,
+        residency=facts.residency or {},
+        quantised=facts.precision == "w8a8",
+        timing_invalid=_violations(facts),
+    )
+    verdict = judge(evidence, facts.budget)
+    if facts.verify_with is not None:
+        gates = tuple(replace(gate, decides=False) for gate in verdict.gates)
+        verdict = unverified(facts.verify_with, gates)
+    return Findings(
+        drift=drift,
+        outcomes=outcomes,
+        accuracy=accuracy,
+        classes=() if outcomes is None else per_class(outcomes, facts.labels),
+        groups=()
+        if outcomes is None
+        else by_group(outcomes, facts.groups, facts.metric, seed=facts.seed),
+        core=core,
+        end_to_end=_series(facts.end_to_end, facts.seed),
+        verdict=verdict,
+    )
+
+
+def _outcomes(facts: Facts) -> Outcomes | None:
+    if facts.truth is None:
+        return None
+    reference, candidate = decisions(facts.reference), decisions(facts.candidate)
+    return Outcomes(facts.truth, reference, candidate, len(facts.labels))
+
+
+def _series(timing: Timing | None, seed: int) -> SeriesFindings | None:
+    if timing is None:
+        return None
+    first, second = timing.reference, timing.candidate
+    return SeriesFindings(
+        summarise(first),
+        summarise(second),
+        speedup(first, second, seed=seed),
+        histogram(first, second),
+    )
+
+
+def _violations(facts: Facts) -> tuple[str, ...]:
+    if facts.validity.get("valid", True):
+        return ()
+    return tuple(facts.validity.get("violations", ())) or ("the run was not valid",)

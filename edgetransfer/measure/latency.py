@@ -1,0 +1,202 @@
+"""Summarises times of single inferences and compares two variants timed side by side.
+
+It does not time anything; the agent does, and hands over every sample.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from edgetransfer.measure.bootstrap import Blocked, median_ratios, percentile_bounds
+from edgetransfer.measure.quantiles import quantile, quantile_ci
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+Speed = Literal["FASTER", "SLOWER", "SAME", "UNDECIDED"]
+
+MARGIN = 1.02
+"""Ratios between 1 / MARGIN and MARGIN are the same speed to a user."""
+
+FEWEST_BLOCKS = 6
+"""Of k paired blocks all lie on one side by chance with 2 * 0.5^k: under 5 % from 6 on."""
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Times of single inferences, one entry of each array [N] an inference.
+
+    Args:
+        process: int [N], number of the process it ran in.
+        block: int [N], number of the interleaved block within the process.
+        wall_ns: int64 [N], wall time.
+        cpu_ns: int64 [N], CPU time of all threads of the process.
+    """
+
+    process: NDArray[Any]
+    block: NDArray[Any]
+    wall_ns: NDArray[Any]
+    cpu_ns: NDArray[Any]
+
+    def __post_init__(self) -> None:
+        lengths = [len(a) for a in (self.process, self.block, self.wall_ns, self.cpu_ns)]
+        if len(set(lengths)) != 1 or lengths[0] == 0:
+            msg = f"process, block, wall_ns, cpu_ns need one length above 0, found {lengths}"
+            raise ValueError(msg)
+
+    @classmethod
+    def from_processes(cls, tables: Sequence[NDArray[Any]]) -> Samples:
+        """Join what the agent wrote: one int64 [n, 3] a process, of block, wall ns, CPU ns."""
+        rows = np.concatenate(tables)
+        process = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
+        return cls(process, rows[:, 0], rows[:, 1], rows[:, 2])
+
+
+@dataclass(frozen=True)
+class LatencySummary:
+    """Percentiles of one variant, ms; an interval is None where n is too small for it."""
+
+    n: int
+    processes: int
+    p50_ms: float
+    p50_ci95_ms: Interval | None
+    p90_ms: float
+    p90_ci95_ms: Interval | None
+    cpu_p50_ms: float
+    cpu_p50_ci95_ms: Interval | None
+    mean_ms: float
+    max_ms: float
+    process_p50_ms: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Median of the reference over that of the candidate: above 1 the candidate is faster.
+
+    Args:
+        ratio: None where it cannot be formed.
+        ci95: two-sided 95 % interval, None where it cannot be formed.
+        speed: what that says about the candidate, with a margin of 2 %.
+        reason: why something is None, empty where nothing is.
+    """
+
+    ratio: float | None
+    ci95: Interval | None
+    speed: Speed
+    reason: str
+
+
+@dataclass(frozen=True)
+class Speedup:
+    """The two ratios, and how many blocks both variants were timed in."""
+
+    wall: Ratio
+    cpu: Ratio
+    blocks: int
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Counts [B] of both variants between shared edges [B + 1]; the last bin holds the tail."""
+
+    edges_ms: tuple[float, ...]
+    reference: tuple[int, ...]
+    candidate: tuple[int, ...]
+
+
+def summarise(samples: Samples) -> LatencySummary:
+    """Summarise one variant; percentiles are samples, their intervals order statistics."""
+    wall_ms, cpu_ms = samples.wall_ns / 1e6, samples.cpu_ns / 1e6
+    processes = np.unique(samples.process)
+    return LatencySummary(
+        n=len(wall_ms),
+        processes=len(processes),
+        p50_ms=quantile(wall_ms, 0.5),
+        p50_ci95_ms=quantile_ci(wall_ms, 0.5),
+        p90_ms=quantile(wall_ms, 0.9),
+        p90_ci95_ms=quantile_ci(wall_ms, 0.9),
+        cpu_p50_ms=quantile(cpu_ms, 0.5),
+        cpu_p50_ci95_ms=quantile_ci(cpu_ms, 0.5),
+        mean_ms=float(wall_ms.mean()),
+        max_ms=float(wall_ms.max()),
+        process_p50_ms=tuple(quantile(wall_ms[samples.process == p], 0.5) for p in processes),
+    )
+
+
+def speedup(
+    reference: Samples, candidate: Samples, *, seed: int = 0, resamples: int = 2000
+) -> Speedup:
+    """Compare two variants in the (process, block) pairs in which both were timed.
+
+    Source of the interval: `bootstrap.median_ratios`; of the four classes: the noise threshold
+    of criterion.rs and the practical-equivalence region of Kruschke (2018).
+    """
+    first, second = _keys(reference), _keys(candidate)
+    shared = sorted(set(first) & set(second))
+    number = {key: i for i, key in enumerate(shared)}
+    mine = np.array([number.get(key, -1) for key in first])
+    theirs = np.array([number.get(key, -1) for key in second])
+    ratios = []
+    for ours, others in (
+        (reference.wall_ns, candidate.wall_ns),
+        (reference.cpu_ns, candidate.cpu_ns),
+    ):
+        above = Blocked(ours[mine >= 0], mine[mine >= 0])
+        below = Blocked(others[theirs >= 0], theirs[theirs >= 0])
+        ratios.append(_ratio(above, below, len(shared), (seed, resamples)))
+    return Speedup(ratios[0], ratios[1], len(shared))
+
+
+def histogram(reference: Samples, candidate: Samples, bins: int = 40) -> Histogram:
+    """Count both variants' wall times in equal bins up to their common 99th percentile."""
+    first, second = reference.wall_ns / 1e6, candidate.wall_ns / 1e6
+    both = np.concatenate([first, second])
+    low, high = float(both.min()), quantile(both, 0.99)
+    edges = np.linspace(low, high if high > low else low + 1e-6, bins + 1)
+    counts = [np.histogram(np.minimum(x, edges[-1]), edges)[0].tolist() for x in (first, second)]
+    return Histogram(tuple(edges.tolist()), tuple(counts[0]), tuple(counts[1]))
+
+
+def classify(ci95: Interval) -> Speed:
+    """Say what an interval of the ratio means.
+
+    >>> classify((1.8, 2.1)), classify((0.99, 1.01)), classify((1.01, 1.3))
+    ('FASTER', 'SAME', 'UNDECIDED')
+    """
+    low, high = ci95
+    if low > MARGIN:
+        return "FASTER"
+    if high < 1 / MARGIN:
+        return "SLOWER"
+    return "SAME" if low >= 1 / MARGIN and high <= MARGIN else "UNDECIDED"
+
+
+def _keys(samples: Samples) -> list[tuple[int, int]]:
+    return list(zip(samples.process.tolist(), samples.block.tolist(), strict=True))
+
+
+def _ratio(above: Blocked, below: Blocked, blocks: int, draw: tuple[int, int]) -> Ratio:
+    """Ratio of medians and its interval; `draw` is seed and number of resamples."""
+    if blocks == 0:
+        return Ratio(None, None, "UNDECIDED", "no block was timed for both variants")
+    bottom = quantile(below.values, 0.5)
+    if bottom <= 0 or quantile(above.values, 0.5) <= 0:
+        return Ratio(None, None, "UNDECIDED", "the clock is too coarse: a median is 0 ns")
+    ratio = quantile(above.values, 0.5) / bottom
+    if blocks < FEWEST_BLOCKS:
+        reason = f"needs {FEWEST_BLOCKS} blocks timed for both variants, there are {blocks}"
+        return Ratio(ratio, None, "UNDECIDED", reason)
+    seed, resamples = draw
+    with np.errstate(divide="ignore", invalid="ignore"):
+        draws = median_ratios(above, below, blocks, seed=seed, resamples=resamples)
+    if not np.isfinite(draws).all() or (draws <= 0).any():
+        return Ratio(ratio, None, "UNDECIDED", "the clock is too coarse: a median is 0 ns")
+    ci95 = percentile_bounds(draws, 0.95)
+    return Ratio(ratio, ci95, classify(ci95), "")

@@ -1,0 +1,269 @@
+"""Writes the facts and what was found in them as the `report.json` of docs/report.md.
+
+It does not compute a statistic; `findings` does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from math import inf, isinf, isnan
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgetransfer.errors import IntegrityError
+from edgetransfer.measure.findings import examine
+from edgetransfer.measure.metrics import confusion
+from edgetransfer.measure.paired import mcnemar_p
+from edgetransfer.measure.plain import Missing, or_missing, plain
+from edgetransfer.measure.proportions import wilson
+from edgetransfer.measure.quantiles import samples_needed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from edgetransfer.measure.comparison import Comparison
+    from edgetransfer.measure.drift import Drift
+    from edgetransfer.measure.facts import Facts
+    from edgetransfer.measure.findings import Findings, SeriesFindings
+    from edgetransfer.measure.gates import Gate
+    from edgetransfer.measure.latency import LatencySummary, Ratio
+    from edgetransfer.measure.metrics import Outcomes
+
+SCHEMA = "edgetransfer.report/1"
+
+Tree = dict[str, Any]
+
+NO_LABELS = Missing("the examples have no labels")
+NOT_TIMED = Missing("not timed in this run")
+NOT_LOOKED_AT = Missing("the runtime's graph was not looked at")
+
+_ACCURACY = (
+    *("metric", "n", "reference", "candidate", "reference_ci95", "candidate_ci95"),
+    *("delta_pp", "ci95_pp", "drop_ucb95_pp", "drop_lcb95_pp"),
+    *("reference_only", "candidate_only", "mcnemar_p", "method"),
+)
+_SUMMARY = (
+    *("n", "processes", "p50_ms", "p50_ci95_ms", "p90_ms", "p90_ci95_ms"),
+    *("cpu_p50_ms", "cpu_p50_ci95_ms", "mean_ms", "max_ms", "process_p50_ms"),
+)
+_SPEEDUP = ("ratio", "ci95", "class", "cpu_ratio", "cpu_ci95", "cpu_class", "blocks")
+
+REQUIRED: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("schema", "target", "verdict", "reasons", "gates"), ()),
+    **dict.fromkeys(("validity", "environment", "memory", "load", "end_to_end"), ()),
+    **dict.fromkeys(("per_class", "groups", "ladder", "unavailable"), ()),
+    "accuracy": (
+        *("metric", "n", "reference", "candidate"),
+        *("delta_pp", "ci95_pp", "drop_ucb95_pp"),
+    ),
+    "agreement": ("rate", "flips", "flip_rate_ucb95"),
+    "numeric": ("sqnr_db", "kl_mean", "cosine_mean"),
+    "latency": ("reference", "candidate", "speedup"),
+    "size": ("reference_bytes", "candidate_bytes"),
+    "residency": ("float_conv", "int8_conv", "float_ops"),
+}
+"""Keys that a report has at least, and those of their sections."""
+
+
+def make_report(facts: Facts) -> dict[str, Any]:
+    """Examine and judge the facts and write it all down in plain JSON types.
+
+    Every null in the result has its path in `unavailable`, with the reason.
+
+    Raises:
+        StageError: the reference's logits are not finite.
+    """
+    found = examine(facts)
+    tree, unavailable = plain(
+        {
+            "schema": SCHEMA,
+            "target": facts.target,
+            "verdict": found.verdict.name,
+            "reasons": found.verdict.reasons,
+            "gates": [_gate(gate) for gate in found.verdict.gates],
+            "validity": facts.validity,
+            "environment": facts.environment,
+            "budget": _budget(facts),
+            "precision": facts.precision,
+            "seed": facts.seed,
+            "labels": facts.labels,
+            **_judged(facts, found),
+            "latency": _series(found.core),
+            "end_to_end": _series(found.end_to_end),
+            "memory": facts.memory,
+            "load": facts.load,
+            "size": {
+                "reference_bytes": facts.reference_bytes,
+                "candidate_bytes": facts.candidate_bytes,
+            },
+            "residency": facts.residency
+            or dict.fromkeys(("float_conv", "int8_conv", "float_ops"), NOT_LOOKED_AT),
+            "ladder": facts.ladder,
+        }
+    )
+    return {**tree, "unavailable": unavailable}
+
+
+def check(report: Mapping[str, Any]) -> None:
+    """Refuse a report that is not one of this schema.
+
+    Raises:
+        IntegrityError: another schema, or a required key lacks.
+    """
+    schema = report.get("schema")
+    if schema != SCHEMA:
+        raise IntegrityError(
+            "not a report this version reads",
+            where="report.json",
+            found=f"schema {schema!r}",
+            expected=f"schema {SCHEMA!r}",
+        )
+    lacking = [key for key in REQUIRED if key not in report]
+    lacking += [
+        f"{key}.{part}"
+        for key, parts in REQUIRED.items()
+        for part in parts
+        if key in report and part not in (report[key] or ())
+    ]
+    if lacking:
+        raise IntegrityError(
+            "the report lacks keys its schema requires",
+            where="report.json",
+            found=f"no {', '.join(lacking)}",
+        )
+
+
+def _judged(facts: Facts, found: Findings) -> Tree:
+    """Sections about decisions and logits."""
+    return {
+        "accuracy": _accuracy(found.accuracy)
+        if found.accuracy
+        else {**dict.fromkeys(_ACCURACY, NO_LABELS), "metric": facts.metric, "n": 0},
+        "agreement": {
+            "n": found.drift.n,
+            "rate": found.drift.agreement,
+            "flips": found.drift.flips,
+            "flip_rate_ucb95": found.drift.flip_rate_ucb95,
+        },
+        "numeric": _numeric(found.drift),
+        "per_class": [_class(asdict(row)) for row in found.classes],
+        "confusion": _confusion(found.outcomes),
+        "groups": [
+            {"column": g.column, "value": g.value, **_accuracy(g.comparison)} for g in found.groups
+        ],
+    }
+
+
+def _accuracy(comparison: Comparison) -> Tree:
+    top1, n = comparison.metric == "top1", comparison.n
+    no_wilson = Missing("Wilson's interval is one of a proportion, which this metric is not")
+    right = [round(rate * n) for rate in (comparison.reference, comparison.candidate)]
+    return {
+        "metric": comparison.metric,
+        "n": n,
+        "reference": comparison.reference,
+        "candidate": comparison.candidate,
+        "reference_ci95": wilson(right[0], n) if top1 else no_wilson,
+        "candidate_ci95": wilson(right[1], n) if top1 else no_wilson,
+        "delta_pp": comparison.delta_pp,
+        "ci95_pp": comparison.ci95_pp,
+        "drop_ucb95_pp": comparison.drop_ucb95_pp,
+        "drop_lcb95_pp": comparison.drop_lcb95_pp,
+        "reference_only": comparison.pairs.reference_only,
+        "candidate_only": comparison.pairs.candidate_only,
+        "mcnemar_p": mcnemar_p(comparison.pairs),
+        "method": comparison.method,
+    }
+
+
+def _numeric(drift: Drift) -> Tree:
+    broken = Missing(f"{drift.non_finite} of the candidate's logits are NaN or Inf")
+    values = {
+        "sqnr_db": _sqnr(drift.sqnr_db),
+        "kl_mean": drift.kl_mean,
+        "cosine_mean": drift.cosine_mean,
+    }
+    kept = {k: broken if isinstance(v, float) and isnan(v) else v for k, v in values.items()}
+    return {**kept, "non_finite": drift.non_finite}
+
+
+def _sqnr(value_db: float) -> float | Missing:
+    if isinf(value_db):
+        return Missing("identical" if value_db == inf else "the reference's logits are constant")
+    return value_db
+
+
+def _series(series: SeriesFindings | None) -> Tree:
+    if series is None:
+        return {
+            "reference": dict.fromkeys(_SUMMARY, NOT_TIMED),
+            "candidate": dict.fromkeys(_SUMMARY, NOT_TIMED),
+            "speedup": dict.fromkeys(_SPEEDUP, NOT_TIMED),
+            "histogram": NOT_TIMED,
+        }
+    return {
+        "reference": _summary(series.reference),
+        "candidate": _summary(series.candidate),
+        "speedup": {
+            **_ratio(series.speedup.wall, ""),
+            **_ratio(series.speedup.cpu, "cpu_"),
+            "blocks": series.speedup.blocks,
+        },
+        "histogram": asdict(series.histogram),
+    }
+
+
+def _summary(summary: LatencySummary) -> Tree:
+    reasons = {
+        f"{name}_ci95_ms": f"needs {samples_needed(p)} samples, there are {summary.n}"
+        for name, p in (("p50", 0.5), ("p90", 0.9), ("cpu_p50", 0.5))
+    }
+    values = asdict(summary)
+    return {key: or_missing(values[key], reasons.get(key, "")) for key in _SUMMARY}
+
+
+def _ratio(ratio: Ratio, prefix: str) -> Tree:
+    return {
+        f"{prefix}ratio": or_missing(ratio.ratio, ratio.reason),
+        f"{prefix}ci95": or_missing(ratio.ci95, ratio.reason),
+        f"{prefix}class": ratio.speed,
+    }
+
+
+def _class(row: Tree) -> Tree:
+    return {key: or_missing(value, "no example of this class") for key, value in row.items()}
+
+
+def _confusion(outcomes: Outcomes | None) -> Tree:
+    """Cells [label, decision, count] above 0; a full table of 1,000 classes would be 1 M cells."""
+    if outcomes is None:
+        return {"reference": [], "candidate": []}
+    return {
+        "reference": _cells(outcomes.truth, outcomes.reference, outcomes.classes),
+        "candidate": _cells(outcomes.truth, outcomes.candidate, outcomes.classes),
+    }
+
+
+def _cells(truth: NDArray[Any], decided: NDArray[Any], classes: int) -> list[list[int]]:
+    counts = confusion(truth, decided, classes)
+    rows, columns = np.nonzero(counts)
+    return np.stack([rows, columns, counts[rows, columns]], axis=1).tolist()  # type: ignore[no-any-return]
+
+
+def _gate(gate: Gate) -> Tree:
+    row = asdict(gate)
+    if isinstance(gate.measured, float) and isinf(gate.measured):
+        row["measured"] = _sqnr(gate.measured)
+    if gate.measured is None:
+        row["measured"] = Missing(gate.message)
+    if gate.examples_needed is None:
+        del row["examples_needed"]
+    return row
+
+
+def _budget(facts: Facts) -> Tree:
+    limits = facts.budget.model_dump()
+    return {key: or_missing(value, "no limit was set") for key, value in limits.items()}

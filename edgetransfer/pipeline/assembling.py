@@ -1,0 +1,112 @@
+"""The assemble stage: puts a bundle together and moves it to its place in one step.
+
+It does not measure.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+
+from edgetransfer.bundle.files import writing
+from edgetransfer.bundle.opened import seal
+from edgetransfer.data.manifest import SPLITS
+from edgetransfer.export.onnx_bundle import Parts, write_bundle
+from edgetransfer.pipeline.reporter import telling
+from edgetransfer.pipeline.run import Run, versions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from edgetransfer.data.manifest import Example, Manifest
+    from edgetransfer.pipeline.compressing import Compressed
+    from edgetransfer.pipeline.tracing import Fitted
+    from edgetransfer.spec.target import TargetSpec
+
+GOLDEN = 8
+
+
+def golden_examples(manifest: Manifest) -> Sequence[Example]:
+    """Choose the examples that travel with the bundle, spread evenly; never of the test set.
+
+    Where somebody's own model is measured on test data only, there are no others.
+    """
+    pool = manifest.split("validation") or manifest.split("train") or manifest.examples
+    chosen = np.linspace(0, len(pool) - 1, num=min(GOLDEN, len(pool)))
+    return [pool[int(index)] for index in chosen]
+
+
+def assemble(
+    run: Run, fitted: Fitted, compressed: Compressed, target: TargetSpec, folder: Path
+) -> None:
+    """Write all files of a bundle but its report into an empty folder, and seal it."""
+    with telling(run.reporter, f"export {target.name}") as line:
+        parts = Parts(
+            reference=onnx.load(fitted.graph),
+            core=onnx.load(compressed.graph),
+            preprocessing=fitted.preprocessing,
+            tokenizer=fitted.tokenizer,
+            labels=fitted.manifest.labels,
+            golden=golden_examples(fitted.manifest),
+        )
+        write_bundle(folder, parts, fitted.preparer())
+        seal(folder, _facts(run, fitted, compressed, target))
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        size = sum(path.stat().st_size for path in files)
+        line.summary = f"{len(files)} files, {size / 2**20:.1f} MiB"
+
+
+def _facts(run: Run, fitted: Fitted, compressed: Compressed, target: TargetSpec) -> dict[str, Any]:
+    """Collect what the manifest says: what went in, what was decided, with which versions."""
+    manifest = fitted.manifest
+    digests = manifest.split_digests()
+    return {
+        "task": f"{manifest.modality} classification",
+        "target": target.model_dump(mode="json"),
+        "recipe": run.recipe.model_dump(mode="json"),
+        "data": {
+            "digest": manifest.digest,
+            "splits": {
+                name: {"digest": digests[name], "examples": len(manifest.split(name))}
+                for name in SPLITS
+                if name in digests
+            },
+            "dropped": dict(manifest.dropped),
+            "notes": list(manifest.notes),
+        },
+        **fitted.facts,
+        "compression": compressed.facts,
+        "session": {
+            "threads": run.recipe.threads or target.session.threads,
+            "config": target.session.config,
+        },
+        "seed": run.recipe.seed,
+        "versions": versions(),
+    }
+
+
+@contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `folder`, which takes its place when all went well.
+
+    Raises:
+        StageError: no space, or no right to write there.
+    """
+    with writing(folder.parent):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        try:
+            partial.chmod(0o755)
+            yield partial
+            if folder.exists():
+                shutil.rmtree(folder)
+            partial.rename(folder)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise

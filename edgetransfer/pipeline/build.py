@@ -1,0 +1,152 @@
+"""One build: from a recipe to a verdict for every target.
+
+It does not print; the command line and the Python API call it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from edgetransfer.agent.environment import architecture, isa_flags
+from edgetransfer.backbone import sources as backbones
+from edgetransfer.bundle.files import write_json, writing
+from edgetransfer.bundle.opened import open_bundle
+from edgetransfer.measure.verdict import worst
+from edgetransfer.pipeline.assembling import assemble, replacing
+from edgetransfer.pipeline.compressing import compress
+from edgetransfer.pipeline.fitting import fit
+from edgetransfer.pipeline.judging import (
+    Bench,
+    Question,
+    judge_bundle,
+    matches_this_machine,
+    write_report,
+)
+from edgetransfer.pipeline.run import Run, versions
+from edgetransfer.spec import catalogue
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from edgetransfer.measure.verdict import VerdictName
+    from edgetransfer.pipeline.reporter import Reporter
+    from edgetransfer.pipeline.store import Store
+    from edgetransfer.pipeline.tracing import Fitted
+    from edgetransfer.spec.recipe import Recipe
+    from edgetransfer.spec.target import TargetSpec
+
+RUN_SCHEMA = "edgetransfer.run/1"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a build ends on.
+
+    Attributes:
+        verdict: the worst of all targets.
+        reports: ``report.json`` of every target, by its name.
+        folders: the bundle of every target.
+        notes: what was found in the data, in words.
+    """
+
+    verdict: VerdictName
+    reports: Mapping[str, dict[str, Any]]
+    folders: Mapping[str, Path]
+    notes: tuple[str, ...]
+
+
+def resolve(recipe: Recipe, store: Store, reporter: Reporter) -> Run:
+    """Look up targets and backbone before any work is done.
+
+    Raises:
+        SpecError: a target, a calibration recipe or the backbone does not exist.
+    """
+    flags, arch = isa_flags(), architecture()
+    targets = tuple(catalogue.resolve(name, arch, flags) for name in dict.fromkeys(recipe.targets))
+    catalogue.calibration_recipe(recipe.quant.calibration)
+    return Run(recipe, targets, backbones.locate(recipe.backbone.source), store, reporter)
+
+
+def build(recipe: Recipe, out: Path, store: Store, reporter: Reporter) -> Outcome:
+    """Run all stages for all targets; what is kept already is not done again.
+
+    Args:
+        recipe: everything the build depends on.
+        out: gets one folder a target, and ``run.json``.
+        store: where finished stages are kept.
+        reporter: told of every stage.
+
+    Raises:
+        EdgeTransferError: one of its kinds, for every failure that is not a bug.
+    """
+    run = resolve(recipe, store, reporter)
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+        _try_to_write(out)
+    fitted = fit(run)
+    reports: dict[str, dict[str, Any]] = {}
+    folders: dict[str, Path] = {}
+    for target in run.targets:
+        folders[target.name] = out / target.name
+        reports[target.name] = _build_target(run, fitted, target, folders[target.name])
+    outcome = Outcome(
+        worst([report["verdict"] for report in reports.values()]),
+        reports,
+        folders,
+        fitted.manifest.notes,
+    )
+    with writing(out):
+        write_json(out / "run.json", _record(run, outcome))
+    return outcome
+
+
+def _try_to_write(out: Path) -> None:
+    """Meet a read-only folder before the work, not after it."""
+    probe = out / ".writable"
+    probe.write_bytes(b"")
+    probe.unlink()
+
+
+def _build_target(run: Run, fitted: Fitted, target: TargetSpec, folder: Path) -> dict[str, Any]:
+    compressed = compress(run, fitted, target)
+    recipe = run.recipe
+    with replacing(folder) as partial:
+        assemble(run, fitted, compressed, target, partial)
+        bundle = open_bundle(partial)
+        question = Question(
+            fitted.manifest,
+            fitted.manifest.split("test"),
+            recipe.metric,
+            recipe.budget,
+            recipe.data.group_by,
+            recipe.seed,
+        )
+        report = judge_bundle(
+            Bench(run.store, run.reporter),
+            bundle,
+            question,
+            fitted.preparer(),
+            here=matches_this_machine(target),
+        )
+        write_report(partial, report, bundle)
+    return report
+
+
+def _record(run: Run, outcome: Outcome) -> dict[str, Any]:
+    return {
+        "schema": RUN_SCHEMA,
+        "verdict": outcome.verdict,
+        "targets": {
+            name: {
+                "verdict": report["verdict"],
+                "reasons": report["reasons"],
+                "folder": outcome.folders[name].name,
+            }
+            for name, report in outcome.reports.items()
+        },
+        "recipe": run.recipe.model_dump(mode="json"),
+        "notes": list(outcome.notes),
+        "versions": versions(),
+    }

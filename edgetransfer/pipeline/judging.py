@@ -1,0 +1,173 @@
+"""From raw measurements to a report on disk: measures or takes what is kept, then judges.
+
+It does not show anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from edgetransfer.agent.environment import architecture, isa_flags
+from edgetransfer.bundle.files import write_json
+from edgetransfer.measure.facts import Facts
+from edgetransfer.measure.record import make_report
+from edgetransfer.pipeline import measuring
+from edgetransfer.pipeline.reporter import telling
+from edgetransfer.pipeline.run import versions
+from edgetransfer.report.page import render_page
+from edgetransfer.spec.target import TargetSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from edgetransfer.bundle.opened import Bundle
+    from edgetransfer.data.manifest import Example, Manifest
+    from edgetransfer.graph.prepare import Preparer
+    from edgetransfer.pipeline.reporter import Reporter
+    from edgetransfer.pipeline.store import Kept, Store
+    from edgetransfer.spec.recipe import Budget, Metric
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a bundle is judged by."""
+
+    manifest: Manifest
+    examples: Sequence[Example]
+    metric: Metric
+    budget: Budget
+    group_by: tuple[str, ...]
+    seed: int
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where measurements are kept and told of."""
+
+    store: Store
+    reporter: Reporter
+
+
+def matches_this_machine(target: TargetSpec) -> bool:
+    """Tell whether a measurement here is a measurement on the target.
+
+    A class of machines is measured by any of its members; a board only by itself, which cannot be
+    told from here.
+    """
+    if target.name == "this-machine":
+        return True
+    if not target.device_class or target.isa is None:
+        return False
+    return target.isa.matches(architecture(), isa_flags())
+
+
+def judge_bundle(
+    bench: Bench, bundle: Bundle, question: Question, prepare: Preparer, *, here: bool
+) -> dict[str, Any]:
+    """Measure a bundle on this machine and return its report.
+
+    Args:
+        bench: where measurements are kept.
+        bundle: opened and checked.
+        question: examples, metric, budget.
+        prepare: the bundle's contract.
+        here: whether this machine is the target; else numbers are a preview and nothing is timed.
+    """
+    target = TargetSpec.model_validate(bundle.manifest["target"])
+    session = bundle.manifest["session"]
+    subject = measuring.Subject(
+        bundle.folder,
+        bundle.preprocessing,
+        session["threads"],
+        session["config"],
+        target.runtime.provider if target.runtime else "CPUExecutionProvider",
+        timed=here,
+    )
+    with telling(bench.reporter, f"measure {target.name}") as line:
+        files = bundle.manifest["files"]
+        inputs = {
+            "models": [files[name] for name in ("reference.onnx", "core.onnx", "model.onnx")],
+            "agent": files["agent.pyz"],
+            "examples": [example.digest for example in question.examples],
+            "contract": files["preprocess.json"],
+            "session": session,
+            "timed": here,
+            "seed": question.seed,
+            "machine": sorted(isa_flags()),
+            "versions": versions("onnxruntime", "numpy"),
+        }
+        make = measuring.measure(subject, prepare, question.examples, question.seed, line.progress)
+        kept = bench.store.keep("measure", inputs, make)
+        line.reused = kept.reused
+        report = make_report(_facts(bundle, target, question, kept, here=here))
+        line.summary = f"{len(question.examples)} examples, verdict {report['verdict']}"
+    return report
+
+
+def _facts(
+    bundle: Bundle, target: TargetSpec, question: Question, kept: Kept, *, here: bool
+) -> Facts:
+    record = kept.record("measured.json")
+    runs = record["runs"]
+    labelled = all(example.label is not None for example in question.examples)
+    cold = [name for name, warm in record.get("warmed_up", {}).items() if not warm]
+    made_at = datetime.fromtimestamp(kept.file("stage.json").stat().st_mtime, UTC)
+    return Facts(
+        target=target.name,
+        labels=bundle.labels,
+        reference=measuring.logits(kept, "reference"),
+        candidate=measuring.logits(kept, "candidate"),
+        truth=question.manifest.label_index(question.examples) if labelled else None,
+        budget=question.budget,
+        metric=question.metric,
+        seed=question.seed,
+        precision=bundle.manifest["compression"]["precision"],
+        groups={
+            column: [example.metadata.get(column, "") for example in question.examples]
+            for column in question.group_by
+        },
+        core=measuring.timing(kept, measuring.CORE),
+        end_to_end=measuring.timing(kept, measuring.WHOLE),
+        reference_bytes=bundle.file("reference.onnx").stat().st_size,
+        candidate_bytes=bundle.file("model.onnx").stat().st_size,
+        residency=record["residency"],
+        memory={name: _memory(run) for name, run in runs.items()},
+        load={
+            name: {key: run[key] for key in ("load_ms", "first_inference_ms")}
+            for name, run in runs.items()
+        },
+        environment={**record["environment"], "measured_at": made_at.isoformat(" ", "seconds")},
+        validity={
+            "valid": True,
+            "violations": [],
+            "measured_on_target": here,
+            "deterministic": {name: run["deterministic"] for name, run in runs.items()},
+            "not_warmed_up": cold,
+        },
+        verify_with=None if here else verification_command(bundle.folder),
+    )
+
+
+def _memory(run: dict[str, Any]) -> dict[str, Any]:
+    before, after = run["resident_before_mib"], run["resident_after_mib"]
+    grown = None if before is None or after is None else round(after - before, 2)
+    return {
+        "load_delta_mib": grown,
+        "peak_mib": round(run["peak_mib"], 2),
+        "peak_includes_start_up": not run["peak_is_own"],
+    }
+
+
+def verification_command(folder: Path) -> str:
+    """Return the command that verifies a bundle when it is run on the target."""
+    return f"edgetransfer bench {folder.name} --data TEST_DATA"
+
+
+def write_report(folder: Path, report: dict[str, Any], bundle: Bundle) -> None:
+    """Write ``report.json`` and ``report.html``."""
+    write_json(folder / "report.json", report)
+    page = render_page(report, bundle.manifest)
+    (folder / "report.html").write_text(page, encoding="utf-8")

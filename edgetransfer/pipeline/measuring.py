@@ -1,0 +1,179 @@
+"""The measure stage: the agent runs reference and candidate, and its raw numbers are kept.
+
+It does not judge them.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+
+from edgetransfer.export.onnx_bundle import whole_model
+from edgetransfer.graph.census import residency
+from edgetransfer.graph.prepare import stack
+from edgetransfer.measure.facts import Timing
+from edgetransfer.measure.latency import Samples
+from edgetransfer.transport import local
+from edgetransfer.transport.job import Job, TimingPlan, Variant
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from edgetransfer.data.manifest import Example
+    from edgetransfer.graph.prepare import Preparer
+    from edgetransfer.pipeline.store import Kept
+    from edgetransfer.spec.preprocess import ImagePreprocessing, TextPreprocessing
+    from edgetransfer.spec.progress import Progress
+
+PROCESSES = 3
+"""Fresh processes that time both variants: variance between processes is part of the truth."""
+RAW_PICTURES = 12
+"""Decoded pictures that the end-to-end series cycles through."""
+CORE = ("reference", "candidate")
+WHOLE = ("reference_whole", "candidate_whole")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is measured, and how its sessions are made.
+
+    Attributes:
+        folder: of the bundle.
+        timed: whether this machine may stand for the target: else no time is taken.
+    """
+
+    folder: Path
+    preprocessing: ImagePreprocessing | TextPreprocessing
+    threads: int
+    config: Mapping[str, str]
+    provider: str
+    timed: bool
+
+
+def describe(agent: Path) -> dict[str, Any]:
+    """Ask the agent for the environment it would measure in."""
+    with tempfile.TemporaryDirectory() as folder:
+        environment: dict[str, Any] = local.run(agent, Job("describe"), Path(folder))["environment"]
+    return environment
+
+
+def measure(
+    subject: Subject, prepare: Preparer, examples: Sequence[Example], seed: int, progress: Progress
+) -> Callable[[Path], None]:
+    """Return what makes the stage's files: raw logits, raw times, and one JSON record."""
+
+    def make(out: Path) -> None:
+        with tempfile.TemporaryDirectory(prefix="edgetransfer-measure-") as scratch:
+            inputs = stack(prepare.prepare, examples, Path(scratch))
+            session = _Session(subject, inputs, Path(scratch), out)
+            record: dict[str, Any] = {"examples": len(examples)}
+            record["residency"] = asdict(session.residency())
+            record["runs"] = {name: session.logits(name, progress) for name in CORE}
+            if subject.timed:
+                record["warmed_up"] = session.times(CORE, session.core, seed)
+                whole = session.whole_variants(prepare, examples)
+                record["warmed_up"] |= session.times(WHOLE, whole, seed + 1)
+            record["environment"] = describe(subject.folder / "agent.pyz")
+            from edgetransfer.pipeline.run import leave
+
+            leave(out, "measured.json", record)
+
+    return make
+
+
+class _Session:
+    """Runs the jobs of one measurement."""
+
+    def __init__(
+        self, subject: Subject, inputs: Mapping[str, str], scratch: Path, out: Path
+    ) -> None:
+        self._subject = subject
+        self._agent = subject.folder / "agent.pyz"
+        self._scratch = scratch
+        self._out = out
+        base = Variant(
+            "reference",
+            str(subject.folder / "reference.onnx"),
+            inputs,
+            threads=subject.threads,
+            config=dict(subject.config),
+            provider=subject.provider,
+        )
+        candidate = replace(base, name="candidate", model=str(subject.folder / "core.onnx"))
+        self.core = {"reference": base, "candidate": candidate}
+
+    def residency(self) -> Any:  # noqa: ANN401 (graph.census.Residency)
+        """Let the runtime write the candidate back as it optimised it, and count."""
+        target = self._scratch / "optimised.onnx"
+        variant = replace(self.core["candidate"], optimised_to=str(target))
+        local.run(self._agent, Job("optimise", (variant,)), self._scratch)
+        return residency(onnx.load(target))
+
+    def logits(self, name: str, progress: Progress) -> dict[str, Any]:
+        """Run one variant over all examples in a process of its own."""
+        job = Job("logits", (self.core[name],))
+        result = dict(local.run(self._agent, job, self._scratch, progress=progress))
+        (self._scratch / "logits.npy").rename(self._scratch / f"{name}.npy")
+        np.save(self._out / f"{name}.logits.npy", np.load(self._scratch / f"{name}.npy"))
+        result.pop("event")
+        return result
+
+    def times(
+        self, names: tuple[str, ...], variants: Mapping[str, Variant], seed: int
+    ) -> dict[str, Any]:
+        """Time variants against each other in fresh processes."""
+        tables: dict[str, list[Any]] = {name: [] for name in names}
+        warm: dict[str, bool] = dict.fromkeys(names, True)
+        for process in range(PROCESSES):
+            job = Job(
+                "time", tuple(variants.values()), plan=TimingPlan(), seed=seed * 1000 + process
+            )
+            result = local.run(self._agent, job, self._scratch)
+            for name in names:
+                tables[name].append(np.load(self._scratch / f"{name}.npy"))
+                warm[name] &= result["warmed_up"][name]
+        for name, parts in tables.items():
+            rows = [np.insert(part, 0, process, axis=1) for process, part in enumerate(parts)]
+            np.save(self._out / f"{name}.times.npy", np.concatenate(rows))
+        return warm
+
+    def whole_variants(self, prepare: Preparer, examples: Sequence[Example]) -> dict[str, Variant]:
+        """Return both models with their preprocessing, fed with decoded pictures."""
+        chosen = np.linspace(0, len(examples) - 1, num=min(RAW_PICTURES, len(examples)))
+        files: dict[str, list[str]] = {}
+        for index in chosen:
+            for name, array in prepare.raw(examples[int(index)]).items():
+                path = self._scratch / f"raw-{name}-{int(index)}.npy"
+                np.save(path, array)
+                files.setdefault(name, []).append(str(path))
+        reference = whole_model(
+            onnx.load(self.core["reference"].model), self._subject.preprocessing
+        )
+        onnx.save(reference, self._scratch / "reference_whole.onnx")
+        models = {
+            "reference_whole": str(self._scratch / "reference_whole.onnx"),
+            "candidate_whole": str(self._subject.folder / "model.onnx"),
+        }
+        return {
+            name: replace(self.core["reference"], name=name, model=model, inputs=files)
+            for name, model in models.items()
+        }
+
+
+def logits(kept: Kept, name: str) -> np.ndarray[Any, Any]:
+    """Return the raw logits of a variant, float32 [N, C]."""
+    rows: np.ndarray[Any, Any] = np.load(kept.file(f"{name}.logits.npy"))
+    return rows
+
+
+def timing(kept: Kept, names: tuple[str, str]) -> Timing | None:
+    """Return the raw times of two variants, None where none were taken."""
+    if not kept.file(f"{names[0]}.times.npy").is_file():
+        return None
+    reference, candidate = (np.load(kept.file(f"{name}.times.npy")) for name in names)
+    return Timing(Samples(*reference.T), Samples(*candidate.T))

@@ -1,0 +1,95 @@
+"""The backbone and feature stages: open a network, trace it frozen, run it over the examples.
+
+It does not fit anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+
+from edgetransfer.backbone import sources as backbones
+from edgetransfer.graph import census
+from edgetransfer.graph.prepare import preparer
+from edgetransfer.pipeline.reporter import telling
+from edgetransfer.pipeline.run import Run, leave, versions
+from edgetransfer.pipeline.tracing import proving_examples, traced
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from edgetransfer.backbone.model import Backbone
+    from edgetransfer.data.manifest import Example, Manifest
+    from edgetransfer.pipeline.store import Kept
+
+
+class OpenedBackbone:
+    """A backbone with its traced feature graph."""
+
+    def __init__(self, run: Run, manifest: Manifest) -> None:
+        self.run = run
+        with telling(run.reporter, "backbone") as line:
+            self.backbone: Backbone = backbones.load(run.source, manifest.modality)
+            self.prepare = preparer(self.backbone.preprocessing, self.backbone.tokenizer)
+            self.kept = run.keep(line, "backbone", self._inputs(manifest), self._make(manifest))
+            self.card: dict[str, Any] = self.kept.record("card.json")
+            macs = self.card["macs"]
+            size = f"{self.card['parameters'] / 1e6:.2f} M parameters"
+            line.summary = size + (f", {macs / 1e6:.0f} M MACs" if macs else "")
+
+    def _inputs(self, manifest: Manifest) -> dict[str, Any]:
+        return {
+            "source": self.run.source.digest,
+            "layout": self.run.source.layout,
+            "modality": manifest.modality,
+            "versions": versions("edgetransfer", "torch", "onnx", "onnxscript"),
+        }
+
+    def _make(self, manifest: Manifest) -> Callable[[Path], None]:
+        def make(folder: Path) -> None:
+            batches = proving_examples(manifest, self.prepare)
+            graph, record = traced(self.backbone.network, batches)
+            onnx.save(graph, folder / "features.onnx")
+            contract = self.backbone.preprocessing.model_dump(mode="json")
+            card = {
+                "source": self.run.source.name,
+                "digest": self.run.source.digest,
+                "licence": self.backbone.licence,
+                "parameters": sum(p.numel() for p in self.backbone.network.parameters()),
+                "macs": census.macs(graph),
+                "feature_dim": self.backbone.feature_dim,
+                "preprocessing": contract,
+                "parity": record,
+            }
+            leave(folder, "card.json", card)
+
+        return make
+
+    def features(self, manifest: Manifest) -> Kept:
+        """Return the features of the training and validation examples."""
+        from edgetransfer.transfer.features import run_over
+
+        examples = (*manifest.split("train"), *manifest.split("validation"))
+        inputs = {
+            "backbone": self.kept.key,
+            "examples": _content(examples),
+            "versions": versions("onnxruntime", "pillow"),
+        }
+        with telling(self.run.reporter, "features") as line:
+
+            def make(folder: Path) -> None:
+                graph = onnx.load(self.kept.file("features.onnx"))
+                rows = run_over(graph, self.prepare.prepare, examples, progress=line.progress)
+                np.save(folder / "features.npy", rows)
+
+            kept = self.run.keep(line, "features", inputs, make)
+            line.summary = f"{len(examples)} x {self.backbone.feature_dim}"
+        return kept
+
+
+def _content(examples: Sequence[Example]) -> str:
+    return hashlib.sha256(" ".join(example.digest for example in examples).encode()).hexdigest()

@@ -1,0 +1,84 @@
+"""The probe stage: a linear head on cached features; fine-tuning starts from it too.
+
+It does not touch the backbone's weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from edgetransfer.pipeline.reporter import telling
+from edgetransfer.pipeline.run import Run, leave, versions
+from edgetransfer.transfer.classifier import LinearHead
+from edgetransfer.transfer.probe import fit_probe
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from edgetransfer.data.manifest import Example, Manifest
+    from edgetransfer.pipeline.opening import OpenedBackbone
+    from edgetransfer.pipeline.store import Kept
+
+
+def group_index(manifest: Manifest, column: str | None, examples: Sequence[Example]) -> Any:  # noqa: ANN401 (an array or None)
+    """Return int [N], the group of every example by a metadata column, or None."""
+    if column is None:
+        return None
+    values = [example.metadata.get(column, "") for example in examples]
+    return np.unique(values, return_inverse=True)[1]
+
+
+def fit_head(run: Run, manifest: Manifest, opened: OpenedBackbone) -> tuple[Kept, dict[str, Any]]:
+    """Fit the probe on cached features; also where fine-tuning starts from."""
+    features = opened.features(manifest)
+    train, validation = manifest.split("train"), manifest.split("validation")
+    truth = manifest.label_index((*train, *validation))
+    groups = group_index(manifest, run.recipe.data.split_by, train)
+    inputs = {
+        "features": features.key,
+        "truth": truth.tolist(),
+        "groups": None if groups is None else groups.tolist(),
+        "seed": run.recipe.seed,
+        "versions": versions("edgetransfer", "scikit-learn", "numpy"),
+    }
+    with telling(run.reporter, "probe") as line:
+
+        def make(folder: Path) -> None:
+            rows, count = np.load(features.file("features.npy")), len(train)
+            probe = fit_probe(
+                rows[:count],
+                truth[:count],
+                groups=groups,
+                seed=run.recipe.seed,
+                progress=line.progress,
+            )
+            save_file(asdict(probe.head), folder / "head.safetensors")
+            decided = probe.head.logits(rows[count:]).argmax(axis=1)
+            record = {
+                "method": "probe",
+                "strength": probe.strength,
+                "folds": probe.folds,
+                "cross_validated": [
+                    {"strength": c, "log_loss": loss, "accuracy": right}
+                    for c, (loss, right) in probe.cross_validated.items()
+                ],
+                "validation_accuracy": float((decided == truth[count:]).mean()),
+            }
+            leave(folder, "fit.json", record)
+
+        kept = run.keep(line, "probe", inputs, make)
+        record = kept.record("fit.json")
+        line.summary = (
+            f"validation accuracy {record['validation_accuracy']:.3f}, C = {record['strength']}"
+        )
+    return kept, record
+
+
+def read_head(kept: Kept) -> LinearHead:
+    """Read the head that `fit_head` left."""
+    return LinearHead(**load_file(kept.file("head.safetensors")))

@@ -1,0 +1,75 @@
+"""What every stage of one run shares.
+
+It does not do any work.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from edgetransfer.bundle.files import write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from edgetransfer.backbone.model import Source
+    from edgetransfer.pipeline.reporter import Line, Reporter
+    from edgetransfer.pipeline.store import Kept, Store
+    from edgetransfer.spec.recipe import Recipe
+    from edgetransfer.spec.target import TargetSpec
+
+_PACKAGES = (
+    "edgetransfer",
+    "torch",
+    "onnx",
+    "onnxruntime",
+    "onnxscript",
+    "numpy",
+    "pillow",
+    "scikit-learn",
+    "transformers",
+    "timm",
+    "tokenizers",
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One build: what was asked for, resolved, and where its stages are kept."""
+
+    recipe: Recipe
+    targets: tuple[TargetSpec, ...]
+    source: Source
+    store: Store
+    reporter: Reporter
+
+    def keep(
+        self,
+        line: Line,
+        stage: str,
+        inputs: Mapping[str, Any],
+        make: Callable[[Path], None],
+    ) -> Kept:
+        """Make or reuse what a stage leaves, and note which it was."""
+        kept = self.store.keep(stage, inputs, make)
+        line.reused = kept.reused
+        return kept
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Return the installed versions of the packages named, or of all that matter."""
+    found = {}
+    for package in packages or _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def leave(folder: Path, name: str, record: Mapping[str, Any]) -> None:
+    """Write one JSON record of a stage."""
+    write_json(folder / name, dict(record))

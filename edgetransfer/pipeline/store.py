@@ -1,0 +1,158 @@
+"""Keeps what each stage made, under the digest of what went into it, so that a run can resume.
+
+It does not know any stage.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgetransfer.bundle.files import digest_of_value, digests_below, read_json, writing
+from edgetransfer.errors import IntegrityError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+ENTRY = "stage.json"
+_PARTIAL = ".partial-"
+_STALE_S = 24 * 3600
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a stage left.
+
+    Attributes:
+        folder: its files.
+        key: digest of what went into it; goes into the keys of the stages after it.
+        reused: whether it was there already.
+        seconds: how long making it took, then.
+    """
+
+    folder: Path
+    key: str
+    reused: bool
+    seconds: float
+
+    def file(self, name: str) -> Path:
+        """Return the path of one of its files."""
+        return self.folder / name
+
+    def record(self, name: str) -> Any:  # noqa: ANN401 (any plain JSON value)
+        """Read one of its JSON files."""
+        return read_json(self.folder / name)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of ``edgetransfer cache list``."""
+
+    stage: str
+    key: str
+    bytes: int
+    made_at: float
+
+
+class Store:
+    """A folder of finished stages.
+
+    Args:
+        root: made if it is not there.
+
+    Raises:
+        StageError: the folder cannot be made or written.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        with writing(root):
+            root.mkdir(parents=True, exist_ok=True)
+
+    def keep(self, stage: str, inputs: Mapping[str, Any], make: Callable[[Path], None]) -> Kept:
+        """Return what `make` leaves for these inputs, making it only where it is not there whole.
+
+        `make` writes into a folder of its own, which gets its final name only when all its files
+        are on the disk: a crash leaves nothing that could be taken for a result.
+
+        Raises:
+            StageError: no space, or no right to write.
+        """
+        key = digest_of_value({"stage": stage, **inputs})
+        folder = self.root / stage / key[:24]
+        kept = self._reuse(folder, key)
+        if kept is not None:
+            return kept
+        start = time.monotonic()
+        with writing(self.root):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=folder.parent))
+            try:
+                make(partial)
+                seconds = time.monotonic() - start
+                self._finish(partial, folder, {"key": key, "seconds": seconds})
+            except BaseException:
+                shutil.rmtree(partial, ignore_errors=True)
+                raise
+        return Kept(folder, key, reused=False, seconds=seconds)
+
+    def _reuse(self, folder: Path, key: str) -> Kept | None:
+        try:
+            entry = read_json(folder / ENTRY)
+        except IntegrityError:
+            return None
+        found = {name: sha for name, sha in digests_below(folder).items() if name != ENTRY}
+        if entry["key"] != key or found != entry["files"]:
+            shutil.rmtree(folder)
+            return None
+        return Kept(folder, key, reused=True, seconds=entry["seconds"])
+
+    def _finish(self, partial: Path, folder: Path, entry: Mapping[str, Any]) -> None:
+        text = json.dumps({**entry, "files": digests_below(partial)}, indent=1)
+        (partial / ENTRY).write_text(text, encoding="utf-8")
+        for path in [*partial.rglob("*"), partial]:
+            _sync(path)
+        if folder.exists():  # another run was faster, or left it broken
+            shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+        _sync(folder.parent)
+
+    def entries(self) -> list[Entry]:
+        """List everything that is kept, newest first."""
+        found = []
+        for file in self.root.glob(f"*/*/{ENTRY}"):
+            folder = file.parent
+            size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+            found.append(Entry(folder.parent.name, folder.name, size, file.stat().st_mtime))
+        return sorted(found, key=lambda entry: -entry.made_at)
+
+    def clean(self, *, older_than_s: float = 0.0) -> int:
+        """Delete stages made longer ago than `older_than_s`; return the bytes freed.
+
+        Folders of runs that were killed go after a day: until then a run may still be at work.
+        """
+        freed = 0
+        now = time.time()
+        with writing(self.root):
+            for entry in self.entries():
+                if now - entry.made_at >= older_than_s:
+                    shutil.rmtree(self.root / entry.stage / entry.key)
+                    freed += entry.bytes
+            for folder in self.root.glob(f"*/{_PARTIAL}*"):
+                if now - folder.stat().st_mtime > _STALE_S:
+                    shutil.rmtree(folder, ignore_errors=True)
+        return freed
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

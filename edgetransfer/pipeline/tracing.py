@@ -1,0 +1,104 @@
+"""The trace stage: a fitted torch network becomes a float ONNX graph, with proof.
+
+It does not know targets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+
+from edgetransfer.graph.prepare import preparer
+from edgetransfer.pipeline.reporter import telling
+from edgetransfer.pipeline.run import Run, leave, versions
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import nn
+
+    from edgetransfer.backbone.model import Backbone, FittedModel
+    from edgetransfer.data.manifest import Manifest
+    from edgetransfer.graph.prepare import Batch, Preparer
+    from edgetransfer.spec.preprocess import ImagePreprocessing, TextPreprocessing
+
+OUTPUT = "logits"
+PARITY_EXAMPLES = 16
+"""Real examples on which the graph is compared with the network."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The float network, ready for any target.
+
+    Attributes:
+        graph: ``float.onnx``, prepared inputs -> logits.
+        key: of the stage that traced it.
+        facts: what the manifest of every bundle says of how it came to be.
+    """
+
+    manifest: Manifest
+    preprocessing: ImagePreprocessing | TextPreprocessing
+    tokenizer: Path | None
+    graph: Path
+    key: str
+    facts: dict[str, Any]
+
+    def preparer(self) -> Preparer:
+        """Return what prepares examples for the network."""
+        return preparer(self.preprocessing, self.tokenizer)
+
+
+def proving_examples(manifest: Manifest, prepare: Preparer) -> list[Batch]:
+    """Prepare the examples that a graph is proven on."""
+    examples = (manifest.split("train") or manifest.examples)[:PARITY_EXAMPLES]
+    return [prepare.prepare(example) for example in examples]
+
+
+def traced(network: nn.Module, batches: list[Batch]) -> tuple[onnx.ModelProto, dict[str, Any]]:
+    """Trace a network and prove on real examples that the graph computes the same."""
+    import torch
+
+    from edgetransfer.graph.parity import parity
+    from edgetransfer.graph.trace import Signature, trace
+
+    names = tuple(batches[0])
+    inputs = {name: np.concatenate([batch[name] for batch in batches]) for name in names}
+    graph = trace(network, [inputs[name][:2] for name in names], Signature(names, OUTPUT))
+    with torch.no_grad():
+        expected = network(*(torch.from_numpy(inputs[name]) for name in names)).numpy()
+    return graph, parity(expected, graph, inputs)
+
+
+def trace_fitted(
+    run: Run,
+    manifest: Manifest,
+    backbone: Backbone | FittedModel,
+    network: nn.Module,
+    key: str,
+    facts: dict[str, Any],
+) -> Fitted:
+    """Run the trace stage for a network whose weights the digest `key` stands for."""
+    prepare = preparer(backbone.preprocessing, backbone.tokenizer)
+    inputs = {"fit": key, "versions": versions("edgetransfer", "torch", "onnx", "onnxscript")}
+    with telling(run.reporter, "trace") as line:
+
+        def make(folder: Path) -> None:
+            graph, proof = traced(network, proving_examples(manifest, prepare))
+            onnx.save(graph, folder / "float.onnx")
+            leave(folder, "parity.json", proof)
+
+        kept = run.keep(line, "trace", inputs, make)
+        proof = kept.record("parity.json")
+        line.summary = f"equal to torch within {proof['max_abs']:.1e} on {proof['n']} examples"
+    return Fitted(
+        manifest,
+        backbone.preprocessing,
+        backbone.tokenizer,
+        kept.file("float.onnx"),
+        kept.key,
+        {**facts, "export": proof},
+    )

@@ -1,0 +1,160 @@
+"""Finds targets and calibration recipes by name: the user's folder, then the shipped ones.
+
+It does not probe the machine: `resolve` is told the architecture and its flags.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from edgetransfer.errors import SpecError
+from edgetransfer.spec.recipe import Recipe, Spec
+from edgetransfer.spec.target import TargetSpec
+
+_PACKAGED = Path(__file__).parent.parent / "_catalogue"
+_CHECKOUT = Path(__file__).parent.parent.parent
+_MAX_EXTENDS = 8
+
+S = TypeVar("S", bound=Spec)
+
+
+class CalibrationRecipe(Spec):
+    """How activation ranges are found."""
+
+    name: str
+    method: Literal["minmax", "percentile", "entropy"] = "minmax"
+    examples: int = Field(64, ge=1, description="taken from the training split")
+    percentile: float = Field(99.999, gt=50, le=100, description="of |activation|")
+
+
+def _folders(kind: Literal["targets", "calibration/recipes"]) -> list[Path]:
+    candidates = [Path.cwd() / kind, _PACKAGED / kind, _CHECKOUT / kind]
+    return [folder for folder in candidates if folder.is_dir()]
+
+
+def names(kind: Literal["targets", "calibration/recipes"]) -> list[str]:
+    """Return every name that can be asked for, sorted."""
+    return sorted({file.stem for folder in _folders(kind) for file in folder.glob("*.toml")})
+
+
+def _locate(kind: Literal["targets", "calibration/recipes"], name: str) -> Path:
+    given = Path(name)
+    if given.suffix == ".toml" and given.is_file():
+        return given
+    for folder in _folders(kind):
+        file = folder / f"{name}.toml"
+        if file.is_file():
+            return file
+    raise SpecError(
+        f"no {'target' if kind == 'targets' else 'calibration recipe'} is called {name!r}",
+        expected=", ".join(names(kind)) + ", or the path of a .toml file",
+    )
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    """Read one TOML file.
+
+    Raises:
+        SpecError: the file is missing, unreadable or not TOML.
+    """
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SpecError("not a readable TOML file", where=str(file), found=str(error)) from error
+
+
+def explain(error: ValidationError) -> str:
+    """Say every problem of a spec in one line each: field, what was found, what is wrong."""
+    lines = []
+    for item in error.errors():
+        field = ".".join(str(part) for part in item["loc"]) or "the whole"
+        found = "" if isinstance(item["input"], dict) else f" (found {item['input']!r})"
+        lines.append(f"{field}: {item['msg']}{found}")
+    return "; ".join(lines)
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        old: Any = merged.get(key)
+        both = isinstance(old, dict) and isinstance(value, dict)
+        merged[key] = _merge(old, value) if both else value
+    return merged
+
+
+def _raw_target(name: str, depth: int = 0) -> tuple[dict[str, Any], Path]:
+    file = _locate("targets", name)
+    raw = read_toml(file)
+    if "extends" not in raw:
+        return raw, file
+    if depth == _MAX_EXTENDS:
+        raise SpecError("the chain of `extends` does not end", where=str(file))
+    base, _ = _raw_target(raw["extends"], depth + 1)
+    return _merge({k: v for k, v in base.items() if k != "device_class"}, raw), file
+
+
+def target(name: str) -> TargetSpec:
+    """Read one target by name or path, with what it extends merged in.
+
+    Raises:
+        SpecError: no such target, or its file is not valid.
+    """
+    raw, file = _raw_target(name)
+    return _validate(TargetSpec, raw, where=str(file))
+
+
+def resolve(name: str, arch: str, flags: frozenset[str]) -> TargetSpec:
+    """Return a target ready for use; one that detects takes the class of the machine described.
+
+    Args:
+        name: name or path of the target.
+        arch: ``x86_64`` or ``arm64``.
+        flags: instruction-set flags of the machine, as Linux writes them.
+
+    Raises:
+        SpecError: unknown or invalid target, or no class matches the machine.
+    """
+    spec = target(name)
+    if not spec.detect:
+        return spec
+    known = [target(each) for each in names("targets")]
+    classes = [c for c in known if c.device_class and c.isa and c.isa.matches(arch, flags)]
+    if not classes:
+        raise SpecError(
+            f"no target class matches this machine ({arch})",
+            where=f"target {name}",
+            fix="name a target yourself with --target",
+        )
+    best = max(classes, key=lambda c: len(c.isa.any_of) + len(c.isa.all_of) if c.isa else 0)
+    taken = {"name": spec.name, "title": f"{spec.title} ({best.name})", "extends": best.name}
+    return best.model_copy(update={**taken, "device_class": False, "evidence": spec.evidence})
+
+
+def calibration_recipe(name: str) -> CalibrationRecipe:
+    """Read one calibration recipe by name or path.
+
+    Raises:
+        SpecError: no such recipe, or its file is not valid.
+    """
+    file = _locate("calibration/recipes", name)
+    return _validate(CalibrationRecipe, read_toml(file), where=str(file))
+
+
+def recipe(raw: dict[str, Any], *, where: str) -> Recipe:
+    """Validate a recipe given as plain nested values.
+
+    Raises:
+        SpecError: all its problems in one message.
+    """
+    return _validate(Recipe, raw, where=where)
+
+
+def _validate(kind: type[S], raw: dict[str, Any], *, where: str) -> S:
+    try:
+        return TypeAdapter(kind).validate_python(raw)
+    except ValidationError as error:
+        raise SpecError(explain(error), where=where) from error

@@ -1,0 +1,82 @@
+"""The contract between a picture or a text and the network: one value, used in every place.
+
+It does not execute anything: `graph.embed` turns it into ONNX nodes, `data.text` tokenises.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Discriminator, Field, TypeAdapter, model_validator
+
+from edgetransfer.spec.recipe import Spec
+
+Interpolation = Literal["nearest", "bilinear", "bicubic"]
+Triple = tuple[float, float, float]
+Size = tuple[int, int]
+
+
+class ImagePreprocessing(Spec):
+    """Decoded RGB ``uint8 [N, H, W, 3]`` of any size -> ``float32 [N, 3, h, w]``.
+
+    The steps, in order: resize (antialiased, on 8-bit values, as Pillow does), crop the centre,
+    multiply by `rescale`, subtract `mean`, divide by `std`, move channels first.
+    """
+
+    kind: Literal["image"] = "image"
+    shortest_edge: int | None = Field(None, ge=1, description="short side in pixels")
+    exact: Size | None = Field(None, description="resize to (height, width), ignoring proportions")
+    interpolation: Interpolation = "bilinear"
+    crop: Size | None = Field(None, description="centre crop to (height, width)")
+    rescale: float = Field(1 / 255, gt=0)
+    mean: Triple = (0.5, 0.5, 0.5)
+    std: Triple = (0.5, 0.5, 0.5)
+
+    @model_validator(mode="after")
+    def _one_resize(self) -> ImagePreprocessing:
+        if (self.shortest_edge is None) == (self.exact is None):
+            msg = "give either shortest_edge or exact"
+            raise ValueError(msg)
+        if self.exact is None and self.crop is None:
+            msg = "shortest_edge leaves one side open: give crop as well"
+            raise ValueError(msg)
+        if self.shortest_edge and self.crop and max(self.crop) > self.shortest_edge:
+            msg = f"crop {self.crop} is larger than shortest_edge {self.shortest_edge}"
+            raise ValueError(msg)
+        if (
+            self.exact
+            and self.crop
+            and (self.crop[0] > self.exact[0] or self.crop[1] > self.exact[1])
+        ):
+            msg = f"crop {self.crop} is larger than exact {self.exact}"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def output_size(self) -> Size:
+        """(height, width) of the network's input in pixels.
+
+        >>> ImagePreprocessing(shortest_edge=256, crop=(224, 224)).output_size
+        (224, 224)
+        """
+        size = self.crop or self.exact
+        assert size is not None  # by _one_resize
+        return size
+
+
+class TextPreprocessing(Spec):
+    """A text -> token ids ``int64 [N, length]`` by a Hugging Face ``tokenizer.json``."""
+
+    kind: Literal["text"] = "text"
+    tokenizer: str = Field("tokenizer.json", description="file beside the contract")
+    max_length: int = Field(128, ge=2, description="tokens kept, special ones included")
+    pad_id: int = Field(0, ge=0)
+    inputs: tuple[str, ...] = Field(
+        ("input_ids", "attention_mask"), description="the network's inputs, in order"
+    )
+
+
+Preprocessing = Annotated[ImagePreprocessing | TextPreprocessing, Discriminator("kind")]
+
+PREPROCESSING: TypeAdapter[ImagePreprocessing | TextPreprocessing] = TypeAdapter(Preprocessing)
+"""Reads and writes either contract: ``PREPROCESSING.validate_json(text)``."""

@@ -1,0 +1,86 @@
+"""What is known of a device: its runtime, its instruction set, the number formats to use.
+
+It does not look at any machine; `catalogue.resolve` is told what the machine has.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from edgetransfer.spec.recipe import Spec
+
+IntType = Literal["u8", "s8"]
+
+
+class Runtime(Spec):
+    """The runtime on the device and the newest files it reads."""
+
+    name: Literal["onnxruntime"] = "onnxruntime"
+    provider: str = "CPUExecutionProvider"
+    min_version: str = Field(description="oldest release the artefact is made for")
+    opset: int = Field(20, ge=18, le=20, description="ONNX operator set of the artefact")
+    ir_version: int = Field(10, ge=8, le=10, description="ONNX file format; boards lag, so <= 10")
+
+
+class Isa(Spec):
+    """Which machines belong to the target, by architecture and instruction-set flags."""
+
+    arch: Literal["x86_64", "arm64"]
+    any_of: tuple[str, ...] = Field((), description="at least one of these flags is present")
+    all_of: tuple[str, ...] = Field((), description="all of these flags are present")
+    none_of: tuple[str, ...] = Field((), description="none of these flags is present")
+
+    def matches(self, arch: str, flags: frozenset[str]) -> bool:
+        """Tell whether a machine with `flags` belongs to the target.
+
+        >>> Isa(arch="x86_64", any_of=("avx_vnni",)).matches("x86_64", frozenset({"avx_vnni"}))
+        True
+        """
+        return (
+            arch == self.arch
+            and (not self.any_of or not flags.isdisjoint(self.any_of))
+            and flags.issuperset(self.all_of)
+            and flags.isdisjoint(self.none_of)
+        )
+
+
+class Int8Scheme(Spec):
+    """How 8-bit numbers are laid out where the target's kernels are fast and exact."""
+
+    activation: IntType = "u8"
+    weight: IntType = "s8"
+    per_channel: bool = True
+    symmetric_activation: bool = False
+
+
+class Session(Spec):
+    """How the runtime is started on the target."""
+
+    threads: int = Field(1, ge=1)
+    config: dict[str, str] = Field({}, description="ONNX Runtime session config entries")
+
+
+class Evidence(Spec):
+    """Where the numbers of a target file come from."""
+
+    status: Literal["declared", "measured"]
+    source: str
+    date: str
+
+
+class TargetSpec(Spec):
+    """One device or class of devices."""
+
+    name: str
+    title: str
+    extends: str | None = Field(None, description="target whose fields are taken over")
+    detect: bool = Field(False, description="stands for the class that the machine belongs to")
+    device_class: bool = Field(False, description="an instruction-set class that can be detected")
+    runtime: Runtime | None = None
+    isa: Isa | None = None
+    precision: Literal["w8a8", "fp16", "fp32"] = Field("w8a8", description="what `auto` takes")
+    int8: Int8Scheme = Int8Scheme()
+    session: Session = Session()
+    evidence: Evidence

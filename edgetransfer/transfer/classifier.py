@@ -1,0 +1,49 @@
+"""A backbone with a linear head: the network that is fitted, traced and shipped.
+
+It does not train itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class LinearHead:
+    """``logits = features @ weight.T + bias``; weight ``float32 [C, D]``, bias ``float32 [C]``."""
+
+    weight: Array
+    bias: Array
+
+    def logits(self, features: Array) -> Array:
+        """Apply the head to features [N, D]; returns float32 [N, C]."""
+        product: Array = features @ self.weight.T + self.bias
+        return product.astype(np.float32)
+
+
+class Classifier(nn.Module):
+    """Prepared inputs -> logits ``float32 [N, C]``."""
+
+    def __init__(self, network: nn.Module, head: LinearHead) -> None:
+        super().__init__()
+        self.network = network
+        classes, features = head.weight.shape
+        self.head = nn.Linear(features, classes)
+        with torch.no_grad():
+            self.head.weight.copy_(torch.from_numpy(head.weight))
+            self.head.bias.copy_(torch.from_numpy(head.bias))
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Run the network and its head."""
+        logits: Tensor = self.head(self.network(*inputs))
+        return logits

@@ -1,0 +1,45 @@
+"""What the agent is told, as values: written as plain JSON for it by every transport.
+
+It does not say where the agent runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+InputFiles = Mapping[str, str | list[str]]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One model file with its inputs and the way its session is made."""
+
+    name: str
+    model: str
+    inputs: InputFiles = field(default_factory=dict)
+    threads: int = 1
+    config: Mapping[str, str] = field(default_factory=dict)
+    provider: str = "CPUExecutionProvider"
+    optimised_to: str | None = None
+
+
+@dataclass(frozen=True)
+class TimingPlan:
+    """How long each fresh process warms up and measures, per variant."""
+
+    blocks: int = 8
+    block_s: float = 0.25
+    warmup_s: float = 0.3
+    warmup_max_s: float = 5.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """One thing to do in one fresh process."""
+
+    action: Literal["logits", "time", "optimise", "describe"]
+    variants: tuple[Variant, ...] = ()
+    plan: TimingPlan = TimingPlan()
+    seed: int = 0

@@ -1,0 +1,84 @@
+"""Runs the packed agent on this machine, each job in a fresh process.
+
+It does not judge what comes back.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from edgetransfer.agent.main import SCHEMA
+from edgetransfer.errors import StageError
+from edgetransfer.spec.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from edgetransfer.transport.job import Job
+
+_STDERR_LINES = 8
+
+
+def _cause(returncode: int, stderr: str) -> str:
+    tail = "\n".join(stderr.strip().splitlines()[-_STDERR_LINES:])
+    if returncode < 0:
+        return f"killed by {signal.Signals(-returncode).name}. {tail}".strip()
+    return f"exit code {returncode}. {tail}".strip()
+
+
+def run(agent: Path, job: Job, out: Path, *, progress: Progress = silent) -> Mapping[str, Any]:
+    """Do one job and return the fields of its result line.
+
+    Args:
+        agent: the packed agent.
+        job: what to do.
+        out: folder the agent writes its arrays to.
+        progress: told of examples done.
+
+    Raises:
+        StageError: the agent ended without a result; its last words are given.
+    """
+    with tempfile.NamedTemporaryFile("w", suffix=".json", dir=out) as file:
+        json.dump({"schema": SCHEMA, "out": str(out), **asdict(job)}, file)
+        file.flush()
+        environment = {**os.environ, "ORT_DISABLE_TELEMETRY": "1"}
+        with (
+            tempfile.TemporaryFile("w+") as errors,
+            subprocess.Popen(
+                [sys.executable, str(agent), file.name],
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                env=environment,
+            ) as process,
+        ):
+            result = _follow(process, progress)
+            returncode = process.wait()
+            errors.seek(0)
+            if returncode != 0 or result is None:
+                raise StageError(
+                    f"the agent did not finish the job {job.action!r}",
+                    where=", ".join(variant.model for variant in job.variants) or "agent",
+                    found=_cause(returncode, errors.read()),
+                )
+    return result
+
+
+def _follow(process: subprocess.Popen[str], progress: Progress) -> Mapping[str, Any] | None:
+    assert process.stdout is not None  # PIPE above
+    result = None
+    for line in process.stdout:
+        message = json.loads(line)
+        if message["event"] == "progress":
+            progress(message["done"], message["total"])
+        elif message["event"] == "result":
+            result = message
+    return result

@@ -1,0 +1,153 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import optimize, stats
+
+from edgetransfer.measure.paired import (
+    Pairs,
+    drop_interval,
+    drop_lower,
+    drop_upper,
+    examples_needed,
+    holm,
+    mcnemar_p,
+)
+
+Z = stats.norm.ppf(0.95)
+
+
+@st.composite
+def tables(draw):
+    n = draw(st.integers(1, 2000))
+    lost = draw(st.integers(0, n))
+    return Pairs(lost, draw(st.integers(0, n - lost)), n)
+
+
+def score(pairs, drop):
+    """Tango's statistic with the nuisance found by maximising the likelihood numerically."""
+    concordant = pairs.n - pairs.discordant
+    low, high = max(0.0, -drop), (1 - drop) / 2
+
+    def loss(won):
+        cells = [(pairs.reference_only, won + drop), (pairs.candidate_only, won)]
+        cells.append((concordant, 1 - 2 * won - drop))
+        return -sum(k * np.log(max(p, 1e-300)) for k, p in cells if k)
+
+    best = optimize.minimize_scalar(loss, bounds=(low, high), options={"xatol": 1e-13}).x
+    variance = pairs.n * (2 * best + drop * (1 - drop))
+    return (pairs.reference_only - pairs.candidate_only - pairs.n * drop) / np.sqrt(variance)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "level", "low", "high"),
+    [
+        # Tango (1998), section 6.1: cross-over trial of soft contact lenses.
+        (Pairs(0, 1, 44), 0.90, -0.096, 0.037),
+        # Tango (1998), section 6.2: sleeping difficulties, data of Karacan et al.
+        (Pairs(9, 3, 32), 0.95, -0.027, 0.390),
+        # Fagerland, Lydersen and Laake (2014): airway hyper-responsiveness.
+        (Pairs(1, 7, 21), 0.95, -0.517, -0.026),
+    ],
+)
+def test_published_intervals(pairs, level, low, high):
+    assert drop_interval(pairs, level) == pytest.approx((low, high), abs=6e-4)
+
+
+@pytest.mark.parametrize("pairs", [Pairs(12, 2, 50), Pairs(40, 20, 160), Pairs(3, 8, 153)])
+def test_bounds_solve_the_score_equation(pairs):
+    assert score(pairs, drop_upper(pairs)) == pytest.approx(-Z, abs=1e-4)
+    assert score(pairs, drop_lower(pairs)) == pytest.approx(Z, abs=1e-4)
+
+
+@pytest.mark.parametrize("n", [1, 5, 60, 133, 1000])
+def test_no_discordant_pair_has_the_closed_form(n):
+    assert drop_upper(Pairs(0, 0, n)) == pytest.approx(Z**2 / (n + Z**2))
+
+
+@given(tables())
+@settings(max_examples=200, deadline=None)
+def test_bounds_are_never_degenerate_and_enclose_the_estimate(pairs):
+    low, high = drop_lower(pairs), drop_upper(pairs)
+    assert -1 <= low <= pairs.drop <= high <= 1
+    assert high - low > 0
+    if pairs.drop < 1:
+        assert high > pairs.drop
+
+
+@given(tables())
+@settings(max_examples=100, deadline=None)
+def test_swapping_the_models_mirrors_the_interval(pairs):
+    swapped = Pairs(pairs.candidate_only, pairs.reference_only, pairs.n)
+    low, high = drop_interval(pairs)
+    assert drop_interval(swapped) == (-high, -low)
+    assert mcnemar_p(swapped) == mcnemar_p(pairs)
+
+
+@pytest.mark.parametrize(
+    ("lost", "won", "n"), [(0.05, 0.03, 150), (0.02, 0.02, 150), (0.1, 0.02, 60)]
+)
+def test_the_upper_bound_covers_about_its_level(lost, won, n):
+    rng = np.random.default_rng(7)
+    tables, counts = np.unique(
+        rng.multinomial(n, [lost, won, 1 - lost - won], size=4000), axis=0, return_counts=True
+    )
+    held = [drop_upper(Pairs(int(b), int(c), n)) >= lost - won for b, c, _ in tables]
+    assert 0.93 <= counts[held].sum() / 4000 <= 0.99
+
+
+def test_more_examples_at_the_same_rates_narrow_the_interval():
+    widths = [drop_upper(Pairs(k, k, 50 * k)) - drop_lower(Pairs(k, k, 50 * k)) for k in (1, 4, 16)]
+    assert widths == sorted(widths, reverse=True)
+
+
+@pytest.mark.parametrize("max_drop", [0.005, 0.01, 0.02, 0.05])
+def test_examples_without_a_flip_are_the_first_that_decide(max_drop):
+    n = examples_needed(max_drop, Pairs(0, 0, 10))
+    assert drop_upper(Pairs(0, 0, n)) < max_drop <= drop_upper(Pairs(0, 0, n - 1))
+
+
+def test_examples_needed_also_says_when_a_loss_would_be_sure():
+    n = examples_needed(0.02, Pairs(5, 1, 100))
+    assert n > 100
+    k = -(-n // 100)
+    assert drop_lower(Pairs(5 * k, k, 100 * k)) > 0.02
+
+
+def test_a_loss_on_the_limit_is_never_decided():
+    assert examples_needed(0.02, Pairs(2, 0, 100)) is None
+
+
+@pytest.mark.parametrize(("b", "c"), [(0, 0), (1, 0), (5, 0), (9, 3), (6, 6), (30, 12)])
+def test_mcnemar_agrees_with_scipy(b, c):
+    expected = stats.binomtest(b, b + c).pvalue if b + c else 1.0
+    assert mcnemar_p(Pairs(b, c, 100)) == pytest.approx(expected)
+
+
+def test_holm_keeps_order_and_never_lowers():
+    p = np.random.default_rng(0).random(20) ** 3
+    corrected = holm(p)
+    assert (corrected >= p).all()
+    assert (corrected <= 1).all()
+    assert (np.diff(corrected[np.argsort(p)]) >= 0).all()
+    assert corrected.min() == pytest.approx(min(1, 20 * p.min()))
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        (
+            (-1, 0, 5),
+            "counts cannot be negative, n not under 1: "
+            "Pairs(reference_only=-1, candidate_only=0, n=5)",
+        ),
+        (
+            (3, 3, 5),
+            "more discordant pairs than pairs: Pairs(reference_only=3, candidate_only=3, n=5)",
+        ),
+    ],
+)
+def test_impossible_tables_are_refused(counts, message):
+    with pytest.raises(ValueError, match=r".") as caught:
+        Pairs(*counts)
+    assert str(caught.value) == message

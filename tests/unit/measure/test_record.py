@@ -1,0 +1,208 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from edgetransfer.errors import IntegrityError, StageError
+from edgetransfer.measure.facts import Facts, Timing
+from edgetransfer.measure.latency import Samples
+from edgetransfer.measure.plain import plain
+from edgetransfer.measure.record import REQUIRED, SCHEMA, check, make_report
+from edgetransfer.spec.recipe import Budget
+
+
+def samples(ms, seed, each=20):
+    rng = np.random.default_rng(seed)
+    tables = []
+    for _ in range(3):
+        block = np.repeat(np.arange(4), each)
+        wall = ms * 1e6 * rng.lognormal(0, 0.05, len(block))
+        tables.append(np.stack([block, wall, wall], axis=1).astype(np.int64))
+    return Samples.from_processes(tables)
+
+
+def facts(n=150, noise=0.02, **more):
+    rng = np.random.default_rng(0)
+    truth = rng.integers(3, size=n)
+    reference = rng.normal(size=(n, 4)).astype(np.float32)
+    reference[np.arange(n), truth] += 3
+    candidate = (reference + noise * rng.normal(size=(n, 4))).astype(np.float32)
+    given = {
+        "target": "this-machine",
+        "labels": ("a", "b", "c", "never"),
+        "reference": reference,
+        "candidate": candidate,
+        "truth": truth,
+        "budget": Budget(),
+        "groups": {"site": ["north", "south"] * (n // 2)},
+        "core": Timing(samples(10, 1), samples(5, 2)),
+        "reference_bytes": 4_000_000,
+        "candidate_bytes": 1_100_000,
+        "residency": {"float_conv": 0, "int8_conv": 52, "float_ops": ["/head/Softmax"]},
+        "environment": {"cpu": "test", "governor": None},
+        "validity": {"valid": True, "violations": []},
+    }
+    return Facts(**{**given, **more})
+
+
+def nulls(value, path=""):
+    if value is None:
+        yield path
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from nulls(item, f"{path}.{key}" if path else key)
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            yield from nulls(item, f"{path}[{i}]")
+
+
+CASES = {
+    "full": facts(),
+    "unlabelled": facts(truth=None, groups={}),
+    "untimed": facts(core=None, residency=None),
+    "few": facts(n=10, core=Timing(samples(10, 1, each=1), samples(5, 2, each=1))),
+    "identical": facts(noise=0.0, budget=Budget(min_sqnr_db=20)),
+    "constant": facts(reference=np.zeros((150, 4), np.float32)),
+    "macro-f1": facts(metric="macro-f1"),
+    "elsewhere": facts(verify_with="edgetransfer bench OUT --target x"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_report_is_plain_json_with_a_reason_for_every_null(name):
+    report = make_report(CASES[name])
+    assert json.loads(json.dumps(report, allow_nan=False)) == report
+    assert set(nulls(report)) == set(report["unavailable"])
+    assert all(report["unavailable"].values())
+    check(report)
+
+
+@pytest.mark.parametrize("name", ["full", "macro-f1"])
+def test_the_same_facts_give_the_same_report(name):
+    assert json.dumps(make_report(CASES[name])) == json.dumps(make_report(CASES[name]))
+
+
+def test_the_sections_of_the_interface():
+    report = make_report(CASES["full"])
+    assert report["schema"] == "edgetransfer.report/1"
+    assert (report["target"], report["verdict"]) == ("this-machine", "PASS")
+    assert {"p50_ms", "p90_ms"} <= set(report["latency"]["candidate"])
+    assert report["latency"]["speedup"]["ratio"] == pytest.approx(2, rel=0.05)
+    assert report["latency"]["speedup"]["class"] == "FASTER"
+    assert report["accuracy"]["n"] == report["agreement"]["n"] == 150
+    assert len(report["accuracy"]["ci95_pp"]) == 2
+    assert report["accuracy"]["method"] == "Tango score interval"
+    assert [row["label"] for row in report["per_class"]] == ["a", "b", "c", "never"]
+    assert [(g["column"], g["value"], g["n"]) for g in report["groups"]] == [
+        ("site", "north", 75),
+        ("site", "south", 75),
+    ]
+    assert sum(cell[2] for cell in report["confusion"]["candidate"]) == 150
+    assert report["size"] == {"reference_bytes": 4_000_000, "candidate_bytes": 1_100_000}
+    assert report["residency"]["int8_conv"] == 52
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "reason"),
+    [
+        ("full", "environment.governor", "not given"),
+        ("full", "budget.max_latency_ms", "no limit was set"),
+        ("full", "end_to_end.candidate.p90_ms", "not timed in this run"),
+        ("full", "per_class[3].recall_candidate", "no example of this class"),
+        ("unlabelled", "accuracy.drop_ucb95_pp", "the examples have no labels"),
+        ("untimed", "latency.speedup.ratio", "not timed in this run"),
+        ("untimed", "residency.float_conv", "the runtime's graph was not looked at"),
+        ("few", "latency.candidate.p90_ci95_ms", "needs 36 samples, there are 12"),
+        ("identical", "numeric.sqnr_db", "identical"),
+        ("identical", "gates[2].measured", "identical"),
+        ("constant", "numeric.sqnr_db", "the reference's logits are constant"),
+        (
+            "macro-f1",
+            "accuracy.reference_ci95",
+            "Wilson's interval is one of a proportion, which this metric is not",
+        ),
+    ],
+)
+def test_reasons_of_nulls(name, path, reason):
+    assert make_report(CASES[name])["unavailable"][path] == reason
+
+
+def test_nan_in_the_candidate_fails_and_leaves_the_numbers_out():
+    given = CASES["full"]
+    candidate = given.candidate.copy()
+    candidate[0, 0] = np.nan
+    report = make_report(replace(given, candidate=candidate))
+    assert report["verdict"] == "FAIL"
+    assert report["numeric"] == {
+        "sqnr_db": None,
+        "kl_mean": None,
+        "cosine_mean": None,
+        "non_finite": 1,
+    }
+    assert report["unavailable"]["numeric.kl_mean"] == (
+        "1 of the candidate's logits are NaN or Inf"
+    )
+
+
+def test_measured_elsewhere_is_unverified_and_no_gate_decides():
+    report = make_report(CASES["elsewhere"])
+    assert report["verdict"] == "UNVERIFIED"
+    assert report["reasons"] == [
+        "not measured on the target; to verify: edgetransfer bench OUT --target x"
+    ]
+    assert report["gates"]
+    assert not any(gate["decides"] for gate in report["gates"])
+
+
+def test_times_that_are_not_valid_decide_nothing():
+    validity = {"valid": False, "violations": ["the machine was busy"]}
+    report = make_report(facts(budget=Budget(max_latency_ms=100), validity=validity))
+    assert report["verdict"] == "INCONCLUSIVE"
+    assert report["reasons"][0].endswith(
+        " ms of 100.0 ms allowed, but not valid: the machine was busy"
+    )
+
+
+def test_check_refuses_another_schema():
+    with pytest.raises(IntegrityError) as caught:
+        check({"schema": "edgetransfer.report/2"})
+    assert str(caught.value) == (
+        "report.json: not a report this version reads\n"
+        "  found: schema 'edgetransfer.report/2'\n"
+        "  expected: schema 'edgetransfer.report/1'"
+    )
+
+
+def test_check_names_every_key_that_lacks():
+    report = make_report(CASES["full"])
+    del report["agreement"]
+    del report["numeric"]["kl_mean"]
+    with pytest.raises(IntegrityError) as caught:
+        check(report)
+    assert str(caught.value) == (
+        "report.json: the report lacks keys its schema requires\n"
+        "  found: no agreement, numeric.kl_mean"
+    )
+
+
+def test_required_keys_are_those_of_the_interface():
+    assert SCHEMA == "edgetransfer.report/1"
+    assert REQUIRED["latency"] == ("reference", "candidate", "speedup")
+
+
+def test_labels_and_logits_have_to_fit():
+    with pytest.raises(ValueError, match=r".") as caught:
+        facts(labels=("a", "b"))
+    assert str(caught.value) == "2 labels, but logits of shape (150, 4)"
+
+
+def test_a_broken_reference_stops_the_measurement():
+    with pytest.raises(StageError):
+        make_report(facts(reference=np.full((150, 4), np.nan, np.float32)))
+
+
+def test_plain_refuses_what_has_no_json_form():
+    with pytest.raises(TypeError, match=r".") as caught:
+        plain({"a": [object()]})
+    assert str(caught.value) == "a[0]: object has no JSON form"
