@@ -1,6 +1,21 @@
 """Fit, quantise, export and measure small models for edge devices."""
 
 import os
+from typing import TYPE_CHECKING
 
 # Read by ONNX Runtime when it loads, whoever imports it first; see `edgetransfer.agent`.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+if TYPE_CHECKING:
+    from edgetransfer.pipeline.api import build
+
+__all__ = ["build"]
+
+
+def __getattr__(name: str) -> object:
+    if name == "build":
+        from edgetransfer.pipeline.api import build
+
+        return build
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)

@@ -17,40 +17,38 @@ import tarfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 from torch.nn import functional
 
 from edgetransfer.backbone.mobilenet import TINY_64, MobileNetV2, initialise
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 ROOT = Path(__file__).resolve().parents[1]
 MEAN = STD = 0.5
-MOMENTUM = 0.9
 WARM_UP = 0.15
 CLASSES = 200
+HEAD_SCALE = 0.15
+STATE = ("step", "exp_avg", "exp_avg_sq")
 
 
 @dataclass(frozen=True)
 class Options:
     """What decides the weights; all but `threads` must be the same when a run goes on."""
 
-    epochs: int
-    small_epochs: int
-    small_side: int
-    batch: int
-    rate: float
-    decay: float
-    smoothing: float
-    seed: int
-    threads: int
+    epochs: int = 44
+    small_side: int = 32
+    growth: float = 0.6
+    batch: int = 128
+    rate: float = 0.008
+    decay: float = 0.05
+    smoothing: float = 0.1
+    seed: int = 0
+    threads: int = 1
 
 
 @dataclass(frozen=True)
@@ -63,70 +61,77 @@ class Pictures:
 
 def decode(archives: list[Path], classes: list[str], cache: Path) -> Pictures:
     """Decode tar archives of WNID/FILE.JPEG once into `cache`, and map the result."""
-    labels_file = cache.with_suffix(".labels.npy")
-    if not (cache.exists() and labels_file.exists()):
+    labels_file, part = cache.with_suffix(".labels.npy"), cache.with_suffix(".part.npy")
+    if not cache.exists():
         values, labels = [], []
         for archive in archives:
             with tarfile.open(archive) as members:
                 for member in members:
                     stream = members.extractfile(member)
-                    if stream is None:
-                        continue
-                    picture = Image.open(io.BytesIO(stream.read())).convert("RGB")
-                    values.append(np.asarray(picture))
-                    labels.append(classes.index(member.name.split("/")[0]))
-        for path, array in ((cache, np.stack(values)), (labels_file, np.array(labels))):
-            part = path.with_suffix(".part.npy")
-            np.save(part, array)
-            part.replace(path)
+                    if stream is not None:
+                        picture = Image.open(io.BytesIO(stream.read())).convert("RGB")
+                        values.append(np.asarray(picture))
+                        labels.append(classes.index(member.name.split("/")[0]))
+        np.save(labels_file, np.array(labels))
+        np.save(part, np.stack(values))
+        part.replace(cache)
     return Pictures(np.load(cache, mmap_mode="r"), np.load(labels_file))
 
 
 def normalise(values: np.ndarray) -> torch.Tensor:
     """Turn uint8 [N, H, W, 3] into float [N, 3, H, W] in -1..1, channels last in memory."""
-    scaled = torch.from_numpy(np.ascontiguousarray(values)).float().div_(255.0)
+    scaled = torch.from_numpy(np.array(values)).float().div_(255.0)
     return scaled.sub_(MEAN).div_(STD).permute(0, 3, 1, 2)
 
 
 def augment(x: torch.Tensor, side: int, generator: torch.Generator) -> torch.Tensor:
-    """Crop, zoom and mirror by one affine map; then contrast, brightness and saturation.
-
-    Args:
-        x: normalised pictures, [N, 3, H, W].
-        side: height and width of the result.
-        generator: where every draw comes from.
-
-    Returns:
-        Pictures [N, 3, side, side].
-    """
-    count = len(x)
+    """Crop, mirror and recolour at random: [N, 3, H, W] -> [N, 3, side, side]."""
 
     def draw(low: float, high: float) -> torch.Tensor:
-        return low + (high - low) * torch.rand(count, generator=generator)
+        return low + (high - low) * torch.rand(len(x), generator=generator)
 
-    zoom, aspect = draw(0.7, 1.05), draw(-0.12, 0.12).exp()
-    mirror = torch.where(draw(0.0, 1.0) < 0.5, -1.0, 1.0)
-    theta = torch.zeros(count, 2, 3)
+    zoom, aspect, mirror = draw(0.7, 1.05), draw(-0.12, 0.12).exp(), draw(-1.0, 1.0).sign()
+    theta = torch.zeros(len(x), 2, 3)
     theta[:, 0, 0], theta[:, 1, 1] = zoom * aspect * mirror, zoom / aspect
     theta[:, 0, 2], theta[:, 1, 2] = draw(-0.25, 0.25), draw(-0.25, 0.25)
-    grid = functional.affine_grid(theta, [count, 3, side, side], align_corners=False)
+    grid = functional.affine_grid(theta, [len(x), 3, side, side], align_corners=False)
     y = functional.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
-    contrast, brightness, saturation = (
-        d[:, None, None, None] for d in (draw(0.75, 1.25), draw(-0.2, 0.2), draw(0.6, 1.4))
-    )
+    colour = (draw(0.75, 1.25), draw(-0.2, 0.2), draw(0.6, 1.4))
+    contrast, brightness, saturation = (c[:, None, None, None] for c in colour)
     grey = y.mean(1, keepdim=True)
     y = (grey + (y - grey) * saturation) * contrast + brightness
     return y.clamp_(-1.0, 1.0).contiguous(memory_format=torch.channels_last)
 
 
 def rate_at(progress: float, peak: float) -> float:
-    """Return the learning rate after a share `progress` of the run: up in a line, down a cosine.
-
-    The one cycle of Smith and Topin (2017), without its cycle of the momentum.
-    """
+    """Return the learning rate after a share `progress` of the run: a line up, a cosine down."""
     if progress < WARM_UP:
         return peak * max(progress / WARM_UP, 0.02)
     return peak * 0.5 * (1.0 + math.cos(math.pi * (progress - WARM_UP) / (1.0 - WARM_UP)))
+
+
+def side_at(progress: float, options: Options) -> int:
+    """Return the side of the pictures, in eights: small is cheap at first (Tan and Le 2021)."""
+    small, full = options.small_side, TINY_64.input_size[0]
+    return int(small + (full - small) * min(1.0, progress / options.growth)) // 8 * 8
+
+
+class Head(nn.Module):
+    """Classifier of the pretraining alone, which is not shipped.
+
+    Features after a ReLU6 share a large mean, from which a linear layer first learns how often
+    the classes occur in a batch; centred and made small they let the rest learn.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(TINY_64.feature_dim, affine=False)
+        self.linear = nn.Linear(TINY_64.feature_dim, CLASSES)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Map features [N, D] to logits [N, 200]."""
+        logits: torch.Tensor = self.linear(self.norm(features) * HEAD_SCALE)
+        return logits
 
 
 class Run:
@@ -135,7 +140,7 @@ class Run:
     def __init__(self, options: Options, folder: Path) -> None:
         self.options, self.folder, self.epoch = options, folder, 0
         self.backbone = MobileNetV2(TINY_64)
-        self.model = nn.Sequential(self.backbone, nn.Linear(TINY_64.feature_dim, CLASSES))
+        self.model = nn.Sequential(self.backbone, Head())
         initialise(self.model, torch.Generator().manual_seed(options.seed))
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         parameters = list(self.model.parameters())
@@ -143,21 +148,20 @@ class Run:
             {"params": [p for p in parameters if p.ndim > 1], "weight_decay": options.decay},
             {"params": [p for p in parameters if p.ndim == 1], "weight_decay": 0.0},
         ]
-        self.optimiser = torch.optim.SGD(groups, lr=0.0, momentum=MOMENTUM, nesterov=True)
+        self.optimiser = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.99))
 
     def save(self) -> None:
         """Write the state; the rename of the JSON file is what makes it count."""
         tensors = {f"model.{k}": v.contiguous() for k, v in self.model.state_dict().items()}
         for name, parameter in self.model.named_parameters():
-            buffer = self.optimiser.state[parameter]["momentum_buffer"]
-            tensors[f"momentum.{name}"] = buffer.contiguous()
+            state = self.optimiser.state[parameter]
+            tensors |= {f"{key}.{name}": state[key].contiguous() for key in STATE}
         name = f"checkpoint-{self.epoch}.safetensors"
-        save_file(tensors, self.folder / name)
+        replace(self.folder / name, save(tensors))
         facts = {"epoch": self.epoch, "file": name, "options": dataclasses.asdict(self.options)}
-        replace_text(self.folder / "checkpoint.json", json.dumps(facts))
-        for path in self.folder.glob("checkpoint-*.safetensors"):
-            if path.name != name:
-                path.unlink()
+        replace(self.folder / "checkpoint.json", json.dumps(facts).encode())
+        for path in {*self.folder.glob("checkpoint-*.safetensors")} - {self.folder / name}:
+            path.unlink()
 
     def load(self) -> None:
         """Take up the state of an earlier run of the same options, if there is one."""
@@ -165,42 +169,33 @@ class Run:
         if not path.exists():
             return
         facts = json.loads(path.read_text())
-        wanted = dataclasses.asdict(self.options) | {"threads": facts["options"]["threads"]}
-        if facts["options"] != wanted:
+        if facts["options"] | {"threads": 0} != dataclasses.asdict(self.options) | {"threads": 0}:
             message = f"{path}: made with {facts['options']}; give another --work or delete it"
             raise SystemExit(message)
         tensors = load_file(self.folder / facts["file"])
         self.model.load_state_dict({k: tensors[f"model.{k}"] for k in self.model.state_dict()})
         for name, parameter in self.model.named_parameters():
-            buffer = torch.empty_like(parameter).copy_(tensors[f"momentum.{name}"])
-            self.optimiser.state[parameter]["momentum_buffer"] = buffer
+            for key in STATE:
+                value = tensors[f"{key}.{name}"]
+                value = value.to(memory_format=torch.channels_last) if value.ndim == 4 else value
+                self.optimiser.state[parameter][key] = value
         self.epoch = facts["epoch"]
 
 
-def batches(run: Run, train: Pictures) -> Iterator[tuple[float, torch.Tensor, torch.Tensor]]:
-    """Yield (share of the whole run, pictures, labels) of one epoch, whole batches only."""
-    options = run.options
-    generator = torch.Generator().manual_seed(options.seed * 100_003 + run.epoch + 1)
-    side = options.small_side if run.epoch < options.small_epochs else TINY_64.input_size[0]
-    order = torch.randperm(len(train.labels), generator=generator).numpy()
-    steps = len(order) // options.batch
-    for step in range(steps):
-        chosen = np.sort(order[step * options.batch : (step + 1) * options.batch])
-        pictures = augment(normalise(train.values[chosen]), side, generator)
-        progress = (run.epoch + step / steps) / options.epochs
-        yield progress, pictures, torch.from_numpy(train.labels[chosen])
-
-
 def train_epoch(run: Run, train: Pictures) -> float:
-    """Train one epoch and return the mean loss."""
+    """Train one epoch of whole batches, seeded by its number, and return the mean loss."""
+    options, losses = run.options, []
+    generator = torch.Generator().manual_seed(options.seed * 100_003 + run.epoch + 1)
+    side = side_at(run.epoch / options.epochs, options)
+    order = torch.randperm(len(train.labels), generator=generator)
+    steps = len(order) // options.batch
     run.model.train()
-    losses = []
-    for progress, pictures, labels in batches(run, train):
+    for step, chosen in enumerate(order[: steps * options.batch].view(steps, -1).numpy()):
         for group in run.optimiser.param_groups:
-            group["lr"] = rate_at(progress, run.options.rate)
-        loss = functional.cross_entropy(
-            run.model(pictures), labels, label_smoothing=run.options.smoothing
-        )
+            group["lr"] = rate_at((run.epoch + step / steps) / options.epochs, options.rate)
+        logits = run.model(augment(normalise(train.values[chosen]), side, generator))
+        labels = torch.from_numpy(train.labels[chosen])
+        loss = functional.cross_entropy(logits, labels, label_smoothing=options.smoothing)
         run.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         run.optimiser.step()
@@ -213,48 +208,37 @@ def train_epoch(run: Run, train: Pictures) -> float:
 def top1(run: Run, pictures: Pictures) -> float:
     """Return the share of pictures whose highest logit is the right one."""
     run.model.eval()
-    hits = 0
-    for start in range(0, len(pictures.labels), 250):
-        chosen = slice(start, start + 250)
-        guesses = run.model(normalise(pictures.values[chosen])).argmax(1).numpy()
-        hits += int((guesses == pictures.labels[chosen]).sum())
-    return hits / len(pictures.labels)
+    parts = np.array_split(pictures.values, 8)
+    guesses = torch.cat([run.model(normalise(part)).argmax(1) for part in parts])
+    return float((guesses.numpy() == pictures.labels).mean())
 
 
 def count_macs(network: MobileNetV2) -> int:
-    """Count the multiplications and additions of the convolutions for one picture."""
+    """Count the multiply-accumulates of the convolutions for one picture."""
     counts: list[int] = []
 
     def count(module: nn.Module, _: object, output: torch.Tensor) -> None:
         if isinstance(module, nn.Conv2d):
             counts.append(output[0, 0].numel() * module.weight.numel())
 
-    hooks = [module.register_forward_hook(count) for module in network.modules()]
-    with torch.no_grad():
+    with nn.modules.module.register_module_forward_hook(count), torch.no_grad():
         network.eval()(torch.zeros(1, 3, *network.config.input_size))
-    for hook in hooks:
-        hook.remove()
     return sum(counts)
 
 
-def replace_text(path: Path, text: str) -> None:
-    """Write a text file in one step."""
+def replace(path: Path, content: bytes) -> None:
+    """Write a file in one step."""
     part = path.with_suffix(".part")
-    part.write_text(text)
+    part.write_bytes(content)
     part.replace(path)
 
 
 def ship(run: Run, accuracy: float, counted: int, out: Path) -> None:
     """Write model.safetensors (features only, float32) and the card that belongs to it."""
     out.mkdir(parents=True, exist_ok=True)
-    state = run.backbone.state_dict()
-    kept = {k: v.contiguous() for k, v in state.items() if v.dtype == torch.float32}
-    part = out / "model.part"
-    save_file(kept, part, metadata={"format": "pt"})
-    digest = hashlib.sha256(part.read_bytes()).hexdigest()
-    options = " ".join(
-        f"--{name.replace('_', '-')} {value}" for name, value in vars(run.options).items()
-    )
+    state = {k: v.contiguous() for k, v in run.backbone.state_dict().items() if v.ndim > 0}
+    weights = save(state, metadata={"format": "pt"})
+    options = " ".join(f"--{k.replace('_', '-')} {v}" for k, v in vars(run.options).items())
     card: dict[str, Any] = {
         "name": "tiny-64",
         "architecture": "mobilenetv2",
@@ -270,31 +254,29 @@ def ship(run: Run, accuracy: float, counted: int, out: Path) -> None:
         "seed": run.options.seed,
         "validation_top1": round(accuracy, 4),
         "validation_n": counted,
-        "sha256": digest,
+        "sha256": hashlib.sha256(weights).hexdigest(),
     }
-    part.replace(out / "model.safetensors")
-    replace_text(out / "card.json", json.dumps(card, indent=2) + "\n")
+    replace(out / "model.safetensors", weights)
+    lines = ",\n".join(f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in card.items())
+    replace(out / "card.json", f"{{\n{lines}\n}}\n".encode())
 
 
 def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    sources = ROOT.parent / "shared" / "sources" / "tiny-imagenet-64"
-    parser.add_argument("--data", type=Path, default=sources)
-    parser.add_argument("--work", type=Path, default=Path("/tmp/pretrain-tiny-64"))
-    shipped = ROOT / "edgetransfer" / "backbone" / "weights" / "tiny-64"
-    parser.add_argument("--out", type=Path, default=shipped)
-    defaults = Options(36, 18, 48, 128, 0.2, 5e-5, 0.1, 0, 1)
-    for name, value in vars(defaults).items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
+    add = parser.add_argument
+    add("--data", type=Path, default=ROOT.parent / "shared/sources/tiny-imagenet-64")
+    add("--work", type=Path, default=Path("/tmp/pretrain-tiny-64"))
+    add("--out", type=Path, default=ROOT / "edgetransfer/backbone/weights/tiny-64")
+    for name, value in vars(Options()).items():
+        add(f"--{name.replace('_', '-')}", type=type(value), default=value)
     return parser.parse_args()
 
 
 def main() -> None:
     """Decode, train from the last whole epoch on, tell the accuracy of each, ship."""
     arguments = parse()
-    names = [field.name for field in dataclasses.fields(Options)]
-    options = Options(**{name: getattr(arguments, name) for name in names})
+    options = Options(**{f.name: vars(arguments)[f.name] for f in dataclasses.fields(Options)})
     torch.set_num_threads(options.threads)
     arguments.work.mkdir(parents=True, exist_ok=True)
     with (arguments.data / "classes.csv").open() as rows:
@@ -309,9 +291,8 @@ def main() -> None:
         loss = train_epoch(run, train)
         seconds = time.monotonic() - start
         run.save()
-        line = f"epoch {run.epoch}/{options.epochs}: loss {loss:.3f}, top-1 "
-        line += f"{top1(run, held_out):.4f}, {len(train.labels) / seconds:.0f} pictures/s"
-        print(line, flush=True)
+        told = f"top-1 {top1(run, held_out):.4f}, {len(train.labels) / seconds:.0f} pictures/s"
+        print(f"epoch {run.epoch}/{options.epochs}: loss {loss:.3f}, {told}", flush=True)
     ship(run, top1(run, held_out), len(held_out.labels), arguments.out)
 
 

@@ -119,12 +119,23 @@ def _crop(write: _Writer, spec: ImagePreprocessing, resized: str) -> str:
 def _normalise(write: _Writer, spec: ImagePreprocessing, cropped: str) -> None:
     """Write ``x * rescale / std - mean / std`` channel by channel, channels first."""
     std = np.array(spec.std, dtype=np.float64)
-    scale = (spec.rescale / std).astype(np.float32).reshape(1, 3, 1, 1)
-    shift = (np.array(spec.mean) / std).astype(np.float32).reshape(1, 3, 1, 1)
+    scale = _per_channel(spec.rescale / std)
+    shift = _per_channel(np.array(spec.mean) / std)
     first = write.node("Transpose", [cropped], "channels_first", perm=[0, 3, 1, 2])
     floats = write.node("Cast", [first], "floats", to=TensorProto.FLOAT)
     scaled = write.node("Mul", [floats, write.constant("scale", scale)], "rescaled")
     write.node("Sub", [scaled, write.constant("shift", shift)], PREPARED)
+
+
+def _per_channel(values: np.ndarray) -> np.ndarray:
+    """Return float32 [1, 3, 1, 1], or a scalar where all are equal.
+
+    A quantised network runs channels last, and there the runtime broadcasts three numbers along
+    the innermost axis: 0.9 ms for 224 x 224 where a scalar takes 0.1.
+    """
+    if (values == values[0]).all():
+        return np.array(values[0], dtype=np.float32)
+    return values.astype(np.float32).reshape(1, 3, 1, 1)
 
 
 def with_preprocessing(core: onnx.ModelProto, preprocessing: onnx.ModelProto) -> onnx.ModelProto:

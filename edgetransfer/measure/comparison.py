@@ -24,7 +24,7 @@ from edgetransfer.measure.paired import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from edgetransfer.spec.recipe import Metric
+    from edgetransfer.spec.words import Metric
 
 RESAMPLES = 10_000
 FEW_DISCORDANT = 10

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgetransfer.measure.latency import Samples
-    from edgetransfer.spec.recipe import Budget, Metric
+    from edgetransfer.spec.recipe import Budget
+    from edgetransfer.spec.words import Metric
 
 
 @dataclass(frozen=True)

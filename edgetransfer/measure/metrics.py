@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edgetransfer.spec.recipe import Metric
+    from edgetransfer.spec.words import Metric
 
 NO_DECISION = -1
 """Stands where a row of logits holds a NaN or an infinity: never right, and never a class."""

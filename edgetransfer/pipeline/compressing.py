@@ -16,7 +16,7 @@ from edgetransfer.compress.half import to_half
 from edgetransfer.compress.qdq import quantise
 from edgetransfer.data.calibration import calibration_sample
 from edgetransfer.pipeline.reporter import telling
-from edgetransfer.pipeline.run import Run, leave, versions
+from edgetransfer.pipeline.run import Run, code, leave, versions
 from edgetransfer.spec import catalogue
 
 if TYPE_CHECKING:
@@ -61,7 +61,12 @@ def compress(run: Run, fitted: Fitted, target: TargetSpec) -> Compressed:
                 "digest": _digest(examples),
             },
         }
-    inputs = {"float": fitted.key, **facts, "versions": versions("edgetransfer", "onnxruntime")}
+    inputs = {
+        "float": fitted.key,
+        **facts,
+        "code": code("compress"),
+        "versions": versions("onnxruntime"),
+    }
     with telling(run.reporter, f"compress {target.name}") as line:
 
         def make(folder: Path) -> None:

@@ -15,7 +15,7 @@ from edgetransfer.measure.facts import Facts
 from edgetransfer.measure.record import make_report
 from edgetransfer.pipeline import measuring
 from edgetransfer.pipeline.reporter import telling
-from edgetransfer.pipeline.run import versions
+from edgetransfer.pipeline.run import code, versions
 from edgetransfer.report.page import render_page
 from edgetransfer.spec.target import TargetSpec
 
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from edgetransfer.graph.prepare import Preparer
     from edgetransfer.pipeline.reporter import Reporter
     from edgetransfer.pipeline.store import Kept, Store
-    from edgetransfer.spec.recipe import Budget, Metric
+    from edgetransfer.spec.recipe import Budget
+    from edgetransfer.spec.words import Metric
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,7 @@ def judge_bundle(
             "timed": here,
             "seed": question.seed,
             "machine": sorted(isa_flags()),
+            "code": code("pipeline", "transport", "graph"),
             "versions": versions("onnxruntime", "numpy"),
         }
         make = measuring.measure(subject, prepare, question.examples, question.seed, line.progress)
@@ -146,6 +148,7 @@ def _facts(
             "measured_on_target": here,
             "deterministic": {name: run["deterministic"] for name, run in runs.items()},
             "not_warmed_up": cold,
+            "model_against_core": record["whole"],
         },
         verify_with=None if here else verification_command(bundle.folder),
     )

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 
+from edgetransfer.errors import StageError
 from edgetransfer.export.onnx_bundle import whole_model
 from edgetransfer.graph.census import residency
 from edgetransfer.graph.prepare import stack
 from edgetransfer.measure.facts import Timing
 from edgetransfer.measure.latency import Samples
+from edgetransfer.pipeline.run import leave
 from edgetransfer.transport import local
 from edgetransfer.transport.job import Job, TimingPlan, Variant
 
@@ -34,6 +36,8 @@ PROCESSES = 3
 """Fresh processes that time both variants: variance between processes is part of the truth."""
 RAW_PICTURES = 12
 """Decoded pictures that the end-to-end series cycles through."""
+WHOLE_TOLERANCE = 1e-3
+"""Largest difference between model.onnx and core.onnx, over the range of the logits."""
 CORE = ("reference", "candidate")
 WHOLE = ("reference_whole", "candidate_whole")
 
@@ -74,13 +78,12 @@ def measure(
             record: dict[str, Any] = {"examples": len(examples)}
             record["residency"] = asdict(session.residency())
             record["runs"] = {name: session.logits(name, progress) for name in CORE}
+            whole = session.whole_variants(prepare, examples)
+            record["whole"] = session.compare_whole(whole["candidate_whole"], examples)
             if subject.timed:
                 record["warmed_up"] = session.times(CORE, session.core, seed)
-                whole = session.whole_variants(prepare, examples)
                 record["warmed_up"] |= session.times(WHOLE, whole, seed + 1)
             record["environment"] = describe(subject.folder / "agent.pyz")
-            from edgetransfer.pipeline.run import leave
-
             leave(out, "measured.json", record)
 
     return make
@@ -123,6 +126,25 @@ class _Session:
         result.pop("event")
         return result
 
+    def compare_whole(self, variant: Variant, examples: Sequence[Example]) -> dict[str, Any]:
+        """Prove that the artefact that is shipped gives the logits that are judged.
+
+        Raises:
+            StageError: it does not.
+        """
+        local.run(self._agent, Job("logits", (variant,)), self._scratch)
+        whole = np.load(self._scratch / "logits.npy")
+        core = np.load(self._out / "candidate.logits.npy")[_spread(examples)]
+        difference = float(np.abs(whole - core).max())
+        if not difference <= WHOLE_TOLERANCE * max(float(np.ptp(core)), 1.0):
+            raise StageError(
+                "model.onnx does not give the logits of core.onnx",
+                where="measure",
+                found=f"a difference of {difference:.3g} on {len(core)} examples",
+                fix="this is a bug of edgetransfer: please report it with the bundle",
+            )
+        return {"examples": len(core), "max_abs": difference}
+
     def times(
         self, names: tuple[str, ...], variants: Mapping[str, Variant], seed: int
     ) -> dict[str, Any]:
@@ -144,11 +166,10 @@ class _Session:
 
     def whole_variants(self, prepare: Preparer, examples: Sequence[Example]) -> dict[str, Variant]:
         """Return both models with their preprocessing, fed with decoded pictures."""
-        chosen = np.linspace(0, len(examples) - 1, num=min(RAW_PICTURES, len(examples)))
         files: dict[str, list[str]] = {}
-        for index in chosen:
-            for name, array in prepare.raw(examples[int(index)]).items():
-                path = self._scratch / f"raw-{name}-{int(index)}.npy"
+        for index in _spread(examples):
+            for name, array in prepare.raw(examples[index]).items():
+                path = self._scratch / f"raw-{name}-{index}.npy"
                 np.save(path, array)
                 files.setdefault(name, []).append(str(path))
         reference = whole_model(
@@ -163,6 +184,12 @@ class _Session:
             name: replace(self.core["reference"], name=name, model=model, inputs=files)
             for name, model in models.items()
         }
+
+
+def _spread(examples: Sequence[Example]) -> list[int]:
+    """Return the indices of a few examples, spread evenly over all."""
+    chosen = np.linspace(0, len(examples) - 1, num=min(RAW_PICTURES, len(examples)))
+    return [int(index) for index in chosen]
 
 
 def logits(kept: Kept, name: str) -> np.ndarray[Any, Any]:

@@ -15,7 +15,7 @@ from edgetransfer.backbone import sources as backbones
 from edgetransfer.graph import census
 from edgetransfer.graph.prepare import preparer
 from edgetransfer.pipeline.reporter import telling
-from edgetransfer.pipeline.run import Run, leave, versions
+from edgetransfer.pipeline.run import Run, code, leave, versions
 from edgetransfer.pipeline.tracing import proving_examples, traced
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ class OpenedBackbone:
             "source": self.run.source.digest,
             "layout": self.run.source.layout,
             "modality": manifest.modality,
-            "versions": versions("edgetransfer", "torch", "onnx", "onnxscript"),
+            "code": code("backbone", "graph"),
+            "versions": versions("torch", "onnx", "onnxscript", "transformers", "timm"),
         }
 
     def _make(self, manifest: Manifest) -> Callable[[Path], None]:
@@ -77,7 +78,8 @@ class OpenedBackbone:
         inputs = {
             "backbone": self.kept.key,
             "examples": _content(examples),
-            "versions": versions("onnxruntime", "pillow"),
+            "code": code("data", "graph"),
+            "versions": versions("onnxruntime", "pillow", "tokenizers"),
         }
         with telling(self.run.reporter, "features") as line:
 

@@ -15,7 +15,7 @@ from edgetransfer.errors import DataError
 from edgetransfer.graph.own import take
 from edgetransfer.graph.prepare import preparer
 from edgetransfer.pipeline.reporter import telling
-from edgetransfer.pipeline.run import Run, leave, versions
+from edgetransfer.pipeline.run import Run, code, leave, versions
 from edgetransfer.pipeline.tracing import Fitted, proving_examples, trace_fitted
 from edgetransfer.spec.preprocess import PREPROCESSING
 
@@ -54,7 +54,7 @@ def take_fitted(run: Run, manifest: Manifest) -> Fitted:
 def _clean(
     run: Run, manifest: Manifest, model: FittedModel, key: str, facts: dict[str, Any]
 ) -> Fitted:
-    inputs = {"fit": key, "versions": versions("edgetransfer", "onnx", "onnxscript")}
+    inputs = {"fit": key, "code": code("graph"), "versions": versions("onnx", "onnxscript")}
     prepare = preparer(model.preprocessing, model.tokenizer)
     with telling(run.reporter, "trace") as line:
 

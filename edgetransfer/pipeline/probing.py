@@ -12,7 +12,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from edgetransfer.pipeline.reporter import telling
-from edgetransfer.pipeline.run import Run, leave, versions
+from edgetransfer.pipeline.run import Run, code, leave, versions
 from edgetransfer.transfer.classifier import LinearHead
 from edgetransfer.transfer.probe import fit_probe
 
@@ -44,7 +44,8 @@ def fit_head(run: Run, manifest: Manifest, opened: OpenedBackbone) -> tuple[Kept
         "truth": truth.tolist(),
         "groups": None if groups is None else groups.tolist(),
         "seed": run.recipe.seed,
-        "versions": versions("edgetransfer", "scikit-learn", "numpy"),
+        "code": code("transfer"),
+        "versions": versions("scikit-learn", "scipy", "numpy"),
     }
     with telling(run.reporter, "probe") as line:
 

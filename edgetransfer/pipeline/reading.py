@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from edgetransfer.data import sources
 from edgetransfer.data.manifest import SPLITS, Manifest
 from edgetransfer.pipeline.reporter import telling
-from edgetransfer.pipeline.run import Run, leave
+from edgetransfer.pipeline.run import Run, code, leave
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +20,11 @@ def read_data(run: Run) -> Manifest:
     """Read, check and split the examples."""
     spec = run.recipe.data
     with telling(run.reporter, "data") as line:
-        inputs = {"fingerprint": sources.fingerprint(spec), "seed": run.recipe.seed}
+        inputs = {
+            "fingerprint": sources.fingerprint(spec),
+            "seed": run.recipe.seed,
+            "code": code("data"),
+        }
 
         def make(folder: Path) -> None:
             found = sources.load(spec, seed=run.recipe.seed, progress=line.progress)

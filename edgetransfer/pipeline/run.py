@@ -5,15 +5,17 @@ It does not do any work.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.bundle.files import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from edgetransfer.backbone.model import Source
     from edgetransfer.pipeline.reporter import Line, Reporter
@@ -68,6 +70,21 @@ def versions(*packages: str) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+@cache
+def code(*layers: str) -> str:
+    """Return the digest of the source of some layers, so that changed code makes its stage again.
+
+    >>> code("spec") == code("spec"), code("spec") == code("data")
+    (True, False)
+    """
+    root = Path(__file__).parent.parent
+    total = hashlib.sha256()
+    for layer in layers:
+        for file in sorted((root / layer).rglob("*.py")):
+            total.update(file.read_bytes())
+    return total.hexdigest()
 
 
 def leave(folder: Path, name: str, record: Mapping[str, Any]) -> None:

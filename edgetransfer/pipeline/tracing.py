@@ -13,7 +13,7 @@ import onnx
 
 from edgetransfer.graph.prepare import preparer
 from edgetransfer.pipeline.reporter import telling
-from edgetransfer.pipeline.run import Run, leave, versions
+from edgetransfer.pipeline.run import Run, code, leave, versions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,7 +83,11 @@ def trace_fitted(
 ) -> Fitted:
     """Run the trace stage for a network whose weights the digest `key` stands for."""
     prepare = preparer(backbone.preprocessing, backbone.tokenizer)
-    inputs = {"fit": key, "versions": versions("edgetransfer", "torch", "onnx", "onnxscript")}
+    inputs = {
+        "fit": key,
+        "code": code("backbone", "graph"),
+        "versions": versions("torch", "onnx", "onnxscript", "transformers"),
+    }
     with telling(run.reporter, "trace") as line:
 
         def make(folder: Path) -> None:

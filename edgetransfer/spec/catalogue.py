@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError
 
 from edgetransfer.errors import SpecError
 from edgetransfer.spec.recipe import Recipe, Spec
 from edgetransfer.spec.target import TargetSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _PACKAGED = Path(__file__).parent.parent / "_catalogue"
 _CHECKOUT = Path(__file__).parent.parent.parent
@@ -67,11 +70,17 @@ def read_toml(file: Path) -> dict[str, Any]:
         raise SpecError("not a readable TOML file", where=str(file), found=str(error)) from error
 
 
-def explain(error: ValidationError) -> str:
-    """Say every problem of a spec in one line each: field, what was found, what is wrong."""
+def explain(error: ValidationError, spelled: Mapping[tuple[str, ...], str] | None = None) -> str:
+    """Say every problem of a spec: field, what is wrong, what was found.
+
+    Args:
+        error: what pydantic found.
+        spelled: what the user calls a field, by its place; default: the place with dots.
+    """
     lines = []
     for item in error.errors():
-        field = ".".join(str(part) for part in item["loc"]) or "the whole"
+        place = tuple(str(part) for part in item["loc"])
+        field = (spelled or {}).get(place) or ".".join(place) or "the whole"
         found = "" if isinstance(item["input"], dict) else f" (found {item['input']!r})"
         lines.append(f"{field}: {item['msg']}{found}")
     return "; ".join(lines)
@@ -144,13 +153,18 @@ def calibration_recipe(name: str) -> CalibrationRecipe:
     return _validate(CalibrationRecipe, read_toml(file), where=str(file))
 
 
-def recipe(raw: dict[str, Any], *, where: str) -> Recipe:
+def recipe(
+    raw: dict[str, Any], *, where: str, spelled: Mapping[tuple[str, ...], str] | None = None
+) -> Recipe:
     """Validate a recipe given as plain nested values.
 
     Raises:
         SpecError: all its problems in one message.
     """
-    return _validate(Recipe, raw, where=where)
+    try:
+        return Recipe.model_validate(raw)
+    except ValidationError as error:
+        raise SpecError(explain(error, spelled), where=where) from error
 
 
 def _validate(kind: type[S], raw: dict[str, Any], *, where: str) -> S:

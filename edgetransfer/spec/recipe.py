@@ -5,13 +5,11 @@ It does not resolve names against the machine; `catalogue` and the stages do.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-FitMethod = Literal["auto", "probe", "finetune", "none"]
-PrecisionChoice = Literal["auto", "fp32", "fp16", "w8a8"]
-Metric = Literal["top1", "macro-f1", "balanced-accuracy"]
+from edgetransfer.spec.words import FitMethod, Metric, PrecisionChoice
 
 Positive = Annotated[float, Field(gt=0)]
 

@@ -10,19 +10,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.transfer.classifier import LinearHead
+from edgetransfer.transfer.logistic import LogisticPath
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Array = np.ndarray[Any, Any]
 
-STRENGTHS = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
-"""Values of C (inverse L2 strength) tried, on standardised features."""
+STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+"""Values of C (inverse L2 strength) tried, on features of mean spread 1."""
 MAX_FOLDS = 5
-MAX_ITERATIONS = 500
+FEWEST = 0.1
+"""The C taken where a class has one example, so that nothing can be held out."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Probe:
     """A fitted head and how its strength was chosen.
 
     Attributes:
-        head: applies to raw features: the standardisation is folded into it.
+        head: applies to raw features: centring and scaling are folded into it.
         strength: the C that was taken.
         folds: folds of the cross-validation; 0 where a class has one example only.
         cross_validated: mean (log loss, accuracy) over the folds for every C tried.
@@ -42,6 +45,7 @@ class Probe:
     cross_validated: dict[float, tuple[float, float]]
 
 
+@threadpool_limits.wrap(limits=1)
 def fit_probe(
     features: Array,
     labels: Array,
@@ -53,9 +57,13 @@ def fit_probe(
     """Fit the head on features float [N, D] and class indices int [N].
 
     The C with the smallest cross-validated log loss is taken: with few examples accuracy moves in
-    steps too coarse to choose by. Features are standardised first, which Kornblith et al. (2019,
-    "Do better ImageNet models transfer better?", appendix A) leave out; with it one range of C
-    fits every backbone.
+    steps too coarse to choose by. Features are centred and divided by one number, their mean
+    standard deviation, so that one range of C fits every backbone; dividing each by its own lifts
+    the noise of features that hardly vary (hymenoptera, 195 examples, 3 seeds: 0.948, 0.961 and
+    0.948 against 0.961 three times).
+
+    One BLAS thread is used: on two busy cores two threads that wait for each other in a loop took
+    219 s where one took 5 s.
 
     Args:
         features: one row an example.
@@ -65,16 +73,14 @@ def fit_probe(
         progress: told of fits done.
     """
     mean = features.mean(axis=0, dtype=np.float64)
-    std = features.std(axis=0, dtype=np.float64)
-    std[std < 1e-6 * max(float(std.max()), 1e-12)] = 1.0  # constant features carry nothing
-    scaled = (features - mean) / std
+    scale = float(features.std(axis=0, dtype=np.float64).mean()) or 1.0
+    scaled = (features - mean) / scale
+    path = LogisticPath(scaled)
     splits = list(_folds(labels, groups, seed))
-    scores: dict[float, tuple[float, float]] = {}
-    if splits:
-        scores = _cross_validate(scaled, labels, splits, progress)
-    strength = min(scores, key=lambda c: scores[c][0]) if scores else 0.1
-    weight, bias = _fit(scaled, labels, [strength])[strength]
-    weight = weight / std
+    scores = _cross_validate(path, scaled, labels, splits, progress) if splits else {}
+    strength = min(scores, key=lambda c: scores[c][0]) if scores else FEWEST
+    weight, bias = path.fit(np.arange(len(labels)), labels, [strength], tolerance=1e-6)[strength]
+    weight = weight / scale
     head = LinearHead(weight.astype(np.float32), (bias - weight @ mean).astype(np.float32))
     return Probe(head, strength, len(splits), scores)
 
@@ -98,12 +104,16 @@ def _folds(labels: Array, groups: Array | None, seed: int) -> Iterator[tuple[Arr
 
 
 def _cross_validate(
-    scaled: Array, labels: Array, splits: list[tuple[Array, Array]], progress: Progress
+    path: LogisticPath,
+    scaled: Array,
+    labels: Array,
+    splits: list[tuple[Array, Array]],
+    progress: Progress,
 ) -> dict[float, tuple[float, float]]:
     losses: dict[float, list[float]] = {strength: [] for strength in STRENGTHS}
     right: dict[float, list[float]] = {strength: [] for strength in STRENGTHS}
     for done, (train, held_out) in enumerate(splits, start=1):
-        fitted = _fit(scaled[train], labels[train], STRENGTHS)
+        fitted = path.fit(train, labels[train], STRENGTHS)
         for strength, (weight, bias) in fitted.items():
             logits = scaled[held_out] @ weight.T + bias
             losses[strength].append(log_loss(logits, labels[held_out]))
@@ -121,27 +131,3 @@ def log_loss(logits: Array, labels: Array) -> float:
     shifted = logits - logits.max(axis=1, keepdims=True)
     normaliser = np.log(np.exp(shifted).sum(axis=1))
     return float((normaliser - shifted[np.arange(len(labels)), labels]).mean())
-
-
-def _fit(
-    scaled: Array, labels: Array, strengths: tuple[float, ...] | list[float]
-) -> dict[float, tuple[Array, Array]]:
-    """Fit one head for each C, each starting from the one before: weight [C, D], bias [C]."""
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-
-    model = LogisticRegression(max_iter=MAX_ITERATIONS, warm_start=True)
-    fitted = {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        for strength in sorted(strengths):
-            model.set_params(C=strength).fit(scaled, labels)
-            fitted[strength] = _all_classes(model.coef_, model.intercept_)
-    return fitted
-
-
-def _all_classes(weight: Array, bias: Array) -> tuple[Array, Array]:
-    """Give both classes a row where scikit-learn keeps one for two: softmax of (-z/2, z/2)."""
-    if len(bias) > 1:
-        return weight.copy(), bias.copy()
-    return np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2

@@ -1,0 +1,196 @@
+"""The commands: each parses, calls one use case, and renders what comes back.
+
+It does not hold any logic of its own.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgetransfer.cli import options as o
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="Fit a pretrained backbone to your examples, quantise it, and measure what it costs.",
+)
+cache_app = typer.Typer(no_args_is_help=True, help="What finished stages take on the disk.")
+app.add_typer(cache_app, name="cache")
+
+_OUT = Path("edgetransfer-out")
+
+
+@app.command()
+def build(
+    data: o.Data = None,
+    target: o.Target = None,
+    backbone: o.Backbone = None,
+    fit: o.Fit = None,
+    epochs: o.Epochs = None,
+    precision: o.Precision = None,
+    calibration: o.Calibration = None,
+    metric: o.MetricName = None,
+    max_drop: o.MaxDrop = None,
+    max_latency_ms: o.MaxLatency = None,
+    max_size_mib: o.MaxSize = None,
+    max_flips: o.MaxFlips = None,
+    min_sqnr: o.MinSqnr = None,
+    label_column: o.LabelColumn = None,
+    text_column: o.TextColumn = None,
+    file_column: o.FileColumn = None,
+    split_by: o.SplitBy = None,
+    group_by: o.GroupBy = None,
+    out: o.Out = _OUT,
+    recipe: o.RecipeFile = None,
+    seed: o.Seed = None,
+    threads: o.Threads = None,
+    cache: o.Cache = None,
+    json: o.Json = False,
+    strict: o.Strict = False,
+) -> None:
+    """Build for one or more targets, and end on a verdict for each."""
+    from edgetransfer.cli import use
+
+    use.build(dict(locals()))
+
+
+@app.command()
+def demo(
+    out: o.Out = Path("demo-out"),
+    cache: o.Cache = None,
+    json: o.Json = False,
+    strict: o.Strict = False,
+) -> None:
+    """Build on scikit-learn's digits for this machine: no data, no network."""
+    from edgetransfer.cli import use
+
+    use.demo(out, cache, as_json=json, strict=strict)
+
+
+@app.command()
+def bench(
+    bundle: o.Bundle,
+    data: Annotated[
+        str | None, typer.Option(help="New examples, labelled or not; default: the golden ones.")
+    ] = None,
+    label_column: o.LabelColumn = None,
+    text_column: o.TextColumn = None,
+    file_column: o.FileColumn = None,
+    group_by: o.GroupBy = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where the report goes; default: BUNDLE/bench.")
+    ] = None,
+    cache: o.Cache = None,
+    json: o.Json = False,
+    strict: o.Strict = False,
+) -> None:
+    """Measure a bundle on this machine, and judge it by its own budget."""
+    from edgetransfer.cli import use
+
+    use.bench(dict(locals()))
+
+
+@app.command()
+def predict(
+    bundle: o.Bundle,
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="FILE...", help="Pictures, or texts in quotes.")
+    ],
+    json: o.Json = False,
+) -> None:
+    """Classify pictures, or texts, with the shipped model."""
+    from edgetransfer.cli import use
+
+    use.predict(bundle, inputs, as_json=json)
+
+
+@app.command()
+def targets(
+    name: Annotated[str | None, typer.Argument(help="Show one in full.")] = None,
+    json: o.Json = False,
+) -> None:
+    """List the devices that can be built for."""
+    from edgetransfer.cli import use
+
+    use.targets(name, as_json=json)
+
+
+@app.command()
+def backbones(json: o.Json = False) -> None:
+    """List the built-in backbones, and say what else can be given."""
+    from edgetransfer.cli import use
+
+    use.backbones(as_json=json)
+
+
+@app.command()
+def plan(
+    data: o.Data = None,
+    target: o.Target = None,
+    backbone: o.Backbone = None,
+    fit: o.Fit = None,
+    precision: o.Precision = None,
+    recipe: o.RecipeFile = None,
+    json: o.Json = False,
+) -> None:
+    """Show the resolved recipe and the stages, before any work."""
+    from edgetransfer.cli import use
+
+    use.plan(dict(locals()))
+
+
+@app.command()
+def report(bundle: o.Bundle, json: o.Json = False) -> None:
+    """Show the report of a bundle, and write its page again."""
+    from edgetransfer.cli import use
+
+    use.report(bundle, as_json=json)
+
+
+@cache_app.command("list")
+def cache_list(cache: o.Cache = None) -> None:
+    """List finished stages, newest first."""
+    from edgetransfer.cli import use
+
+    use.cache_list(cache)
+
+
+@cache_app.command("size")
+def cache_size(cache: o.Cache = None) -> None:
+    """Say how much is kept, and where."""
+    from edgetransfer.cli import use
+
+    use.cache_size(cache)
+
+
+@cache_app.command("clean")
+def cache_clean(
+    cache: o.Cache = None,
+    older_than: Annotated[float, typer.Option(metavar="DAYS", help="Keep what is newer.")] = 0.0,
+) -> None:
+    """Delete finished stages; a later build makes them again."""
+    from edgetransfer.cli import use
+
+    use.cache_clean(cache, older_than)
+
+
+def main() -> None:
+    """Run the command line; every failure that is not a bug is one message and an exit code."""
+    from edgetransfer.errors import EdgeTransferError
+
+    try:
+        app()
+    except EdgeTransferError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.stderr.write("\nstopped; run the same command again to go on from the last stage\n")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""The options of the command line, each written once.
+
+It does not import anything slow: `--help` has to answer at once.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgetransfer.spec.words import FitMethod, Metric, PrecisionChoice
+
+_DATA, _MODEL, _BUDGET, _RUN = "Data", "Model", "Budget", "Run"
+
+Data = Annotated[
+    str | None,
+    typer.Argument(help="A folder of pictures, or a CSV, TSV, JSONL or Parquet table."),
+]
+Bundle = Annotated[Path, typer.Argument(help="A folder that `build` wrote: OUT/TARGET.")]
+LabelColumn = Annotated[str | None, typer.Option(help="Column of labels.", rich_help_panel=_DATA)]
+TextColumn = Annotated[str | None, typer.Option(help="Column of texts.", rich_help_panel=_DATA)]
+FileColumn = Annotated[
+    str | None, typer.Option(help="Column of picture files.", rich_help_panel=_DATA)
+]
+SplitBy = Annotated[
+    str | None,
+    typer.Option(
+        help="Column whose values stay on one side: speaker, patient, site.", rich_help_panel=_DATA
+    ),
+]
+GroupBy = Annotated[
+    list[str] | None,
+    typer.Option(help="Column to report accuracy by; repeatable.", rich_help_panel=_DATA),
+]
+Target = Annotated[
+    list[str] | None,
+    typer.Option(help="Device to build for; repeatable. See `targets`.", rich_help_panel=_MODEL),
+]
+Backbone = Annotated[
+    str | None,
+    typer.Option(
+        help="hf:ORG/NAME, timm:NAME, builtin:NAME, a folder or a .onnx file.",
+        rich_help_panel=_MODEL,
+    ),
+]
+Fit = Annotated[
+    FitMethod | None,
+    typer.Option(help="How to fit; `none` takes your own model.", rich_help_panel=_MODEL),
+]
+Epochs = Annotated[
+    int | None, typer.Option(help="Fine-tuning epochs at most.", rich_help_panel=_MODEL)
+]
+Precision = Annotated[
+    PrecisionChoice | None,
+    typer.Option(help="How numbers are stored.", rich_help_panel=_MODEL),
+]
+Calibration = Annotated[
+    str | None,
+    typer.Option(help="Calibration recipe: a name or a .toml file.", rich_help_panel=_MODEL),
+]
+MetricName = Annotated[
+    Metric | None, typer.Option("--metric", help="What accuracy means.", rich_help_panel=_BUDGET)
+]
+MaxDrop = Annotated[
+    float | None,
+    typer.Option(
+        metavar="PP", help="Accuracy points that may be lost (2.0).", rich_help_panel=_BUDGET
+    ),
+]
+MaxLatency = Annotated[
+    float | None,
+    typer.Option("--max-latency-ms", metavar="MS", help="p90 at most.", rich_help_panel=_BUDGET),
+]
+MaxSize = Annotated[
+    float | None,
+    typer.Option(
+        "--max-size-mib", metavar="MIB", help="Size of model.onnx.", rich_help_panel=_BUDGET
+    ),
+]
+MaxFlips = Annotated[
+    float | None,
+    typer.Option(metavar="PCT", help="Changed decisions at most.", rich_help_panel=_BUDGET),
+]
+MinSqnr = Annotated[
+    float | None,
+    typer.Option(metavar="DB", help="Signal to noise of the logits.", rich_help_panel=_BUDGET),
+]
+Out = Annotated[Path, typer.Option(help="Where the bundles go.", rich_help_panel=_RUN)]
+RecipeFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--recipe", metavar="FILE", help="TOML file; options win over it.", rich_help_panel=_RUN
+    ),
+]
+Seed = Annotated[int | None, typer.Option(help="Of splits and fits (0).", rich_help_panel=_RUN)]
+Threads = Annotated[
+    int | None,
+    typer.Option(help="Threads of the measured model.", rich_help_panel=_RUN),
+]
+Cache = Annotated[
+    Path | None,
+    typer.Option(help="Where finished stages are kept.", rich_help_panel=_RUN),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.", rich_help_panel=_RUN)]
+Strict = Annotated[
+    bool,
+    typer.Option("--strict", help="Exit 8 unless the verdict is PASS.", rich_help_panel=_RUN),
+]

@@ -1,0 +1,234 @@
+"""Prints what came back: the verdict first, then the numbers behind it.
+
+It does not judge.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from edgetransfer.pipeline.plan import Step
+    from edgetransfer.pipeline.predict import Prediction
+    from edgetransfer.pipeline.store import Entry
+    from edgetransfer.spec.recipe import Recipe
+    from edgetransfer.spec.target import TargetSpec
+
+_COLOURS = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow", "UNVERIFIED": "yellow"}
+_MIB = 2**20
+_DAY = "%Y-%m-%d %H:%M"
+
+
+def _console() -> Console:
+    return Console(highlight=False)
+
+
+def _plain_table(*columns: str, right: Iterable[str] = ()) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", show_header=bool(columns[0]))
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left")
+    return table
+
+
+def notes(found: Sequence[str]) -> None:
+    """Print what was noticed in the data."""
+    if found:
+        console = _console()
+        console.print("\nData", style="bold")
+        for note in found:
+            console.print(Padding(Text(note), (0, 0, 0, 2)))
+
+
+def verdict(report: Mapping[str, Any], folder: Path) -> None:
+    """Print one target's verdict, its reasons, and the numbers."""
+    console = _console()
+    name = report["verdict"]
+    head = Text.assemble((f"\n{name}", f"bold {_COLOURS[name]}"), ("  " + report["target"], "bold"))
+    console.print(head)
+    for reason in report["reasons"]:
+        console.print(Padding(Text(reason), (0, 0, 0, 2)))
+    table = _plain_table("", "float", "shipped", "difference")
+    table.show_header = True
+    for row in _rows(report):
+        table.add_row(*row)
+    console.print()
+    console.print(Padding(table, (0, 0, 0, 2)))
+    for line in _footnotes(report):
+        console.print(Padding(Text(line), (0, 0, 0, 2)))
+    console.print()
+    for file in ("report.html", "report.json"):
+        console.print(Text(f"  {folder / file}"), soft_wrap=True)
+
+
+def _rows(report: Mapping[str, Any]) -> Iterable[tuple[str, str, str, str]]:
+    accuracy, sizes = report["accuracy"], report["size"]
+    if accuracy["n"] is not None and accuracy["reference"] is not None:
+        low, high = accuracy["ci95_pp"]
+        yield (
+            f"{accuracy['metric']} (n = {accuracy['n']})",
+            f"{accuracy['reference']:.3f}",
+            f"{accuracy['candidate']:.3f}",
+            f"{accuracy['delta_pp']:+.2f} pp [{low:+.2f}, {high:+.2f}]",
+        )
+    yield from _worst_rows(report)
+    for title, series in (("core", "latency"), ("from RGB", "end_to_end")):
+        yield from _time_rows(title, report[series])
+    yield (
+        "size",
+        f"{sizes['reference_bytes'] / _MIB:.2f} MiB",
+        f"{sizes['candidate_bytes'] / _MIB:.2f} MiB",
+        f"{sizes['reference_bytes'] / sizes['candidate_bytes']:.1f} x smaller",
+    )
+    peaks = [report["memory"].get(name, {}).get("peak_mib") for name in ("reference", "candidate")]
+    if None not in peaks:
+        yield ("peak memory", f"{peaks[0]:.0f} MiB", f"{peaks[1]:.0f} MiB", "")
+
+
+def _worst_rows(report: Mapping[str, Any]) -> Iterable[tuple[str, str, str, str]]:
+    classes = [row for row in report["per_class"] if row["recall_candidate"] is not None]
+    if classes:
+        worst = min(classes, key=lambda row: row["recall_candidate"])
+        yield (
+            f"worst class: {_short(worst['label'])} (n = {worst['n']})",
+            f"{worst['recall_reference']:.3f}",
+            f"{worst['recall_candidate']:.3f}",
+            f"{worst['change_pp']:+.2f} pp",
+        )
+    groups = [row for row in report["groups"] if row["candidate"] is not None]
+    if groups:
+        worst = min(groups, key=lambda row: row["candidate"])
+        yield (
+            f"worst {worst['column']}: {_short(worst['value'])} (n = {worst['n']})",
+            f"{worst['reference']:.3f}",
+            f"{worst['candidate']:.3f}",
+            f"{worst['delta_pp']:+.2f} pp",
+        )
+
+
+def _time_rows(title: str, series: Mapping[str, Any]) -> Iterable[tuple[str, str, str, str]]:
+    reference, candidate, speedup = (series[k] for k in ("reference", "candidate", "speedup"))
+    if candidate["p50_ms"] is None:
+        return
+    for key, name in (("p50_ms", "p50"), ("p90_ms", "p90")):
+        difference = ""
+        if key == "p50_ms" and speedup["ci95"] is not None:
+            low, high = speedup["ci95"]
+            difference = f"{speedup['ratio']:.2f} x faster [{low:.2f}, {high:.2f}]"
+        yield (
+            f"{name} {title}",
+            f"{reference[key]:.2f} ms",
+            f"{candidate[key]:.2f} ms",
+            difference,
+        )
+
+
+def _footnotes(report: Mapping[str, Any]) -> Iterable[str]:
+    agreement, numeric, residency = (report[k] for k in ("agreement", "numeric", "residency"))
+    noise = (
+        "identical logits" if numeric["sqnr_db"] is None else f"{numeric['sqnr_db']:.1f} dB SQNR"
+    )
+    bound = 100 * agreement["flip_rate_ucb95"]
+    yield (
+        f"{agreement['flips']} of {agreement['n']} decisions changed "
+        f"(95 % bound {bound:.1f} %), {noise}"
+    )
+    if residency["int8_conv"]:
+        whole = residency["int8_conv"] + residency["float_conv"]
+        yield f"{residency['int8_conv']} of {whole} convolutions run in int8"
+    for warning in report["environment"].get("warnings", []):
+        yield f"while measuring: {warning}"
+
+
+def _short(label: str, most: int = 24) -> str:
+    return label if len(label) <= most else label[: most - 1] + "…"
+
+
+def predictions(found: Sequence[Prediction]) -> None:
+    """Print the best classes of every input."""
+    table = _plain_table("input", "class", "share", "then", right=["share"])
+    for each in found:
+        (label, share), *others = each.best
+        rest = ", ".join(f"{name} {part:.3f}" for name, part in others)
+        table.add_row(Text(each.input), Text(label), f"{share:.3f}", Text(rest))
+    _console().print(table)
+
+
+def targets(specs: Sequence[TargetSpec]) -> None:
+    """Print the catalogue."""
+    table = _plain_table("target", "what it is", "precision", "evidence")
+    for spec in specs:
+        precision = "of its class" if spec.detect else spec.precision
+        table.add_row(spec.name, spec.title, precision, spec.evidence.status)
+    _console().print(table)
+
+
+def target(spec: TargetSpec) -> None:
+    """Print one target in full."""
+    table = _plain_table("", "")
+    for section, value in spec.model_dump(mode="json", exclude_none=True).items():
+        fields = value.items() if isinstance(value, dict) else [("", value)]
+        for key, each in fields:
+            table.add_row(f"{section}.{key}" if key else section, Text(str(each)))
+    _console().print(table)
+
+
+def backbones(cards: Sequence[Mapping[str, Any]]) -> None:
+    """Print the built-in backbones and what else can be given."""
+    console = _console()
+    table = _plain_table("backbone", "parameters", "input", "licence", right=["parameters"])
+    for card in cards:
+        height, width = card["input_size"]
+        size = f"{card['parameters'] / 1e6:.2f} M"
+        table.add_row(f"builtin:{card['name']}", size, f"{height} x {width}", card["license"])
+    console.print(table)
+    console.print(
+        "\nAlso: hf:ORG/NAME (transformers), timm:NAME, a local folder in either layout,\n"
+        "or your own fitted model with --fit none: a transformers folder or a .onnx file."
+    )
+
+
+def plan(recipe: Recipe, steps: Sequence[Step]) -> None:
+    """Print the recipe as resolved, and the stages."""
+    console = _console()
+    table = _plain_table("", "")
+    for section, value in recipe.model_dump(mode="json", exclude_none=True).items():
+        fields = value.items() if isinstance(value, dict) else [("", value)]
+        for key, each in fields:
+            shown = ", ".join(map(str, each)) if isinstance(each, list) else str(each)
+            table.add_row(f"{section}.{key}" if key else section, Text(shown or "-"))
+    console.print("Recipe", style="bold")
+    console.print(Padding(table, (0, 0, 1, 2)))
+    stages = _plain_table("", "")
+    for step in steps:
+        stages.add_row(step.stage, Text(step.what))
+    console.print("Stages", style="bold")
+    console.print(Padding(stages, (0, 0, 0, 2)))
+
+
+def entries(found: Sequence[Entry]) -> None:
+    """Print what is kept."""
+    from datetime import datetime
+
+    table = _plain_table("stage", "key", "size", "made", right=["size"])
+    for entry in found:
+        made = datetime.fromtimestamp(entry.made_at).astimezone().strftime(_DAY)
+        table.add_row(entry.stage, entry.key, f"{entry.bytes / _MIB:.1f} MiB", made)
+    _console().print(table)
+
+
+def size(root: Path, count: int, total_bytes: int) -> None:
+    """Print how much is kept, and where."""
+    _console().print(f"{total_bytes / _MIB:.1f} MiB in {count} stages, in {root}", soft_wrap=True)
+
+
+def freed(total_bytes: int) -> None:
+    """Print what cleaning gave back."""
+    _console().print(f"freed {total_bytes / _MIB:.1f} MiB")

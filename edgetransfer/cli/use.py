@@ -1,0 +1,168 @@
+"""Calls the use cases for the commands, and hands what comes back to `render`.
+
+It does not parse options.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgetransfer.cli import render
+from edgetransfer.cli.progress import TerminalReporter
+from edgetransfer.measure.verdict import exit_code
+from edgetransfer.pipeline.api import default_cache
+from edgetransfer.pipeline.store import Store
+from edgetransfer.spec.options import FIELDS, recipe_from
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from edgetransfer.pipeline.build import Outcome
+
+_DAY_S = 24 * 3600
+
+
+def _store(cache: Path | None) -> Store:
+    return Store(cache or default_cache())
+
+
+def _asked(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name in FIELDS}
+
+
+def _json(value: Any) -> None:  # noqa: ANN401 (any plain JSON value)
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def build(options: Mapping[str, Any]) -> None:
+    """Build and end with the exit code of the verdict."""
+    from edgetransfer.pipeline.build import build as run
+
+    recipe = recipe_from(_asked(options), options["recipe"])
+    outcome = run(recipe, options["out"], _store(options["cache"]), TerminalReporter())
+    _tell(outcome, as_json=options["json"])
+    sys.exit(exit_code(outcome.verdict, strict=options["strict"]))
+
+
+def demo(out: Path, cache: Path | None, *, as_json: bool, strict: bool) -> None:
+    """Build on the embedded digits."""
+    from edgetransfer.bundle.files import writing
+    from edgetransfer.pipeline.demo import write_digits
+
+    with writing(out):
+        write_digits(out / "digits")
+    asked = {"data": str(out / "digits"), "recipe": None, "out": out, "cache": cache}
+    build({**asked, "json": as_json, "strict": strict})
+
+
+def _tell(outcome: Outcome, *, as_json: bool) -> None:
+    if as_json:
+        _json({"verdict": outcome.verdict, "reports": dict(outcome.reports)})
+        return
+    render.notes(outcome.notes)
+    for name, report in outcome.reports.items():
+        render.verdict(report, outcome.folders[name])
+
+
+def bench(options: Mapping[str, Any]) -> None:
+    """Measure a bundle and end with the exit code of the verdict."""
+    from edgetransfer.pipeline.bench import bench as run
+
+    data = recipe_from(_asked(options)).data if options["data"] else None
+    folder: Path = options["bundle"]
+    out = options["out"] or folder / "bench"
+    done = run(folder, data, out, _store(options["cache"]), TerminalReporter())
+    if options["json"]:
+        _json(done.report)
+    else:
+        render.verdict(done.report, done.folder)
+    sys.exit(exit_code(done.report["verdict"], strict=options["strict"]))
+
+
+def predict(folder: Path, inputs: Sequence[str], *, as_json: bool) -> None:
+    """Print what the model says of each input."""
+    from edgetransfer.pipeline.predict import predict as run
+
+    found = run(folder, inputs)
+    if as_json:
+        _json([{"input": each.input, "best": dict(each.best)} for each in found])
+    else:
+        render.predictions(found)
+
+
+def targets(name: str | None, *, as_json: bool) -> None:
+    """Print the catalogue, or one target in full."""
+    from edgetransfer.spec import catalogue
+
+    specs = [catalogue.target(each) for each in ([name] if name else catalogue.names("targets"))]
+    if as_json:
+        _json([spec.model_dump(mode="json") for spec in specs])
+    elif name:
+        render.target(specs[0])
+    else:
+        render.targets(specs)
+
+
+def backbones(*, as_json: bool) -> None:
+    """Print the cards of the built-in backbones."""
+    from edgetransfer.backbone.sources import WEIGHTS, builtin_names
+    from edgetransfer.bundle.files import read_json
+
+    cards = [read_json(WEIGHTS / name / "card.json") for name in builtin_names()]
+    if as_json:
+        _json(cards)
+    else:
+        render.backbones(cards)
+
+
+def plan(options: Mapping[str, Any]) -> None:
+    """Print the resolved recipe and the stages."""
+    from edgetransfer.pipeline.build import resolve
+    from edgetransfer.pipeline.plan import plan as steps_of
+    from edgetransfer.pipeline.reporter import SilentReporter
+
+    recipe = recipe_from(_asked(options), options["recipe"])
+    run = resolve(recipe, _store(None), SilentReporter())
+    steps = steps_of(run)
+    if options["json"]:
+        stages = [{"stage": step.stage, "what": step.what} for step in steps]
+        _json({"recipe": recipe.model_dump(mode="json"), "stages": stages})
+    else:
+        render.plan(recipe, steps)
+
+
+def report(folder: Path, *, as_json: bool) -> None:
+    """Print the verdict of a bundle again, and write its page from its report."""
+    from edgetransfer.bundle.files import read_json
+    from edgetransfer.bundle.opened import open_bundle
+    from edgetransfer.measure.record import check
+    from edgetransfer.pipeline.judging import write_report
+
+    bundle = open_bundle(folder)
+    found = read_json(folder / "report.json")
+    check(found)
+    write_report(folder, found, bundle)
+    if as_json:
+        _json(found)
+    else:
+        render.verdict(found, folder)
+
+
+def cache_list(cache: Path | None) -> None:
+    """Print what is kept."""
+    render.entries(_store(cache).entries())
+
+
+def cache_size(cache: Path | None) -> None:
+    """Print how much is kept."""
+    store = _store(cache)
+    entries = store.entries()
+    render.size(store.root, len(entries), sum(entry.bytes for entry in entries))
+
+
+def cache_clean(cache: Path | None, older_than_days: float) -> None:
+    """Delete what is kept."""
+    render.freed(_store(cache).clean(older_than_s=older_than_days * _DAY_S))

@@ -1,0 +1,149 @@
+"""Draws the small plots that stand in rows of tables, and the axis above them, as inline SVG.
+
+It does not know what is plotted. All x are percents of the cell's width and all colours are
+classes, so that the plots fit any screen and either colour scheme. The numbers stand in the same
+row, so the plots are hidden from screen readers; a pointer gets them as a title.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+from edgetransfer.report.scale import Scale
+from edgetransfer.report.words import number
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgetransfer.report.words import Quantity
+
+TICKS = 5
+"""About how many values stand on the axis of a column."""
+EDGE = 6.0
+"""Percent from either end at which a text turns inwards."""
+
+
+def anchor(at: float) -> str:
+    """How a text at a place is aligned so that it stays on the plot."""
+    return "start" if at < EDGE else "end" if at > 100 - EDGE else "middle"
+
+
+def line(kind: str, start: float, end: float | None = None) -> Markup:
+    """A vertical line through the row, or a horizontal one between two places."""
+    if end is None:
+        return Markup('<line class="{0}" x1="{1}%" x2="{1}%" y1="0" y2="100%"/>').format(
+            kind, start
+        )
+    return Markup('<line class="{}" x1="{}%" x2="{}%" y1="50%" y2="50%"/>').format(kind, start, end)
+
+
+def dot(kind: str, at: float) -> Markup:
+    """A point in the middle of the row."""
+    return Markup('<circle class="{}" cx="{}%" cy="50%" r="4.5"/>').format(kind, at)
+
+
+def row_plot(title: str, *parts: Markup) -> Markup:
+    """Put parts into the plot of one row."""
+    return Markup('<svg class="row-plot" aria-hidden="true"><title>{}</title>{}</svg>').format(
+        title, Markup("").join(parts)
+    )
+
+
+def axis(scale: Scale, quantity: Quantity, label: str) -> Markup:
+    """The axis that stands in the head of the column of plots: round values, and what they are."""
+    shown = Scale(quantity.factor * scale.low, quantity.factor * scale.high)
+    text = Markup('<text x="{}%" y="34" text-anchor="{}">{}</text>')
+    texts = [
+        text.format(at, anchor(at), number(value, shown.digits(TICKS), signed=quantity.signed))
+        for value in shown.ticks(TICKS)
+        for at in [shown.at(value)]
+    ]
+    return Markup(
+        '<svg class="axis" role="img" aria-label="{0}"><text class="axis-name" x="0" y="14">{0}'
+        "</text>{1}</svg>"
+    ).format(label, Markup("").join(texts))
+
+
+def grid(scale: Scale) -> Markup:
+    """Faint lines at the ticks of the axis."""
+    return Markup("").join(line("grid", scale.at(value)) for value in scale.ticks(TICKS))
+
+
+def dumbbell(scale: Scale, before: float, after: float, title: str) -> Markup:
+    """Two points and the way between them: a ring before, a full point after."""
+    first, second = scale.at(before), scale.at(after)
+    way = "loss" if after < before else "gain"
+    return row_plot(
+        title,
+        grid(scale),
+        line(f"way {way}", first, second),
+        dot("ring", first),
+        dot("full", second),
+    )
+
+
+def whisker(
+    scale: Scale, estimate: float, ends: Sequence[float] | None, lines: Sequence[Markup], title: str
+) -> Markup:
+    """A point with its interval; an end that lies off the axis becomes an arrow."""
+    parts = [grid(scale), *lines]
+    if ends is not None:
+        parts.append(line("whisker", scale.at(ends[0]), scale.at(ends[1])))
+        for end, arrow in zip(ends, ("M6 -5 1 0 6 5", "M-6 -5 -1 0 -6 5"), strict=True):
+            parts.append(_end(scale.at(end), "M0 -5V5" if scale.holds(end) else arrow))
+    parts.append(dot("full", scale.at(estimate)))
+    return row_plot(title, *parts)
+
+
+def _end(at: float, shape: str) -> Markup:
+    """The end of an interval, 10 px high in the middle of the row."""
+    return Markup(
+        '<svg x="{}%" y="50%" overflow="visible"><path class="whisker" d="{}"/></svg>'
+    ).format(at, shape)
+
+
+def meter(scale: Scale, measured: float, limit: float) -> Markup:
+    """A bar as long as what was measured, against a mark at the limit."""
+    return Markup(
+        '<svg class="meter" aria-hidden="true">'
+        '<rect class="track" width="100%" height="8" y="6" rx="2"/>'
+        '<rect class="fill" width="{0}%" height="8" y="6" rx="2"/>'
+        '<line class="limit" x1="{1}%" x2="{1}%" y1="0" y2="20"/></svg>'
+    ).format(scale.at(measured), scale.at(limit))
+
+
+def bars(shares: Sequence[tuple[str, float]], title: str) -> Markup:
+    """One bar cut into parts; shares add up to at most 100."""
+    parts, start = [], 0.0
+    for kind, share in shares:
+        parts.append(
+            Markup('<rect class="{}" x="{}%" width="{}%" height="100%"/>').format(
+                kind, round(start, 3), round(share, 3)
+            )
+        )
+        start += share
+    return Markup('<svg class="bars" aria-hidden="true"><title>{}</title>{}</svg>').format(
+        title, Markup("").join(parts)
+    )
+
+
+_NOTHING = '<circle class="hollow" cx="12" cy="12" r="9.5"/><path class="stroke" d="M7.5 12h9"/>'
+
+ICONS = {
+    "PASS": '<circle cx="12" cy="12" r="10"/><path class="mark" d="m7.5 12.5 3 3 6-7"/>',
+    "FAIL": '<path d="M8 2h8l6 6v8l-6 6H8l-6-6V8z"/><path class="mark" d="m8.5 8.5 7 7m0-7-7 7"/>',
+    "INCONCLUSIVE": '<path d="M12 1 23 12 12 23 1 12z"/>'
+    '<path class="mark" d="M6.8 13.2c1.7-3.4 3.5-3.4 5.2-1.2s3.5 2.2 5.2-1.2"/>',
+    "UNVERIFIED": _NOTHING,
+    "NOT RUN": _NOTHING,
+    "WARNING": '<path d="M12 2 23 21H1z"/><path class="mark" d="M12 9v5.5m0 3v.2"/>',
+}
+"""One shape a status, so that colour is never the only sign."""
+
+
+def icon(status: str) -> Markup:
+    """The shape of a status; the word stands beside it."""
+    shape = Markup(ICONS.get(status, _NOTHING))
+    return Markup('<svg class="icon" viewBox="0 0 24 24" aria-hidden="true">{}</svg>').format(shape)

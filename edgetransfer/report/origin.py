@@ -1,0 +1,194 @@
+"""Says where a report was measured and how the artefact was made.
+
+It does not check digests; `bundle` does.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
+
+from edgetransfer.report import words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from edgetransfer.report.node import Node
+
+Rows = list[tuple[str, str]]
+
+MACHINE = {
+    "cpu": "Processor",
+    "arch": "Architecture",
+    "isa": "Instruction sets",
+    "memory_mib": "Memory",
+    "governor": "Frequency governor",
+    "load_average": "Load average before",
+    "os": "System",
+    "libc": "C library",
+    "numpy": "NumPy",
+    "measured_at": "Measured at",
+}
+RUN = {
+    "valid": "Valid",
+    "violations": "Violations",
+    "measured_on_target": "Measured on the target",
+    "deterministic": "Same output twice",
+    "not_warmed_up": "Not settled after warm-up",
+}
+SPLITS = {"train": "fitted on", "validation": "chosen on", "test": "judged on, once"}
+
+
+def place(report: Node) -> dict[str, Rows]:
+    """The machine, the runtime and what the run says of itself."""
+    return {
+        "machine": _rows(report["environment"], MACHINE, without=("warnings",)),
+        "run": _rows(report["validity"], RUN),
+    }
+
+
+def _rows(node: Node, names: dict[str, str], without: Iterable[str] = ()) -> Rows:
+    return [
+        (names.get(key, words.titled(key)), words.anything(held, key))
+        for key, held in node.items()
+        if key not in without
+    ]
+
+
+def ladder(report: Node) -> dict[str, Any] | None:
+    """The rungs tried, with whatever columns they have; None where there are none."""
+    rungs = report["ladder"].rows()
+    if not rungs:
+        return None
+    keys = list(dict.fromkeys(key for rung in rungs for key, _ in rung.items()))
+    return {
+        "heads": [words.titled(key) for key in keys],
+        "rows": [[words.anything(rung[key], key) for key in keys] for rung in rungs],
+    }
+
+
+def making(manifest: Node) -> dict[str, Any]:
+    """What went in and what was decided; every part may be missing."""
+    data = manifest["data"]
+    return {
+        "backbone": _backbone(manifest["backbone"]),
+        "fit": _rows(manifest["fit"], FIT, without=("cross_validated",)),
+        "tried": _tried(manifest["fit"]["cross_validated"]),
+        "export": _rows(manifest["export"], EXPORT),
+        "splits": _splits(data),
+        "dropped": [(key, held.show(words.COUNT)) for key, held in data["dropped"].items()],
+        "notes": [words.sentence(str(row.value)) for row in data["notes"].rows()],
+        "compression": _compression(manifest["compression"]),
+        "target": _target(manifest),
+        "versions": [(key, words.anything(held)) for key, held in manifest["versions"].items()],
+        "files": [(key, held.show(words.digest)) for key, held in manifest["files"].items()],
+        "recipe": _text(manifest["recipe"]),
+    }
+
+
+FIT = {"strength": "Inverse L2 strength, C", "folds": "Folds of the cross-validation"}
+EXPORT = {
+    "max_abs": "Largest difference from the network",
+    "range": "Range of its outputs",
+    "min_cosine": "Smallest cosine",
+    "n": "Examples compared",
+}
+
+
+def _backbone(card: Node) -> Rows:
+    if card.missing:
+        return []
+    rows: Rows = [("Source", card["source"].show(words.name))]
+    rows.append(("Licence", "not stated by the source" if card["licence"].missing else ""))
+    if not card["licence"].missing:
+        rows[-1] = ("Licence", words.anything(card["licence"]))
+    if not card["parameters"].missing:
+        rows.append(("Parameters", _millions(card["parameters"].value)))
+    if not card["macs"].missing:
+        rows.append(("Multiply-accumulates", f"{_millions(card['macs'].value)} an example"))
+    if not card["feature_dim"].missing:
+        rows.append(("Features", words.anything(card["feature_dim"])))
+    rows += [("Preprocessing", _preprocessing(card["preprocessing"]))]
+    rows.append(("Digest", card["digest"].show(words.digest)))
+    return rows
+
+
+def _millions(value: float) -> str:
+    return f"{value / 1e6:,.2f} M" if value >= 1e4 else f"{value:,}"
+
+
+def _preprocessing(node: Node) -> str:
+    """The contract in one line; fields without a value say nothing and are left out."""
+    if node.missing:
+        return node.show()
+    held = [(key, each) for key, each in node.items() if not each.missing]
+    return Markup("; ").join(
+        Markup("{} {}").format(key.replace("_", " "), _by(each) or words.anything(each))
+        for key, each in held
+    )
+
+
+def _by(size: Node) -> str:
+    """Two whole numbers are a height and a width."""
+    both = [row.value for row in size.rows()]
+    if len(both) == 2 and all(isinstance(each, int) for each in both):
+        return f"{both[0]} × {both[1]}"
+    return ""
+
+
+def _tried(node: Node) -> dict[str, Any] | None:
+    rows = [row for row in node.rows() if row.value]
+    if not rows:
+        return None
+    keys = [key for key, _ in rows[0].items()]
+    return {
+        "heads": [words.titled(key) for key in keys],
+        "rows": [[words.anything(row[key], key) for key in keys] for row in rows],
+    }
+
+
+def _splits(data: Node) -> list[dict[str, str]]:
+    return [
+        {
+            "name": name,
+            "use": SPLITS.get(name, ""),
+            "examples": split["examples"].show(words.COUNT),
+            "digest": split["digest"].show(words.digest),
+        }
+        for name, split in data["splits"].items()
+    ]
+
+
+def _compression(node: Node) -> Rows:
+    rows: Rows = []
+    for key, held in node.items():
+        if key == "calibration":
+            for inner, part in held.items():
+                form = words.digest if inner == "digest" else None
+                shown = part.show(form) if form else words.anything(part, inner)
+                rows.append((f"Calibration {inner.replace('_', ' ')}", shown))
+        else:
+            rows.append((words.titled(key), words.anything(held, key)))
+    return rows
+
+
+def _target(manifest: Node) -> Rows:
+    target, evidence = manifest["target"], manifest["target"]["evidence"]
+    rows: Rows = []
+    if not target.missing:
+        rows = [("Target", target["title"].show()), ("Runtime", words.anything(target["runtime"]))]
+        told = Markup("{}: {} ({})").format(
+            *(evidence[key].show() for key in ("status", "source", "date"))
+        )
+        rows.append(("Evidence for the target's numbers", told))
+    for key, held in manifest["session"].items():
+        rows.append((f"Session {key}", words.anything(held)))
+    if not manifest["seed"].missing:
+        rows.append(("Seed", str(manifest["seed"].value)))
+    return rows
+
+
+def _text(recipe: Node) -> str:
+    return "" if recipe.missing else json.dumps(recipe.value, indent=2, ensure_ascii=False)

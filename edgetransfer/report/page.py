@@ -1,0 +1,68 @@
+"""Renders a report and the manifest of its bundle as one self-contained HTML page.
+
+It does not measure, judge or write files, and the page needs neither network nor scripts.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from edgetransfer.report import confusions, origin, quality, speed, verdict
+from edgetransfer.report.node import Node
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from jinja2 import Template
+
+
+def render_page(report: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
+    """Render the page.
+
+    Args:
+        report: ``report.json``, see docs/report.md.
+        manifest: ``manifest.json`` of the bundle; what it lacks is left out.
+
+    Returns:
+        A whole HTML document.
+    """
+    told = Node(report, reasons=report.get("unavailable", {}), reason="not in this report")
+    made = Node(manifest)
+    gates = verdict.gates(told)
+    return _template().render(
+        verdict=verdict.verdict(told, made),
+        tiles=verdict.tiles(told),
+        gates=gates,
+        counted=any(gate["decides"] for gate in gates),
+        accuracy=quality.accuracy(told),
+        confusion=confusions.confusion(told),
+        classes=quality.classes(told),
+        drift=quality.drift(told),
+        cautions=speed.cautions(told),
+        series=[
+            speed.series(told, "latency", "The network alone"),
+            speed.series(told, "end_to_end", "End to end"),
+        ],
+        footprint=speed.footprint(told),
+        residency=speed.residency(told),
+        ladder=origin.ladder(told),
+        place=origin.place(told),
+        making=origin.making(made),
+        target=str(report["target"]),
+        schema=str(report["schema"]),
+    )
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("edgetransfer.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html.j2")

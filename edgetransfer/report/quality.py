@@ -1,0 +1,178 @@
+"""Puts decisions and logits into tables and plots: accuracy, groups, classes, drift.
+
+It does not compute statistics; only differences of numbers that stand side by side.
+"""
+
+from __future__ import annotations
+
+from itertools import groupby
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
+
+from edgetransfer.report import charts, words
+from edgetransfer.report.scale import Scale
+from edgetransfer.report.verdict import METRICS
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+    from edgetransfer.report.node import Node
+
+REACH = 3
+"""How many times as far as the whole data set's interval the axis of the groups may go."""
+SHOWN_CLASSES = 24
+"""Classes drawn; the others are in the full table."""
+
+
+def accuracy(report: Node) -> dict[str, Any]:
+    """The comparison as a whole and by group; only a reason where there are no labels."""
+    whole = report["accuracy"]
+    if whole["candidate"].missing:
+        return {"reason": words.sentence(whole["candidate"].reason)}
+    limit = report["budget"]["max_drop_pp"].value
+    rows = [("", "All examples", whole)]
+    rows += [(str(g["column"].value), _value(g), g) for g in report["groups"].rows()]
+    scale = _change_scale([row for _, _, row in rows], limit)
+    return {
+        "metric": METRICS.get(whole["metric"].value, "Accuracy"),
+        "n": words.plural(whole["n"].value, "labelled example"),
+        "reference": whole["reference"].show(words.PERCENT),
+        "candidate": whole["candidate"].show(words.PERCENT),
+        "reference_ci": whole["reference_ci95"].show(words.PERCENT.between),
+        "candidate_ci": whole["candidate_ci95"].show(words.PERCENT.between),
+        "no_ci": whole["reference_ci95"].reason if whole["reference_ci95"].missing else "",
+        "reference_only": whole["reference_only"].show(words.COUNT),
+        "candidate_only": whole["candidate_only"].show(words.COUNT),
+        "p": whole["mcnemar_p"].show(words.p_value),
+        "method": whole["method"].show(),
+        "limit": limit,
+        "axis": charts.axis(scale, words.CHANGE, "change from float, pp"),
+        "columns": [
+            (column, [_change_row(scale, limit, label, row) for _, label, row in held])
+            for column, held in groupby(rows, key=itemgetter(0))
+        ],
+        "grouped": len(rows) > 1,
+    }
+
+
+def _change_scale(rows: list[Node], limit: float | None) -> Scale:
+    """Holds every estimate; of the groups' intervals, which can be very wide, what is near."""
+    held = [*(rows[0]["ci95_pp"].value or ()), -(limit or 0.0), 0.0]
+    reach = REACH * max(map(abs, held))
+    ends = [end for row in rows[1:] for end in row["ci95_pp"].value or ()]
+    held += [min(max(end, -reach), reach) for end in ends]
+    held += [row["delta_pp"].value or 0.0 for row in rows]
+    room = 0.1 * max(max(held) - min(held), 0.1)
+    return Scale(min(held) - room, max(held) + room)
+
+
+def _value(group: Node) -> str:
+    return words.name(group["value"].value)
+
+
+def _change_row(scale: Scale, limit: float | None, label: str, row: Node) -> dict[str, Any]:
+    lines = [charts.line("zero", scale.at(0))]
+    if limit is not None:
+        lines.append(charts.line("limit", scale.at(-limit)))
+    change, ends = row["delta_pp"], row["ci95_pp"]
+    between = ends.show(words.CHANGE.between)
+    return {
+        "label": label,
+        "n": row["n"].show(words.COUNT),
+        "reference": row["reference"].show(words.PERCENT),
+        "candidate": row["candidate"].show(words.PERCENT),
+        "change": change.show(words.CHANGE),
+        "between": between,
+        "plot": charts.whisker(scale, change.value, ends.value, lines, f"{label}: {between}"),
+    }
+
+
+def classes(report: Node) -> dict[str, Any] | None:
+    """Recall of every class, the worst first; None where there are no labels."""
+    rows = report["per_class"].rows()
+    seen = [row for row in rows if not row["recall_candidate"].missing]
+    if not seen:
+        return None
+    seen.sort(key=_badness)
+    lowest = min(min(r["recall_reference"].value, r["recall_candidate"].value) for r in seen)
+    scale = Scale(min(0.9, int(10 * lowest - 1e-9) / 10), 1)
+    shown = [_class_row(row, scale) for row in seen[:SHOWN_CLASSES]]
+    empty = [row for row in rows if row["recall_candidate"].missing]
+    return {
+        "axis": charts.axis(scale, words.PERCENT, "recall, %"),
+        "shown": shown,
+        "total": words.plural(len(seen), "class"),
+        "rest": [_class_row(row, None) for row in seen] if len(seen) > SHOWN_CLASSES else [],
+        "empty": [words.name(row["label"].value) for row in empty],
+        "empty_reason": empty[0]["recall_candidate"].reason if empty else "",
+        "lost": sum(row["change_pp"].value < 0 for row in seen),
+        "gained": sum(row["change_pp"].value > 0 for row in seen),
+        "significant": sum((row["p_holm"].value or 1) < 0.05 for row in seen),
+    }
+
+
+def _badness(row: Node) -> tuple[float, float, str]:
+    return row["change_pp"].value, row["recall_candidate"].value, str(row["label"].value)
+
+
+def _class_row(row: Node, scale: Scale | None) -> dict[str, Any]:
+    before, after = row["recall_reference"], row["recall_candidate"]
+    title = f"{row['label'].value}: {words.PERCENT(before.value)} to {words.PERCENT(after.value)}"
+    return {
+        "label": words.name(row["label"].value),
+        "full": str(row["label"].value),
+        "n": row["n"].show(words.COUNT),
+        "reference": before.show(words.PERCENT),
+        "candidate": after.show(words.PERCENT),
+        "change": row["change_pp"].show(words.CHANGE),
+        "way": _way(row["change_pp"].value),
+        "p": row["p_holm"].show(words.p_value),
+        "plot": charts.dumbbell(scale, before.value, after.value, title) if scale else "",
+    }
+
+
+def _way(change: float) -> str:
+    return "loss" if change < 0 else "gain" if change > 0 else "none"
+
+
+def drift(report: Node) -> list[dict[str, str | Markup]]:
+    """How far the candidate's outputs are from the float model's, with what each number means."""
+    agreement, numeric = report["agreement"], report["numeric"]
+    rate = agreement["rate"].show(words.PERCENT)
+    rows = [
+        (
+            "Agreement",
+            rate,
+            "Share of the examples on which both models decide for the same class, right or wrong.",
+        ),
+        (
+            "Flip rate, upper bound",
+            agreement["flip_rate_ucb95"].show(words.PERCENT),
+            "With 95 % confidence no more decisions than this change on new data like these.",
+        ),
+        (
+            "SQNR",
+            numeric["sqnr_db"].show(words.DB),
+            "Signal to quantisation noise of the logits: every 20 dB is a factor of ten "
+            "between the float model's signal and the error added to it. Higher is better.",
+        ),
+        (
+            "KL divergence",
+            numeric["kl_mean"].show(_nats),
+            "Mean distance of the class probabilities from the float model's; "
+            "0 where they are the same.",
+        ),
+        (
+            "Cosine similarity",
+            numeric["cosine_mean"].show(words.COSINE),
+            "Mean alignment of the raw logits; 1 where they point the same way.",
+        ),
+    ]
+    if numeric["non_finite"].value:
+        broken = numeric["non_finite"].show(words.COUNT)
+        rows.insert(0, ("NaN or Inf", broken, "Logits of the candidate that are not numbers."))
+    return [{"name": n, "value": value, "meaning": meaning} for n, value, meaning in rows]
+
+
+def _nats(value: float) -> str:
+    return f"{words.tiny(value)}{words.SPACE}nats"

@@ -1,0 +1,201 @@
+"""Puts times, size, memory and residency into tables and plots.
+
+It does not look at samples: the report holds summaries and counts.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from edgetransfer.report import charts, histogram, words
+from edgetransfer.report.node import absent
+
+if TYPE_CHECKING:
+    from edgetransfer.report.node import Node
+
+CLASSES = {
+    "FASTER": "the candidate is faster",
+    "SLOWER": "the candidate is slower",
+    "SAME": "both take the same time within 2 %",
+    "UNDECIDED": "it is undecided which is faster",
+}
+SIDES = ("reference", "candidate")
+
+
+def series(report: Node, key: str, title: str) -> dict[str, Any]:
+    """One timed series; only a reason where it was not timed."""
+    timed = report[key]
+    candidate = timed["candidate"]
+    if candidate["p50_ms"].missing:
+        return {"title": title, "reason": words.sentence(candidate["p50_ms"].reason)}
+    limit = report["budget"]["max_latency_ms"].value if key == "latency" else None
+    speedup = timed["speedup"]
+    return {
+        "title": title,
+        "plot": _plot(timed, key, title, limit),
+        "tail": timed["candidate"]["max_ms"].show(words.MS),
+        "rows": [
+            _time_row("Median, wall", timed, "p50", speedup["ratio"], speedup["ci95"]),
+            _time_row("90th percentile, wall", timed, "p90", None, None),
+            _time_row("Median, CPU", timed, "cpu_p50", speedup["cpu_ratio"], speedup["cpu_ci95"]),
+            _plain_row("Mean", timed, "mean_ms"),
+            _plain_row("Slowest", timed, "max_ms"),
+            _processes_row(timed),
+        ],
+        "conclusion": _conclusion(speedup["class"].value, speedup["cpu_class"].value),
+        "n": words.plural(candidate["n"].value or 0, "inference"),
+        "processes": words.plural(candidate["processes"].value or 0, "fresh process"),
+        "blocks": words.plural(speedup["blocks"].value or 0, "interleaved block"),
+    }
+
+
+def _conclusion(wall: object, cpu: object) -> str:
+    """One sentence of both clocks.
+
+    >>> _conclusion("FASTER", "FASTER")
+    'In wall and CPU time the candidate is faster.'
+    >>> _conclusion("SAME", None)
+    'In wall time both take the same time within 2 %.'
+    """
+    if wall == cpu and wall in CLASSES:
+        return f"In wall and CPU time {CLASSES[str(wall)]}."
+    told = [("wall", wall), ("CPU", cpu)]
+    parts = [f"in {name} time {CLASSES[str(key)]}" for name, key in told if key in CLASSES]
+    return words.sentence(", ".join(parts)) if parts else ""
+
+
+def _plot(timed: Node, key: str, title: str, limit: float | None) -> Any:  # noqa: ANN401
+    counts = timed["histogram"]
+    if counts.missing:
+        return absent(counts.reason)
+    bars = histogram.Bars(*(counts[part].value for part in ("edges_ms", *SIDES)))
+    markers = [
+        histogram.Marker(side, timed[side]["p50_ms"].value, _percentiles(name, timed[side]))
+        for side, name in (("candidate", "candidate"), ("reference", "float"))
+    ]
+    if limit is not None:
+        markers.append(histogram.Marker("limit", limit, f"limit {limit:g} ms"))
+    return histogram.draw(bars, markers, key.replace("_", "-"), f"{title}: distribution of times")
+
+
+def _percentiles(name: str, side: Node) -> str:
+    middle, tail = side["p50_ms"].show(words.MS.bare), side["p90_ms"].show(words.MS)
+    return f"{name}: p50 {middle}, p90 {tail}"
+
+
+def _time_row(
+    label: str, timed: Node, key: str, ratio: Node | None, ends: Node | None
+) -> dict[str, Any]:
+    """A percentile of both with its interval, and the ratio where the report has one."""
+    cells = [
+        {
+            "value": timed[side][f"{key}_ms"].show(words.MS),
+            "between": timed[side][f"{key}_ci95_ms"].show(words.MS.between),
+        }
+        for side in SIDES
+    ]
+    third = {"value": "", "between": ""}
+    if ratio is not None and ends is not None:
+        between = "" if ratio.missing else ends.show(words.TIMES.between)
+        third = {"value": ratio.show(words.TIMES), "between": between}
+    return {"label": label, "cells": [*cells, third]}
+
+
+def _plain_row(label: str, timed: Node, key: str) -> dict[str, Any]:
+    cells = [{"value": timed[side][key].show(words.MS), "between": ""} for side in SIDES]
+    return {"label": label, "cells": [*cells, {"value": "", "between": ""}]}
+
+
+def _processes_row(timed: Node) -> dict[str, Any]:
+    cells = []
+    for side in SIDES:
+        medians = timed[side]["process_p50_ms"]
+        shown = medians.show(lambda held: ", ".join(words.MS.bare(each) for each in held))
+        cells.append({"value": "", "between": shown})
+    return {"label": "Median of each process", "cells": [*cells, {"value": "", "between": ""}]}
+
+
+def cautions(report: Node) -> list[str]:
+    """What may have disturbed the measurement, in sentences."""
+    validity = report["validity"]
+    found = [words.sentence(str(row.value)) for row in validity["violations"].rows()]
+    found += [words.sentence(str(row.value)) for row in report["environment"]["warnings"].rows()]
+    cold = [str(row.value) for row in validity["not_warmed_up"].rows()]
+    if cold:
+        found.append(f"Times had not settled after the warm-up: {', '.join(cold)}.")
+    wavering = [key for key, node in validity["deterministic"].items() if node.value is False]
+    if wavering:
+        found.append(f"The same input gave different outputs: {', '.join(wavering)}.")
+    return list(dict.fromkeys(found))
+
+
+NAMES = {
+    "load_delta_mib": "Memory that loading adds",
+    "peak_mib": "Peak memory of the process",
+    "peak_includes_start_up": "Peak includes start-up",
+    "load_ms": "Load",
+    "first_inference_ms": "First inference",
+}
+
+
+def footprint(report: Node) -> dict[str, Any]:
+    """Size on disk, memory and load time of both."""
+    size = report["size"]
+    sizes = [size[f"{side}_bytes"].value or 0 for side in SIDES]
+    most = max(*sizes, 1)
+    return {
+        "sizes": [
+            {
+                "file": file,
+                "side": side,
+                "value": size[f"{side}_bytes"].show(words.file_size),
+                "bytes": size[f"{side}_bytes"].show(words.COUNT),
+                "bar": charts.bars([(side, 100 * held / most)], file),
+            }
+            for side, file, held in zip(SIDES, ("reference.onnx", "model.onnx"), sizes, strict=True)
+        ],
+        "memory": _paired(report["memory"]),
+        "load": _paired(report["load"]),
+    }
+
+
+def _paired(node: Node) -> list[dict[str, Any]]:
+    """One row a key that either variant has; nothing where there are none."""
+    keys = dict.fromkeys(key for _, variant in node.items() for key, _ in variant.items())
+    return [
+        {
+            "label": NAMES.get(key, words.titled(key)),
+            "cells": [_value(node[side][key], key) for side in SIDES],
+        }
+        for key in keys
+    ]
+
+
+def _value(node: Node, key: str) -> str:
+    if isinstance(node.value, float) and not node.missing:
+        quantity = {"_ms": words.MS, "_mib": words.MIBS}.get(f"_{key.rpartition('_')[2]}")
+        if quantity is not None:
+            return quantity(node.value)
+    return words.anything(node, key)
+
+
+def residency(report: Node) -> dict[str, Any]:
+    """How many convolutions run in int8, and what is left in float, by name."""
+    held = report["residency"]
+    floats, ints = held["float_conv"], held["int8_conv"]
+    if floats.missing or ints.missing:
+        return {"reason": words.sentence(held["float_conv"].reason)}
+    total = floats.value + ints.value
+    names = [words.name(row.value) for row in held["float_ops"].rows()]
+    quantised = report["precision"].value == "w8a8"
+    sides = (("candidate", ints.value), ("loss" if quantised else "reference", floats.value))
+    parts = [(side, 100 * count / max(total, 1)) for side, count in sides]
+    return {
+        "float": floats.value,
+        "int8": ints.value,
+        "total": total,
+        "precision": report["precision"].show(),
+        "quantised": quantised,
+        "bar": charts.bars(parts, f"{ints.value} of {total} convolutions in int8"),
+        "names": names,
+    }

@@ -1,0 +1,73 @@
+"""Turns the flat options of the command line and the Python API into a recipe.
+
+It does not parse a command line.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgetransfer.errors import SpecError
+from edgetransfer.spec import catalogue
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from edgetransfer.spec.recipe import Recipe
+
+FIELDS: Mapping[str, tuple[str, ...]] = {
+    "data": ("data", "source"),
+    "label_column": ("data", "label_column"),
+    "text_column": ("data", "text_column"),
+    "file_column": ("data", "file_column"),
+    "split_by": ("data", "split_by"),
+    "group_by": ("data", "group_by"),
+    "backbone": ("backbone", "source"),
+    "fit": ("fit", "method"),
+    "epochs": ("fit", "epochs"),
+    "learning_rate": ("fit", "learning_rate"),
+    "batch_size": ("fit", "batch_size"),
+    "precision": ("quant", "precision"),
+    "calibration": ("quant", "calibration"),
+    "max_drop": ("budget", "max_drop_pp"),
+    "max_latency_ms": ("budget", "max_latency_ms"),
+    "max_size_mib": ("budget", "max_size_mib"),
+    "max_flips": ("budget", "max_flips_pct"),
+    "min_sqnr": ("budget", "min_sqnr_db"),
+    "target": ("targets",),
+    "metric": ("metric",),
+    "seed": ("seed",),
+    "threads": ("threads",),
+}
+"""Where each option stands in a recipe."""
+
+
+def recipe_from(options: Mapping[str, Any], recipe_file: Path | None = None) -> Recipe:
+    """Make a recipe: what is in the file, and over it every option that was given.
+
+    Args:
+        options: by the names in `FIELDS`; None and empty values count as not given.
+        recipe_file: a TOML file with the fields of a recipe.
+
+    Raises:
+        SpecError: the file or an option is not valid; every problem is named by its option.
+    """
+    raw = catalogue.read_toml(recipe_file) if recipe_file is not None else {}
+    for name, value in options.items():
+        if value is None or value == () or value == []:
+            continue
+        place = raw
+        *parents, last = FIELDS[name]
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = tuple(value) if isinstance(value, list) else value
+    if "source" not in raw.get("data", {}):
+        raise SpecError(
+            "no data was named",
+            where="command line" if recipe_file is None else str(recipe_file),
+            expected="a folder of pictures or a table: edgetransfer build DATA",
+        )
+    where = "command line" if recipe_file is None else f"command line and {recipe_file}"
+    spelled = {path: "--" + name.replace("_", "-") for name, path in FIELDS.items()}
+    return catalogue.recipe(raw, where=where, spelled=spelled)

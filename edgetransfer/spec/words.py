@@ -1,0 +1,10 @@
+"""The closed sets of words that an option takes; free of imports, so that `--help` is quick.
+
+It does not say what they mean: `recipe` does.
+"""
+
+from typing import Literal
+
+FitMethod = Literal["auto", "probe", "finetune", "none"]
+PrecisionChoice = Literal["auto", "fp32", "fp16", "w8a8"]
+Metric = Literal["top1", "macro-f1", "balanced-accuracy"]

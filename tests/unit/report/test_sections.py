@@ -1,0 +1,206 @@
+import copy
+import re
+from importlib.resources import files
+
+import pytest
+
+from edgetransfer.report import confusions, quality, speed, verdict, words
+from edgetransfer.report.histogram import Bars, Marker, draw
+from edgetransfer.report.node import Node
+from edgetransfer.report.scale import Scale
+
+
+def node(report):
+    return Node(report, reasons=report["unavailable"], reason="not in this report")
+
+
+@pytest.mark.parametrize(
+    ("name", "headline"),
+    [
+        ("pass", "Every limit that was set is met."),
+        ("inconclusive", "No limit is shown to be missed, but not every limit is shown to be met."),
+        ("fail", "2 limits are missed."),
+        ("unverified", "Built, but not measured on the target."),
+        ("unlabelled", "Every limit that could be judged is met."),
+    ],
+)
+def test_headlines(reports, name, headline):
+    assert verdict.verdict(node(reports[name]), Node({}))["headline"] == headline
+
+
+def test_reasons_are_sentences_with_the_name_of_the_gate(reports):
+    reasons = verdict.verdict(node(reports["pass"]), Node({}))["reasons"]
+    assert [name for name, _ in reasons] == [
+        "Accuracy",
+        "Latency",
+        "Size",
+        "Changed decisions",
+        "SQNR",
+    ]
+    assert reasons[2] == ("Size", "2.38 MiB of 4.0 MiB allowed.")
+
+
+def test_a_warning_names_a_few_and_says_where_the_rest_is(reports):
+    ((name, text),) = verdict.verdict(node(reports["fail"]), Node({}))["warnings"]
+    assert name == "Int8 residency"
+    assert text.startswith("17 Conv left in float: Conv /features/0/conv/Conv, ")
+    assert text.endswith(", and more, all named under Residency.")
+    assert len(text) < 220
+
+
+def test_every_gate_has_a_row_with_limit_and_measurement(reports):
+    rows = {row["name"]: row for row in verdict.gates(node(reports["pass"]))}
+    assert rows["Size"]["measured"].replace("\u00a0", " ") == "2.38 MiB"
+    assert rows["Size"]["limit"].replace("\u00a0", " ") == "under 4 MiB"
+    assert rows["SQNR"]["limit"].replace("\u00a0", " ") == "at least 20 dB"
+    assert rows["Finite outputs"]["limit"] == "none"
+    assert not rows["Int8 residency"]["decides"]
+    assert rows["Finite outputs"]["meter"] is None
+    assert "<svg" in rows["Accuracy"]["meter"]
+
+
+def test_a_gate_that_did_not_run_has_no_number(reports):
+    (row,) = [r for r in verdict.gates(node(reports["unlabelled"])) if r["status"] == "NOT RUN"]
+    assert row["measured"] == '<span class="absent">not measured</span>'
+    assert row["message"] == "Not judged, the examples have no labels."
+
+
+def test_a_float_conv_is_a_warning_not_a_fail(reports):
+    rows = {row["name"]: row["status"] for row in verdict.gates(node(reports["fail"]))}
+    assert rows["Int8 residency"] == "WARNING"
+
+
+def test_tiles_of_an_untimed_run_say_why(reports):
+    tiles = {tile["label"]: tile for tile in verdict.tiles(node(reports["unverified"]))}
+    assert tiles["Speed-up"]["value"] == '<span class="absent">not timed in this run</span>'
+    assert tiles["Speed-up"]["notes"] == []
+    assert tiles["Size"]["notes"][1] == "3.6× smaller"
+
+
+def test_the_class_that_lost_most_comes_first(reports):
+    report = reports["inconclusive"]
+    shown = quality.classes(node(report))["shown"]
+    worst = min(report["per_class"], key=lambda row: row["change_pp"])
+    assert shown[0]["full"] == worst["label"]
+    changes = [float(re.sub("[^0-9.-]", "", row["change"].replace("−", "-"))) for row in shown]
+    assert changes == sorted(changes)
+
+
+def test_many_classes_are_drawn_in_part_and_listed_whole(reports):
+    classes = quality.classes(node(reports["fail"]))
+    assert (len(classes["shown"]), len(classes["rest"])) == (quality.SHOWN_CLASSES, 120)
+
+
+def test_classes_without_examples_are_named(reports):
+    report = copy.deepcopy(reports["pass"])
+    report["labels"].append("wasps")
+    empty = dict.fromkeys(("recall_reference", "recall_candidate", "change_pp", "p_holm"))
+    report["per_class"].append({"label": "wasps", "n": 0, **empty})
+    report["unavailable"]["per_class[2].recall_candidate"] = "no example of this class"
+    classes = quality.classes(node(report))
+    assert classes["empty"] == ["<bdi>wasps</bdi>"]
+    assert classes["empty_reason"] == "no example of this class"
+
+
+def test_few_classes_have_a_full_table_with_the_change_in_every_cell(reports):
+    report = copy.deepcopy(reports["pass"])
+    report["confusion"] = {
+        "reference": [[0, 0, 77], [1, 1, 76]],
+        "candidate": [[0, 0, 77], [1, 0, 2], [1, 1, 74]],
+    }
+    matrix = confusions.confusion(node(report))["matrix"]
+    cells = [[(c["count"], c["change"], c["way"]) for c in row["cells"]] for row in matrix["rows"]]
+    assert cells[1] == [(2, "+2", "loss"), (74, "−2", "loss")]
+    assert cells[0] == [(77, "", "none"), (0, "", "none")]
+    assert matrix["heads"] == ["<bdi>ants</bdi>", "<bdi>bees</bdi>"]
+
+
+def test_examples_without_a_decision_get_a_column(reports):
+    report = copy.deepcopy(reports["pass"])
+    report["confusion"]["candidate"] = [[0, 0, 77], [1, 1, 70]]
+    matrix = confusions.confusion(node(report))["matrix"]
+    assert matrix["heads"][-1] == "no decision"
+    assert [row["cells"][-1]["count"] for row in matrix["rows"]] == [0, 6]
+
+
+def test_many_classes_have_a_list_of_confusions(reports):
+    lists = confusions.confusion(node(reports["fail"]))
+    counts = [int(row["candidate"]) for row in lists["often"]]
+    assert counts == sorted(counts, reverse=True)
+    assert len(counts) == confusions.LISTED
+    assert all(row["change"].startswith("+") for row in lists["grown"])
+
+
+def test_groups_stand_under_their_column(reports):
+    columns = quality.accuracy(node(reports["inconclusive"]))["columns"]
+    assert [column for column, _ in columns] == ["", "speaker"]
+    labels = [row["label"] for row in columns[1][1]]
+    assert labels[0] == '<span class="absent">(empty)</span>'
+    assert labels[1:] == [f"<bdi>{v}</bdi>" for v in ("jackson", "lucas", "nicolas", "theo")]
+
+
+def test_float_operators_are_named_and_plain_in_float_precision(reports):
+    assert len(speed.residency(node(reports["fail"]))["names"]) == 17
+    assert 'class="loss"' in speed.residency(node(reports["fail"]))["bar"]
+    assert 'class="loss"' not in speed.residency(node(reports["fp32"]))["bar"]
+
+
+def test_the_histogram_marks_only_what_lies_on_its_axis():
+    bars = Bars([1.0, 2.0, 3.0], [0, 4], [4, 0])
+    markers = [Marker("candidate", 1.5, "candidate: p50 1.5"), Marker("limit", 9, "limit 9 ms")]
+    drawn = draw(bars, markers, "latency", "times")
+    inside = drawn.partition('<g class="markers">')[2].partition("</g>")[0]
+    assert "candidate: p50 1.5" in inside
+    assert "limit" not in inside
+    assert "M0 100V3.85H50.0V100.0H100.0V100" in drawn
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (-0.3, 0.01), (1e-6, 3e-6), (0.9, 1), (5, 5000)])
+def test_ticks_are_on_the_axis_and_apart_when_written(low, high):
+    scale = Scale(low, high)
+    ticks = scale.ticks()
+    assert 2 <= len(ticks) <= 8
+    assert all(low <= tick <= high * (1 + 1e-9) for tick in ticks)
+    written = [f"{tick:.{scale.digits()}f}" for tick in ticks]
+    assert len(set(written)) == len(written)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (True, "yes"),
+        (1234, "1,234"),
+        (0.00002, "2.0\u00a0×\u00a010⁻⁵"),
+        ([], "none"),
+        (["<a>", "b"], "&lt;a&gt;, b"),
+        ({"a_b": 1, "c": None}, 'a b 1, c <span class="absent">not recorded</span>'),
+        (None, '<span class="absent">not recorded</span>'),
+        (float("nan"), '<span class="absent">not recorded</span>'),
+    ],
+)
+def test_any_json_value_can_be_written(value, shown):
+    assert str(words.anything(Node(value))) == shown
+
+
+def luminance(colour):
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(first, second):
+    high, low = sorted((luminance(first), luminance(second)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+def test_texts_have_the_contrast_that_wcag_asks_for(scheme):
+    css = files("edgetransfer.report").joinpath("templates/base.css").read_text(encoding="utf-8")
+    block = re.findall(r":root \{(.*?)\}", css, re.DOTALL)[scheme]
+    colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", block))
+    for name in ("ink", "muted", "candidate", "loss", "gain", "pass", "fail", "inconclusive"):
+        assert contrast(colours[name], colours["paper"]) >= 4.5, name
+    for name in ("pass", "fail", "inconclusive", "unverified"):
+        for text in (name, "ink", "muted"):
+            assert contrast(colours[text], colours[f"{name}-tint"]) >= 4.5, (name, text)
+    assert contrast(colours["reference"], colours["paper"]) >= 3
