@@ -31,7 +31,7 @@ def accuracy(report: Node) -> dict[str, Any]:
         return {"reason": words.sentence(whole["candidate"].reason)}
     limit = report["budget"]["max_drop_pp"].value
     rows = [("", "All examples", whole)]
-    rows += [(str(g["column"].value), _value(g), g) for g in report["groups"].rows()]
+    rows += [(str(g["column"].value), str(g["value"].value), g) for g in report["groups"].rows()]
     scale = _change_scale([row for _, _, row in rows], limit)
     return {
         "metric": METRICS.get(whole["metric"].value, "Accuracy"),
@@ -45,7 +45,7 @@ def accuracy(report: Node) -> dict[str, Any]:
         "candidate_only": whole["candidate_only"].show(words.COUNT),
         "p": whole["mcnemar_p"].show(words.p_value),
         "method": whole["method"].show(),
-        "limit": limit,
+        "limit": None if limit is None else f"{limit:g}{words.SPACE}pp",
         "axis": charts.axis(scale, words.CHANGE, "change from float, pp"),
         "columns": [
             (column, [_change_row(scale, limit, label, row) for _, label, row in held])
@@ -66,24 +66,20 @@ def _change_scale(rows: list[Node], limit: float | None) -> Scale:
     return Scale(min(held) - room, max(held) + room)
 
 
-def _value(group: Node) -> str:
-    return words.name(group["value"].value)
-
-
 def _change_row(scale: Scale, limit: float | None, label: str, row: Node) -> dict[str, Any]:
     lines = [charts.line("zero", scale.at(0))]
     if limit is not None:
         lines.append(charts.line("limit", scale.at(-limit)))
     change, ends = row["delta_pp"], row["ci95_pp"]
-    between = ends.show(words.CHANGE.between)
+    title = label if ends.missing else f"{label}: {words.CHANGE.between(ends.value)}"
     return {
-        "label": label,
+        "label": words.name(label),
         "n": row["n"].show(words.COUNT),
         "reference": row["reference"].show(words.PERCENT),
         "candidate": row["candidate"].show(words.PERCENT),
         "change": change.show(words.CHANGE),
-        "between": between,
-        "plot": charts.whisker(scale, change.value, ends.value, lines, f"{label}: {between}"),
+        "between": ends.show(words.CHANGE.between),
+        "plot": charts.whisker(scale, change.value, ends.value, lines, title),
     }
 
 
@@ -107,7 +103,7 @@ def classes(report: Node) -> dict[str, Any] | None:
         "empty_reason": empty[0]["recall_candidate"].reason if empty else "",
         "lost": sum(row["change_pp"].value < 0 for row in seen),
         "gained": sum(row["change_pp"].value > 0 for row in seen),
-        "significant": sum((row["p_holm"].value or 1) < 0.05 for row in seen),
+        "significant": sum(row["p_holm"].value < 0.05 for row in seen if not row["p_holm"].missing),
     }
 
 

@@ -25,7 +25,8 @@ GATES = {
     "sqnr": "SQNR",
     "residency": "Int8 residency",
 }
-AT_LEAST = {"sqnr"}
+ALLOWS = {"sqnr": "at least", "size": "at most"}
+METHODS = {"none": "as it was given", "probe": "linear probe", "finetune": "fine-tuned"}
 VERIFY = "; to verify: "
 PREVIEW = "What follows was measured on another machine: a preview, not a result."
 NAMED = 160
@@ -85,10 +86,9 @@ def subject(report: Node, manifest: Node) -> list[tuple[str, str]]:
     if not manifest["target"]["title"].missing:
         pairs.append(("device", str(manifest["target"]["title"].value)))
     if not backbone.missing:
-        how = {"none": "as it was given", "probe": "linear probe", "finetune": "fine-tuned"}
-        fitted = how.get(str(method.value), str(method.value))
         pairs.append(("model", words.name(backbone.value)))
-        pairs.append(("fit", fitted))
+    if not method.missing:
+        pairs.append(("fit", METHODS.get(method.value, str(method.value))))
     pairs.append(("precision", report["precision"].show()))
     pairs.append(("judged on", words.plural(report["agreement"]["n"].value or 0, "test example")))
     return pairs
@@ -213,7 +213,7 @@ def _allowed(name: str, limit: Node, after: str) -> str:
         return limit.show()
     if limit.value == 0:
         return "none"
-    return f"{'at least' if name in AT_LEAST else 'under'} {limit.value:g}{after}"
+    return f"{ALLOWS.get(name, 'under')} {limit.value:g}{after}"
 
 
 def _meter(gate: Node) -> Markup | None:

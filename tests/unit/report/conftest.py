@@ -12,6 +12,76 @@ DIGITS = tuple(str(i) for i in range(10))
 FLOWERS = (*(f"species {i:03d}" for i in range(118)), "<script>alert('x')</script>", "long " * 40)
 
 
+SHA = "60e0cc15d775fec18f47031b284189a5f9ae3f3d7f6006c7396c1e905fbd270e"
+MEMORY = {
+    "reference": {
+        "load_delta_mib": 21.4,
+        "peak_mib": 88.2,
+        "peak_includes_start_up": False,
+    },
+    "candidate": {
+        "load_delta_mib": 9.7,
+        "peak_mib": 71.93,
+        "peak_includes_start_up": False,
+    },
+}
+LOAD = {
+    "reference": {"load_ms": 41.2, "first_inference_ms": 9.31},
+    "candidate": {"load_ms": 63.8, "first_inference_ms": 4.05},
+}
+MACHINE = {
+    "cpu": "Intel(R) Xeon(R) Processor @ 2.90GHz",
+    "arch": "x86_64",
+    "isa": ["avx2", "avx512_vnni", "avx512f"],
+    "cores": 2,
+    "memory_mib": 7946,
+    "governor": None,
+    "load_average": 0.34,
+    "os": "Linux 6.1.0",
+    "libc": "glibc 2.36",
+    "python": "3.11.2",
+    "numpy": "2.4.0",
+    "runtime": "onnxruntime 1.32.0",
+    "warnings": [],
+    "measured_at": "2026-11-23 09:41:07+00:00",
+}
+VALID = {
+    "valid": True,
+    "violations": [],
+    "measured_on_target": True,
+    "deterministic": {"reference": True, "candidate": True},
+    "not_warmed_up": [],
+}
+TARGET = {
+    "name": "this-machine",
+    "title": "the machine that builds (x86-vnni)",
+    "runtime": {"name": "onnxruntime", "provider": "CPUExecutionProvider", "opset": 20},
+    "evidence": {
+        "status": "measured",
+        "source": "measured during every build",
+        "date": "2026-11-22",
+    },
+}
+BACKBONE = {
+    "source": "mobilenet_v2_1.0_224",
+    "digest": SHA,
+    "licence": None,
+    "parameters": 2_223_872,
+    "macs": 300_774_272,
+    "feature_dim": 1280,
+    "preprocessing": {"kind": "image", "shortest_edge": 256, "crop": [224, 224]},
+}
+COMPRESSION = {
+    "precision": "w8a8",
+    "scheme": {"activation": "u8", "weight": "s8", "per_channel": True},
+    "calibration": {
+        "recipe": {"name": "default", "method": "minmax"},
+        "examples": 64,
+        "digest": SHA,
+    },
+}
+
+
 def samples(ms, seed, spread=0.05):
     rng = np.random.default_rng(seed)
     tables = []
@@ -43,51 +113,15 @@ def make_facts(n, labels, *, noise=0.05, signal=5.0, **more):
         "reference_bytes": 8_947_200,
         "candidate_bytes": 2_498_211,
         "residency": {"float_conv": 0, "int8_conv": 52, "float_ops": ["Gemm /classifier/Gemm"]},
-        "memory": {
-            "reference": {
-                "load_delta_mib": 21.4,
-                "peak_mib": 88.2,
-                "peak_includes_start_up": False,
-            },
-            "candidate": {
-                "load_delta_mib": 9.7,
-                "peak_mib": 71.93,
-                "peak_includes_start_up": False,
-            },
-        },
-        "load": {
-            "reference": {"load_ms": 41.2, "first_inference_ms": 9.31},
-            "candidate": {"load_ms": 63.8, "first_inference_ms": 4.05},
-        },
-        "environment": {
-            "cpu": "Intel(R) Xeon(R) Processor @ 2.90GHz",
-            "arch": "x86_64",
-            "isa": ["avx2", "avx512_vnni", "avx512f"],
-            "cores": 2,
-            "memory_mib": 7946,
-            "governor": None,
-            "load_average": 0.34,
-            "os": "Linux 6.1.0",
-            "libc": "glibc 2.36",
-            "python": "3.11.2",
-            "numpy": "2.4.0",
-            "runtime": "onnxruntime 1.32.0",
-            "warnings": [],
-            "measured_at": "2026-11-23 09:41:07+00:00",
-        },
-        "validity": {
-            "valid": True,
-            "violations": [],
-            "measured_on_target": True,
-            "deterministic": {"reference": True, "candidate": True},
-            "not_warmed_up": [],
-        },
+        "memory": MEMORY,
+        "load": LOAD,
+        "environment": MACHINE,
+        "validity": VALID,
     }
     return Facts(**{**given, **more})
 
 
 def make_manifest(fit=None):
-    sha = "60e0cc15d775fec18f47031b284189a5f9ae3f3d7f6006c7396c1e905fbd270e"
     tried = [
         {"strength": 0.001 * 3**i, "log_loss": 0.21 - 0.02 * i, "accuracy": 0.93 + 0.005 * i}
         for i in range(5)
@@ -95,36 +129,19 @@ def make_manifest(fit=None):
     return {
         "schema": "edgetransfer.bundle/1",
         "task": "image classification",
-        "target": {
-            "name": "this-machine",
-            "title": "the machine that builds (x86-vnni)",
-            "runtime": {"name": "onnxruntime", "provider": "CPUExecutionProvider", "opset": 20},
-            "evidence": {
-                "status": "measured",
-                "source": "measured during every build",
-                "date": "2026-11-22",
-            },
-        },
+        "target": TARGET,
         "recipe": {"data": {"source": "hymenoptera", "label_column": None}, "seed": 0},
         "data": {
-            "digest": sha,
+            "digest": SHA,
             "splits": {
-                "train": {"digest": sha, "examples": 195},
-                "validation": {"digest": sha[::-1], "examples": 49},
-                "test": {"digest": sha[8:], "examples": 153},
+                "train": {"digest": SHA, "examples": 195},
+                "validation": {"digest": SHA[::-1], "examples": 49},
+                "test": {"digest": SHA[8:], "examples": 153},
             },
             "dropped": {"duplicate of a test example": 3},
             "notes": ["no test set was given, so the given validation set is the test set"],
         },
-        "backbone": {
-            "source": "mobilenet_v2_1.0_224",
-            "digest": sha,
-            "licence": None,
-            "parameters": 2_223_872,
-            "macs": 300_774_272,
-            "feature_dim": 1280,
-            "preprocessing": {"kind": "image", "shortest_edge": 256, "crop": [224, 224]},
-        },
+        "backbone": BACKBONE,
         "fit": fit
         or {
             "method": "probe",
@@ -134,19 +151,11 @@ def make_manifest(fit=None):
             "validation_accuracy": 0.959,
         },
         "export": {"max_abs": 3.1e-5, "range": 14.2, "min_cosine": 0.9999998, "n": 16},
-        "compression": {
-            "precision": "w8a8",
-            "scheme": {"activation": "u8", "weight": "s8", "per_channel": True},
-            "calibration": {
-                "recipe": {"name": "default", "method": "minmax"},
-                "examples": 64,
-                "digest": sha,
-            },
-        },
+        "compression": COMPRESSION,
         "session": {"threads": 1, "config": {}},
         "seed": 0,
         "versions": {"edgetransfer": "0.1.0", "torch": "2.13.0", "onnxruntime": "1.32.0"},
-        "files": {"model.onnx": sha, "core.onnx": sha[::-1], "golden/000.png": sha},
+        "files": {"model.onnx": SHA, "core.onnx": SHA[::-1], "golden/000.png": SHA},
     }
 
 

@@ -171,6 +171,18 @@ def test_whole_sections_that_are_null_do_not_break_it(reports):
     assert "The device has no clock." in Page(render_page(report, {})).text()
 
 
+@pytest.mark.parametrize("part", ["backbone", "fit", "target", "data", "compression"])
+def test_a_manifest_may_know_little(reports, part):
+    page = Page(render_page(reports["pass"], {part: {"source": "x", "splits": {"test": {}}}}))
+    assert not re.search(r"\b(None|nan)\b", page.text())
+
+
+def test_titles_for_the_pointer_hold_no_markup(pages):
+    titles = re.findall(r"<title>(.*?)</title>", pages["inconclusive"])
+    assert any(title.startswith("jackson: ") for title in titles)
+    assert not any("&lt;" in title for title in titles)
+
+
 def test_an_empty_manifest_is_enough(reports):
     text = Page(render_page(reports["pass"], {})).text()
     assert "The manifest of the bundle does not say." in text

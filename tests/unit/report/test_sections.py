@@ -51,7 +51,7 @@ def test_a_warning_names_a_few_and_says_where_the_rest_is(reports):
 def test_every_gate_has_a_row_with_limit_and_measurement(reports):
     rows = {row["name"]: row for row in verdict.gates(node(reports["pass"]))}
     assert rows["Size"]["measured"].replace("\u00a0", " ") == "2.38 MiB"
-    assert rows["Size"]["limit"].replace("\u00a0", " ") == "under 4 MiB"
+    assert rows["Size"]["limit"].replace("\u00a0", " ") == "at most 4 MiB"
     assert rows["SQNR"]["limit"].replace("\u00a0", " ") == "at least 20 dB"
     assert rows["Finite outputs"]["limit"] == "none"
     assert not rows["Int8 residency"]["decides"]

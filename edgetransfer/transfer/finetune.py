@@ -1,0 +1,229 @@
+"""Fine-tunes all layers from a probe's head, and keeps the epoch that validation liked best.
+
+It does not choose the machine settings (`machine`) and does not evaluate on test examples.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from edgetransfer.spec.progress import Progress, silent
+from edgetransfer.transfer.probe import log_loss
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from torch import Tensor
+
+    from edgetransfer.transfer.classifier import Classifier
+
+Array = np.ndarray[Any, Any]
+
+LAYER_GROUPS = 4
+LAYER_DECAY = 2.6
+"""Each group of layers learns this much slower than the one above it (Howard & Ruder 2018, ULMFiT,
+section 3.2)."""
+BACKBONE_SHARE = 0.3
+"""Learning rate of the topmost backbone layers over that of the head."""
+WEIGHT_DECAY = 0.01
+WARM_UP = 0.1
+PATIENCE = 3
+MAX_SHIFT, MAX_ZOOM = 0.06, 0.12
+"""Augmentation: shift by a share of the picture, and zoom. No mirroring: letters, digits and
+spectrograms do not survive it."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """How training runs here: see `machine.measure`."""
+
+    threads: int
+    bf16: bool
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What the user may set."""
+
+    epochs: int
+    learning_rate: float
+    batch_size: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Prepared examples; `inputs` may be memory maps.
+
+    Attributes:
+        inputs: one array [N, ...] for each input of the network, in order.
+        labels: int64 [N].
+    """
+
+    inputs: Sequence[Array]
+    labels: Array
+
+    def batch(self, rows: Array) -> tuple[list[Tensor], Tensor]:
+        """Return copies of some rows as tensors."""
+        inputs = [torch.from_numpy(np.ascontiguousarray(array[rows])) for array in self.inputs]
+        return inputs, torch.from_numpy(self.labels[rows])
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What fine-tuning came to; the network holds the weights of `best_epoch`.
+
+    Attributes:
+        best_epoch: 0 is the probe that it started from.
+        history: (validation log loss, validation accuracy) after each epoch, the probe first.
+    """
+
+    best_epoch: int
+    history: tuple[tuple[float, float], ...]
+
+
+def finetune(
+    network: Classifier,
+    train: Examples,
+    validation: Examples,
+    schedule: Schedule,
+    machine: Machine,
+    *,
+    progress: Progress = silent,
+) -> Tuned:
+    """Train in place; stop when validation has not improved for a few epochs.
+
+    Batch norms keep their statistics: a small batch of few examples would spoil them, and some
+    checkpoints hold folded ones whose statistics mean nothing.
+    """
+    generator = torch.Generator().manual_seed(schedule.seed)
+    steps = math.ceil(len(train.labels) / schedule.batch_size)
+    optimiser = torch.optim.AdamW(parameter_groups(network, schedule.learning_rate))
+    rate = torch.optim.lr_scheduler.LambdaLR(optimiser, _warm_cosine(steps * schedule.epochs))
+    history = [_validate(network, validation, machine, schedule.batch_size)]
+    best = {name: value.clone() for name, value in network.state_dict().items()}
+    best_epoch = 0
+    with _threads(machine.threads):
+        for epoch in range(1, schedule.epochs + 1):
+            _set_training(network)
+            for step, rows in enumerate(_shuffled(len(train.labels), schedule, generator)):
+                _step(network, train.batch(rows), optimiser, machine, generator)
+                rate.step()
+                progress((epoch - 1) * steps + step + 1, schedule.epochs * steps)
+            history.append(_validate(network, validation, machine, schedule.batch_size))
+            if history[-1][0] < history[best_epoch][0]:
+                best_epoch = epoch
+                best = {name: value.clone() for name, value in network.state_dict().items()}
+            elif epoch - best_epoch >= PATIENCE:
+                break
+    network.load_state_dict(best)
+    network.eval()
+    return Tuned(best_epoch, tuple(history))
+
+
+def parameter_groups(network: Classifier, learning_rate: float) -> list[dict[str, Any]]:
+    """Return AdamW's groups: slower towards the input, no decay of norms and biases."""
+    layers = list(network.network.named_parameters())
+    groups = []
+    for index, (_, parameter) in enumerate(layers):
+        below_top = LAYER_GROUPS - 1 - index * LAYER_GROUPS // len(layers)
+        share = BACKBONE_SHARE / LAYER_DECAY**below_top
+        groups.append(_group(parameter, learning_rate * share))
+    return groups + [_group(parameter, learning_rate) for parameter in network.head.parameters()]
+
+
+def _group(parameter: nn.Parameter, learning_rate: float) -> dict[str, Any]:
+    decay = WEIGHT_DECAY if parameter.ndim > 1 else 0.0
+    return {"params": [parameter], "lr": learning_rate, "weight_decay": decay}
+
+
+def _warm_cosine(total: int) -> Any:  # noqa: ANN401 (a function of the step)
+    """Rise linearly, then fall as half a cosine (Loshchilov & Hutter 2017, SGDR)."""
+    warm = max(1, round(WARM_UP * total))
+
+    def share(step: int) -> float:
+        if step < warm:
+            return (step + 1) / warm
+        return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
+
+    return share
+
+
+def _set_training(network: nn.Module) -> None:
+    network.train()
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
+
+
+def _shuffled(count: int, schedule: Schedule, generator: torch.Generator) -> Iterator[Array]:
+    order = torch.randperm(count, generator=generator).numpy()
+    for start in range(0, count, schedule.batch_size):
+        yield order[start : start + schedule.batch_size]
+
+
+def _step(
+    network: Classifier,
+    batch: tuple[list[Tensor], Tensor],
+    optimiser: torch.optim.Optimizer,
+    machine: Machine,
+    generator: torch.Generator | None,
+) -> None:
+    inputs, labels = batch
+    if inputs[0].is_floating_point() and generator is not None:
+        inputs = [jitter(inputs[0], generator).contiguous(memory_format=torch.channels_last)]
+    optimiser.zero_grad(set_to_none=True)
+    with _precision(machine):
+        logits = network(*inputs)
+    nn.functional.cross_entropy(logits.float(), labels).backward()
+    optimiser.step()
+
+
+def jitter(pictures: Tensor, generator: torch.Generator) -> Tensor:
+    """Shift and zoom every picture of a batch [N, 3, h, w] by its own random amount."""
+    draws = torch.rand(len(pictures), 3, generator=generator) * 2 - 1
+    zoom = 1 + MAX_ZOOM * draws[:, 0]
+    theta = torch.zeros(len(pictures), 2, 3)
+    theta[:, 0, 0] = theta[:, 1, 1] = zoom
+    theta[:, :, 2] = 2 * MAX_SHIFT * draws[:, 1:]
+    grid = nn.functional.affine_grid(theta, list(pictures.shape), align_corners=False)
+    return nn.functional.grid_sample(pictures, grid, padding_mode="reflection", align_corners=False)
+
+
+def _precision(machine: Machine) -> AbstractContextManager[Any]:
+    return torch.autocast("cpu", dtype=torch.bfloat16) if machine.bf16 else nullcontext()
+
+
+def _validate(
+    network: Classifier, examples: Examples, machine: Machine, batch_size: int
+) -> tuple[float, float]:
+    network.eval()
+    rows = []
+    with torch.no_grad(), _precision(machine), _threads(machine.threads):
+        for start in range(0, len(examples.labels), batch_size):
+            chosen = np.arange(start, min(start + batch_size, len(examples.labels)))
+            rows.append(network(*examples.batch(chosen)[0]).float().numpy())
+    logits = np.concatenate(rows)
+    right = float((logits.argmax(axis=1) == examples.labels).mean())
+    return log_loss(logits, examples.labels), right
+
+
+class _threads:
+    """Set torch's threads and set them back."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __enter__(self) -> None:
+        self._before = torch.get_num_threads()
+        torch.set_num_threads(self._count)
+
+    def __exit__(self, *_: object) -> None:
+        torch.set_num_threads(self._before)
