@@ -48,6 +48,7 @@ def build(
     recipe: o.RecipeFile = None,
     seed: o.Seed = None,
     threads: o.Threads = None,
+    timing: o.Timing = None,
     cache: o.Cache = None,
     json: o.Json = False,
     strict: o.Strict = False,

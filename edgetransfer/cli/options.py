@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from edgetransfer.spec.words import FitMethod, Metric, PrecisionChoice
+from edgetransfer.spec.words import FitMethod, Metric, PrecisionChoice, TimingEffort
 
 _DATA, _MODEL, _BUDGET, _RUN = "Data", "Model", "Budget", "Run"
 
@@ -96,6 +96,10 @@ Seed = Annotated[int | None, typer.Option(help="Of splits and fits (0).", rich_h
 Threads = Annotated[
     int | None,
     typer.Option(help="Threads of the measured model.", rich_help_panel=_RUN),
+]
+Timing = Annotated[
+    TimingEffort | None,
+    typer.Option(help="`quick` for a first look.", rich_help_panel=_RUN),
 ]
 Cache = Annotated[
     Path | None,

@@ -75,6 +75,7 @@ def bench(
         recipe.budget,
         data.group_by if data else (),
         recipe.seed,
+        recipe.timing,
     )
     report = judge_bundle(
         Bench(store, reporter),

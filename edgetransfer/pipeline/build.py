@@ -122,6 +122,7 @@ def _build_target(run: Run, fitted: Fitted, target: TargetSpec, folder: Path) ->
             recipe.budget,
             recipe.data.group_by,
             recipe.seed,
+            recipe.timing,
         )
         report = judge_bundle(
             Bench(run.store, run.reporter),

@@ -18,6 +18,7 @@ from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.run import code, versions
 from edgetransfer.report.page import render_page
 from edgetransfer.spec.target import TargetSpec
+from edgetransfer.transport.job import EFFORTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from edgetransfer.pipeline.reporter import Reporter
     from edgetransfer.pipeline.store import Kept, Store
     from edgetransfer.spec.recipe import Budget
-    from edgetransfer.spec.words import Metric
+    from edgetransfer.spec.words import Metric, TimingEffort
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Question:
     budget: Budget
     group_by: tuple[str, ...]
     seed: int
+    timing: TimingEffort
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def judge_bundle(
         session["threads"],
         session["config"],
         target.runtime.provider if target.runtime else "CPUExecutionProvider",
-        timed=here,
+        EFFORTS[question.timing] if here else None,
     )
     with telling(bench.reporter, f"measure {target.name}") as line:
         files = bundle.manifest["files"]
@@ -95,7 +97,7 @@ def judge_bundle(
             "examples": [example.digest for example in question.examples],
             "contract": files["preprocess.json"],
             "session": session,
-            "timed": here,
+            "timing": question.timing if here else None,
             "seed": question.seed,
             "machine": sorted(isa_flags()),
             "code": code("pipeline", "transport", "graph"),

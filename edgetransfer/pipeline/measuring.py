@@ -21,7 +21,7 @@ from edgetransfer.measure.facts import Timing
 from edgetransfer.measure.latency import Samples
 from edgetransfer.pipeline.run import leave
 from edgetransfer.transport import local
-from edgetransfer.transport.job import Job, TimingPlan, Variant
+from edgetransfer.transport.job import Effort, Job, Variant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from edgetransfer.spec.preprocess import ImagePreprocessing, TextPreprocessing
     from edgetransfer.spec.progress import Progress
 
-PROCESSES = 3
-"""Fresh processes that time both variants: variance between processes is part of the truth."""
 RAW_PICTURES = 12
 """Decoded pictures that the end-to-end series cycles through."""
 WHOLE_TOLERANCE = 1e-3
@@ -48,7 +46,7 @@ class Subject:
 
     Attributes:
         folder: of the bundle.
-        timed: whether this machine may stand for the target: else no time is taken.
+        effort: how times are taken; None where this machine may not stand for the target.
     """
 
     folder: Path
@@ -56,7 +54,7 @@ class Subject:
     threads: int
     config: Mapping[str, str]
     provider: str
-    timed: bool
+    effort: Effort | None
 
 
 def describe(agent: Path) -> dict[str, Any]:
@@ -80,9 +78,9 @@ def measure(
             record["runs"] = {name: session.logits(name, progress) for name in CORE}
             whole = session.whole_variants(prepare, examples)
             record["whole"] = session.compare_whole(whole["candidate_whole"], examples)
-            if subject.timed:
-                record["warmed_up"] = session.times(CORE, session.core, seed)
-                record["warmed_up"] |= session.times(WHOLE, whole, seed + 1)
+            if subject.effort is not None:
+                record["warmed_up"] = session.times(session.core, subject.effort, seed)
+                record["warmed_up"] |= session.times(whole, subject.effort, seed + 1)
             record["environment"] = describe(subject.folder / "agent.pyz")
             leave(out, "measured.json", record)
 
@@ -145,15 +143,14 @@ class _Session:
             )
         return {"examples": len(core), "max_abs": difference}
 
-    def times(
-        self, names: tuple[str, ...], variants: Mapping[str, Variant], seed: int
-    ) -> dict[str, Any]:
+    def times(self, variants: Mapping[str, Variant], effort: Effort, seed: int) -> dict[str, Any]:
         """Time variants against each other in fresh processes."""
+        names = tuple(variants)
         tables: dict[str, list[Any]] = {name: [] for name in names}
         warm: dict[str, bool] = dict.fromkeys(names, True)
-        for process in range(PROCESSES):
+        for process in range(effort.processes):
             job = Job(
-                "time", tuple(variants.values()), plan=TimingPlan(), seed=seed * 1000 + process
+                "time", tuple(variants.values()), plan=effort.plan, seed=seed * 1000 + process
             )
             result = local.run(self._agent, job, self._scratch)
             for name in names:

@@ -39,6 +39,7 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "metric": ("metric",),
     "seed": ("seed",),
     "threads": ("threads",),
+    "timing": ("timing",),
 }
 """Where each option stands in a recipe."""
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from edgetransfer.spec.words import FitMethod, Metric, PrecisionChoice
+from edgetransfer.spec.words import FitMethod, Metric, PrecisionChoice, TimingEffort
 
 Positive = Annotated[float, Field(gt=0)]
 
@@ -80,3 +80,4 @@ class Recipe(Spec):
     metric: Metric = "top1"
     seed: int = Field(0, ge=0, lt=2**32)
     threads: int | None = Field(None, ge=1, le=256, description="default: what the target says")
+    timing: TimingEffort = Field("standard", description="quick: a first look, wide intervals")

@@ -7,4 +7,5 @@ from typing import Literal
 
 FitMethod = Literal["auto", "probe", "finetune", "none"]
 PrecisionChoice = Literal["auto", "fp32", "fp16", "w8a8"]
+TimingEffort = Literal["standard", "quick"]
 Metric = Literal["top1", "macro-f1", "balanced-accuracy"]

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from edgetransfer.spec.words import TimingEffort
 
 InputFiles = Mapping[str, str | list[str]]
 
@@ -27,12 +30,27 @@ class Variant:
 
 @dataclass(frozen=True)
 class TimingPlan:
-    """How long each fresh process warms up and measures, per variant."""
+    """How long each fresh process warms up and measures, per variant: for `agent.timing.Plan`."""
 
     blocks: int = 8
     block_s: float = 0.25
     warmup_s: float = 0.3
     warmup_max_s: float = 5.0
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How many fresh processes take times, and how: variance between processes is part of it."""
+
+    processes: int
+    plan: TimingPlan
+
+
+EFFORTS: Mapping[TimingEffort, Effort] = {
+    "standard": Effort(3, TimingPlan()),
+    "quick": Effort(2, TimingPlan(blocks=4, block_s=0.05, warmup_s=0.05, warmup_max_s=1.0)),
+}
+"""By what `--timing` says; both give the six pairs of blocks that an interval needs."""
 
 
 @dataclass(frozen=True)

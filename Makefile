@@ -1,0 +1,54 @@
+# Two commands matter on a fresh machine: `make demo` and `make test`. Everything else is below them.
+# Each installs what it needs into .venv; a stamp file keeps that from happening twice.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Two threads that wait for each other in a loop made numpy 40 times slower on busy machines.
+export OMP_NUM_THREADS ?= 1
+export ORT_DISABLE_TELEMETRY := 1
+DEMO_OUT ?= demo-out
+PYTEST ?= -n 2
+
+.PHONY: help demo test check lint types layers docs clean
+
+help:
+	@echo "make demo    build on scikit-learn's digits and print the verdict"
+	@echo "make test    run the tests"
+	@echo "make check   lint, types, layers, tests: what CI runs"
+	@echo "make clean   remove what these made"
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "edgetransfer needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.core: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.core
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.core
+	$(BIN)/edgetransfer demo --out $(DEMO_OUT)
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest $(PYTEST)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/vermin --no-tips --violations --target=3.9- edgetransfer/agent
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+layers: $(VENV)/.dev
+	$(BIN)/lint-imports
+
+check: lint types layers test
+
+clean:
+	rm -rf $(VENV) $(DEMO_OUT) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
