@@ -10,7 +10,7 @@ export ORT_DISABLE_TELEMETRY := 1
 DEMO_OUT ?= demo-out
 PYTEST ?= -n 2
 
-.PHONY: help demo test check lint types layers docs clean
+.PHONY: help demo test test-kills check lint types layers docs clean
 
 help:
 	@echo "make demo    build on scikit-learn's digits and print the verdict"
@@ -36,6 +36,10 @@ demo: $(VENV)/.core
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest $(PYTEST)
+
+# The long form of the resume test: killed at twenty random moments.
+test-kills: $(VENV)/.dev
+	EDGETRANSFER_TEST_KILLS=20 $(BIN)/python -m pytest -q tests/pipeline/test_resume.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check

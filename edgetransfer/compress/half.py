@@ -6,6 +6,7 @@ It does not keep sensitive operators in 32 bits: the compression issue will.
 from __future__ import annotations
 
 import onnx
+import onnx_ir as ir
 
 
 def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -14,7 +15,9 @@ def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
 
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    half: onnx.ModelProto = convert_float_to_float16(copy, keep_io_types=True)
+    graph = ir.from_proto(convert_float_to_float16(copy, keep_io_types=True))
+    graph.graph.sort()  # the converter appends its casts behind the nodes that need them
+    half = ir.to_proto(graph)
     half.ir_version = model.ir_version
     half.producer_name = "edgetransfer"
     onnx.checker.check_model(half, full_check=True)

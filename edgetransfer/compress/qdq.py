@@ -76,9 +76,8 @@ def quantise(
 ) -> onnx.ModelProto:
     """Quantise weights and activations (w8a8) with ranges seen on `examples`.
 
-    Jacob et al. (2018), "Quantization and training of neural networks for efficient
-    integer-arithmetic-only inference", by `onnxruntime.quantization`. Its own defaults (S8S8, per
-    tensor) took MobileNetV2 from 96.1 to 64.7 %; the scheme comes from the target instead.
+    Jacob et al. (2018, arXiv 1712.05877), by `onnxruntime.quantization`. Its own defaults (S8S8,
+    per tensor) took MobileNetV2 from 96.1 to 64.7 %; the scheme comes from the target instead.
 
     Args:
         model: the clean float graph.
@@ -95,7 +94,7 @@ def quantise(
         target = Path(folder) / "quantised.onnx"
         try:
             quantize_static(
-                _with_shapes(model),
+                onnx.shape_inference.infer_shapes(model),
                 target,
                 _Reader(prepare, examples, progress),
                 quant_format=QuantFormat.QDQ,
@@ -126,10 +125,6 @@ def _options(scheme: Int8Scheme, recipe: CalibrationRecipe) -> dict[str, Any]:
     if recipe.method == "percentile":
         options["CalibPercentile"] = recipe.percentile
     return options
-
-
-def _with_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
-    return onnx.shape_inference.infer_shapes(model)
 
 
 class quiet:

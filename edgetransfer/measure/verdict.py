@@ -89,9 +89,9 @@ def unverified(command: str, measured_here: tuple[Gate, ...] = ()) -> Verdict:
         measured_here: gates of a run elsewhere; kept as information.
 
     >>> unverified("edgetransfer bench OUT --target b").reasons
-    ('not measured on the target; to verify: edgetransfer bench OUT --target b',)
+    ('not measured on the target; to verify, run there: edgetransfer bench OUT --target b',)
     """
-    reasons = (f"not measured on the target; to verify: {command}",)
+    reasons = (f"not measured on the target; to verify, run there: {command}",)
     return Verdict("UNVERIFIED", reasons, measured_here)
 
 

@@ -100,6 +100,8 @@ def replacing(folder: Path) -> Iterator[Path]:
     """
     with writing(folder.parent):
         folder.parent.mkdir(parents=True, exist_ok=True)
+        for left_by_a_killed_run in folder.parent.glob(f".{folder.name}.*"):
+            shutil.rmtree(left_by_a_killed_run, ignore_errors=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         try:
             partial.chmod(0o755)

@@ -152,7 +152,7 @@ def _facts(
             "not_warmed_up": cold,
             "model_against_core": record["whole"],
         },
-        verify_with=None if here else verification_command(bundle.folder),
+        verify_with=None if here else verification_command(target),
     )
 
 
@@ -166,9 +166,9 @@ def _memory(run: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def verification_command(folder: Path) -> str:
-    """Return the command that verifies a bundle when it is run on the target."""
-    return f"edgetransfer bench {folder.name} --data TEST_DATA"
+def verification_command(target: TargetSpec) -> str:
+    """Return the command that verifies a bundle when it is copied to the target and run there."""
+    return f"edgetransfer bench {target.name} --data TEST_DATA"
 
 
 def write_report(folder: Path, report: dict[str, Any], bundle: Bundle) -> None:

@@ -27,7 +27,7 @@ GATES = {
 }
 ALLOWS = {"sqnr": "at least", "size": "at most"}
 METHODS = {"none": "as it was given", "probe": "linear probe", "finetune": "fine-tuned"}
-VERIFY = "; to verify: "
+VERIFY = "; to verify, run there: "
 PREVIEW = "What follows was measured on another machine: a preview, not a result."
 NAMED = 160
 """Characters of a message after which names are cut off; all are in their own section."""

@@ -82,7 +82,7 @@ def explain(error: ValidationError, spelled: Mapping[tuple[str, ...], str] | Non
         place = tuple(str(part) for part in item["loc"])
         field = (spelled or {}).get(place) or ".".join(place) or "the whole"
         found = "" if isinstance(item["input"], dict) else f" (found {item['input']!r})"
-        lines.append(f"{field}: {item['msg']}{found}")
+        lines.append(f"{field}: {item['msg'].removeprefix('Value error, ')}{found}")
     return "; ".join(lines)
 
 
@@ -98,7 +98,7 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 def _raw_target(name: str, depth: int = 0) -> tuple[dict[str, Any], Path]:
     file = _locate("targets", name)
     raw = read_toml(file)
-    if "extends" not in raw:
+    if not isinstance(raw.get("extends"), str):
         return raw, file
     if depth == _MAX_EXTENDS:
         raise SpecError("the chain of `extends` does not end", where=str(file))
@@ -138,7 +138,7 @@ def resolve(name: str, arch: str, flags: frozenset[str]) -> TargetSpec:
             where=f"target {name}",
             fix="name a target yourself with --target",
         )
-    best = max(classes, key=lambda c: len(c.isa.any_of) + len(c.isa.all_of) if c.isa else 0)
+    best = max(classes, key=lambda c: bool(c.isa.any_of) + len(c.isa.all_of) if c.isa else 0)
     taken = {"name": spec.name, "title": f"{spec.title} ({best.name})", "extends": best.name}
     return best.model_copy(update={**taken, "device_class": False, "evidence": spec.evidence})
 

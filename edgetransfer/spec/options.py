@@ -58,12 +58,9 @@ def recipe_from(options: Mapping[str, Any], recipe_file: Path | None = None) -> 
     for name, value in options.items():
         if value is None or value == () or value == []:
             continue
-        place = raw
-        *parents, last = FIELDS[name]
-        for parent in parents:
-            place = place.setdefault(parent, {})
-        place[last] = tuple(value) if isinstance(value, list) else value
-    if "source" not in raw.get("data", {}):
+        _put(raw, FIELDS[name], tuple(value) if isinstance(value, list) else value)
+    data = raw.get("data", {})
+    if isinstance(data, dict) and "source" not in data:
         raise SpecError(
             "no data was named",
             where="command line" if recipe_file is None else str(recipe_file),
@@ -72,3 +69,13 @@ def recipe_from(options: Mapping[str, Any], recipe_file: Path | None = None) -> 
     where = "command line" if recipe_file is None else f"command line and {recipe_file}"
     spelled = {path: "--" + name.replace("_", "-") for name, path in FIELDS.items()}
     return catalogue.recipe(raw, where=where, spelled=spelled)
+
+
+def _put(raw: dict[str, Any], place: tuple[str, ...], value: Any) -> None:  # noqa: ANN401 (an option's)
+    """Set one field, unless the file has something else than a table there, which is refused."""
+    table: Any = raw
+    for parent in place[:-1]:
+        table = table.setdefault(parent, {})
+        if not isinstance(table, dict):
+            return
+    table[place[-1]] = value

@@ -9,11 +9,12 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, TypeAdapter, model_validator
 
-from edgetransfer.spec.recipe import Spec
+from edgetransfer.spec.recipe import Positive, Spec
 
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 Triple = tuple[float, float, float]
-Size = tuple[int, int]
+Pixels = Annotated[int, Field(ge=1)]
+Size = tuple[Pixels, Pixels]
 
 
 class ImagePreprocessing(Spec):
@@ -30,7 +31,7 @@ class ImagePreprocessing(Spec):
     crop: Size | None = Field(None, description="centre crop to (height, width)")
     rescale: float = Field(1 / 255, gt=0)
     mean: Triple = (0.5, 0.5, 0.5)
-    std: Triple = (0.5, 0.5, 0.5)
+    std: tuple[Positive, Positive, Positive] = (0.5, 0.5, 0.5)
 
     @model_validator(mode="after")
     def _one_resize(self) -> ImagePreprocessing:

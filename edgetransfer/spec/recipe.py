@@ -15,9 +15,9 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 class Spec(BaseModel):
-    """Base of all specs: frozen, no unknown fields."""
+    """Base of all specs: frozen, no unknown fields, finite numbers."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class DataSpec(Spec):
@@ -47,7 +47,9 @@ class FitSpec(Spec):
 
     method: FitMethod = "auto"
     epochs: int = Field(12, ge=1, le=1000, description="fine-tuning passes over the data at most")
-    learning_rate: Positive = Field(1e-3, description="of the head; the backbone's decays by depth")
+    learning_rate: Positive = Field(
+        3e-4, description="largest share of a layer's typical weight that one step may move"
+    )
     batch_size: int = Field(32, ge=1, le=4096)
 
 

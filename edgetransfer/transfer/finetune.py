@@ -30,11 +30,11 @@ LAYER_GROUPS = 4
 LAYER_DECAY = 2.6
 """Each group of layers learns this much slower than the one above it (Howard & Ruder 2018, ULMFiT,
 section 3.2)."""
-BACKBONE_SHARE = 0.3
-"""Learning rate of the topmost backbone layers over that of the head."""
+SMALLEST_SIZE = 1e-3
+"""Root mean square below which a tensor (a bias of zeros) counts as this large."""
 WEIGHT_DECAY = 0.01
 WARM_UP = 0.1
-PATIENCE = 3
+PATIENCE = 6
 MAX_SHIFT, MAX_ZOOM = 0.06, 0.12
 """Augmentation: shift by a share of the picture, and zoom. No mirroring: letters, digits and
 spectrograms do not survive it."""
@@ -129,19 +129,27 @@ def finetune(
 
 
 def parameter_groups(network: Classifier, learning_rate: float) -> list[dict[str, Any]]:
-    """Return AdamW's groups: slower towards the input, no decay of norms and biases."""
+    """Return AdamW's groups: slower towards the input, no decay of norms and biases.
+
+    A step of Adam moves every weight by about its learning rate, whatever the weight's size. Rates
+    are therefore relative to the root mean square of each tensor (Shazeer & Stern 2018, Adafactor,
+    section 8): the head of a probe on wide features, and networks whose batch norms were folded,
+    hold weights of very different sizes, and one absolute rate threw away in an epoch what they
+    had learnt.
+    """
     layers = list(network.network.named_parameters())
     groups = []
     for index, (_, parameter) in enumerate(layers):
         below_top = LAYER_GROUPS - 1 - index * LAYER_GROUPS // len(layers)
-        share = BACKBONE_SHARE / LAYER_DECAY**below_top
-        groups.append(_group(parameter, learning_rate * share))
+        groups.append(_group(parameter, learning_rate / LAYER_DECAY**below_top))
     return groups + [_group(parameter, learning_rate) for parameter in network.head.parameters()]
 
 
 def _group(parameter: nn.Parameter, learning_rate: float) -> dict[str, Any]:
+    size = float(parameter.detach().square().mean().sqrt())
     decay = WEIGHT_DECAY if parameter.ndim > 1 else 0.0
-    return {"params": [parameter], "lr": learning_rate, "weight_decay": decay}
+    rate = learning_rate * max(size, SMALLEST_SIZE)
+    return {"params": [parameter], "lr": rate, "weight_decay": decay}
 
 
 def _warm_cosine(total: int) -> Any:  # noqa: ANN401 (a function of the step)

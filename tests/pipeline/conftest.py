@@ -1,0 +1,54 @@
+"""A tiny data set of pictures and one build of it, shared by the tests."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import edgetransfer
+
+COUNTS = {"train": 12, "val": 6, "test": 20}
+SHAPES = ("disc", "square", "stripes")
+
+
+def draw(shape, rng):
+    """Return uint8 [30, 36, 3]: one of three shapes, in noise."""
+    rows, columns = np.mgrid[:30, :36]
+    centre = rng.integers(10, 20), rng.integers(12, 24)
+    distance = np.hypot(rows - centre[0], columns - centre[1])
+    box = np.maximum(abs(rows - centre[0]), abs(columns - centre[1]))
+    inside = {"disc": distance < 8, "square": box < 7, "stripes": columns // 3 % 2 == 0}[shape]
+    picture = rng.integers(0, 60, (30, 36, 3)) + inside[..., None] * rng.integers(90, 190, 3)
+    return picture.astype(np.uint8)
+
+
+def write_pictures(root, seed=0):
+    rng = np.random.default_rng(seed)
+    for split, count in COUNTS.items():
+        for shape in SHAPES:
+            folder = root / split / shape
+            folder.mkdir(parents=True)
+            for index in range(count):
+                Image.fromarray(draw(shape, rng)).save(folder / f"{index:02d}.png")
+    return root
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory):
+    return write_pictures(tmp_path_factory.mktemp("data") / "shapes")
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def built(pictures, cache, tmp_path_factory):
+    out = tmp_path_factory.mktemp("built")
+    return edgetransfer.build(pictures, out=out, cache=cache, timing="quick")

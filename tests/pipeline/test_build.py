@@ -1,0 +1,175 @@
+"""One command: a folder of pictures in, a measured verdict out."""
+
+import json
+
+import numpy as np
+import pytest
+
+import edgetransfer
+from edgetransfer.agent.session import OnnxSession
+from edgetransfer.bundle.files import digests_below, read_json
+from edgetransfer.bundle.opened import open_bundle
+from edgetransfer.errors import IntegrityError, SpecError
+from edgetransfer.measure.record import check
+
+BUNDLE = {
+    "model.onnx", "core.onnx", "reference.onnx", "labels.txt", "preprocess.json", "agent.pyz",
+    "manifest.json", "report.json", "report.html",
+}  # fmt: skip
+
+
+class Stages:
+    """Remembers what was done and what was kept."""
+
+    def __init__(self):
+        self.reused = {}
+
+    def begin(self, stage):
+        return lambda done, total: None
+
+    def end(self, stage, summary, *, reused):
+        assert summary
+        self.reused[stage] = reused
+
+
+def test_it_ends_on_a_verdict(built):
+    report = built.reports["this-machine"]
+    check(report)
+    assert built.verdict == report["verdict"]
+    assert report["reasons"]
+    assert report["accuracy"]["n"] == 60
+    assert report["accuracy"]["reference"] > 0.6  # chance is 0.33
+    assert report["latency"]["candidate"]["p50_ms"] > 0
+    assert report["end_to_end"]["candidate"]["p50_ms"] > 0
+    assert report["residency"]["float_conv"] == 0
+    assert report["residency"]["int8_conv"] > 0
+    assert report["validity"]["measured_on_target"] is True
+    assert report["validity"]["deterministic"] == {"reference": True, "candidate": True}
+
+
+def test_the_bundle_is_whole_and_sealed(built):
+    folder = built.folders["this-machine"]
+    names = {path.name for path in folder.iterdir()}
+    assert names == BUNDLE | {"golden"}
+    manifest = open_bundle(folder).manifest
+    found = digests_below(folder)
+    assert manifest["files"] == {name: found[name] for name in manifest["files"]}
+    assert set(found) - set(manifest["files"]) == {"manifest.json", "report.json", "report.html"}
+    assert manifest["data"]["splits"]["test"]["examples"] == 60
+    assert manifest["compression"]["calibration"]["examples"] == 36
+    assert manifest["seed"] == 0
+    assert (folder.parent / "run.json").is_file()
+
+
+def test_golden_vectors_are_not_of_the_test_set_and_can_be_replayed(built):
+    folder = built.folders["this-machine"]
+    cases = read_json(folder / "golden" / "index.json")["cases"]
+    assert len(cases) == 8
+    session = OnnxSession(str(folder / "model.onnx"))
+    for case in cases:
+        shape = case["picture"]["shape"]
+        raw = np.fromfile(folder / "golden" / case["picture"]["file"], np.uint8).reshape(shape)
+        np.testing.assert_allclose(session.run({"picture": raw[None]})[0][0], case["core_logits"])
+
+
+def test_a_changed_file_is_noticed(built, tmp_path):
+    import shutil
+
+    copy = tmp_path / "bundle"
+    shutil.copytree(built.folders["this-machine"], copy)
+    (copy / "labels.txt").write_text("a\nb\nc\n")
+    (copy / "agent.pyz").unlink()
+    with pytest.raises(IntegrityError) as error:
+        open_bundle(copy)
+    assert str(error.value) == (
+        f"{copy}: agent.pyz is missing; labels.txt was changed\n"
+        "  fix: build it again, or copy the bundle again"
+    )
+
+
+def test_a_second_run_does_nothing_again_and_says_the_same(built, pictures, cache, tmp_path):
+    stages = Stages()
+    again = edgetransfer.build(pictures, out=tmp_path, cache=cache, timing="quick", reporter=stages)
+    assert stages.reused == {
+        "data": True, "backbone": True, "features": True, "probe": True, "trace": True,
+        "compress this-machine": True, "export this-machine": False,
+        "measure this-machine": True,
+    }  # fmt: skip
+    assert again.reports == built.reports
+    first = open_bundle(built.folders["this-machine"]).manifest["files"]
+    assert open_bundle(again.folders["this-machine"]).manifest["files"] == first
+
+
+def test_two_targets_share_one_fit_and_the_far_one_is_unverified(built, pictures, cache, tmp_path):
+    stages = Stages()
+    targets = ["this-machine", "raspberry-pi-5"]
+    outcome = edgetransfer.build(
+        pictures, target=targets, out=tmp_path, cache=cache, timing="quick", reporter=stages
+    )
+    assert [stages.reused[name] for name in ("features", "probe", "trace")] == [True] * 3
+    report = outcome.reports["raspberry-pi-5"]
+    assert report["verdict"] == "UNVERIFIED"
+    assert report["latency"]["candidate"]["p50_ms"] is None
+    assert report["accuracy"]["n"] == 60
+    assert report["validity"]["measured_on_target"] is False
+    assert "edgetransfer bench raspberry-pi-5 --data TEST_DATA" in report["reasons"][0]
+    assert outcome.verdict in ("UNVERIFIED", "INCONCLUSIVE", "FAIL")
+    run = json.loads((tmp_path / "run.json").read_text())
+    assert set(run["targets"]) == set(targets)
+
+
+@pytest.mark.parametrize(("precision", "smaller"), [("fp32", 1.0), ("fp16", 1.8)])
+def test_float_precisions(pictures, cache, tmp_path, precision, smaller):
+    outcome = edgetransfer.build(
+        pictures, precision=precision, out=tmp_path, cache=cache, timing="quick"
+    )
+    report = outcome.reports["this-machine"]
+    folder = outcome.folders["this-machine"]
+    sizes = [(folder / name).stat().st_size for name in ("reference.onnx", "core.onnx")]
+    assert sizes[0] >= smaller * sizes[1]
+    assert report["precision"] == precision
+    if precision == "fp32":
+        assert report["agreement"]["flips"] == 0
+        assert report["numeric"]["sqnr_db"] is None
+
+
+def test_groups_are_reported(cache, tmp_path, pictures):
+    rows = ["file,label,split,site"]
+    for split in ("train", "val", "test"):
+        files = sorted(pictures.glob(f"{split}/*/*.png"))
+        rows += [f"{f},{f.parent.name},{split},{'AB'[i % 2]}" for i, f in enumerate(files)]
+    table = tmp_path / "table.csv"
+    table.write_text("\n".join(rows) + "\n")
+    outcome = edgetransfer.build(
+        table, group_by="site", out=tmp_path / "out", cache=cache, timing="quick"
+    )
+    groups = outcome.reports["this-machine"]["groups"]
+    assert [(g["column"], g["value"], g["n"]) for g in groups] == [
+        ("site", "A", 30),
+        ("site", "B", 30),
+    ]
+
+
+def test_finetuning_keeps_the_epoch_that_validation_liked_best(pictures, cache, tmp_path):
+    stages = Stages()
+    options = {"fit": "finetune", "epochs": 2, "cache": cache, "timing": "quick"}
+    outcome = edgetransfer.build(pictures, out=tmp_path / "a", reporter=stages, **options)
+    fit = open_bundle(outcome.folders["this-machine"]).manifest["fit"]
+    losses = [loss for loss, _ in fit["history"]]
+    assert losses[fit["best_epoch"]] == min(losses)
+    edgetransfer.build(pictures, out=tmp_path / "b", reporter=stages, **options)
+    assert stages.reused["finetune"] is True
+
+
+def test_an_unknown_option_of_the_api():
+    with pytest.raises(TypeError, match=r"build\(\) has no option colour; it has backbone, "):
+        edgetransfer.build("x", colour="red")
+
+
+def test_bad_values_are_named_by_their_options(tmp_path):
+    with pytest.raises(SpecError) as error:
+        edgetransfer.build(tmp_path, max_drop=-1, seed=-2, cache=tmp_path)
+    assert str(error.value) == (
+        "command line: --max-drop: Input should be greater than 0 (found -1); "
+        "--seed: Input should be greater than or equal to 0 (found -2)"
+    )

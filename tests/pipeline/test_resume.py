@@ -1,0 +1,80 @@
+"""A killed run goes on from the last finished stage, and ends with the same files."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from edgetransfer.bundle.files import digests_below, read_json
+from edgetransfer.bundle.opened import open_bundle
+
+SCRIPT = Path(__file__).with_name("killed.py")
+STAGES = (
+    "end data", "end backbone", "end features", "end probe", "end finetune", "end trace",
+    "end compress this-machine", "end export this-machine", "end measure this-machine",
+)  # fmt: skip
+MOMENTS = int(os.environ.get("EDGETRANSFER_TEST_KILLS", "2"))
+"""Random moments to die at; `make test-kills` asks for twenty."""
+
+
+def run(data, out, cache, *how):
+    command = [sys.executable, str(SCRIPT), str(data), str(out), str(cache), "finetune", *how]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def made(out):
+    """Digests of splits, weights, ONNX files, calibration and golden files."""
+    bundle = open_bundle(out / "this-machine")
+    manifest = bundle.manifest
+    return {
+        "splits": manifest["data"]["splits"],
+        "fit": manifest["fit"],
+        "calibration": manifest["compression"]["calibration"]["digest"],
+        "files": manifest["files"],
+    }
+
+
+def weights(cache):
+    """Digests of what every stage kept, but for raw measurements."""
+    return {
+        file.parent.relative_to(cache).as_posix(): read_json(file)["files"]
+        for file in cache.glob("*/*/stage.json")
+        if file.parent.parent.name != "measure"
+    }
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(pictures, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    start = time.monotonic()
+    done = run(pictures, folder / "out", folder / "cache", "NEVER", "-")
+    assert done.returncode == 0, done.stderr
+    return made(folder / "out"), weights(folder / "cache"), time.monotonic() - start
+
+
+def test_killed_at_every_stage(pictures, uninterrupted, tmp_path):
+    out, cache = tmp_path / "out", tmp_path / "cache"
+    for stage in STAGES:
+        assert run(pictures, out, cache, "STAGE", stage).returncode == -signal.SIGKILL, stage
+    done = run(pictures, out, cache, "NEVER", "-")
+    assert done.returncode == 0, done.stderr
+    assert made(out) == uninterrupted[0]
+    assert weights(cache) == uninterrupted[1]
+
+
+def test_killed_at_random_moments(pictures, uninterrupted, tmp_path):
+    out, cache = tmp_path / "out", tmp_path / "cache"
+    moments = random.Random(0)
+    for _ in range(MOMENTS):
+        seconds = moments.uniform(0.5, uninterrupted[2])
+        run(pictures, out, cache, "SECONDS", f"{seconds:.2f}")
+    done = run(pictures, out, cache, "NEVER", "-")
+    assert done.returncode == 0, done.stderr
+    assert made(out) == uninterrupted[0]
+    assert weights(cache) == uninterrupted[1]
+    assert [name for name in digests_below(out) if ".this-machine." in name] == []
