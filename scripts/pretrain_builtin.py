@@ -26,7 +26,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 from torch.nn import functional
 
-from edgetransfer.backbone.mobilenet import TINY_64, MobileNetV2, initialise
+from edgetransfer.backbone.mobilenet import TINY_64, MobileNetV2, initialise, silence
 
 ROOT = Path(__file__).resolve().parents[1]
 MEAN = STD = 0.5
@@ -80,8 +80,8 @@ def decode(archives: list[Path], classes: list[str], cache: Path) -> Pictures:
 
 def normalise(values: np.ndarray) -> torch.Tensor:
     """Turn uint8 [N, H, W, 3] into float [N, 3, H, W] in -1..1, channels last in memory."""
-    scaled = torch.from_numpy(np.array(values)).float().div_(255.0)
-    return scaled.sub_(MEAN).div_(STD).permute(0, 3, 1, 2)
+    scaled = torch.from_numpy(np.array(values)).float().div_(255.0).sub_(MEAN).div_(STD)
+    return scaled.permute(0, 3, 1, 2)
 
 
 def augment(x: torch.Tensor, side: int, generator: torch.Generator) -> torch.Tensor:
@@ -228,16 +228,15 @@ def count_macs(network: MobileNetV2) -> int:
 
 def replace(path: Path, content: bytes) -> None:
     """Write a file in one step."""
-    part = path.with_suffix(".part")
-    part.write_bytes(content)
-    part.replace(path)
+    path.with_suffix(".part").write_bytes(content)
+    path.with_suffix(".part").replace(path)
 
 
 def ship(run: Run, accuracy: float, counted: int, out: Path) -> None:
     """Write model.safetensors (features only, float32) and the card that belongs to it."""
     out.mkdir(parents=True, exist_ok=True)
     state = {k: v.contiguous() for k, v in run.backbone.state_dict().items() if v.ndim > 0}
-    weights = save(state, metadata={"format": "pt"})
+    weights = save(state, {"format": "pt"})
     options = " ".join(f"--{k.replace('_', '-')} {v}" for k, v in vars(run.options).items())
     card: dict[str, Any] = {
         "name": "tiny-64",
@@ -289,10 +288,11 @@ def main() -> None:
     while run.epoch < options.epochs:
         start = time.monotonic()
         loss = train_epoch(run, train)
-        seconds = time.monotonic() - start
+        speed = len(train.labels) / (time.monotonic() - start)
         run.save()
-        told = f"top-1 {top1(run, held_out):.4f}, {len(train.labels) / seconds:.0f} pictures/s"
+        told = f"top-1 {top1(run, held_out):.4f}, {speed:.0f} pictures/s"
         print(f"epoch {run.epoch}/{options.epochs}: loss {loss:.3f}, {told}", flush=True)
+    print(f"{silence(run.backbone)} dead channels silenced")
     ship(run, top1(run, held_out), len(held_out.labels), arguments.out)
 
 

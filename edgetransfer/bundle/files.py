@@ -27,6 +27,7 @@ _ADVICE = {
     errno.EPERM: ("no right to write here", "choose another folder with --out or --cache"),
     errno.ENOTDIR: ("a file stands where a folder is needed", "choose another --out or --cache"),
     errno.EEXIST: ("a file stands where a folder is needed", "choose another --out or --cache"),
+    errno.EISDIR: ("a folder stands where a file is needed", "choose another --out or --cache"),
 }
 
 

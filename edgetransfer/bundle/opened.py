@@ -35,7 +35,8 @@ class Bundle:
     @property
     def labels(self) -> tuple[str, ...]:
         """The classes, in the order of the logits."""
-        return tuple(self.file("labels.txt").read_text(encoding="utf-8").splitlines())
+        text = self.file("labels.txt").read_text(encoding="utf-8")
+        return tuple(text.removesuffix("\n").split("\n"))  # splitlines also cuts at U+2028 and such
 
     @property
     def preprocessing(self) -> ImagePreprocessing | TextPreprocessing:
@@ -71,8 +72,11 @@ def open_bundle(folder: Path) -> Bundle:
             found=repr(manifest.get("schema") if isinstance(manifest, dict) else manifest)[:80],
             expected=repr(SCHEMA),
         )
+    files = manifest.get("files")
+    if not isinstance(files, dict):
+        raise IntegrityError("the manifest does not list the files", where=str(folder / MANIFEST))
     wrong = []
-    for name, expected in manifest["files"].items():
+    for name, expected in files.items():
         path = folder / name
         if not path.is_file():
             wrong.append(f"{name} is missing")

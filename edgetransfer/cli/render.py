@@ -147,7 +147,7 @@ def _footnotes(report: Mapping[str, Any]) -> Iterable[str]:
         yield f"while measuring: {warning}"
 
 
-def _short(label: str, most: int = 24) -> str:
+def _short(label: str, most: int = 18) -> str:
     return label if len(label) <= most else label[: most - 1] + "…"
 
 

@@ -67,9 +67,13 @@ class PicturePreparer:
         """Return what the network takes."""
         return {PREPARED: self._session.run(self.raw(example))[0]}
 
+    def join(self, batches: Sequence[Batch]) -> Batch:
+        """Make one batch of several."""
+        return {PREPARED: np.concatenate([batch[PREPARED] for batch in batches])}
+
 
 class TextPreparer:
-    """Texts -> ``int64 [1, length]`` token ids and mask."""
+    """Texts -> ``int64 [1, L]`` token ids and mask, each text at its own length."""
 
     def __init__(self, spec: TextPreprocessing, tokenizer: Path) -> None:
         try:
@@ -77,10 +81,10 @@ class TextPreparer:
         except ImportError as error:
             raise MissingExtraError("tokenizers", "hf", purpose="a text model") from error
         self.input_names = spec.inputs
-        self._length = spec.max_length
+        self._padding = dict(zip(spec.inputs, (spec.pad_id, 0), strict=True))
         self._tokenizer = Tokenizer.from_file(str(tokenizer))
         self._tokenizer.enable_truncation(spec.max_length)
-        self._tokenizer.enable_padding(length=spec.max_length, pad_id=spec.pad_id)
+        self._tokenizer.no_padding()
 
     def raw(self, example: Example) -> Batch:
         """Return what ``model.onnx`` takes: the same token ids, for the tokenizer stays outside."""
@@ -95,6 +99,20 @@ class TextPreparer:
             for name, column in zip(self.input_names, columns, strict=True)
         }
 
+    def join(self, batches: Sequence[Batch]) -> Batch:
+        """Make one batch of several, padded to the longest."""
+        longest = max(batch[self.input_names[0]].shape[1] for batch in batches)
+        return {
+            name: np.concatenate(
+                [_padded(batch[name], longest, self._padding[name]) for batch in batches]
+            )
+            for name in self.input_names
+        }
+
+
+def _padded(array: Array, length: int, value: int) -> Array:
+    return np.pad(array, ((0, 0), (0, length - array.shape[1])), constant_values=value)
+
 
 Preparer = PicturePreparer | TextPreparer
 
@@ -107,6 +125,23 @@ def preparer(spec: ImagePreprocessing | TextPreprocessing, tokenizer: Path | Non
     return TextPreparer(spec, tokenizer)
 
 
+def write_each(
+    prepare: Callable[[Example], Batch], examples: Sequence[Example], folder: Path
+) -> dict[str, list[str]]:
+    """Write prepared examples to one ``.npy`` file an example and input: shapes may differ.
+
+    Returns:
+        The files of every input, by its name.
+    """
+    files: dict[str, list[str]] = {}
+    for index, batch in enumerate(ahead(prepare, examples)):
+        for name, array in batch.items():
+            path = folder / f"{name}-{index}.npy"
+            np.save(path, array)
+            files.setdefault(name, []).append(str(path))
+    return files
+
+
 def stack(
     prepare: Callable[[Example], Batch],
     examples: Sequence[Example],
@@ -114,7 +149,7 @@ def stack(
     *,
     progress: Progress = silent,
 ) -> dict[str, str]:
-    """Write prepared examples to one ``.npy`` file an input, a picture at a time.
+    """Write prepared examples of one shape to one ``.npy`` file an input, one at a time.
 
     Returns:
         The file of every input, by its name.

@@ -28,10 +28,15 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Signature:
-    """Names of the graph's inputs and output, and the ONNX versions it is written in."""
+    """Names of the graph's inputs and output, its free axes, and the ONNX versions.
+
+    Attributes:
+        axes: names of the first axes of every input, which stay free.
+    """
 
     inputs: tuple[str, ...]
     output: str
+    axes: tuple[str, ...] = ("batch",)
     opset: int = 20
     ir_version: int = 10
 
@@ -63,7 +68,7 @@ def _quiet() -> Iterator[None]:
 
 
 def trace(module: nn.Module, example: Sequence[Array], signature: Signature) -> onnx.ModelProto:
-    """Export `module` with a dynamic first axis, batch norms and padding folded.
+    """Export `module` with free first axes, batch norms and padding folded.
 
     Args:
         module: takes one tensor per input name and gives one tensor.
@@ -73,7 +78,7 @@ def trace(module: nn.Module, example: Sequence[Array], signature: Signature) -> 
     Raises:
         StageError: torch cannot export the module.
     """
-    batch = torch.export.Dim("batch", min=1)
+    free = {index: torch.export.Dim(name, min=1) for index, name in enumerate(signature.axes)}
     tensors = tuple(torch.from_numpy(array) for array in example)
     try:
         with _quiet(), torch.no_grad():
@@ -85,7 +90,7 @@ def trace(module: nn.Module, example: Sequence[Array], signature: Signature) -> 
                 opset_version=signature.opset,
                 input_names=list(signature.inputs),
                 output_names=[signature.output],
-                dynamic_shapes=(tuple({0: batch} for _ in tensors),),
+                dynamic_shapes=(tuple(free for _ in tensors),),
             )
     except Exception as error:  # the exporter raises whatever its many parts raise
         raise StageError(

@@ -14,7 +14,7 @@ import numpy as np
 from safetensors.torch import load_file, save_file
 
 from edgetransfer.agent.environment import isa_flags
-from edgetransfer.graph.prepare import stack
+from edgetransfer.graph.prepare import TextPreparer, stack
 from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.run import Run, code, leave, versions
 from edgetransfer.transfer import machine as machines
@@ -110,8 +110,14 @@ class _Work:
 
     def _examples(self, split: Split, scratch: Path, most: int | None = None) -> Examples:
         chosen = self._manifest.split(split)[:most]
-        folder = scratch / split
-        folder.mkdir()
-        files = stack(self._opened.prepare.prepare, chosen, folder)
-        arrays = [np.load(file, mmap_mode="r") for file in files.values()]
+        prepare = self._opened.prepare
+        arrays: list[Any]
+        if isinstance(prepare, TextPreparer):
+            joined = prepare.join([prepare.prepare(example) for example in chosen])
+            arrays = list(joined.values())
+        else:
+            folder = scratch / split
+            folder.mkdir()
+            files = stack(prepare.prepare, chosen, folder)
+            arrays = [np.load(file, mmap_mode="r") for file in files.values()]
         return Examples(arrays, self._manifest.label_index(chosen))

@@ -16,12 +16,12 @@ import onnx
 from edgetransfer.errors import StageError
 from edgetransfer.export.onnx_bundle import whole_model
 from edgetransfer.graph.census import residency
-from edgetransfer.graph.prepare import stack
+from edgetransfer.graph.prepare import TextPreparer, stack, write_each
 from edgetransfer.measure.facts import Timing
 from edgetransfer.measure.latency import Samples
 from edgetransfer.pipeline.run import leave
 from edgetransfer.transport import local
-from edgetransfer.transport.job import Effort, Job, Variant
+from edgetransfer.transport.job import Effort, InputFiles, Job, Variant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -71,7 +71,11 @@ def measure(
 
     def make(out: Path) -> None:
         with tempfile.TemporaryDirectory(prefix="edgetransfer-measure-") as scratch:
-            inputs = stack(prepare.prepare, examples, Path(scratch))
+            inputs: InputFiles
+            if isinstance(prepare, TextPreparer):
+                inputs = write_each(prepare.prepare, examples, Path(scratch))
+            else:
+                inputs = stack(prepare.prepare, examples, Path(scratch))
             session = _Session(subject, inputs, Path(scratch), out)
             record: dict[str, Any] = {"examples": len(examples)}
             record["residency"] = asdict(session.residency())
@@ -80,7 +84,8 @@ def measure(
             record["whole"] = session.compare_whole(whole["candidate_whole"], examples)
             if subject.effort is not None:
                 record["warmed_up"] = session.times(session.core, subject.effort, seed)
-                record["warmed_up"] |= session.times(whole, subject.effort, seed + 1)
+                if subject.preprocessing.kind == "image":
+                    record["warmed_up"] |= session.times(whole, subject.effort, seed + 1)
             record["environment"] = describe(subject.folder / "agent.pyz")
             leave(out, "measured.json", record)
 
@@ -90,9 +95,7 @@ def measure(
 class _Session:
     """Runs the jobs of one measurement."""
 
-    def __init__(
-        self, subject: Subject, inputs: Mapping[str, str], scratch: Path, out: Path
-    ) -> None:
+    def __init__(self, subject: Subject, inputs: InputFiles, scratch: Path, out: Path) -> None:
         self._subject = subject
         self._agent = subject.folder / "agent.pyz"
         self._scratch = scratch
@@ -163,12 +166,9 @@ class _Session:
 
     def whole_variants(self, prepare: Preparer, examples: Sequence[Example]) -> dict[str, Variant]:
         """Return both models with their preprocessing, fed with decoded pictures."""
-        files: dict[str, list[str]] = {}
-        for index in _spread(examples):
-            for name, array in prepare.raw(examples[index]).items():
-                path = self._scratch / f"raw-{name}-{index}.npy"
-                np.save(path, array)
-                files.setdefault(name, []).append(str(path))
+        folder = self._scratch / "raw"
+        folder.mkdir()
+        files = write_each(prepare.raw, [examples[i] for i in _spread(examples)], folder)
         reference = whole_model(
             onnx.load(self.core["reference"].model), self._subject.preprocessing
         )

@@ -16,7 +16,7 @@ from edgetransfer.graph import census
 from edgetransfer.graph.prepare import preparer
 from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.run import Run, code, leave, versions
-from edgetransfer.pipeline.tracing import proving_examples, traced
+from edgetransfer.pipeline.tracing import proving_batch, traced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -52,8 +52,8 @@ class OpenedBackbone:
 
     def _make(self, manifest: Manifest) -> Callable[[Path], None]:
         def make(folder: Path) -> None:
-            batches = proving_examples(manifest, self.prepare)
-            graph, record = traced(self.backbone.network, batches)
+            examples = proving_batch(manifest, self.prepare)
+            graph, record = traced(self.backbone.network, examples)
             onnx.save(graph, folder / "features.onnx")
             contract = self.backbone.preprocessing.model_dump(mode="json")
             card = {
@@ -85,7 +85,7 @@ class OpenedBackbone:
 
             def make(folder: Path) -> None:
                 graph = onnx.load(self.kept.file("features.onnx"))
-                rows = run_over(graph, self.prepare.prepare, examples, progress=line.progress)
+                rows = run_over(graph, self.prepare, examples, progress=line.progress)
                 np.save(folder / "features.npy", rows)
 
             kept = self.run.keep(line, "features", inputs, make)

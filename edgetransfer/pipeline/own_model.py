@@ -16,7 +16,7 @@ from edgetransfer.graph.own import take
 from edgetransfer.graph.prepare import preparer
 from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.run import Run, code, leave, versions
-from edgetransfer.pipeline.tracing import Fitted, proving_examples, trace_fitted
+from edgetransfer.pipeline.tracing import Fitted, proving_batch, trace_fitted
 from edgetransfer.spec.preprocess import PREPROCESSING
 
 if TYPE_CHECKING:
@@ -59,7 +59,9 @@ def _clean(
     with telling(run.reporter, "trace") as line:
 
         def make(folder: Path) -> None:
-            batches = proving_examples(manifest, prepare)
+            joined = proving_batch(manifest, prepare)
+            count = len(next(iter(joined.values())))
+            batches = [{k: v[i : i + 1] for k, v in joined.items()} for i in range(count)]
             graph, proof = take(run.source.path, batches, len(model.labels))
             onnx.save(graph, folder / "float.onnx")
             leave(folder, "parity.json", proof)

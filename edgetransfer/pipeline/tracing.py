@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import onnx
 
+from edgetransfer.graph.embed import PREPARED
 from edgetransfer.graph.prepare import preparer
 from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.run import Run, code, leave, versions
@@ -52,24 +52,24 @@ class Fitted:
         return preparer(self.preprocessing, self.tokenizer)
 
 
-def proving_examples(manifest: Manifest, prepare: Preparer) -> list[Batch]:
+def proving_batch(manifest: Manifest, prepare: Preparer) -> Batch:
     """Prepare the examples that a graph is proven on."""
     examples = (manifest.split("train") or manifest.examples)[:PARITY_EXAMPLES]
-    return [prepare.prepare(example) for example in examples]
+    return prepare.join([prepare.prepare(example) for example in examples])
 
 
-def traced(network: nn.Module, batches: list[Batch]) -> tuple[onnx.ModelProto, dict[str, Any]]:
+def traced(network: nn.Module, inputs: Batch) -> tuple[onnx.ModelProto, dict[str, Any]]:
     """Trace a network and prove on real examples that the graph computes the same."""
     import torch
 
     from edgetransfer.graph.parity import parity
     from edgetransfer.graph.trace import Signature, trace
 
-    names = tuple(batches[0])
-    inputs = {name: np.concatenate([batch[name] for batch in batches]) for name in names}
-    graph = trace(network, [inputs[name][:2] for name in names], Signature(names, OUTPUT))
+    axes = ("batch",) if PREPARED in inputs else ("batch", "length")
+    few = [array[:2] for array in inputs.values()]
+    graph = trace(network, few, Signature(tuple(inputs), OUTPUT, axes))
     with torch.no_grad():
-        expected = network(*(torch.from_numpy(inputs[name]) for name in names)).numpy()
+        expected = network(*(torch.from_numpy(array) for array in inputs.values())).numpy()
     return graph, parity(expected, graph, inputs)
 
 
@@ -91,7 +91,7 @@ def trace_fitted(
     with telling(run.reporter, "trace") as line:
 
         def make(folder: Path) -> None:
-            graph, proof = traced(network, proving_examples(manifest, prepare))
+            graph, proof = traced(network, proving_batch(manifest, prepare))
             onnx.save(graph, folder / "float.onnx")
             leave(folder, "parity.json", proof)
 

@@ -12,6 +12,7 @@ from pydantic import Discriminator, Field, TypeAdapter, model_validator
 from edgetransfer.spec.recipe import Positive, Spec
 
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
+TextInput = Literal["input_ids", "attention_mask", "token_type_ids"]
 Triple = tuple[float, float, float]
 Pixels = Annotated[int, Field(ge=1)]
 Size = tuple[Pixels, Pixels]
@@ -72,8 +73,8 @@ class TextPreprocessing(Spec):
     tokenizer: str = Field("tokenizer.json", description="file beside the contract")
     max_length: int = Field(128, ge=2, description="tokens kept, special ones included")
     pad_id: int = Field(0, ge=0)
-    inputs: tuple[str, ...] = Field(
-        ("input_ids", "attention_mask"), description="the network's inputs, in order"
+    inputs: tuple[TextInput, ...] = Field(
+        ("input_ids", "attention_mask"), min_length=1, description="the network's inputs, in order"
     )
 
 

@@ -11,22 +11,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgetransfer.agent.session import OnnxSession
-from edgetransfer.graph.prepare import Batch, ahead
+from edgetransfer.graph.prepare import ahead
 from edgetransfer.spec.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     import onnx
 
     from edgetransfer.data.manifest import Example
+    from edgetransfer.graph.prepare import Preparer
 
 BATCH = 8
 
 
 def run_over(
     model: onnx.ModelProto,
-    prepare: Callable[[Example], Batch],
+    prepare: Preparer,
     examples: Sequence[Example],
     *,
     progress: Progress = silent,
@@ -35,10 +36,9 @@ def run_over(
     session = OnnxSession(model.SerializeToString())
     rows = []
     done = 0
-    prepared = ahead(prepare, examples)
+    prepared = ahead(prepare.prepare, examples)
     while group := list(islice(prepared, BATCH)):
-        stacked = {name: np.concatenate([each[name] for each in group]) for name in group[0]}
-        rows.append(session.run(stacked)[0])
+        rows.append(session.run(prepare.join(group))[0])
         done += len(group)
         progress(done, len(examples))
     return np.concatenate(rows)

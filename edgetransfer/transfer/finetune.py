@@ -190,7 +190,7 @@ def _step(
     optimiser.zero_grad(set_to_none=True)
     with _precision(machine):
         logits = network(*inputs)
-    nn.functional.cross_entropy(logits.float(), labels).backward()
+    torch.autograd.backward(nn.functional.cross_entropy(logits.float(), labels))
     optimiser.step()
 
 

@@ -45,7 +45,6 @@ class Probe:
     cross_validated: dict[float, tuple[float, float]]
 
 
-@threadpool_limits.wrap(limits=1)
 def fit_probe(
     features: Array,
     labels: Array,
@@ -75,11 +74,13 @@ def fit_probe(
     mean = features.mean(axis=0, dtype=np.float64)
     scale = float(features.std(axis=0, dtype=np.float64).mean()) or 1.0
     scaled = (features - mean) / scale
-    path = LogisticPath(scaled)
     splits = list(_folds(labels, groups, seed))
-    scores = _cross_validate(path, scaled, labels, splits, progress) if splits else {}
-    strength = min(scores, key=lambda c: scores[c][0]) if scores else FEWEST
-    weight, bias = path.fit(np.arange(len(labels)), labels, [strength], tolerance=1e-6)[strength]
+    with threadpool_limits(limits=1):
+        path = LogisticPath(scaled)
+        scores = _cross_validate(path, scaled, labels, splits, progress) if splits else {}
+        strength = min(scores, key=lambda c: scores[c][0]) if scores else FEWEST
+        every = np.arange(len(labels))
+        weight, bias = path.fit(every, labels, [strength], tolerance=1e-6)[strength]
     weight = weight / scale
     head = LinearHead(weight.astype(np.float32), (bias - weight @ mean).astype(np.float32))
     return Probe(head, strength, len(splits), scores)

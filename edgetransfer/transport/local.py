@@ -31,7 +31,8 @@ def _cause(returncode: int, stderr: str) -> str:
     tail = "\n".join(stderr.strip().splitlines()[-_STDERR_LINES:])
     if returncode < 0:
         return f"killed by {signal.Signals(-returncode).name}. {tail}".strip()
-    return f"exit code {returncode}. {tail}".strip()
+    ended = f"exit code {returncode}" if returncode else "exit code 0, but no result"
+    return f"{ended}. {tail}".strip()
 
 
 def run(agent: Path, job: Job, out: Path, *, progress: Progress = silent) -> Mapping[str, Any]:
@@ -51,7 +52,7 @@ def run(agent: Path, job: Job, out: Path, *, progress: Progress = silent) -> Map
         file.flush()
         environment = {**os.environ, "ORT_DISABLE_TELEMETRY": "1"}
         with (
-            tempfile.TemporaryFile("w+") as errors,
+            tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors,
             subprocess.Popen(
                 [sys.executable, str(agent), file.name],
                 stdout=subprocess.PIPE,
@@ -76,9 +77,18 @@ def _follow(process: subprocess.Popen[str], progress: Progress) -> Mapping[str, 
     assert process.stdout is not None  # PIPE above
     result = None
     for line in process.stdout:
-        message = json.loads(line)
-        if message["event"] == "progress":
+        message = _message(line)
+        if message.get("event") == "progress":
             progress(message["done"], message["total"])
-        elif message["event"] == "result":
+        elif message.get("event") == "result":
             result = message
     return result
+
+
+def _message(line: str) -> Mapping[str, Any]:
+    """Read a line of the protocol; what a library printed, or a crash cut short, says nothing."""
+    try:
+        message = json.loads(line)
+    except ValueError:
+        return {}
+    return message if isinstance(message, dict) else {}

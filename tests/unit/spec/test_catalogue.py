@@ -14,13 +14,12 @@ SHIPPED = (
     "x86-avx2",
     "x86-vnni",
 )
+HEAD = 'name = "mine"\ntitle = "Mine"\n'
 EVIDENCE = '[evidence]\nstatus = "declared"\nsource = "a test"\ndate = "2026-11-22"\n'
-NAMED = 'name = "mine"\ntitle = "Mine"\n'
-ZEN_4 = frozenset({"avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16"})
-HASWELL = frozenset({"avx2", "fma"})
+RUNTIME = '[runtime]\nmin_version = "1.19.2"\n'
 
 
-def refused(call, *arguments):
+def message(call, *arguments):
     with pytest.raises(SpecError) as caught:
         call(*arguments)
     return str(caught.value)
@@ -39,19 +38,29 @@ def test_every_shipped_calibration_recipe_is_valid(name):
 
 
 def test_the_names_are_those_that_can_be_asked_for(project):
-    assert catalogue.names("targets") == sorted(SHIPPED)
+    assert catalogue.names("targets") == list(SHIPPED)
     assert catalogue.names("calibration/recipes") == ["default", "percentile"]
-    project("mine", NAMED + EVIDENCE)
+    project("mine", HEAD + EVIDENCE)
     assert catalogue.names("targets") == sorted([*SHIPPED, "mine"])
 
 
-def test_extends_merges_tables_and_overrides_values():
+def test_extends_takes_over_what_is_not_said_again():
     board, generic = catalogue.target("raspberry-pi-5"), catalogue.target("arm64-generic")
-    assert board.extends == "arm64-dotprod"
-    assert (board.runtime, board.int8) == (generic.runtime, generic.int8)
-    assert board.isa.arch == "arm64"
-    assert board.isa.all_of == ("asimddp",)
-    assert board.evidence.status == "declared"
+    assert (board.extends, generic.extends) == ("arm64-dotprod", None)
+    assert (board.runtime, board.int8, board.session) == (
+        generic.runtime,
+        generic.int8,
+        generic.session,
+    )
+    assert (board.isa.arch, board.isa.all_of) == ("arm64", ("asimddp",))
+    assert (board.evidence.status, generic.evidence.status) == ("declared", "measured")
+
+
+def test_extends_merges_tables_field_by_field(project):
+    project("base", HEAD + '[session]\nthreads = 4\n[session.config]\na = "1"\n' + EVIDENCE)
+    project("mine", HEAD + 'extends = "base"\n[session.config]\nb = "2"\n' + EVIDENCE)
+    session = catalogue.target("mine").session
+    assert (session.threads, session.config) == (4, {"a": "1", "b": "2"})
 
 
 def test_a_board_is_no_class_though_it_extends_one():
@@ -59,19 +68,146 @@ def test_a_board_is_no_class_though_it_extends_one():
     assert not catalogue.target("raspberry-pi-5").device_class
 
 
-def test_a_users_target_wins_over_a_shipped_one_and_may_extend_it(project):
-    project("x86-vnni", NAMED + EVIDENCE)
-    project("mine", 'extends = "arm64-generic"\n[session]\nthreads = 4\n' + NAMED_LAST + EVIDENCE)
+def test_a_users_target_wins_over_the_shipped_one(project):
+    project("x86-vnni", HEAD + EVIDENCE)
     assert catalogue.target("x86-vnni").title == "Mine"
-    mine = catalogue.target("mine")
-    assert (mine.session.threads, mine.isa.arch) == (4, "arm64")
 
 
-NAMED_LAST = 'config = {}\n[runtime]\nmin_version = "1.20.0"\n'
-NAMED_LAST = ""
-
-
-def test_a_target_can_be_given_by_its_path(tmp_path):
+def test_a_target_is_given_by_its_path_too(tmp_path):
     file = tmp_path / "board.toml"
-    file.write_text(NAMED + EVIDENCE)
+    file.write_text(HEAD + EVIDENCE)
     assert catalogue.target(str(file)).name == "mine"
+
+
+def test_specs_are_frozen():
+    with pytest.raises(ValueError, match="Instance is frozen"):
+        catalogue.target("x86-vnni").name = "another"
+
+
+def test_unknown_names():
+    assert message(catalogue.target, "toaster") == (
+        "no target is called 'toaster'\n"
+        "  expected: arm64-dotprod, arm64-generic, raspberry-pi-4, raspberry-pi-5, this-machine,"
+        " x86-avx2, x86-vnni, or the path of a .toml file"
+    )
+    assert message(catalogue.calibration_recipe, "best") == (
+        "no calibration recipe is called 'best'\n"
+        "  expected: default, percentile, or the path of a .toml file"
+    )
+
+
+def test_a_path_that_is_not_there_is_an_unknown_name(tmp_path):
+    path = tmp_path / "absent.toml"
+    assert message(catalogue.target, str(path)).startswith(f"no target is called '{path}'\n")
+
+
+def test_what_is_not_toml(project):
+    file = project("mine", "name = \n")
+    assert message(catalogue.target, str(file)) == (
+        f"{file}: not a readable TOML file\n  found: Invalid value (at line 1, column 8)"
+    )
+
+
+def test_what_is_not_utf8(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_bytes(b'name = "caf\xe9"\n')
+    assert message(catalogue.target, str(file)) == (
+        f"{file}: not a readable TOML file\n"
+        "  found: 'utf-8' codec can't decode byte 0xe9 in position 11: invalid continuation byte"
+    )
+
+
+def test_all_problems_of_a_file_stand_in_one_message(project):
+    file = project(
+        "mine",
+        HEAD
+        + "colour = 1\n"
+        + '[runtime]\nmin_version = "1"\nopset = 12\n'
+        + '[int8]\nactivation = "x"\n'
+        + EVIDENCE.replace("declared", "guessed"),
+    )
+    assert message(catalogue.target, str(file)) == (
+        f"{file}: runtime.opset: Input should be greater than or equal to 18 (found 12); "
+        "int8.activation: Input should be 'u8' or 's8' (found 'x'); "
+        "evidence.status: Input should be 'declared' or 'measured' (found 'guessed'); "
+        "colour: Extra inputs are not permitted (found 1)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("examples = 0", "examples: Input should be greater than or equal to 1 (found 0)"),
+        ("percentile = 50", "percentile: Input should be greater than 50 (found 50)"),
+        ("percentile = nan", "percentile: Input should be a finite number (found nan)"),
+    ],
+)
+def test_calibration_recipes_out_of_range(tmp_path, content, problem):
+    file = tmp_path / "recipe.toml"
+    file.write_text(f'name = "mine"\n{content}\n')
+    assert message(catalogue.calibration_recipe, str(file)) == f"{file}: {problem}"
+
+
+def test_a_chain_of_extends_that_does_not_end(project):
+    file = project("mine", HEAD + 'extends = "mine"\n' + EVIDENCE)
+    assert message(catalogue.target, "mine") == f"{file}: the chain of `extends` does not end"
+
+
+def test_extends_of_what_is_not_there(project):
+    project("mine", HEAD + 'extends = "yours"\n' + EVIDENCE)
+    assert message(catalogue.target, "mine").startswith("no target is called 'yours'\n")
+
+
+def test_extends_that_is_no_name(project):
+    file = project("mine", HEAD + "extends = 3\n" + EVIDENCE)
+    assert message(catalogue.target, str(file)) == (
+        f"{file}: extends: Input should be a valid string (found 3)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arch", "flags", "found"),
+    [
+        ("x86_64", {"avx2", "fma", "avx512f", "avx512_vnni"}, "x86-vnni"),
+        ("x86_64", {"avx2", "fma", "avx_vnni"}, "x86-vnni"),
+        ("x86_64", {"avx2", "fma"}, "x86-avx2"),
+        ("arm64", {"asimd", "asimddp", "i8mm"}, "arm64-dotprod"),
+        ("arm64", {"asimd"}, "arm64-generic"),
+        ("arm64", set(), "arm64-generic"),
+    ],
+)
+def test_a_machine_takes_the_most_specific_class(arch, flags, found):
+    spec, taken = catalogue.resolve("this-machine", arch, frozenset(flags)), catalogue.target(found)
+    assert (spec.name, spec.extends) == ("this-machine", found)
+    assert spec.title == f"the machine that builds ({found})"
+    assert (spec.runtime, spec.int8, spec.session) == (taken.runtime, taken.int8, taken.session)
+    assert spec.evidence.source == "measured during every build"
+    assert not spec.device_class
+
+
+def test_two_conditions_are_more_specific_than_one_with_two_ways_to_meet_it(project):
+    isa = '[isa]\narch = "arm64"\n'
+    classes = {
+        "aa-either": 'any_of = ["sve", "sve2", "sme"]\n',
+        "zz-both": 'all_of = ["sve", "sme"]\n',
+    }
+    for name, condition in classes.items():
+        head = f'name = "{name}"\ntitle = "{name}"\ndevice_class = true\n'
+        project(name, head + RUNTIME + isa + condition + EVIDENCE)
+    found = catalogue.resolve("this-machine", "arm64", frozenset({"sve", "sme"}))
+    assert found.extends == "zz-both"
+
+
+def test_a_target_that_does_not_detect_is_taken_as_it_is():
+    flags = frozenset({"asimd"})
+    assert catalogue.resolve("x86-vnni", "arm64", flags) == catalogue.target("x86-vnni")
+
+
+@pytest.mark.parametrize(
+    ("arch", "flags"), [("riscv64", {"avx2"}), ("x86_64", {"avx"}), ("x86_64", set())]
+)
+def test_a_machine_of_no_class(arch, flags):
+    assert message(catalogue.resolve, "this-machine", arch, frozenset(flags)) == (
+        f"target this-machine: no target class matches this machine ({arch})\n"
+        "  fix: name a target yourself with --target"
+    )

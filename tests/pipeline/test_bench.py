@@ -1,0 +1,109 @@
+"""Measuring a bundle again, predicting with it, and the commands that show things."""
+
+import json
+import sys
+
+import pytest
+from PIL import Image
+
+from edgetransfer.cli import app
+from edgetransfer.pipeline.bench import bench
+from edgetransfer.pipeline.reporter import SilentReporter
+from edgetransfer.pipeline.store import Store
+from edgetransfer.spec.recipe import DataSpec
+
+
+@pytest.fixture
+def bundle(built):
+    return built.folders["this-machine"]
+
+
+@pytest.fixture
+def command(monkeypatch, capsys, tmp_path):
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["edgetransfer", *map(str, words)])
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(SystemExit) as stopped:
+            app.main()
+        return stopped.value.code, capsys.readouterr().out
+
+    return run
+
+
+def test_labelled_data_give_the_verdict_of_the_build(bundle, built, pictures, cache, tmp_path):
+    done = bench(
+        bundle, DataSpec(source=str(pictures)), tmp_path / "bench", Store(cache), SilentReporter()
+    )
+    built_report = built.reports["this-machine"]
+    assert done.report["accuracy"] == built_report["accuracy"]
+    assert done.report["verdict"] == built_report["verdict"]
+    assert (tmp_path / "bench" / "report.html").is_file()
+
+
+def test_unlabelled_data_are_judged_by_all_but_accuracy(bundle, pictures, cache, tmp_path):
+    folder = tmp_path / "new"
+    folder.mkdir()
+    for index, file in enumerate(sorted(pictures.glob("test/*/*.png"))[:9]):
+        Image.open(file).save(folder / f"{index}.jpg")
+    done = bench(
+        bundle, DataSpec(source=str(folder)), tmp_path / "bench", Store(cache), SilentReporter()
+    )
+    assert done.report["accuracy"]["reference"] is None
+    assert done.report["agreement"]["n"] == 9
+    assert done.report["verdict"] == "INCONCLUSIVE"
+
+
+def test_without_data_the_golden_pictures_are_run(bundle, cache, tmp_path):
+    done = bench(bundle, None, tmp_path / "bench", Store(cache), SilentReporter())
+    assert done.report["agreement"]["n"] == 8
+    assert done.report["latency"]["candidate"]["p50_ms"] > 0
+
+
+def test_predict(bundle, pictures, command):
+    file = pictures / "test" / "stripes" / "00.png"
+    code, out = command("predict", bundle, file, "--json")
+    (found,) = json.loads(out)
+    assert code == 0
+    assert found["input"] == str(file)
+    assert sum(found["best"].values()) == pytest.approx(1)
+
+
+def test_report_shows_the_verdict_again(bundle, built, command):
+    code, out = command("report", bundle)
+    assert code == 0
+    assert built.reports["this-machine"]["verdict"] in out
+    code, out = command("report", bundle, "--json")
+    assert json.loads(out) == built.reports["this-machine"]
+
+
+@pytest.mark.parametrize(
+    "words", [["targets"], ["targets", "raspberry-pi-5"], ["backbones"], ["plan", "x"]]
+)
+def test_listings(command, words):
+    code, out = command(*words)
+    assert code == 0
+    assert out.strip()
+    code, out = command(*words, "--json")
+    assert json.loads(out)
+
+
+def test_cache(command, built, cache, tmp_path):
+    code, out = command("cache", "list", "--cache", cache)
+    assert (code, "features" in out) == (0, True)
+    code, out = command("cache", "size", "--cache", tmp_path / "empty")
+    assert (code, out) == (0, f"0.0 MiB in 0 stages, in {tmp_path / 'empty'}\n")
+    code, out = command("cache", "clean", "--cache", cache, "--older-than", "1")
+    assert (code, out) == (0, "freed 0.0 MiB\n")
+
+
+def test_build_and_exit_codes(command, pictures, cache, tmp_path):
+    words = ["build", pictures, "--cache", cache, "--timing", "quick", "--out", tmp_path / "out"]
+    code, out = command(*words, "--max-size-mib", "0.01", "--json")
+    assert code == 8
+    report = json.loads(out)["reports"]["this-machine"]
+    assert report["verdict"] == "FAIL"
+    assert any(gate["name"] == "size" and gate["status"] == "FAIL" for gate in report["gates"])
+    code, out = command(*words, "--target", "raspberry-pi-4", "--max-drop", "90")
+    assert (code, "UNVERIFIED  raspberry-pi-4" in out) == (0, True)
+    code, out = command(*words, "--target", "raspberry-pi-4", "--max-drop", "90", "--strict")
+    assert code == 8

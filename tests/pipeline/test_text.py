@@ -1,0 +1,91 @@
+"""Short texts, end to end, with a tiny random encoder."""
+
+import numpy as np
+import pytest
+
+import edgetransfer
+from edgetransfer.bundle.files import read_json
+from edgetransfer.pipeline.predict import predict
+
+transformers = pytest.importorskip("transformers", reason="the extra `hf` is not installed")
+WORDS = {
+    "weather": ["rain", "sun", "wind", "cloud", "storm", "snow", "warm", "cold"],
+    "food": ["bread", "soup", "rice", "fish", "salt", "oven", "plate", "fork"],
+    "money": ["bank", "coin", "price", "cash", "loan", "card", "debt", "tax"],
+}
+COMMON = ["the", "a", "is", "of", "and", "today", "very", "some"]
+
+
+@pytest.fixture(scope="session")
+def encoder(tmp_path_factory):
+    """A random BERT: its residual stream carries the word embeddings, enough to tell words apart."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    folder = tmp_path_factory.mktemp("encoder")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *COMMON, *(w for ws in WORDS.values() for w in ws)]
+    vocabulary = {word: index for index, word in enumerate(words)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    tokenizer.save(str(folder / "tokenizer.json"))
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        vocab_size=len(words), hidden_size=64, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=64, max_position_embeddings=64,
+    )  # fmt: skip
+    transformers.BertModel(config).save_pretrained(folder, safe_serialization=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def texts(tmp_path_factory):
+    rng = np.random.default_rng(0)
+    rows = ["text,label,split,source"]
+    for split, count in (("train", 30), ("validation", 10), ("test", 40)):
+        for label, words in WORDS.items():
+            for index in range(count):
+                picked = [*rng.choice(words, 2), *rng.choice(COMMON, rng.integers(1, 9))]
+                rows.append(f"{' '.join(rng.permutation(picked))} {index},{label},{split},web")
+    file = tmp_path_factory.mktemp("texts") / "texts.csv"
+    file.write_text("\n".join(rows) + "\n")
+    return file
+
+
+@pytest.fixture(scope="module")
+def outcome(texts, encoder, cache, tmp_path_factory):
+    out = tmp_path_factory.mktemp("out")
+    return edgetransfer.build(texts, backbone=str(encoder), out=out, cache=cache, timing="quick")
+
+
+def test_texts_end_on_a_verdict(outcome):
+    report = outcome.reports["this-machine"]
+    assert report["accuracy"]["n"] == 120
+    assert report["accuracy"]["reference"] > 0.8
+    assert report["agreement"]["rate"] > 0.9
+    assert report["latency"]["candidate"]["p50_ms"] > 0
+    assert report["end_to_end"]["candidate"]["p50_ms"] is None
+
+
+def test_the_bundle_carries_tokenizer_and_golden_tokens(outcome):
+    folder = outcome.folders["this-machine"]
+    assert (folder / "tokenizer.json").is_file()
+    case = read_json(folder / "golden" / "index.json")["cases"][0]
+    file = case["prepared"]["input_ids"]
+    ids = np.fromfile(folder / "golden" / file["file"], "<i8").reshape(file["shape"])
+    assert (ids[0], ids[-1]) == (2, 3)
+
+
+def test_prediction_reads_the_words(outcome):
+    found = predict(outcome.folders["this-machine"], ["very warm rain today", "bread and soup"])
+    assert [each.best[0][0] for each in found] == ["weather", "food"]
+
+
+def test_finetuning_texts(texts, encoder, cache, tmp_path):
+    outcome = edgetransfer.build(
+        texts, backbone=str(encoder), fit="finetune", epochs=1, precision="fp32",
+        out=tmp_path, cache=cache, timing="quick",
+    )  # fmt: skip
+    assert outcome.reports["this-machine"]["accuracy"]["reference"] > 0.8

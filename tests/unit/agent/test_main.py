@@ -1,0 +1,137 @@
+"""One job in, JSON lines and arrays out."""
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+
+from edgetransfer.agent import main as agent_main
+from edgetransfer.agent import session
+from edgetransfer.agent.session import OnnxSession, runtime_version
+
+QUICK = {"blocks": 3, "block_s": 0.002, "warmup_s": 0.0, "warmup_max_s": 0.02}
+
+
+def test_logits(do, variant, rows, weight, tmp_path):
+    code, told = do("logits", variant())
+    assert code == 0
+    logits = np.load(tmp_path / "logits.npy")
+    assert logits.dtype == np.float32
+    np.testing.assert_allclose(logits, rows[0] @ weight, rtol=1e-5)
+    assert told[:-1] == [{"event": "progress", "done": done, "total": 5} for done in (2, 3, 4, 5)]
+    result = told[-1]
+    assert result.pop("event") == "result"
+    assert result.pop("deterministic") is True
+    assert isinstance(result.pop("peak_is_own"), bool)
+    assert set(result) == {
+        "load_ms",
+        "first_inference_ms",
+        "resident_before_mib",
+        "resident_after_mib",
+        "peak_mib",
+    }
+    assert all(value > 0 for value in result.values())
+
+
+def test_one_example_needs_no_progress(do, variant, tmp_path):
+    np.save(tmp_path / "one.npy", np.ones((1, 4), np.float32))
+    _, told = do("logits", variant(inputs={"x": str(tmp_path / "one.npy")}))
+    assert [line["event"] for line in told] == ["result"]
+    assert np.load(tmp_path / "logits.npy").shape == (1, 3)
+
+
+def test_logits_that_are_no_numbers_repeat_themselves_too(do, variant, tmp_path):
+    np.save(tmp_path / "nan.npy", np.full((2, 4), np.nan, np.float32))
+    _, told = do("logits", variant(inputs={"x": str(tmp_path / "nan.npy")}))
+    assert told[-1]["deterministic"] is True
+    assert np.isnan(np.load(tmp_path / "logits.npy")).all()
+
+
+def test_a_runtime_that_does_not_repeat_itself_is_found_out(do, variant, monkeypatch):
+    count = iter(range(100))
+
+    def run(*_):
+        return [np.full((1, 3), next(count), np.float32)]
+
+    monkeypatch.setattr(session.OnnxSession, "run", run)
+    _, told = do("logits", variant())
+    assert told[-1]["deterministic"] is False
+
+
+def test_time(do, variant, tmp_path):
+    both = variant("reference"), variant("candidate")
+    code, told = do("time", *both, plan=QUICK, seed=3)
+    assert code == 0
+    assert list(told[-1]["warmed_up"]) == ["reference", "candidate"]
+    for name in ("reference", "candidate"):
+        samples = np.load(tmp_path / f"{name}.npy")
+        assert samples.dtype == np.int64
+        assert sorted(set(samples[:, 0])) == [0, 1, 2]
+        assert (samples[:, 1] > 0).all()
+        assert (samples[:, 2] >= 0).all()
+
+
+def test_optimise_writes_the_graph_back(do, variant, tmp_path):
+    target = tmp_path / "optimised.onnx"
+    code, told = do("optimise", variant(optimised_to=str(target)))
+    assert (code, told) == (0, [{"event": "result"}])
+    assert [node.op_type for node in onnx.load(target).graph.node] == ["MatMul"]
+
+
+def test_describe(do):
+    code, told = do("describe")
+    assert code == 0
+    assert told[0]["environment"]["runtime"] == f"onnxruntime {runtime_version()}"
+
+
+@pytest.mark.parametrize(
+    ("schema", "action"), [("edgetransfer.job/2", "logits"), ("edgetransfer.job/1", "train")]
+)
+def test_a_job_of_another_kind(tmp_path, capsys, schema, action):
+    file = tmp_path / "job.json"
+    file.write_text(json.dumps({"schema": schema, "action": action}))
+    assert agent_main.main([str(file)]) == 2
+    out, error = capsys.readouterr()
+    assert out == ""
+    assert error == (
+        f"{file}: not a job of this agent: found schema {schema!r}, action {action!r}; "
+        "expected 'edgetransfer.job/1' and one of describe, logits, optimise, time\n"
+    )
+
+
+@pytest.mark.parametrize("arguments", [[], ["a", "b"]])
+def test_usage(capsys, arguments):
+    assert agent_main.main(arguments) == 2
+    assert capsys.readouterr() == ("", "usage: agent.pyz JOB.json\n")
+
+
+def test_a_session_is_opened_from_a_file_or_from_bytes(model, rows):
+    by_path, by_bytes = OnnxSession(str(model)), OnnxSession(model.read_bytes())
+    assert by_path.input_names == by_bytes.input_names == ["x"]
+    assert by_path.output_names == ["logits"]
+    assert by_path.input_shapes == {"x": ["batch", 4]}
+    np.testing.assert_array_equal(*(s.run({"x": rows[0]})[0] for s in (by_path, by_bytes)))
+
+
+def test_settings_reach_the_runtime(model, monkeypatch):
+    import onnxruntime
+
+    seen = {}
+
+    class Spy:
+        def __init__(self, source, options, providers):
+            seen.update(source=source, options=options, providers=providers)
+
+        def get_inputs(self):
+            return []
+
+        get_outputs = get_inputs
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Spy)
+    config = {"session.x64quantprecision": "1"}
+    OnnxSession(model, threads=3, config=config, provider="Some")
+    options = seen["options"]
+    assert (options.intra_op_num_threads, options.inter_op_num_threads) == (3, 1)
+    assert options.get_session_config_entry("session.x64quantprecision") == "1"
+    assert (seen["source"], seen["providers"]) == (str(model), ["Some"])

@@ -1,0 +1,128 @@
+"""Flat options and a recipe file become one recipe; problems are named as the user wrote them."""
+
+import pytest
+
+from edgetransfer.errors import SpecError
+from edgetransfer.spec.options import FIELDS, recipe_from
+from edgetransfer.spec.recipe import Recipe
+
+
+def message(options, file=None):
+    with pytest.raises(SpecError) as caught:
+        recipe_from(options, file)
+    return str(caught.value)
+
+
+@pytest.fixture
+def recipe_file(tmp_path):
+    def write(content):
+        file = tmp_path / "recipe.toml"
+        file.write_text(content)
+        return file
+
+    return write
+
+
+def test_the_data_alone_is_enough():
+    assert recipe_from({"data": "photos"}) == Recipe.model_validate({"data": {"source": "photos"}})
+
+
+def test_every_option_stands_where_the_table_says():
+    recipe = recipe_from(
+        {
+            "data": "photos",
+            "group_by": ["site", "camera"],
+            "target": ("a", "b"),
+            "max_drop": 0.5,
+            "min_sqnr": -3.0,
+            "precision": "fp16",
+            "seed": 7,
+        }
+    )
+    assert recipe.data.group_by == ("site", "camera")
+    assert recipe.targets == ("a", "b")
+    assert (recipe.budget.max_drop_pp, recipe.budget.min_sqnr_db) == (0.5, -3.0)
+    assert (recipe.quant.precision, recipe.seed) == ("fp16", 7)
+
+
+def test_the_table_names_fields_that_exist():
+    shape = Recipe.model_validate({"data": {"source": "photos"}}).model_dump()
+    for place in FIELDS.values():
+        table = shape
+        for part in place:
+            assert part in table
+            table = table[part]
+
+
+@pytest.mark.parametrize("nothing", [None, (), []])
+def test_what_was_not_given_leaves_the_default(nothing):
+    assert recipe_from({"data": "photos", "target": nothing}).targets == ("this-machine",)
+
+
+def test_zero_was_given(recipe_file):
+    file = recipe_file('seed = 3\n[data]\nsource = "photos"\n')
+    assert recipe_from({"seed": 0}, file).seed == 0
+
+
+def test_options_go_over_the_file(recipe_file):
+    file = recipe_file(
+        'targets = ["x86-avx2"]\nseed = 3\n[data]\nsource = "photos"\n[budget]\nmax_drop_pp = 1.0\n'
+    )
+    recipe = recipe_from({"data": "others", "seed": 4, "max_size_mib": 2.0}, file)
+    assert (recipe.data.source, recipe.seed, recipe.targets) == ("others", 4, ("x86-avx2",))
+    assert (recipe.budget.max_drop_pp, recipe.budget.max_size_mib) == (1.0, 2.0)
+
+
+def test_no_data(recipe_file):
+    expected = "\n  expected: a folder of pictures or a table: edgetransfer build DATA"
+    file = recipe_file("seed = 3\n")
+    assert message({}) == f"command line: no data was named{expected}"
+    assert message({"seed": 1}, file) == f"{file}: no data was named{expected}"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "problem"),
+    [
+        ("max_drop", -1.0, "--max-drop: Input should be greater than 0 (found -1.0)"),
+        ("max_drop", float("inf"), "--max-drop: Input should be a finite number (found inf)"),
+        ("max_latency_ms", 0, "--max-latency-ms: Input should be greater than 0 (found 0)"),
+        ("max_size_mib", -2, "--max-size-mib: Input should be greater than 0 (found -2)"),
+        ("max_flips", -0.5, "--max-flips: Input should be greater than 0 (found -0.5)"),
+        ("min_sqnr", float("nan"), "--min-sqnr: Input should be a finite number (found nan)"),
+        (
+            "precision",
+            "int4",
+            "--precision: Input should be 'auto', 'fp32', 'fp16' or 'w8a8' (found 'int4')",
+        ),
+        ("threads", 0, "--threads: Input should be greater than or equal to 1 (found 0)"),
+        ("seed", 2**32, "--seed: Input should be less than 4294967296 (found 4294967296)"),
+    ],
+)
+def test_problems_are_spelled_as_options(option, value, problem):
+    assert message({"data": "photos", option: value}) == f"command line: {problem}"
+
+
+def test_all_problems_of_file_and_options_in_one_message(recipe_file):
+    file = recipe_file('[data]\nsource = "photos"\n[fit]\nepohs = 3\n[budget]\nmax_drop_pp = -3\n')
+    assert message({"seed": -1}, file) == (
+        f"command line and {file}: "
+        "fit.epohs: Extra inputs are not permitted (found 3); "
+        "--max-drop: Input should be greater than 0 (found -3); "
+        "--seed: Input should be greater than or equal to 0 (found -1)"
+    )
+
+
+@pytest.mark.parametrize("options", [{}, {"data": "others"}, {"label_column": "kind"}])
+def test_a_value_where_a_table_belongs(recipe_file, options):
+    file = recipe_file('data = "photos"\n')
+    assert message(options, file) == (
+        f"command line and {file}: data: Input should be a valid dictionary"
+        " or instance of DataSpec (found 'photos')"
+    )
+
+
+def test_a_recipe_file_that_is_not_there(tmp_path):
+    file = tmp_path / "absent.toml"
+    assert message({"data": "photos"}, file) == (
+        f"{file}: not a readable TOML file\n  found: [Errno 2] No such file or directory: '{file}'"
+    )
