@@ -39,7 +39,7 @@ test: $(VENV)/.dev
 
 # The long form of the resume test: killed at twenty random moments.
 test-kills: $(VENV)/.dev
-	EDGETRANSFER_TEST_KILLS=20 $(BIN)/python -m pytest -q tests/pipeline/test_resume.py
+	EDGETRANSFER_TEST_KILLS=20 $(BIN)/python -m pytest tests/pipeline/test_resume.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check
