@@ -38,7 +38,7 @@ class OnnxSession:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # errors come back as exceptions
         for key, value in (config or {}).items():
             options.add_session_config_entry(key, value)
         if optimised_to is not None:

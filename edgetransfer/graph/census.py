@@ -44,11 +44,11 @@ def parameters(model: onnx.ModelProto) -> int:
 def macs(model: onnx.ModelProto) -> int | None:
     """Return the multiply-accumulates of convolutions and matrix products for one example.
 
-    None where a shape is not known.
+    None where a shape is not known, as that of a text of any length.
     """
     model = onnx.shape_inference.infer_shapes(model)
     shapes = {
-        value.name: [d.dim_value or 1 for d in value.type.tensor_type.shape.dim]
+        value.name: _one_example(value.type.tensor_type.shape)
         for value in [*model.graph.input, *model.graph.value_info, *model.graph.output]
     }
     shapes |= {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
@@ -59,8 +59,18 @@ def macs(model: onnx.ModelProto) -> int | None:
         output, first, second = (
             shapes.get(name) for name in (node.output[0], node.input[0], node.input[1])
         )
-        if not output or not first or not second:
+        if not output or not first or not second or 0 in (*output, *first, *second):
             return None
-        per_output = int(np.prod(second[1:])) if node.op_type == "Conv" else first[-1]
+        per_output = int(np.prod(second[1:])) if node.op_type == "Conv" else _inner(node, first)
         total += int(np.prod(output)) * per_output
     return total
+
+
+def _one_example(shape: onnx.TensorShapeProto) -> list[int]:
+    """Return the shape for a batch of one; 0 stands for what is not known."""
+    return [size.dim_value or int(axis == 0) for axis, size in enumerate(shape.dim)]
+
+
+def _inner(node: onnx.NodeProto, first: list[int]) -> int:
+    transposed = any(each.name == "transA" and each.i for each in node.attribute)
+    return first[0] if transposed else first[-1]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import onnx
 import onnx_ir as ir
+from onnx_ir.passes.common import RemoveInitializersFromInputsPass
 from onnxscript import optimizer, rewriter
 from onnxscript.rewriter.rules import common
 
@@ -31,16 +32,22 @@ def clean(model: onnx.ModelProto, *, ir_version: int = 10) -> onnx.ModelProto:
     Padding left in front of a convolution keeps it in float once it is quantised: with the
     TensorFlow-style padding of MobileNetV2 1 of 52 convolutions became int8.
 
+    Weights that old files list among the inputs too are constants here: the runtime folds and
+    quantises nothing that a caller could still replace.
+
     Raises:
         StageError: the result is not valid ONNX, or its operator set is not 18 to 20.
     """
     model = _to_supported_opset(model)
     graph = ir.from_proto(model)
+    RemoveInitializersFromInputsPass()(graph)
     optimizer.optimize(graph)
     rewriter.rewrite(graph, pattern_rewrite_rules=_FOLDS)
-    _forget_origins(graph)
     graph.ir_version = ir_version
     cleaned = ir.to_proto(graph)
+    for field in ("doc_string", "metadata_props"):
+        cleaned.ClearField(field)
+    _forget_origins(cleaned.graph)
     try:
         onnx.checker.check_model(cleaned, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
@@ -60,7 +67,15 @@ def _to_supported_opset(model: onnx.ModelProto) -> onnx.ModelProto:
     if MIN_OPSET <= found <= MAX_OPSET:
         return model
     if 0 < found < MIN_OPSET:
-        return onnx.version_converter.convert_version(model, MIN_OPSET)
+        try:
+            return onnx.version_converter.convert_version(model, MIN_OPSET)
+        except (RuntimeError, ValueError) as error:
+            raise StageError(
+                f"the graph cannot be brought from opset {found} to {MIN_OPSET}",
+                where="clean",
+                found=str(error).strip()[:300],
+                fix=f"export the model again with opset_version={MAX_OPSET}",
+            ) from error
     raise StageError(
         "an operator set that devices do not read",
         where="clean",
@@ -70,16 +85,14 @@ def _to_supported_opset(model: onnx.ModelProto) -> onnx.ModelProto:
     )
 
 
-def _forget_origins(graph: ir.Model) -> None:
+def _forget_origins(graph: onnx.GraphProto) -> None:
     """Drop stack traces and paths of the exporting machine: they leak, and change every digest."""
-    graph.metadata_props.clear()
-    graph.graph.metadata_props.clear()
-    graph.doc_string = None
-    for node in graph.graph.all_nodes():
-        node.metadata_props.clear()
-        node.doc_string = None
-    for value in [*graph.graph.inputs, *graph.graph.outputs, *graph.graph.initializers.values()]:
-        value.metadata_props.clear()
-    for node in graph.graph.all_nodes():
-        for output in node.outputs:
-            output.metadata_props.clear()
+    values = [*graph.input, *graph.output, *graph.value_info]
+    for part in [graph, *graph.node, *values, *graph.initializer]:
+        part.ClearField("doc_string")
+        part.ClearField("metadata_props")
+    for node in graph.node:
+        for attribute in node.attribute:
+            attribute.ClearField("doc_string")
+            for inner in [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]:
+                _forget_origins(inner)

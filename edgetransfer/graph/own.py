@@ -9,23 +9,29 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 
 from edgetransfer.agent.session import OnnxSession
-from edgetransfer.errors import SpecError
+from edgetransfer.errors import EdgeTransferError, SpecError
 from edgetransfer.graph.clean import clean
 from edgetransfer.graph.parity import parity
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+OUTPUT = "logits"
 _INT8 = {"QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul"}
+
+Array = np.ndarray[Any, Any]
 
 
 def take(
     file: Path, batches: Sequence[dict[str, Any]], classes: int
 ) -> tuple[onnx.ModelProto, dict[str, Any]]:
     """Read, check and clean an ONNX classifier.
+
+    Inputs are matched to the contract's by name where the names are the same, else by order.
 
     Args:
         file: the ONNX file.
@@ -38,29 +44,20 @@ def take(
 
     Raises:
         SpecError: not a float classifier of that many classes with the contract's inputs.
+        StageError: its operators are too old or too new to be cleaned.
     """
-    try:
-        model = onnx.load(file)
-        onnx.checker.check_model(model)
-    except Exception as error:  # protobuf and the checker raise kinds of their own
-        first = (str(error).strip().splitlines() or [repr(error)])[0]
-        raise SpecError("not a valid ONNX file", where=str(file), found=first[:200]) from error
-    if any(node.op_type in _INT8 for node in model.graph.node):
-        raise SpecError(
-            "the model is quantised already",
-            where=str(file),
-            expected="the float model: the drop is measured against it",
-        )
-    session = OnnxSession(str(file))
+    model = _read(file)
+    session = _open(file)
     names = list(batches[0])
-    if len(session.input_names) != len(names) or len(session.output_names) < 1:
+    if len(session.input_names) != len(names):
         raise SpecError(
             "the inputs are not those of the contract",
             where=str(file),
             found=", ".join(f"{n} {session.input_shapes[n]}" for n in session.input_names),
             expected=", ".join(f"{n} {list(batches[0][n].shape)}" for n in names),
         )
-    renamed = dict(zip(session.input_names, names, strict=True))
+    same = set(session.input_names) == set(names)
+    renamed = dict(zip(session.input_names, session.input_names if same else names, strict=True))
     expected = _expected(session, batches, renamed, file)
     if expected.shape[1:] != (classes,):
         raise SpecError(
@@ -70,12 +67,42 @@ def take(
         )
     graph = clean(_with_names(model, renamed))
     inputs = {name: np.concatenate([batch[name] for batch in batches]) for name in names}
-    return graph, parity(expected, graph, inputs)
+    return graph, _proof(expected, graph, inputs, file)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [repr(error)])[0][:200]
+
+
+def _read(file: Path) -> onnx.ModelProto:
+    try:
+        model = onnx.load(file)
+        onnx.checker.check_model(model)
+    except Exception as error:  # protobuf and the checker raise kinds of their own
+        raise SpecError(
+            "not a valid ONNX file", where=str(file), found=_first_line(error)
+        ) from error
+    if any(node.op_type in _INT8 for node in model.graph.node):
+        raise SpecError(
+            "the model is quantised already",
+            where=str(file),
+            expected="the float model: the drop is measured against it",
+        )
+    return model
+
+
+def _open(file: Path) -> OnnxSession:
+    try:
+        return OnnxSession(str(file))
+    except Exception as error:  # the runtime raises kinds of its own
+        raise SpecError(
+            "ONNX Runtime cannot load the model", where=str(file), found=_first_line(error)
+        ) from error
 
 
 def _expected(
     session: OnnxSession, batches: Sequence[dict[str, Any]], renamed: dict[str, str], file: Path
-) -> np.ndarray[Any, Any]:
+) -> Array:
     rows = []
     for batch in batches:
         try:
@@ -84,20 +111,42 @@ def _expected(
             raise SpecError(
                 "the model does not run on what the contract prepares",
                 where=str(file),
-                found=(str(error).strip().splitlines() or [repr(error)])[0][:200],
+                found=_first_line(error),
             ) from error
     return np.concatenate(rows).astype(np.float32)
 
 
-def _with_names(model: onnx.ModelProto, renamed: dict[str, str]) -> onnx.ModelProto:
+def _proof(
+    expected: Array, graph: onnx.ModelProto, inputs: Mapping[str, Array], file: Path
+) -> dict[str, Any]:
+    try:
+        return parity(expected, graph, inputs)
+    except EdgeTransferError:
+        raise
+    except Exception as error:  # the runtime raises kinds of its own
+        raise SpecError(
+            "the model runs on one example at a time only",
+            where=str(file),
+            found=_first_line(error),
+            fix="export it again with a dynamic first axis",
+        ) from error
+
+
+def _with_names(model: onnx.ModelProto, renamed: Mapping[str, str]) -> onnx.ModelProto:
     """Rename inputs to the contract's and the first output to ``logits``; free the first axis."""
-    names = {**renamed, model.graph.output[0].name: "logits"}
-    for value in [*model.graph.input, *model.graph.output]:
-        value.name = names.get(value.name, value.name)
-        if value.type.tensor_type.shape.dim:
-            value.type.tensor_type.shape.dim[0].dim_param = "batch"
-    for node in model.graph.node:
-        node.input[:] = [names.get(name, name) for name in node.input]
-        node.output[:] = [names.get(name, name) for name in node.output]
-    del model.graph.output[1:]
-    return model
+    whole = ir.from_proto(model)
+    graph = whole.graph
+    del graph.outputs[1:]
+    output = graph.outputs[0]
+    inner = [value for node in graph.all_nodes() for value in node.outputs if value is not output]
+    weights = list(graph.initializers.values())
+    for value in inner:
+        value.shape = None  # as exported it may say that the first axis is 1
+    for value in [*inner, *weights]:
+        if value.name in (*renamed.values(), OUTPUT):
+            value.name = f"own/{value.name}"
+    inputs = [value for value in graph.inputs if value.name in renamed and value not in weights]
+    for value, name in [*((each, renamed[each.name or ""]) for each in inputs), (output, OUTPUT)]:
+        value.name = name
+        value.shape = ir.Shape(["batch", *list(value.shape or [None])[1:]])
+    return ir.to_proto(whole)

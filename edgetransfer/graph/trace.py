@@ -96,7 +96,7 @@ def trace(module: nn.Module, example: Sequence[Array], signature: Signature) -> 
         raise StageError(
             "torch could not export the network to ONNX",
             where=type(module).__name__,
-            found=str(error).strip().splitlines()[0][:300],
+            found=(str(error).strip().splitlines() or [repr(error)])[0][:300],
             fix="export it yourself and give the .onnx file with --backbone FILE --fit none",
         ) from error
     assert program is not None  # dynamo=True without a file name
