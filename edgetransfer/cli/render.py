@@ -120,14 +120,19 @@ def _time_rows(title: str, series: Mapping[str, Any]) -> Iterable[tuple[str, str
     for key, name in (("p50_ms", "p50"), ("p90_ms", "p90")):
         difference = ""
         if key == "p50_ms" and speedup["ci95"] is not None:
-            low, high = speedup["ci95"]
-            difference = f"{speedup['ratio']:.2f} x faster [{low:.2f}, {high:.2f}]"
+            difference = _times_faster(speedup["ratio"], *speedup["ci95"])
         yield (
             f"{name} {title}",
             f"{reference[key]:.2f} ms",
             f"{candidate[key]:.2f} ms",
             difference,
         )
+
+
+def _times_faster(ratio: float, low: float, high: float) -> str:
+    if ratio >= 1:
+        return f"{ratio:.2f} x faster [{low:.2f}, {high:.2f}]"
+    return f"{1 / ratio:.2f} x slower [{1 / high:.2f}, {1 / low:.2f}]"
 
 
 def _footnotes(report: Mapping[str, Any]) -> Iterable[str]:
@@ -143,6 +148,8 @@ def _footnotes(report: Mapping[str, Any]) -> Iterable[str]:
     if residency["int8_conv"]:
         whole = residency["int8_conv"] + residency["float_conv"]
         yield f"{residency['int8_conv']} of {whole} convolutions run in int8"
+    if report["latency"]["speedup"]["class"] == "SLOWER" and report["precision"] != "fp32":
+        yield f"{report['precision']} is slower than float here: --precision fp32 may serve better"
     for warning in report["environment"].get("warnings", []):
         yield f"while measuring: {warning}"
 

@@ -5,8 +5,10 @@ It does not correct what rounding loses: later rungs of the ladder will.
 
 from __future__ import annotations
 
+import io
 import logging
 import tempfile
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -127,12 +129,16 @@ def _options(scheme: Int8Scheme, recipe: CalibrationRecipe) -> dict[str, Any]:
     return options
 
 
-class quiet:
-    """Keep the quantiser's advice to preprocess, which `graph.clean` did, off the screen."""
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the quantiser's prints off standard output, which a program may read.
 
-    def __enter__(self) -> None:
-        self._level = logging.root.level
-        logging.root.setLevel(logging.ERROR)
-
-    def __exit__(self, *_: object) -> None:
-        logging.root.setLevel(self._level)
+    Its advice to preprocess is not told either: `graph.clean` did that.
+    """
+    level = logging.root.level
+    logging.root.setLevel(logging.ERROR)
+    try:
+        with redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.root.setLevel(level)

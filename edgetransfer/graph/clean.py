@@ -69,7 +69,7 @@ def _to_supported_opset(model: onnx.ModelProto) -> onnx.ModelProto:
     if 0 < found < MIN_OPSET:
         try:
             return onnx.version_converter.convert_version(model, MIN_OPSET)
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, onnx.version_converter.ConvertError) as error:
             raise StageError(
                 f"the graph cannot be brought from opset {found} to {MIN_OPSET}",
                 where="clean",

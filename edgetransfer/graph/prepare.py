@@ -14,7 +14,7 @@ import numpy as np
 
 from edgetransfer.agent.session import OnnxSession
 from edgetransfer.data.decode import decode
-from edgetransfer.errors import MissingExtraError
+from edgetransfer.errors import MissingExtraError, SpecError
 from edgetransfer.graph.embed import PICTURE, PREPARED, preprocessing_graph
 from edgetransfer.spec.preprocess import ImagePreprocessing, TextPreprocessing
 from edgetransfer.spec.progress import Progress, silent
@@ -30,6 +30,8 @@ Batch = dict[str, Array]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+_COLUMNS = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
+"""What the tokenizer calls the inputs of a network."""
 _WORKERS = 2
 _DEPTH = 8
 
@@ -73,7 +75,12 @@ class PicturePreparer:
 
 
 class TextPreparer:
-    """Texts -> ``int64 [1, L]`` token ids and mask, each text at its own length."""
+    """Texts -> ``int64 [1, L]`` token ids and mask, each text at its own length.
+
+    Raises:
+        MissingExtraError: tokenizers is not installed.
+        SpecError: the file is not a tokenizer.
+    """
 
     def __init__(self, spec: TextPreprocessing, tokenizer: Path) -> None:
         try:
@@ -81,8 +88,13 @@ class TextPreparer:
         except ImportError as error:
             raise MissingExtraError("tokenizers", "hf", purpose="a text model") from error
         self.input_names = spec.inputs
-        self._padding = dict(zip(spec.inputs, (spec.pad_id, 0), strict=True))
-        self._tokenizer = Tokenizer.from_file(str(tokenizer))
+        self._padding = {name: spec.pad_id if name == "input_ids" else 0 for name in spec.inputs}
+        try:
+            self._tokenizer = Tokenizer.from_file(str(tokenizer))
+        except Exception as error:  # the tokenizers library raises this very class
+            raise SpecError(
+                "not a tokenizer", where=str(tokenizer), found=str(error)[:200]
+            ) from error
         self._tokenizer.enable_truncation(spec.max_length)
         self._tokenizer.no_padding()
 
@@ -91,12 +103,11 @@ class TextPreparer:
         return self.prepare(example)
 
     def prepare(self, example: Example) -> Batch:
-        """Return ids and mask."""
+        """Return what the network takes, by name: ids, mask, segments."""
         encoding = self._tokenizer.encode(example.text or "")
-        columns = (encoding.ids, encoding.attention_mask)
         return {
-            name: np.array([column], dtype=np.int64)
-            for name, column in zip(self.input_names, columns, strict=True)
+            name: np.array([getattr(encoding, _COLUMNS[name])], dtype=np.int64)
+            for name in self.input_names
         }
 
     def join(self, batches: Sequence[Batch]) -> Batch:

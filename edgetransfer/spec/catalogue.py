@@ -31,7 +31,12 @@ class CalibrationRecipe(Spec):
     name: str
     method: Literal["minmax", "percentile", "entropy"] = "minmax"
     examples: int = Field(64, ge=1, description="taken from the training split")
-    percentile: float = Field(99.999, gt=50, le=100, description="of |activation|")
+    percentile: float = Field(
+        99.999,
+        gt=50,
+        le=100,
+        description="of the activations, kept: half of the rest is clipped at either end",
+    )
 
 
 def _folders(kind: Literal["targets", "calibration/recipes"]) -> list[Path]:

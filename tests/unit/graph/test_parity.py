@@ -1,0 +1,64 @@
+"""The export gate lets through what is the same and nothing else."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from edgetransfer.errors import StageError
+from edgetransfer.graph.parity import parity
+
+
+@pytest.fixture
+def expected(traced, pictures, run):
+    return run(traced, input=pictures)[0]
+
+
+def test_the_same_graph_passes(traced, pictures, expected):
+    record = parity(expected, traced, {"input": pictures})
+    assert record == {
+        "max_abs": 0.0,
+        "range": float(np.ptp(expected)),
+        "min_cosine": pytest.approx(1.0),
+        "n": 4,
+    }
+
+
+def test_outputs_that_are_all_zero_are_the_same_too(graph, normal):
+    zero = graph(
+        [onnx.helper.make_node("Mul", ["x", "nought"], ["y"])],
+        {"nought": np.float32(0)},
+        inputs={"x": ["N", 4]},
+    )
+    assert parity(np.zeros((3, 4), np.float32), zero, {"x": normal(3, 4)})["max_abs"] == 0
+
+
+def test_a_changed_weight_is_found(traced, pictures, expected):
+    changed = onnx.ModelProto()
+    changed.CopyFrom(traced)
+    weight = max(changed.graph.initializer, key=lambda each: np.prod(each.dims))
+    values = numpy_helper.to_array(weight) * 1.1
+    weight.CopyFrom(numpy_helper.from_array(values, weight.name))
+    with pytest.raises(StageError) as caught:
+        parity(expected, changed, {"input": pictures})
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "trace: the exported graph does not compute what the network computes"
+    limit = 1e-3 * float(np.ptp(expected))
+    assert lines[2] == f"  expected: at most {limit:.3g} and at least 0.9999"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda rows: -rows, lambda rows: rows[::-1], lambda rows: rows + 0.01 * np.ptp(rows)],
+    ids=["sign", "order", "offset"],
+)
+def test_other_outputs_are_refused(traced, pictures, expected, change):
+    with pytest.raises(StageError, match="does not compute what the network computes"):
+        parity(change(expected), traced, {"input": pictures})
+
+
+def test_what_is_no_number_is_refused(traced, pictures, expected):
+    spoilt = pictures.copy()
+    spoilt[0, 0, 0, 0] = np.nan
+    with pytest.raises(StageError, match="found: largest difference nan, "):
+        parity(expected, traced, {"input": spoilt})

@@ -1,0 +1,95 @@
+"""A torch module becomes a graph that computes the same, with nothing of this machine in it."""
+
+import getpass
+import platform
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from edgetransfer.errors import StageError
+from edgetransfer.graph.trace import Signature, trace
+
+
+def by_torch(network, *inputs):
+    with torch.no_grad():
+        return network(*map(torch.from_numpy, inputs)).numpy()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_it_computes_what_torch_computes_at_any_batch_size(network, traced, pictures, run, count):
+    batch = pictures[:count]
+    np.testing.assert_allclose(run(traced, input=batch)[0], by_torch(network, batch), atol=1e-5)
+
+
+def test_batch_norms_and_padding_are_folded(traced, kinds):
+    found = kinds(traced)
+    assert found.count("Conv") == 2
+    assert not {"BatchNormalization", "Pad", "Cast", "Identity"} & set(found)
+
+
+def test_inputs_outputs_and_versions_are_as_asked(traced):
+    (value,) = traced.graph.input
+    (output,) = traced.graph.output
+    shapes = [
+        [size.dim_value or size.dim_param for size in each.type.tensor_type.shape.dim]
+        for each in (value, output)
+    ]
+    assert (value.name, output.name) == ("input", "logits")
+    assert shapes == [["batch", 3, 16, 16], ["batch", 5]]
+    assert (traced.opset_import[0].version, traced.ir_version) == (20, 10)
+    onnx.checker.check_model(traced, full_check=True)
+
+
+def test_tracing_twice_gives_the_same_bytes(network, traced, pictures):
+    again = trace(network, [pictures[2:]], Signature(("input",), "logits"))
+    assert again.SerializeToString() == traced.SerializeToString()
+
+
+def test_nothing_of_this_machine_remains(traced):
+    assert not traced.metadata_props
+    for part in [traced.graph, *traced.graph.node, *traced.graph.value_info]:
+        assert not part.doc_string
+        assert not part.metadata_props
+    content = traced.SerializeToString()
+    places = {str(Path.home()), str(Path(torch.__file__).parent), str(Path(__file__).parent)}
+    for word in (*places, "site-packages", "conftest", platform.node()):
+        assert word.encode() not in content, word
+    assert getpass.getuser() not in [each.key for each in traced.metadata_props]
+
+
+@pytest.mark.parametrize("shape", [(1, 7), (3, 2), (2, 11)])
+def test_two_free_axes(text_network, traced_text, run, shape):
+    generator = np.random.default_rng(0)
+    ids = generator.integers(0, 20, shape)
+    mask = np.ones(shape, np.int64)
+    mask[0, 1:] = 0
+    logits = run(traced_text, input_ids=ids, attention_mask=mask)[0]
+    np.testing.assert_allclose(logits, by_torch(text_network, ids, mask), atol=1e-5)
+
+
+class Branches(nn.Module):
+    def forward(self, x):
+        if x.sum() > 0:
+            return x
+        return -x
+
+
+class Silent(nn.Module):
+    def forward(self, x):
+        raise AssertionError
+
+
+@pytest.mark.parametrize("module", [Branches(), Silent()])
+def test_what_cannot_be_traced(module):
+    with pytest.raises(StageError) as caught:
+        trace(module, [np.ones((2, 3), np.float32)], Signature(("x",), "y"))
+    lines = str(caught.value).splitlines()
+    assert lines[0] == (f"{type(module).__name__}: torch could not export the network to ONNX")
+    assert lines[1].startswith("  found: ")
+    assert lines[2:] == [
+        "  fix: export it yourself and give the .onnx file with --backbone FILE --fit none"
+    ]
