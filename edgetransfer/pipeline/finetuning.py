@@ -5,9 +5,7 @@ It does not decide whether to fine-tune: the recipe does.
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,11 +15,14 @@ from edgetransfer.agent.environment import isa_flags
 from edgetransfer.graph.prepare import TextPreparer, stack
 from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.run import Run, code, leave, versions
+from edgetransfer.pipeline.store import scratch
 from edgetransfer.transfer import machine as machines
 from edgetransfer.transfer.finetune import Examples, Machine, Schedule
 from edgetransfer.transfer.finetune import finetune as train_network
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from edgetransfer.data.manifest import Manifest, Split
     from edgetransfer.pipeline.opening import OpenedBackbone
     from edgetransfer.pipeline.store import Kept
@@ -84,16 +85,16 @@ class _Work:
 
     def choose_machine(self, folder: Path) -> None:
         """Find the fastest way to train on a few examples."""
-        with tempfile.TemporaryDirectory() as scratch:
-            few = self._examples("train", Path(scratch), most=16)
+        with scratch(folder) as room:
+            few = self._examples("train", room, most=16)
             found = machines.measure(self._network, few, self._schedule)
         leave(folder, "machine.json", asdict(found))
 
     def train(self, folder: Path, machine: Machine, progress: Progress) -> dict[str, Any]:
         """Train, save the weights, and return the record."""
-        with tempfile.TemporaryDirectory(prefix="edgetransfer-finetune-") as scratch:
-            train = self._examples("train", Path(scratch))
-            validation = self._examples("validation", Path(scratch))
+        with scratch(folder) as room:
+            train = self._examples("train", room)
+            validation = self._examples("validation", room)
             tuned = train_network(
                 self._network, train, validation, self._schedule, machine, progress=progress
             )
@@ -108,7 +109,7 @@ class _Work:
             "machine": asdict(machine),
         }
 
-    def _examples(self, split: Split, scratch: Path, most: int | None = None) -> Examples:
+    def _examples(self, split: Split, room: Path, most: int | None = None) -> Examples:
         chosen = self._manifest.split(split)[:most]
         prepare = self._opened.prepare
         arrays: list[Any]
@@ -116,7 +117,7 @@ class _Work:
             joined = prepare.join([prepare.prepare(example) for example in chosen])
             arrays = list(joined.values())
         else:
-            folder = scratch / split
+            folder = room / split
             folder.mkdir()
             files = stack(prepare.prepare, chosen, folder)
             arrays = [np.load(file, mmap_mode="r") for file in files.values()]

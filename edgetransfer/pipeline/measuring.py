@@ -20,6 +20,7 @@ from edgetransfer.graph.prepare import TextPreparer, stack, write_each
 from edgetransfer.measure.facts import Timing
 from edgetransfer.measure.latency import Samples
 from edgetransfer.pipeline.run import leave
+from edgetransfer.pipeline.store import scratch
 from edgetransfer.transport import local
 from edgetransfer.transport.job import Effort, InputFiles, Job, Variant
 
@@ -70,16 +71,16 @@ def measure(
     """Return what makes the stage's files: raw logits, raw times, and one JSON record."""
 
     def make(out: Path) -> None:
-        with tempfile.TemporaryDirectory(prefix="edgetransfer-measure-") as scratch:
+        with scratch(out) as folder:
             inputs: InputFiles
             if isinstance(prepare, TextPreparer):
-                inputs = write_each(prepare.prepare, examples, Path(scratch))
+                inputs = write_each(prepare.prepare, examples, folder)
             else:
-                inputs = stack(prepare.prepare, examples, Path(scratch))
-            session = _Session(subject, inputs, Path(scratch), out)
+                inputs = stack(prepare.prepare, examples, folder)
+            session = _Session(subject, inputs, folder, out, progress)
             record: dict[str, Any] = {"examples": len(examples)}
             record["residency"] = asdict(session.residency())
-            record["runs"] = {name: session.logits(name, progress) for name in CORE}
+            record["runs"] = {name: session.logits(name) for name in CORE}
             whole = session.whole_variants(prepare, examples)
             record["whole"] = session.compare_whole(whole["candidate_whole"], examples)
             if subject.effort is not None:
@@ -95,7 +96,15 @@ def measure(
 class _Session:
     """Runs the jobs of one measurement."""
 
-    def __init__(self, subject: Subject, inputs: InputFiles, scratch: Path, out: Path) -> None:
+    def __init__(
+        self,
+        subject: Subject,
+        inputs: InputFiles,
+        scratch: Path,
+        out: Path,
+        progress: Progress,
+    ) -> None:
+        self._progress = progress
         self._subject = subject
         self._agent = subject.folder / "agent.pyz"
         self._scratch = scratch
@@ -118,10 +127,10 @@ class _Session:
         local.run(self._agent, Job("optimise", (variant,)), self._scratch)
         return residency(onnx.load(target))
 
-    def logits(self, name: str, progress: Progress) -> dict[str, Any]:
+    def logits(self, name: str) -> dict[str, Any]:
         """Run one variant over all examples in a process of its own."""
         job = Job("logits", (self.core[name],))
-        result = dict(local.run(self._agent, job, self._scratch, progress=progress))
+        result = dict(local.run(self._agent, job, self._scratch, progress=self._progress))
         (self._scratch / "logits.npy").rename(self._scratch / f"{name}.npy")
         np.save(self._out / f"{name}.logits.npy", np.load(self._scratch / f"{name}.npy"))
         result.pop("event")
@@ -156,6 +165,7 @@ class _Session:
                 "time", tuple(variants.values()), plan=effort.plan, seed=seed * 1000 + process
             )
             result = local.run(self._agent, job, self._scratch)
+            self._progress(process + 1, effort.processes)
             for name in names:
                 tables[name].append(np.load(self._scratch / f"{name}.npy"))
                 warm[name] &= result["warmed_up"][name]

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import tempfile
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,11 +20,10 @@ from edgetransfer.bundle.files import digest_of_value, digests_below, read_json,
 from edgetransfer.errors import IntegrityError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 ENTRY = "stage.json"
-_PARTIAL = ".partial-"
-_STALE_S = 24 * 3600
+_PARTIAL = ".partial"
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,9 @@ class Store:
         start = time.monotonic()
         with writing(self.root):
             folder.parent.mkdir(parents=True, exist_ok=True)
-            partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=folder.parent))
+            _sweep(folder.parent)
+            name = f"{_PARTIAL}-{platform.node()}-{os.getpid()}-"
+            partial = Path(tempfile.mkdtemp(prefix=name, dir=folder.parent))
             try:
                 make(partial)
                 seconds = time.monotonic() - start
@@ -133,10 +136,7 @@ class Store:
         return sorted(found, key=lambda entry: -entry.made_at)
 
     def clean(self, *, older_than_s: float = 0.0) -> int:
-        """Delete stages made longer ago than `older_than_s`; return the bytes freed.
-
-        Folders of runs that were killed go after a day: until then a run may still be at work.
-        """
+        """Delete stages made longer ago than `older_than_s`; return the bytes freed."""
         freed = 0
         now = time.time()
         with writing(self.root):
@@ -144,10 +144,39 @@ class Store:
                 if now - entry.made_at >= older_than_s:
                     shutil.rmtree(self.root / entry.stage / entry.key)
                     freed += entry.bytes
-            for folder in self.root.glob(f"*/{_PARTIAL}*"):
-                if now - folder.stat().st_mtime > _STALE_S:
-                    shutil.rmtree(folder, ignore_errors=True)
+            for folder in self.root.glob("*"):
+                _sweep(folder)
         return freed
+
+
+@contextmanager
+def scratch(partial: Path) -> Iterator[Path]:
+    """Yield a folder for intermediate files of a stage: what a killed run leaves is swept up."""
+    folder = partial / "scratch"
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sweep(stage: Path) -> None:
+    """Remove what runs of this machine left that are not alive any more."""
+    prefix = f"{_PARTIAL}-{platform.node()}-"
+    for folder in stage.glob(f"{prefix}*"):
+        owner = folder.name.removeprefix(prefix).partition("-")[0]
+        if owner.isdigit() and not _is_alive(int(owner)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _sync(path: Path) -> None:

@@ -67,14 +67,14 @@ def test_killed_at_every_stage(pictures, uninterrupted, tmp_path):
     assert weights(cache) == uninterrupted[1]
 
 
-def test_killed_at_random_moments(pictures, uninterrupted, tmp_path):
+@pytest.mark.parametrize("moment", range(MOMENTS))
+def test_killed_at_a_random_moment(pictures, uninterrupted, tmp_path, moment):
     out, cache = tmp_path / "out", tmp_path / "cache"
-    moments = random.Random(0)
-    for _ in range(MOMENTS):
-        seconds = moments.uniform(0.5, uninterrupted[2])
-        run(pictures, out, cache, "SECONDS", f"{seconds:.2f}")
+    seconds = random.Random(moment).uniform(0.5, uninterrupted[2])
+    run(pictures, out, cache, "SECONDS", f"{seconds:.2f}")
     done = run(pictures, out, cache, "NEVER", "-")
     assert done.returncode == 0, done.stderr
     assert made(out) == uninterrupted[0]
     assert weights(cache) == uninterrupted[1]
     assert [name for name in digests_below(out) if ".this-machine." in name] == []
+    assert list(cache.glob("*/.partial*")) == []

@@ -1,0 +1,100 @@
+"""The path of logistic regressions ends where scikit-learn's does."""
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from edgetransfer.transfer.logistic import LogisticPath
+from edgetransfer.transfer.probe import log_loss
+
+STRENGTHS = (0.01, 0.3, 10.0)
+
+
+def problem(count, width, classes, seed=0):
+    """Centred features of very uneven spread, and labels that depend on some of them."""
+    generator = np.random.default_rng(seed)
+    features = generator.normal(size=(count, width)) * np.logspace(0, -2, width)
+    features -= features.mean(axis=0)
+    scores = features @ generator.normal(size=(width, classes)) * 3
+    labels = (scores + generator.gumbel(size=scores.shape)).argmax(axis=1)
+    labels[:classes] = np.arange(classes)
+    return features, labels
+
+
+def objective(features, labels, weight, bias, strength):
+    logits = features @ weight.T + bias
+    return strength * len(labels) * log_loss(logits, labels) + (weight.astype(float) ** 2).sum() / 2
+
+
+def by_sklearn(features, labels, strength):
+    return LogisticRegression(C=strength, tol=1e-8, max_iter=10_000).fit(features, labels)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("count", "width"), [(120, 10), (40, 60)], ids=["N > D", "N < D"])
+def test_the_objective_is_as_small_as_scikit_learns(count, width, seed):
+    features, labels = problem(count, width, 4, seed)
+    fitted = LogisticPath(features).fit(np.arange(count), labels, STRENGTHS, tolerance=1e-6)
+    for strength, (weight, bias) in fitted.items():
+        assert (weight.shape, bias.shape) == ((4, width), (4,))
+        assert weight.dtype == bias.dtype == np.float32
+        peer = by_sklearn(features, labels, strength)
+        found = objective(features, labels, weight, bias, strength)
+        least = objective(features, labels, peer.coef_, peer.intercept_, strength)
+        assert abs(found / least - 1) < 1e-3
+
+
+@pytest.mark.parametrize("strength", STRENGTHS)
+def test_two_classes_are_scikit_learns_at_twice_the_c(strength):
+    features, labels = problem(100, 8, 2)
+    weight, bias = LogisticPath(features).fit(np.arange(100), labels, [strength], tolerance=1e-6)[
+        strength
+    ]
+    peer = by_sklearn(features, labels, 2 * strength)
+    scale = np.abs(peer.coef_).max()
+    np.testing.assert_allclose(weight[1] - weight[0], peer.coef_[0], atol=2e-3 * scale)
+    np.testing.assert_allclose(bias[1] - bias[0], peer.intercept_[0], atol=2e-3 * max(1, scale))
+
+
+def test_only_the_rows_given_are_fitted():
+    features, labels = problem(90, 10, 3)
+    rows = np.arange(0, 90, 2)
+    path = LogisticPath(features)
+    weight, bias = path.fit(rows, labels[rows], [0.3], tolerance=1e-6)[0.3]
+    peer = by_sklearn(features[rows], labels[rows], 0.3)
+    found = objective(features[rows], labels[rows], weight, bias, 0.3)
+    least = objective(features[rows], labels[rows], peer.coef_, peer.intercept_, 0.3)
+    assert abs(found / least - 1) < 1e-3
+
+
+def test_where_the_path_has_been_does_not_matter():
+    features, labels = problem(60, 12, 3)
+    path, rows = LogisticPath(features), np.arange(60)
+    alone = path.fit(rows, labels, [1.0], tolerance=1e-6)[1.0]
+    along = path.fit(rows, labels, [1.0, 0.001, 0.1], tolerance=1e-6)
+    assert list(along) == [0.001, 0.1, 1.0]
+    for one, other in zip(alone, along[1.0], strict=True):
+        np.testing.assert_allclose(one, other, atol=5e-3)
+
+
+def test_a_stronger_penalty_gives_smaller_weights():
+    features, labels = problem(60, 12, 3)
+    fitted = LogisticPath(features).fit(np.arange(60), labels, STRENGTHS, tolerance=1e-6)
+    sizes = [float((weight**2).sum()) for weight, _ in fitted.values()]
+    assert sizes == sorted(sizes)
+
+
+def test_features_that_never_change_leave_the_shares_of_the_classes():
+    labels = np.array([0, 0, 0, 1])
+    weight, bias = LogisticPath(np.zeros((4, 5))).fit(np.arange(4), labels, [1.0], tolerance=1e-6)[
+        1.0
+    ]
+    assert not weight.any()
+    assert bias[0] - bias[1] == pytest.approx(np.log(3), abs=1e-3)
+
+
+def test_a_feature_that_stands_there_twice_is_shared():
+    features, labels = problem(50, 4, 3)
+    twice = np.concatenate([features, features], axis=1)
+    weight, _ = LogisticPath(twice).fit(np.arange(50), labels, [1.0], tolerance=1e-6)[1.0]
+    np.testing.assert_allclose(weight[:, :4], weight[:, 4:], atol=1e-4)

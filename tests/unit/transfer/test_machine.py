@@ -1,0 +1,63 @@
+"""The faster way to train is found on a copy."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from edgetransfer.transfer import machine
+from edgetransfer.transfer.finetune import Machine, Schedule
+
+SCHEDULE = Schedule(epochs=12, learning_rate=0.01, batch_size=8, seed=0)
+
+
+@pytest.fixture
+def cores(monkeypatch):
+    """Pretend that torch has two threads, and that an epoch takes so long with one and two."""
+
+    def pretend(seconds, flags=()):
+        state = SimpleNamespace(now=0.0, runs=[])
+
+        def train(network, train, validation, schedule, way):
+            state.runs.append((way, len(train.labels), schedule.epochs))
+            first_time = sum(run[0] == way for run in state.runs) == 1
+            state.now += 100.0 if first_time else seconds[way.threads - 1]
+            with torch.no_grad():
+                network.head.bias.add_(1)
+
+        monkeypatch.setattr(machine, "finetune", train)
+        monkeypatch.setattr(machine, "time", SimpleNamespace(perf_counter=lambda: state.now))
+        monkeypatch.setattr(machine, "isa_flags", lambda: frozenset(flags))
+        monkeypatch.setattr(machine.torch, "get_num_threads", lambda: len(seconds))
+        return state
+
+    return pretend
+
+
+@pytest.mark.parametrize(("seconds", "threads"), [((1.0, 4.0), 1), ((4.0, 1.0), 2)])
+def test_the_faster_number_of_threads_is_taken(cores, network, examples, seconds, threads):
+    state = cores(seconds)
+    assert machine.measure(network(), examples(40), SCHEDULE) == Machine(threads, bf16=False)
+    assert {(rows, epochs) for _, rows, epochs in state.runs} == {(16, 1)}
+
+
+def test_one_thread_needs_no_trial(cores, network, examples):
+    state = cores((1.0,))
+    assert machine.measure(network(), examples(40), SCHEDULE) == Machine(1, bf16=False)
+    assert state.runs == []
+
+
+def test_the_network_is_not_touched(cores, network, examples, weights):
+    cores((1.0, 2.0))
+    classifier = network()
+    before = weights(classifier)
+    machine.measure(classifier, examples(5), SCHEDULE)
+    assert all(torch.equal(before[name], value) for name, value in weights(classifier).items())
+
+
+@pytest.mark.parametrize(
+    ("flags", "bf16"), [({"avx512_bf16"}, True), ({"bf16", "asimd"}, True), ({"avx2"}, False)]
+)
+def test_bf16_is_taken_where_the_processor_has_it(cores, network, examples, flags, bf16):
+    cores((1.0,), flags)
+    assert machine.measure(network(), examples(5), SCHEDULE).bf16 is bf16

@@ -1,0 +1,113 @@
+"""The probe: what must not change its decisions, and how its strength is chosen."""
+
+import numpy as np
+import pytest
+
+from edgetransfer.transfer.probe import FEWEST, MAX_FOLDS, STRENGTHS, fit_probe
+
+
+def clusters(count, classes=3, width=12, seed=0, spread=1.5):
+    generator = np.random.default_rng(seed)
+    labels = np.arange(count) % classes
+    centres = np.random.default_rng(99).normal(size=(classes, width))
+    features = centres[labels] + spread * generator.normal(size=(count, width))
+    return features.astype(np.float32), labels
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return fit_probe(*clusters(60))
+
+
+def test_it_classifies(plain):
+    features, labels = clusters(300, seed=1)
+    assert (plain.head.logits(features).argmax(axis=1) == labels).mean() > 0.75
+    assert (plain.head.weight.shape, plain.head.bias.shape) == ((3, 12), (3,))
+    assert plain.head.weight.dtype == plain.head.bias.dtype == np.float32
+
+
+def test_the_strength_with_the_smallest_loss_is_taken(plain):
+    assert tuple(plain.cross_validated) == STRENGTHS
+    losses = {strength: loss for strength, (loss, _) in plain.cross_validated.items()}
+    assert losses[plain.strength] == min(losses.values())
+    assert all(0 <= right <= 1 for _, right in plain.cross_validated.values())
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1e4])
+@pytest.mark.parametrize("shift", [0.0, 50.0])
+def test_scaling_and_shifting_all_features_changes_no_decision(plain, scale, shift):
+    features, labels = clusters(60)
+    shifts = shift * np.random.default_rng(5).normal(size=12)
+    new = clusters(300, seed=1)[0]
+    moved = fit_probe((features + shifts) * scale, labels)
+    assert moved.strength == plain.strength
+    np.testing.assert_allclose(
+        moved.head.logits((new + shifts) * scale), plain.head.logits(new), atol=0.02
+    )
+
+
+def test_turning_the_features_changes_no_decision(plain):
+    features, labels = clusters(60)
+    turn = np.linalg.qr(np.random.default_rng(6).normal(size=(12, 12)))[0]
+    new = clusters(300, seed=1)[0]
+    turned = fit_probe(features @ turn, labels)
+    assert turned.strength == plain.strength
+    np.testing.assert_allclose(turned.head.logits(new @ turn), plain.head.logits(new), atol=0.02)
+
+
+def test_the_same_seed_gives_the_same_probe(plain):
+    again = fit_probe(*clusters(60))
+    np.testing.assert_array_equal(again.head.weight, plain.head.weight)
+    assert again.cross_validated == plain.cross_validated
+    assert fit_probe(*clusters(60), seed=1).cross_validated != plain.cross_validated
+
+
+@pytest.mark.parametrize(("count", "folds"), [(60, MAX_FOLDS), (15, 5), (12, 4), (6, 2)])
+def test_no_more_folds_than_the_rarest_class_has_examples(count, folds):
+    told = []
+    probe = fit_probe(*clusters(count), progress=lambda *line: told.append(line))
+    assert probe.folds == folds
+    assert told == [(done, folds) for done in range(1, folds + 1)]
+
+
+@pytest.mark.parametrize("count", [3, 5])
+def test_one_example_of_a_class_leaves_nothing_to_hold_out(count):
+    probe = fit_probe(*clusters(count))
+    assert (probe.folds, probe.strength, probe.cross_validated) == (0, FEWEST, {})
+    features, labels = clusters(count)
+    np.testing.assert_array_equal(probe.head.logits(features).argmax(axis=1), labels)
+
+
+def test_a_group_is_never_on_both_sides_of_a_fold():
+    """Every group has features of its own that say nothing of other groups' labels."""
+    generator = np.random.default_rng(0)
+    groups = np.repeat(np.arange(20), 6)
+    labels = np.repeat(generator.permutation(np.arange(20) % 2), 6)
+    own = generator.normal(size=(20, 40))[groups]
+    features = own + 0.05 * generator.normal(size=(120, 40))
+    best = [
+        max(right for _, right in fit_probe(features, labels, groups=each).cross_validated.values())
+        for each in (None, groups)
+    ]
+    assert best[0] == 1.0
+    assert best[1] < 0.8
+
+
+def test_a_class_in_one_group_only_is_still_learnt():
+    features, labels = clusters(60)
+    groups = np.arange(60) % 7
+    groups[labels == 2] = 0
+    probe = fit_probe(features, labels, groups=groups)
+    assert 0 < probe.folds <= MAX_FOLDS
+    assert probe.head.weight.shape == (3, 12)
+
+
+def test_one_group_leaves_nothing_to_hold_out():
+    assert fit_probe(*clusters(60), groups=np.zeros(60, int)).folds == 0
+
+
+def test_features_that_never_change():
+    labels = np.array([0, 0, 0, 1, 1, 1, 1, 1, 1])
+    probe = fit_probe(np.full((9, 4), 7.0, np.float32), labels)
+    logits = probe.head.logits(np.full((1, 4), 7.0, np.float32))[0]
+    assert logits[1] - logits[0] == pytest.approx(np.log(2), abs=1e-2)
