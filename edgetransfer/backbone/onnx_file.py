@@ -22,12 +22,13 @@ def load(source: Source, modality: Modality) -> FittedModel:
     """Read ``preprocess.json`` and ``labels.txt`` beside the file.
 
     Raises:
-        SpecError: the contract is not valid, or is for the other modality.
+        SpecError: the contract is not valid, or is for the other modality, or the labels are not
+            one name a class.
     """
     folder = source.path.parent
     file = folder / "preprocess.json"
     try:
-        preprocessing = PREPROCESSING.validate_json(file.read_text(encoding="utf-8"))
+        preprocessing = PREPROCESSING.validate_json(_text(file))
     except ValidationError as error:
         raise SpecError(explain(error), where=str(file)) from error
     if preprocessing.kind != modality:
@@ -35,10 +36,29 @@ def load(source: Source, modality: Modality) -> FittedModel:
             f"the contract is for {preprocessing.kind} and the examples are {modality}",
             where=str(file),
         )
-    labels = tuple((folder / "labels.txt").read_text(encoding="utf-8").splitlines())
+    labels = _labels(folder / "labels.txt")
     tokenizer: Path | None = None
     if preprocessing.kind == "text":
         tokenizer = folder / preprocessing.tokenizer
         if not tokenizer.is_file():
             raise SpecError("the contract names a tokenizer that is missing", where=str(tokenizer))
     return FittedModel(None, labels, preprocessing, None, tokenizer)
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise SpecError("not UTF-8 text", where=str(file), found=str(error)) from error
+
+
+def _labels(file: Path) -> tuple[str, ...]:
+    labels = tuple(_text(file).rstrip("\r\n").splitlines())
+    wrong = sorted({label for label in labels if labels.count(label) > 1 or not label.strip()})
+    if wrong or not labels:
+        raise SpecError(
+            "not one name a class, each once",
+            where=str(file),
+            found=", ".join(map(repr, wrong[:5])) or "an empty file",
+        )
+    return labels

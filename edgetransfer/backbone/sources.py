@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from safetensors import SafetensorError
 
 from edgetransfer.backbone.model import Backbone, FittedModel, Modality, Source
 from edgetransfer.errors import DataError, IntegrityError, MissingExtraError, SpecError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Literal
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -74,7 +78,11 @@ def _onnx(name: str, path: Path) -> Source:
             expected="preprocess.json (the contract, see docs/own-model.md) and labels.txt "
             "(one class a line, in the order of the outputs)",
         )
-    return Source(name, "onnx", path, _digest(path.parent, beside))
+    # Large exports keep their weights in model.onnx.data or model.onnx_data.
+    own = [file for file in path.parent.iterdir() if file.name.startswith(path.name)]
+    tokenizer = [file for file in [path.parent / "tokenizer.json"] if file.is_file()]
+    files = sorted({*beside, *own, *tokenizer})
+    return Source(name, "onnx", path, _digest(path.parent, files))
 
 
 def _folder(name: str, folder: Path) -> Source:
@@ -94,6 +102,8 @@ def _folder(name: str, folder: Path) -> Source:
         config = json.loads(config_file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise SpecError("not JSON", where=str(config_file), found=str(error)) from error
+    if not isinstance(config, dict):
+        raise SpecError("not a JSON object", where=str(config_file))
     layout: Literal["transformers", "timm"] = (
         "timm" if "architecture" in config and "model_type" not in config else "transformers"
     )
@@ -129,12 +139,13 @@ def _download(repository: str, name: str) -> Path:
     except ImportError as error:
         raise MissingExtraError("huggingface_hub", "hf", purpose=f"--backbone {name}") from error
     try:
-        return Path(huggingface_hub.snapshot_download(repository, allow_patterns=list(_FILES)))
+        patterns = [*_FILES, "README.md"]  # which states the licence
+        return Path(huggingface_hub.snapshot_download(repository, allow_patterns=patterns))
     except Exception as error:  # the hub client raises many kinds, its own and the network's
         raise DataError(
             "the backbone could not be downloaded",
             where=f"--backbone {name}",
-            found=str(error).strip().splitlines()[0][:200],
+            found=(str(error).strip().splitlines() or [repr(error)])[0][:200],
             fix="check the name and the connection, or download it elsewhere and give the folder",
         ) from error
 
@@ -155,11 +166,25 @@ def _timm_hub_id(architecture: str) -> str:
     return identifier if "/" in identifier else f"timm/{architecture}"
 
 
+@contextmanager
+def _reading_weights(source: Source) -> Iterator[None]:
+    try:
+        yield
+    except SafetensorError as error:
+        raise IntegrityError(
+            "the weights cannot be read",
+            where=f"--backbone {source.name}",
+            found=str(error),
+            fix="download or copy them again",
+        ) from error
+
+
 def load(source: Source, modality: Modality) -> Backbone:
     """Open the feature extractor of a source.
 
     Raises:
         SpecError: the source holds another kind of network, or no contract for its inputs.
+        IntegrityError: the weights are damaged.
         MissingExtraError: the library it needs is not installed.
     """
     if source.layout == "onnx":
@@ -175,10 +200,12 @@ def load(source: Source, modality: Modality) -> Backbone:
     if source.layout == "timm":
         from edgetransfer.backbone import timm_folder
 
-        return timm_folder.load(source, modality)
+        with _reading_weights(source):
+            return timm_folder.load(source, modality)
     from edgetransfer.backbone import transformers_folder
 
-    return transformers_folder.load(source, modality)
+    with _reading_weights(source):
+        return transformers_folder.load(source, modality)
 
 
 def load_fitted(source: Source, modality: Modality) -> FittedModel:
@@ -186,6 +213,7 @@ def load_fitted(source: Source, modality: Modality) -> FittedModel:
 
     Raises:
         SpecError: the source has no classifier.
+        IntegrityError: the weights are damaged.
     """
     if source.layout == "onnx":
         from edgetransfer.backbone import onnx_file
@@ -194,7 +222,8 @@ def load_fitted(source: Source, modality: Modality) -> FittedModel:
     if source.layout == "transformers":
         from edgetransfer.backbone import transformers_folder
 
-        return transformers_folder.load_fitted(source, modality)
+        with _reading_weights(source):
+            return transformers_folder.load_fitted(source, modality)
     raise SpecError(
         f"{source.name} has no classifier of its own",
         where="--fit none",

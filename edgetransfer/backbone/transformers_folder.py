@@ -93,10 +93,14 @@ def _open(auto_class: str, source: Source) -> tuple[nn.Module, set[str]]:
         raise SpecError(
             f"transformers cannot open it as {auto_class}",
             where=f"--backbone {source.name}",
-            found=str(error).strip().splitlines()[0][:300],
+            found=_words(error),
             expected="a picture or text encoder",
         ) from error
     return network.eval(), set(loading["missing_keys"])
+
+
+def _words(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or repr(error)
 
 
 def _refuse_untrained(source: Source, missing: set[str]) -> None:
@@ -133,11 +137,19 @@ def load(source: Source, modality: Modality) -> Backbone:
         encoder: nn.Module = PooledTextEncoder(network, class_token=_pools_class_token(source.path))
         return Backbone(encoder, *_text_parts(source, network))
     preprocessing = contract.from_transformers(source.path / "preprocessor_config.json")
-    with torch.no_grad():
-        example = torch.zeros(1, 3, *preprocessing.output_size)
-        has_pooler = getattr(network(example), "pooler_output", None) is not None
-        encoder = PooledImageEncoder(network, use_pooler=has_pooler and not pooler).eval()
-        feature_dim = encoder(example).shape[1]
+    example = torch.zeros(1, 3, *preprocessing.output_size)
+    try:
+        with torch.no_grad():
+            has_pooler = getattr(network(example), "pooler_output", None) is not None
+            encoder = PooledImageEncoder(network, use_pooler=has_pooler and not pooler).eval()
+            feature_dim = encoder(example).shape[1]
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        raise SpecError(
+            f"{type(network).__name__} does not make features of pictures alone",
+            where=f"--backbone {source.name}",
+            found=_words(error),
+            expected="a picture encoder",
+        ) from error
     return Backbone(encoder, feature_dim, preprocessing, _licence(source.path))
 
 

@@ -18,7 +18,7 @@ COMMON = ["the", "a", "is", "of", "and", "today", "very", "some"]
 
 @pytest.fixture(scope="session")
 def encoder(tmp_path_factory):
-    """A random BERT: its residual stream carries the word embeddings, enough to tell words apart."""
+    """A random BERT: its residual stream carries the word embeddings, so words differ."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
 

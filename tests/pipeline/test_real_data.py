@@ -1,0 +1,49 @@
+"""The bars of the spine on real photographs with a real backbone; speed is for benchmarks."""
+
+from pathlib import Path
+
+import pytest
+
+import edgetransfer
+
+SHARED = Path(__file__).parents[3] / "shared"
+pytest.importorskip("transformers", reason="the extra `hf` is not installed")
+if not SHARED.is_dir():
+    pytest.skip(f"needs the data and weights in {SHARED}", allow_module_level=True)
+
+
+@pytest.fixture(scope="module")
+def report(cache, tmp_path_factory):
+    outcome = edgetransfer.build(
+        SHARED / "datasets" / "hymenoptera",
+        backbone=str(SHARED / "backbones" / "mobilenet_v2_1.0_224"),
+        fit="probe",
+        target="this-machine",
+        out=tmp_path_factory.mktemp("hymenoptera"),
+        cache=cache,
+        timing="quick",
+    )
+    return outcome.reports["this-machine"]
+
+
+def test_accuracy_of_a_plain_linear_probe(report):
+    assert report["accuracy"]["n"] == 153
+    assert report["accuracy"]["reference"] >= 0.95
+    assert report["accuracy"]["candidate"] >= 0.95
+
+
+def test_decisions_survive_eight_bits(report):
+    assert report["agreement"]["rate"] >= 0.99
+
+
+def test_every_convolution_runs_in_int8(report):
+    assert report["residency"] == {"float_conv": 0, "int8_conv": 52, "float_ops": []}
+
+
+def test_the_verdict_is_what_the_rule_says(report):
+    bound = report["accuracy"]["drop_ucb95_pp"]
+    if report["agreement"]["flips"] == 0:
+        assert bound == pytest.approx(100 * 2.7055 / (153 + 2.7055), abs=1e-3)
+        assert report["verdict"] == "PASS"
+    else:
+        assert report["verdict"] == ("PASS" if bound < 2.0 else "INCONCLUSIVE")

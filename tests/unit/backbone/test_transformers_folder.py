@@ -1,0 +1,224 @@
+"""Folders of transformers open as encoders or classifiers, from their files alone."""
+
+import json
+import sys
+
+import pytest
+import torch
+
+from edgetransfer.backbone import sources
+from edgetransfer.errors import IntegrityError, MissingExtraError, SpecError
+from edgetransfer.spec.preprocess import TextPreprocessing
+
+VIT = {
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "image_size": 32,
+    "patch_size": 16,
+}
+
+
+@pytest.fixture
+def message():
+    def of(folder, modality="image", load=sources.load, error=SpecError):
+        with pytest.raises(error) as caught:
+            load(sources.locate(str(folder)), modality)
+        return str(caught.value)
+
+    return of
+
+
+@pytest.mark.parametrize(
+    ("model", "config", "sizes", "dim"),
+    [
+        (
+            "MobileNetV2Model",
+            "MobileNetV2Config",
+            {"depth_multiplier": 0.1, "image_size": 32, "finegrained_output": False},
+            128,
+        ),
+        ("ViTModel", "ViTConfig", VIT, 16),
+        (
+            "ResNetModel",
+            "ResNetConfig",
+            {"embedding_size": 8, "hidden_sizes": [8, 24], "depths": [1, 1]},
+            24,
+        ),
+    ],
+)
+def test_a_picture_encoder_gives_what_its_pooler_gives(
+    transformers, saved, opened, pictures, model, config, sizes, dim
+):
+    folder = saved(model, config, sizes)
+    backbone = opened(folder)
+    plain = getattr(transformers, model).from_pretrained(folder)
+    with torch.no_grad():
+        features = backbone.network(pictures)
+        pooled = plain.eval()(pictures).pooler_output.flatten(1)
+    assert backbone.feature_dim == dim
+    torch.testing.assert_close(features, pooled)
+    assert backbone.preprocessing.exact == (32, 32)
+    assert backbone.tokenizer is None
+    assert not backbone.network.training
+    assert {parameter.dtype for parameter in backbone.network.parameters()} == {torch.float32}
+
+
+def test_without_a_pooler_it_is_the_class_token(transformers, saved, opened, pictures):
+    folder = saved("ViTModel", "ViTConfig", VIT, add_pooling_layer=False)
+    with torch.no_grad():
+        features = opened(folder).network(pictures)
+        hidden = transformers.ViTModel.from_pretrained(folder, add_pooling_layer=False).eval()(
+            pictures
+        )
+    torch.testing.assert_close(features, hidden.last_hidden_state[:, 0])
+
+
+def test_maps_without_a_pooler_are_averaged(transformers, saved, opened, pictures):
+    sizes = {
+        "num_encoder_blocks": 2,
+        "depths": [1, 1],
+        "sr_ratios": [2, 1],
+        "hidden_sizes": [8, 8],
+        "patch_sizes": [7, 3],
+        "strides": [4, 2],
+        "num_attention_heads": [1, 2],
+        "mlp_ratios": [2, 2],
+    }
+    folder = saved("SegformerModel", "SegformerConfig", sizes)
+    with torch.no_grad():
+        features = opened(folder).network(pictures)
+        maps = transformers.SegformerModel.from_pretrained(folder).eval()(pictures)
+    torch.testing.assert_close(features, maps.last_hidden_state.mean(dim=(2, 3)))
+
+
+def test_the_head_of_a_classifier_is_left_out(saved, opened):
+    backbone = opened(saved("ViTForImageClassification", "ViTConfig", VIT))
+    assert backbone.feature_dim == 16
+    assert not [name for name, _ in backbone.network.named_parameters() if "classifier" in name]
+
+
+def encode(backbone, *texts):
+    length = max(map(len, texts))
+    ids = torch.tensor([[*text, *[0] * (length - len(text))] for text in texts])
+    mask = torch.tensor([[1] * len(text) + [0] * (length - len(text)) for text in texts])
+    with torch.no_grad():
+        return backbone.network(ids, mask)
+
+
+def test_a_text_encoder_averages_over_the_tokens(bert, opened):
+    backbone = opened(bert, "text")
+    assert backbone.feature_dim == 16
+    assert backbone.preprocessing == TextPreprocessing(max_length=40)
+    assert backbone.tokenizer == bert / "tokenizer.json"
+    alone, padded = encode(backbone, [2, 4, 3]), encode(backbone, [2, 4, 3], [2, 4, 5, 6, 3])
+    torch.testing.assert_close(alone[0], padded[0])
+
+
+def test_a_text_encoder_may_ask_for_its_class_token(transformers, bert, copied, opened):
+    folder = copied(bert)
+    (folder / "1_Pooling").mkdir()
+    pooling = {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
+    ids = torch.tensor([[2, 4, 5, 3]])
+    with torch.no_grad():
+        hidden = transformers.BertModel.from_pretrained(bert).eval()(ids).last_hidden_state
+    torch.testing.assert_close(encode(opened(folder, "text"), [2, 4, 5, 3]), hidden[:, 0])
+
+
+def test_a_fitted_picture_classifier(transformers, saved, pictures):
+    sizes = {**VIT, "id2label": {0: "bee", 1: "ant", 2: "fly"}}
+    folder = saved("ViTForImageClassification", "ViTConfig", sizes)
+    model = sources.load_fitted(sources.locate(str(folder)), "image")
+    plain = transformers.ViTForImageClassification.from_pretrained(folder).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(model.network(pictures), plain(pictures).logits)
+    assert model.labels == ("bee", "ant", "fly")
+    assert model.preprocessing.exact == (32, 32)
+
+
+def test_a_backbone_is_no_fitted_classifier(vit, message):
+    assert message(vit, load=sources.load_fitted) == (
+        f"--backbone {vit}: some weights are not in the file and would be random\n"
+        "  found: classifier.bias, classifier.weight"
+    )
+
+
+def test_the_licence_is_read_from_the_model_card(vit, copied, opened):
+    folder = copied(vit)
+    assert opened(folder).licence is None
+    (folder / "README.md").write_text("---\nlanguage: en\nlicense: apache-2.0\n---\n# Model\n")
+    assert opened(folder).licence == "apache-2.0"
+
+
+def test_weights_that_are_missing(vit, copied, message):
+    folder = copied(vit)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 2}))
+    found = message(folder)
+    assert found.startswith(
+        f"--backbone {folder}: some weights are not in the file and would be random\n"
+        "  found: encoder.layer.1."
+    )
+    assert found.count(", ") == 4
+
+
+def test_weights_of_another_shape(vit, copied, message):
+    folder = copied(vit)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "intermediate_size": 8}))
+    lines = message(folder).splitlines()
+    assert lines[0] == f"--backbone {folder}: transformers cannot open it as AutoModel"
+    assert "size mismatch" in lines[1]
+    assert lines[2:] == ["  expected: a picture or text encoder"]
+
+
+@pytest.mark.parametrize("kept", [0, 30, -100])
+def test_weights_that_were_cut_short(vit, copied, message, kept):
+    folder = copied(vit)
+    content = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(content[:kept])
+    lines = message(folder, error=IntegrityError).splitlines()
+    assert lines[0] == f"--backbone {folder}: the weights cannot be read"
+    assert lines[1].startswith("  found: Error while deserializing header")
+    assert lines[2:] == ["  fix: download or copy them again"]
+
+
+def test_an_architecture_that_is_not_known(vit, copied, message):
+    folder = copied(vit)
+    (folder / "config.json").write_text('{"model_type": "nonsense"}')
+    lines = message(folder).splitlines()
+    assert lines[0] == f"--backbone {folder}: transformers cannot open it as AutoModel"
+    assert "model type `nonsense`" in lines[1]
+
+
+def test_code_in_the_folder_is_not_run(vit, copied, message):
+    folder = copied(vit)
+    remote = {"AutoConfig": "evil.Config", "AutoModel": "evil.Model"}
+    (folder / "config.json").write_text(json.dumps({"model_type": "x", "auto_map": remote}))
+    (folder / "evil.py").write_text(f"open({str(folder / 'ran')!r}, 'w')")
+    assert "contains custom code" in message(folder)
+    assert not (folder / "ran").exists()
+
+
+def test_a_network_that_needs_more_than_pictures(bert, message):
+    lines = message(bert).splitlines()
+    assert lines[0] == (f"--backbone {bert}: BertModel does not make features of pictures alone")
+    assert lines[1].startswith("  found: ")
+    assert lines[2:] == ["  expected: a picture encoder"]
+
+
+def test_a_picture_encoder_is_none_for_texts(vit, message):
+    assert message(vit, "text") == (
+        f"--backbone {vit}: no tokenizer.json\n"
+        "  fix: save it once: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
+    )
+
+
+def test_without_transformers(vit, monkeypatch, message):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    assert message(vit, error=MissingExtraError) == (
+        f"--backbone {vit} needs the package transformers, which is not installed\n"
+        "  fix: pip install 'edgetransfer[hf]'"
+    )
