@@ -5,16 +5,19 @@ It does not know targets.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgetransfer.pipeline.opening import OpenedBackbone
 from edgetransfer.pipeline.own_model import take_fitted
 from edgetransfer.pipeline.probing import fit_head, read_head
 from edgetransfer.pipeline.reading import read_data
-from edgetransfer.pipeline.tracing import Fitted, trace_fitted
+from edgetransfer.pipeline.tracing import Fitted, keep_graph, traced
 from edgetransfer.transfer.classifier import Classifier
 
 if TYPE_CHECKING:
+    import onnx
+
+    from edgetransfer.graph.prepare import Batch
     from edgetransfer.pipeline.run import Run
 
 
@@ -31,4 +34,8 @@ def fit(run: Run) -> Fitted:
 
         kept, record = finetune(run, manifest, opened, network, kept)
     facts = {"backbone": opened.card, "fit": record}
-    return trace_fitted(run, manifest, opened.backbone, network, kept.key, facts)
+
+    def prove(examples: Batch) -> tuple[onnx.ModelProto, dict[str, Any]]:
+        return traced(network, examples)
+
+    return keep_graph(run, manifest, opened.backbone, kept.key, facts, prove)

@@ -8,22 +8,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import onnx
-
 from edgetransfer.backbone import sources as backbones
 from edgetransfer.errors import DataError
 from edgetransfer.graph.own import take
-from edgetransfer.graph.prepare import preparer
-from edgetransfer.pipeline.reporter import telling
-from edgetransfer.pipeline.run import Run, code, leave, versions
-from edgetransfer.pipeline.tracing import Fitted, proving_batch, trace_fitted
+from edgetransfer.pipeline.tracing import Fitted, keep_graph, traced
 from edgetransfer.spec.preprocess import PREPROCESSING
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    import onnx
 
-    from edgetransfer.backbone.model import FittedModel
     from edgetransfer.data.manifest import Manifest
+    from edgetransfer.graph.prepare import Batch
+    from edgetransfer.pipeline.run import Run
 
 
 def take_fitted(run: Run, manifest: Manifest) -> Fitted:
@@ -46,34 +42,12 @@ def take_fitted(run: Run, manifest: Manifest) -> Fitted:
     }
     facts: dict[str, Any] = {"backbone": card, "fit": {"method": "none"}}
     key = f"{run.source.digest} {manifest.modality} fitted"
-    if model.network is not None:
-        return trace_fitted(run, manifest, model, model.network, key, facts)
-    return _clean(run, manifest, model, key, facts)
 
+    def prove(joined: Batch) -> tuple[onnx.ModelProto, dict[str, Any]]:
+        if model.network is not None:
+            return traced(model.network, joined)
+        count = len(next(iter(joined.values())))
+        batches = [{k: v[i : i + 1] for k, v in joined.items()} for i in range(count)]
+        return take(run.source.path, batches, len(model.labels))
 
-def _clean(
-    run: Run, manifest: Manifest, model: FittedModel, key: str, facts: dict[str, Any]
-) -> Fitted:
-    inputs = {"fit": key, "code": code("graph"), "versions": versions("onnx", "onnxscript")}
-    prepare = preparer(model.preprocessing, model.tokenizer)
-    with telling(run.reporter, "trace") as line:
-
-        def make(folder: Path) -> None:
-            joined = proving_batch(manifest, prepare)
-            count = len(next(iter(joined.values())))
-            batches = [{k: v[i : i + 1] for k, v in joined.items()} for i in range(count)]
-            graph, proof = take(run.source.path, batches, len(model.labels))
-            onnx.save(graph, folder / "float.onnx")
-            leave(folder, "parity.json", proof)
-
-        kept = run.keep(line, "trace", inputs, make)
-        proof = kept.record("parity.json")
-        line.summary = f"equal to the file given within {proof['max_abs']:.1e}"
-    return Fitted(
-        manifest,
-        model.preprocessing,
-        model.tokenizer,
-        kept.file("float.onnx"),
-        kept.key,
-        {**facts, "export": proof},
-    )
+    return keep_graph(run, manifest, model, key, facts, prove)

@@ -16,6 +16,7 @@ from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.run import Run, code, leave, versions
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from torch import nn
@@ -73,16 +74,25 @@ def traced(network: nn.Module, inputs: Batch) -> tuple[onnx.ModelProto, dict[str
     return graph, parity(expected, graph, inputs)
 
 
-def trace_fitted(
+def keep_graph(
     run: Run,
     manifest: Manifest,
-    backbone: Backbone | FittedModel,
-    network: nn.Module,
+    model: Backbone | FittedModel,
     key: str,
     facts: dict[str, Any],
+    prove: Callable[[Batch], tuple[onnx.ModelProto, dict[str, Any]]],
 ) -> Fitted:
-    """Run the trace stage for a network whose weights the digest `key` stands for."""
-    prepare = preparer(backbone.preprocessing, backbone.tokenizer)
+    """Run the trace stage for a network whose weights the digest `key` stands for.
+
+    Args:
+        run: the build.
+        manifest: the examples.
+        model: what the contract and the tokenizer are taken from.
+        key: digest of all that `prove` depends on.
+        facts: goes into the manifest of every bundle.
+        prove: makes the graph and its parity record from prepared examples.
+    """
+    prepare = preparer(model.preprocessing, model.tokenizer)
     inputs = {
         "fit": key,
         "code": code("backbone", "graph"),
@@ -91,18 +101,14 @@ def trace_fitted(
     with telling(run.reporter, "trace") as line:
 
         def make(folder: Path) -> None:
-            graph, proof = traced(network, proving_batch(manifest, prepare))
+            graph, proof = prove(proving_batch(manifest, prepare))
             onnx.save(graph, folder / "float.onnx")
             leave(folder, "parity.json", proof)
 
         kept = run.keep(line, "trace", inputs, make)
         proof = kept.record("parity.json")
-        line.summary = f"equal to torch within {proof['max_abs']:.1e} on {proof['n']} examples"
-    return Fitted(
-        manifest,
-        backbone.preprocessing,
-        backbone.tokenizer,
-        kept.file("float.onnx"),
-        kept.key,
-        {**facts, "export": proof},
-    )
+        line.summary = (
+            f"equal to the fitted network within {proof['max_abs']:.1e} on {proof['n']} examples"
+        )
+    graph, facts = kept.file("float.onnx"), {**facts, "export": proof}
+    return Fitted(manifest, model.preprocessing, model.tokenizer, graph, kept.key, facts)

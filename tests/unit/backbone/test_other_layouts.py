@@ -8,11 +8,12 @@ import torch
 from safetensors.torch import load_file
 
 from edgetransfer.backbone import sources
-from edgetransfer.backbone.mobilenet import TINY_64, MobileNetV2, initialise
+from edgetransfer.backbone.mobilenet import TINY_64, ConvNorm, MobileNetV2, initialise, silence
 from edgetransfer.errors import MissingExtraError, SpecError
 from edgetransfer.spec.preprocess import ImagePreprocessing, TextPreprocessing
 
 CONTRACT = ImagePreprocessing(exact=(8, 8))
+CONTRACT_JSON = CONTRACT.model_dump_json()
 
 
 def message(path, modality="image", load=sources.load, error=SpecError):
@@ -66,6 +67,22 @@ def test_initialising_follows_its_seed_and_silences_residual_branches():
     assert len(zero) == len(silent) > 0
 
 
+def test_silencing_a_dead_channel_changes_nothing_but_the_size_of_its_weights():
+    torch.manual_seed(0)
+    layer = ConvNorm((4, 8), kernel=3, groups=4).eval()
+    layer.norm.running_var[:] = torch.tensor([1.0, 1.0, 1e-9, 1e-9, 1.0, 1.0, 1.0, 1.0])
+    torch.nn.init.uniform_(layer.norm.bias, 0.1, 1.0)
+    pictures = torch.rand(2, 4, 6, 6)
+    pictures[:, 1] = 0  # what channels 2 and 3 look at
+    with torch.no_grad():
+        before = layer(pictures)
+        assert silence(layer) == 2
+        torch.testing.assert_close(layer(pictures), before)
+    assert not layer.conv.weight[2:4].any()
+    assert layer.conv.weight[[0, 1, 4, 5, 6, 7]].any()
+    assert silence(layer) == 0
+
+
 @pytest.fixture
 def timm_folder(tmp_path):
     config = {
@@ -114,7 +131,7 @@ def test_a_timm_folder_opens(timm_folder):
 def own(tmp_path):
     """Write an ONNX file with a contract and labels beside it."""
 
-    def write(contract=CONTRACT.model_dump_json(), labels="ant\nbee\n", **files):
+    def write(contract=CONTRACT_JSON, labels="ant\nbee\n", **files):
         contents = {"mine.onnx": "", "preprocess.json": contract, "labels.txt": labels}
         for name, content in {**contents, **files}.items():
             data = content if isinstance(content, bytes) else content.encode()
