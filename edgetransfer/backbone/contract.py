@@ -157,7 +157,8 @@ def _geometry(raw: Mapping[str, Any], file: Path) -> dict[str, Any]:
 def from_timm(config: Mapping[str, Any]) -> ImagePreprocessing:
     """Translate timm's ``pretrained_cfg``: resize to size / crop_pct, then crop.
 
-    ``center`` resizes the short side, ``squash`` both.
+    ``center`` resizes the short side, ``squash`` both. The centre may lie a pixel beside timm's,
+    which rounds half of an odd margin to even where transformers rounds down.
 
     Raises:
         SpecError: an interpolation or crop mode that is not known, or not for that size.

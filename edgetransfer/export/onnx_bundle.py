@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from edgetransfer.graph.prepare import Preparer
     from edgetransfer.spec.preprocess import TextPreprocessing
 
+TOKENIZER = "tokenizer.json"
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -64,8 +66,10 @@ def write_bundle(folder: Path, parts: Parts, prepare: Preparer) -> None:
     onnx.save(parts.core, folder / "core.onnx")
     onnx.save(whole_model(parts.core, parts.preprocessing), folder / "model.onnx")
     (folder / "labels.txt").write_text("\n".join(parts.labels) + "\n", encoding="utf-8")
-    write_json(folder / "preprocess.json", parts.preprocessing.model_dump(mode="json"))
+    contract = parts.preprocessing.model_dump(mode="json")
     if parts.tokenizer is not None:
-        shutil.copyfile(parts.tokenizer, folder / "tokenizer.json")
+        shutil.copyfile(parts.tokenizer, folder / TOKENIZER)
+        contract["tokenizer"] = TOKENIZER
+    write_json(folder / "preprocess.json", contract)
     pack_agent(folder / "agent.pyz")
     write_golden(folder / "golden", folder, parts.golden, prepare)

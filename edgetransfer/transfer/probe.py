@@ -24,6 +24,8 @@ Array = np.ndarray[Any, Any]
 STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 """Values of C (inverse L2 strength) tried, on features of mean spread 1."""
 MAX_FOLDS = 5
+SMALLEST_SPREAD = 0.01
+"""Share of the mean standard deviation below which a feature counts as constant."""
 FEWEST = 0.1
 """The C taken where a class has one example, so that nothing can be held out."""
 
@@ -56,10 +58,11 @@ def fit_probe(
     """Fit the head on features float [N, D] and class indices int [N].
 
     The C with the smallest cross-validated log loss is taken: with few examples accuracy moves in
-    steps too coarse to choose by. Features are centred and divided by one number, their mean
-    standard deviation, so that one range of C fits every backbone; dividing each by its own lifts
-    the noise of features that hardly vary (hymenoptera, 195 examples, 3 seeds: 0.948, 0.961 and
-    0.948 against 0.961 three times).
+    steps too coarse to choose by. Features are centred and divided by the root of their standard
+    deviation (Pareto scaling, van den Berg et al. 2006, BMC Genomics 7:142, table 1). Dividing by
+    all of it lifts the noise of features that hardly vary, by none of it mutes small ones that
+    tell classes apart: over six pairs of data and backbone the cross-validated loss of the root
+    was the smallest, or within 0.006 nats of it.
 
     One BLAS thread is used: on two busy cores two threads that wait for each other in a loop took
     219 s where one took 5 s.
@@ -72,7 +75,7 @@ def fit_probe(
         progress: told of fits done.
     """
     mean = features.mean(axis=0, dtype=np.float64)
-    scale = float(features.std(axis=0, dtype=np.float64).mean()) or 1.0
+    scale = _pareto(features.std(axis=0, dtype=np.float64))
     scaled = (features - mean) / scale
     splits = list(_folds(labels, groups, seed))
     with threadpool_limits(limits=1):
@@ -84,6 +87,15 @@ def fit_probe(
     weight = weight / scale
     head = LinearHead(weight.astype(np.float32), (bias - weight @ mean).astype(np.float32))
     return Probe(head, strength, len(splits), scores)
+
+
+def _pareto(spread: Array) -> Array:
+    """Return the divisor of every feature, so that the mean spread afterwards is 1."""
+    typical = float(spread.mean()) or 1.0
+    root = np.sqrt(np.maximum(spread, SMALLEST_SPREAD * typical))
+    after = float((spread / root).mean()) or 1.0
+    divisor: Array = root * after
+    return divisor
 
 
 def _folds(labels: Array, groups: Array | None, seed: int) -> Iterator[tuple[Array, Array]]:
