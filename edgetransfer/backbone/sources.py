@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from safetensors import SafetensorError
 
 from edgetransfer.backbone.model import Backbone, FittedModel, Modality, Source
-from edgetransfer.errors import DataError, IntegrityError, MissingExtraError, SpecError
+from edgetransfer.errors import IntegrityError, MissingExtraError, SpecError, StageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +38,7 @@ def locate(name: str) -> Source:
         SpecError: nothing is called that.
         IntegrityError: the weights are pickles.
         MissingExtraError: the library it needs is not installed.
-        DataError: the hub could not be reached.
+        StageError: the hub could not be reached.
     """
     scheme, _, rest = name.partition(":")
     if scheme == "builtin":
@@ -91,9 +91,11 @@ def _folder(name: str, folder: Path) -> Source:
     if not weights:
         _refuse_pickles(name, [file for kind in _PICKLES for file in sorted(folder.glob(kind))])
     if not config_file.is_file() or not weights:
+        graphs = sorted(folder.glob("*.onnx"))
         raise SpecError(
             "not a backbone folder",
             where=f"--backbone {name}",
+            fix=f"name the file: --backbone {graphs[0]} --fit none" if graphs else None,
             found=", ".join(sorted(each.name for each in folder.iterdir())[:8])
             or "an empty folder",
             expected="config.json and weights as .safetensors (transformers or timm layout)",
@@ -142,7 +144,7 @@ def _download(repository: str, name: str) -> Path:
         patterns = [*_FILES, "README.md"]  # which states the licence
         return Path(huggingface_hub.snapshot_download(repository, allow_patterns=patterns))
     except Exception as error:  # the hub client raises many kinds, its own and the network's
-        raise DataError(
+        raise StageError(
             "the backbone could not be downloaded",
             where=f"--backbone {name}",
             found=(str(error).strip().splitlines() or [repr(error)])[0][:200],

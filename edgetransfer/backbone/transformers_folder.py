@@ -72,6 +72,19 @@ class Logits(nn.Module):
         return logits
 
 
+def _refuse_other_modality(source: Source, modality: Modality) -> None:
+    """Notice a text encoder for pictures, or the reverse, before the library opens it."""
+    pictures = (source.path / "preprocessor_config.json").is_file()
+    texts = (source.path / "tokenizer.json").is_file() or (source.path / "vocab.txt").is_file()
+    if pictures != texts and texts != (modality == "text"):
+        raise SpecError(
+            "this is a text encoder, and the examples are pictures"
+            if texts
+            else "this network takes pictures, and the examples are texts",
+            where=f"--backbone {source.name}",
+        )
+
+
 def _open(auto_class: str, source: Source) -> tuple[nn.Module, set[str]]:
     try:
         import transformers
@@ -130,6 +143,7 @@ def load(source: Source, modality: Modality) -> Backbone:
         SpecError: not an encoder of that modality, weights lacking, or no contract.
         MissingExtraError: transformers is not installed.
     """
+    _refuse_other_modality(source, modality)
     network, missing = _open("AutoModel", source)
     pooler = {key for key in missing if "pooler" in key}
     _refuse_untrained(source, missing - pooler)
@@ -193,6 +207,7 @@ def load_fitted(source: Source, modality: Modality) -> FittedModel:
         SpecError: the folder has no trained head, or no contract.
         MissingExtraError: transformers is not installed.
     """
+    _refuse_other_modality(source, modality)
     image = modality == "image"
     network, missing = _open(
         "AutoModelForImageClassification" if image else "AutoModelForSequenceClassification", source

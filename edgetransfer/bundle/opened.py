@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.bundle.files import digest_of, digests_below, read_json, write_json
-from edgetransfer.errors import IntegrityError
+from edgetransfer.errors import IntegrityError, SpecError
 from edgetransfer.spec.preprocess import PREPROCESSING, ImagePreprocessing, TextPreprocessing
 
 if TYPE_CHECKING:
@@ -55,14 +55,17 @@ def open_bundle(folder: Path) -> Bundle:
     """Read a bundle.
 
     Raises:
-        IntegrityError: it is not a bundle, or files are missing or changed; all are named.
+        SpecError: it is not a bundle.
+        IntegrityError: files are missing or changed; all are named.
     """
     if not (folder / MANIFEST).is_file():
-        raise IntegrityError(
+        inside = sorted(folder.glob(f"*/{MANIFEST}"))
+        raise SpecError(
             "not a bundle",
             where=str(folder),
             found="no manifest.json" if folder.is_dir() else "no such folder",
             expected="a folder that `edgetransfer build` wrote: OUT/TARGET",
+            fix=f"did you mean {inside[0].parent}?" if inside else None,
         )
     manifest = read_json(folder / MANIFEST)
     if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:

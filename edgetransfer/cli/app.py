@@ -3,6 +3,8 @@
 It does not hold any logic of its own.
 """
 
+import inspect
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -22,6 +24,25 @@ cache_app = typer.Typer(no_args_is_help=True, help="What finished stages take on
 app.add_typer(cache_app, name="cache")
 
 _OUT = Path("edgetransfer-out")
+_STOPPED = 130
+"""Exit code of a run that the user stopped, as shells have it."""
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"edgetransfer {version('edgetransfer')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command()
@@ -85,7 +106,6 @@ def bench(
     out: Annotated[
         Path | None, typer.Option(help="Where the report goes; default: BUNDLE/bench.")
     ] = None,
-    cache: o.Cache = None,
     json: o.Json = False,
     strict: o.Strict = False,
 ) -> None:
@@ -128,20 +148,16 @@ def backbones(json: o.Json = False) -> None:
     use.backbones(as_json=json)
 
 
-@app.command()
-def plan(
-    data: o.Data = None,
-    target: o.Target = None,
-    backbone: o.Backbone = None,
-    fit: o.Fit = None,
-    precision: o.Precision = None,
-    recipe: o.RecipeFile = None,
-    json: o.Json = False,
-) -> None:
-    """Show the resolved recipe and the stages, before any work."""
+def plan(**options: object) -> None:
+    """Show the resolved recipe and the stages, before any work; takes what `build` takes."""
     from edgetransfer.cli import use
 
-    use.plan(dict(locals()))
+    use.plan(options)
+
+
+plan.__signature__ = inspect.signature(build)  # type: ignore[attr-defined]
+plan.__annotations__ = build.__annotations__
+app.command()(plan)
 
 
 @app.command()
@@ -171,7 +187,9 @@ def cache_size(cache: o.Cache = None) -> None:
 @cache_app.command("clean")
 def cache_clean(
     cache: o.Cache = None,
-    older_than: Annotated[float, typer.Option(metavar="DAYS", help="Keep what is newer.")] = 0.0,
+    older_than: Annotated[
+        float, typer.Option(min=0.0, metavar="DAYS", help="Keep what is newer.")
+    ] = 0.0,
 ) -> None:
     """Delete finished stages; a later build makes them again."""
     from edgetransfer.cli import use
@@ -179,18 +197,24 @@ def cache_clean(
     use.cache_clean(cache, older_than)
 
 
+def _stop(*_: object) -> None:
+    sys.stderr.write("\nstopped. The same command goes on from the last finished stage.\n")
+    sys.exit(_STOPPED)
+
+
 def main() -> None:
     """Run the command line; every failure that is not a bug is one message and an exit code."""
-    from edgetransfer.errors import EdgeTransferError
+    from edgetransfer.errors import EdgeTransferError, StageError
 
+    signal.signal(signal.SIGINT, _stop)
     try:
         app()
     except EdgeTransferError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.stderr.write("\nstopped; run the same command again to go on from the last stage\n")
-        sys.exit(130)
+    except OSError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(StageError.exit_code)
 
 
 if __name__ == "__main__":

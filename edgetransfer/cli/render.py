@@ -55,8 +55,12 @@ def verdict(report: Mapping[str, Any], folder: Path) -> None:
     console.print(head)
     for reason in report["reasons"]:
         console.print(Padding(Text(reason), (0, 0, 0, 2)))
+    if name == "UNVERIFIED":
+        cpu = report["environment"].get("cpu", "this machine")
+        console.print(Padding(Text(f"a preview, measured on {cpu}, not there:"), (1, 0, 0, 2)))
     table = _plain_table("", "float", "shipped", "difference")
     table.show_header = True
+    table.columns[0].no_wrap = True
     for row in _rows(report):
         table.add_row(*row)
     console.print()
@@ -85,11 +89,17 @@ def _rows(report: Mapping[str, Any]) -> Iterable[tuple[str, str, str, str]]:
         "size",
         f"{sizes['reference_bytes'] / _MIB:.2f} MiB",
         f"{sizes['candidate_bytes'] / _MIB:.2f} MiB",
-        f"{sizes['reference_bytes'] / sizes['candidate_bytes']:.1f} x smaller",
+        _smaller(sizes["reference_bytes"] / sizes["candidate_bytes"]),
     )
     peaks = [report["memory"].get(name, {}).get("peak_mib") for name in ("reference", "candidate")]
     if None not in peaks:
         yield ("peak memory", f"{peaks[0]:.0f} MiB", f"{peaks[1]:.0f} MiB", "")
+
+
+def _smaller(ratio: float) -> str:
+    if 0.95 < ratio < 1.05:
+        return "same size"
+    return f"{ratio:.1f} x smaller" if ratio > 1 else f"{1 / ratio:.1f} x larger"
 
 
 def _worst_rows(report: Mapping[str, Any]) -> Iterable[tuple[str, str, str, str]]:
@@ -97,7 +107,7 @@ def _worst_rows(report: Mapping[str, Any]) -> Iterable[tuple[str, str, str, str]
     if classes:
         worst = min(classes, key=lambda row: row["recall_candidate"])
         yield (
-            f"worst class: {_short(worst['label'])} (n = {worst['n']})",
+            f"lowest class: {_short(worst['label'])} (n = {worst['n']})",
             f"{worst['recall_reference']:.3f}",
             f"{worst['recall_candidate']:.3f}",
             f"{worst['change_pp']:+.2f} pp",
@@ -106,7 +116,7 @@ def _worst_rows(report: Mapping[str, Any]) -> Iterable[tuple[str, str, str, str]
     if groups:
         worst = min(groups, key=lambda row: row["candidate"])
         yield (
-            f"worst {worst['column']}: {_short(worst['value'])} (n = {worst['n']})",
+            f"lowest {worst['column']}: {_short(worst['value'])} (n = {worst['n']})",
             f"{worst['reference']:.3f}",
             f"{worst['candidate']:.3f}",
             f"{worst['delta_pp']:+.2f} pp",
@@ -120,7 +130,7 @@ def _time_rows(title: str, series: Mapping[str, Any]) -> Iterable[tuple[str, str
     for key, name in (("p50_ms", "p50"), ("p90_ms", "p90")):
         difference = ""
         if key == "p50_ms" and speedup["ci95"] is not None:
-            difference = _times_faster(speedup["ratio"], *speedup["ci95"])
+            difference = _speed(speedup)
         yield (
             f"{name} {title}",
             f"{reference[key]:.2f} ms",
@@ -129,10 +139,14 @@ def _time_rows(title: str, series: Mapping[str, Any]) -> Iterable[tuple[str, str
         )
 
 
-def _times_faster(ratio: float, low: float, high: float) -> str:
-    if ratio >= 1:
+def _speed(speedup: Mapping[str, Any]) -> str:
+    ratio, (low, high) = speedup["ratio"], speedup["ci95"]
+    if speedup["class"] == "FASTER":
         return f"{ratio:.2f} x faster [{low:.2f}, {high:.2f}]"
-    return f"{1 / ratio:.2f} x slower [{1 / high:.2f}, {1 / low:.2f}]"
+    if speedup["class"] == "SLOWER":
+        return f"{1 / ratio:.2f} x slower [{1 / high:.2f}, {1 / low:.2f}]"
+    word = "same speed" if speedup["class"] == "SAME" else "undecided"
+    return f"{word} ({ratio:.2f} x [{low:.2f}, {high:.2f}])"
 
 
 def _footnotes(report: Mapping[str, Any]) -> Iterable[str]:

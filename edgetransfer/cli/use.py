@@ -74,10 +74,11 @@ def bench(options: Mapping[str, Any]) -> None:
     data = recipe_from(_asked(options)).data if options["data"] else None
     folder: Path = options["bundle"]
     out = options["out"] or folder / "bench"
-    done = run(folder, data, out, _store(options["cache"]), TerminalReporter())
+    done = run(folder, data, out, TerminalReporter())
     if options["json"]:
         _json(done.report)
     else:
+        render.notes(done.notes)
         render.verdict(done.report, done.folder)
     sys.exit(exit_code(done.report["verdict"], strict=options["strict"]))
 

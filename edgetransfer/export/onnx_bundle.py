@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 TOKENIZER = "tokenizer.json"
 
 
+FITTED_ON = "fitted_on.txt"
+
+
 @dataclass(frozen=True)
 class Parts:
     """What a bundle is made of.
@@ -36,6 +39,8 @@ class Parts:
         reference: the float network.
         core: the network as it is shipped.
         golden: examples whose inputs and logits travel with the bundle; none of the test set.
+        fitted_on: examples of train and validation: their digests travel, so that `bench` notices
+            them.
     """
 
     reference: onnx.ModelProto
@@ -44,6 +49,7 @@ class Parts:
     tokenizer: Path | None
     labels: tuple[str, ...]
     golden: Sequence[Example]
+    fitted_on: Sequence[Example] = ()
 
 
 def whole_model(
@@ -71,5 +77,7 @@ def write_bundle(folder: Path, parts: Parts, prepare: Preparer) -> None:
         shutil.copyfile(parts.tokenizer, folder / TOKENIZER)
         contract["tokenizer"] = TOKENIZER
     write_json(folder / "preprocess.json", contract)
+    digests = sorted({example.digest for example in parts.fitted_on})
+    (folder / FITTED_ON).write_text("".join(f"{each}\n" for each in digests), encoding="utf-8")
     pack_agent(folder / "agent.pyz")
     write_golden(folder / "golden", folder, parts.golden, prepare)

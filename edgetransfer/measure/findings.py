@@ -8,6 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from edgetransfer.measure import gates
 from edgetransfer.measure.comparison import by_group, compare
 from edgetransfer.measure.drift import measure_drift
 from edgetransfer.measure.latency import histogram, speedup, summarise
@@ -68,9 +71,11 @@ def examine(facts: Facts) -> Findings:
         timing_invalid=_violations(facts),
     )
     verdict = judge(evidence, facts.budget)
+    if outcomes is not None:
+        verdict = _against_chance(verdict, outcomes, facts)
     if facts.verify_with is not None:
-        gates = tuple(replace(gate, decides=False) for gate in verdict.gates)
-        verdict = unverified(facts.verify_with, gates)
+        seen = tuple(replace(gate, decides=False) for gate in verdict.gates)
+        verdict = unverified(facts.verify_with, seen)
     return Findings(
         drift=drift,
         outcomes=outcomes,
@@ -83,6 +88,17 @@ def examine(facts: Facts) -> Findings:
         end_to_end=_series(facts.end_to_end, facts.seed),
         verdict=verdict,
     )
+
+
+def _against_chance(verdict: Verdict, outcomes: Outcomes, facts: Facts) -> Verdict:
+    """Add the warning that the float model is worse than the commonest class, where it is."""
+    counts = np.bincount(outcomes.truth, minlength=outcomes.classes)
+    right = float((outcomes.reference == outcomes.truth).mean())
+    gate = gates.chance(right, facts.labels[int(counts.argmax())], counts.max() / counts.sum())
+    if gate.status == "PASS":
+        return verdict
+    reasons = (*verdict.reasons, f"warning: {gate.message}")
+    return replace(verdict, reasons=reasons, gates=(*verdict.gates, gate))
 
 
 def _outcomes(facts: Facts) -> Outcomes | None:

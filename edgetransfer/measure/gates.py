@@ -170,6 +170,16 @@ def residency(float_conv: int, float_ops: Sequence[str]) -> Gate:
     return Gate("residency", status, False, float_conv, 0, "Conv", message)
 
 
+def chance(right: float, label: str, share: float) -> Gate:
+    """Warns of a float model that does worse than naming the commonest class; it never decides."""
+    message = (
+        f"the float model is right on {100 * right:.1f} %, and always answering {label!r} would be "
+        f"on {100 * share:.1f} %: are the labels in the order of its outputs?"
+    )
+    status: Status = "FAIL" if right < share else "PASS"
+    return Gate("chance", status, False, 100 * right, 100 * share, "%", message)
+
+
 def flips_needed(rate: float, limit: float) -> int | None:
     """Examples that would decide whether a flip rate is under a limit, both fractions.
 

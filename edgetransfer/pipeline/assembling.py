@@ -54,6 +54,11 @@ def assemble(
             tokenizer=fitted.tokenizer,
             labels=fitted.manifest.labels,
             golden=golden_examples(fitted.manifest),
+            fitted_on=(
+                ()
+                if run.recipe.fit.method == "none"
+                else (*fitted.manifest.split("train"), *fitted.manifest.split("validation"))
+            ),
         )
         write_bundle(folder, parts, fitted.preparer())
         seal(folder, _facts(run, fitted, compressed, target))

@@ -5,7 +5,9 @@ It does not build.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import shutil
+import time
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.bundle.files import read_json, writing
@@ -13,6 +15,7 @@ from edgetransfer.bundle.opened import open_bundle
 from edgetransfer.data.manifest import Example, Manifest
 from edgetransfer.data.sources import load_for_evaluation
 from edgetransfer.errors import DataError
+from edgetransfer.export.onnx_bundle import FITTED_ON
 from edgetransfer.graph.prepare import preparer
 from edgetransfer.pipeline.judging import (
     Bench,
@@ -22,16 +25,21 @@ from edgetransfer.pipeline.judging import (
     write_report,
 )
 from edgetransfer.pipeline.reporter import telling
+from edgetransfer.pipeline.store import Kept
 from edgetransfer.spec.recipe import Recipe
 from edgetransfer.spec.target import TargetSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from edgetransfer.bundle.opened import Bundle
     from edgetransfer.pipeline.reporter import Reporter
-    from edgetransfer.pipeline.store import Store
+    from edgetransfer.spec.progress import Progress
     from edgetransfer.spec.recipe import DataSpec
+
+
+RAW = "raw"
 
 
 @dataclass(frozen=True)
@@ -40,12 +48,11 @@ class Benched:
 
     report: dict[str, Any]
     folder: Path
+    notes: tuple[str, ...]
 
 
-def bench(
-    folder: Path, data: DataSpec | None, out: Path, store: Store, reporter: Reporter
-) -> Benched:
-    """Measure a bundle on this machine and write ``report.json`` and ``report.html`` to `out`.
+def bench(folder: Path, data: DataSpec | None, out: Path, reporter: Reporter) -> Benched:
+    """Measure a bundle on this machine, now, and write report and raw samples to `out`.
 
     With labelled data the verdict is the same kind as a build's; with unlabelled data, or none,
     everything but accuracy is judged. The budget is the one the bundle was built with.
@@ -55,19 +62,10 @@ def bench(
         DataError: the data cannot be read, or is of the other kind.
     """
     bundle = open_bundle(folder)
-    with telling(reporter, "data") as line:
-        if data is None:
-            manifest = _golden(bundle)
-        else:
-            manifest = load_for_evaluation(data, labels=bundle.labels, progress=line.progress)
-        line.summary = f"{len(manifest.examples)} examples"
-    kind = bundle.preprocessing.kind
-    if manifest.modality != kind:
-        raise DataError(
-            f"the bundle classifies {kind} and the examples are {manifest.modality}",
-            where=data.source if data else str(folder),
-        )
     recipe = Recipe.model_validate(bundle.manifest["recipe"])
+    with telling(reporter, "data") as line:
+        manifest = _golden(bundle) if data is None else _new(bundle, data, line.progress)
+        line.summary = f"{len(manifest.examples)} examples"
     question = Question(
         manifest,
         manifest.examples,
@@ -77,17 +75,61 @@ def bench(
         recipe.seed,
         recipe.timing,
     )
-    report = judge_bundle(
-        Bench(store, reporter),
-        bundle,
-        question,
-        preparer(bundle.preprocessing, bundle.file("tokenizer.json")),
-        here=matches_this_machine(TargetSpec.model_validate(bundle.manifest["target"])),
-    )
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
+        report = judge_bundle(
+            Bench(_measuring_afresh(out / RAW), reporter),
+            bundle,
+            question,
+            preparer(bundle.preprocessing, bundle.file("tokenizer.json")),
+            here=matches_this_machine(
+                TargetSpec.model_validate(bundle.manifest["target"]), on_target=True
+            ),
+        )
         write_report(out, report, bundle)
-    return Benched(report, out)
+    return Benched(report, out, manifest.notes)
+
+
+def _measuring_afresh(folder: Path) -> Callable[[dict[str, Any], Callable[[Path], None]], Kept]:
+    """Return what measures into `folder` whatever was measured before."""
+
+    def keep(_: dict[str, Any], make: Callable[[Path], None]) -> Kept:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        start = time.monotonic()
+        make(folder)
+        return Kept(folder, "", reused=False, seconds=time.monotonic() - start)
+
+    return keep
+
+
+def _new(bundle: Bundle, data: DataSpec, progress: Progress) -> Manifest:
+    """Read the user's examples, and warn of those that the model was fitted on."""
+    manifest = load_for_evaluation(data, labels=None, progress=progress)
+    names = {"image": "pictures", "text": "texts"}
+    if manifest.modality != bundle.preprocessing.kind:
+        raise DataError(
+            f"the bundle classifies {names[bundle.preprocessing.kind]}, and the examples are "
+            f"{names[manifest.modality]}",
+            where=data.source,
+        )
+    unknown = sorted(set(manifest.labels) - set(bundle.labels))
+    if unknown:
+        raise DataError(
+            "the data has classes that the model does not know",
+            where=data.source,
+            found=", ".join(unknown[:10]),
+            expected=", ".join(bundle.labels[:10]) + (", ..." if len(bundle.labels) > 10 else ""),
+        )
+    fitted_on = set(bundle.file(FITTED_ON).read_text(encoding="utf-8").split())
+    again = sum(example.digest in fitted_on for example in manifest.examples)
+    notes = manifest.notes
+    if again:
+        note = (
+            f"the model was fitted or chosen on {again} of these {len(manifest.examples)} examples"
+        )
+        notes = (*notes, note + ": accuracy on new ones will be lower")
+    return replace(manifest, labels=bundle.labels, notes=notes)
 
 
 def _golden(bundle: Bundle) -> Manifest:

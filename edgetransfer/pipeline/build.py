@@ -5,6 +5,7 @@ It does not print; the command line and the Python API call it.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -125,7 +126,7 @@ def _build_target(run: Run, fitted: Fitted, target: TargetSpec, folder: Path) ->
             recipe.timing,
         )
         report = judge_bundle(
-            Bench(run.store, run.reporter),
+            Bench(functools.partial(run.store.keep, "measure"), run.reporter),
             bundle,
             question,
             fitted.preparer(),

@@ -5,11 +5,12 @@ It does not show anything.
 
 from __future__ import annotations
 
+import platform
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from edgetransfer.agent.environment import architecture, isa_flags
+from edgetransfer.agent.environment import architecture, cpu_model, isa_flags
 from edgetransfer.bundle.files import write_json
 from edgetransfer.measure.facts import Facts
 from edgetransfer.measure.record import make_report
@@ -21,14 +22,14 @@ from edgetransfer.spec.target import TargetSpec
 from edgetransfer.transport.job import EFFORTS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from edgetransfer.bundle.opened import Bundle
     from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.graph.prepare import Preparer
     from edgetransfer.pipeline.reporter import Reporter
-    from edgetransfer.pipeline.store import Kept, Store
+    from edgetransfer.pipeline.store import Kept
     from edgetransfer.spec.recipe import Budget
     from edgetransfer.spec.words import Metric, TimingEffort
 
@@ -48,21 +49,25 @@ class Question:
 
 @dataclass(frozen=True)
 class Bench:
-    """Where measurements are kept and told of."""
+    """Where measurements are kept and told of.
 
-    store: Store
+    Attributes:
+        keep: makes a measurement from what goes into it, or takes one that is kept.
+    """
+
+    keep: Callable[[dict[str, Any], Callable[[Path], None]], Kept]
     reporter: Reporter
 
 
-def matches_this_machine(target: TargetSpec) -> bool:
+def matches_this_machine(target: TargetSpec, *, on_target: bool = False) -> bool:
     """Tell whether a measurement here is a measurement on the target.
 
-    A class of machines is measured by any of its members; a board only by itself, which cannot be
-    told from here.
+    A class of machines is measured by any of its members. A board is measured where the user says
+    that this is one (who runs `bench` there does), as far as the instruction set does not deny it.
     """
     if target.name == "this-machine":
         return True
-    if not target.device_class or target.isa is None:
+    if target.isa is None or not (target.device_class or on_target):
         return False
     return target.isa.matches(architecture(), isa_flags())
 
@@ -99,12 +104,12 @@ def judge_bundle(
             "session": session,
             "timing": question.timing if here else None,
             "seed": question.seed,
-            "machine": sorted(isa_flags()),
+            "machine": [cpu_model(), platform.node(), *sorted(isa_flags())],
             "code": code("pipeline", "transport", "graph"),
             "versions": versions("onnxruntime", "numpy"),
         }
         make = measuring.measure(subject, prepare, question.examples, question.seed, line.progress)
-        kept = bench.store.keep("measure", inputs, make)
+        kept = bench.keep(inputs, make)
         line.reused = kept.reused
         report = make_report(_facts(bundle, target, question, kept, here=here))
         line.summary = f"{len(question.examples)} examples, verdict {report['verdict']}"
@@ -118,7 +123,7 @@ def _facts(
     runs = record["runs"]
     labelled = all(example.label is not None for example in question.examples)
     cold = [name for name, warm in record.get("warmed_up", {}).items() if not warm]
-    made_at = datetime.fromtimestamp(kept.file("stage.json").stat().st_mtime, UTC)
+    made_at = datetime.fromtimestamp(kept.file("measured.json").stat().st_mtime, UTC)
     return Facts(
         target=target.name,
         labels=bundle.labels,
@@ -137,11 +142,12 @@ def _facts(
         end_to_end=measuring.timing(kept, measuring.WHOLE),
         reference_bytes=bundle.file("reference.onnx").stat().st_size,
         candidate_bytes=bundle.file("model.onnx").stat().st_size,
-        residency=record["residency"],
-        memory={name: _memory(run) for name, run in runs.items()},
+        residency=record["residency"] if here else None,
+        memory={name: _memory(run) for name, run in runs.items()} if here else {},
         load={
             name: {key: run[key] for key in ("load_ms", "first_inference_ms")}
             for name, run in runs.items()
+            if here
         },
         environment={**record["environment"], "measured_at": made_at.isoformat(" ", "seconds")},
         validity={

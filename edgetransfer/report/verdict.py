@@ -140,7 +140,7 @@ def tiles(report: Node) -> list[dict[str, Any]]:
 
 SPEEDS = {
     "FASTER": "faster",
-    "SLOWER": "slower",
+    "SLOWER": "slower: that share of the float speed",
     "SAME": "the same within 2 %",
     "UNDECIDED": "undecided whether faster",
 }

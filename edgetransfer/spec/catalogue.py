@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _PACKAGED = Path(__file__).parent.parent / "_catalogue"
 _CHECKOUT = Path(__file__).parent.parent.parent
 _MAX_EXTENDS = 8
+_PLAINER = {"extra_forbidden": "no such field", "json_invalid": "not JSON"}
 
 S = TypeVar("S", bound=Spec)
 
@@ -69,6 +70,8 @@ def read_toml(file: Path) -> dict[str, Any]:
     Raises:
         SpecError: the file is missing, unreadable or not TOML.
     """
+    if not file.is_file():
+        raise SpecError("no such file", where=str(file))
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -86,8 +89,9 @@ def explain(error: ValidationError, spelled: Mapping[tuple[str, ...], str] | Non
     for item in error.errors():
         place = tuple(str(part) for part in item["loc"])
         field = (spelled or {}).get(place) or ".".join(place) or "the whole"
-        found = "" if isinstance(item["input"], dict) else f" (found {item['input']!r})"
-        lines.append(f"{field}: {item['msg'].removeprefix('Value error, ')}{found}")
+        message = _PLAINER.get(item["type"], item["msg"].removeprefix("Value error, "))
+        told = item["type"] in _PLAINER or isinstance(item["input"], dict)
+        lines.append(f"{field}: {message}" + ("" if told else f" (found {item['input']!r})"))
     return "; ".join(lines)
 
 

@@ -110,7 +110,8 @@ def finetune(
     history = [_validate(network, validation, machine, schedule.batch_size)]
     best = {name: value.clone() for name, value in network.state_dict().items()}
     best_epoch = 0
-    with _threads(machine.threads):
+    with _threads(machine.threads), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(schedule.seed)  # what dropout draws from
         for epoch in range(1, schedule.epochs + 1):
             _set_training(network)
             for step, rows in enumerate(_shuffled(len(train.labels), schedule, generator)):

@@ -141,7 +141,7 @@ def test_texts_for_a_picture_backbone(command, tmp_path, cache):
 
 def test_not_a_bundle(command, tmp_path):
     code, _, error = command("bench", tmp_path)
-    assert code == 9
+    assert code == 3
     assert error == (
         f"error: {tmp_path}: not a bundle\n"
         "  found: no manifest.json\n"

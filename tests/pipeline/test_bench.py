@@ -6,10 +6,13 @@ import sys
 import pytest
 from PIL import Image
 
+import edgetransfer
+from edgetransfer.agent.environment import architecture, isa_flags
 from edgetransfer.cli import app
 from edgetransfer.pipeline.bench import bench
+from edgetransfer.pipeline.judging import matches_this_machine
 from edgetransfer.pipeline.reporter import SilentReporter
-from edgetransfer.pipeline.store import Store
+from edgetransfer.spec import catalogue
 from edgetransfer.spec.recipe import DataSpec
 
 
@@ -31,11 +34,10 @@ def command(monkeypatch, capsys, tmp_path):
 
 
 def test_labelled_data_give_the_verdict_of_the_build(bundle, built, pictures, cache, tmp_path):
-    done = bench(
-        bundle, DataSpec(source=str(pictures)), tmp_path / "bench", Store(cache), SilentReporter()
-    )
+    done = bench(bundle, DataSpec(source=str(pictures)), tmp_path / "bench", SilentReporter())
     built_report = built.reports["this-machine"]
     assert done.report["accuracy"] == built_report["accuracy"]
+    assert (tmp_path / "bench" / "raw" / "candidate.times.npy").is_file()
     assert done.report["verdict"] == built_report["verdict"]
     assert (tmp_path / "bench" / "report.html").is_file()
 
@@ -45,16 +47,47 @@ def test_unlabelled_data_are_judged_by_all_but_accuracy(bundle, pictures, cache,
     folder.mkdir()
     for index, file in enumerate(sorted(pictures.glob("test/*/*.png"))[:9]):
         Image.open(file).save(folder / f"{index}.jpg")
-    done = bench(
-        bundle, DataSpec(source=str(folder)), tmp_path / "bench", Store(cache), SilentReporter()
-    )
+    done = bench(bundle, DataSpec(source=str(folder)), tmp_path / "bench", SilentReporter())
     assert done.report["accuracy"]["reference"] is None
     assert done.report["agreement"]["n"] == 9
     assert done.report["verdict"] == "INCONCLUSIVE"
 
 
+def test_examples_it_was_fitted_on_are_noticed(bundle, pictures, tmp_path):
+    data = DataSpec(source=str(pictures / "train"))
+    done = bench(bundle, data, tmp_path / "bench", SilentReporter())
+    assert done.notes[-1] == (
+        "the model was fitted or chosen on 36 of these 36 examples: accuracy on new ones will be "
+        "lower"
+    )
+
+
+def test_labels_in_the_wrong_order_are_suspected(built, pictures, cache, tmp_path):
+    own = tmp_path / "own"
+    own.mkdir()
+    folder = built.folders["this-machine"]
+    for name, source in (("mine.onnx", "reference.onnx"), ("preprocess.json", "preprocess.json")):
+        (own / name).write_bytes((folder / source).read_bytes())
+    (own / "labels.txt").write_text("stripes\ndisc\nsquare\n")
+    outcome = edgetransfer.build(
+        pictures, backbone=str(own / "mine.onnx"), fit="none", max_drop=50,
+        out=tmp_path / "out", cache=cache, timing="quick",
+    )  # fmt: skip
+    reason = outcome.reports["this-machine"]["reasons"][-1]
+    assert reason.startswith("warning: the float model is right on ")
+    assert reason.endswith(": are the labels in the order of its outputs?")
+
+
+def test_a_board_is_measured_where_the_user_says_it_is(built):
+    board = catalogue.target("raspberry-pi-5")
+    here = catalogue.resolve("this-machine", architecture(), isa_flags())
+    as_here = board.model_copy(update={"isa": here.isa})
+    assert not matches_this_machine(as_here)
+    assert matches_this_machine(as_here, on_target=True)
+
+
 def test_without_data_the_golden_pictures_are_run(bundle, cache, tmp_path):
-    done = bench(bundle, None, tmp_path / "bench", Store(cache), SilentReporter())
+    done = bench(bundle, None, tmp_path / "bench", SilentReporter())
     assert done.report["agreement"]["n"] == 8
     assert done.report["latency"]["candidate"]["p50_ms"] > 0
 
@@ -77,7 +110,8 @@ def test_report_shows_the_verdict_again(bundle, built, command):
 
 
 @pytest.mark.parametrize(
-    "words", [["targets"], ["targets", "raspberry-pi-5"], ["backbones"], ["plan", "x"]]
+    "words",
+    [["targets"], ["targets", "raspberry-pi-5"], ["backbones"], ["plan", "x", "--max-drop", "1"]],
 )
 def test_listings(command, words):
     code, out = command(*words)

@@ -14,7 +14,7 @@ from edgetransfer.measure.record import check
 
 BUNDLE = {
     "model.onnx", "core.onnx", "reference.onnx", "labels.txt", "preprocess.json", "agent.pyz",
-    "manifest.json", "report.json", "report.html",
+    "manifest.json", "report.json", "report.html", "fitted_on.txt",
 }  # fmt: skip
 
 
@@ -110,6 +110,8 @@ def test_two_targets_share_one_fit_and_the_far_one_is_unverified(built, pictures
     report = outcome.reports["raspberry-pi-5"]
     assert report["verdict"] == "UNVERIFIED"
     assert report["latency"]["candidate"]["p50_ms"] is None
+    assert report["memory"] == {}
+    assert report["residency"]["int8_conv"] is None
     assert report["accuracy"]["n"] == 60
     assert report["validity"]["measured_on_target"] is False
     assert "edgetransfer bench raspberry-pi-5 --data TEST_DATA" in report["reasons"][0]

@@ -7,7 +7,7 @@ import types
 import pytest
 
 from edgetransfer.backbone import sources
-from edgetransfer.errors import DataError, IntegrityError, MissingExtraError, SpecError
+from edgetransfer.errors import IntegrityError, MissingExtraError, SpecError, StageError
 
 EXPECTED = "hf:ORG/NAME, timm:NAME, builtin:NAME, a local folder, or a .onnx file"
 PICKLE_FIX = (
@@ -220,7 +220,7 @@ def test_a_hub_is_asked_only_for_what_is_safe_and_needed(hub):
 )
 def test_a_hub_that_does_not_answer(hub, error, found):
     hub(error)
-    assert message("hf:org/name", DataError) == (
+    assert message("hf:org/name", StageError) == (
         f"--backbone hf:org/name: the backbone could not be downloaded\n  found: {found}\n"
         "  fix: check the name and the connection, or download it elsewhere and give the folder"
     )

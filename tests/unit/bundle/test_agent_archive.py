@@ -29,6 +29,8 @@ def start(python, *arguments):
 def test_the_same_bytes_every_time(agent, tmp_path):
     pack_agent(tmp_path / "again.pyz")
     assert (tmp_path / "again.pyz").read_bytes() == agent.read_bytes()
+    dates = {each.date_time for each in zipfile.ZipFile(agent).infolist()}
+    assert dates == {(1980, 1, 1, 0, 0, 0)}
 
 
 def test_it_holds_the_agent_and_nothing_else(agent):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from edgetransfer.bundle.opened import open_bundle, seal
-from edgetransfer.errors import IntegrityError
+from edgetransfer.errors import IntegrityError, SpecError
 from edgetransfer.spec.preprocess import ImagePreprocessing
 
 CONTRACT = ImagePreprocessing(exact=(8, 8))
@@ -76,9 +76,16 @@ def test_all_that_is_missing_or_changed_is_named_at_once(folder):
 
 def test_what_is_no_bundle(tmp_path):
     expected = "\n  expected: a folder that `edgetransfer build` wrote: OUT/TARGET"
-    assert message(tmp_path) == f"{tmp_path}: not a bundle\n  found: no manifest.json{expected}"
     absent = tmp_path / "absent"
-    assert message(absent) == f"{absent}: not a bundle\n  found: no such folder{expected}"
+    for folder, found in ((tmp_path, "no manifest.json"), (absent, "no such folder")):
+        with pytest.raises(SpecError) as error:
+            open_bundle(folder)
+        assert str(error.value) == f"{folder}: not a bundle\n  found: {found}{expected}"
+
+
+def test_the_folder_above_a_bundle(folder):
+    with pytest.raises(SpecError, match=r"fix: did you mean .*\?"):
+        open_bundle(folder.parent)
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,7 @@ def test_a_bundle_holds_all_that_a_device_needs(core, contract, pictures, prepar
     assert {each.name for each in tmp_path.iterdir()} == {
         "agent.pyz",
         "core.onnx",
+        "fitted_on.txt",
         "golden",
         "labels.txt",
         "model.onnx",

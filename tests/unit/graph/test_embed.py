@@ -83,6 +83,15 @@ def test_exact_size_by_the_nearest_pixel(prepare, exact):
             )
 
 
+@pytest.mark.parametrize("factor", [2, 4])
+def test_between_two_pixels_the_nearest_is_the_later(prepare, noise, factor):
+    picture = noise(8 * factor, 8 * factor)
+    spec = ImagePreprocessing(exact=(8, 8), interpolation="nearest", **LEVELS)
+    prepared = prepare(spec, picture[None])[0].transpose(1, 2, 0)
+    np.testing.assert_array_equal(prepared, picture[factor // 2 :: factor, factor // 2 :: factor])
+    np.testing.assert_array_equal(prepared, by_pillow(picture, (8, 8), "nearest"))
+
+
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 @pytest.mark.parametrize(
     ("size", "resized"),

@@ -49,8 +49,13 @@ def test_a_changed_weight_is_found(traced, pictures, expected):
 
 @pytest.mark.parametrize(
     "change",
-    [lambda rows: -rows, lambda rows: rows[::-1], lambda rows: rows + 0.01 * np.ptp(rows)],
-    ids=["sign", "order", "offset"],
+    [
+        lambda rows: -rows,
+        lambda rows: rows[::-1],
+        lambda rows: rows + 0.01,
+        lambda rows: 1.01 * rows,
+    ],
+    ids=["sign", "order", "offset", "scale"],
 )
 def test_other_outputs_are_refused(traced, pictures, expected, change):
     with pytest.raises(StageError, match="does not compute what the network computes"):

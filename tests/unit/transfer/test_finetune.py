@@ -62,7 +62,6 @@ def test_the_same_seed_gives_the_same_weights(network, examples, weights):
     assert not same(results[0], results[2])
 
 
-@pytest.mark.xfail(strict=True, reason="dropout draws from torch's global generator")
 def test_the_same_seed_draws_the_same_dropout(network, examples, weights):
     results = []
     for state in range(2):
