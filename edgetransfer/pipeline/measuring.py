@@ -105,6 +105,7 @@ class _Session:
         progress: Progress,
     ) -> None:
         self._progress = progress
+        self._timed = 0
         self._subject = subject
         self._agent = subject.folder / "agent.pyz"
         self._scratch = scratch
@@ -165,7 +166,9 @@ class _Session:
                 "time", tuple(variants.values()), plan=effort.plan, seed=seed * 1000 + process
             )
             result = local.run(self._agent, job, self._scratch)
-            self._progress(process + 1, effort.processes)
+            self._timed += 1
+            series = 2 if self._subject.preprocessing.kind == "image" else 1
+            self._progress(self._timed, series * effort.processes)
             for name in names:
                 tables[name].append(np.load(self._scratch / f"{name}.npy"))
                 warm[name] &= result["warmed_up"][name]

@@ -129,6 +129,15 @@ def test_a_folder_of_something_else(folder):
     )
 
 
+def test_a_folder_with_an_onnx_file_is_told_how_to_name_it(folder):
+    path = folder(mine__onnx="", labels__txt="")
+    assert message(path) == (
+        f"--backbone {path}: not a backbone folder\n  found: labels.txt, mine.onnx\n"
+        "  expected: config.json and weights as .safetensors (transformers or timm layout)\n"
+        f"  fix: name the file: --backbone {path / 'mine.onnx'} --fit none"
+    )
+
+
 def test_an_empty_folder(tmp_path):
     assert message(tmp_path) == (
         f"--backbone {tmp_path}: not a backbone folder\n  found: an empty folder\n"

@@ -209,9 +209,25 @@ def test_a_network_that_needs_more_than_pictures(bert, message):
     assert lines[2:] == ["  expected: a picture encoder"]
 
 
-def test_a_picture_encoder_is_none_for_texts(vit, message):
-    assert message(vit, "text") == (
+@pytest.mark.parametrize("load", [sources.load, sources.load_fitted])
+def test_an_encoder_of_the_other_kind(vit, bert, copied, message, load):
+    assert message(vit, "text", load) == (
         f"--backbone {vit}: this network takes pictures, and the examples are texts"
+    )
+    texts = copied(bert)
+    (texts / "preprocessor_config.json").unlink()
+    assert message(texts, "image", load) == (
+        f"--backbone {texts}: this is a text encoder, and the examples are pictures"
+    )
+
+
+def test_a_text_encoder_without_its_tokenizer(bert, copied, message):
+    folder = copied(bert)
+    for name in ("preprocessor_config.json", "tokenizer.json"):
+        (folder / name).unlink()
+    assert message(folder, "text") == (
+        f"--backbone {folder}: no tokenizer.json\n"
+        "  fix: save it once: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
     )
 
 

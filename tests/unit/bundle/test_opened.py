@@ -13,7 +13,8 @@ CONTRACT = ImagePreprocessing(exact=(8, 8))
 
 @pytest.fixture
 def folder(tmp_path):
-    (tmp_path / "golden").mkdir()
+    tmp_path = tmp_path / "bundle"
+    (tmp_path / "golden").mkdir(parents=True)
     (tmp_path / "model.onnx").write_bytes(b"model")
     (tmp_path / "golden" / "00.bin").write_bytes(b"golden")
     (tmp_path / "labels.txt").write_text("ant\nbee\n", encoding="utf-8")

@@ -46,6 +46,25 @@ def test_scaling_and_shifting_all_features_changes_no_decision(plain, scale, shi
     )
 
 
+def test_the_order_and_the_signs_of_features_change_no_decision(plain):
+    features, labels = clusters(60)
+    generator = np.random.default_rng(6)
+    order, signs = generator.permutation(12), generator.choice([-1, 1], 12)
+    new = clusters(300, seed=1)[0]
+    turned = fit_probe(features[:, order] * signs, labels)
+    assert turned.strength == plain.strength
+    np.testing.assert_allclose(
+        turned.head.logits(new[:, order] * signs), plain.head.logits(new), atol=0.02
+    )
+
+
+def test_a_feature_that_hardly_varies_is_not_lifted():
+    features, labels = clusters(60)
+    noise = (1e-6 * np.random.default_rng(7).normal(size=(60, 5))).astype(np.float32)
+    weight = fit_probe(np.concatenate([features, noise], axis=1), labels).head.weight
+    assert np.abs(weight[:, 12:]).max() * 1e-6 < 1e-3 * np.abs(weight[:, :12]).max()
+
+
 def test_the_same_seed_gives_the_same_probe(plain):
     again = fit_probe(*clusters(60))
     np.testing.assert_array_equal(again.head.weight, plain.head.weight)
