@@ -47,7 +47,7 @@ def locate(name: str) -> Source:
         return _folder(name, _download(rest, name))
     if scheme == "timm" and rest:
         return _folder(name, _download(_timm_hub_id(rest), name))
-    path = Path(name).expanduser()
+    path = Path(name or "nothing").expanduser()
     if path.suffix == ".onnx" and path.is_file():
         return _onnx(name, path)
     if path.is_dir():

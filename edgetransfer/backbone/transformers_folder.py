@@ -101,6 +101,7 @@ def _open(auto_class: str, source: Source) -> tuple[nn.Module, set[str]]:
             trust_remote_code=False,
             dtype=torch.float32,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # found below, in words
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise SpecError(
@@ -109,6 +110,14 @@ def _open(auto_class: str, source: Source) -> tuple[nn.Module, set[str]]:
             found=_words(error),
             expected="a picture or text encoder",
         ) from error
+    # transformers 4 lists names, 5 lists names with both shapes.
+    odd = [each if isinstance(each, str) else each[0] for each in loading["mismatched_keys"]]
+    if odd:
+        raise SpecError(
+            "some weights have another shape than config.json says",
+            where=f"--backbone {source.name}",
+            found=", ".join(sorted(odd)[:5]),
+        )
     return network.eval(), set(loading["missing_keys"])
 
 

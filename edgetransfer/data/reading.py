@@ -77,5 +77,5 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
 
 
 def clean_label(raw: str) -> str:
-    """A label without surrounding space, composed: macOS stores folder names decomposed."""
-    return unicodedata.normalize("NFC", raw.strip())
+    """A label on one line without surrounding space, composed: macOS decomposes folder names."""
+    return unicodedata.normalize("NFC", " ".join(raw.strip().splitlines()))

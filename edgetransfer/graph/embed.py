@@ -47,7 +47,8 @@ def preprocessing_graph(
     """Write ``uint8 [N, H, W, 3]`` -> ``float32 [N, 3, h, w]``.
 
     The resize works on 8-bit values with antialiasing and without weights outside the picture,
-    as Pillow does: equal within 1 level when shrinking and 2 when enlarging
+    as Pillow 12 and older do, columns before rows: equal within 1 level when shrinking and 2 when
+    enlarging; later ones resize rows first, which rounds differently
     (`shared/design/runtimes.md` section 9).
     """
     write = _Writer()

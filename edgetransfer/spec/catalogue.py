@@ -56,7 +56,7 @@ def _locate(kind: Literal["targets", "calibration/recipes"], name: str) -> Path:
         return given
     for folder in _folders(kind):
         file = folder / f"{name}.toml"
-        if file.is_file():
+        if file.is_file() and given.name == name:
             return file
     raise SpecError(
         f"no {'target' if kind == 'targets' else 'calibration recipe'} is called {name!r}",

@@ -158,9 +158,9 @@ def test_weights_that_are_missing(vit, copied, message):
     (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 2}))
     found = message(folder)
     assert found.startswith(
-        f"--backbone {folder}: some weights are not in the file and would be random\n"
-        "  found: encoder.layer.1."
+        f"--backbone {folder}: some weights are not in the file and would be random\n  found: "
     )
+    assert "layer" in found  # transformers 4 and 5 name them differently
     assert found.count(", ") == 4
 
 
@@ -169,9 +169,10 @@ def test_weights_of_another_shape(vit, copied, message):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "intermediate_size": 8}))
     lines = message(folder).splitlines()
-    assert lines[0] == f"--backbone {folder}: transformers cannot open it as AutoModel"
-    assert "size mismatch" in lines[1]
-    assert lines[2:] == ["  expected: a picture or text encoder"]
+    assert lines[0] == f"--backbone {folder}: some weights have another shape than config.json says"
+    assert len(lines) == 2
+    assert lines[1].startswith("  found: ")
+    assert ".weight" in lines[1]
 
 
 @pytest.mark.parametrize("kept", [0, 30, -100])

@@ -67,11 +67,13 @@ def test_a_bundle_holds_all_that_a_device_needs(core, contract, pictures, prepar
 
 def test_a_sealed_bundle_opens_with_the_same_labels(core, contract, pictures, prepare, tmp_path):
     labels = ("été", "bee", "c d")
-    write_bundle(tmp_path, Parts(core(0), core(1), contract, None, labels, pictures[0]), prepare)
+    parts = Parts(core(0), core(1), contract, None, labels, pictures[0], fitted_on=pictures[0])
+    write_bundle(tmp_path, parts, prepare)
     seal(tmp_path, {})
     bundle = open_bundle(tmp_path)
     assert (bundle.labels, bundle.preprocessing) == (labels, contract)
     assert "golden/index.json" in bundle.manifest["files"]
+    assert (tmp_path / "fitted_on.txt").read_text() == "digest\n"  # all examples here have one
 
 
 def test_a_bundle_of_texts_brings_its_tokenizer(text_core, tokenizer, prepare_text, tmp_path):
