@@ -166,8 +166,11 @@ def _add(into: _Gathered, path: Path, label: str | None, split: Split | None) ->
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """All files below a folder; links are followed (subsets are made of them), circles are not."""
-    seen = set()
+    """All files below a folder; links are followed (subsets are made of them), circles are not.
+
+    Nor is a link to a folder above: it would bring in the pictures of the other classes.
+    """
+    seen = set(folder.resolve().parents)
     for parent, names, files in os.walk(folder, followlinks=True):
         real = Path(parent).resolve()
         if real in seen:

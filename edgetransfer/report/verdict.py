@@ -24,6 +24,7 @@ GATES = {
     "flips": "Changed decisions",
     "sqnr": "SQNR",
     "residency": "Int8 residency",
+    "chance": "Better than chance",
 }
 ALLOWS = {"sqnr": "at least", "size": "at most"}
 METHODS = {"none": "as it was given", "probe": "linear probe", "finetune": "fine-tuned"}

@@ -154,3 +154,11 @@ def test_columns_need_a_table(tmp_path: Path, pictures: Callable[..., None]) -> 
         "  found: --split-by who, --group-by x, y\n"
         "  fix: leave the option out, or describe the pictures in a table metadata.csv"
     )
+
+
+def test_a_link_to_the_folder_above_brings_in_no_other_class(
+    tmp_path: Path, pictures: Callable[..., None]
+) -> None:
+    pictures(a=1, b=2)
+    (tmp_path / "a" / "up").symlink_to(tmp_path)
+    assert roles(read(tmp_path)) == {(None, "a"): 1, (None, "b"): 2}
