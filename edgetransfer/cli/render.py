@@ -164,8 +164,8 @@ def _footnotes(report: Mapping[str, Any]) -> Iterable[str]:
         yield f"{residency['int8_conv']} of {whole} convolutions run in int8"
     if report["latency"]["speedup"]["class"] == "SLOWER" and report["precision"] != "fp32":
         yield f"{report['precision']} is slower than float here: --precision fp32 may serve better"
-    for warning in report["environment"].get("warnings", []):
-        yield f"while measuring: {warning}"
+    if report["latency"]["candidate"]["p50_ms"] is not None:
+        yield from (f"while measuring: {each}" for each in report["environment"]["warnings"])
 
 
 def _short(label: str, most: int = 18) -> str:
