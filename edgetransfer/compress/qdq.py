@@ -50,21 +50,15 @@ class _Reader:
         self._prepare = prepare
         self._examples = examples
         self._progress = progress
-        self.rewind()
+        self._iterator = self._batches()
 
     def _batches(self) -> Iterator[Batch]:
         for done, example in enumerate(self._examples, start=1):
             yield self._prepare(example)
             self._progress(done, len(self._examples))
 
-    def rewind(self) -> None:
-        self._iterator = self._batches()
-
     def get_next(self) -> Batch | None:
         return next(self._iterator, None)
-
-    def set_range(self, start_index: int, end_index: int) -> None:
-        raise NotImplementedError  # strided calibration is not asked for
 
 
 def quantise(

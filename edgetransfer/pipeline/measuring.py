@@ -15,7 +15,7 @@ import onnx
 
 from edgetransfer.errors import StageError
 from edgetransfer.export.onnx_bundle import whole_model
-from edgetransfer.graph.census import residency
+from edgetransfer.graph.census import Residency, residency
 from edgetransfer.graph.prepare import TextPreparer, stack, write_each
 from edgetransfer.measure.facts import Timing
 from edgetransfer.measure.latency import Samples
@@ -121,7 +121,7 @@ class _Session:
         candidate = replace(base, name="candidate", model=str(subject.folder / "core.onnx"))
         self.core = {"reference": base, "candidate": candidate}
 
-    def residency(self) -> Any:  # noqa: ANN401 (graph.census.Residency)
+    def residency(self) -> Residency:
         """Let the runtime write the candidate back as it optimised it, and count."""
         target = self._scratch / "optimised.onnx"
         variant = replace(self.core["candidate"], optimised_to=str(target))

@@ -25,12 +25,13 @@ if TYPE_CHECKING:
     from edgetransfer.pipeline.store import Kept
 
 
-def group_index(manifest: Manifest, column: str | None, examples: Sequence[Example]) -> Any:  # noqa: ANN401 (an array or None)
+def group_index(column: str | None, examples: Sequence[Example]) -> np.ndarray[Any, Any] | None:
     """Return int [N], the group of every example by a metadata column, or None."""
     if column is None:
         return None
     values = [example.metadata.get(column, "") for example in examples]
-    return np.unique(values, return_inverse=True)[1]
+    index: np.ndarray[Any, Any] = np.unique(values, return_inverse=True)[1]
+    return index
 
 
 def fit_head(run: Run, manifest: Manifest, opened: OpenedBackbone) -> tuple[Kept, dict[str, Any]]:
@@ -38,7 +39,7 @@ def fit_head(run: Run, manifest: Manifest, opened: OpenedBackbone) -> tuple[Kept
     features = opened.features(manifest)
     train, validation = manifest.split("train"), manifest.split("validation")
     truth = manifest.label_index((*train, *validation))
-    groups = group_index(manifest, run.recipe.data.split_by, train)
+    groups = group_index(run.recipe.data.split_by, train)
     inputs = {
         "features": features.key,
         "truth": truth.tolist(),
