@@ -159,6 +159,7 @@ def _footnotes(report: Mapping[str, Any]) -> Iterable[str]:
         f"{agreement['flips']} of {agreement['n']} decisions changed "
         f"(95 % bound {bound:.1f} %), {noise}"
     )
+    yield from _ladder(report["ladder"])
     if residency["int8_conv"]:
         whole = residency["int8_conv"] + residency["float_conv"]
         yield f"{residency['int8_conv']} of {whole} convolutions run in int8"
@@ -166,6 +167,21 @@ def _footnotes(report: Mapping[str, Any]) -> Iterable[str]:
         yield f"{report['precision']} is slower than float here: --precision fp32 may serve better"
     if report["latency"]["candidate"]["p50_ms"] is not None:
         yield from (f"while measuring: {each}" for each in report["environment"]["warnings"])
+
+
+def _ladder(rungs: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+    """Say which rung is shipped, and why not a smaller one."""
+    for rung in rungs:
+        if not rung["shipped"]:
+            continue
+        tried = f", the best of {len(rungs)} tried" if len(rungs) > 1 else ""
+        yield f"shipped: {rung['rung']}{tried}"
+        if rung.get("noisiest_layers"):
+            yield f"most of the noise comes from: {', '.join(rung['noisiest_layers'])}"
+    slower = [rung for rung in rungs if not rung["shipped"] and rung.get("slower")]
+    if slower and any(rung["shipped"] and rung["precision"] == "fp32" for rung in rungs):
+        ratio = max(rung["cpu_ratio"] for rung in slower)
+        yield f"8-bit integers are slower than floats here ({ratio:.2f} x): floats are shipped"
 
 
 def _short(label: str, most: int = 18) -> str:

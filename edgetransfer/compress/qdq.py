@@ -1,138 +1,190 @@
-"""Static 8-bit quantisation in Q/DQ form, laid out for the kernels of the target.
+"""Writes an encoding into a graph as QuantizeLinear and DequantizeLinear, where kernels fuse.
 
-It does not correct what rounding loses: later rungs of the ladder will.
+It does not choose a number: whatever found the codes, they end here, in one form.
 """
 
 from __future__ import annotations
 
-import io
-import logging
-import tempfile
-from contextlib import contextmanager, redirect_stdout
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import onnx
-from onnxruntime.quantization import (
-    CalibrationDataReader,
-    CalibrationMethod,
-    QuantFormat,
-    QuantType,
-    quantize_static,
-)
+import onnx_ir as ir
+import torch
 
+from edgetransfer.compress.encoding import grid_over
+from edgetransfer.compress.layout import (
+    CLIPS,
+    INTEGER,
+    Layer,
+    Layout,
+    array_of,
+    clip_bounds,
+    name_of,
+)
 from edgetransfer.errors import StageError
-from edgetransfer.spec.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from edgetransfer.compress.encoding import Encoding, Grid
 
-    from edgetransfer.data.manifest import Example
-    from edgetransfer.graph.prepare import Batch
-    from edgetransfer.spec.catalogue import CalibrationRecipe
-    from edgetransfer.spec.target import Int8Scheme
-
-QUANT_TYPES = {"u8": QuantType.QUInt8, "s8": QuantType.QInt8}
-_METHODS = {
-    "minmax": CalibrationMethod.MinMax,
-    "percentile": CalibrationMethod.Percentile,
-    "entropy": CalibrationMethod.Entropy,
-}
+Array = np.ndarray[Any, Any]
 
 
-@CalibrationDataReader.register
-class _Reader:
-    """Feeds prepared examples to the calibrator one at a time, so that memory stays flat."""
+def write_qdq(model: ir.Model, layout: Layout, encoding: Encoding) -> onnx.ModelProto:
+    """Return the quantised graph; the model given stays as it is.
 
-    def __init__(
-        self, prepare: Callable[[Example], Batch], examples: Sequence[Example], progress: Progress
-    ) -> None:
-        self._prepare = prepare
-        self._examples = examples
-        self._progress = progress
-        self._iterator = self._batches()
-
-    def _batches(self) -> Iterator[Batch]:
-        for done, example in enumerate(self._examples, start=1):
-            yield self._prepare(example)
-            self._progress(done, len(self._examples))
-
-    def get_next(self) -> Batch | None:
-        return next(self._iterator, None)
-
-
-def quantise(
-    model: onnx.ModelProto,
-    scheme: Int8Scheme,
-    recipe: CalibrationRecipe,
-    prepare: Callable[[Example], Batch],
-    examples: Sequence[Example],
-    *,
-    progress: Progress = silent,
-) -> onnx.ModelProto:
-    """Quantise weights and activations (w8a8) with ranges seen on `examples`.
-
-    Jacob et al. (2018, arXiv 1712.05877), by `onnxruntime.quantization`. Its own defaults (S8S8,
-    per tensor) took MobileNetV2 from 96.1 to 64.7 %; the scheme comes from the target instead.
+    Every quantised tensor goes through a pair of Q and DQ once, and all its users take what comes
+    out. A Relu or Clip whose bounds the grid behind it keeps anyway is dropped: rounding to the
+    grid is what it did.
 
     Args:
-        model: the clean float graph.
-        scheme: integer types and granularity.
-        recipe: how ranges are found.
-        prepare: turns an example into the inputs of the graph, [1, ...] by name.
-        examples: from the training split only.
-        progress: told of examples done.
+        model: float, of which `layout` was found.
+        layout: where it is quantised.
+        encoding: with grids, weights and biases for all of the layout.
 
     Raises:
-        StageError: the quantiser cannot take the graph.
+        StageError: the result is not valid ONNX.
     """
-    with tempfile.TemporaryDirectory() as folder, quiet():
-        target = Path(folder) / "quantised.onnx"
-        try:
-            quantize_static(
-                onnx.shape_inference.infer_shapes(model),
-                target,
-                _Reader(prepare, examples, progress),
-                quant_format=QuantFormat.QDQ,
-                per_channel=scheme.per_channel,
-                activation_type=QUANT_TYPES[scheme.activation],
-                weight_type=QUANT_TYPES[scheme.weight],
-                calibrate_method=_METHODS[recipe.method],
-                extra_options=_options(scheme, recipe),
-            )
-        except (ValueError, RuntimeError, AssertionError, KeyError) as error:
-            raise StageError(
-                "the network could not be quantised",
-                where="quantise",
-                found=str(error).strip().splitlines()[0][:300] if str(error) else repr(error),
-                fix="build with --precision fp32 to ship it in float",
-            ) from error
-        quantised = onnx.load(target)
-    quantised.ir_version = model.ir_version
-    quantised.producer_name = "edgetransfer"
-    return quantised
-
-
-def _options(scheme: Int8Scheme, recipe: CalibrationRecipe) -> dict[str, Any]:
-    options: dict[str, Any] = {
-        "ActivationSymmetric": scheme.symmetric_activation,
-        "WeightSymmetric": scheme.weight == "s8",
-    }
-    if recipe.method == "percentile":
-        options["CalibPercentile"] = recipe.percentile
-    return options
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep the quantiser's prints off standard output, which a program may read.
-
-    Its advice to preprocess is not told either: `graph.clean` did that.
-    """
-    level = logging.root.level
-    logging.root.setLevel(logging.ERROR)
+    copy = ir.from_proto(ir.to_proto(model))
+    writer = _Writer(copy.graph, encoding)
+    for layer in layout.layers:
+        writer.layer(layer, layout)
+    for name in layout.points:
+        writer.point(name, encoding.grids[layout.root(name)])
+    for node in list(copy.graph):
+        if node.op_type in INTEGER:
+            writer.constants(node, layout)
+    copy.graph.sort()
+    proto = ir.to_proto(copy)
+    proto.producer_name = "edgetransfer"
     try:
-        with redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logging.root.setLevel(level)
+        onnx.checker.check_model(proto, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise StageError(
+            "the quantised graph is not valid ONNX", where="quantise", found=str(error)[:300]
+        ) from error
+    return proto
+
+
+class _Writer:
+    def __init__(self, graph: ir.Graph, encoding: Encoding) -> None:
+        self._graph = graph
+        self._encoding = encoding
+        self._values = {name_of(each): each for each in graph.inputs}
+        self._values |= {name_of(each): each for each in graph.initializers.values()}
+        self._values |= {name_of(each): each for node in graph for each in node.outputs}
+
+    def layer(self, layer: Layer, layout: Layout) -> None:
+        """Replace the weights and the bias of one layer by their codes."""
+        codes = self._encoding.weights[layer.name]
+        weight = self._values[layer.name]
+        stored = np.ascontiguousarray(np.moveaxis(codes.codes, 0, layer.axis))
+        source = self._encoding.grids[layout.root(name_of(layer.input))]
+        bias = layer.bias
+        if self._encoding.scheme.per_channel:
+            self._replace(weight, stored, codes.scale, layer.axis)
+        else:
+            self._replace(weight, stored, codes.scale[0], None)
+        if bias is None:
+            return
+        value, numbers = self._values[name_of(bias)], self._encoding.biases[layer.name]
+        if layer.node.op_type == "MatMul":  # its bias is added in float
+            value.const_value = ir.tensor(numbers, name=value.name)
+            return
+        scale = (np.float32(source.scale) * codes.scale).astype(np.float32)
+        wide = np.rint(numbers.astype(np.float64) / scale)
+        limits = np.iinfo(np.int32)
+        self._replace(value, np.clip(wide, limits.min, limits.max).astype(np.int32), scale, 0)
+
+    def _replace(self, value: ir.Value, codes: Array, scale: Array, axis: int | None) -> None:
+        """Let the users of a constant take its dequantised codes."""
+        name = name_of(value)
+        scale = np.asarray(scale, dtype=np.float32)
+        zero = np.zeros(scale.shape, dtype=codes.dtype)
+        inputs = [
+            self._constant(f"{name}_codes", codes),
+            self._constant(f"{name}_scale", scale),
+            self._constant(f"{name}_zero", zero),
+        ]
+        attributes = [] if axis is None else [ir.AttrInt64("axis", axis)]
+        node = ir.Node("", "DequantizeLinear", inputs, attributes, name=f"{name}_dequantised")
+        self._name(node, f"{name}_dequantised", value)
+        ir.convenience.replace_all_uses_with(value, node.outputs[0])
+        self._graph.initializers.pop(name)
+        self._graph.insert_before(self._graph[0], node)
+
+    def _constant(self, name: str, array: Array) -> ir.Value:
+        tensor = ir.tensor(array, name=name)
+        value = ir.Value(
+            name=name,
+            type=ir.TensorType(tensor.dtype),
+            shape=ir.Shape(array.shape),
+            const_value=tensor,
+        )
+        self._graph.register_initializer(value)
+        return value
+
+    def _name(self, node: ir.Node, name: str, like: ir.Value) -> None:
+        output = node.outputs[0]
+        output.name, output.shape, output.type = name, like.shape, like.type
+
+    def point(self, name: str, grid: Grid) -> None:
+        """Send one tensor through Q and DQ."""
+        value = self._without_clip(self._values[name], grid)
+        kind = np.int8 if grid.low < 0 else np.uint8
+        scale = self._constant(f"{name}_scale", np.array(grid.scale, dtype=np.float32))
+        zero = self._constant(f"{name}_zero_point", np.array(grid.zero_point, dtype=kind))
+        takers = tuple(value.uses())
+        quantise = ir.Node("", "QuantizeLinear", [value, scale, zero], name=f"{name}_quantise")
+        codes = quantise.outputs[0]
+        codes.name, codes.shape = f"{name}_quantised", value.shape
+        codes.type = ir.TensorType(ir.DataType.from_numpy(np.dtype(kind)))
+        restore = ir.Node("", "DequantizeLinear", [codes, scale, zero], name=f"{name}_dequantise")
+        self._name(restore, f"{name}_dequantised", value)
+        for node, place in takers:
+            node.replace_input_with(place, restore.outputs[0])
+        if value.is_graph_output():
+            self._graph.outputs[list(self._graph.outputs).index(value)] = restore.outputs[0]
+            value.name, restore.outputs[0].name = f"{name}_unquantised", name
+        self._graph.extend([quantise, restore])
+
+    def _without_clip(self, value: ir.Value, grid: Grid) -> ir.Value:
+        """Take the activation away that a grid makes superfluous; return what it took."""
+        node = value.producer()
+        if node is None or node.op_type not in CLIPS or value.is_graph_output():
+            return value
+        source = node.inputs[0]
+        low, high = clip_bounds(value)
+        least, most = grid.bounds
+        inside = least >= low and most <= high * (1 + 1e-6)
+        if not inside or source is None or len(source.uses()) > 1:
+            return value
+        ir.convenience.replace_all_uses_with(value, source)
+        self._graph.remove(node, safe=True)
+        return source
+
+    def constants(self, node: ir.Node, layout: Layout) -> None:
+        """Quantise the constant operands of an integer kernel."""
+        if name_of(node.outputs[0]) not in layout.points:
+            return
+        for value in node.inputs:
+            if value is None or not value.is_initializer() or len(value.uses()) > 1:
+                continue
+            numbers = torch.from_numpy(np.array(array_of(value)))
+            grid = grid_over(float(numbers.min()), float(numbers.max()), "u8", symmetric=False)
+            codes = grid.codes(numbers).to(torch.uint8).numpy()
+            zero = grid.zero_point
+            self._replace_by(value, codes, grid.scale, zero)
+
+    def _replace_by(self, value: ir.Value, codes: Array, scale: float, zero: int) -> None:
+        name = name_of(value)
+        inputs = [
+            self._constant(f"{name}_codes", codes),
+            self._constant(f"{name}_scale", np.array(scale, dtype=np.float32)),
+            self._constant(f"{name}_zero", np.array(zero, dtype=codes.dtype)),
+        ]
+        node = ir.Node("", "DequantizeLinear", inputs, name=f"{name}_dequantised")
+        self._name(node, f"{name}_dequantised", value)
+        ir.convenience.replace_all_uses_with(value, node.outputs[0])
+        self._graph.initializers.pop(name)
+        self._graph.insert_before(self._graph[0], node)

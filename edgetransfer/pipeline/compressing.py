@@ -5,27 +5,19 @@ It does not decide whether that was worth it: the verdict does.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import onnx
-
-from edgetransfer.compress.dynamic import quantise_weights
-from edgetransfer.compress.half import to_half
-from edgetransfer.compress.qdq import quantise
-from edgetransfer.data.calibration import calibration_sample
-from edgetransfer.pipeline.reporter import telling
-from edgetransfer.pipeline.run import Run, code, leave, versions
-from edgetransfer.spec import catalogue
+from edgetransfer.pipeline.climbing import Ladder
+from edgetransfer.pipeline.judging import matches_this_machine
+from edgetransfer.pipeline.rungs import Workshop
+from edgetransfer.pipeline.trying import Judge
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
-    from edgetransfer.data.manifest import Example
+    from edgetransfer.pipeline.run import Run
     from edgetransfer.pipeline.tracing import Fitted
-    from edgetransfer.spec.progress import Progress
     from edgetransfer.spec.target import TargetSpec
 
 
@@ -36,7 +28,7 @@ class Compressed:
     Attributes:
         graph: ``core.onnx``.
         key: of the stage that made it.
-        facts: precision, scheme and calibration, for the manifest.
+        facts: precision, scheme, calibration and the rungs tried, for the manifest.
     """
 
     graph: Path
@@ -45,60 +37,13 @@ class Compressed:
 
 
 def compress(run: Run, fitted: Fitted, target: TargetSpec) -> Compressed:
-    """Store the network in the precision that was asked for; ``auto`` takes the target's."""
-    asked = run.recipe.quant.precision
-    precision = target.precision if asked == "auto" else asked
-    recipe = catalogue.calibration_recipe(run.recipe.quant.calibration)
-    examples: Sequence[Example] = ()
-    facts: dict[str, Any] = {"precision": precision}
-    if precision == "w8a8":
-        examples = calibration_sample(fitted.manifest, recipe.examples, run.recipe.seed)
-        facts |= {
-            "scheme": target.int8.model_dump(),
-            "calibration": {
-                "recipe": recipe.model_dump(),
-                "examples": len(examples),
-                "digest": _digest(examples),
-            },
-        }
-    inputs = {
-        "float": fitted.key,
-        **facts,
-        "code": code("compress"),
-        "versions": versions("onnxruntime"),
-    }
-    with telling(run.reporter, f"compress {target.name}") as line:
-
-        def make(folder: Path) -> None:
-            graph = onnx.load(fitted.graph)
-            if precision == "w8a8":
-                graph = _to_int8(graph, fitted, target, recipe, examples, line.progress)
-            elif precision == "fp16":
-                graph = to_half(graph)
-            onnx.save(graph, folder / "core.onnx")
-            leave(folder, "compress.json", facts)
-
-        kept = run.keep(line, "compress", inputs, make)
-        core = kept.file("core.onnx")
-        ratio = fitted.graph.stat().st_size / core.stat().st_size
-        line.summary = f"{precision}, {core.stat().st_size / 2**20:.2f} MiB ({ratio:.1f} x smaller)"
-    return Compressed(core, kept.key, facts)
-
-
-def _to_int8(
-    graph: onnx.ModelProto,
-    fitted: Fitted,
-    target: TargetSpec,
-    recipe: catalogue.CalibrationRecipe,
-    examples: Sequence[Example],
-    progress: Progress,
-) -> onnx.ModelProto:
-    if fitted.manifest.modality == "text":
-        return quantise_weights(graph, target.int8)
-    prepare = fitted.preparer().prepare
-    return quantise(graph, target.int8, recipe, prepare, examples, progress=progress)
-
-
-def _digest(examples: Sequence[Example]) -> str:
-    """Return the digest of the calibration set: of its contents, in order."""
-    return hashlib.sha256(" ".join(example.digest for example in examples).encode()).hexdigest()
+    """Climb the ladder for one target and return the best rung."""
+    shop = Workshop.of(run, fitted, target)
+    ladder = Ladder(shop, Judge(shop, here=matches_this_machine(target)))
+    chosen = ladder.climb(run.recipe.quant.precision)
+    rung = chosen.made.rung
+    facts: dict[str, Any] = {"precision": rung.precision, "rung": rung.name}
+    if rung.precision == "w8a8":
+        facts |= shop.facts()
+    facts["ladder"] = ladder.rows(chosen)
+    return Compressed(chosen.made.graph, chosen.made.kept.key, facts)

@@ -158,6 +158,7 @@ def _facts(
             "not_warmed_up": cold,
             "model_against_core": record["whole"],
         },
+        ladder=bundle.manifest["compression"]["ladder"],
         verify_with=None if here else verification_command(target),
     )
 

@@ -30,7 +30,7 @@ class CalibrationRecipe(Spec):
     """How activation ranges are found."""
 
     name: str
-    method: Literal["minmax", "percentile", "entropy"] = "minmax"
+    method: Literal["auto", "minmax", "moving", "percentile", "entropy", "mse"] = "auto"
     examples: int = Field(64, ge=1, description="taken from the training split")
     percentile: float = Field(
         99.999,

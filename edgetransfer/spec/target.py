@@ -50,7 +50,7 @@ class Int8Scheme(Spec):
     """How 8-bit numbers are laid out where the target's kernels are fast and exact."""
 
     activation: IntType = "u8"
-    weight: IntType = "s8"
+    weight: Literal["s8"] = "s8"
     per_channel: bool = True
     symmetric_activation: bool = False
 

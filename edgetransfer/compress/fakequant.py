@@ -1,0 +1,222 @@
+"""A quantised graph that can be trained: rounding is simulated, and gradients pass through it.
+
+It does not train itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+
+from edgetransfer.compress.encoding import WEIGHT_LIMIT, Codes, Encoding
+from edgetransfer.compress.execution import Execution
+from edgetransfer.compress.layout import Layer, Layout, array_of, clip_bounds, name_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import onnx_ir as ir
+    from torch import Tensor
+
+    from edgetransfer.compress.encoding import Grid
+
+KEPT_CODE = 0.45
+"""How far a weight may start from the number it is rounded to, in steps: under a half."""
+STRETCH = (-0.1, 1.1)
+"""Of the sigmoid, so that it reaches 0 and 1 (Louizos et al. 2018)."""
+
+
+def round_through(x: Tensor) -> Tensor:
+    """Round, with the gradient of not rounding (Bengio et al. 2013, arXiv 1308.3432).
+
+    >>> round_through(torch.tensor([0.4, 1.6])).tolist()
+    [0.0, 2.0]
+    """
+    return x + (torch.round(x) - x).detach()
+
+
+class LearnedGrid(nn.Module):
+    """A grid whose step is learnt, by its logarithm (Esser et al. 2020, LSQ, arXiv 1902.08153).
+
+    Args:
+        grid: where it starts.
+        most: the number that the grid may not pass, so that a Clip there goes on to vanish.
+    """
+
+    def __init__(self, grid: Grid, most: float) -> None:
+        super().__init__()
+        self._grid = grid
+        self.log_scale = nn.Parameter(torch.tensor(grid.scale, dtype=torch.double).log().float())
+        steps = grid.high - grid.zero_point
+        self._largest = most / steps if np.isfinite(most) and steps > 0 else np.inf
+
+    def _scale(self) -> Tensor:
+        return self.log_scale.exp().clamp(max=self._largest)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Round `x` to the grid."""
+        scale, grid = self._scale(), self._grid
+        codes = torch.clamp(x / scale + grid.zero_point, grid.low, grid.high)
+        return (round_through(codes) - grid.zero_point) * scale
+
+    def grid(self) -> Grid:
+        """Return the grid as it is now."""
+        return replace(self._grid, scale=float(self._scale().detach()))
+
+
+class FreeWeights(nn.Module):
+    """Weights that training moves, rounded to a fixed step at every use.
+
+    They start near the codes they were given, on the side where the float weight lies.
+    """
+
+    def __init__(self, layer: Layer, codes: Codes) -> None:
+        super().__init__()
+        self._layer = layer
+        self.scale = _wide(torch.from_numpy(codes.scale), layer)
+        given = torch.from_numpy(codes.codes.astype(np.float32))
+        floats = torch.from_numpy(np.array(layer.weights())) / self.scale
+        near = given + torch.clamp(floats - given, -KEPT_CODE, KEPT_CODE)
+        self.weight = nn.Parameter(near * self.scale)
+
+    def steps(self) -> Tensor:
+        """Return the codes as floats, with gradients."""
+        return round_through(torch.clamp(self.weight / self.scale, -WEIGHT_LIMIT, WEIGHT_LIMIT))
+
+    def codes(self) -> Tensor:
+        """Return the codes as they are now."""
+        return self.steps().detach().to(torch.int8)
+
+    def restless(self) -> Tensor:
+        """Return what is added to the loss: nothing."""
+        return torch.zeros(())
+
+
+class LearnedRounding(nn.Module):
+    """Weights that are rounded up or down, which of the two is learnt.
+
+    Nagel et al. (2020), AdaRound, arXiv 2004.10568: a stretched sigmoid of a variable lies
+    between the two, and a term of the loss drives it to either end.
+    """
+
+    def __init__(self, layer: Layer, codes: Codes) -> None:
+        super().__init__()
+        self._layer = layer
+        self.scale = _wide(torch.from_numpy(codes.scale), layer)
+        given = torch.from_numpy(codes.codes.astype(np.float32))
+        floats = torch.from_numpy(np.array(layer.weights())) / self.scale
+        self._below = torch.minimum(floats.floor(), given).clamp(min=-WEIGHT_LIMIT)
+        self._below = torch.where(given - self._below > 1, given, self._below)
+        start = torch.where(given > self._below, 0.8, 0.2)
+        low, high = STRETCH
+        self.choice = nn.Parameter(torch.logit((start - low) / (high - low)))
+
+    def _share(self) -> Tensor:
+        low, high = STRETCH
+        return torch.clamp(torch.sigmoid(self.choice) * (high - low) + low, 0, 1)
+
+    def steps(self) -> Tensor:
+        """Return numbers between two codes, with gradients."""
+        return torch.clamp(self._below + self._share(), -WEIGHT_LIMIT, WEIGHT_LIMIT)
+
+    def codes(self) -> Tensor:
+        """Return the codes, each rounded to the nearer end."""
+        nearer = self._below + (self._share().detach() >= 0.5)
+        return torch.clamp(nearer, -WEIGHT_LIMIT, WEIGHT_LIMIT).to(torch.int8)
+
+    def restless(self) -> Tensor:
+        """Return how far the choices are from being made, 0 to 1 on average."""
+        return (1 - (2 * self._share() - 1).square()).mean()
+
+
+def _wide(scale: Tensor, layer: Layer) -> Tensor:
+    return scale.reshape(-1, *(1,) * (layer.weights().ndim - 1))
+
+
+class FakeQuantised(nn.Module):
+    """A graph with its encoding, as a module: inputs by name -> first output.
+
+    Args:
+        graph: float.
+        layout: where it is quantised.
+        encoding: where training starts.
+        weights: how the weights are learnt.
+    """
+
+    def __init__(
+        self,
+        graph: ir.Graph,
+        layout: Layout,
+        encoding: Encoding,
+        weights: type[FreeWeights] | type[LearnedRounding],
+    ) -> None:
+        super().__init__()
+        self._layout = layout
+        self._encoding = encoding
+        self._execution = Execution(graph)
+        bounds = {name_of(o): clip_bounds(o)[1] for node in graph for o in node.outputs}
+        self._roots = {name: place for place, name in enumerate(layout.roots())}
+        self.grids = nn.ModuleList(
+            LearnedGrid(encoding.grids[name], bounds.get(name, np.inf)) for name in self._roots
+        )
+        self.weights = nn.ModuleList(
+            weights(layer, encoding.weights[layer.name]) for layer in layout.layers
+        )
+        self.biases = nn.ParameterList(
+            nn.Parameter(torch.from_numpy(np.array(self._bias(layer)))) for layer in layout.layers
+        )
+        self._points = set(layout.points)
+
+    def _bias(self, layer: Layer) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+        if layer.bias is None:
+            return np.zeros(0, dtype=np.float32)
+        found = self._encoding.biases.get(layer.name)
+        return np.asarray(array_of(layer.bias) if found is None else found)
+
+    def forward(self, feeds: Mapping[str, Tensor], seen: dict[str, Tensor] | None = None) -> Tensor:
+        """Run the graph with rounding.
+
+        Args:
+            feeds: inputs by name.
+            seen: takes the quantised tensors whose names it has as keys.
+        """
+
+        def visit(name: str, tensor: Tensor) -> Tensor:
+            if name in self._points:
+                tensor = self.grids[self._roots[self._layout.root(name)]](tensor)
+            if seen is not None and name in seen:
+                seen[name] = tensor
+            return tensor
+
+        output: Tensor = self._execution.run(feeds, visit, self._constants())[0]
+        return output
+
+    def _constants(self) -> dict[str, Tensor]:
+        constants = {}
+        for layer, weights, bias in zip(
+            self._layout.layers, self.weights, self.biases, strict=True
+        ):
+            numbers = weights.steps() * weights.scale  # type: ignore[operator]
+            constants[layer.name] = torch.movedim(numbers, 0, layer.axis).contiguous()
+            if layer.bias is not None:
+                constants[name_of(layer.bias)] = bias
+        return constants
+
+    def encoding(self) -> Encoding:
+        """Return what training came to."""
+        layers = self._layout.layers
+        codes = {
+            layer.name: Codes(weights.codes().numpy(), self._encoding.weights[layer.name].scale)  # type: ignore[operator]
+            for layer, weights in zip(layers, self.weights, strict=True)
+        }
+        biases = {
+            layer.name: bias.detach().numpy().copy()
+            for layer, bias in zip(layers, self.biases, strict=True)
+            if layer.bias is not None
+        }
+        grids = {name: self.grids[place].grid() for name, place in self._roots.items()}  # type: ignore[operator]
+        return replace(self._encoding, grids=grids, weights=codes, biases=biases)

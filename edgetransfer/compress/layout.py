@@ -1,0 +1,275 @@
+"""Decides where a float graph is quantised: at the tensors that the runtime's kernels fuse.
+
+It does not choose any range, and does not change the graph.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx_ir as ir
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Set
+
+LAYERS = {"Conv", "Gemm", "MatMul"}
+CLIPS = {"Relu", "Clip"}
+"""Vanish where they follow a node whose output is quantised inside their bounds."""
+PASSES = {
+    *("Flatten", "Gather", "Identity", "MaxPool", "Reshape", "Slice", "Split"),
+    *("Squeeze", "Transpose", "Unsqueeze"),
+}
+"""Give the very integers they take, so both sides share one grid."""
+INTEGER = {
+    *("Add", "AveragePool", "Concat", "GlobalAveragePool", "LeakyRelu", "Mul", "Sigmoid"),
+}
+"""Have integer kernels of their own, from grids to another grid."""
+ELEMENTWISE = {
+    *("Elu", "Erf", "Gelu", "HardSigmoid", "HardSwish", "Mish", "Softplus", "Tanh"),
+    *CLIPS,
+}
+"""Run in float between two quantised tensors: one number in, one out."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One node that multiplies by constant weights.
+
+    Attributes:
+        node: Conv, Gemm or MatMul.
+        input: what it takes, as one tensor.
+        weight: its weights, an initializer of its own.
+        bias: None where it has none; for MatMul that of the Add behind it.
+        axis: of the weights' output channels.
+        sum: the output with its bias, before any activation.
+        output: the tensor that is quantised: behind a Relu or Clip that fuses.
+    """
+
+    node: ir.Node
+    input: ir.Value
+    weight: ir.Value
+    bias: ir.Value | None
+    axis: int
+    sum: ir.Value
+    output: ir.Value
+
+    @property
+    def name(self) -> str:
+        """Name of the weights, which a layer has for itself."""
+        return name_of(self.weight)
+
+    def weights(self) -> np.ndarray[Any, Any]:
+        """Return the weights with the output channels first, float32 [C, ...]."""
+        return np.moveaxis(array_of(self.weight), self.axis, 0)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a graph is quantised.
+
+    Attributes:
+        layers: in the order they run.
+        points: names of the tensors that are quantised, in the order they come to be.
+        shares: for a tensor behind a node that passes integers on, the tensor before it.
+    """
+
+    layers: tuple[Layer, ...]
+    points: tuple[str, ...]
+    shares: dict[str, str]
+
+    def root(self, name: str) -> str:
+        """Return the tensor whose grid a tensor has."""
+        while name in self.shares:
+            name = self.shares[name]
+        return name
+
+    def roots(self) -> tuple[str, ...]:
+        """Return the tensors that have a grid of their own."""
+        return tuple(name for name in self.points if name not in self.shares)
+
+
+def name_of(value: ir.Value) -> str:
+    """Return the name of a tensor, which every tensor of a checked graph has."""
+    assert value.name is not None
+    return value.name
+
+
+def array_of(value: ir.Value) -> np.ndarray[Any, Any]:
+    """Return the numbers of a constant."""
+    assert value.const_value is not None
+    numbers: np.ndarray[Any, Any] = value.const_value.numpy()
+    return numbers
+
+
+def users(value: ir.Value) -> list[ir.Node]:
+    """Return the nodes that take a tensor, each once."""
+    return list(dict.fromkeys(use.node for use in value.uses()))
+
+
+def find_layout(graph: ir.Graph, floats: Set[str] = frozenset()) -> Layout:
+    """Find the layers and the tensors to quantise.
+
+    Args:
+        graph: clean, each weight used by one node (`separate`).
+        floats: names of layers to leave in float, by their weights.
+    """
+    layers = tuple(each for each in find_layers(graph) if each.name not in floats)
+    spread = _domain(graph, layers)
+    wanted = _wanted(graph, layers, spread)
+    points: list[str] = [name_of(each) for each in graph.inputs if each in wanted]
+    shares: dict[str, str] = {}
+    for node in graph:
+        for output in node.outputs:
+            if output not in wanted:
+                continue
+            points.append(name_of(output))
+            source = node.inputs[0]
+            if node.op_type in PASSES and source in wanted and source is not None:
+                shares[name_of(output)] = name_of(source)
+    return Layout(layers, tuple(points), shares)
+
+
+def separate(graph: ir.Graph) -> None:
+    """Give every layer weights and a bias of its own, in place: each will have its own codes."""
+    for node in graph:
+        if node.op_type not in LAYERS:
+            continue
+        for place, value in enumerate(node.inputs[1:], start=1):
+            if value is not None and value.is_initializer() and len(value.uses()) > 1:
+                name = f"{value.name}_{node.name}_{place}"
+                node.replace_input_with(place, _constant(graph, name, array_of(value)))
+        weight = node.inputs[1]
+        biased = len(node.inputs) > 2 and node.inputs[2] is not None
+        if node.op_type == "MatMul" or biased or weight is None or not weight.is_initializer():
+            continue
+        channels = array_of(weight).shape[_axis(node)]
+        zeros = _constant(graph, f"{weight.name}_bias", np.zeros(channels, dtype=np.float32))
+        node.resize_inputs(3)
+        node.replace_input_with(2, zeros)
+
+
+def _constant(graph: ir.Graph, name: str, array: np.ndarray[Any, Any]) -> ir.Value:
+    value = ir.Value(
+        name=name,
+        type=ir.TensorType(ir.DataType.from_numpy(array.dtype)),
+        shape=ir.Shape(array.shape),
+        const_value=ir.tensor(array, name=name),
+    )
+    graph.register_initializer(value)
+    return value
+
+
+def find_layers(graph: ir.Graph) -> Iterator[Layer]:
+    """Yield every node that multiplies by constant weights, in the order they run."""
+    for node in graph:
+        if node.op_type not in LAYERS or len(node.inputs) < 2:
+            continue
+        source, weight = node.inputs[:2]
+        if source is None or weight is None or not weight.is_initializer():
+            continue
+        if array_of(weight).dtype != np.float32 or array_of(weight).ndim < 2:
+            continue
+        bias = node.inputs[2] if len(node.inputs) > 2 else None
+        total = node.outputs[0]
+        if node.op_type == "MatMul":
+            if array_of(weight).ndim != 2:
+                continue
+            bias, total = _added(node)
+        elif bias is not None and not bias.is_initializer():
+            continue
+        yield Layer(node, source, weight, bias, _axis(node), total, behind_clip(total))
+
+
+def _axis(node: ir.Node) -> int:
+    if node.op_type == "Conv":
+        return 0
+    transposed = node.attributes.get("transB")
+    return 0 if transposed is not None and transposed.as_int() else 1
+
+
+def _added(node: ir.Node) -> tuple[ir.Value | None, ir.Value]:
+    """Return the bias that is added to a matrix product, and the sum."""
+    product = node.outputs[0]
+    after = users(product)
+    if len(after) == 1 and after[0].op_type == "Add":
+        for value in after[0].inputs:
+            if value is not None and value.is_initializer() and array_of(value).ndim == 1:
+                return value, after[0].outputs[0]
+    return None, product
+
+
+def behind_clip(value: ir.Value) -> ir.Value:
+    """Return the output of the Relu or Clip that alone takes a tensor, or the tensor itself."""
+    after = users(value)
+    if len(after) != 1 or after[0].op_type not in CLIPS or value.is_graph_output():
+        return value
+    bounds = after[0].inputs[1:]
+    constant = all(bound is None or bound.const_value is not None for bound in bounds)
+    return after[0].outputs[0] if constant else value
+
+
+def clip_bounds(value: ir.Value) -> tuple[float, float]:
+    """Return the bounds that the node before a tensor keeps it in.
+
+    A grid that lies within them makes the node vanish.
+    """
+    node = value.producer()
+    if node is None or node.op_type not in CLIPS:
+        return -np.inf, np.inf
+    if node.op_type == "Relu":
+        return 0.0, np.inf
+    low, high = (*node.inputs[1:], None, None)[:2]
+    return (
+        -np.inf if low is None else float(array_of(low)),
+        np.inf if high is None else float(array_of(high)),
+    )
+
+
+def _domain(graph: ir.Graph, layers: tuple[Layer, ...]) -> set[ir.Value]:
+    """Return the tensors that descend from convolutions by nodes that keep or follow a grid.
+
+    Matrix products can give floats at no cost, so what descends from them alone stays float:
+    the layer norms and softmaxes of a transformer want floats anyway.
+    """
+    domain = {each.output for each in layers if each.node.op_type == "Conv"}
+    inner = {each.sum for each in layers if each.output is not each.sum}
+    for node in graph:
+        moving = [each for each in node.inputs if each is not None and each.const_value is None]
+        if node.op_type in INTEGER:
+            keeps = all(each in domain for each in moving)
+        else:
+            keeps = (
+                node.op_type in PASSES | ELEMENTWISE and moving[:1] != [] and moving[0] in domain
+            )
+        if keeps and moving and node.outputs[0] not in inner:
+            domain.add(node.outputs[0])
+    return domain
+
+
+def _wanted(graph: ir.Graph, layers: tuple[Layer, ...], domain: set[ir.Value]) -> set[ir.Value]:
+    """Return the tensors that some integer kernel takes or a convolution must give."""
+    wanted = {each.input for each in layers}
+    wanted |= {each.output for each in layers if each.node.op_type == "Conv"}
+    for node in reversed(graph):
+        if node.op_type in INTEGER and _leads_on(node, wanted, domain):
+            output = behind_clip(node.outputs[0])
+            wanted.add(output)
+            wanted |= {each for each in node.inputs if each is not None and each in domain}
+        elif node.op_type in PASSES and node.outputs[0] in wanted & domain:
+            source = node.inputs[0]
+            if source in domain and source is not None and source.producer() is not None:
+                wanted.add(source)
+    return {each for each in wanted if not _covered(each, wanted)}
+
+
+def _leads_on(node: ir.Node, wanted: set[ir.Value], domain: set[ir.Value]) -> bool:
+    output = node.outputs[0]
+    return output in domain and (output in wanted or behind_clip(output) in wanted)
+
+
+def _covered(value: ir.Value, wanted: set[ir.Value]) -> bool:
+    """Tell whether only a Relu or Clip whose output is quantised takes a tensor."""
+    after = behind_clip(value)
+    return after is not value and after in wanted

@@ -1,0 +1,136 @@
+"""Post-training quantisation from a float graph to its integers, in one go.
+
+It does not train, and does not judge what it made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import onnx_ir as ir
+
+from edgetransfer.compress.encoding import Encoding
+from edgetransfer.compress.equalise import centre, equalise
+from edgetransfer.compress.layout import Layout, find_layers, find_layout, separate
+from edgetransfer.compress.observe import watch_channels, watch_ranges
+from edgetransfer.compress.qdq import write_qdq
+from edgetransfer.compress.ranges import choose_grids
+from edgetransfer.compress.sweep import fit_weights
+from edgetransfer.errors import StageError
+from edgetransfer.spec.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Set
+    from pathlib import Path
+
+    import onnx
+    from torch import Tensor
+
+    from edgetransfer.spec.catalogue import CalibrationRecipe
+    from edgetransfer.spec.target import Int8Scheme
+
+    Batches = Callable[[], Iterable[dict[str, Tensor]]]
+
+EQUALISING = 2
+"""Rounds of equalisation: one changes what the next sees."""
+MOST_FITTED = 256
+"""Examples that weights are fitted on at most; ranges are found on all."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Batches of prepared training examples by input name, made anew at every call.
+
+    Attributes:
+        watched: all of them, for ranges.
+        fitted: at most `MOST_FITTED`, for scales of channels, weights and biases.
+        folder: an empty one, for what does not fit into memory.
+    """
+
+    watched: Batches
+    fitted: Batches
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """A float graph and the integers that stand for it.
+
+    Attributes:
+        model: the float graph, equalised or not: what training goes on from.
+        layout: where it is quantised.
+        encoding: the integers.
+    """
+
+    model: ir.Model
+    layout: Layout
+    encoding: Encoding
+
+    def graph(self) -> onnx.ModelProto:
+        """Return the graph as it is shipped."""
+        return write_qdq(self.model, self.layout, self.encoding)
+
+    def keeping_float(self, floats: Set[str]) -> Quantised:
+        """Return the same with some layers, by the names of their weights, left in float."""
+        return replace(self, layout=find_layout(self.model.graph, floats))
+
+
+def quantise(
+    model: onnx.ModelProto,
+    scheme: Int8Scheme,
+    recipe: CalibrationRecipe,
+    calibration: Calibration,
+    *,
+    equalised: bool = True,
+    progress: Progress = silent,
+) -> Quantised:
+    """Quantise weights and activations (w8a8) with what the calibration examples show.
+
+    In order: channels are equalised, every tensor gets the range that loses least, and one sweep
+    over the layers rounds weights in second order and corrects biases, each layer fed with what
+    the quantised layers before it give.
+
+    Args:
+        model: clean and float.
+        scheme: integer types and granularity of the target.
+        recipe: how ranges are found.
+        calibration: what flows through the network.
+        equalised: whether channels may be rescaled.
+        progress: told of nodes done.
+
+    Raises:
+        StageError: there is nothing to quantise, or the network gives NaN or Inf.
+    """
+    opened = ir.from_proto(model)
+    separate(opened.graph)
+    layout = find_layout(opened.graph)
+    if not layout.layers:
+        raise StageError(
+            "the network has no layer that could run in integers",
+            where="quantise",
+            found=", ".join(sorted({node.op_type for node in opened.graph})),
+            expected="a convolution or matrix product with constant weights",
+            fix="build with --precision fp32 to ship it in float",
+        )
+    if equalised:
+        _equalise(opened.graph, layout, calibration.fitted)
+    seen = watch_ranges(opened.graph, layout.roots(), calibration.watched())
+    grids = choose_grids(seen, recipe, scheme)
+    fitted = fit_weights(
+        opened.graph,
+        layout,
+        Encoding(grids, {}, {}, scheme),
+        calibration.fitted(),
+        calibration.folder,
+        progress=progress,
+    )
+    return Quantised(opened, layout, fitted)
+
+
+def _equalise(graph: ir.Graph, layout: Layout, batches: Batches) -> None:
+    layers = list(find_layers(graph))
+    centre(graph, layers, watch_channels(graph, layout.points, batches()))
+    for _ in range(EQUALISING):
+        seen = watch_channels(graph, layout.points, batches())
+        equalise(graph, layers, seen)

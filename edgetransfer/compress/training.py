@@ -1,0 +1,152 @@
+"""Trains a quantised graph to give what the float graph gives; labels are not needed.
+
+It does not judge the result.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from edgetransfer.compress.execution import Execution
+from edgetransfer.compress.fakequant import FakeQuantised, FreeWeights, LearnedRounding
+from edgetransfer.compress.layout import Layout, name_of
+from edgetransfer.spec.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import onnx_ir as ir
+    from torch import Tensor, nn
+
+    from edgetransfer.compress.encoding import Encoding
+
+SMALLEST_SIZE = 1e-3
+SETTLING = 0.1
+"""Weight of the term that makes learned rounding decide, against a noise of the outputs of 1 %."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """How a quantised graph is trained.
+
+    Attributes:
+        weights: what of the weights is learnt.
+        steps: of the optimiser, at most.
+        seconds: after which no new step is begun.
+        rate: of weights and biases, as a share of each tensor's size; of rounding choices as it is.
+        scale_rate: of the logarithms of the activations' steps.
+    """
+
+    weights: type[FreeWeights] | type[LearnedRounding]
+    steps: int
+    seconds: float
+    rate: float
+    scale_rate: float
+
+
+ROUNDING = Course(LearnedRounding, steps=200, seconds=240.0, rate=1e-2, scale_rate=3e-4)
+"""Learned rounding: weights stay within one step of the float ones."""
+QAT = Course(FreeWeights, steps=400, seconds=600.0, rate=1e-4, scale_rate=3e-4)
+"""Quantisation-aware training."""
+
+
+def train(
+    graph: ir.Graph,
+    layout: Layout,
+    encoding: Encoding,
+    batches: Callable[[], Iterator[dict[str, Tensor]]],
+    course: Course,
+    *,
+    progress: Progress = silent,
+) -> tuple[Encoding, list[float]]:
+    """Train towards the float graph's logits and towards what flows into its last layers.
+
+    The loss is the noise of the logits over their signal, means over the classes taken away, as
+    `measure.drift.sqnr_db` defines it, and the same of the tensors in between.
+
+    Args:
+        graph: float; the teacher.
+        layout: where it is quantised.
+        encoding: where training starts.
+        batches: makes an endless stream of prepared examples, the same on every call.
+        course: how long and how fast.
+        progress: told of steps.
+
+    Returns:
+        The encoding it came to, and the loss of every step.
+    """
+    student = FakeQuantised(graph, layout, encoding, course.weights)
+    teacher = Execution(graph)
+    watched = _watched(layout)
+    optimiser = torch.optim.Adam(_groups(student, course))
+    decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, course.steps)
+    started, losses = time.monotonic(), []
+    for step, feeds in zip(range(course.steps), batches(), strict=False):
+        wanted = dict.fromkeys(watched, torch.zeros(()))
+        with torch.no_grad():
+            target = teacher.run(feeds, _keeping(wanted))[0]
+        got = dict.fromkeys(watched, torch.zeros(()))
+        logits = student(feeds, got)
+        loss = noise(_centred(logits), _centred(target))
+        loss = loss + sum(noise(got[name], wanted[name]) for name in watched) / len(watched)
+        settling = sum((each.restless() for each in student.weights), start=torch.zeros(()))  # type: ignore[operator]
+        pressure = SETTLING * (step / course.steps) / len(student.weights)
+        optimiser.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss + pressure * settling)
+        optimiser.step()
+        decay.step()
+        losses.append(float(loss.detach()))
+        progress(step + 1, course.steps)
+        if time.monotonic() - started > course.seconds:
+            break
+    return student.encoding(), losses
+
+
+def noise(got: Tensor, wanted: Tensor) -> Tensor:
+    """Return the energy of the difference over the energy of what was wanted.
+
+    >>> float(noise(torch.tensor([1.0, 3.0]), torch.tensor([1.0, 2.0])))
+    0.2...
+    """
+    return (got - wanted).square().sum() / wanted.square().sum().clamp(min=1e-12)
+
+
+def _centred(logits: Tensor) -> Tensor:
+    return logits - logits.mean(dim=1, keepdim=True)
+
+
+def _watched(layout: Layout) -> list[str]:
+    """Return the tensors whose noise is trained away too: what the last layers take."""
+    return list(dict.fromkeys(name_of(each.input) for each in layout.layers[-1:]))
+
+
+def _keeping(seen: dict[str, Tensor]) -> Callable[[str, Tensor], Tensor]:
+    def visit(name: str, tensor: Tensor) -> Tensor:
+        if name in seen:
+            seen[name] = tensor
+        return tensor
+
+    return visit
+
+
+def _groups(student: FakeQuantised, course: Course) -> list[dict[str, object]]:
+    """Return Adam's groups: rates relative to each tensor's size, as in fine-tuning."""
+    groups: list[dict[str, object]] = [
+        {"params": list(student.grids.parameters()), "lr": course.scale_rate}
+    ]
+    relative: list[nn.Parameter] = list(student.biases.parameters())
+    if course.weights is LearnedRounding:
+        groups.append({"params": list(student.weights.parameters()), "lr": course.rate})
+    else:
+        relative += list(student.weights.parameters())
+    bias_rate = min(course.rate, QAT.rate)
+    for parameter in relative:
+        if parameter.numel():
+            size = float(parameter.detach().square().mean().sqrt())
+            rate = course.rate if parameter.ndim > 1 else bias_rate
+            groups.append({"params": [parameter], "lr": rate * max(size, SMALLEST_SIZE)})
+    return groups

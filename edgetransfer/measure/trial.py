@@ -1,0 +1,148 @@
+"""Judges a rung of the compression ladder on examples that are not the test set.
+
+It does not choose the next rung.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import log
+from typing import TYPE_CHECKING, Any, Literal
+
+from edgetransfer.measure.comparison import compare, examples_to_decide
+from edgetransfer.measure.drift import Drift, measure_drift
+from edgetransfer.measure.gates import MIB, flips_needed
+from edgetransfer.measure.metrics import Outcomes, decisions
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgetransfer.measure.comparison import Comparison
+    from edgetransfer.spec.recipe import Budget
+    from edgetransfer.spec.words import Metric
+
+Status = Literal["holds", "open", "misses"]
+ORDER: tuple[Status, ...] = ("holds", "open", "misses")
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What is known of a candidate before the test set is touched.
+
+    Attributes:
+        reference: logits of the float network, float32 [M, C]; the labelled examples first.
+        candidate: those of the candidate on the same examples.
+        truth: classes of the labelled examples, int [N], N <= M.
+        latency_ms: p90 on the target, None where it was not timed there.
+        bytes: of model.onnx.
+        test_examples: how many will judge the final artefact.
+    """
+
+    reference: NDArray[Any]
+    candidate: NDArray[Any]
+    truth: NDArray[Any]
+    latency_ms: float | None
+    bytes: int
+    test_examples: int
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How a candidate stands to the budget.
+
+    Attributes:
+        status: ``holds`` where the final verdict is expected to be PASS; ``open`` where no limit is
+            missed, but so many decisions changed that the test set could not tell; ``misses``.
+        why: in words.
+        drift: from the float network, on all examples.
+        comparison: of the accuracy, None without labelled examples.
+        overshoot: sum of the logarithms of how far limits are missed, 0 where none is.
+    """
+
+    status: Status
+    why: str
+    drift: Drift
+    comparison: Comparison | None
+    overshoot: float
+
+    def rank(self) -> tuple[int, float, int, float]:
+        """Return what is smaller for the better of two: status, overshoot, flips, noise."""
+        quality = -self.drift.sqnr_db if self.drift.non_finite == 0 else float("inf")
+        return ORDER.index(self.status), self.overshoot, self.drift.flips, quality
+
+
+def hold_trial(tried: Tried, budget: Budget, metric: Metric, seed: int) -> Trial:
+    """Hold what was seen against the budget.
+
+    The limits are those of the verdict. A loss is missed by its estimate, not by its bounds, which
+    a validation set is too small for; whether the test set could bound it is asked of the rate
+    of changed decisions.
+    """
+    drift = measure_drift(tried.reference, tried.candidate)
+    if drift.non_finite:
+        why = f"{drift.non_finite} logits are NaN or Inf"
+        return Trial("misses", why, drift, None, float("inf"))
+    labelled = len(tried.truth)
+    comparison = None
+    if labelled:
+        outcomes = Outcomes(
+            truth=tried.truth,
+            reference=decisions(tried.reference[:labelled]),
+            candidate=decisions(tried.candidate[:labelled]),
+            classes=tried.reference.shape[1],
+        )
+        comparison = compare(outcomes, metric, seed=seed)
+    missed = _missed(tried, budget, drift, comparison)
+    if missed:
+        overshoot = sum(log(1 + over) for _, over in missed)
+        return Trial("misses", "; ".join(why for why, _ in missed), drift, comparison, overshoot)
+    doubt = _doubt(tried, budget, drift, comparison)
+    return Trial("open" if doubt else "holds", doubt or "within the budget", drift, comparison, 0.0)
+
+
+def _missed(
+    tried: Tried, budget: Budget, drift: Drift, comparison: Comparison | None
+) -> list[tuple[str, float]]:
+    """Return every limit that is missed, in words, and by which share of itself."""
+    lost = 100 * drift.flips / drift.n if comparison is None else -comparison.delta_pp
+    size = tried.bytes / MIB
+    limits = [
+        (lost, budget.max_drop_pp, f"loses {lost:.2f} pp of {budget.max_drop_pp:g} allowed"),
+        (size, budget.max_size_mib, f"{size:.2f} MiB of {budget.max_size_mib} allowed"),
+    ]
+    if tried.latency_ms is not None:
+        told = f"p90 {tried.latency_ms:.2f} ms of {budget.max_latency_ms} allowed"
+        limits.append((tried.latency_ms, budget.max_latency_ms, told))
+    flipped = 100 * drift.flips / drift.n
+    told = f"{flipped:.1f} % of decisions changed of {budget.max_flips_pct} allowed"
+    limits.append((flipped, budget.max_flips_pct, told))
+    missed = [
+        (why, (found - limit) / limit)
+        for found, limit, why in limits
+        if limit is not None and found > limit
+    ]
+    wanted = budget.min_sqnr_db
+    if wanted is not None and drift.sqnr_db < wanted:
+        missed.append((f"{drift.sqnr_db:.1f} dB of {wanted:g} demanded", wanted - drift.sqnr_db))
+    return missed
+
+
+def _doubt(tried: Tried, budget: Budget, drift: Drift, comparison: Comparison | None) -> str | None:
+    """Say why the test set would not decide, None where it would or no candidate could help."""
+    if drift.flips == 0:
+        return None
+    if comparison is not None and comparison.pairs.discordant:
+        needed = examples_to_decide(comparison, budget.max_drop_pp)
+        if needed is None or needed > tried.test_examples:
+            return (
+                f"{drift.flips} of {drift.n} decisions changed: at this rate "
+                f"{tried.test_examples} test examples would not decide"
+            )
+    if budget.max_flips_pct is not None:
+        needed = flips_needed(drift.flips / drift.n, budget.max_flips_pct / 100)
+        if needed is None or needed > tried.test_examples:
+            return (
+                f"{drift.flips} of {drift.n} decisions changed: {tried.test_examples} test "
+                f"examples would not bound that under {budget.max_flips_pct} %"
+            )
+    return None

@@ -1,0 +1,195 @@
+"""The compression ladder: cheap rungs first, dearer ones only while the budget does not hold.
+
+It does not know how a rung is made or tried.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgetransfer.compress import training
+from edgetransfer.compress.operators import without_gradient
+from edgetransfer.compress.sensitivity import rank_layers
+from edgetransfer.measure.gates import MIB
+from edgetransfer.pipeline.feeding import batches_of, shuffled
+from edgetransfer.pipeline.reporter import telling
+from edgetransfer.pipeline.run import code, leave
+from edgetransfer.pipeline.rungs import Made, Rung, Workshop, told, write_quantised
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from edgetransfer.compress.training import Course
+    from edgetransfer.pipeline.trying import Judge, Result
+    from edgetransfer.spec.progress import Progress
+    from edgetransfer.spec.words import PrecisionChoice
+
+QUIET_DB = 20.0
+"""Integers noisier than this have their noisiest layers named."""
+TOLD_LAYERS = 3
+RANKED_EXAMPLES = 16
+"""Examples that the layers' noise is measured on."""
+FLOAT_LAYERS = (1, 2, 4, 8)
+"""How many of the most sensitive layers are left in float, one try after the other."""
+
+
+class Ladder:
+    """Climbs for one target.
+
+    Attributes:
+        results: every rung tried, in order.
+    """
+
+    def __init__(self, workshop: Workshop, judge: Judge) -> None:
+        self._shop = workshop
+        self._judge = judge
+        self.results: list[Result] = []
+
+    def climb(self, asked: PrecisionChoice) -> Result:
+        """Try rungs until one holds the budget, and return the best.
+
+        Args:
+            asked: ``auto`` begins with the target's precision and ends with floats where nothing
+                else holds; any other word keeps to that precision.
+        """
+        precision = self._shop.target.precision if asked == "auto" else asked
+        self._try_all(self._cheap(precision))
+        if asked == "auto" and precision == "w8a8":
+            if self._is_slower():
+                self._try(self._shop.floats())
+                return self._fastest()
+            if self._shop.fitted.manifest.modality == "image":
+                self._climb_integers()
+        if asked == "auto" and precision != "fp32" and self._best().trial.status == "misses":
+            self._try(self._shop.floats())
+        return self._best()
+
+    def rows(self, chosen: Result) -> list[dict[str, Any]]:
+        """Return what the report says of every rung; of noisy integers also where noise is from."""
+        rows = [{**each.row, "shipped": each is chosen} for each in self.results]
+        sqnr_db = chosen.trial.drift.sqnr_db
+        image = self._shop.fitted.manifest.modality == "image"
+        if image and chosen.made.rung.precision == "w8a8" and not sqnr_db >= QUIET_DB:
+            ranked = self._ranked(chosen.made)
+            row = rows[self.results.index(chosen)]
+            row["noisiest_layers"] = [name for name, _ in ranked[:TOLD_LAYERS]]
+        return rows
+
+    def _cheap(self, precision: str) -> Iterator[Rung]:
+        if precision == "fp32":
+            yield self._shop.floats()
+        elif precision == "fp16":
+            yield self._shop.halves()
+        elif self._shop.fitted.manifest.modality == "text":
+            yield self._shop.dynamic()
+        else:
+            yield self._shop.post_training(equalised=False)
+            yield self._shop.post_training(equalised=True)
+
+    def _climb_integers(self) -> None:
+        """Learn rounding, then leave layers in float, then train, while nothing holds."""
+        if self._holds():
+            return
+        start = self._best()
+        blocked = without_gradient(self._shop.open(start.made).model.graph)
+        if not blocked:
+            self._try(self._trained(self._best(), "learned rounding", training.ROUNDING))
+        if not self._holds() and self._best().trial.status == "misses":
+            self._leave_floats(self._best())
+        if not self._holds() and not blocked:
+            best = min(self._trained_from(), key=lambda each: each.trial.rank())
+            self._try(self._trained(best, "quantisation-aware training", training.QAT))
+
+    def _trained_from(self) -> list[Result]:
+        return [each for each in self.results if "float_layers" not in each.row]
+
+    def _try_all(self, rungs: Iterator[Rung]) -> None:
+        for rung in rungs:
+            self._try(rung)
+
+    def _try(self, rung: Rung) -> Result:
+        result = self._judge.hold(self._shop.make(rung))
+        self.results.append(result)
+        return result
+
+    def _best(self) -> Result:
+        return min(self.results, key=lambda each: each.trial.rank())
+
+    def _holds(self) -> bool:
+        return self._best().trial.status == "holds"
+
+    def _is_slower(self) -> bool:
+        """Tell whether integers were measured to be slower here and no size wants them."""
+        limit = self._shop.run.recipe.budget.max_size_mib
+        fits = limit is None or self._shop.fitted.graph.stat().st_size / MIB <= limit
+        return fits and all(each.faster is False for each in self.results)
+
+    def _fastest(self) -> Result:
+        """Return the float rung, which came last, unless it misses what integers hold."""
+        chosen = self.results[-1]
+        return chosen if chosen.trial.status != "misses" else self._best()
+
+    def _trained(self, start: Result, name: str, course: Course) -> Rung:
+        """Train the integers of a rung towards the float network, without labels."""
+        shop = self._shop
+        examples = (*shop.fitted.manifest.split("train"), *shop.fitted.unlabelled)
+
+        def make(folder: Path, progress: Progress) -> dict[str, Any]:
+            quantised = shop.open(start.made)
+            encoding, losses = training.train(
+                quantised.model.graph,
+                quantised.layout,
+                quantised.encoding,
+                shuffled(shop.fitted, examples, shop.run.recipe.seed),
+                course,
+                progress=progress,
+            )
+            write_quantised(folder, type(quantised)(quantised.model, quantised.layout, encoding))
+            tenth = max(1, len(losses) // 10)
+            return {
+                "steps": len(losses),
+                "noise_before": float(np.mean(losses[:tenth])),
+                "noise_after": float(np.mean(losses[-tenth:])),
+            }
+
+        inputs = {"from": start.made.kept.key, "course": told(course), "code_fed": code("pipeline")}
+        return Rung(name, "w8a8", inputs, make)
+
+    def _leave_floats(self, start: Result) -> None:
+        """Leave the most sensitive layers in float, as few as do."""
+        ranked = self._ranked(start.made)
+        for count in FLOAT_LAYERS:
+            if count > len(ranked):
+                return
+            self._try(self._with_floats(start, [name for name, _ in ranked[:count]]))
+            if self._best().trial.status != "misses":
+                return
+
+    def _ranked(self, made: Made) -> list[tuple[str, float]]:
+        shop = self._shop
+        examples = shop.examples[:RANKED_EXAMPLES]
+        with telling(shop.run.reporter, f"sensitivity {shop.target.name}") as line:
+
+            def make(folder: Path) -> None:
+                batches = batches_of(shop.fitted, examples)()
+                ranked = rank_layers(shop.open(made), batches, line.progress)
+                leave(folder, "ranked.json", {"layers": ranked})
+
+            inputs = {"rung": made.kept.key, "code": code("compress", "pipeline")}
+            kept = shop.run.keep(line, "sensitivity", inputs, make)
+            ranked: list[tuple[str, float]] = kept.record("ranked.json")["layers"]
+            line.summary = f"most of the noise from {ranked[0][0]}"
+        return ranked
+
+    def _with_floats(self, start: Result, names: list[str]) -> Rung:
+        def make(folder: Path, _: Progress) -> dict[str, Any]:
+            quantised = self._shop.open(start.made).keeping_float(set(names))
+            write_quantised(folder, quantised)
+            return {"float_layers": names}
+
+        plural = "layer" if len(names) == 1 else "layers"
+        inputs = {"from": start.made.kept.key, "floats": names}
+        return Rung(f"{len(names)} {plural} in float", "w8a8", inputs, make)

@@ -1,0 +1,207 @@
+"""The rungs of the compression ladder as stages: each makes one candidate.
+
+It does not judge them, and does not choose their order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import onnx
+import onnx_ir as ir
+
+from edgetransfer.compress.dynamic import quantise_weights
+from edgetransfer.compress.half import to_half
+from edgetransfer.compress.layout import find_layout
+from edgetransfer.compress.posttraining import MOST_FITTED, Calibration, Quantised, quantise
+from edgetransfer.compress.transplant import read_encoding
+from edgetransfer.data.calibration import calibration_sample
+from edgetransfer.pipeline.feeding import batches_of
+from edgetransfer.pipeline.reporter import telling
+from edgetransfer.pipeline.run import Run, code, leave, versions
+from edgetransfer.pipeline.store import scratch
+from edgetransfer.spec import catalogue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from edgetransfer.data.manifest import Example
+    from edgetransfer.pipeline.store import Kept
+    from edgetransfer.pipeline.tracing import Fitted
+    from edgetransfer.spec.progress import Progress
+    from edgetransfer.spec.target import TargetSpec
+
+CORE = "core.onnx"
+EQUALISED = "float.onnx"
+RECORD = "rung.json"
+RANGE_EXAMPLES = 16
+"""Examples whose largest numbers decide what 16-bit floats can hold."""
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One way of storing the network, not made yet.
+
+    Attributes:
+        name: what the report calls it.
+        precision: of what it makes.
+        inputs: what it depends on beside the float graph.
+        make: writes `CORE` and what later rungs need into a folder, and returns what is to be told.
+    """
+
+    name: str
+    precision: str
+    inputs: dict[str, Any]
+    make: Callable[[Path, Progress], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Made:
+    """A rung that was made."""
+
+    rung: Rung
+    kept: Kept
+
+    @property
+    def graph(self) -> Path:
+        """The candidate."""
+        return self.kept.file(CORE)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What was told of making it."""
+        found: dict[str, Any] = self.kept.record(RECORD)
+        return found
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What all rungs of one target are made from."""
+
+    run: Run
+    fitted: Fitted
+    target: TargetSpec
+    recipe: catalogue.CalibrationRecipe
+    examples: Sequence[Example] = field(default=())
+
+    @staticmethod
+    def of(run: Run, fitted: Fitted, target: TargetSpec) -> Workshop:
+        """Draw the calibration examples."""
+        recipe = catalogue.calibration_recipe(run.recipe.quant.calibration)
+        examples = calibration_sample(fitted.manifest, recipe.examples, run.recipe.seed)
+        return Workshop(run, fitted, target, recipe, examples)
+
+    def make(self, rung: Rung) -> Made:
+        """Make a rung, or take what an earlier run made."""
+        inputs = {
+            "float": self.fitted.key,
+            "rung": rung.name,
+            **rung.inputs,
+            "code": code("compress"),
+            "versions": versions("onnxruntime", "onnx-ir", "torch"),
+        }
+        with telling(self.run.reporter, f"compress {self.target.name}") as line:
+
+            def make(folder: Path) -> None:
+                leave(folder, RECORD, rung.make(folder, line.progress))
+
+            kept = self.run.keep(line, "rung", inputs, make)
+            size = kept.file(CORE).stat().st_size
+            ratio = self.fitted.graph.stat().st_size / size
+            line.summary = f"{rung.name}: {size / 2**20:.2f} MiB ({ratio:.1f} x smaller)"
+        return Made(rung, kept)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the manifest says of scheme and calibration."""
+        return {
+            "scheme": self.target.int8.model_dump(),
+            "calibration": {
+                "recipe": self.recipe.model_dump(),
+                "examples": len(self.examples),
+                "digest": _digest(self.examples),
+            },
+        }
+
+    def floats(self) -> Rung:
+        """Ship the float graph as it is."""
+
+        def make(folder: Path, _: Progress) -> dict[str, Any]:
+            onnx.save(onnx.load(self.fitted.graph), folder / CORE)
+            return {}
+
+        return Rung("32-bit floats", "fp32", {}, make)
+
+    def halves(self) -> Rung:
+        """Store 16-bit floats."""
+
+        def make(folder: Path, _: Progress) -> dict[str, Any]:
+            prepare = self.fitted.preparer()
+            few = (prepare.prepare(each) for each in self.examples[:RANGE_EXAMPLES])
+            graph, wide = to_half(onnx.load(self.fitted.graph), few)
+            onnx.save(graph, folder / CORE)
+            return {"float_nodes": list(wide)} if wide else {}
+
+        return Rung("16-bit floats", "fp16", {"examples": _digest(self.examples)}, make)
+
+    def dynamic(self) -> Rung:
+        """Store a text encoder's weights in 8 bits."""
+
+        def make(folder: Path, _: Progress) -> dict[str, Any]:
+            onnx.save(
+                quantise_weights(onnx.load(self.fitted.graph), self.target.int8), folder / CORE
+            )
+            return {}
+
+        return Rung("8-bit weights, activations as they come", "w8a8", self.facts(), make)
+
+    def post_training(self, *, equalised: bool) -> Rung:
+        """Quantise after training, with channels equalised or as they are."""
+
+        def make(folder: Path, progress: Progress) -> dict[str, Any]:
+            with scratch(folder) as room:
+                few = calibration_sample(self.fitted.manifest, MOST_FITTED, self.run.recipe.seed)
+                fitted = few if len(self.examples) > MOST_FITTED else self.examples
+                quantised = quantise(
+                    onnx.load(self.fitted.graph),
+                    self.target.int8,
+                    self.recipe,
+                    Calibration(
+                        batches_of(self.fitted, self.examples),
+                        batches_of(self.fitted, fitted),
+                        room,
+                    ),
+                    equalised=equalised,
+                    progress=progress,
+                )
+            write_quantised(folder, quantised)
+            return {}
+
+        name = "post-training, channels equalised" if equalised else "post-training"
+        return Rung(name, "w8a8", self.facts(), make)
+
+    def open(self, made: Made) -> Quantised:
+        """Read the integers of a rung back, to go on from them."""
+        model = ir.load(made.kept.file(EQUALISED))
+        layout = find_layout(model.graph)
+        scheme = self.target.int8
+        encoding = read_encoding(onnx.load(made.graph), model.graph, layout, scheme)
+        return Quantised(model, layout, encoding)
+
+
+def write_quantised(folder: Path, quantised: Quantised) -> None:
+    """Leave the candidate and the float graph that training goes on from."""
+    onnx.save(quantised.graph(), folder / CORE)
+    ir.save(quantised.model, folder / EQUALISED)
+
+
+def _digest(examples: Sequence[Example]) -> str:
+    """Return the digest of the calibration set: of its contents, in order."""
+    return hashlib.sha256(" ".join(example.digest for example in examples).encode()).hexdigest()
+
+
+def told(course: object) -> dict[str, Any]:
+    """Return the settings of a course as plain values."""
+    return {key: getattr(value, "__name__", value) for key, value in asdict(course).items()}  # type: ignore[call-overload]

@@ -1,0 +1,186 @@
+"""Tries a rung on validation and unlabelled examples, and on the clock where this is the target.
+
+It does not touch the test set.
+"""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+
+from edgetransfer.agent.environment import cpu_model, isa_flags
+from edgetransfer.bundle.agent_archive import pack_agent
+from edgetransfer.export.onnx_bundle import whole_model
+from edgetransfer.graph.prepare import TextPreparer, stack, write_each
+from edgetransfer.measure.latency import Samples, speedup, summarise
+from edgetransfer.measure.proportions import wilson
+from edgetransfer.measure.trial import Trial, Tried, hold_trial
+from edgetransfer.pipeline.opening import content_of
+from edgetransfer.pipeline.reporter import telling
+from edgetransfer.pipeline.run import code, leave, versions
+from edgetransfer.pipeline.store import scratch
+from edgetransfer.transfer.features import run_over
+from edgetransfer.transport import local
+from edgetransfer.transport.job import EFFORTS, Job, Variant
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from edgetransfer.data.manifest import Example
+    from edgetransfer.pipeline.rungs import Made, Workshop
+    from edgetransfer.spec.progress import Progress
+    from edgetransfer.transport.job import InputFiles
+
+TIMED_INPUTS = 8
+
+
+@dataclass(frozen=True)
+class Result:
+    """One rung with its trial.
+
+    Attributes:
+        faster: False where the runtime was measured to be slower than with floats, True where it
+            was measured to be faster, None where it was not measured or does not tell.
+        row: for the report.
+    """
+
+    made: Made
+    trial: Trial
+    faster: bool | None
+    row: dict[str, Any]
+
+
+class Judge:
+    """Tries the rungs of one target.
+
+    Args:
+        workshop: what the rungs are made from.
+        here: whether this machine may stand for the target, so that times are taken.
+    """
+
+    def __init__(self, workshop: Workshop, *, here: bool) -> None:
+        self._shop = workshop
+        self._here = here
+        manifest = workshop.fitted.manifest
+        self.labelled: Sequence[Example] = manifest.split("validation")
+        self.examples = (*self.labelled, *workshop.fitted.unlabelled) or workshop.examples
+
+    def hold(self, made: Made) -> Result:
+        """Run a rung on the examples and hold it against the budget."""
+        shop, recipe = self._shop, self._shop.run.recipe
+        inputs = {
+            "rung": made.kept.key,
+            "examples": content_of(self.examples),
+            "timed": [cpu_model(), platform.node(), *sorted(isa_flags())] if self._here else None,
+            "session": shop.target.session.model_dump(),
+            "threads": recipe.threads,
+            "code": code("pipeline", "transport", "graph", "transfer"),
+            "versions": versions("onnxruntime", "numpy"),
+        }
+        with telling(shop.run.reporter, f"try {shop.target.name}") as line:
+
+            def make(folder: Path) -> None:
+                self._measure(made, folder, line.progress)
+
+            kept = shop.run.keep(line, "trial", inputs, make)
+            record = kept.record("trial.json")
+            truth = shop.fitted.manifest.label_index(self.labelled)
+            tried = Tried(
+                np.load(kept.file("reference.npy")),
+                np.load(kept.file("candidate.npy")),
+                truth,
+                record["p90_ms"],
+                record["bytes"],
+                len(shop.fitted.manifest.split("test")),
+            )
+            trial = hold_trial(tried, recipe.budget, recipe.metric, recipe.seed)
+            line.summary = f"{trial.status}: {trial.why}"
+        return Result(made, trial, record["faster"], _row(made, trial, record))
+
+    def _measure(self, made: Made, folder: Path, progress: Progress) -> None:
+        prepare = self._shop.fitted.preparer()
+        core = onnx.load(made.graph)
+        whole = whole_model(core, self._shop.fitted.preprocessing)
+        record: dict[str, Any] = {"bytes": whole.ByteSize(), "p90_ms": None, "faster": None}
+        for name, graph in (("reference", onnx.load(self._shop.fitted.graph)), ("candidate", core)):
+            np.save(folder / name, run_over(graph, prepare, self.examples, progress=progress))
+        if self._here:
+            with scratch(folder) as room:
+                record |= self._time(made, room)
+        leave(folder, "trial.json", record)
+
+    def _time(self, made: Made, room: Path) -> dict[str, Any]:
+        """Time the candidate against the float graph in fresh processes."""
+        agent, effort = room / "agent.pyz", EFFORTS["quick"]
+        pack_agent(agent)
+        variants = self._variants(made, room)
+        tables: dict[str, list[Any]] = {each.name: [] for each in variants}
+        for process in range(effort.processes):
+            job = Job("time", variants, plan=effort.plan, seed=process)
+            local.run(agent, job, room)
+            for name, parts in tables.items():
+                parts.append(np.load(room / f"{name}.npy"))
+        samples = {name: Samples.from_processes(parts) for name, parts in tables.items()}
+        ratio = speedup(samples["reference"], samples["candidate"], seed=0).cpu
+        return {
+            "p90_ms": summarise(samples["candidate"]).p90_ms,
+            "cpu_ratio": ratio.ratio,
+            "cpu_ci95": ratio.ci95,
+            "faster": {"FASTER": True, "SLOWER": False}.get(ratio.speed),
+        }
+
+    def _variants(self, made: Made, room: Path) -> tuple[Variant, ...]:
+        shop, prepare = self._shop, self._shop.fitted.preparer()
+        few = self.examples[:TIMED_INPUTS]
+        files: InputFiles
+        if isinstance(prepare, TextPreparer):
+            files = write_each(prepare.prepare, few, room)
+        else:
+            files = stack(prepare.prepare, few, room)
+        session = shop.target.session
+        models = {"reference": shop.fitted.graph, "candidate": made.graph}
+        runtime = shop.target.runtime
+        return tuple(
+            Variant(
+                name,
+                str(model),
+                files,
+                threads=shop.run.recipe.threads or session.threads,
+                config=dict(session.config),
+                provider=runtime.provider if runtime else "CPUExecutionProvider",
+            )
+            for name, model in models.items()
+        )
+
+
+def _row(made: Made, trial: Trial, record: dict[str, Any]) -> dict[str, Any]:
+    """Return what the report says of a rung; what was not measured is not there."""
+    drift, comparison = trial.drift, trial.comparison
+    row: dict[str, Any] = {
+        "rung": made.rung.name,
+        "precision": made.rung.precision,
+        "status": trial.status,
+        "why": trial.why,
+        "examples": drift.n,
+        "flips": drift.flips,
+        "sqnr_db": None if drift.non_finite or np.isinf(drift.sqnr_db) else drift.sqnr_db,
+        "p90_ms": record["p90_ms"],
+        "cpu_ratio": record.get("cpu_ratio"),
+        "slower": record["faster"] is False,
+        "bytes": record["bytes"],
+        "seconds": round(made.kept.seconds, 1),
+    }
+    if comparison is not None:
+        right = round(comparison.candidate * comparison.n)
+        interval = wilson(right, comparison.n) if comparison.metric == "top1" else None
+        row |= {
+            "accuracy": comparison.candidate,
+            "accuracy_ci95": interval,
+            "delta_pp": comparison.delta_pp,
+        }
+    return {key: value for key, value in {**row, **made.record}.items() if value is not None}
