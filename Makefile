@@ -10,7 +10,7 @@ export ORT_DISABLE_TELEMETRY := 1
 DEMO_OUT ?= demo-out
 PYTEST ?= -n 2
 
-.PHONY: help demo test test-kills check lint types layers docs clean
+.PHONY: help demo test test-kills check lint types layers docs bench-compression clean
 
 help:
 	@echo "make demo    build on scikit-learn's digits and print the verdict"
@@ -51,6 +51,10 @@ types: $(VENV)/.dev
 
 layers: $(VENV)/.dev
 	$(BIN)/lint-imports
+
+# Quantisers side by side, peers in environments of their own: an hour. BENCH holds more options.
+bench-compression: $(VENV)/.dev
+	$(BIN)/python benchmarks/compression.py $(BENCH)
 
 check: lint types layers test
 
