@@ -28,7 +28,7 @@ def load(source: Source, modality: Modality) -> Backbone:
     if modality != "image":
         raise SpecError(
             "the built-in backbone takes pictures, and the examples are texts",
-            where=f"--backbone {source.name}",
+            where=source.asked,
             fix="give a text encoder: --backbone hf:ORG/NAME or a local folder",
         )
     card: dict[str, Any] = json.loads((source.path / "card.json").read_text(encoding="utf-8"))

@@ -27,12 +27,19 @@ class Source:
         layout: which library's files they are.
         path: a folder, or the ``.onnx`` file.
         digest: SHA-256 over the names and bytes of the files that matter.
+        option: what the user named it with.
     """
 
     name: str
     layout: Literal["transformers", "timm", "builtin", "onnx"]
     path: Path
     digest: str
+    option: str = "--backbone"
+
+    @property
+    def asked(self) -> str:
+        """How errors name it: the option and its value."""
+        return f"{self.option} {self.name}"
 
 
 @dataclass(frozen=True)

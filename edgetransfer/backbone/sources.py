@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,8 +32,23 @@ def builtin_names() -> list[str]:
     return sorted(card.parent.name for card in WEIGHTS.glob("*/card.json"))
 
 
-def locate(name: str) -> Source:
+@dataclass(frozen=True)
+class _Asked:
+    """What the user wrote, and after which option."""
+
+    name: str
+    option: str
+
+    def __str__(self) -> str:
+        return f"{self.option} {self.name}"
+
+
+def locate(name: str, *, option: str = "--backbone") -> Source:
     """Find the files of a backbone, from a hub only where the user named one.
+
+    Args:
+        name: as the user wrote it.
+        option: what errors call it.
 
     Raises:
         SpecError: nothing is called that.
@@ -40,41 +56,43 @@ def locate(name: str) -> Source:
         MissingExtraError: the library it needs is not installed.
         StageError: the hub could not be reached.
     """
+    asked = _Asked(name, option)
     scheme, _, rest = name.partition(":")
     if scheme == "builtin":
-        return _builtin(name, rest)
+        return _builtin(asked, rest)
     if scheme == "hf" and rest:
-        return _folder(name, _download(rest, name))
+        return _folder(asked, _download(rest, asked))
     if scheme == "timm" and rest:
-        return _folder(name, _download(_timm_hub_id(rest), name))
+        return _folder(asked, _download(_timm_hub_id(rest), asked))
     path = Path(name or "nothing").expanduser()
     if path.suffix == ".onnx" and path.is_file():
-        return _onnx(name, path)
+        return _onnx(asked, path)
     if path.is_dir():
-        return _folder(name, path)
+        return _folder(asked, path)
     if path.is_file():
-        _refuse_pickles(name, [path])
-    raise SpecError("no such backbone", where=f"--backbone {name}", expected=_EXPECTED)
+        _refuse_pickles(asked, [path])
+    raise SpecError("no such backbone", where=str(asked), expected=_EXPECTED)
 
 
-def _builtin(name: str, rest: str) -> Source:
+def _builtin(asked: _Asked, rest: str) -> Source:
     if rest not in builtin_names():
         raise SpecError(
             "no such built-in backbone",
-            where=f"--backbone {name}",
+            where=str(asked),
             expected=", ".join(f"builtin:{each}" for each in builtin_names()),
         )
     folder = WEIGHTS / rest
-    return Source(name, "builtin", folder, _digest(folder, sorted(folder.glob("*.*"))))
+    digest = _digest(folder, sorted(folder.glob("*.*")))
+    return Source(asked.name, "builtin", folder, digest, asked.option)
 
 
-def _onnx(name: str, path: Path) -> Source:
+def _onnx(asked: _Asked, path: Path) -> Source:
     beside = [path, path.parent / "preprocess.json", path.parent / "labels.txt"]
     missing = [file.name for file in beside if not file.is_file()]
     if missing:
         raise SpecError(
             f"an .onnx file needs {' and '.join(missing)} beside it",
-            where=f"--backbone {name}",
+            where=str(asked),
             expected="preprocess.json (the contract, see docs/own-model.md) and labels.txt "
             "(one class a line, in the order of the outputs)",
         )
@@ -82,20 +100,20 @@ def _onnx(name: str, path: Path) -> Source:
     own = [file for file in path.parent.iterdir() if file.name.startswith(path.name)]
     tokenizer = [file for file in [path.parent / "tokenizer.json"] if file.is_file()]
     files = sorted({*beside, *own, *tokenizer})
-    return Source(name, "onnx", path, _digest(path.parent, files))
+    return Source(asked.name, "onnx", path, _digest(path.parent, files), asked.option)
 
 
-def _folder(name: str, folder: Path) -> Source:
+def _folder(asked: _Asked, folder: Path) -> Source:
     config_file = folder / "config.json"
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
-        _refuse_pickles(name, [file for kind in _PICKLES for file in sorted(folder.glob(kind))])
+        _refuse_pickles(asked, [file for kind in _PICKLES for file in sorted(folder.glob(kind))])
     if not config_file.is_file() or not weights:
         graphs = sorted(folder.glob("*.onnx"))
         raise SpecError(
             "not a backbone folder",
-            where=f"--backbone {name}",
-            fix=f"name the file: --backbone {graphs[0]} --fit none" if graphs else None,
+            where=str(asked),
+            fix=_name_the_file(asked, graphs) if graphs else None,
             found=", ".join(sorted(each.name for each in folder.iterdir())[:8])
             or "an empty folder",
             expected="config.json and weights as .safetensors (transformers or timm layout)",
@@ -110,15 +128,22 @@ def _folder(name: str, folder: Path) -> Source:
         "timm" if "architecture" in config and "model_type" not in config else "transformers"
     )
     files = sorted({file for kind in _FILES for file in folder.glob(kind)})
-    return Source(name, layout, folder, _digest(folder, files))
+    return Source(asked.name, layout, folder, _digest(folder, files), asked.option)
 
 
-def _refuse_pickles(name: str, files: list[Path]) -> None:
+def _name_the_file(asked: _Asked, graphs: list[Path]) -> str:
+    fitted = " --fit none" if asked.option == "--backbone" else ""
+    # A bundle's other graphs are quantised.
+    float_first = sorted(graphs, key=lambda graph: graph.name != "reference.onnx")
+    return f"name the file: {asked.option} {float_first[0]}{fitted}"
+
+
+def _refuse_pickles(asked: _Asked, files: list[Path]) -> None:
     if not any(file.match(kind) for kind in _PICKLES for file in files):
         return
     raise IntegrityError(
         "the weights are a pickle, which can run any code when it is opened",
-        where=f"--backbone {name}",
+        where=str(asked),
         found=", ".join(file.name for file in files),
         expected="weights as .safetensors",
         fix="take a revision with safetensors, or convert it where you trust it: "
@@ -135,18 +160,18 @@ def _digest(folder: Path, files: list[Path]) -> str:
     return total.hexdigest()
 
 
-def _download(repository: str, name: str) -> Path:
+def _download(repository: str, asked: _Asked) -> Path:
     try:
         import huggingface_hub
     except ImportError as error:
-        raise MissingExtraError("huggingface_hub", "hf", purpose=f"--backbone {name}") from error
+        raise MissingExtraError("huggingface_hub", "hf", purpose=str(asked)) from error
     try:
         patterns = [*_FILES, "README.md"]  # which states the licence
         return Path(huggingface_hub.snapshot_download(repository, allow_patterns=patterns))
     except Exception as error:  # the hub client raises many kinds, its own and the network's
         raise StageError(
             "the backbone could not be downloaded",
-            where=f"--backbone {name}",
+            where=str(asked),
             found=(str(error).strip().splitlines() or [repr(error)])[0][:200],
             fix="check the name and the connection, or download it elsewhere and give the folder",
         ) from error
@@ -175,7 +200,7 @@ def _reading_weights(source: Source) -> Iterator[None]:
     except SafetensorError as error:
         raise IntegrityError(
             "the weights cannot be read",
-            where=f"--backbone {source.name}",
+            where=source.asked,
             found=str(error),
             fix="download or copy them again",
         ) from error
@@ -192,7 +217,7 @@ def load(source: Source, modality: Modality) -> Backbone:
     if source.layout == "onnx":
         raise SpecError(
             "an .onnx file cannot be fitted",
-            where=f"--backbone {source.name}",
+            where=source.asked,
             fix="add --fit none to measure it as it is, or give the trainable weights",
         )
     if source.layout == "builtin":

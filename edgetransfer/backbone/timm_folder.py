@@ -24,12 +24,12 @@ def load(source: Source, modality: Modality) -> Backbone:
     if modality != "image":
         raise SpecError(
             "timm networks take pictures, and the examples are texts",
-            where=f"--backbone {source.name}",
+            where=source.asked,
         )
     try:
         import timm
     except ImportError as error:
-        raise MissingExtraError("timm", "timm", purpose=f"--backbone {source.name}") from error
+        raise MissingExtraError("timm", "timm", purpose=source.asked) from error
     config = json.loads((source.path / "config.json").read_text(encoding="utf-8"))
     network = timm.create_model(config["architecture"], pretrained=False, num_classes=0)
     weights = load_file(source.path / "model.safetensors")
@@ -37,7 +37,7 @@ def load(source: Source, modality: Modality) -> Backbone:
     if missing:
         raise SpecError(
             f"the weights are not those of {config['architecture']}",
-            where=f"--backbone {source.name}",
+            where=source.asked,
             found="missing: " + ", ".join(missing[:5]),
         )
     pretrained = config.get("pretrained_cfg", config)

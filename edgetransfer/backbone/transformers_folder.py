@@ -81,7 +81,7 @@ def _refuse_other_modality(source: Source, modality: Modality) -> None:
             "this is a text encoder, and the examples are pictures"
             if texts
             else "this network takes pictures, and the examples are texts",
-            where=f"--backbone {source.name}",
+            where=source.asked,
         )
 
 
@@ -89,7 +89,7 @@ def _open(auto_class: str, source: Source) -> tuple[nn.Module, set[str]]:
     try:
         import transformers
     except ImportError as error:
-        purpose = f"--backbone {source.name}"
+        purpose = source.asked
         raise MissingExtraError("transformers", "hf", purpose=purpose) from error
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
@@ -106,7 +106,7 @@ def _open(auto_class: str, source: Source) -> tuple[nn.Module, set[str]]:
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise SpecError(
             f"transformers cannot open it as {auto_class}",
-            where=f"--backbone {source.name}",
+            where=source.asked,
             found=_words(error),
             expected="a picture or text encoder",
         ) from error
@@ -115,7 +115,7 @@ def _open(auto_class: str, source: Source) -> tuple[nn.Module, set[str]]:
     if odd:
         raise SpecError(
             "some weights have another shape than config.json says",
-            where=f"--backbone {source.name}",
+            where=source.asked,
             found=", ".join(sorted(odd)[:5]),
         )
     return network.eval(), set(loading["missing_keys"])
@@ -129,7 +129,7 @@ def _refuse_untrained(source: Source, missing: set[str]) -> None:
     if missing:
         raise SpecError(
             "some weights are not in the file and would be random",
-            where=f"--backbone {source.name}",
+            where=source.asked,
             found=", ".join(sorted(missing)[:5]),
         )
 
@@ -169,7 +169,7 @@ def load(source: Source, modality: Modality) -> Backbone:
     except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
         raise SpecError(
             f"{type(network).__name__} does not make features of pictures alone",
-            where=f"--backbone {source.name}",
+            where=source.asked,
             found=_words(error),
             expected="a picture encoder",
         ) from error
@@ -189,7 +189,7 @@ def _text_contract(source: Source, config: Any) -> tuple[TextPreprocessing, Path
     if not tokenizer.is_file():
         raise SpecError(
             "no tokenizer.json",
-            where=f"--backbone {source.name}",
+            where=source.asked,
             fix="save it once: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)",
         )
     longest = getattr(config, "max_position_embeddings", _LONGEST_TEXT)

@@ -52,6 +52,8 @@ def build(
     backbone: o.Backbone = None,
     fit: o.Fit = None,
     epochs: o.Epochs = None,
+    distill_from: o.DistillFrom = None,
+    unlabelled: o.Unlabelled = None,
     precision: o.Precision = None,
     calibration: o.Calibration = None,
     metric: o.MetricName = None,

@@ -50,6 +50,21 @@ Fit = Annotated[
 Epochs = Annotated[
     int | None, typer.Option(help="Fine-tuning epochs at most.", rich_help_panel=_MODEL)
 ]
+DistillFrom = Annotated[
+    str | None,
+    typer.Option(
+        help="A larger network that teaches: as --backbone, or a fitted .onnx file.",
+        rich_help_panel=_MODEL,
+    ),
+]
+Unlabelled = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DIR",
+        help="Pictures without labels that it teaches with as well.",
+        rich_help_panel=_MODEL,
+    ),
+]
 Precision = Annotated[
     PrecisionChoice | None,
     typer.Option(help="How numbers are stored.", rich_help_panel=_MODEL),

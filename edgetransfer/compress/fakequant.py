@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 KEPT_CODE = 0.45
 """How far a weight may start from the number it is rounded to, in steps: under a half."""
-STRETCH = (-0.1, 1.1)
-"""Of the sigmoid, so that it reaches 0 and 1 (Louizos et al. 2018)."""
 
 
 def round_through(x: Tensor) -> Tensor:
@@ -76,65 +74,42 @@ class FreeWeights(nn.Module):
 
     def __init__(self, layer: Layer, codes: Codes) -> None:
         super().__init__()
-        self._layer = layer
-        self.scale = _wide(torch.from_numpy(codes.scale), layer)
-        given = torch.from_numpy(codes.codes.astype(np.float32))
-        floats = torch.from_numpy(np.array(layer.weights())) / self.scale
-        near = given + torch.clamp(floats - given, -KEPT_CODE, KEPT_CODE)
+        near, self.scale = _near(layer, codes)
         self.weight = nn.Parameter(near * self.scale)
 
     def steps(self) -> Tensor:
         """Return the codes as floats, with gradients."""
-        return round_through(torch.clamp(self.weight / self.scale, -WEIGHT_LIMIT, WEIGHT_LIMIT))
-
-    def codes(self) -> Tensor:
-        """Return the codes as they are now."""
-        return self.steps().detach().to(torch.int8)
-
-    def restless(self) -> Tensor:
-        """Return what is added to the loss: nothing."""
-        return torch.zeros(())
+        return _codes(self.weight / self.scale)
 
 
 class LearnedRounding(nn.Module):
-    """Weights that are rounded up or down, which of the two is learnt.
+    """Weights of which only the rounding is learnt: each ends on its own code or one beside it.
 
-    Nagel et al. (2020), AdaRound, arXiv 2004.10568: a stretched sigmoid of a variable lies
-    between the two, and a term of the loss drives it to either end.
+    Cheng et al. (2024), SignRound, arXiv 2309.05516, after Nagel et al. (2020), AdaRound, arXiv
+    2004.10568: what is added before rounding is learnt, at most half a step. The network that is
+    trained is always the rounded one, so nothing has to settle in the end.
     """
 
     def __init__(self, layer: Layer, codes: Codes) -> None:
         super().__init__()
-        self._layer = layer
-        self.scale = _wide(torch.from_numpy(codes.scale), layer)
-        given = torch.from_numpy(codes.codes.astype(np.float32))
-        floats = torch.from_numpy(np.array(layer.weights())) / self.scale
-        self._below = torch.minimum(floats.floor(), given).clamp(min=-WEIGHT_LIMIT)
-        self._below = torch.where(given - self._below > 1, given, self._below)
-        start = torch.where(given > self._below, 0.8, 0.2)
-        low, high = STRETCH
-        self.choice = nn.Parameter(torch.logit((start - low) / (high - low)))
-
-    def _share(self) -> Tensor:
-        low, high = STRETCH
-        return torch.clamp(torch.sigmoid(self.choice) * (high - low) + low, 0, 1)
+        self._near, self.scale = _near(layer, codes)
+        self.shift = nn.Parameter(torch.zeros_like(self._near))
 
     def steps(self) -> Tensor:
-        """Return numbers between two codes, with gradients."""
-        return torch.clamp(self._below + self._share(), -WEIGHT_LIMIT, WEIGHT_LIMIT)
-
-    def codes(self) -> Tensor:
-        """Return the codes, each rounded to the nearer end."""
-        nearer = self._below + (self._share().detach() >= 0.5)
-        return torch.clamp(nearer, -WEIGHT_LIMIT, WEIGHT_LIMIT).to(torch.int8)
-
-    def restless(self) -> Tensor:
-        """Return how far the choices are from being made, 0 to 1 on average."""
-        return (1 - (2 * self._share() - 1).square()).mean()
+        """Return the codes as floats, with gradients."""
+        return _codes(self._near + torch.clamp(self.shift, -0.5, 0.5))
 
 
-def _wide(scale: Tensor, layer: Layer) -> Tensor:
-    return scale.reshape(-1, *(1,) * (layer.weights().ndim - 1))
+def _near(layer: Layer, codes: Codes) -> tuple[Tensor, Tensor]:
+    """Return numbers that round to the codes, in steps, and the steps; channels first."""
+    given = torch.from_numpy(codes.codes.astype(np.float32))
+    scale = torch.from_numpy(codes.scale).reshape(-1, *(1,) * (given.ndim - 1))
+    floats = torch.from_numpy(np.array(layer.weights())) / scale
+    return given + torch.clamp(floats - given, -KEPT_CODE, KEPT_CODE), scale
+
+
+def _codes(steps: Tensor) -> Tensor:
+    return round_through(torch.clamp(steps, -WEIGHT_LIMIT, WEIGHT_LIMIT))
 
 
 class FakeQuantised(nn.Module):
@@ -210,7 +185,10 @@ class FakeQuantised(nn.Module):
         """Return what training came to."""
         layers = self._layout.layers
         codes = {
-            layer.name: Codes(weights.codes().numpy(), self._encoding.weights[layer.name].scale)  # type: ignore[operator]
+            layer.name: replace(
+                self._encoding.weights[layer.name],
+                codes=weights.steps().detach().to(torch.int8).numpy(),  # type: ignore[operator]
+            )
             for layer, weights in zip(layers, self.weights, strict=True)
         }
         biases = {

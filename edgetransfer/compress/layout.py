@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx_ir as ir
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Set
+
+    import onnx_ir as ir
 
 LAYERS = {"Conv", "Gemm", "MatMul"}
 CLIPS = {"Relu", "Clip"}
@@ -112,7 +113,7 @@ def find_layout(graph: ir.Graph, floats: Set[str] = frozenset()) -> Layout:
     """Find the layers and the tensors to quantise.
 
     Args:
-        graph: clean, each weight used by one node (`separate`).
+        graph: clean, each weight used by one node (`separation`).
         floats: names of layers to leave in float, by their weights.
     """
     layers = tuple(each for each in find_layers(graph) if each.name not in floats)
@@ -131,36 +132,6 @@ def find_layout(graph: ir.Graph, floats: Set[str] = frozenset()) -> Layout:
     return Layout(layers, tuple(points), shares)
 
 
-def separate(graph: ir.Graph) -> None:
-    """Give every layer weights and a bias of its own, in place: each will have its own codes."""
-    for node in graph:
-        if node.op_type not in LAYERS:
-            continue
-        for place, value in enumerate(node.inputs[1:], start=1):
-            if value is not None and value.is_initializer() and len(value.uses()) > 1:
-                name = f"{value.name}_{node.name}_{place}"
-                node.replace_input_with(place, _constant(graph, name, array_of(value)))
-        weight = node.inputs[1]
-        biased = len(node.inputs) > 2 and node.inputs[2] is not None
-        if node.op_type == "MatMul" or biased or weight is None or not weight.is_initializer():
-            continue
-        channels = array_of(weight).shape[_axis(node)]
-        zeros = _constant(graph, f"{weight.name}_bias", np.zeros(channels, dtype=np.float32))
-        node.resize_inputs(3)
-        node.replace_input_with(2, zeros)
-
-
-def _constant(graph: ir.Graph, name: str, array: np.ndarray[Any, Any]) -> ir.Value:
-    value = ir.Value(
-        name=name,
-        type=ir.TensorType(ir.DataType.from_numpy(array.dtype)),
-        shape=ir.Shape(array.shape),
-        const_value=ir.tensor(array, name=name),
-    )
-    graph.register_initializer(value)
-    return value
-
-
 def find_layers(graph: ir.Graph) -> Iterator[Layer]:
     """Yield every node that multiplies by constant weights, in the order they run."""
     for node in graph:
@@ -176,26 +147,29 @@ def find_layers(graph: ir.Graph) -> Iterator[Layer]:
         if node.op_type == "MatMul":
             if array_of(weight).ndim != 2:
                 continue
-            bias, total = _added(node)
+            bias, total = added(node)
         elif bias is not None and not bias.is_initializer():
             continue
-        yield Layer(node, source, weight, bias, _axis(node), total, behind_clip(total))
+        yield Layer(node, source, weight, bias, axis_of(node), total, behind_clip(total))
 
 
-def _axis(node: ir.Node) -> int:
+def axis_of(node: ir.Node) -> int:
+    """Return the axis of a layer's weights that its output channels lie on."""
     if node.op_type == "Conv":
         return 0
     transposed = node.attributes.get("transB")
     return 0 if transposed is not None and transposed.as_int() else 1
 
 
-def _added(node: ir.Node) -> tuple[ir.Value | None, ir.Value]:
+def added(node: ir.Node) -> tuple[ir.Value | None, ir.Value]:
     """Return the bias that is added to a matrix product, and the sum."""
     product = node.outputs[0]
     after = users(product)
     if len(after) == 1 and after[0].op_type == "Add":
+        weight = node.inputs[1]
+        wanted = None if weight is None else array_of(weight).shape[1:]
         for value in after[0].inputs:
-            if value is not None and value.is_initializer() and array_of(value).ndim == 1:
+            if value is not None and value.is_initializer() and array_of(value).shape == wanted:
                 return value, after[0].outputs[0]
     return None, product
 

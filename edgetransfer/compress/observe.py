@@ -6,6 +6,7 @@ It does not choose ranges. Memory does not grow with the number of examples.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 from typing import TYPE_CHECKING
 
 import torch
@@ -75,6 +76,8 @@ class Histogram:
         """Take in one batch; its extremes count whole, of its numbers a spread of them."""
         least, most = float(x.min()), float(x.max())
         self.extremes.append((least, most))
+        if not (isfinite(least) and isfinite(most)):
+            return
         if least < self.low or most > self.high or not self.high > self.low:
             self._widen(min(least, self.low), max(most, self.high))
         flat = x.flatten()

@@ -92,7 +92,12 @@ def _gemm(node: ir.Node, a: Tensor, b: Tensor, c: Tensor | None = None) -> Tenso
 
 
 def _clip(_: ir.Node, x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Tensor:
-    return torch.clamp(x, low, high)
+    return x if low is None and high is None else torch.clamp(x, low, high)
+
+
+def _div(_: ir.Node, a: Tensor, b: Tensor) -> Tensor:
+    """Divide; integers towards zero, as shapes are computed."""
+    return torch.div(a, b, rounding_mode=None if a.is_floating_point() else "trunc")
 
 
 def _axes(node: ir.Node, x: Tensor, axes: Tensor | None) -> list[int]:
@@ -172,7 +177,7 @@ _OPERATORS: dict[str, Callable[..., Tensor]] = {
     "Clip": _clip,
     "Concat": _concat,
     "Conv": _conv,
-    "Div": _plain(torch.div),
+    "Div": _div,
     "Erf": _plain(torch.erf),
     "Flatten": _flatten,
     "Gelu": _gelu,

@@ -12,26 +12,30 @@ import onnx_ir as ir
 
 from edgetransfer.compress.encoding import Encoding
 from edgetransfer.compress.equalise import centre, equalise
-from edgetransfer.compress.layout import Layout, find_layers, find_layout, separate
+from edgetransfer.compress.layout import Layout, find_layers, find_layout, name_of
 from edgetransfer.compress.observe import watch_channels, watch_ranges
 from edgetransfer.compress.qdq import write_qdq
 from edgetransfer.compress.ranges import choose_grids
+from edgetransfer.compress.separation import separate
 from edgetransfer.compress.sweep import fit_weights
 from edgetransfer.errors import StageError
 from edgetransfer.spec.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Set
+    from collections.abc import Callable, Iterable, Mapping, Set
     from pathlib import Path
 
     import onnx
     from torch import Tensor
 
+    from edgetransfer.compress.observe import Histogram
     from edgetransfer.spec.catalogue import CalibrationRecipe
     from edgetransfer.spec.target import Int8Scheme
 
     Batches = Callable[[], Iterable[dict[str, Tensor]]]
 
+HEAD_SHARE = 0.02
+"""Of all weights: a head with fewer stays in float."""
 EQUALISING = 2
 """Rounds of equalisation: one changes what the next sees."""
 MOST_FITTED = 256
@@ -71,8 +75,26 @@ class Quantised:
         """Return the graph as it is shipped."""
         return write_qdq(self.model, self.layout, self.encoding)
 
+    @property
+    def float_layers(self) -> list[str]:
+        """Names of the weights of the layers that stay in float, in the order they run."""
+        quantised = {each.name for each in self.layout.layers}
+        layers = find_layers(self.model.graph)
+        return [each.name for each in layers if each.name not in quantised]
+
     def keeping_float(self, floats: Set[str]) -> Quantised:
-        """Return the same with some layers, by the names of their weights, left in float."""
+        """Return the same with some more layers, by the names of their weights, left in float.
+
+        A Gemm whose output is quantised is not: the runtime would quantise it by itself.
+        """
+        points = set(self.layout.points)
+        floats = {
+            each.name
+            for each in self.layout.layers
+            if each.name in floats
+            and (each.node.op_type != "Gemm" or name_of(each.output) not in points)
+        }
+        floats |= set(self.float_layers)
         return replace(self, layout=find_layout(self.model.graph, floats))
 
 
@@ -104,18 +126,12 @@ def quantise(
     """
     opened = ir.from_proto(model)
     separate(opened.graph)
-    layout = find_layout(opened.graph)
-    if not layout.layers:
-        raise StageError(
-            "the network has no layer that could run in integers",
-            where="quantise",
-            found=", ".join(sorted({node.op_type for node in opened.graph})),
-            expected="a convolution or matrix product with constant weights",
-            fix="build with --precision fp32 to ship it in float",
-        )
+    layout = find_layout(opened.graph, _small_head(opened.graph))
+    _refuse(opened.graph, layout)
     if equalised:
         _equalise(opened.graph, layout, calibration.fitted)
     seen = watch_ranges(opened.graph, layout.roots(), calibration.watched())
+    _refuse_empty(seen)
     grids = choose_grids(seen, recipe, scheme)
     fitted = fit_weights(
         opened.graph,
@@ -128,9 +144,59 @@ def quantise(
     return Quantised(opened, layout, fitted)
 
 
+def fit_again(
+    quantised: Quantised, calibration: Calibration, progress: Progress = silent
+) -> Quantised:
+    """Fit weights and biases anew: what made up for the noise of a layer that is in float now."""
+    encoding = fit_weights(
+        quantised.model.graph,
+        quantised.layout,
+        quantised.encoding,
+        calibration.fitted(),
+        calibration.folder,
+        progress=progress,
+    )
+    return replace(quantised, encoding=encoding)
+
+
 def _equalise(graph: ir.Graph, layout: Layout, batches: Batches) -> None:
     layers = list(find_layers(graph))
     centre(graph, layers, watch_channels(graph, layout.points, batches()))
     for _ in range(EQUALISING):
         seen = watch_channels(graph, layout.points, batches())
         equalise(graph, layers, seen)
+
+
+def _small_head(graph: ir.Graph) -> set[str]:
+    """Return the last layer where it gives the outputs and holds next to nothing.
+
+    Its input, a mean over many places, is quieter than any grid would leave it: in float the head
+    costs nothing that could be measured, and brings up to 1 dB.
+    """
+    layers = list(find_layers(graph))
+    head = layers[-1] if layers else None
+    if head is None or head.node.op_type == "Conv" or not head.sum.is_graph_output():
+        return set()
+    small = head.weights().size <= HEAD_SHARE * sum(each.weights().size for each in layers)
+    return {head.name} if small else set()
+
+
+def _refuse(graph: ir.Graph, layout: Layout) -> None:
+    if not layout.layers:
+        raise StageError(
+            "the network has no layer that could run in integers",
+            where="quantise",
+            found=", ".join(sorted({node.op_type for node in graph})),
+            expected="a convolution or matrix product with constant weights",
+            fix="build with --precision fp32 to ship it in float",
+        )
+
+
+def _refuse_empty(seen: Mapping[str, Histogram]) -> None:
+    if not any(each.extremes for each in seen.values()):
+        raise StageError(
+            "there are no calibration examples",
+            where="quantise",
+            expected="examples of a training split, to see what flows through the network",
+            fix="add training examples, or build with --precision fp32",
+        )

@@ -44,11 +44,12 @@ def choose_grids(
 
 
 def _grid(name: str, seen: Histogram, recipe: CalibrationRecipe, scheme: Int8Scheme) -> Grid:
-    if not torch.isfinite(torch.tensor([seen.low, seen.high])).all():
+    extremes = torch.tensor(seen.extremes)
+    if not torch.isfinite(extremes).all():
         raise StageError(
             "the float network gives NaN or Inf on the calibration examples",
             where=f"tensor {name}",
-            found=f"values from {seen.low} to {seen.high}",
+            found=f"values from {extremes[:, 0].min()} to {extremes[:, 1].max()}",
             fix="check the network and its preprocessing in float first",
         )
     candidates = [

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from edgetransfer.compress.encoding import Encoding
 
 SMALLEST_SIZE = 1e-3
-SETTLING = 0.1
-"""Weight of the term that makes learned rounding decide, against a noise of the outputs of 1 %."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ class Course:
         weights: what of the weights is learnt.
         steps: of the optimiser, at most.
         seconds: after which no new step is begun.
-        rate: of weights and biases, as a share of each tensor's size; of rounding choices as it is.
+        rate: of weights and biases, as a share of each tensor's size; in rounding, in steps.
         scale_rate: of the logarithms of the activations' steps.
     """
 
@@ -48,9 +46,9 @@ class Course:
     scale_rate: float
 
 
-ROUNDING = Course(LearnedRounding, steps=200, seconds=240.0, rate=1e-2, scale_rate=3e-4)
+ROUNDING = Course(LearnedRounding, steps=200, seconds=240.0, rate=5e-3, scale_rate=1e-4)
 """Learned rounding: weights stay within one step of the float ones."""
-QAT = Course(FreeWeights, steps=400, seconds=600.0, rate=1e-4, scale_rate=3e-4)
+QAT = Course(FreeWeights, steps=400, seconds=600.0, rate=3e-5, scale_rate=1e-4)
 """Quantisation-aware training."""
 
 
@@ -93,10 +91,8 @@ def train(
         logits = student(feeds, got)
         loss = noise(_centred(logits), _centred(target))
         loss = loss + sum(noise(got[name], wanted[name]) for name in watched) / len(watched)
-        settling = sum((each.restless() for each in student.weights), start=torch.zeros(()))  # type: ignore[operator]
-        pressure = SETTLING * (step / course.steps) / len(student.weights)
         optimiser.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss + pressure * settling)
+        torch.autograd.backward(loss)
         optimiser.step()
         decay.step()
         losses.append(float(loss.detach()))

@@ -59,7 +59,7 @@ class _Source:
 
     def grid(self, name: str, value: ir.Value | None) -> Grid:
         """Return the grid of a tensor, also where the Clip before it has been dropped."""
-        node = self._quantisers.get(name)
+        node = self._quantisers.get(name) or self._behind(name)
         producer = None if value is None else value.producer()
         if node is None and producer is not None and producer.op_type in CLIPS:
             before = producer.inputs[0]
@@ -72,9 +72,26 @@ class _Source:
         low, high = _RANGES[zero.dtype]
         return Grid(float(scale.reshape(-1)[0]), int(zero.reshape(-1)[0]), low, high)
 
+    def _behind(self, name: str) -> ir.Node | None:
+        """Return the Q of a tensor that has its name only behind its DQ: an output of the graph."""
+        node = self._by_output.get(name)
+        source = None if node is None or node.op_type != "DequantizeLinear" else node.inputs[0]
+        return None if source is None else source.producer()
+
+    def _node(self, layer: Layer) -> ir.Node | None:
+        """Return a layer's node; its output may have the name of what a Clip behind it gave."""
+        for value in (layer.node.outputs[0], layer.output):
+            node = self._by_output.get(name_of(value))
+            quantiser = self._behind(name_of(value))
+            if quantiser is not None and quantiser.inputs[0] is not None:
+                node = quantiser.inputs[0].producer()
+            if node is not None and node.op_type == layer.node.op_type:
+                return node
+        return None
+
     def weights(self, layer: Layer) -> Codes:
         """Return the codes of a layer's weights, output channels first."""
-        node = self._by_output.get(name_of(layer.node.outputs[0]))
+        node = self._node(layer)
         value = None if node is None else node.inputs[1]
         dequantise = None if value is None else value.producer()
         if dequantise is None or dequantise.op_type != "DequantizeLinear":
@@ -114,7 +131,11 @@ class _Source:
     def bias(self, layer: Layer) -> Array:
         """Return the bias of a layer as floats."""
         assert layer.bias is not None
-        node = self._by_output.get(name_of(layer.sum))
+        node = (
+            self._by_output.get(name_of(layer.sum))
+            if layer.sum is not layer.node.outputs[0]
+            else self._node(layer)
+        )
         if node is None:
             raise _lacks("no such node", f"layer {layer.name}")
         constant = [

@@ -165,6 +165,11 @@ def _add(into: _Gathered, path: Path, label: str | None, split: Split | None) ->
     into.records.append(Record(key, key, path, None, label, split, {}))
 
 
+def pictures_below(folder: Path) -> Iterator[Path]:
+    """All pictures in a folder and the folders in it, whatever those are called."""
+    return (path for path in _walk(folder) if _is_picture(path))
+
+
 def _walk(folder: Path) -> Iterator[Path]:
     """All files below a folder; links are followed (subsets are made of them), circles are not.
 

@@ -57,7 +57,11 @@ def assemble(
             fitted_on=(
                 ()
                 if run.recipe.fit.method == "none"
-                else (*fitted.manifest.split("train"), *fitted.manifest.split("validation"))
+                else (
+                    *fitted.manifest.split("train"),
+                    *fitted.manifest.split("validation"),
+                    *fitted.unlabelled,
+                )
             ),
         )
         write_bundle(folder, parts, fitted.preparer())

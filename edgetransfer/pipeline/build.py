@@ -67,7 +67,10 @@ def resolve(recipe: Recipe, store: Store, reporter: Reporter) -> Run:
     flags, arch = isa_flags(), architecture()
     targets = tuple(catalogue.resolve(name, arch, flags) for name in dict.fromkeys(recipe.targets))
     catalogue.calibration_recipe(recipe.quant.calibration)
-    return Run(recipe, targets, backbones.locate(recipe.backbone.source), store, reporter)
+    source = backbones.locate(recipe.backbone.source)
+    asked = recipe.distill.source
+    teacher = None if asked is None else backbones.locate(asked, option="--distill-from")
+    return Run(recipe, targets, source, store, reporter, teacher)
 
 
 def build(recipe: Recipe, out: Path, store: Store, reporter: Reporter) -> Outcome:

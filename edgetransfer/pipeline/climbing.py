@@ -5,18 +5,21 @@ It does not know how a rung is made or tried.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgetransfer.compress import training
 from edgetransfer.compress.operators import without_gradient
+from edgetransfer.compress.posttraining import fit_again
 from edgetransfer.compress.sensitivity import rank_layers
 from edgetransfer.measure.gates import MIB
 from edgetransfer.pipeline.feeding import batches_of, shuffled
 from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.run import code, leave
 from edgetransfer.pipeline.rungs import Made, Rung, Workshop, told, write_quantised
+from edgetransfer.pipeline.store import scratch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,11 +103,9 @@ class Ladder:
         if not self._holds() and self._best().trial.status == "misses":
             self._leave_floats(self._best())
         if not self._holds() and not blocked:
-            best = min(self._trained_from(), key=lambda each: each.trial.rank())
+            whole = [each for each in self.results if "floats" not in each.made.rung.inputs]
+            best = min(whole, key=lambda each: each.trial.rank())
             self._try(self._trained(best, "quantisation-aware training", training.QAT))
-
-    def _trained_from(self) -> list[Result]:
-        return [each for each in self.results if "float_layers" not in each.row]
 
     def _try_all(self, rungs: Iterator[Rung]) -> None:
         for rung in rungs:
@@ -147,9 +148,9 @@ class Ladder:
                 course,
                 progress=progress,
             )
-            write_quantised(folder, type(quantised)(quantised.model, quantised.layout, encoding))
+            record = write_quantised(folder, replace(quantised, encoding=encoding))
             tenth = max(1, len(losses) // 10)
-            return {
+            return record | {
                 "steps": len(losses),
                 "noise_before": float(np.mean(losses[:tenth])),
                 "noise_after": float(np.mean(losses[-tenth:])),
@@ -185,11 +186,12 @@ class Ladder:
         return ranked
 
     def _with_floats(self, start: Result, names: list[str]) -> Rung:
-        def make(folder: Path, _: Progress) -> dict[str, Any]:
+        def make(folder: Path, progress: Progress) -> dict[str, Any]:
             quantised = self._shop.open(start.made).keeping_float(set(names))
-            write_quantised(folder, quantised)
-            return {"float_layers": names}
+            with scratch(folder) as room:
+                quantised = fit_again(quantised, self._shop.calibration(room), progress)
+            return write_quantised(folder, quantised)
 
         plural = "layer" if len(names) == 1 else "layers"
         inputs = {"from": start.made.kept.key, "floats": names}
-        return Rung(f"{len(names)} {plural} in float", "w8a8", inputs, make)
+        return Rung(f"{len(names)} more {plural} in float", "w8a8", inputs, make)

@@ -1,11 +1,11 @@
-"""The fine-tuning stage: all layers, from the probe's head.
+"""The fine-tuning stage: all layers, from the probe's head, with a teacher or without.
 
 It does not decide whether to fine-tune: the recipe does.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,53 +17,65 @@ from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.run import Run, code, leave, versions
 from edgetransfer.pipeline.store import scratch
 from edgetransfer.transfer import machine as machines
-from edgetransfer.transfer.finetune import Examples, Machine, Schedule
+from edgetransfer.transfer.finetune import Examples, Lesson, Machine, Schedule
 from edgetransfer.transfer.finetune import finetune as train_network
+from edgetransfer.transfer.objective import UNLABELLED, CrossEntropy
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from edgetransfer.data.manifest import Manifest, Split
-    from edgetransfer.pipeline.opening import OpenedBackbone
-    from edgetransfer.pipeline.store import Kept
+    from edgetransfer.data.manifest import Example, Manifest
+    from edgetransfer.pipeline.distilling import Teaching
+    from edgetransfer.pipeline.training import FittedNetwork
     from edgetransfer.spec.progress import Progress
-    from edgetransfer.transfer.classifier import Classifier
+    from edgetransfer.transfer.objective import Objective
+
+
+def schedule_of(run: Run) -> Schedule:
+    """Return what the recipe says of training."""
+    recipe = run.recipe
+    return Schedule(recipe.epochs, recipe.learning_rate, recipe.fit.batch_size, recipe.seed)
 
 
 def finetune(
-    run: Run, manifest: Manifest, opened: OpenedBackbone, network: Classifier, probe: Kept
-) -> tuple[Kept, dict[str, Any]]:
-    """Fine-tune `network` in place, or load what an earlier run came to.
+    run: Run, manifest: Manifest, fitted: FittedNetwork, teaching: Teaching | None
+) -> FittedNetwork:
+    """Fine-tune the network in place, or load what an earlier run came to.
 
     Which way of training is fastest here depends on timing, so it is found once, kept, and taken
     again by every later run with the same start: a resumed run does the same arithmetic.
     """
-    fit = run.recipe.fit
-    schedule = Schedule(fit.epochs, fit.learning_rate, fit.batch_size, run.recipe.seed)
+    schedule = schedule_of(run)
     inputs = {
-        "probe": probe.key,
+        "probe": fitted.kept.key,
         "schedule": asdict(schedule),
         "code": code("transfer", "graph"),
         "versions": versions("torch", "transformers", "timm"),
     }
     with telling(run.reporter, "finetune") as line:
-        work = _Work(manifest, opened, network, schedule)
+        work = _Work(manifest, fitted, schedule, teaching)
         machine = {"isa": sorted(isa_flags()), "cores": len(_cores())}
         chosen = run.store.keep("machine", {**inputs, **machine}, work.choose_machine)
+        taught = None if teaching is None else teaching.key
 
         def make(folder: Path) -> None:
-            record = work.train(folder, Machine(**chosen.record("machine.json")), line.progress)
+            way = Machine(**chosen.record("machine.json"))
+            objective = CrossEntropy() if not teaching else teaching.objective(run, fitted.opened)
+            record = work.train(folder, objective, way, line.progress)
             leave(folder, "fit.json", record)
 
-        kept = run.keep(line, "finetune", {**inputs, "machine": chosen.key}, make)
-        network.load_state_dict(load_file(kept.file("network.safetensors")))
+        kept = run.keep(
+            line, "finetune", {**inputs, "teaching": taught, "machine": chosen.key}, make
+        )
+        fitted.network.load_state_dict(load_file(kept.file("network.safetensors")))
         record = kept.record("fit.json")
         loss, accuracy = record["history"][record["best_epoch"]]
         line.summary = (
             f"validation accuracy {accuracy:.3f} (log loss {loss:.3f}), "
             f"epoch {record['best_epoch']} of {len(record['history']) - 1}"
         )
-    return kept, record
+    return replace(fitted, kept=kept, record=record)
 
 
 def _cores() -> range:
@@ -76,28 +88,36 @@ class _Work:
     """Prepares examples only where they are needed."""
 
     def __init__(
-        self, manifest: Manifest, opened: OpenedBackbone, network: Classifier, schedule: Schedule
+        self,
+        manifest: Manifest,
+        fitted: FittedNetwork,
+        schedule: Schedule,
+        teaching: Teaching | None,
     ) -> None:
         self._manifest = manifest
-        self._opened = opened
-        self._network = network
+        self._prepare = fitted.opened.prepare
+        self._network = fitted.network
         self._schedule = schedule
+        self._teaching = teaching
 
     def choose_machine(self, folder: Path) -> None:
         """Find the fastest way to train on a few examples."""
         with scratch(folder) as room:
-            few = self._examples("train", room, most=16)
+            few = self._examples(self._manifest.split("train")[:16], room)
             found = machines.measure(self._network, few, self._schedule)
         leave(folder, "machine.json", asdict(found))
 
-    def train(self, folder: Path, machine: Machine, progress: Progress) -> dict[str, Any]:
+    def train(
+        self, folder: Path, objective: Objective, machine: Machine, progress: Progress
+    ) -> dict[str, Any]:
         """Train, save the weights, and return the record."""
+        taught = self._teaching
         with scratch(folder) as room:
-            train = self._examples("train", room)
-            validation = self._examples("validation", room)
-            tuned = train_network(
-                self._network, train, validation, self._schedule, machine, progress=progress
-            )
+            chosen = self._manifest.split("train") if taught is None else taught.examples
+            train = self._examples(chosen, room)
+            validation = self._examples(self._manifest.split("validation"), room)
+            lesson = Lesson(train, validation, objective)
+            tuned = train_network(self._network, lesson, self._schedule, machine, progress=progress)
         state = {name: value.contiguous() for name, value in self._network.state_dict().items()}
         save_file(state, folder / "network.safetensors")
         return {
@@ -107,18 +127,20 @@ class _Work:
             "validation_accuracy": tuned.history[tuned.best_epoch][1],
             "schedule": asdict(self._schedule),
             "machine": asdict(machine),
+            **({} if taught is None else {"distilled": taught.record}),
         }
 
-    def _examples(self, split: Split, room: Path, most: int | None = None) -> Examples:
-        chosen = self._manifest.split(split)[:most]
-        prepare = self._opened.prepare
+    def _examples(self, chosen: Sequence[Example], room: Path) -> Examples:
+        labelled = [example for example in chosen if example.label is not None]
+        labels = np.full(len(chosen), UNLABELLED)
+        labels[: len(labelled)] = self._manifest.label_index(labelled)  # which come first
         arrays: list[Any]
-        if isinstance(prepare, TextPreparer):
-            joined = prepare.join([prepare.prepare(example) for example in chosen])
+        if isinstance(self._prepare, TextPreparer):
+            joined = self._prepare.join([self._prepare.prepare(example) for example in chosen])
             arrays = list(joined.values())
         else:
-            folder = room / split
+            folder = room / f"{len(list(room.iterdir()))}"
             folder.mkdir()
-            files = stack(prepare.prepare, chosen, folder)
+            files = stack(self._prepare.prepare, chosen, folder)
             arrays = [np.load(file, mmap_mode="r") for file in files.values()]
-        return Examples(arrays, self._manifest.label_index(chosen))
+        return Examples(arrays, labels)

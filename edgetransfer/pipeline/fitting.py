@@ -1,18 +1,17 @@
-"""From the recipe to a fitted float graph, by the method it names.
+"""From the recipe to a fitted float graph, by the method it names; a teacher is fitted first.
 
 It does not know targets.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from edgetransfer.pipeline.opening import OpenedBackbone
 from edgetransfer.pipeline.own_model import take_fitted
-from edgetransfer.pipeline.probing import fit_head, read_head
 from edgetransfer.pipeline.reading import read_data
 from edgetransfer.pipeline.tracing import Fitted, keep_graph, traced
-from edgetransfer.transfer.classifier import Classifier
+from edgetransfer.pipeline.training import fit_network
 
 if TYPE_CHECKING:
     import onnx
@@ -22,20 +21,20 @@ if TYPE_CHECKING:
 
 
 def fit(run: Run) -> Fitted:
-    """Run every stage up to the traced float network; ``auto`` takes the probe."""
+    """Run every stage up to the traced float network; ``auto`` takes the probe, if none teaches."""
     manifest = read_data(run)
     if run.recipe.fit.method == "none":
         return take_fitted(run, manifest)
-    opened = OpenedBackbone(run, manifest)
-    kept, record = fit_head(run, manifest, opened)
-    network = Classifier(opened.backbone.network, read_head(kept))
-    if run.recipe.fit.method == "finetune":
-        from edgetransfer.pipeline.finetuning import finetune
+    teaching = None
+    if run.teacher is not None:
+        from edgetransfer.pipeline.distilling import teach
 
-        kept, record = finetune(run, manifest, opened, network, kept)
-    facts = {"backbone": opened.card, "fit": record}
+        manifest, teaching = teach(run, manifest)
+    student = fit_network(run, manifest, teaching)
+    facts = {"backbone": student.opened.card, "fit": student.record}
 
     def prove(examples: Batch) -> tuple[onnx.ModelProto, dict[str, Any]]:
-        return traced(network, examples)
+        return traced(student.network, examples)
 
-    return keep_graph(run, manifest, opened.backbone, kept.key, facts, prove)
+    fitted = keep_graph(run, manifest, student.opened.backbone, student.kept.key, facts, prove)
+    return replace(fitted, unlabelled=() if teaching is None else teaching.unlabelled)

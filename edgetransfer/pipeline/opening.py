@@ -77,7 +77,7 @@ class OpenedBackbone:
         examples = (*manifest.split("train"), *manifest.split("validation"))
         inputs = {
             "backbone": self.kept.key,
-            "examples": _content(examples),
+            "examples": content_of(examples),
             "code": code("data", "graph"),
             "versions": versions("onnxruntime", "pillow", "tokenizers"),
         }
@@ -93,5 +93,6 @@ class OpenedBackbone:
         return kept
 
 
-def _content(examples: Sequence[Example]) -> str:
+def content_of(examples: Sequence[Example]) -> str:
+    """Return a digest of what examples hold, in their order."""
     return hashlib.sha256(" ".join(example.digest for example in examples).encode()).hexdigest()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from edgetransfer.pipeline.judging import matches_this_machine
 
 if TYPE_CHECKING:
+    from edgetransfer.backbone.model import Source
     from edgetransfer.pipeline.run import Run
 
 
@@ -29,13 +30,15 @@ def plan(run: Run) -> list[Step]:
     if recipe.fit.method == "none":
         steps.append(Step("trace", f"take {run.source.name} as it is, clean it, prove parity"))
     else:
+        if run.teacher is not None:
+            steps += _teaching(run, run.teacher)
         steps += [
             Step("backbone", f"open {run.source.name} ({run.source.layout}), trace it frozen"),
             Step("features", "run it over training and validation examples"),
             Step("probe", "logistic regression, strength by cross-validation"),
         ]
-        if recipe.fit.method == "finetune":
-            steps.append(Step("finetune", f"all layers, at most {recipe.fit.epochs} epochs"))
+        if recipe.trains_all_layers:
+            steps.append(Step("finetune", f"all layers, at most {recipe.epochs} epochs"))
         steps.append(Step("trace", "float ONNX, parity with torch on real examples"))
     for target in run.targets:
         asked = recipe.quant.precision
@@ -52,3 +55,19 @@ def plan(run: Run) -> list[Step]:
             ),
         ]
     return steps
+
+
+def _teaching(run: Run, teacher: Source) -> list[Step]:
+    """List what is done before the student's own stages."""
+    steps = []
+    if run.recipe.distill.unlabelled is not None:
+        what = f"read {run.recipe.distill.unlabelled}, leave out what is judged on"
+        steps.append(Step("unlabelled", what))
+    fit = run.recipe.distill.fit
+    how = "fit a probe on" if fit == "probe" else "fine-tune it on"
+    how = "take it as it is" if teacher.layout == "onnx" else f"{how} the same split"
+    return [
+        *steps,
+        Step("teacher", f"open {teacher.name} ({teacher.layout}), {how}"),
+        Step("teacher looks", "run it over every look at the examples to train on"),
+    ]

@@ -40,13 +40,19 @@ _PACKAGES = (
 
 @dataclass(frozen=True)
 class Run:
-    """One build: what was asked for, resolved, and where its stages are kept."""
+    """One build: what was asked for, resolved, and where its stages are kept.
+
+    Attributes:
+        source: the backbone.
+        teacher: where the teacher comes from, None without one.
+    """
 
     recipe: Recipe
     targets: tuple[TargetSpec, ...]
     source: Source
     store: Store
     reporter: Reporter
+    teacher: Source | None = None
 
     def keep(
         self,

@@ -162,39 +162,42 @@ class Workshop:
 
         def make(folder: Path, progress: Progress) -> dict[str, Any]:
             with scratch(folder) as room:
-                few = calibration_sample(self.fitted.manifest, MOST_FITTED, self.run.recipe.seed)
-                fitted = few if len(self.examples) > MOST_FITTED else self.examples
                 quantised = quantise(
                     onnx.load(self.fitted.graph),
                     self.target.int8,
                     self.recipe,
-                    Calibration(
-                        batches_of(self.fitted, self.examples),
-                        batches_of(self.fitted, fitted),
-                        room,
-                    ),
+                    self.calibration(room),
                     equalised=equalised,
                     progress=progress,
                 )
-            write_quantised(folder, quantised)
-            return {}
+            return write_quantised(folder, quantised)
 
         name = "post-training, channels equalised" if equalised else "post-training"
         return Rung(name, "w8a8", self.facts(), make)
 
+    def calibration(self, room: Path) -> Calibration:
+        """Return the calibration examples as batches; `room` is for what does not fit in memory."""
+        few = calibration_sample(self.fitted.manifest, MOST_FITTED, self.run.recipe.seed)
+        fitted = few if len(self.examples) > MOST_FITTED else self.examples
+        return Calibration(
+            batches_of(self.fitted, self.examples), batches_of(self.fitted, fitted), room
+        )
+
     def open(self, made: Made) -> Quantised:
         """Read the integers of a rung back, to go on from them."""
         model = ir.load(made.kept.file(EQUALISED))
-        layout = find_layout(model.graph)
+        floats = set(made.record.get("float_layers", ()))
+        layout = find_layout(model.graph, floats)
         scheme = self.target.int8
         encoding = read_encoding(onnx.load(made.graph), model.graph, layout, scheme)
         return Quantised(model, layout, encoding)
 
 
-def write_quantised(folder: Path, quantised: Quantised) -> None:
-    """Leave the candidate and the float graph that training goes on from."""
+def write_quantised(folder: Path, quantised: Quantised) -> dict[str, Any]:
+    """Leave the candidate and the float graph that training goes on from; name float layers."""
     onnx.save(quantised.graph(), folder / CORE)
     ir.save(quantised.model, folder / EQUALISED)
+    return {"float_layers": quantised.float_layers} if quantised.float_layers else {}
 
 
 def _digest(examples: Sequence[Example]) -> str:

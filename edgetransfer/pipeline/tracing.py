@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from edgetransfer.backbone.model import Backbone, FittedModel
-    from edgetransfer.data.manifest import Manifest
+    from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.graph.prepare import Batch, Preparer
     from edgetransfer.spec.preprocess import ImagePreprocessing, TextPreprocessing
 
@@ -39,6 +39,7 @@ class Fitted:
         graph: ``float.onnx``, prepared inputs -> logits.
         key: of the stage that traced it.
         facts: what the manifest of every bundle says of how it came to be.
+        unlabelled: pictures that a teacher taught with beside those of the manifest.
     """
 
     manifest: Manifest
@@ -47,6 +48,7 @@ class Fitted:
     graph: Path
     key: str
     facts: dict[str, Any]
+    unlabelled: tuple[Example, ...] = ()
 
     def preparer(self) -> Preparer:
         """Return what prepares examples for the network."""

@@ -57,18 +57,6 @@ def _rows(node: Node, names: dict[str, str], without: Iterable[str] = ()) -> Row
     ]
 
 
-def ladder(report: Node) -> dict[str, Any] | None:
-    """The rungs tried, with whatever columns they have; None where there are none."""
-    rungs = report["ladder"].rows()
-    if not rungs:
-        return None
-    keys = list(dict.fromkeys(key for rung in rungs for key, _ in rung.items()))
-    return {
-        "heads": [words.titled(key) for key in keys],
-        "rows": [[words.anything(rung[key], key) for key in keys] for rung in rungs],
-    }
-
-
 def making(manifest: Node) -> dict[str, Any]:
     """What went in and what was decided; every part may be missing."""
     data = manifest["data"]

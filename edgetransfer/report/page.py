@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from edgetransfer.report import confusions, origin, quality, speed, verdict
+from edgetransfer.report import confusions, ladder, origin, quality, speed, verdict
 from edgetransfer.report.node import Node
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ def render_page(report: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
         ],
         footprint=speed.footprint(told),
         residency=speed.residency(told),
-        ladder=origin.ladder(told),
+        ladder=ladder.ladder(told),
+        ladder_heads=ladder.HEADS,
         place=origin.place(told),
         making=origin.making(made),
         target=str(report["target"]),

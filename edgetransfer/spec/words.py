@@ -6,6 +6,7 @@ It does not say what they mean: `recipe` does.
 from typing import Literal
 
 FitMethod = Literal["auto", "probe", "finetune", "none"]
+TeacherFit = Literal["probe", "finetune"]
 PrecisionChoice = Literal["auto", "fp32", "fp16", "w8a8"]
 TimingEffort = Literal["standard", "quick"]
 Metric = Literal["top1", "macro-f1", "balanced-accuracy"]

@@ -15,14 +15,15 @@ from edgetransfer.graph.prepare import ahead
 from edgetransfer.spec.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import onnx
 
     from edgetransfer.data.manifest import Example
-    from edgetransfer.graph.prepare import Preparer
+    from edgetransfer.graph.prepare import Batch, Preparer
 
 BATCH = 8
+Array = np.ndarray[Any, Any]
 
 
 def run_over(
@@ -30,15 +31,28 @@ def run_over(
     prepare: Preparer,
     examples: Sequence[Example],
     *,
+    change: Callable[[Batch, Array], Batch] | None = None,
     progress: Progress = silent,
-) -> np.ndarray[Any, Any]:
-    """Return the first output for every example, float32 [N, ...], in order."""
+) -> Array:
+    """Return the first output for every example, float32 [N, ...], in order.
+
+    Args:
+        model: the graph.
+        prepare: makes its inputs.
+        examples: what to run over.
+        change: is given every prepared batch and the rows of its examples, int [B], and returns
+            what the graph gets instead.
+        progress: told of examples done.
+    """
     session = OnnxSession(model.SerializeToString())
     rows = []
     done = 0
     prepared = ahead(prepare.prepare, examples)
     while group := list(islice(prepared, BATCH)):
-        rows.append(session.run(prepare.join(group))[0])
+        batch = prepare.join(group)
+        if change is not None:
+            batch = change(batch, np.arange(done, done + len(group)))
+        rows.append(session.run(batch)[0])
         done += len(group)
         progress(done, len(examples))
     return np.concatenate(rows)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,9 @@ import torch
 from torch import nn
 
 from edgetransfer.spec.progress import Progress, silent
+from edgetransfer.transfer.objective import CrossEntropy, Objective, Seen
 from edgetransfer.transfer.probe import log_loss
+from edgetransfer.transfer.views import Views
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -35,9 +37,13 @@ SMALLEST_SIZE = 1e-3
 WEIGHT_DECAY = 0.01
 WARM_UP = 0.1
 PATIENCE = 6
-MAX_SHIFT, MAX_ZOOM = 0.06, 0.12
-"""Augmentation: shift by a share of the picture, and zoom. No mirroring: letters, digits and
-spectrograms do not survive it."""
+"""Epochs without a better one after which training ends, or half of a long schedule: as the rate
+falls like a cosine, its best epochs come late."""
+MAX_VIEWS = 16
+"""Looks at every picture; with more epochs they come again."""
+OWN_RATE = 10.0
+"""How much faster than the head an objective's own parameters learn: nothing is lost if they
+move far."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,16 @@ class Schedule:
     batch_size: int
     seed: int
 
+    @property
+    def patience(self) -> int:
+        """Epochs without a better one after which training ends."""
+        return max(PATIENCE, self.epochs // 2)
+
+    @property
+    def views(self) -> Views:
+        """The looks at pictures that the epochs go through."""
+        return Views(self.seed, min(self.epochs, MAX_VIEWS))
+
 
 @dataclass(frozen=True)
 class Examples:
@@ -64,7 +80,7 @@ class Examples:
 
     Attributes:
         inputs: one array [N, ...] for each input of the network, in order.
-        labels: int64 [N].
+        labels: int64 [N], `objective.UNLABELLED` where there is none.
     """
 
     inputs: Sequence[Array]
@@ -74,6 +90,15 @@ class Examples:
         """Return copies of some rows as tensors."""
         inputs = [torch.from_numpy(np.ascontiguousarray(array[rows])) for array in self.inputs]
         return inputs, torch.from_numpy(self.labels[rows])
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What is to be learnt, and what says how well it was."""
+
+    train: Examples
+    validation: Examples
+    objective: Objective = field(default_factory=CrossEntropy)
 
 
 @dataclass(frozen=True)
@@ -91,8 +116,7 @@ class Tuned:
 
 def finetune(
     network: Classifier,
-    train: Examples,
-    validation: Examples,
+    lesson: Lesson,
     schedule: Schedule,
     machine: Machine,
     *,
@@ -103,9 +127,12 @@ def finetune(
     Batch norms keep their statistics: a small batch of few examples would spoil them, and some
     checkpoints hold folded ones whose statistics mean nothing.
     """
+    train, validation = lesson.train, lesson.validation
     generator = torch.Generator().manual_seed(schedule.seed)
     steps = math.ceil(len(train.labels) / schedule.batch_size)
-    optimiser = torch.optim.AdamW(parameter_groups(network, schedule.learning_rate))
+    learning_rate = schedule.learning_rate
+    own = [_group(each, OWN_RATE * learning_rate) for each in lesson.objective.parameters()]
+    optimiser = torch.optim.AdamW(parameter_groups(network, learning_rate) + own)
     rate = torch.optim.lr_scheduler.LambdaLR(optimiser, _warm_cosine(steps * schedule.epochs))
     history = [_validate(network, validation, machine, schedule.batch_size)]
     best = {name: value.clone() for name, value in network.state_dict().items()}
@@ -114,15 +141,24 @@ def finetune(
         torch.manual_seed(schedule.seed)  # what dropout draws from
         for epoch in range(1, schedule.epochs + 1):
             _set_training(network)
+            view = schedule.views.of_epoch(epoch)
             for step, rows in enumerate(_shuffled(len(train.labels), schedule, generator)):
-                _step(network, train.batch(rows), optimiser, machine, generator)
+                inputs, labels = train.batch(rows)
+                shown = _show(inputs, schedule.views, view, rows)
+                optimiser.zero_grad(set_to_none=True)
+                with _precision(machine):
+                    features = network.network(*shown)
+                    logits = network.head(features)
+                seen = Seen(features.float(), logits.float(), labels, rows, view)
+                torch.autograd.backward(lesson.objective(seen))
+                optimiser.step()
                 rate.step()
                 progress((epoch - 1) * steps + step + 1, schedule.epochs * steps)
             history.append(_validate(network, validation, machine, schedule.batch_size))
             if history[-1][0] < history[best_epoch][0]:
                 best_epoch = epoch
                 best = {name: value.clone() for name, value in network.state_dict().items()}
-            elif epoch - best_epoch >= PATIENCE:
+            elif epoch - best_epoch >= schedule.patience:
                 break
     network.load_state_dict(best)
     network.eval()
@@ -178,32 +214,12 @@ def _shuffled(count: int, schedule: Schedule, generator: torch.Generator) -> Ite
         yield order[start : start + schedule.batch_size]
 
 
-def _step(
-    network: Classifier,
-    batch: tuple[list[Tensor], Tensor],
-    optimiser: torch.optim.Optimizer,
-    machine: Machine,
-    generator: torch.Generator | None,
-) -> None:
-    inputs, labels = batch
-    if inputs[0].is_floating_point() and generator is not None:
-        inputs = [jitter(inputs[0], generator).contiguous(memory_format=torch.channels_last)]
-    optimiser.zero_grad(set_to_none=True)
-    with _precision(machine):
-        logits = network(*inputs)
-    torch.autograd.backward(nn.functional.cross_entropy(logits.float(), labels))
-    optimiser.step()
-
-
-def jitter(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    """Shift and zoom every picture of a batch [N, 3, h, w] by its own random amount."""
-    draws = torch.rand(len(pictures), 3, generator=generator) * 2 - 1
-    zoom = 1 + MAX_ZOOM * draws[:, 0]
-    theta = torch.zeros(len(pictures), 2, 3)
-    theta[:, 0, 0] = theta[:, 1, 1] = zoom
-    theta[:, :, 2] = 2 * MAX_SHIFT * draws[:, 1:]
-    grid = nn.functional.affine_grid(theta, list(pictures.shape), align_corners=False)
-    return nn.functional.grid_sample(pictures, grid, padding_mode="reflection", align_corners=False)
+def _show(inputs: list[Tensor], views: Views, view: int, rows: Array) -> list[Tensor]:
+    """Return a look at pictures; texts are as they are."""
+    if not inputs[0].is_floating_point():
+        return inputs
+    shown = views.show(inputs[0], view, rows)
+    return [shown.contiguous(memory_format=torch.channels_last)]
 
 
 def _precision(machine: Machine) -> AbstractContextManager[Any]:

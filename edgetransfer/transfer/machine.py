@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from edgetransfer.agent.environment import isa_flags
-from edgetransfer.transfer.finetune import Examples, Machine, Schedule, finetune
+from edgetransfer.transfer.finetune import Examples, Lesson, Machine, Schedule, finetune
 
 if TYPE_CHECKING:
     from edgetransfer.transfer.classifier import Classifier
@@ -44,7 +44,7 @@ def _seconds(network: Classifier, some: Examples, schedule: Schedule, machine: M
     trial = copy.deepcopy(network)
     once = Schedule(1, schedule.learning_rate, schedule.batch_size, schedule.seed)
     nothing = Examples([array[:1] for array in some.inputs], some.labels[:1])
-    finetune(trial, some, nothing, once, machine)
+    finetune(trial, Lesson(some, nothing), once, machine)
     start = time.perf_counter()
-    finetune(trial, some, nothing, once, machine)
+    finetune(trial, Lesson(some, nothing), once, machine)
     return time.perf_counter() - start

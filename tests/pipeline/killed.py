@@ -1,6 +1,6 @@
-"""Builds, and kills itself without warning: at the end of a stage, or when a timer says so.
+"""Builds, and kills itself without warning: at or in a stage, or when a timer says so.
 
-Usage: killed.py DATA OUT CACHE FIT (STAGE NAME | SECONDS S | NEVER -)
+Usage: killed.py DATA OUT CACHE (FIT | distill) (STAGE NAME | SECONDS S | NEVER -)
 """
 
 import os
@@ -20,6 +20,8 @@ class Killer:
     def begin(self, stage):
         if self.stage == f"begin {stage}":
             die()
+        if self.stage == f"half of {stage}":
+            return lambda done, total: die() if 2 * done >= total else None
         return lambda done, total: None
 
     def end(self, stage, summary, *, reused):
@@ -39,7 +41,8 @@ def main():
 
     torch.set_num_threads(1)
     reporter = Killer(when if how == "STAGE" else None)
-    options = {"fit": fit, "epochs": 2, "timing": "quick", "reporter": reporter}
+    how_to_fit = {"distill_from": "builtin:tiny-64"} if fit == "distill" else {"fit": fit}
+    options = {**how_to_fit, "epochs": 2, "timing": "quick", "reporter": reporter}
     edgetransfer.build(data, out=out, cache=cache, **options)
 
 

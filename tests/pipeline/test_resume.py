@@ -18,12 +18,15 @@ STAGES = (
     "end data", "end backbone", "end features", "end probe", "end finetune", "end trace",
     "end compress this-machine", "end export this-machine", "end measure this-machine",
 )  # fmt: skip
+TAUGHT = (
+    "end teacher probe", "half of teacher looks", "end teacher looks", "half of finetune",
+)  # fmt: skip
 MOMENTS = int(os.environ.get("EDGETRANSFER_TEST_KILLS", "2"))
 """Random moments to die at; `make test-kills` asks for twenty."""
 
 
-def run(data, out, cache, *how):
-    command = [sys.executable, str(SCRIPT), str(data), str(out), str(cache), "finetune", *how]
+def run(data, out, cache, *how, fit="finetune"):
+    command = [sys.executable, str(SCRIPT), str(data), str(out), str(cache), fit, *how]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -44,7 +47,7 @@ def weights(cache):
     return {
         file.parent.relative_to(cache).as_posix(): read_json(file)["files"]
         for file in cache.glob("*/*/stage.json")
-        if file.parent.parent.name != "measure"
+        if file.parent.parent.name not in ("measure", "trial")
     }
 
 
@@ -78,3 +81,16 @@ def test_killed_at_a_random_moment(pictures, uninterrupted, tmp_path, moment):
     assert weights(cache) == uninterrupted[1]
     assert [name for name in digests_below(out) if ".this-machine." in name] == []
     assert list(cache.glob("*/.partial*")) == []
+
+
+def test_a_taught_run_killed(pictures, tmp_path):
+    done = []
+    for name, moments in (("whole", ()), ("killed", TAUGHT)):
+        out, cache = tmp_path / name / "out", tmp_path / name / "cache"
+        for stage in moments:
+            killed = run(pictures, out, cache, "STAGE", stage, fit="distill")
+            assert killed.returncode == -signal.SIGKILL, (stage, killed.stderr)
+        finished = run(pictures, out, cache, "NEVER", "-", fit="distill")
+        assert finished.returncode == 0, finished.stderr
+        done.append((made(out), weights(cache)))
+    assert done[0] == done[1]

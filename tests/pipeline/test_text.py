@@ -83,6 +83,16 @@ def test_prediction_reads_the_words(outcome):
     assert [each.best[0][0] for each in found] == ["weather", "food"]
 
 
+def test_texts_are_taught_as_they_are(texts, encoder, cache, tmp_path):
+    outcome = edgetransfer.build(
+        texts, backbone=str(encoder), distill_from=str(encoder), epochs=2, precision="fp32",
+        out=tmp_path, cache=cache, timing="quick",
+    )  # fmt: skip
+    assert outcome.reports["this-machine"]["accuracy"]["reference"] > 0.8
+    taught = read_json(outcome.folders["this-machine"] / "manifest.json")["fit"]["distilled"]
+    assert (taught["teacher"], taught["views"]) == (str(encoder), 1)
+
+
 def test_finetuning_texts(texts, encoder, cache, tmp_path):
     outcome = edgetransfer.build(
         texts, backbone=str(encoder), fit="finetune", epochs=1, precision="fp32",

@@ -138,6 +138,22 @@ def test_a_folder_with_an_onnx_file_is_told_how_to_name_it(folder):
     )
 
 
+def test_errors_name_the_option_that_was_used(folder):
+    """A bundle as a teacher: of its graphs one is float."""
+    path = folder(core__onnx="", reference__onnx="")
+    with pytest.raises(SpecError) as caught:
+        sources.locate(str(path), option="--distill-from")
+    assert str(caught.value) == (
+        f"--distill-from {path}: not a backbone folder\n  found: core.onnx, reference.onnx\n"
+        "  expected: config.json and weights as .safetensors (transformers or timm layout)\n"
+        f"  fix: name the file: --distill-from {path / 'reference.onnx'}"
+    )
+    source = sources.locate("builtin:tiny-64", option="--distill-from")
+    with pytest.raises(SpecError) as caught:
+        sources.load(source, "text")
+    assert str(caught.value).startswith("--distill-from builtin:tiny-64: the built-in backbone ")
+
+
 def test_an_empty_folder(tmp_path):
     assert message(tmp_path) == (
         f"--backbone {tmp_path}: not a backbone folder\n  found: an empty folder\n"

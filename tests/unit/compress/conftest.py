@@ -2,17 +2,24 @@
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
+import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from edgetransfer.agent.session import OnnxSession
+from edgetransfer.compress.layout import find_layout
+from edgetransfer.compress.posttraining import Calibration, quantise
+from edgetransfer.compress.separation import separate
 from edgetransfer.graph.census import residency
+from edgetransfer.spec.catalogue import CalibrationRecipe
+from edgetransfer.spec.target import Int8Scheme
 
 EXAMPLES = 20
 
 
-def model_of(nodes, constants, inputs):
-    output = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 4])
+def model_of(nodes, constants, inputs, output=("batch", 4)):
+    output = helper.make_tensor_value_info("logits", TensorProto.FLOAT, output)
     tensors = [numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items()]
     graph = helper.make_graph(nodes, "g", inputs, [output], initializer=tensors)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
@@ -85,21 +92,80 @@ def pictures():
     return np.random.default_rng(2).normal(size=(2 * EXAMPLES, 3, 16, 16)).astype(np.float32)
 
 
-@pytest.fixture
-def prepare(pictures):
-    """What prepares example number i, and keeps account of what it was asked for."""
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
 
-    def one(index):
-        one.asked.append(index)
-        return {"input": pictures[index : index + 1]}
 
-    one.asked = []
-    return one
+@pytest.fixture(scope="session")
+def build():
+    """Make a model from nodes, constants and the shape of its input; see `model_of`."""
+
+    def make(nodes, constants, shape, output=("batch", 4)):
+        given = helper.make_tensor_value_info("input", TensorProto.FLOAT, shape)
+        return model_of(nodes, constants, [given], output)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def opened():
+    """Open a model as `quantise` does: graph with weights untied, and its layout."""
+
+    def make(model):
+        found = ir.from_proto(model)
+        separate(found.graph)
+        return found, find_layout(found.graph)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def batches():
+    """Return what makes batches of 8 of one array, anew at every call."""
+
+    def of(array, name="input"):
+        return lambda: iter({name: part} for part in torch.from_numpy(array).split(8))
+
+    return of
+
+
+@pytest.fixture(scope="session")
+def quantised_from(tmp_path_factory, batches):
+    """Quantise a model with the examples of an array."""
+
+    def make(model, array, scheme=None, method="auto", **options):
+        return quantise(
+            model,
+            scheme or Int8Scheme(),
+            CalibrationRecipe(name=method, method=method, percentile=options.pop("keep", 99.999)),
+            Calibration(batches(array), batches(array), tmp_path_factory.mktemp("waiting")),
+            **options,
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def quantised(network, pictures, quantised_from):
+    """`network` with its channels equalised."""
+    return quantised_from(network, pictures[:EXAMPLES])
+
+
+@pytest.fixture(scope="session")
+def plain(network, pictures, quantised_from):
+    """`network` with its channels as they are."""
+    return quantised_from(network, pictures[:EXAMPLES], equalised=False)
 
 
 @pytest.fixture
 def run():
-    return lambda model, **inputs: OnnxSession(model.SerializeToString()).run(inputs)[0]
+
+    def one(model, **inputs):
+        whole = model.SerializeToString() if isinstance(model, onnx.ModelProto) else model
+        return OnnxSession(whole).run(inputs)[0]
+
+    return one
 
 
 @pytest.fixture
@@ -110,7 +176,8 @@ def sqnr_db(network, pictures, run):
         reference = run(network, input=pictures[EXAMPLES:])
         noise = run(model, input=pictures[EXAMPLES:]) - reference
         signal, noise = (rows - rows.mean(axis=1, keepdims=True) for rows in (reference, noise))
-        return 10 * np.log10((signal**2).sum() / (noise**2).sum())
+        with np.errstate(divide="ignore"):  # no noise at all: inf
+            return 10 * np.log10((signal**2).sum() / (noise**2).sum())
 
     return decibels
 

@@ -1,146 +1,245 @@
-"""w8a8: every convolution in int8, close to float, the same bytes every time."""
-
-import logging
+"""w8a8 as the runtime gets it: every convolution in int8, what was simulated, the same bytes."""
 
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
+import torch
+from onnx import helper, numpy_helper
 
-from edgetransfer.compress.qdq import quantise, quiet
-from edgetransfer.errors import DataError, StageError
-from edgetransfer.spec.catalogue import CalibrationRecipe, calibration_recipe, names, target
+from edgetransfer.agent.session import OnnxSession
+from edgetransfer.compress.encoding import Codes
+from edgetransfer.compress.fakequant import FakeQuantised, FreeWeights
+from edgetransfer.compress.posttraining import Quantised
+from edgetransfer.compress.qdq import write_qdq
+from edgetransfer.spec.catalogue import names, target
 from edgetransfer.spec.target import Int8Scheme
 
-EXAMPLES = range(20)
-MINMAX = CalibrationRecipe(name="minmax")
+EXAMPLES = 20
 SCHEMES = sorted({target(name).int8.model_dump_json() for name in names("targets")})
+OTHERS = [
+    Int8Scheme(symmetric_activation=True),
+    Int8Scheme(activation="s8"),
+    Int8Scheme(activation="s8", symmetric_activation=True),
+]
+
+
+def simulated(quantised, array):
+    network = FakeQuantised(
+        quantised.model.graph, quantised.layout, quantised.encoding, FreeWeights
+    )
+    with torch.no_grad():
+        return network({"input": torch.from_numpy(array)}).numpy()
+
+
+def step_of(quantised):
+    """How much one step of the last layer's input moves the logits, at most."""
+    last = quantised.layout.layers[-1]
+    grid = quantised.encoding.grids[quantised.layout.root(last.input.name)]
+    return grid.scale * np.abs(quantised.encoding.weights[last.name].numbers()).max()
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_every_convolution_runs_in_int8_for_every_shipped_target(
-    network, prepare, sqnr_db, resident, scheme
+    network, pictures, quantised_from, sqnr_db, resident, scheme
 ):
-    model = quantise(network, Int8Scheme.model_validate_json(scheme), MINMAX, prepare, EXAMPLES)
+    scheme = Int8Scheme.model_validate_json(scheme)
+    model = quantised_from(network, pictures[:EXAMPLES], scheme).graph()
     found = resident(model)
     assert (found.int8_conv, found.float_conv, found.float_ops) == (4, 0, ())
     assert sqnr_db(model) > 30
 
 
+@pytest.mark.parametrize("scheme", OTHERS, ids=lambda each: each.model_dump_json())
+def test_other_layouts_are_close_too(network, pictures, quantised_from, sqnr_db, scheme):
+    assert sqnr_db(quantised_from(network, pictures[:EXAMPLES], scheme).graph()) > 25
+
+
+def test_one_scale_a_tensor_is_resident_too(network, pictures, quantised_from, sqnr_db, resident):
+    model = quantised_from(network, pictures[:EXAMPLES], Int8Scheme(per_channel=False)).graph()
+    assert sqnr_db(model) > 25
+    assert resident(model).float_conv == 0
+
+
+def test_the_activations_are_gone(quantised):
+    kinds = {node.op_type for node in quantised.graph().graph.node}
+    assert kinds.isdisjoint({"Relu", "Clip"})
+
+
+def test_the_runtime_gives_what_was_simulated(quantised, plain, pictures, run):
+    for each in (quantised, plain):
+        found = run(each.graph(), input=pictures[EXAMPLES:])
+        assert np.abs(found - simulated(each, pictures[EXAMPLES:])).max() < 4 * step_of(each)
+
+
 def stored(model, name):
     """The weights of a convolution as they come out of their 8 bits."""
     constants = {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
-    scale = constants[f"{name}_scale"].reshape(-1, 1, 1, 1)
-    return constants[f"{name}_quantized"] * scale
+    return constants[f"{name}_codes"] * constants[f"{name}_scale"].reshape(-1, 1, 1, 1)
 
 
-def test_each_channel_has_a_scale_of_its_own(network, prepare):
-    (weight,) = (
-        numpy_helper.to_array(each)
-        for each in network.graph.initializer
-        if each.name == "depthwise.w"
-    )
-    size = np.abs(weight).max(axis=(1, 2, 3))
+def test_each_channel_has_a_scale_of_its_own(network, pictures, quantised_from):
+    options = {"equalised": False}
     channel, tensor = (
-        quantise(network, Int8Scheme(per_channel=each), MINMAX, prepare, EXAMPLES)
+        quantised_from(network, pictures[:EXAMPLES], Int8Scheme(per_channel=each), **options)
         for each in (True, False)
     )
-    for model, step in ((channel, size / 127), (tensor, size.max() / 127)):
-        error = np.abs(stored(model, "depthwise.w") - weight).max(axis=(1, 2, 3))
-        assert (error <= 0.501 * step).all()
+    (layer,) = (each for each in channel.layout.layers if each.name == "depthwise.w")
+    size = np.abs(layer.weights()).max(axis=(1, 2, 3))
     assert size.max() > 50 * size.min()
-
-
-@pytest.mark.parametrize("scheme", [Int8Scheme(weight="u8"), Int8Scheme(symmetric_activation=True)])
-def test_other_layouts_are_close_too(network, prepare, sqnr_db, scheme):
-    assert sqnr_db(quantise(network, scheme, MINMAX, prepare, EXAMPLES)) > 25
-
-
-@pytest.mark.parametrize("method", ["minmax", "percentile", "entropy"])
-def test_every_way_to_find_ranges(network, prepare, sqnr_db, capsys, method):
-    recipe = CalibrationRecipe(name=method, method=method)
-    model = quantise(network, Int8Scheme(), recipe, prepare, EXAMPLES)
-    assert sqnr_db(model) > 25
-    assert capsys.readouterr().out == ""
-
-
-@pytest.mark.parametrize("name", ["default", "percentile"])
-def test_shipped_recipes_work(network, prepare, sqnr_db, name):
-    recipe = calibration_recipe(name)
-    assert sqnr_db(quantise(network, Int8Scheme(), recipe, prepare, EXAMPLES)) > 25
-
-
-def test_the_percentile_reaches_the_calibrator(network, prepare, sqnr_db):
-    models = [
-        quantise(
-            network,
-            Int8Scheme(),
-            CalibrationRecipe(name="p", method="percentile", percentile=percentile),
-            prepare,
-            EXAMPLES,
-        )
-        for percentile in (100, 70)
+    errors = [
+        np.abs(stored(each.graph(), "depthwise.w") - layer.weights()).max(axis=(1, 2, 3))
+        for each in (channel, tensor)
     ]
-    assert sqnr_db(models[0]) > sqnr_db(models[1]) + 10
+    assert (errors[0] < 0.05 * size).all()
+    assert errors[1][size.argmin()] > 0.2 * size.min()
+    assert len(set(channel.encoding.weights["depthwise.w"].scale.tolist())) == 16
+    assert len(set(tensor.encoding.weights["depthwise.w"].scale.tolist())) == 1
 
 
-def test_each_example_is_read_once_and_told_of(network, prepare):
-    told = []
-    quantise(
-        network,
-        Int8Scheme(),
-        MINMAX,
-        prepare,
-        EXAMPLES,
-        progress=lambda *line: told.append(line),
-    )
-    assert prepare.asked == list(EXAMPLES)
-    assert told == [(done, 20) for done in range(1, 21)]
+def test_the_same_bytes_every_time(network, pictures, quantised, quantised_from):
+    again = quantised_from(network, pictures[:EXAMPLES])
+    assert quantised.graph().SerializeToString() == again.graph().SerializeToString()
+    assert quantised.graph().SerializeToString() == quantised.graph().SerializeToString()
 
 
-def test_the_same_bytes_every_time(network, prepare):
-    once, again = (quantise(network, Int8Scheme(), MINMAX, prepare, EXAMPLES) for _ in range(2))
-    assert once.SerializeToString() == again.SerializeToString()
-
-
-def test_the_float_graph_stays_and_its_face_is_kept(network, prepare):
+def test_the_float_graph_stays_and_its_face_is_kept(network, pictures, quantised_from):
     before = onnx.ModelProto()
     before.CopyFrom(network)
-    model = quantise(network, Int8Scheme(), MINMAX, prepare, EXAMPLES)
+    model = quantised_from(network, pictures[:EXAMPLES]).graph()
     assert network == before
     assert (model.graph.input, model.graph.output) == (network.graph.input, network.graph.output)
     assert (model.ir_version, model.producer_name) == (10, "edgetransfer")
     onnx.checker.check_model(model, full_check=True)
 
 
-def test_nothing_to_calibrate_on(network, prepare):
-    with pytest.raises(StageError) as caught:
-        quantise(network, Int8Scheme(), MINMAX, prepare, [])
-    assert str(caught.value) == (
-        "quantise: the network could not be quantised\n"
-        "  found: No data is collected.\n"
-        "  fix: build with --precision fp32 to ship it in float"
+def conv_model(build, rng, behind, constants, output, **attributes):
+    """A convolution of 3 to 4 channels and what comes behind it."""
+    weights = {"w": rng.normal(size=(4, 3, 3, 3)) / 5, "b": rng.normal(size=4) / 5}
+    numbers = {name: array.astype(np.float32) for name, array in weights.items()}
+    conv = helper.make_node("Conv", ["input", "w", "b"], ["conv"], name="conv", **attributes)
+    return build([conv, *behind], {**numbers, **constants}, ["batch", 3, 6, 6], output)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(7)
+
+
+@pytest.fixture
+def images(rng):
+    return rng.normal(size=(16, 3, 6, 6)).astype(np.float32)
+
+
+def test_an_output_of_the_graph_that_is_quantised(build, rng, images, quantised_from, run):
+    model = conv_model(build, rng, [], {}, ["batch", 4, 4, 4])
+    model.graph.node[0].output[0] = "logits"
+    made = quantised_from(model, images)
+    assert [each.name for each in made.graph().graph.output] == ["logits"]
+    grid = made.encoding.grids["logits"]
+    found = run(made.graph(), input=images)
+    assert np.abs(found - simulated(made, images)).max() <= 1.01 * grid.scale
+    assert np.abs(found - run(model, input=images)).max() < 0.1 * np.abs(found).max()
+
+
+@pytest.mark.parametrize("kind", ["Add", "Mul"])
+@pytest.mark.parametrize("clipped", [False, True])
+def test_constants_of_integer_kernels_are_quantised(
+    build, rng, images, quantised_from, run, resident, kind, clipped
+):
+    behind = [helper.make_node(kind, ["conv", "k"], ["moved"], name="moved")]
+    last = "moved"
+    if clipped:
+        behind.append(helper.make_node("Relu", ["moved"], ["active"], name="active"))
+        last = "active"
+    behind.append(helper.make_node("Conv", [last, "w2"], ["logits"], name="last"))
+    constants = {
+        "k": rng.uniform(0.5, 2, size=(1, 4, 1, 1)).astype(np.float32),
+        "w2": rng.normal(size=(4, 4, 1, 1)).astype(np.float32),
+    }
+    model = conv_model(build, rng, behind, constants, ["batch", 4, 4, 4])
+    made = quantised_from(model, images, equalised=False)
+    graph = made.graph()
+    kinds = {each.name: each.data_type for each in graph.graph.initializer}
+    assert "k" not in kinds
+    assert kinds["k_codes"] == onnx.TensorProto.UINT8
+    assert resident(graph).float_conv == 0
+    wanted, got = run(model, input=images), run(graph, input=images)
+    assert np.abs(wanted - got).max() < 0.06 * np.abs(wanted).max()
+
+
+def test_a_dead_channel_with_a_large_bias_does_not_overflow(
+    build, rng, images, quantised_from, run
+):
+    behind = [
+        helper.make_node("Relu", ["conv"], ["active"], name="active"),
+        helper.make_node("Conv", ["active", "w2"], ["logits"], name="last"),
+    ]
+    constants = {"w2": rng.normal(size=(4, 4, 1, 1)).astype(np.float32)}
+    model = conv_model(build, rng, behind, constants, ["batch", 4, 4, 4])
+    for each in model.graph.initializer:
+        array = numpy_helper.to_array(each).copy()
+        if each.name in ("w", "b"):
+            array[1] = 1e-15 if each.name == "w" else 5.0
+            each.CopyFrom(numpy_helper.from_array(array, each.name))
+    for equalised in (True, False):
+        graph = quantised_from(model, images, equalised=equalised).graph()
+        constants = {each.name: numpy_helper.to_array(each) for each in graph.graph.initializer}
+        assert np.abs(constants["b_codes"].astype(np.int64)).max() <= 2**30 + 1
+        wanted, got = run(model, input=images), run(graph, input=images)
+        assert np.abs(wanted - got).max() < 0.03 * np.abs(wanted).max()
+
+
+def test_layers_left_in_float_are_as_they_were(plain, sqnr_db, resident):
+    one = plain.keeping_float({"depthwise.w"})
+    found = resident(one.graph())
+    assert (found.int8_conv, found.float_conv) == (3, 1)
+    assert sqnr_db(one.graph()) > 30
+    none = plain.keeping_float({each.name for each in plain.layout.layers})
+    assert sqnr_db(none.graph()) > 80
+    assert resident(none.graph()).int8_conv == 0
+
+
+def test_products_that_the_runtime_would_round_are_not_left_in_float(build, rng, quantised_from):
+    nodes, source = [], "input"
+    for place in range(3):
+        name = "logits" if place == 2 else f"h{place}"
+        taken = [source, f"w{place}", f"b{place}"]
+        nodes.append(helper.make_node("Gemm", taken, [name], name=f"g{place}", transB=1))
+        if place < 2:
+            nodes.append(helper.make_node("Relu", [name], [f"{name}.a"], name=f"r{place}"))
+        source = f"{name}.a"
+    shapes = {f"w{place}": (4, 4) for place in range(3)} | {f"b{place}": (4,) for place in range(3)}
+    constants = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    made = quantised_from(
+        build(nodes, constants, ["batch", 4]), rng.normal(size=(32, 4)).astype(np.float32)
     )
+    assert [each.name for each in made.keeping_float({"w1"}).layout.layers] == ["w0", "w1", "w2"]
+    assert [each.name for each in made.keeping_float({"w2"}).layout.layers] == ["w0", "w1"]
 
 
-def test_an_example_that_cannot_be_prepared_is_told_as_it_is(network):
-    def broken(_):
-        raise DataError("the picture cannot be read", where="a.png")
+def test_convolutions_left_in_float_before_a_clip_that_stays(
+    network, pictures, quantised_from, tmp_path
+):
+    scheme = Int8Scheme(symmetric_activation=True)
+    made = quantised_from(network, pictures[:EXAMPLES], scheme, equalised=False)
+    kinds = made.keeping_float({"depthwise.w"}).graph()
+    weights = {each.name: each.data_type for each in kinds.graph.initializer}
+    assert weights["depthwise.w"] == onnx.TensorProto.FLOAT
+    OnnxSession(kinds.SerializeToString(), optimised_to=str(tmp_path / "optimised.onnx"))
+    stored = onnx.load(tmp_path / "optimised.onnx").graph.initializer
+    sizes = {tuple(each.dims): each.data_type for each in stored if len(each.dims) == 4}
+    assert sizes[(16, 1, 3, 3)] == onnx.TensorProto.FLOAT
 
-    with pytest.raises(DataError, match=r"^a\.png: the picture cannot be read$"):
-        quantise(network, Int8Scheme(), MINMAX, broken, EXAMPLES)
 
-
-def test_quiet_gives_everything_back(capsys):
-    level = logging.root.level
-
-    def fail():
-        with quiet():
-            print("noise")  # noqa: T201
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        fail()
-    assert logging.root.level == level
-    print("after")  # noqa: T201
-    assert capsys.readouterr().out == "after\n"
+def test_codes_come_out_as_they_went_in(quantised):
+    layer = quantised.layout.layers[0]
+    codes = quantised.encoding.weights[layer.name]
+    other = Codes(np.full_like(codes.codes, 3), codes.scale)
+    weights = {**quantised.encoding.weights, layer.name: other}
+    encoding = type(quantised.encoding)(
+        quantised.encoding.grids, weights, quantised.encoding.biases, quantised.encoding.scheme
+    )
+    changed = Quantised(quantised.model, quantised.layout, encoding).graph()
+    (found,) = (e for e in changed.graph.initializer if e.name == f"{layer.name}_codes")
+    assert (numpy_helper.to_array(found) == 3).all()
+    assert write_qdq(quantised.model, quantised.layout, encoding) == changed

@@ -6,6 +6,9 @@ from itertools import pairwise
 
 import pytest
 
+from edgetransfer.report import words
+from edgetransfer.report.ladder import ladder
+from edgetransfer.report.node import Node
 from edgetransfer.report.page import render_page
 
 CASES = ("pass", "inconclusive", "fail", "unverified", "unlabelled", "fp32")
@@ -195,6 +198,25 @@ def test_the_command_that_verifies_is_shown(pages):
 def test_a_ladder_is_shown_where_there_is_one(pages):
     assert 'id="ladder"' in pages["fail"]
     assert 'id="ladder"' not in pages["pass"]
+
+
+def test_a_rung_tells_what_was_measured_of_it(reports):
+    first, second = (row.cells for row in ladder(Node(reports["fail"])))
+    plain = [cell.replace(words.SPACE, " ") for cell in first]
+    assert plain == [
+        "post-training",
+        "misses",
+        "90.0 % (85.0 to 94.0 %)",
+        "8 of 200",
+        "9.1 dB",
+        "2.00 ms",
+        "0.90×",
+        "0.954 MiB",
+        "3.2 s",
+        "Loses 4.00 pp of 2 allowed; slower than floats on this target; "
+        "most of the noise comes from: a.weight, b.weight.",
+    ]
+    assert second == ("32-bit floats (shipped)", "holds", *["–"] * 7, "")
 
 
 def test_how_it_was_made(pages):

@@ -124,3 +124,35 @@ def test_a_value_where_a_table_belongs(recipe_file, options):
 def test_a_recipe_file_that_is_not_there(tmp_path):
     file = tmp_path / "absent.toml"
     assert message({"data": "photos"}, file) == (f"{file}: no such file")
+
+
+def test_a_teacher_needs_a_network_whose_layers_learn():
+    recipe = recipe_from({"data": "photos", "distill_from": "hf:a/b", "unlabelled": "more"})
+    assert (recipe.distill.source, recipe.distill.unlabelled) == ("hf:a/b", "more")
+    assert recipe.trains_all_layers
+    for fit in ("probe", "none"):
+        assert message({"data": "photos", "distill_from": "hf:a/b", "fit": fit}) == (
+            f"command line: distill: a teacher trains all layers, which --fit {fit} does not"
+        )
+
+
+def test_unlabelled_pictures_need_a_teacher():
+    assert message({"data": "photos", "unlabelled": "more"}) == (
+        "command line: --unlabelled: needs a teacher, named with --distill-from (found 'more')"
+    )
+
+
+@pytest.mark.parametrize(
+    ("fit", "trains"), [("auto", False), ("probe", False), ("finetune", True), ("none", False)]
+)
+def test_without_a_teacher_only_finetuning_trains_all_layers(fit, trains):
+    assert recipe_from({"data": "photos", "fit": fit}).trains_all_layers is trains
+
+
+def test_who_is_taught_goes_further_unless_told_otherwise():
+    alone, taught = ({"data": "photos", **more} for more in ({}, {"distill_from": "hf:a/b"}))
+    assert (recipe_from(alone).epochs, recipe_from(taught).epochs) == (12, 30)
+    rates = [recipe_from(each).learning_rate for each in (alone, taught)]
+    assert rates == [3e-4, 2e-3]
+    asked = recipe_from({**taught, "epochs": 5, "learning_rate": 1e-3})
+    assert (asked.epochs, asked.learning_rate) == (5, 1e-3)

@@ -6,17 +6,24 @@ import torch
 from torch import nn
 
 from edgetransfer.transfer.finetune import (
-    PATIENCE,
+    MAX_VIEWS,
+    Examples,
+    Lesson,
     Machine,
     Schedule,
     finetune,
-    jitter,
     parameter_groups,
 )
+from edgetransfer.transfer.objective import UNLABELLED, CrossEntropy
+from edgetransfer.transfer.views import Views
 
 ONE_THREAD = Machine(threads=1, bf16=False)
 SCHEDULE = Schedule(epochs=4, learning_rate=0.02, batch_size=8, seed=3)
 HOPELESS = Schedule(epochs=30, learning_rate=1e6, batch_size=8, seed=3)
+
+
+def lesson(examples, **more):
+    return Lesson(examples(24), examples(12, seed=1), **more)
 
 
 def same(one, other):
@@ -28,8 +35,7 @@ def test_it_learns(network, examples):
     told = []
     tuned = finetune(
         classifier,
-        examples(48),
-        examples(30, seed=1),
+        Lesson(examples(48), examples(30, seed=1)),
         Schedule(epochs=8, learning_rate=0.05, batch_size=8, seed=3),
         ONE_THREAD,
         progress=lambda *line: told.append(line),
@@ -43,7 +49,7 @@ def test_it_learns(network, examples):
 
 def test_the_weights_are_those_of_the_best_epoch(network, examples):
     classifier, validation = network(), examples(30, seed=1)
-    tuned = finetune(classifier, examples(24), validation, SCHEDULE, ONE_THREAD)
+    tuned = finetune(classifier, Lesson(examples(24), validation), SCHEDULE, ONE_THREAD)
     with torch.no_grad():
         logits = classifier(torch.from_numpy(validation.inputs[0]))
     loss = nn.functional.cross_entropy(logits, torch.from_numpy(validation.labels))
@@ -56,7 +62,7 @@ def test_the_same_seed_gives_the_same_weights(network, examples, weights):
         classifier = network()
         torch.manual_seed(len(results))  # of no consequence
         schedule = Schedule(2, 0.02, 8, seed)
-        finetune(classifier, examples(24), examples(12, seed=1), schedule, ONE_THREAD)
+        finetune(classifier, lesson(examples), schedule, ONE_THREAD)
         results.append(weights(classifier))
     assert same(results[0], results[1])
     assert not same(results[0], results[2])
@@ -67,7 +73,7 @@ def test_the_same_seed_draws_the_same_dropout(network, examples, weights):
     for state in range(2):
         classifier = network(nn.Dropout(0.3))
         torch.manual_seed(state)
-        finetune(classifier, examples(24), examples(12, seed=1), SCHEDULE, ONE_THREAD)
+        finetune(classifier, lesson(examples), SCHEDULE, ONE_THREAD)
         results.append(weights(classifier))
     assert same(*results)
 
@@ -75,7 +81,7 @@ def test_the_same_seed_draws_the_same_dropout(network, examples, weights):
 def test_batch_norms_keep_their_statistics(network, examples, weights):
     classifier = network()
     before = weights(classifier)
-    tuned = finetune(classifier, examples(24), examples(12, seed=1), SCHEDULE, ONE_THREAD)
+    tuned = finetune(classifier, lesson(examples), SCHEDULE, ONE_THREAD)
     assert tuned.best_epoch > 0
     after = weights(classifier)
     statistics = [name for name in before if "running" in name or "batches" in name]
@@ -88,24 +94,22 @@ def test_batch_norms_keep_their_statistics(network, examples, weights):
 def test_what_only_gets_worse_ends_with_the_probe(network, examples, weights):
     classifier = network()
     before = weights(classifier)
-    tuned = finetune(classifier, examples(24), examples(12, seed=1), HOPELESS, ONE_THREAD)
+    tuned = finetune(classifier, lesson(examples), HOPELESS, ONE_THREAD)
     assert tuned.best_epoch == 0
-    assert len(tuned.history) == 1 + PATIENCE
+    assert len(tuned.history) == 1 + HOPELESS.patience == 1 + 15
     assert same(before, weights(classifier))
 
 
 def test_threads_are_set_back(network, examples):
     torch.set_num_threads(1)
     schedule = Schedule(1, 0.01, 8, 0)
-    finetune(network(), examples(8), examples(8), schedule, Machine(threads=2, bf16=False))
+    finetune(network(), lesson(examples), schedule, Machine(threads=2, bf16=False))
     assert torch.get_num_threads() == 1
 
 
 def test_bf16_is_close_to_float(network, examples):
     results = [
-        finetune(
-            network(), examples(24), examples(12, seed=1), SCHEDULE, Machine(threads=1, bf16=each)
-        )
+        finetune(network(), lesson(examples), SCHEDULE, Machine(threads=1, bf16=each))
         for each in (False, True)
     ]
     losses = [[loss for loss, _ in tuned.history] for tuned in results]
@@ -141,39 +145,73 @@ def test_a_layer_of_small_weights_takes_small_steps(network):
     assert rates[0] == pytest.approx(10 * rates[1], rel=1e-4)
 
 
-@pytest.fixture
-def pictures():
-    return torch.rand(6, 3, 16, 20, generator=torch.Generator().manual_seed(0))
+class Remembering(CrossEntropy):
+    """Cross-entropy that keeps what it was shown, and a factor of its own that does nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.factor = nn.Parameter(torch.ones(2))
+        self.seen = []
+
+    def forward(self, seen):
+        self.seen.append(seen)
+        return super().forward(seen) * self.factor.prod()
 
 
-def test_jitter_keeps_the_shape_and_follows_its_seed(pictures):
-    once, again, other = (
-        jitter(pictures, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
-    )
-    assert (once.shape, once.dtype) == (pictures.shape, pictures.dtype)
-    assert torch.equal(once, again)
-    assert not torch.equal(once, other)
+def test_the_objective_is_told_who_was_seen_from_where(network, examples):
+    objective = Remembering()
+    finetune(network(), lesson(examples, objective=objective), SCHEDULE, ONE_THREAD)
+    assert [seen.view for seen in objective.seen] == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
+    for epoch in range(4):
+        rows = np.concatenate([seen.rows for seen in objective.seen[3 * epoch : 3 * epoch + 3]])
+        assert sorted(rows) == list(range(24))
+    for seen in objective.seen:
+        np.testing.assert_array_equal(seen.labels, examples(24).labels[seen.rows])
+        assert (seen.features.shape, seen.logits.shape) == ((8, 8), (8, 3))
 
 
-def test_jitter_moves_every_picture_by_its_own_amount(pictures):
-    equal = pictures[:1].expand(6, -1, -1, -1).contiguous()
-    moved = jitter(equal, torch.Generator().manual_seed(0))
-    assert all(not torch.equal(moved[0], other) for other in moved[1:])
+def test_the_network_saw_the_view_that_the_objective_was_told(network, examples):
+    objective, classifier = Remembering(), network()
+    finetune(classifier, lesson(examples, objective=objective), HOPELESS, ONE_THREAD)
+    first = objective.seen[0]
+    pictures = torch.from_numpy(examples(24).inputs[0][first.rows])
+    shown = Views(HOPELESS.seed, MAX_VIEWS).show(pictures, first.view, first.rows)
+    with torch.no_grad():
+        features = network().network(shown)
+    torch.testing.assert_close(first.features.detach(), features)
 
 
-def test_jitter_invents_no_colours(pictures):
-    flat = torch.full((2, 3, 16, 16), 0.4)
-    generator = torch.Generator().manual_seed(0)
-    torch.testing.assert_close(jitter(flat, generator), flat)
-    moved = jitter(pictures, generator)
-    assert pictures.min() <= moved.min() < moved.max() <= pictures.max()
+def test_what_the_objective_holds_learns_along(network, examples):
+    objective = Remembering()
+    finetune(network(), lesson(examples, objective=objective), SCHEDULE, ONE_THREAD)
+    assert not torch.equal(objective.factor.detach(), torch.ones(2))
 
 
-def test_jitter_is_small(pictures):
-    """A bright bar in the middle stays near the middle, and is not mirrored."""
-    bar = torch.zeros(8, 1, 32, 32)
-    bar[..., 10:14] = 1.0
-    moved = jitter(bar, torch.Generator().manual_seed(0))
-    columns = torch.arange(32.0)
-    centres = (moved.mean(dim=(1, 2)) * columns).sum(1) / moved.mean(dim=(1, 2)).sum(1)
-    assert ((centres - 11.5).abs() < 0.2 * 16).all()
+def test_the_default_is_the_cross_entropy_to_the_labels(network, examples, weights):
+    results = []
+    for more in ({}, {"objective": CrossEntropy()}):
+        classifier = network()
+        finetune(classifier, lesson(examples, **more), SCHEDULE, ONE_THREAD)
+        results.append(weights(classifier))
+    assert same(*results)
+
+
+def test_examples_without_a_label_teach_nothing_by_themselves(network, examples, weights):
+    """They do change which batches there are; so all of one batch have none here."""
+    classifier = network()
+    before = weights(classifier)
+    train = Examples(examples(8).inputs, np.full(8, UNLABELLED))
+    schedule = Schedule(epochs=1, learning_rate=0.0, batch_size=8, seed=0)
+    tuned = finetune(classifier, Lesson(train, examples(12, seed=1)), schedule, ONE_THREAD)
+    assert same(before, weights(classifier))
+    assert np.isfinite(tuned.history).all()
+
+
+def test_views_are_bounded():
+    assert Schedule(MAX_VIEWS + 5, 0.1, 8, 3).views == Views(3, MAX_VIEWS)
+    assert Schedule(2, 0.1, 8, 3).views == Views(3, 2)
+
+
+@pytest.mark.parametrize(("epochs", "patience"), [(2, 6), (12, 6), (30, 15)])
+def test_a_long_schedule_is_more_patient(epochs, patience):
+    assert Schedule(epochs, 0.1, 8, 3).patience == patience

@@ -18,8 +18,8 @@ def cores(monkeypatch):
     def pretend(seconds, flags=()):
         state = SimpleNamespace(now=0.0, runs=[])
 
-        def train(network, train, validation, schedule, way):
-            state.runs.append((way, len(train.labels), schedule.epochs))
+        def train(network, lesson, schedule, way):
+            state.runs.append((way, len(lesson.train.labels), schedule.epochs))
             first_time = sum(run[0] == way for run in state.runs) == 1
             state.now += 100.0 if first_time else seconds[way.threads - 1]
             with torch.no_grad():

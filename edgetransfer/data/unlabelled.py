@@ -1,0 +1,123 @@
+"""Pictures without labels that a teacher teaches with, and none that anything is judged on.
+
+It does not say what the teacher makes of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgetransfer.data import checks
+from edgetransfer.data.digests import add_digests, file_digests
+from edgetransfer.data.folders import pictures_below
+from edgetransfer.data.likeness import alike, thumbnails
+from edgetransfer.data.manifest import Example, Manifest
+from edgetransfer.data.reading import Record, count
+from edgetransfer.errors import DataError
+from edgetransfer.spec.progress import silent
+
+if TYPE_CHECKING:
+    from edgetransfer.data.manifest import Split
+    from edgetransfer.spec.progress import Progress
+
+_JUDGED: tuple[Split, ...] = ("test", "validation")
+
+
+def fingerprint(source: str) -> str:
+    """sha256 (hex) over the names and bytes of all pictures in the folder.
+
+    Raises:
+        DataError: no such folder, or no picture in it.
+    """
+    root, paths = _find(source)
+    names = [path.relative_to(root).as_posix() for path in paths]
+    content = [str(root), list(zip(names, file_digests(paths), strict=True))]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def load(source: str, labelled: Manifest, *, progress: Progress = silent) -> Manifest:
+    """Read all pictures of a folder and of those in it, whatever the folders are called.
+
+    What equals or nearly equals (see `likeness`) a picture of the test or validation set is left
+    out, so that nothing is judged on what it was taught with; and so is what repeats a labelled
+    picture to train on, or another of these.
+
+    Args:
+        source: the folder.
+        labelled: the pictures that it goes with.
+        progress: called once a picture.
+
+    Returns:
+        The pictures as train examples without a label; the notes say what was left out.
+
+    Raises:
+        DataError: no such folder, nothing left in it, or pictures that cannot be read.
+    """
+    root, paths = _find(source)
+    keys = [path.relative_to(root).as_posix() for path in paths]
+    records = [
+        Record(key, key, path, None, None, "train", {})
+        for key, path in zip(keys, paths, strict=True)
+    ]
+    found, unreadable = add_digests(records, progress)
+    checks.raise_if(unreadable, str(root))
+    reasons = _reasons(found, labelled)
+    kept = [record for record in found if record.key not in reasons]
+    dropped = {why: list(reasons.values()).count(why) for why in dict.fromkeys(reasons.values())}
+    if not kept:
+        raise DataError(
+            "no unlabelled picture is left",
+            where=f"--unlabelled {source}",
+            found=_told(dropped, len(found)),
+            fix="give a folder with other pictures, or leave --unlabelled out",
+        )
+    examples = tuple(Example(r.key, r.path, None, None, "train", {}, r.digest) for r in kept)
+    notes = (_told(dropped, len(found)),) if dropped else ()
+    return Manifest("image", examples, labelled.labels, str(root), notes, dropped)
+
+
+def _find(source: str) -> tuple[Path, list[Path]]:
+    root = Path(source).expanduser().absolute()
+    if not root.is_dir():
+        raise DataError(
+            "no such folder",
+            where=f"--unlabelled {source}",
+            expected="a folder of pictures; folders in it may have any names",
+        )
+    paths = sorted(pictures_below(root))
+    if not paths:
+        raise DataError("no picture in the folder", where=f"--unlabelled {source}")
+    return root, paths
+
+
+def _reasons(found: tuple[Record, ...], labelled: Manifest) -> dict[str, str]:
+    """Return why pictures are left out, by their keys; the gravest reason of each."""
+    reasons: dict[str, str] = {}
+    for split in (*_JUDGED, "train"):
+        held = {example.digest for example in labelled.examples if example.split == split}
+        for record in found:
+            if record.digest in held:
+                reasons.setdefault(record.key, f"duplicate of a {split} example")
+    seen: set[str] = set()
+    for record in found:
+        if record.digest in seen:
+            reasons.setdefault(record.key, "duplicate of another unlabelled picture")
+        seen.add(record.digest)
+    left = [record for record in found if record.key not in reasons]
+    looks = thumbnails(record.path for record in left if record.path is not None)
+    for split in _JUDGED:
+        judged = thumbnails(e.path for e in labelled.split(split) if e.path is not None)
+        for record, near in zip(left, alike(looks, judged), strict=True):
+            if near:
+                reasons.setdefault(record.key, f"near-duplicate of a {split} example")
+    return reasons
+
+
+def _told(dropped: dict[str, int], total: int) -> str:
+    parts = ", ".join(f"{number:,} {reason}" for reason, number in dropped.items())
+    gone = sum(dropped.values())
+    verb = "was" if gone == 1 else "were"
+    return f"{gone:,} of {count(total, 'unlabelled picture')} {verb} dropped: {parts}"

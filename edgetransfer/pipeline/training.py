@@ -1,0 +1,48 @@
+"""From a backbone to a fitted network: the student's way, and the teacher's.
+
+It does not make a graph of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from edgetransfer.pipeline.opening import OpenedBackbone
+from edgetransfer.pipeline.probing import fit_head, read_head
+from edgetransfer.transfer.classifier import Classifier
+
+if TYPE_CHECKING:
+    from edgetransfer.data.manifest import Manifest
+    from edgetransfer.pipeline.distilling import Teaching
+    from edgetransfer.pipeline.run import Run
+    from edgetransfer.pipeline.store import Kept
+
+
+@dataclass(frozen=True)
+class FittedNetwork:
+    """A network with what is known of it.
+
+    Attributes:
+        kept: what the last stage that changed its weights left.
+        record: how it was fitted, for the manifest.
+    """
+
+    opened: OpenedBackbone
+    network: Classifier
+    kept: Kept
+    record: dict[str, Any]
+
+
+def fit_network(run: Run, manifest: Manifest, teaching: Teaching | None = None) -> FittedNetwork:
+    """Fit the probe and, where the recipe says so, all layers from there."""
+    opened = OpenedBackbone(run, manifest)
+    kept, record = fit_head(run, manifest, opened)
+    fitted = FittedNetwork(
+        opened, Classifier(opened.backbone.network, read_head(kept)), kept, record
+    )
+    if not run.recipe.trains_all_layers:
+        return fitted
+    from edgetransfer.pipeline.finetuning import finetune
+
+    return finetune(run, manifest, fitted, teaching)

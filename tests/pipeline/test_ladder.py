@@ -1,0 +1,243 @@
+"""The ladder: cheap rungs first, dearer ones while the budget does not hold, all in the report."""
+
+import shutil
+import sys
+from dataclasses import replace
+
+import pytest
+
+import edgetransfer
+from edgetransfer.bundle.files import read_json
+from edgetransfer.cli import app
+from edgetransfer.compress import training
+from edgetransfer.graph import prepare
+from edgetransfer.pipeline import build, climbing
+from edgetransfer.pipeline.trying import Judge
+
+CHEAP = ["post-training", "post-training, channels equalised"]
+FLOATS = [f"{count} more layer{'s' * (count > 1)} in float" for count in climbing.FLOAT_LAYERS]
+ALL = [*CHEAP, "learned rounding", *FLOATS, "quantisation-aware training", "32-bit floats"]
+TIMES = {"p90_ms": 1.5, "cpu_ratio": 1.3, "cpu_ci95": [1.2, 1.4], "faster": True}
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """Train for two steps, and take no times: they could make integers look slow."""
+    monkeypatch.setattr(Judge, "_time", lambda *_: dict(TIMES))
+    for name in ("ROUNDING", "QAT"):
+        monkeypatch.setattr(training, name, replace(getattr(training, name), steps=2))
+
+
+@pytest.fixture(scope="module")
+def untouched(built, cache, tmp_path_factory):
+    """The stages of a build, without any that compressed or measured."""
+    copy = tmp_path_factory.mktemp("ladder") / "untouched"
+    return shutil.copytree(cache, copy, ignore=shutil.ignore_patterns("rung", "trial", "measure"))
+
+
+@pytest.fixture(scope="module")
+def stages(untouched, tmp_path_factory):
+    """The same, to be filled by these tests."""
+    return shutil.copytree(untouched, tmp_path_factory.mktemp("ladder") / "stages")
+
+
+@pytest.fixture
+def fresh(untouched, tmp_path):
+    return shutil.copytree(untouched, tmp_path / "cache")
+
+
+@pytest.fixture
+def climb(pictures, stages, tmp_path):
+    """Build with options; return the report."""
+
+    def one(cache=stages, **options):
+        options = {"precision": "auto", "timing": "quick", **options}
+        outcome = edgetransfer.build(pictures, out=tmp_path / "out", cache=cache, **options)
+        return outcome.reports["this-machine"]
+
+    return one
+
+
+def shipped(report):
+    (row,) = (row for row in report["ladder"] if row["shipped"])
+    return row
+
+
+def names(report):
+    return [row["rung"] for row in report["ladder"]]
+
+
+def test_what_the_report_says_of_a_rung(climb):
+    report = climb(max_drop=30)
+    assert names(report) == CHEAP
+    for row in report["ladder"]:
+        assert (row["precision"], row["status"], row["why"]) == (
+            "w8a8", "holds", "within the budget",
+        )  # fmt: skip
+        assert row["examples"] == 18
+        assert row["seconds"] > 0
+        assert 100_000 < row["bytes"] < 1_000_000
+        assert row["sqnr_db"] > 15
+        assert (row["p90_ms"], row["cpu_ratio"]) == (1.5, 1.3)
+        low, high = row["accuracy_ci95"]
+        assert low < row["accuracy"] <= high
+        assert row["flips"] <= 2
+    assert shipped(report)["bytes"] == report["size"]["candidate_bytes"]
+    assert report["precision"] == "w8a8"
+
+
+def test_no_rung_holds_an_impossible_size(climb):
+    report = climb(max_size_mib=0.0001)
+    assert names(report) == ALL
+    sizes = [row["bytes"] / 2**20 for row in report["ladder"]]
+    assert [row["why"] for row in report["ladder"]] == [
+        f"{size:.2f} MiB of 0.0001 allowed" for size in sizes
+    ]
+    assert {row["status"] for row in report["ladder"]} == {"misses"}
+    assert shipped(report)["bytes"] == min(row["bytes"] for row in report["ladder"])
+    floats = [row.get("float_layers", []) for row in report["ladder"]]
+    assert [len(each) for each in floats] == [1, 1, 1, 2, 3, 5, 9, 1, 0]
+    assert set(floats[3]) < set(floats[4]) < set(floats[5]) < set(floats[6])
+    trained = [row for row in report["ladder"] if "steps" in row]
+    assert [(row["rung"], row["steps"]) for row in trained] == [
+        ("learned rounding", 2),
+        ("quantisation-aware training", 2),
+    ]
+    assert report["verdict"] == "FAIL"
+    assert f"size: {sizes[0]:.2f} MiB of 0.0001 MiB allowed" in report["reasons"]
+
+
+def test_layers_left_in_float_make_no_noise_of_their_own(climb):
+    report = climb(max_size_mib=0.0001)
+    noise = {row["rung"]: row["sqnr_db"] for row in report["ladder"] if "sqnr_db" in row}
+    assert noise["8 more layers in float"] > noise["1 more layer in float"] - 0.5
+
+
+def test_floats_are_shipped_where_no_integers_are_good_enough(climb):
+    report = climb(min_sqnr=200)
+    assert names(report) == ALL
+    row = shipped(report)
+    assert (row["rung"], row["precision"], row["status"]) == ("32-bit floats", "fp32", "holds")
+    missed = report["ladder"][0]
+    assert missed["why"] == f"{missed['sqnr_db']:.1f} dB of 200 demanded"
+    assert report["precision"] == "fp32"
+
+
+@pytest.fixture
+def command(monkeypatch, capsys, tmp_path):
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["edgetransfer", *map(str, words)])
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(SystemExit) as stopped:
+            app.main()
+        return stopped.value.code, capsys.readouterr().out
+
+    return run
+
+
+def test_w8a8_keeps_to_integers_and_fails_with_the_best_of_them(
+    pictures, stages, command, tmp_path
+):
+    asked = ["--precision", "w8a8", "--min-sqnr", 200, "--timing", "quick", "--out", tmp_path / "o"]
+    code, told = command("build", pictures, "--cache", stages, *asked)
+    assert code == 8
+    report = read_json(tmp_path / "o" / "this-machine" / "report.json")
+    assert names(report) == CHEAP
+    assert {row["precision"] for row in report["ladder"]} == {"w8a8"}
+    assert {row["status"] for row in report["ladder"]} == {"misses"}
+    assert shipped(report)["sqnr_db"] == max(row["sqnr_db"] for row in report["ladder"])
+    assert report["verdict"] == "FAIL"
+    reason = f"sqnr: {report['numeric']['sqnr_db']:.1f} dB, at least 200.0 dB demanded"
+    assert reason in report["reasons"]
+    assert f"shipped: {shipped(report)['rung']}, the best of 2 tried" in told
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_an_asked_precision_is_the_only_rung(climb, precision):
+    report = climb(precision=precision)
+    assert [row["precision"] for row in report["ladder"]] == [precision]
+    assert shipped(report) is report["ladder"][0]
+
+
+def test_floats_are_shipped_where_integers_are_slower(climb, stages, tmp_path, monkeypatch):
+    untried = shutil.ignore_patterns("trial", "measure")
+    untimed = shutil.copytree(stages, tmp_path / "untimed", ignore=untried)
+    monkeypatch.setattr(Judge, "_time", lambda *_: {**TIMES, "faster": False, "cpu_ratio": 0.8})
+    report = climb(cache=untimed, max_drop=30)
+    assert names(report) == [*CHEAP, "32-bit floats"]
+    assert [row["slower"] for row in report["ladder"]][:2] == [True, True]
+    assert {row["status"] for row in report["ladder"]} == {"holds"}
+    assert shipped(report)["rung"] == "32-bit floats"
+
+
+class Stages:
+    def __init__(self):
+        self.ended = []
+
+    def begin(self, stage):
+        return lambda done, total: None
+
+    def end(self, stage, summary, *, reused):
+        if stage.split()[0] in ("compress", "try", "sensitivity"):
+            self.ended.append((stage.split()[0], summary.split(":")[0], reused))
+
+
+@pytest.fixture
+def decoded(monkeypatch, pictures):
+    """Which splits the pictures came from that were decoded for the network."""
+    found = []
+    decode = prepare.decode
+
+    def watched(path):
+        found.append(path.relative_to(pictures).parts[0])
+        return decode(path)
+
+    monkeypatch.setattr(prepare, "decode", watched)
+    return found
+
+
+def test_an_interrupted_ladder_goes_on_at_its_rung(climb, fresh, decoded, monkeypatch):
+    """All that time no example of the test set is looked at."""
+    monkeypatch.setattr(climbing, "FLOAT_LAYERS", (1,))
+    monkeypatch.setattr(build, "assemble", interrupted)
+    asked = {"cache": fresh, "max_size_mib": 0.0001}
+    train = training.train
+    monkeypatch.setattr(
+        training, "train", lambda *a, **o: (interrupted if a[4] is training.QAT else train)(*a, **o)
+    )
+    with pytest.raises(KeyboardInterrupt):
+        climb(**asked)
+    assert list(fresh.glob("*/.partial*")) == []
+    monkeypatch.setattr(training, "train", train)
+    stages, again = Stages(), Stages()
+    for each in (stages, again):
+        with pytest.raises(KeyboardInterrupt):  # where the bundle would be written
+            climb(**asked, reporter=each)
+    rungs = [*CHEAP, "learned rounding", "1 more layer in float", *ALL[-2:]]
+    made = [(name, reused) for kind, name, reused in stages.ended if kind == "compress"]
+    assert made == [(name, name not in ALL[-2:]) for name in rungs]
+    tried = [reused for kind, _, reused in stages.ended if kind == "try"]
+    assert tried == [True] * 4 + [False] * 2
+    assert ("sensitivity", True) in {(kind, reused) for kind, _, reused in stages.ended}
+    assert all(reused for _, _, reused in again.ended)
+    assert set(decoded) == {"train", "val"}
+
+
+def interrupted(*_, **__):
+    raise KeyboardInterrupt
+
+
+def test_noisy_layers_are_named_where_some_layers_are_in_float(climb, monkeypatch):
+    hold = Judge.hold
+
+    def only_with_floats(self, made):
+        result = hold(self, made)
+        status = "holds" if "more" in result.row["rung"] else "misses"
+        return replace(result, trial=replace(result.trial, status=status))
+
+    monkeypatch.setattr(Judge, "hold", only_with_floats)
+    monkeypatch.setattr(climbing, "QUIET_DB", 1000)
+    row = shipped(climb())
+    assert row["rung"] == "1 more layer in float"
+    assert row["noisiest_layers"]
+    assert row["float_layers"][0] not in row["noisiest_layers"]

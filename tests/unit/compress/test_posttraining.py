@@ -1,0 +1,182 @@
+"""Post-training quantisation in one go: close to float by every recipe, and clear when it fails."""
+
+import numpy as np
+import pytest
+from onnx import helper
+
+from edgetransfer.compress.posttraining import Calibration, quantise
+from edgetransfer.errors import DataError, StageError
+from edgetransfer.spec.catalogue import CalibrationRecipe, calibration_recipe, names
+from edgetransfer.spec.target import Int8Scheme
+
+EXAMPLES = 20
+METHODS = ("auto", "minmax", "moving", "percentile", "entropy", "mse")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_way_to_find_ranges(network, pictures, quantised_from, sqnr_db, method, capsys):
+    model = quantised_from(network, pictures[:EXAMPLES], method=method, keep=99.9).graph()
+    assert sqnr_db(model) > 22
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("name", names("calibration/recipes"))
+def test_shipped_recipes_work(network, pictures, batches, sqnr_db, tmp_path, name):
+    source = batches(pictures[:EXAMPLES])
+    calibration = Calibration(source, source, tmp_path)
+    made = quantise(network, Int8Scheme(), calibration_recipe(name), calibration)
+    assert sqnr_db(made.graph()) > 25
+
+
+def test_the_percentile_reaches_the_ranges(network, pictures, quantised_from, sqnr_db):
+    whole, cut = (
+        quantised_from(network, pictures[:EXAMPLES], method="percentile", keep=keep).graph()
+        for keep in (100, 70)
+    )
+    assert sqnr_db(whole) > sqnr_db(cut) + 10
+
+
+def test_rounding_in_second_order_and_corrected_biases_pay(network, pictures, plain, sqnr_db):
+    """The same grids with weights rounded to the nearest and biases as they were."""
+    from dataclasses import replace
+
+    from edgetransfer.compress.encoding import Codes
+
+    weights, biases = {}, {}
+    for layer in plain.layout.layers:
+        numbers = layer.weights()
+        scale = np.abs(numbers).reshape(len(numbers), -1).max(axis=1) / 127
+        wide = scale.reshape(-1, *(1,) * (numbers.ndim - 1))
+        codes = np.rint(numbers / wide).astype(np.int8)
+        weights[layer.name] = Codes(codes, scale.astype(np.float32))
+        biases[layer.name] = layer.bias.const_value.numpy()
+    nearest = replace(plain, encoding=replace(plain.encoding, weights=weights, biases=biases))
+    assert sqnr_db(plain.graph()) > sqnr_db(nearest.graph())
+
+
+def test_ranges_are_found_on_all_and_weights_on_a_few(network, pictures, tmp_path, batches):
+    asked = {"watched": 0, "fitted": 0}
+
+    def counted(name, array):
+        def make():
+            asked[name] += 1
+            return batches(array)()
+
+        return make
+
+    calibration = Calibration(
+        counted("watched", pictures), counted("fitted", pictures[:8]), tmp_path
+    )
+    recipe = CalibrationRecipe(name="minmax", method="minmax")
+    told = []
+    made = quantise(
+        network, Int8Scheme(), recipe, calibration, progress=lambda *line: told.append(line)
+    )
+    assert asked == {"watched": 1, "fitted": 4}
+    assert made.encoding.grids["input"].bounds == pytest.approx(
+        (pictures.min(), pictures.max()), abs=0.05
+    )
+    nodes = len(network.graph.node)
+    assert told == [(done, nodes) for done in range(1, nodes + 1)]
+
+
+def test_what_waited_on_the_disk_is_swept_up(network, pictures, tmp_path, batches):
+    source = batches(pictures[:8])
+    recipe = CalibrationRecipe(name="minmax", method="minmax")
+    quantise(network, Int8Scheme(), recipe, Calibration(source, source, tmp_path))
+    left = {file.name.split("-")[0] for file in tmp_path.iterdir()}
+    assert len(list(tmp_path.iterdir())) <= 3, left  # the logits alone, which nobody takes
+
+
+def test_nothing_that_could_run_in_integers(build, quantised_from):
+    nodes = [
+        helper.make_node("Relu", ["input"], ["active"]),
+        helper.make_node("Softmax", ["active"], ["logits"]),
+    ]
+    with pytest.raises(StageError) as caught:
+        quantised_from(build(nodes, {}, ["batch", 4]), np.zeros((2, 4), np.float32))
+    assert str(caught.value) == (
+        "quantise: the network has no layer that could run in integers\n"
+        "  found: Relu, Softmax\n"
+        "  expected: a convolution or matrix product with constant weights\n"
+        "  fix: build with --precision fp32 to ship it in float"
+    )
+
+
+@pytest.mark.parametrize("equalised", [True, False])
+def test_examples_that_are_not_finite(network, pictures, quantised_from, equalised):
+    broken = pictures[:EXAMPLES].copy()
+    broken[3, 0, 0, 0] = np.nan
+    with pytest.raises(StageError) as caught:
+        quantised_from(network, broken, equalised=equalised)
+    assert str(caught.value) == (
+        "tensor input: the float network gives NaN or Inf on the calibration examples\n"
+        "  found: values from nan to nan\n"
+        "  fix: check the network and its preprocessing in float first"
+    )
+
+
+def test_an_example_that_cannot_be_prepared_is_told_as_it_is(network, tmp_path):
+    def broken():
+        raise DataError("the picture cannot be read", where="a.png")
+        yield
+
+    recipe = CalibrationRecipe(name="minmax", method="minmax")
+    with pytest.raises(DataError, match=r"^a\.png: the picture cannot be read$"):
+        quantise(network, Int8Scheme(), recipe, Calibration(broken, broken, tmp_path))
+
+
+def test_nothing_to_calibrate_on(network, tmp_path):
+    recipe = CalibrationRecipe(name="minmax", method="minmax")
+    nothing = Calibration(lambda: iter(()), lambda: iter(()), tmp_path)
+    with pytest.raises(StageError):
+        quantise(network, Int8Scheme(), recipe, nothing)
+
+
+PRODUCTS = {
+    "bias of one number": [("MatMul", "input w"), ("Add", "o0 one")],
+    "row of biases": [("Gemm", "input w row")],
+    "one bias for all": [("Gemm", "input w one")],
+    "no bias": [("Gemm", "input w")],
+    "bias first": [("MatMul", "input w"), ("Add", "b o0")],
+}
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_biases_of_products_in_all_their_forms(build, quantised_from, run, name):
+    rng = np.random.default_rng(0)
+    parts = PRODUCTS[name]
+    nodes = [
+        helper.make_node(
+            kind, taken.split(), ["logits" if i == len(parts) - 1 else f"o{i}"], name=f"n{i}"
+        )
+        for i, (kind, taken) in enumerate(parts)
+    ]
+    constants = {"w": rng.normal(size=(6, 4)), "b": rng.normal(size=4)}
+    constants |= {"row": rng.normal(size=(1, 4)), "one": rng.normal(size=1)}
+    used = set(" ".join(taken for _, taken in parts).split())
+    constants = {k: array.astype("f") for k, array in constants.items() if k in used}
+    model = build(nodes, constants, ["batch", 6])
+    examples = rng.normal(size=(32, 6)).astype("f")
+    made = quantised_from(model, examples)
+    wanted, got = run(model, input=examples), run(made.graph(), input=examples)
+    assert np.abs(wanted - got).max() < 0.05 * np.abs(wanted).max()
+
+
+def test_a_bias_that_two_products_share(build, quantised_from, run):
+    rng = np.random.default_rng(0)
+    nodes = [
+        helper.make_node("MatMul", ["input", "w0"], ["first"], name="m0"),
+        helper.make_node("Add", ["first", "b"], ["hidden"], name="a0"),
+        helper.make_node("MatMul", ["hidden", "w1"], ["second"], name="m1"),
+        helper.make_node("Add", ["second", "b"], ["logits"], name="a1"),
+    ]
+    constants = {"w0": (4, 4), "w1": (4, 4), "b": (4,)}
+    constants = {k: rng.normal(size=shape).astype("f") for k, shape in constants.items()}
+    model = build(nodes, constants, ["batch", 4])
+    examples = rng.normal(size=(32, 4)).astype("f")
+    made = quantised_from(model, examples)
+    layers = made.layout.layers
+    assert layers[0].bias.name != layers[1].bias.name
+    wanted, got = run(model, input=examples), run(made.graph(), input=examples)
+    assert np.abs(wanted - got).max() < 0.05 * np.abs(wanted).max()

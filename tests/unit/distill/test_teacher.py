@@ -1,0 +1,53 @@
+"""What a network says of a look is what it says of the shown pictures, and is small on disk."""
+
+import numpy as np
+import pytest
+import torch
+from onnx import TensorProto, helper
+
+from edgetransfer.distill.teacher import Look, ask
+from edgetransfer.graph.embed import PREPARED
+from edgetransfer.transfer.features import BATCH
+from edgetransfer.transfer.views import Views
+
+VIEWS = Views(seed=2, count=3)
+PICTURES = np.random.default_rng(0).random((BATCH + 3, 3, 8, 8), np.float32)
+
+
+@pytest.fixture(scope="module")
+def flatten():
+    graph = helper.make_graph(
+        [helper.make_node("Flatten", [PREPARED], ["y"])],
+        "flatten",
+        [helper.make_tensor_value_info(PREPARED, TensorProto.FLOAT, ["batch", 3, 8, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 192])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
+    model.ir_version = 10
+    return model
+
+
+class Stored:
+    """Prepares the picture that stands at a row."""
+
+    def prepare(self, row):
+        return {PREPARED: PICTURES[row : row + 1]}
+
+    def join(self, batches):
+        return {PREPARED: np.concatenate([batch[PREPARED] for batch in batches])}
+
+
+def test_the_network_is_asked_about_the_look(flatten):
+    told = []
+    rows = range(len(PICTURES))
+    look = Look(VIEWS, 1)
+    said = ask(flatten, Stored(), rows, look, progress=lambda *line: told.append(line))
+    shown = VIEWS.show(torch.from_numpy(PICTURES), 1, np.array(rows)).flatten(1).numpy()
+    np.testing.assert_allclose(said, shown, atol=1e-3)
+    assert said.dtype == np.float16
+    assert told[-1] == (len(PICTURES), len(PICTURES))
+
+
+def test_texts_are_seen_as_they_are():
+    batch = {"input_ids": np.array([[2, 5, 3]])}
+    assert Look(VIEWS, 1).change(batch, np.array([0])) is batch
