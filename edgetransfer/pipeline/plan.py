@@ -45,7 +45,12 @@ def plan(run: Run) -> list[Step]:
         precision = target.precision if asked == "auto" else asked
         here = matches_this_machine(target)
         steps += [
-            Step(f"compress {target.name}", precision),
+            Step(
+                f"compress {target.name}",
+                f"{precision}, dearer rungs while the budget does not hold"
+                if asked == "auto"
+                else precision,
+            ),
             Step(f"export {target.name}", "model, contract, golden vectors, agent"),
             Step(
                 f"measure {target.name}",
