@@ -8,7 +8,6 @@ import pytest
 
 from edgetransfer.agent import memory
 
-
 STEPS = """
 import json, numpy as np
 from edgetransfer.agent import memory
