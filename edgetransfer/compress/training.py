@@ -5,6 +5,7 @@ It does not judge the result.
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from edgetransfer.compress.encoding import Encoding
 
 SMALLEST_SIZE = 1e-3
+TIMED_STEPS = 3
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Course:
     Attributes:
         weights: what of the weights is learnt.
         steps: of the optimiser, at most.
-        seconds: after which no new step is begun.
+        seconds: as many as that are taken about, by doing fewer steps where one takes long.
         rate: of weights and biases, as a share of each tensor's size; in rounding, in steps.
         scale_rate: of the logarithms of the activations' steps.
     """
@@ -81,25 +83,50 @@ def train(
     teacher = Execution(graph)
     watched = _watched(layout)
     optimiser = torch.optim.Adam(_groups(student, course))
-    decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, course.steps)
-    started, losses = time.monotonic(), []
-    for step, feeds in zip(range(course.steps), batches(), strict=False):
-        wanted = dict.fromkeys(watched, torch.zeros(()))
-        with torch.no_grad():
-            target = teacher.run(feeds, _keeping(wanted))[0]
-        got = dict.fromkeys(watched, torch.zeros(()))
-        logits = student(feeds, got)
-        loss = noise(_centred(logits), _centred(target))
-        loss = loss + sum(noise(got[name], wanted[name]) for name in watched) / len(watched)
+    rates = [group["lr"] for group in optimiser.param_groups]
+    losses: list[float] = []
+    clock = _Clock(course)
+    for step, feeds in enumerate(batches()):
+        if step == clock.steps(step):
+            break
+        share = 0.5 * (1 + math.cos(math.pi * step / clock.steps(step)))
+        for group, rate in zip(optimiser.param_groups, rates, strict=True):
+            group["lr"] = rate * share
+        loss = _loss(student, teacher, feeds, watched)
         optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         optimiser.step()
-        decay.step()
         losses.append(float(loss.detach()))
-        progress(step + 1, course.steps)
-        if time.monotonic() - started > course.seconds:
-            break
+        progress(step + 1, clock.steps(step))
     return student.encoding(), losses
+
+
+def _loss(
+    student: FakeQuantised, teacher: Execution, feeds: dict[str, Tensor], watched: list[str]
+) -> Tensor:
+    wanted = dict.fromkeys(watched, torch.zeros(()))
+    with torch.no_grad():
+        target = teacher.run(feeds, _keeping(wanted))[0]
+    got = dict.fromkeys(watched, torch.zeros(()))
+    logits = student(feeds, got)
+    loss = noise(_centred(logits), _centred(target))
+    return loss + sum(noise(got[name], wanted[name]) for name in watched) / len(watched)
+
+
+class _Clock:
+    """Fits the number of steps to the time there is, once the first few tell what one takes."""
+
+    def __init__(self, course: Course) -> None:
+        self._course = course
+        self._started = time.monotonic()
+        self._steps = course.steps
+
+    def steps(self, done: int) -> int:
+        """Return how many steps there are in all; rates fall to zero over these."""
+        if done == TIMED_STEPS and self._steps == self._course.steps:
+            each = (time.monotonic() - self._started) / done
+            self._steps = max(done, min(self._steps, int(self._course.seconds / each)))
+        return self._steps
 
 
 def noise(got: Tensor, wanted: Tensor) -> Tensor:
