@@ -26,7 +26,7 @@ from edgetransfer.transport import local
 from edgetransfer.transport.job import EFFORTS, Effort, Job, TimingPlan, Variant
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from compressing.cases import Case
     from compressing.making import Made
@@ -81,19 +81,17 @@ class Bench:
                 local.run(self._agent, Job("logits", (variant,)), folder)
                 logits = np.load(folder / "logits.npy")
                 target = folder / "optimised.onnx"
-                local.run(
-                    self._agent,
-                    Job("optimise", (self._variant(method, optimised_to=str(target)),)),
-                    folder,
-                )
+                written = self._variant(method, optimised_to=str(target))
+                local.run(self._agent, Job("optimise", (written,)), folder)
                 held = asdict(residency(onnx.load(target)))
             except (EdgeTransferError, PeerError, OSError, ValueError) as error:
                 return Observed(reason=last_words(str(error)))
         held["float_ops"] = len(held["float_ops"])
         return Observed(logits, held)
 
-    def _variant(self, method: Method, **more: Any) -> Variant:  # noqa: ANN401 (passed on)
-        return Variant(method.id, str(self._made[method.id].file), self._inputs, **more)
+    def _variant(self, method: Method, optimised_to: str | None = None) -> Variant:
+        file = str(self._made[method.id].file)
+        return Variant(method.id, file, self._inputs, optimised_to=optimised_to)
 
     def _observe_openvino(self, method: Method, folder: Path) -> Observed:
         told = self._run_openvino({"action": "logits"}, [method], folder)
@@ -143,7 +141,9 @@ class Bench:
 
         return self._gather(methods, job)
 
-    def _gather(self, methods: Sequence[Method], job: Any) -> tuple[dict[str, Samples], str]:  # noqa: ANN401 (a callable of two arguments)
+    def _gather(
+        self, methods: Sequence[Method], job: Callable[[int, Path], None]
+    ) -> tuple[dict[str, Samples], str]:
         tables: dict[str, list[Array]] = {method.id: [] for method in methods}
         for process in range(self._effort.processes):
             with tempfile.TemporaryDirectory(dir=self._case.folder) as folder:

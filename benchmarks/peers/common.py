@@ -20,6 +20,9 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+"""None makes the import fail, as where it is not installed, and OpenVINO then tells nobody."""
+
 
 class Rows:
     """Feeds the calibration rows one at a time, as ONNX Runtime's calibrators ask for them."""

@@ -8,38 +8,47 @@ ONNX Runtime cannot run in int8.
 
 from __future__ import annotations
 
-import sys
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # a stub is taken then
-
-import common  # noqa: E402
-import nncf  # noqa: E402
-import onnx  # noqa: E402
-import openvino  # noqa: E402
-from nncf.quantization.advanced_parameters import (  # noqa: E402
+import common
+import nncf
+import onnx
+import openvino
+from nncf.quantization.advanced_parameters import (
     AdvancedQuantizationParameters,
     QuantizationParameters,
 )
-from nncf.quantization.algorithms.channel_alignment.algorithm import ChannelAlignment  # noqa: E402
+from nncf.quantization.algorithms.channel_alignment.algorithm import ChannelAlignment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nncf.common.graph.graph import NNCFGraph
+    from nncf.common.tensor_statistics.statistic_point import StatisticPointsContainer
+    from nncf.common.tensor_statistics.statistics import MinMaxTensorStatistic
+    from nncf.tensor import Tensor
 
 
 class _PlainStatistics:
     """Hands channel alignment the numpy arrays that it is written for."""
 
-    def __init__(self, points: Any) -> None:  # noqa: ANN401 (NNCF's container)
+    def __init__(self, points: StatisticPointsContainer | None) -> None:
+        assert points is not None  # what is aligned was watched
         self._points = points
 
-    def get_algo_statistics_for_node(self, *arguments: Any) -> list[SimpleNamespace]:  # noqa: ANN401
+    def get_algo_statistics_for_node(
+        self, node: str, accepts: Callable[..., bool], algorithm: str
+    ) -> list[SimpleNamespace]:
         """Return collectors whose statistics are arrays."""
-        collectors = self._points.get_algo_statistics_for_node(*arguments)
+        collectors = self._points.get_algo_statistics_for_node(node, accepts, algorithm)
         seen = [collector.get_statistics() for collector in collectors]
         return [SimpleNamespace(get_statistics=lambda s=each: _plain(s)) for each in seen]
 
 
-def _plain(statistic: Any) -> SimpleNamespace:  # noqa: ANN401 (NNCF's statistic)
-    low, high = statistic.min_values, statistic.max_values
+def _plain(statistic: MinMaxTensorStatistic) -> SimpleNamespace:
+    low: Tensor | None = statistic.min_values
+    high: Tensor | None = statistic.max_values
     return SimpleNamespace(
         min_values=None if low is None else low.data,
         max_values=None if high is None else high.data,
@@ -51,12 +60,12 @@ def mend_channel_alignment() -> None:
     apply = ChannelAlignment.apply
 
     def mended(
-        self: Any,  # noqa: ANN401
-        model: Any,  # noqa: ANN401
-        graph: Any,  # noqa: ANN401
-        statistic_points: Any = None,  # noqa: ANN401
-        dataset: Any = None,  # noqa: ANN401
-    ) -> Any:  # noqa: ANN401
+        self: ChannelAlignment,
+        model: openvino.Model,
+        graph: NNCFGraph,
+        statistic_points: StatisticPointsContainer | None = None,
+        dataset: nncf.Dataset | None = None,
+    ) -> openvino.Model:
         return apply(self, model, graph, _PlainStatistics(statistic_points), dataset)
 
     ChannelAlignment.apply = mended

@@ -79,8 +79,8 @@ class MobileNetV2Config:
 TINY_64 = MobileNetV2Config(
     input_size=(64, 64),
     width=0.5,
-    blocks=((1, 32, 1, 1), (3, 48, 1, 2), (4, 96, 2, 2), (6, 192, 2, 2), (4, 224, 1, 1)),
-    feature_dim=512,
+    blocks=((1, 32, 1, 1), (3, 48, 1, 2), (4, 128, 2, 2), (6, 224, 3, 2)),
+    feature_dim=768,
 )
 """For 64 pixels: maps of 32, 32, 16, 8, 4 and 4; shallow, as it learns faster in few epochs."""
 

@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch.nn import functional
 
-from edgetransfer.compress.operators import halves
+from edgetransfer.compress.operators import halves, ints_of, pad
 
 if TYPE_CHECKING:
-    import onnx_ir as ir
     from torch import Tensor
 
     from edgetransfer.compress.layout import Layer
@@ -90,9 +88,9 @@ def columns(layer: Layer, x: Tensor, generator: torch.Generator) -> Tensor:
     if layer.node.op_type != "Conv":
         return x.reshape(-1, x.shape[-1]).T[None]
     groups, kernel = groups_of(layer), layer.weights().shape[2:]
-    strides = _ints(layer.node, "strides", [1] * len(kernel))
-    dilations = _ints(layer.node, "dilations", [1] * len(kernel))
-    x = _padded(layer.node, x, len(kernel))
+    strides = ints_of(layer.node, "strides", [1] * len(kernel))
+    dilations = ints_of(layer.node, "dilations", [1] * len(kernel))
+    x = pad(x, *halves(ints_of(layer.node, "pads", [0] * (2 * len(kernel)))))
     sizes = [
         (size - dilation * (taps - 1) - 1) // stride + 1
         for size, dilation, taps, stride in zip(
@@ -112,14 +110,3 @@ def columns(layer: Layer, x: Tensor, generator: torch.Generator) -> Tensor:
     stacked = torch.stack(taken, dim=2)  # [N, channels, taps, positions]
     grouped = stacked.reshape(len(x), groups, inputs, -1)
     return grouped.permute(1, 2, 0, 3).reshape(groups, inputs, -1)
-
-
-def _padded(node: ir.Node, x: Tensor, rank: int) -> Tensor:
-    before, after = halves(_ints(node, "pads", [0] * (2 * rank)))
-    sides = [side for pair in reversed(list(zip(before, after, strict=True))) for side in pair]
-    return functional.pad(x, sides)
-
-
-def _ints(node: ir.Node, name: str, default: list[int]) -> list[int]:
-    found = node.attributes.get(name)
-    return default if found is None else [int(each) for each in found.as_ints()]

@@ -135,12 +135,11 @@ class FakeQuantised(nn.Module):
         self._execution = Execution(graph)
         bounds = {name_of(o): clip_bounds(o)[1] for node in graph for o in node.outputs}
         self._roots = {name: place for place, name in enumerate(layout.roots())}
-        self.grids = nn.ModuleList(
+        self._grids = [
             LearnedGrid(encoding.grids[name], bounds.get(name, np.inf)) for name in self._roots
-        )
-        self.weights = nn.ModuleList(
-            weights(layer, encoding.weights[layer.name]) for layer in layout.layers
-        )
+        ]
+        self._weights = [weights(layer, encoding.weights[layer.name]) for layer in layout.layers]
+        self.grids, self.weights = nn.ModuleList(self._grids), nn.ModuleList(self._weights)
         self.biases = nn.ParameterList(
             nn.Parameter(torch.from_numpy(np.array(self._bias(layer)))) for layer in layout.layers
         )
@@ -162,7 +161,7 @@ class FakeQuantised(nn.Module):
 
         def visit(name: str, tensor: Tensor) -> Tensor:
             if name in self._points:
-                tensor = self.grids[self._roots[self._layout.root(name)]](tensor)
+                tensor = self._grids[self._roots[self._layout.root(name)]](tensor)
             if seen is not None and name in seen:
                 seen[name] = tensor
             return tensor
@@ -173,9 +172,9 @@ class FakeQuantised(nn.Module):
     def _constants(self) -> dict[str, Tensor]:
         constants = {}
         for layer, weights, bias in zip(
-            self._layout.layers, self.weights, self.biases, strict=True
+            self._layout.layers, self._weights, self.biases, strict=True
         ):
-            numbers = weights.steps() * weights.scale  # type: ignore[operator]
+            numbers = weights.steps() * weights.scale
             constants[layer.name] = torch.movedim(numbers, 0, layer.axis).contiguous()
             if layer.bias is not None:
                 constants[name_of(layer.bias)] = bias
@@ -187,14 +186,14 @@ class FakeQuantised(nn.Module):
         codes = {
             layer.name: replace(
                 self._encoding.weights[layer.name],
-                codes=weights.steps().detach().to(torch.int8).numpy(),  # type: ignore[operator]
+                codes=weights.steps().detach().to(torch.int8).numpy(),
             )
-            for layer, weights in zip(layers, self.weights, strict=True)
+            for layer, weights in zip(layers, self._weights, strict=True)
         }
         biases = {
             layer.name: bias.detach().numpy().copy()
             for layer, bias in zip(layers, self.biases, strict=True)
             if layer.bias is not None
         }
-        grids = {name: self.grids[place].grid() for name, place in self._roots.items()}  # type: ignore[operator]
+        grids = {name: self._grids[place].grid() for name, place in self._roots.items()}
         return replace(self._encoding, grids=grids, weights=codes, biases=biases)

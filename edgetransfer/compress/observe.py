@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from edgetransfer.compress.execution import Execution
-from edgetransfer.spec.progress import Progress, silent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -123,10 +122,7 @@ def watch_channels(
 
 
 def watch_ranges(
-    graph: ir.Graph,
-    names: Sequence[str],
-    batches: Iterable[dict[str, Tensor]],
-    progress: Progress = silent,
+    graph: ir.Graph, names: Sequence[str], batches: Iterable[dict[str, Tensor]]
 ) -> dict[str, Histogram]:
     """Return histograms of some tensors over all batches."""
     seen = {name: Histogram() for name in names}
@@ -138,7 +134,6 @@ def watch_ranges(
 
     execution = Execution(graph)
     with torch.no_grad():
-        for done, batch in enumerate(batches, start=1):
+        for batch in batches:
             execution.run(batch, visit)
-            progress(done, 0)
     return seen

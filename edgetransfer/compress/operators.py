@@ -6,6 +6,7 @@ gradients.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
@@ -35,7 +36,8 @@ def without_gradient(nodes: Iterable[ir.Node]) -> list[str]:
     return sorted({node.op_type for node in nodes} - set(_OPERATORS))
 
 
-def _ints(node: ir.Node, name: str, default: Sequence[int]) -> list[int]:
+def ints_of(node: ir.Node, name: str, default: Sequence[int]) -> list[int]:
+    """Return an attribute that holds integers."""
     found = node.attributes.get(name)
     return list(default) if found is None else list(found.as_ints())
 
@@ -56,10 +58,7 @@ def _listed(tensor: Tensor) -> list[int]:
 
 def _conv(node: ir.Node, x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
     rank = w.ndim - 2
-    before, after = halves(_ints(node, "pads", [0] * (2 * rank)))
-    if before != after:
-        sides = [side for pair in reversed(list(zip(before, after, strict=True))) for side in pair]
-        x, before = functional.pad(x, sides), [0] * rank
+    x, before = pad_unevenly(node, x, rank)
     convolve: Callable[..., Tensor] = (functional.conv1d, functional.conv2d, functional.conv3d)[
         rank - 1
     ]
@@ -67,11 +66,25 @@ def _conv(node: ir.Node, x: Tensor, w: Tensor, b: Tensor | None = None) -> Tenso
         x,
         w,
         b,
-        stride=_ints(node, "strides", [1] * rank),
+        stride=ints_of(node, "strides", [1] * rank),
         padding=before,
-        dilation=_ints(node, "dilations", [1] * rank),
+        dilation=ints_of(node, "dilations", [1] * rank),
         groups=_int(node, "group", 1),
     )
+
+
+def pad(x: Tensor, before: Sequence[int], after: Sequence[int], fill: float = 0.0) -> Tensor:
+    """Pad the last axes."""
+    sides = [side for pair in reversed(list(zip(before, after, strict=True))) for side in pair]
+    return functional.pad(x, sides, value=fill)
+
+
+def pad_unevenly(
+    node: ir.Node, x: Tensor, rank: int, fill: float = 0.0
+) -> tuple[Tensor, list[int]]:
+    """Pad where the two sides differ, as torch's operators cannot; return what is left."""
+    before, after = halves(ints_of(node, "pads", [0] * (2 * rank)))
+    return (x, before) if before == after else (pad(x, before, after, fill), [0] * rank)
 
 
 def halves(pads: list[int]) -> tuple[list[int], list[int]]:
@@ -112,6 +125,42 @@ def _global_average(_: ir.Node, x: Tensor) -> Tensor:
     return x.mean(dim=list(range(2, x.ndim)), keepdim=True)
 
 
+def _max_pool(node: ir.Node, x: Tensor) -> Tensor:
+    kernel = ints_of(node, "kernel_shape", ())
+    x, before = pad_unevenly(node, x, len(kernel), -torch.inf)
+    pool: Callable[..., Tensor] = (
+        functional.max_pool1d,
+        functional.max_pool2d,
+        functional.max_pool3d,
+    )[len(kernel) - 1]
+    return pool(
+        x,
+        kernel,
+        stride=ints_of(node, "strides", [1] * len(kernel)),
+        padding=before,
+        dilation=ints_of(node, "dilations", [1] * len(kernel)),
+        ceil_mode=bool(_int(node, "ceil_mode", 0)),
+    )
+
+
+def _average_pool(node: ir.Node, x: Tensor) -> Tensor:
+    kernel = ints_of(node, "kernel_shape", ())
+    sides = halves(ints_of(node, "pads", [0] * (2 * len(kernel))))
+    pool: Callable[..., Tensor] = (
+        functional.avg_pool1d,
+        functional.avg_pool2d,
+        functional.avg_pool3d,
+    )[len(kernel) - 1]
+
+    def mean(of: Tensor) -> Tensor:
+        strides = ints_of(node, "strides", [1] * len(kernel))
+        return pool(pad(of, *sides), kernel, strides, ceil_mode=bool(_int(node, "ceil_mode", 0)))
+
+    if _int(node, "count_include_pad", 0):
+        return mean(x)
+    return mean(x) / mean(torch.ones_like(x))
+
+
 def _reshape(node: ir.Node, x: Tensor, shape: Tensor) -> Tensor:
     wanted = _listed(shape)
     if not _int(node, "allowzero", 0):
@@ -125,7 +174,7 @@ def _flatten(node: ir.Node, x: Tensor) -> Tensor:
 
 
 def _transpose(node: ir.Node, x: Tensor) -> Tensor:
-    return x.permute(_ints(node, "perm", range(x.ndim)[::-1]))
+    return x.permute(ints_of(node, "perm", range(x.ndim)[::-1]))
 
 
 def _squeeze(_: ir.Node, x: Tensor, axes: Tensor | None = None) -> Tensor:
@@ -174,6 +223,7 @@ def _plain(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 _OPERATORS: dict[str, Callable[..., Tensor]] = {
     "Add": _plain(torch.add),
+    "AveragePool": _average_pool,
     "Clip": _clip,
     "Concat": _concat,
     "Conv": _conv,
@@ -189,6 +239,7 @@ _OPERATORS: dict[str, Callable[..., Tensor]] = {
     "LayerNormalization": _layer_norm,
     "LeakyRelu": _leaky,
     "MatMul": _plain(torch.matmul),
+    "MaxPool": _max_pool,
     "Mul": _plain(torch.mul),
     "Pow": _plain(torch.pow),
     "ReduceMean": _reduce_mean,
@@ -229,6 +280,12 @@ def _by_runtime(node: ir.Node, inputs: Sequence[Tensor | None]) -> list[Tensor]:
         list(values.values()), outputs, nodes=[alone], opset_imports=node.graph.opset_imports
     )
     model = ir.to_proto(ir.Model(graph, ir_version=10))
-    session = OnnxSession(model.SerializeToString())
+    session = _session(model.SerializeToString())
     results: list[Any] = session.run({name: each.detach().numpy() for name, each in given.items()})
     return [torch.from_numpy(each) for each in results]
+
+
+@lru_cache(maxsize=64)
+def _session(model: bytes) -> OnnxSession:
+    """Keep sessions: the same node runs for every batch."""
+    return OnnxSession(model)

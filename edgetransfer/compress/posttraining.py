@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import onnx_ir as ir
+from onnx.shape_inference import infer_shapes
 
 from edgetransfer.compress.encoding import Encoding
 from edgetransfer.compress.equalise import centre, equalise
@@ -124,7 +125,7 @@ def quantise(
     Raises:
         StageError: there is nothing to quantise, or the network gives NaN or Inf.
     """
-    opened = ir.from_proto(model)
+    opened = ir.from_proto(infer_shapes(model))
     separate(opened.graph)
     layout = find_layout(opened.graph, _small_head(opened.graph))
     _refuse(opened.graph, layout)

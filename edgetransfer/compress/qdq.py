@@ -101,9 +101,9 @@ class _Writer:
         source = self._encoding.grids[layout.root(name_of(layer.input))]
         bias = layer.bias
         if self._encoding.scheme.per_channel:
-            self._replace(weight, stored, codes.scale, layer.axis)
+            self._replace(weight, stored, codes.scale, axis=layer.axis)
         else:
-            self._replace(weight, stored, codes.scale[0], None)
+            self._replace(weight, stored, codes.scale[0])
         if bias is None:
             return
         value, numbers = self._values[name_of(bias)], self._encoding.biases[layer.name]
@@ -113,17 +113,24 @@ class _Writer:
         scale = (np.float32(source.scale) * codes.scale).astype(np.float32)
         wide = np.rint(numbers.astype(np.float64) / scale)
         limits = np.iinfo(np.int32)
-        self._replace(value, np.clip(wide, limits.min, limits.max).astype(np.int32), scale, 0)
+        self._replace(value, np.clip(wide, limits.min, limits.max).astype(np.int32), scale, axis=0)
 
-    def _replace(self, value: ir.Value, codes: Array, scale: Array, axis: int | None) -> None:
+    def _replace(
+        self,
+        value: ir.Value,
+        codes: Array,
+        scale: Array | float,
+        *,
+        zero: int = 0,
+        axis: int | None = None,
+    ) -> None:
         """Let the users of a constant take its dequantised codes."""
         name = name_of(value)
         scale = np.asarray(scale, dtype=np.float32)
-        zero = np.zeros(scale.shape, dtype=codes.dtype)
         inputs = [
             self._constant(f"{name}_codes", codes),
             self._constant(f"{name}_scale", scale),
-            self._constant(f"{name}_zero", zero),
+            self._constant(f"{name}_zero", np.full(scale.shape, zero, dtype=codes.dtype)),
         ]
         attributes = [] if axis is None else [ir.AttrInt64("axis", axis)]
         node = ir.Node("", "DequantizeLinear", inputs, attributes, name=f"{name}_dequantised")
@@ -195,18 +202,4 @@ class _Writer:
             numbers = torch.from_numpy(np.array(array_of(value)))
             grid = grid_over(float(numbers.min()), float(numbers.max()), "u8", symmetric=False)
             codes = grid.codes(numbers).to(torch.uint8).numpy()
-            zero = grid.zero_point
-            self._replace_by(value, codes, grid.scale, zero)
-
-    def _replace_by(self, value: ir.Value, codes: Array, scale: float, zero: int) -> None:
-        name = name_of(value)
-        inputs = [
-            self._constant(f"{name}_codes", codes),
-            self._constant(f"{name}_scale", np.array(scale, dtype=np.float32)),
-            self._constant(f"{name}_zero", np.array(zero, dtype=codes.dtype)),
-        ]
-        node = ir.Node("", "DequantizeLinear", inputs, name=f"{name}_dequantised")
-        self._name(node, f"{name}_dequantised", value)
-        ir.convenience.replace_all_uses_with(value, node.outputs[0])
-        self._graph.initializers.pop(name)
-        self._graph.insert_before(self._graph[0], node)
+            self._replace(value, codes, grid.scale, zero=grid.zero_point)

@@ -107,9 +107,9 @@ class _Sweep:
             if node in self._at_weights:
                 self._fit(self._at_weights[node])
             self._advance(node)
-            for each in node.inputs:
-                if self._moves(each) and last[name_of(each)] == place:  # type: ignore[arg-type]
-                    self._waiting.drop(name_of(each))  # type: ignore[arg-type]
+            for name in self._moving(node):
+                if last[name] == place:
+                    self._waiting.drop(name)
             progress(place + 1, len(nodes))
         biases = {
             each.name: self._fitted[name_of(each.bias)].numpy()
@@ -118,8 +118,10 @@ class _Sweep:
         }
         return replace(self._encoding, weights=self._weights, biases=biases)
 
-    def _moves(self, value: ir.Value | None) -> bool:
-        return value is not None and name_of(value) not in self._constants
+    def _moving(self, node: ir.Node) -> list[str]:
+        """Return the inputs of a node that depend on the example, each once."""
+        names = dict.fromkeys(name_of(each) for each in node.inputs if each is not None)
+        return [name for name in names if name not in self._constants]
 
     def _grid(self, name: str) -> Grid | None:
         if name not in self._layout.points:
@@ -145,7 +147,7 @@ class _Sweep:
         for value in node.inputs:
             if value is None:
                 taken.append(None)
-            elif not self._moves(value):
+            elif name_of(value) in self._constants:
                 known = self._constants if kind == "float" else self._fitted
                 taken.append(known[name_of(value)])
             elif kind == "float":

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
 from edgetransfer.compress.execution import Execution
 from edgetransfer.compress.fakequant import FakeQuantised, FreeWeights, LearnedRounding
-from edgetransfer.compress.layout import Layout, name_of
+from edgetransfer.compress.layout import Layout, find_layers, name_of
 from edgetransfer.spec.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -47,6 +47,10 @@ class Course:
     rate: float
     scale_rate: float
 
+    def settings(self) -> dict[str, object]:
+        """Return all of it as plain values."""
+        return {**asdict(self), "weights": self.weights.__name__}
+
 
 ROUNDING = Course(LearnedRounding, steps=200, seconds=240.0, rate=5e-3, scale_rate=1e-4)
 """Learned rounding: weights stay within one step of the float ones."""
@@ -63,10 +67,10 @@ def train(
     *,
     progress: Progress = silent,
 ) -> tuple[Encoding, list[float]]:
-    """Train towards the float graph's logits and towards what flows into its last layers.
+    """Train towards the float graph's logits and towards what flows into its last layer.
 
     The loss is the noise of the logits over their signal, means over the classes taken away, as
-    `measure.drift.sqnr_db` defines it, and the same of the tensors in between.
+    `measure.drift.sqnr_db` defines it, and the same of the features in front of the head.
 
     Args:
         graph: float; the teacher.
@@ -81,7 +85,7 @@ def train(
     """
     student = FakeQuantised(graph, layout, encoding, course.weights)
     teacher = Execution(graph)
-    watched = _watched(layout)
+    watched = _watched(graph)
     optimiser = torch.optim.Adam(_groups(student, course))
     rates = [group["lr"] for group in optimiser.param_groups]
     losses: list[float] = []
@@ -102,15 +106,13 @@ def train(
 
 
 def _loss(
-    student: FakeQuantised, teacher: Execution, feeds: dict[str, Tensor], watched: list[str]
+    student: FakeQuantised, teacher: Execution, feeds: dict[str, Tensor], watched: str
 ) -> Tensor:
-    wanted = dict.fromkeys(watched, torch.zeros(()))
+    wanted, got = {watched: torch.zeros(())}, {watched: torch.zeros(())}
     with torch.no_grad():
         target = teacher.run(feeds, _keeping(wanted))[0]
-    got = dict.fromkeys(watched, torch.zeros(()))
     logits = student(feeds, got)
-    loss = noise(_centred(logits), _centred(target))
-    return loss + sum(noise(got[name], wanted[name]) for name in watched) / len(watched)
+    return noise(_centred(logits), _centred(target)) + noise(got[watched], wanted[watched])
 
 
 class _Clock:
@@ -142,9 +144,9 @@ def _centred(logits: Tensor) -> Tensor:
     return logits - logits.mean(dim=1, keepdim=True)
 
 
-def _watched(layout: Layout) -> list[str]:
-    """Return the tensors whose noise is trained away too: what the last layers take."""
-    return list(dict.fromkeys(name_of(each.input) for each in layout.layers[-1:]))
+def _watched(graph: ir.Graph) -> str:
+    """Return the tensor whose noise is trained away too: what the last layer takes."""
+    return name_of(list(find_layers(graph))[-1].input)
 
 
 def _keeping(seen: dict[str, Tensor]) -> Callable[[str, Tensor], Tensor]:

@@ -18,7 +18,7 @@ from edgetransfer.measure.gates import MIB
 from edgetransfer.pipeline.feeding import batches_of, shuffled
 from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.run import code, leave
-from edgetransfer.pipeline.rungs import Made, Rung, Workshop, told, write_quantised
+from edgetransfer.pipeline.rungs import Made, Rung, Workshop, write_quantised
 from edgetransfer.pipeline.store import scratch
 
 if TYPE_CHECKING:
@@ -156,7 +156,11 @@ class Ladder:
                 "noise_after": float(np.mean(losses[-tenth:])),
             }
 
-        inputs = {"from": start.made.kept.key, "course": told(course), "code_fed": code("pipeline")}
+        inputs = {
+            "from": start.made.kept.key,
+            "course": course.settings(),
+            "code_fed": code("pipeline"),
+        }
         return Rung(name, "w8a8", inputs, make)
 
     def _leave_floats(self, start: Result) -> None:

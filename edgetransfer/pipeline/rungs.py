@@ -6,7 +6,7 @@ It does not judge them, and does not choose their order.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import onnx
@@ -203,8 +203,3 @@ def write_quantised(folder: Path, quantised: Quantised) -> dict[str, Any]:
 def _digest(examples: Sequence[Example]) -> str:
     """Return the digest of the calibration set: of its contents, in order."""
     return hashlib.sha256(" ".join(example.digest for example in examples).encode()).hexdigest()
-
-
-def told(course: object) -> dict[str, Any]:
-    """Return the settings of a course as plain values."""
-    return {key: getattr(value, "__name__", value) for key, value in asdict(course).items()}  # type: ignore[call-overload]

@@ -28,10 +28,11 @@ from edgetransfer.transport import local
 from edgetransfer.transport.job import EFFORTS, Job, Variant
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from edgetransfer.data.manifest import Example
+    from edgetransfer.pipeline.reporter import Line
     from edgetransfer.pipeline.rungs import Made, Workshop
     from edgetransfer.spec.progress import Progress
     from edgetransfer.transport.job import InputFiles
@@ -87,12 +88,13 @@ class Judge:
             def make(folder: Path) -> None:
                 self._measure(made, folder, line.progress)
 
+            reference = shop.run.keep(line, "reference", *self._reference(line))
             kept = shop.run.keep(line, "trial", inputs, make)
             record = kept.record("trial.json")
             truth = shop.fitted.manifest.label_index(self.labelled)
             tried = Tried(
-                np.load(kept.file("reference.npy")),
-                np.load(kept.file("candidate.npy")),
+                np.load(reference.file("logits.npy")),
+                np.load(kept.file("logits.npy")),
                 truth,
                 record["p90_ms"],
                 record["bytes"],
@@ -102,13 +104,30 @@ class Judge:
             line.summary = f"{trial.status}: {trial.why}"
         return Result(made, trial, record["faster"], _row(made, trial, record))
 
-    def _measure(self, made: Made, folder: Path, progress: Progress) -> None:
+    def _reference(self, line: Line) -> tuple[dict[str, Any], Callable[[Path], None]]:
+        """Return what the float graph's decisions depend on, and what makes them."""
+        fitted = self._shop.fitted
+
+        def make(folder: Path) -> None:
+            self._decide(onnx.load(fitted.graph), folder, line.progress)
+
+        inputs = {
+            "float": fitted.key,
+            "examples": content_of(self.examples),
+            "code": code("graph", "transfer"),
+            "versions": versions("onnxruntime", "numpy"),
+        }
+        return inputs, make
+
+    def _decide(self, graph: onnx.ModelProto, folder: Path, progress: Progress) -> None:
         prepare = self._shop.fitted.preparer()
+        np.save(folder / "logits", run_over(graph, prepare, self.examples, progress=progress))
+
+    def _measure(self, made: Made, folder: Path, progress: Progress) -> None:
         core = onnx.load(made.graph)
         whole = whole_model(core, self._shop.fitted.preprocessing)
         record: dict[str, Any] = {"bytes": whole.ByteSize(), "p90_ms": None, "faster": None}
-        for name, graph in (("reference", onnx.load(self._shop.fitted.graph)), ("candidate", core)):
-            np.save(folder / name, run_over(graph, prepare, self.examples, progress=progress))
+        self._decide(core, folder, progress)
         if self._here:
             with scratch(folder) as room:
                 record |= self._time(made, room)

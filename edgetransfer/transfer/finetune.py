@@ -20,7 +20,7 @@ from edgetransfer.transfer.probe import log_loss
 from edgetransfer.transfer.views import Views
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from torch import Tensor
 
@@ -189,7 +189,7 @@ def _group(parameter: nn.Parameter, learning_rate: float) -> dict[str, Any]:
     return {"params": [parameter], "lr": rate, "weight_decay": decay}
 
 
-def _warm_cosine(total: int) -> Any:  # noqa: ANN401 (a function of the step)
+def _warm_cosine(total: int) -> Callable[[int], float]:
     """Rise linearly, then fall as half a cosine (Loshchilov & Hutter 2017, SGDR)."""
     warm = max(1, round(WARM_UP * total))
 

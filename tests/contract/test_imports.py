@@ -51,5 +51,5 @@ def test_telemetry_is_off_before_the_runtime_can_load():
 @pytest.mark.parametrize("module", ["pickle", "joblib", "dill", "shelve"])
 def test_nothing_reads_or_writes_pickles(module):
     pattern = re.compile(rf"^\s*(import|from) {module}\b|torch\.(load|save)\(", re.MULTILINE)
-    for file in [*ROOT.glob("edgetransfer/**/*.py"), *ROOT.glob("scripts/*.py")]:
+    for file in [*ROOT.glob("edgetransfer/**/*.py"), *ROOT.glob("scripts/**/*.py")]:
         assert not pattern.search(file.read_text(encoding="utf-8")), file

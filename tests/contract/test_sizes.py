@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FILES = sorted([*ROOT.glob("edgetransfer/**/*.py"), *ROOT.glob("scripts/*.py")])
+FILES = sorted([*ROOT.glob("edgetransfer/**/*.py"), *ROOT.glob("scripts/**/*.py")])
 MAX_LINES, MAX_FUNCTION, MAX_PARAMETERS = 300, 50, 6
 
 

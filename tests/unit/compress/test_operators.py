@@ -22,6 +22,32 @@ def ints(*numbers):
 
 
 CASES = {
+    "AveragePool": (
+        "AveragePool",
+        [floats(2, 3, 6, 5)],
+        {"kernel_shape": [2, 2], "pads": [1, 0, 0, 1]},
+    ),
+    "AveragePool over its padding": (
+        "AveragePool",
+        [floats(2, 3, 6, 5)],
+        {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "strides": [2, 2], "count_include_pad": 1},
+    ),
+    "AveragePool up to the edge": (
+        "AveragePool",
+        [floats(2, 3, 6, 5)],
+        {"kernel_shape": [2, 2], "strides": [2, 2], "ceil_mode": 1},
+    ),
+    "MaxPool": ("MaxPool", [floats(2, 3, 6, 5)], {"kernel_shape": [3, 2], "strides": [2, 1]}),
+    "MaxPool padded": (
+        "MaxPool",
+        [floats(2, 3, 6, 5)],
+        {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "strides": [2, 2]},
+    ),
+    "MaxPool padded on one side": (
+        "MaxPool",
+        [floats(2, 3, 6, 5)],
+        {"kernel_shape": [2, 2], "pads": [0, 0, 1, 1]},
+    ),
     "Add broadcast": ("Add", [floats(2, 3, 4), floats(3, 1)], {}),
     "Clip both": ("Clip", [floats(2, 9), np.array(-0.3, F), np.array(0.5, F)], {}),
     "Clip low": ("Clip", [floats(2, 9), np.array(0.1, F)], {}),
@@ -105,12 +131,6 @@ CASES = {
     "Unsqueeze": ("Unsqueeze", [floats(2, 3), ints(-1, 0)], {}),
 }
 FALLBACKS = {
-    "MaxPool": ("MaxPool", [floats(2, 3, 6, 5)], {"kernel_shape": [3, 2], "strides": [2, 1]}),
-    "AveragePool": (
-        "AveragePool",
-        [floats(2, 3, 6, 5)],
-        {"kernel_shape": [2, 2], "pads": [1, 0, 0, 1]},
-    ),
     "Gather": ("Gather", [floats(5, 3), ints(4, 0)], {}),
     "Slice": ("Slice", [floats(2, 8), ints(1), ints(7), ints(1), ints(2)], {}),
     "Elu": ("Elu", [floats(9)], {"alpha": 0.5}),

@@ -1,0 +1,1 @@
+"""How the built-in backbone came to be: pictures, what a teacher says of them, the run."""
