@@ -52,6 +52,8 @@ def build(
     backbone: o.Backbone = None,
     fit: o.Fit = None,
     epochs: o.Epochs = None,
+    time_budget: o.TimeBudget = None,
+    device: o.Device = None,
     distill_from: o.DistillFrom = None,
     unlabelled: o.Unlabelled = None,
     precision: o.Precision = None,

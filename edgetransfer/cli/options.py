@@ -50,6 +50,14 @@ Fit = Annotated[
 Epochs = Annotated[
     int | None, typer.Option(help="Fine-tuning epochs at most.", rich_help_panel=_MODEL)
 ]
+TimeBudget = Annotated[
+    float | None,
+    typer.Option(metavar="MIN", help="Minutes fine-tuning may take.", rich_help_panel=_MODEL),
+]
+Device = Annotated[
+    str | None,
+    typer.Option(help="Where fine-tuning runs: cpu, cuda, mps.", rich_help_panel=_MODEL),
+]
 DistillFrom = Annotated[
     str | None,
     typer.Option(

@@ -1,10 +1,11 @@
 """The fine-tuning stage: all layers, from the probe's head, with a teacher or without.
 
-It does not decide whether to fine-tune: the recipe does.
+It does not look at test examples.
 """
 
 from __future__ import annotations
 
+import copy
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +13,17 @@ import numpy as np
 from safetensors.torch import load_file, save_file
 
 from edgetransfer.agent.environment import isa_flags
+from edgetransfer.errors import StageError
 from edgetransfer.graph.prepare import TextPreparer, stack
 from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.run import Run, code, leave, versions
 from edgetransfer.pipeline.store import scratch
 from edgetransfer.transfer import machine as machines
-from edgetransfer.transfer.finetune import Examples, Lesson, Machine, Schedule
+from edgetransfer.transfer.choice import FEWEST_ERRORS, RATES, epochs_within, gain, race
 from edgetransfer.transfer.finetune import finetune as train_network
+from edgetransfer.transfer.lesson import Examples, Lesson
 from edgetransfer.transfer.objective import UNLABELLED, CrossEntropy
+from edgetransfer.transfer.schedule import Machine, Schedule, Technique
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,55 +31,88 @@ if TYPE_CHECKING:
 
     from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.pipeline.distilling import Teaching
+    from edgetransfer.pipeline.reporter import Line
+    from edgetransfer.pipeline.store import Kept
     from edgetransfer.pipeline.training import FittedNetwork
     from edgetransfer.spec.progress import Progress
-    from edgetransfer.transfer.objective import Objective
 
 
 def schedule_of(run: Run) -> Schedule:
-    """Return what the recipe says of training."""
-    recipe = run.recipe
-    return Schedule(recipe.epochs, recipe.learning_rate, recipe.fit.batch_size, recipe.seed)
+    """Return what the recipe says of training; the rate is the safest where it is raced."""
+    recipe, fit = run.recipe, run.recipe.fit
+    technique = Technique(fit.label_smoothing, fit.averaging, fit.l2_sp, fit.balanced, fit.gradual)
+    rate = recipe.learning_rate or min(RATES)
+    return Schedule(recipe.epochs, rate, fit.batch_size, recipe.seed, technique)
 
 
 def finetune(
-    run: Run, manifest: Manifest, fitted: FittedNetwork, teaching: Teaching | None
+    run: Run, manifest: Manifest, fitted: FittedNetwork, teaching: Teaching | None = None
 ) -> FittedNetwork:
     """Fine-tune the network in place, or load what an earlier run came to.
 
     Which way of training is fastest here depends on timing, so it is found once, kept, and taken
     again by every later run with the same start: a resumed run does the same arithmetic.
+
+    Raises:
+        SpecError: torch cannot train on the device that was asked for.
+        StageError: not one epoch fits the time.
     """
-    schedule = schedule_of(run)
-    inputs = {
-        "probe": fitted.kept.key,
-        "schedule": asdict(schedule),
-        "code": code("transfer", "graph"),
-        "versions": versions("torch", "transformers", "timm"),
-    }
+    where = machines.device(run.recipe.fit.device)
     with telling(run.reporter, "finetune") as line:
-        work = _Work(manifest, fitted, schedule, teaching)
-        machine = {"isa": sorted(isa_flags()), "cores": len(_cores())}
-        chosen = run.store.keep("machine", {**inputs, **machine}, work.choose_machine)
+        work = _Work(run, manifest, fitted, teaching)
+        chosen = work.machine(where)
+        schedule, raced = work.schedule(chosen, line)
+        inputs = {**work.inputs, "schedule": asdict(schedule), "machine": chosen.key}
         taught = None if teaching is None else teaching.key
 
         def make(folder: Path) -> None:
             way = Machine(**chosen.record("machine.json"))
-            objective = CrossEntropy() if not teaching else teaching.objective(run, fitted.opened)
-            record = work.train(folder, objective, way, line.progress)
-            leave(folder, "fit.json", record)
+            leave(folder, "fit.json", work.train(folder, schedule, way, line.progress))
 
-        kept = run.keep(
-            line, "finetune", {**inputs, "teaching": taught, "machine": chosen.key}, make
-        )
+        kept = run.keep(line, "finetune", {**inputs, "teaching": taught}, make)
         fitted.network.load_state_dict(load_file(kept.file("network.safetensors")))
-        record = kept.record("fit.json")
+        record = {**kept.record("fit.json"), **raced}
         loss, accuracy = record["history"][record["best_epoch"]]
         line.summary = (
             f"validation accuracy {accuracy:.3f} (log loss {loss:.3f}), "
             f"epoch {record['best_epoch']} of {len(record['history']) - 1}"
         )
     return replace(fitted, kept=kept, record=record)
+
+
+def finetune_if_better(run: Run, manifest: Manifest, fitted: FittedNetwork) -> FittedNetwork:
+    """Fine-tune where that could be shown to be better, and keep it where it was.
+
+    Raises:
+        SpecError: torch cannot train on the device that was asked for.
+    """
+    count = len(manifest.split("validation"))
+    errors = round((1 - fitted.record["validation_accuracy"]) * count)
+    if errors < FEWEST_ERRORS:
+        why = (
+            f"the probe errs on {errors} of {count} validation examples, so few that fine-tuning "
+            "could not be shown to be better"
+        )
+        return _because(run, fitted, why)
+    before = copy.deepcopy(fitted.network.state_dict())
+    tuned = finetune(run, manifest, fitted)
+    gained = tuned.record["gain"]
+    low, high = gained["ci95"]
+    told = (
+        f"fine-tuning took {gained['mean']:.3f} nats [{low:.3f}, {high:.3f}] off the validation "
+        f"loss and changed its accuracy by {100 * gained['accuracy']:+.1f} points"
+    )
+    if gained["proven"]:
+        return _because(run, tuned, told)
+    fitted.network.load_state_dict(before)
+    return _because(run, fitted, f"{told}: no gain that is shown, so the probe is kept")
+
+
+def _because(run: Run, fitted: FittedNetwork, why: str) -> FittedNetwork:
+    """Say why this fit was taken, on the screen and in the record."""
+    with telling(run.reporter, "fit") as line:
+        line.summary = why
+    return replace(fitted, record={**fitted.record, "why": why})
 
 
 def _cores() -> range:
@@ -88,47 +125,99 @@ class _Work:
     """Prepares examples only where they are needed."""
 
     def __init__(
-        self,
-        manifest: Manifest,
-        fitted: FittedNetwork,
-        schedule: Schedule,
-        teaching: Teaching | None,
+        self, run: Run, manifest: Manifest, fitted: FittedNetwork, teaching: Teaching | None
     ) -> None:
+        self._run = run
         self._manifest = manifest
+        self._fitted = fitted
         self._prepare = fitted.opened.prepare
         self._network = fitted.network
-        self._schedule = schedule
+        self._schedule = schedule_of(run)
         self._teaching = teaching
+        self.inputs: dict[str, Any] = {
+            "probe": fitted.kept.key,
+            "asked": asdict(self._schedule),
+            "code": code("transfer", "graph"),
+            "versions": versions("torch", "transformers", "timm"),
+        }
 
-    def choose_machine(self, folder: Path) -> None:
-        """Find the fastest way to train on a few examples."""
-        with scratch(folder) as room:
-            few = self._examples(self._manifest.split("train")[:16], room)
-            found = machines.measure(self._network, few, self._schedule)
-        leave(folder, "machine.json", asdict(found))
+    def machine(self, where: str) -> Kept:
+        """Find the fastest way to train on a few examples, or take what was found."""
+
+        def make(folder: Path) -> None:
+            with scratch(folder) as room:
+                few = self._examples(self._manifest.split("train")[:16], room)
+                found = machines.measure(self._network, few, self._schedule, where)
+            leave(folder, "machine.json", asdict(found))
+
+        here = {"isa": sorted(isa_flags()), "cores": len(_cores()), "device": where}
+        return self._run.store.keep("machine", {**self.inputs, **here}, make)
+
+    def schedule(self, machine: Kept, line: Line) -> tuple[Schedule, dict[str, Any]]:
+        """Settle length and rate; also return what the race of the rates came to."""
+        way, budget = Machine(**machine.record("machine.json")), self._run.recipe.fit.time_budget
+        rows = len(self._taught_on())
+        epochs = epochs_within(
+            None if budget is None else 60 * budget, self._schedule, way.step_seconds, rows
+        )
+        if epochs == 0:
+            needed = way.step_seconds * self._schedule.steps_of(rows) / 60
+            raise StageError(
+                "fine-tuning does not fit the time",
+                where=f"--time-budget {budget:g}",
+                found=f"an epoch over {rows} examples takes about {needed:.1f} minutes here",
+                fix="give more time, or build with --fit probe",
+            )
+        schedule = replace(self._schedule, epochs=epochs)
+        if self._run.recipe.learning_rate is not None:
+            return schedule, {}
+
+        def make(folder: Path) -> None:
+            with scratch(folder) as room:
+                lesson = self._lesson(room)
+                losses = race(self._network, lesson, schedule, way, progress=line.progress)
+            leave(folder, "race.json", {f"{rate:g}": loss for rate, loss in losses.items()})
+
+        kept = self._run.store.keep("race", {**self.inputs, "machine": machine.key}, make)
+        losses = kept.record("race.json")
+        best = min(losses, key=lambda rate: losses[rate])
+        return replace(schedule, learning_rate=float(best)), {"raced": losses}
 
     def train(
-        self, folder: Path, objective: Objective, machine: Machine, progress: Progress
+        self, folder: Path, schedule: Schedule, machine: Machine, progress: Progress
     ) -> dict[str, Any]:
         """Train, save the weights, and return the record."""
         taught = self._teaching
         with scratch(folder) as room:
-            chosen = self._manifest.split("train") if taught is None else taught.examples
-            train = self._examples(chosen, room)
-            validation = self._examples(self._manifest.split("validation"), room)
-            lesson = Lesson(train, validation, objective)
-            tuned = train_network(self._network, lesson, self._schedule, machine, progress=progress)
+            lesson = self._lesson(room)
+            tuned = train_network(self._network, lesson, schedule, machine, progress=progress)
         state = {name: value.contiguous() for name, value in self._network.state_dict().items()}
         save_file(state, folder / "network.safetensors")
+        gained = gain(tuned.before, tuned.after, lesson.validation.labels, schedule.seed)
         return {
             "method": "finetune",
             "best_epoch": tuned.best_epoch,
             "history": [list(each) for each in tuned.history],
             "validation_accuracy": tuned.history[tuned.best_epoch][1],
-            "schedule": asdict(self._schedule),
+            "gain": {**asdict(gained), "proven": gained.proven},
+            "schedule": asdict(schedule),
             "machine": asdict(machine),
             **({} if taught is None else {"distilled": taught.record}),
         }
+
+    def _taught_on(self) -> Sequence[Example]:
+        taught = self._teaching
+        return self._manifest.split("train") if taught is None else taught.examples
+
+    def _lesson(self, room: Path) -> Lesson:
+        taught, smoothing = self._teaching, self._schedule.technique.smoothing
+        return Lesson(
+            self._examples(self._taught_on(), room),
+            self._examples(self._manifest.split("validation"), room),
+            CrossEntropy(smoothing)
+            if taught is None
+            else taught.objective(self._run, self._fitted.opened),
+        )
 
     def _examples(self, chosen: Sequence[Example], room: Path) -> Examples:
         labelled = [example for example in chosen if example.label is not None]

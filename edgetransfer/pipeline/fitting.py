@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def fit(run: Run) -> Fitted:
-    """Run every stage up to the traced float network; ``auto`` takes the probe, if none teaches."""
+    """Run every stage up to the traced float network."""
     manifest = read_data(run)
     if run.recipe.fit.method == "none":
         return take_fitted(run, manifest)

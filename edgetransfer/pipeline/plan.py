@@ -39,6 +39,8 @@ def plan(run: Run) -> list[Step]:
         ]
         if recipe.trains_all_layers:
             steps.append(Step("finetune", f"all layers, at most {recipe.epochs} epochs"))
+        elif recipe.fit.method == "auto":
+            steps.append(Step("finetune", "all layers, kept only where validation shows a gain"))
         steps.append(Step("trace", "float ONNX, parity with torch on real examples"))
     for target in run.targets:
         asked = recipe.quant.precision

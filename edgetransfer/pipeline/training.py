@@ -35,14 +35,16 @@ class FittedNetwork:
 
 
 def fit_network(run: Run, manifest: Manifest, teaching: Teaching | None = None) -> FittedNetwork:
-    """Fit the probe and, where the recipe says so, all layers from there."""
+    """Fit the probe and, where the recipe or the evidence says so, all layers from there."""
     opened = OpenedBackbone(run, manifest)
     kept, record = fit_head(run, manifest, opened)
     fitted = FittedNetwork(
         opened, Classifier(opened.backbone.network, read_head(kept)), kept, record
     )
-    if not run.recipe.trains_all_layers:
+    if run.recipe.fit.method == "probe":
         return fitted
-    from edgetransfer.pipeline.finetuning import finetune
+    from edgetransfer.pipeline.finetuning import finetune, finetune_if_better
 
-    return finetune(run, manifest, fitted, teaching)
+    if run.recipe.trains_all_layers:
+        return finetune(run, manifest, fitted, teaching)
+    return finetune_if_better(run, manifest, fitted)

@@ -28,6 +28,8 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "epochs": ("fit", "epochs"),
     "learning_rate": ("fit", "learning_rate"),
     "batch_size": ("fit", "batch_size"),
+    "time_budget": ("fit", "time_budget"),
+    "device": ("fit", "device"),
     "distill_from": ("distill", "source"),
     "unlabelled": ("distill", "unlabelled"),
     "precision": ("quant", "precision"),

@@ -14,8 +14,10 @@ from edgetransfer.spec.words import FitMethod, Metric, PrecisionChoice, TeacherF
 Positive = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 
+Share = Annotated[float, Field(ge=0, lt=1)]
+
 EPOCHS, TAUGHT_EPOCHS = 12, 30
-LEARNING_RATE, TAUGHT_LEARNING_RATE = 3e-4, 2e-3
+TAUGHT_LEARNING_RATE = 2e-3
 """A teacher has more to say than the labels, so its student may go further without learning the
 examples by heart. On ten classes of tiny-imagenet the same schedule without a teacher never beat
 the probe it started from (`benchmarks/distillation.py`)."""
@@ -58,10 +60,21 @@ class FitSpec(Spec):
     )
     learning_rate: Positive | None = Field(
         None,
-        description="largest share of a layer's typical weight that one step may move: 3e-4, with "
-        "a teacher 2e-3",
+        description="largest share of a layer's typical weight that one step may move: the best "
+        "of a short race, with a teacher 2e-3",
     )
     batch_size: int = Field(32, ge=1, le=4096)
+    time_budget: Positive | None = Field(
+        None, description="minutes that fine-tuning may take; fewer epochs are run if need be"
+    )
+    device: str | None = Field(
+        None, description="where fine-tuning runs: cpu, cuda or mps; the fastest there is"
+    )
+    label_smoothing: Share = Field(0.0, description="share of a label spread over all classes")
+    averaging: Share = Field(0.0, description="share of the old in a running mean of the weights")
+    l2_sp: Weight = Field(0.0, description="pull towards the pretrained weights (Li et al. 2018)")
+    balanced: bool = Field(False, description="draw every class as often as another")
+    gradual: bool = Field(False, description="free one more group of layers an epoch")
 
 
 class DistillSpec(Spec):
@@ -136,7 +149,7 @@ class Recipe(Spec):
 
     @property
     def trains_all_layers(self) -> bool:
-        """Whether the network is fine-tuned; ``auto`` does so where there is a teacher.
+        """Whether the network is fine-tuned whatever the probe comes to.
 
         >>> Recipe(data=DataSpec(source="photos")).trains_all_layers
         False
@@ -149,7 +162,7 @@ class Recipe(Spec):
         return self.fit.epochs or (EPOCHS if self.distill.source is None else TAUGHT_EPOCHS)
 
     @property
-    def learning_rate(self) -> float:
-        """The largest share of a layer's typical weight that one step may move."""
-        alone = self.distill.source is None
-        return self.fit.learning_rate or (LEARNING_RATE if alone else TAUGHT_LEARNING_RATE)
+    def learning_rate(self) -> float | None:
+        """The largest share of a layer's typical weight that one step may move; None: raced."""
+        taught = None if self.distill.source is None else TAUGHT_LEARNING_RATE
+        return self.fit.learning_rate or taught

@@ -5,100 +5,41 @@ It does not choose the machine settings (`machine`) and does not evaluate on tes
 
 from __future__ import annotations
 
-import math
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from edgetransfer.spec.progress import Progress, silent
-from edgetransfer.transfer.objective import CrossEntropy, Objective, Seen
+from edgetransfer.transfer.layers import (
+    WEIGHT_DECAY,
+    grouped,
+    parameter_group,
+    parameter_groups,
+    set_free,
+)
+from edgetransfer.transfer.lesson import batches
+from edgetransfer.transfer.objective import Seen
 from edgetransfer.transfer.probe import log_loss
-from edgetransfer.transfer.views import Views
+from edgetransfer.transfer.schedule import warm_cosine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
     from torch import Tensor
 
     from edgetransfer.transfer.classifier import Classifier
+    from edgetransfer.transfer.lesson import Lesson
+    from edgetransfer.transfer.schedule import Machine, Schedule
+    from edgetransfer.transfer.views import Views
 
 Array = np.ndarray[Any, Any]
 
-LAYER_GROUPS = 4
-LAYER_DECAY = 2.6
-"""Each group of layers learns this much slower than the one above it (Howard & Ruder 2018, ULMFiT,
-section 3.2)."""
-SMALLEST_SIZE = 1e-3
-"""Root mean square below which a tensor (a bias of zeros) counts as this large."""
-WEIGHT_DECAY = 0.01
-WARM_UP = 0.1
-PATIENCE = 6
-"""Epochs without a better one after which training ends, or half of a long schedule: as the rate
-falls like a cosine, its best epochs come late."""
-MAX_VIEWS = 16
-"""Looks at every picture; with more epochs they come again."""
 OWN_RATE = 10.0
 """How much faster than the head an objective's own parameters learn: nothing is lost if they
 move far."""
-
-
-@dataclass(frozen=True)
-class Machine:
-    """How training runs here: see `machine.measure`."""
-
-    threads: int
-    bf16: bool
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """What the user may set."""
-
-    epochs: int
-    learning_rate: float
-    batch_size: int
-    seed: int
-
-    @property
-    def patience(self) -> int:
-        """Epochs without a better one after which training ends."""
-        return max(PATIENCE, self.epochs // 2)
-
-    @property
-    def views(self) -> Views:
-        """The looks at pictures that the epochs go through."""
-        return Views(self.seed, min(self.epochs, MAX_VIEWS))
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Prepared examples; `inputs` may be memory maps.
-
-    Attributes:
-        inputs: one array [N, ...] for each input of the network, in order.
-        labels: int64 [N], `objective.UNLABELLED` where there is none.
-    """
-
-    inputs: Sequence[Array]
-    labels: Array
-
-    def batch(self, rows: Array) -> tuple[list[Tensor], Tensor]:
-        """Return copies of some rows as tensors."""
-        inputs = [torch.from_numpy(np.ascontiguousarray(array[rows])) for array in self.inputs]
-        return inputs, torch.from_numpy(self.labels[rows])
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """What is to be learnt, and what says how well it was."""
-
-    train: Examples
-    validation: Examples
-    objective: Objective = field(default_factory=CrossEntropy)
 
 
 @dataclass(frozen=True)
@@ -108,10 +49,14 @@ class Tuned:
     Attributes:
         best_epoch: 0 is the probe that it started from.
         history: (validation log loss, validation accuracy) after each epoch, the probe first.
+        before: validation logits of the probe, float32 [V, C].
+        after: validation logits of the best epoch.
     """
 
     best_epoch: int
     history: tuple[tuple[float, float], ...]
+    before: Array
+    after: Array
 
 
 def finetune(
@@ -127,78 +72,116 @@ def finetune(
     Batch norms keep their statistics: a small batch of few examples would spoil them, and some
     checkpoints hold folded ones whose statistics mean nothing.
     """
-    train, validation = lesson.train, lesson.validation
-    generator = torch.Generator().manual_seed(schedule.seed)
-    steps = math.ceil(len(train.labels) / schedule.batch_size)
-    learning_rate = schedule.learning_rate
-    own = [_group(each, OWN_RATE * learning_rate) for each in lesson.objective.parameters()]
-    optimiser = torch.optim.AdamW(parameter_groups(network, learning_rate) + own)
-    rate = torch.optim.lr_scheduler.LambdaLR(optimiser, _warm_cosine(steps * schedule.epochs))
-    history = [_validate(network, validation, machine, schedule.batch_size)]
-    best = {name: value.clone() for name, value in network.state_dict().items()}
-    best_epoch = 0
     with _threads(machine.threads), torch.random.fork_rng(devices=[]):
         torch.manual_seed(schedule.seed)  # what dropout draws from
-        for epoch in range(1, schedule.epochs + 1):
-            _set_training(network)
-            view = schedule.views.of_epoch(epoch)
-            for step, rows in enumerate(_shuffled(len(train.labels), schedule, generator)):
-                inputs, labels = train.batch(rows)
-                shown = _show(inputs, schedule.views, view, rows)
-                optimiser.zero_grad(set_to_none=True)
-                with _precision(machine):
-                    features = network.network(*shown)
-                    logits = network.head(features)
-                seen = Seen(features.float(), logits.float(), labels, rows, view)
-                torch.autograd.backward(lesson.objective(seen))
-                optimiser.step()
-                rate.step()
-                progress((epoch - 1) * steps + step + 1, schedule.epochs * steps)
-            history.append(_validate(network, validation, machine, schedule.batch_size))
+        network.to(machine.device)
+        try:
+            return _Training(network, lesson, schedule, machine).run(progress)
+        finally:
+            network.to("cpu")
+            network.eval()
+
+
+class _Training:
+    def __init__(
+        self, network: Classifier, lesson: Lesson, schedule: Schedule, machine: Machine
+    ) -> None:
+        technique, rate = schedule.technique, schedule.learning_rate
+        self._network, self._lesson = network, lesson
+        self._schedule, self._machine = schedule, machine
+        self._generator = torch.Generator().manual_seed(schedule.seed)
+        decay = 0.0 if technique.l2_sp else WEIGHT_DECAY
+        own = [parameter_group(each, OWN_RATE * rate) for each in lesson.objective.parameters()]
+        groups = parameter_groups(network, rate, decay)
+        self._optimiser = torch.optim.AdamW(groups + own)
+        self._steps = schedule.steps_of(len(lesson.train.labels))
+        total = self._steps * schedule.epochs
+        self._share = warm_cosine(total)
+        self._rate = torch.optim.lr_scheduler.LambdaLR(self._optimiser, self._share)
+        self._pulled = [(p, p.detach().clone()) for p in network.network.parameters()]
+        self._mean = None
+        if technique.averaging:
+            new = 1 - technique.averaging
+            self._mean = AveragedModel(
+                network, avg_fn=lambda old, now, _: torch.lerp(old, now, new)
+            )
+
+    def run(self, progress: Progress) -> Tuned:
+        """Train all epochs, and load the best."""
+        logits = self._decide()
+        best, before, after = self._state(), logits, logits
+        history, best_epoch = [self._judge(logits)], 0
+        for epoch in range(1, self._schedule.epochs + 1):
+            self._epoch(epoch, progress)
+            logits = self._decide()
+            history.append(self._judge(logits))
             if history[-1][0] < history[best_epoch][0]:
-                best_epoch = epoch
-                best = {name: value.clone() for name, value in network.state_dict().items()}
-            elif epoch - best_epoch >= schedule.patience:
+                best, best_epoch, after = self._state(), epoch, logits
+            elif epoch - best_epoch >= self._schedule.patience:
                 break
-    network.load_state_dict(best)
-    network.eval()
-    return Tuned(best_epoch, tuple(history))
+        set_free(grouped(self._network), len(grouped(self._network)))
+        self._network.load_state_dict(best)
+        return Tuned(best_epoch, tuple(history), before, after)
 
+    def _epoch(self, epoch: int, progress: Progress) -> None:
+        schedule, lesson = self._schedule, self._lesson
+        if schedule.technique.gradual:
+            set_free(grouped(self._network), epoch - 1)
+        _set_training(self._network)
+        view = schedule.views.of_epoch(epoch)
+        rows_of_epoch = batches(lesson.train.labels, schedule, self._generator)
+        for step, rows in enumerate(rows_of_epoch):
+            inputs, labels = lesson.train.batch(rows)
+            shown = _show(inputs, schedule.views, view, rows)
+            self._optimiser.zero_grad(set_to_none=True)
+            with self._precision():
+                features = self._network.network(*self._there(shown))
+                logits = self._network.head(features)
+            seen = Seen(features.float(), logits.float(), labels.to(logits.device), rows, view)
+            torch.autograd.backward(lesson.objective(seen))
+            self._optimiser.step()
+            self._pull()
+            self._rate.step()
+            if self._mean is not None:
+                self._mean.update_parameters(self._network)
+            progress((epoch - 1) * self._steps + step + 1, schedule.epochs * self._steps)
 
-def parameter_groups(network: Classifier, learning_rate: float) -> list[dict[str, Any]]:
-    """Return AdamW's groups: slower towards the input, no decay of norms and biases.
+    @torch.no_grad()
+    def _pull(self) -> None:
+        """Pull weights towards where they started, as weight decay pulls towards zero."""
+        rate = self._schedule.learning_rate * self._share(self._rate.last_epoch)
+        if strength := self._schedule.technique.l2_sp:
+            for parameter, start in self._pulled:
+                parameter.lerp_(start, min(1.0, rate * strength))
 
-    A step of Adam moves every weight by about its learning rate, whatever the weight's size. Rates
-    are therefore relative to the root mean square of each tensor (Shazeer & Stern 2018, Adafactor,
-    section 8): the head of a probe on wide features, and networks whose batch norms were folded,
-    hold weights of very different sizes, and one absolute rate threw away in an epoch what they
-    had learnt.
-    """
-    layers = list(network.network.named_parameters())
-    groups = []
-    for index, (_, parameter) in enumerate(layers):
-        below_top = LAYER_GROUPS - 1 - index * LAYER_GROUPS // len(layers)
-        groups.append(_group(parameter, learning_rate / LAYER_DECAY**below_top))
-    return groups + [_group(parameter, learning_rate) for parameter in network.head.parameters()]
+    def _judged(self) -> nn.Module:
+        return self._network if self._mean is None else self._mean.module
 
+    def _state(self) -> dict[str, Tensor]:
+        return {name: value.clone() for name, value in self._judged().state_dict().items()}
 
-def _group(parameter: nn.Parameter, learning_rate: float) -> dict[str, Any]:
-    size = float(parameter.detach().square().mean().sqrt())
-    decay = WEIGHT_DECAY if parameter.ndim > 1 else 0.0
-    rate = learning_rate * max(size, SMALLEST_SIZE)
-    return {"params": [parameter], "lr": rate, "weight_decay": decay}
+    @torch.no_grad()
+    def _decide(self) -> Array:
+        """Return the validation logits, float32 [V, C]."""
+        judged, examples = self._judged().eval(), self._lesson.validation
+        rows, count = [], len(examples.labels)
+        with self._precision():
+            for start in range(0, count, self._schedule.batch_size):
+                chosen = np.arange(start, min(start + self._schedule.batch_size, count))
+                inputs = self._there(examples.batch(chosen)[0])
+                rows.append(judged(*inputs).float().cpu().numpy())
+        return np.concatenate(rows)
 
+    def _judge(self, logits: Array) -> tuple[float, float]:
+        labels = self._lesson.validation.labels
+        return log_loss(logits, labels), float((logits.argmax(axis=1) == labels).mean())
 
-def _warm_cosine(total: int) -> Callable[[int], float]:
-    """Rise linearly, then fall as half a cosine (Loshchilov & Hutter 2017, SGDR)."""
-    warm = max(1, round(WARM_UP * total))
+    def _there(self, tensors: list[Tensor]) -> list[Tensor]:
+        return [each.to(self._machine.device) for each in tensors]
 
-    def share(step: int) -> float:
-        if step < warm:
-            return (step + 1) / warm
-        return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
-
-    return share
+    def _precision(self) -> AbstractContextManager[Any]:
+        kind = torch.device(self._machine.device).type
+        return torch.autocast(kind, dtype=torch.bfloat16) if self._machine.bf16 else nullcontext()
 
 
 def _set_training(network: nn.Module) -> None:
@@ -208,36 +191,12 @@ def _set_training(network: nn.Module) -> None:
             module.eval()
 
 
-def _shuffled(count: int, schedule: Schedule, generator: torch.Generator) -> Iterator[Array]:
-    order = torch.randperm(count, generator=generator).numpy()
-    for start in range(0, count, schedule.batch_size):
-        yield order[start : start + schedule.batch_size]
-
-
 def _show(inputs: list[Tensor], views: Views, view: int, rows: Array) -> list[Tensor]:
     """Return a look at pictures; texts are as they are."""
     if not inputs[0].is_floating_point():
         return inputs
     shown = views.show(inputs[0], view, rows)
     return [shown.contiguous(memory_format=torch.channels_last)]
-
-
-def _precision(machine: Machine) -> AbstractContextManager[Any]:
-    return torch.autocast("cpu", dtype=torch.bfloat16) if machine.bf16 else nullcontext()
-
-
-def _validate(
-    network: Classifier, examples: Examples, machine: Machine, batch_size: int
-) -> tuple[float, float]:
-    network.eval()
-    rows = []
-    with torch.no_grad(), _precision(machine), _threads(machine.threads):
-        for start in range(0, len(examples.labels), batch_size):
-            chosen = np.arange(start, min(start + batch_size, len(examples.labels)))
-            rows.append(network(*examples.batch(chosen)[0]).float().numpy())
-    logits = np.concatenate(rows)
-    right = float((logits.argmax(axis=1) == examples.labels).mean())
-    return log_loss(logits, examples.labels), right
 
 
 class _threads:

@@ -59,11 +59,22 @@ class CrossEntropy(nn.Module):
     >>> seen = Seen(said, said, torch.tensor([0, UNLABELLED]), np.arange(2), 0)
     >>> round(float(CrossEntropy()(seen)), 4)  # -log(e^2 / (e^2 + 1)), over two examples
     0.0635
+
+    Args:
+        smoothing: share of a label that is spread over all classes.
     """
+
+    def __init__(self, smoothing: float = 0.0) -> None:
+        super().__init__()
+        self._smoothing = smoothing
 
     def forward(self, seen: Seen) -> Tensor:
         """Return the mean over the batch, in nats; an example without a label adds nothing."""
         total: Tensor = nn.functional.cross_entropy(
-            seen.logits, seen.labels, ignore_index=UNLABELLED, reduction="sum"
+            seen.logits,
+            seen.labels,
+            ignore_index=UNLABELLED,
+            reduction="sum",
+            label_smoothing=self._smoothing,
         )
         return total / len(seen.labels)

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from edgetransfer.transfer.classifier import Classifier, LinearHead
-from edgetransfer.transfer.finetune import Examples
+from edgetransfer.transfer.lesson import Examples
 
 torch.set_num_threads(1)
 

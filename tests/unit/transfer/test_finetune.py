@@ -1,20 +1,17 @@
 """The laws of fine-tuning, on a network that trains in a blink."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from edgetransfer.transfer.finetune import (
-    MAX_VIEWS,
-    Examples,
-    Lesson,
-    Machine,
-    Schedule,
-    finetune,
-    parameter_groups,
-)
+from edgetransfer.transfer.finetune import finetune
+from edgetransfer.transfer.layers import parameter_groups
+from edgetransfer.transfer.lesson import Examples, Lesson
 from edgetransfer.transfer.objective import UNLABELLED, CrossEntropy
+from edgetransfer.transfer.schedule import MAX_VIEWS, Machine, Schedule, Technique
 from edgetransfer.transfer.views import Views
 
 ONE_THREAD = Machine(threads=1, bf16=False)
@@ -215,3 +212,66 @@ def test_views_are_bounded():
 @pytest.mark.parametrize(("epochs", "patience"), [(2, 6), (12, 6), (30, 15)])
 def test_a_long_schedule_is_more_patient(epochs, patience):
     assert Schedule(epochs, 0.1, 8, 3).patience == patience
+
+
+def technique(**options):
+    return replace(SCHEDULE, technique=Technique(**options))
+
+
+def test_a_pull_to_the_start_leaves_the_weights_nearer_to_it(network, examples, weights):
+    moved = []
+    for l2_sp in (0.0, 5.0):
+        classifier = network()
+        before = weights(classifier)["network.0.weight"]
+        finetune(classifier, lesson(examples), technique(l2_sp=l2_sp), ONE_THREAD)
+        moved.append(float((weights(classifier)["network.0.weight"] - before).norm()))
+    assert 0 < moved[1] < 0.9 * moved[0]
+
+
+def test_averaged_weights_lie_between_the_start_and_the_end(network, examples):
+    """So far that they hardly moved, where the mean remembers nearly everything."""
+    histories = [
+        finetune(network(), lesson(examples), technique(averaging=each), ONE_THREAD).history
+        for each in (0.0, 0.9, 0.9999)
+    ]
+    losses = [history[-1][0] for history in histories]
+    assert losses[0] < losses[1] < losses[2] < histories[0][0][0]
+
+
+def test_layers_are_set_free_from_the_head_down(network, examples, weights):
+    classifier = network()
+    before = weights(classifier)
+    schedule = replace(technique(gradual=True), epochs=2)
+    tuned = finetune(classifier, lesson(examples), schedule, ONE_THREAD)
+    assert tuned.best_epoch == 2
+    after = weights(classifier)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"head.weight", "head.bias", "network.4.bias"}
+    assert all(parameter.requires_grad for parameter in classifier.parameters())
+
+
+def test_rare_classes_come_as_often_where_classes_are_balanced(network, examples):
+    objective = Remembering()
+    labels = np.zeros(96, dtype=np.int64)
+    labels[:6], labels[6:12] = 1, 2
+    train = Examples(examples(96).inputs, labels)
+    finetune(
+        network(),
+        Lesson(train, examples(12, seed=1), objective),
+        technique(balanced=True),
+        ONE_THREAD,
+    )
+    drawn = np.concatenate([seen.labels.numpy() for seen in objective.seen])
+    shares = np.bincount(drawn) / len(drawn)
+    assert shares.min() > 0.25
+
+
+def test_what_was_decided_before_and_after_is_kept(network, examples):
+    classifier, validation = network(), examples(30, seed=1)
+    with torch.no_grad():
+        before = classifier(torch.from_numpy(validation.inputs[0])).numpy()
+    tuned = finetune(classifier, Lesson(examples(24), validation), SCHEDULE, ONE_THREAD)
+    with torch.no_grad():
+        after = classifier(torch.from_numpy(validation.inputs[0])).numpy()
+    np.testing.assert_allclose(tuned.before, before, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(tuned.after, after, rtol=1e-4, atol=1e-5)

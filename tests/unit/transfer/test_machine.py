@@ -1,12 +1,14 @@
 """The faster way to train is found on a copy."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
 
+from edgetransfer.errors import SpecError
 from edgetransfer.transfer import machine
-from edgetransfer.transfer.finetune import Machine, Schedule
+from edgetransfer.transfer.schedule import Machine, Schedule
 
 SCHEDULE = Schedule(epochs=12, learning_rate=0.01, batch_size=8, seed=0)
 
@@ -37,14 +39,26 @@ def cores(monkeypatch):
 @pytest.mark.parametrize(("seconds", "threads"), [((1.0, 4.0), 1), ((4.0, 1.0), 2)])
 def test_the_faster_number_of_threads_is_taken(cores, network, examples, seconds, threads):
     state = cores(seconds)
-    assert machine.measure(network(), examples(40), SCHEDULE) == Machine(threads, bf16=False)
+    found = machine.measure(network(), examples(40), SCHEDULE)
+    assert found == Machine(threads, bf16=False, step_seconds=1.0 * 8 / 16)
     assert {(rows, epochs) for _, rows, epochs in state.runs} == {(16, 1)}
 
 
-def test_one_thread_needs_no_trial(cores, network, examples):
-    state = cores((1.0,))
-    assert machine.measure(network(), examples(40), SCHEDULE) == Machine(1, bf16=False)
-    assert state.runs == []
+def test_the_time_of_a_step_is_that_of_a_whole_batch(cores, network, examples):
+    cores((3.0,))
+    found = machine.measure(network(), examples(40), replace(SCHEDULE, batch_size=32))
+    assert found == Machine(1, bf16=False, step_seconds=6.0)  # 16 examples took 3 s
+
+
+def test_a_device_that_is_not_there_is_refused():
+    with pytest.raises(SpecError) as caught:
+        machine.device("tpu")
+    assert str(caught.value) == (
+        "--device tpu: torch cannot train there on this machine\n"
+        f"  expected: {' or '.join(machine.devices())}"
+    )
+    assert machine.device(None) == machine.devices()[0]
+    assert machine.device("cpu") == "cpu"
 
 
 def test_the_network_is_not_touched(cores, network, examples, weights):
