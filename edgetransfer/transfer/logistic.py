@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 Array = np.ndarray[Any, Any]
 
@@ -42,16 +42,23 @@ class LogisticPath:
     def fit(
         self, rows: Array, labels: Array, strengths: Iterable[float], *, tolerance: float = 1e-4
     ) -> dict[float, tuple[Array, Array]]:
-        """Fit on some of the rows, each strength starting from the one before.
+        """Fit with every strength, see `walk`."""
+        path = sorted(strengths)
+        return dict(zip(path, self.walk(rows, labels, path, tolerance=tolerance), strict=True))
+
+    def walk(
+        self, rows: Array, labels: Array, strengths: Iterable[float], *, tolerance: float = 1e-4
+    ) -> Iterator[tuple[Array, Array]]:
+        """Fit on some of the rows, each strength starting from the one before, as it is asked for.
 
         Args:
             rows: int [M], indices into the features.
             labels: int [M], classes from 0 to C - 1, each occurring.
-            strengths: values of C.
+            strengths: values of C, ascending.
             tolerance: largest component of the gradient, per example, at which a fit stops.
 
-        Returns:
-            weight float32 [C, D] and bias float32 [C] for each strength.
+        Yields:
+            Weight float32 [C, D] and bias float32 [C] for each strength.
         """
         from scipy.optimize import minimize
 
@@ -60,8 +67,7 @@ class LogisticPath:
         truth = np.zeros((count, classes), dtype=np.float32)
         truth[np.arange(count), labels] = 1.0
         weight = np.zeros((chosen.shape[1] + 1, classes), dtype=np.float32)
-        fitted = {}
-        for strength in sorted(strengths):
+        for strength in strengths:
             penalty = 1.0 / (strength * count)
             stretch = self._stretch(penalty, classes)
             problem = _Problem(chosen, truth, penalty, stretch)
@@ -73,8 +79,7 @@ class LogisticPath:
                 options={"maxiter": MAX_ITERATIONS, "gtol": tolerance, "ftol": 1e-12},
             )
             weight = solved.x.reshape(weight.shape).astype(np.float32) * stretch
-            fitted[strength] = (weight[:-1].T @ self._rotation, weight[-1].copy())
-        return fitted
+            yield weight[:-1].T @ self._rotation, weight[-1].copy()
 
     def _stretch(self, penalty: float, classes: int) -> Array:
         """Return [R + 1, 1]: one over the root of the Hessian's diagonal; the last is the bias."""

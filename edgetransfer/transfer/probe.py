@@ -26,6 +26,8 @@ STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 MAX_FOLDS = 5
 SMALLEST_SPREAD = 0.01
 """Share of the mean standard deviation below which a feature counts as constant."""
+RISEN = 1.1
+"""Times the smallest cross-validated loss at which no weaker penalty is tried."""
 FEWEST = 0.1
 """The C taken where a class has one example, so that nothing can be held out."""
 
@@ -38,7 +40,7 @@ class Probe:
         head: applies to raw features: centring and scaling are folded into it.
         strength: the C that was taken.
         folds: folds of the cross-validation; 0 where a class has one example only.
-        cross_validated: mean (log loss, accuracy) over the folds for every C tried.
+        cross_validated: mean (log loss, accuracy) over the folds for every C tried, ascending.
     """
 
     head: LinearHead
@@ -123,16 +125,24 @@ def _cross_validate(
     splits: list[tuple[Array, Array]],
     progress: Progress,
 ) -> dict[float, tuple[float, float]]:
-    losses: dict[float, list[float]] = {strength: [] for strength in STRENGTHS}
-    right: dict[float, list[float]] = {strength: [] for strength in STRENGTHS}
-    for done, (train, held_out) in enumerate(splits, start=1):
-        fitted = path.fit(train, labels[train], STRENGTHS)
-        for strength, (weight, bias) in fitted.items():
+    """Return mean (log loss, accuracy) of every strength up to where the loss has clearly risen.
+
+    Weak penalties take most of the time, and nothing comes back after the loss has turned.
+    """
+    paths = [path.walk(train, labels[train], STRENGTHS) for train, _ in splits]
+    scores: dict[float, tuple[float, float]] = {}
+    for done, strength in enumerate(STRENGTHS, start=1):
+        losses, right = [], []
+        for (_, held_out), (weight, bias) in zip(splits, map(next, paths), strict=True):
             logits = scaled[held_out] @ weight.T + bias
-            losses[strength].append(log_loss(logits, labels[held_out]))
-            right[strength].append(float((logits.argmax(axis=1) == labels[held_out]).mean()))
-        progress(done, len(splits))
-    return {c: (float(np.mean(losses[c])), float(np.mean(right[c]))) for c in STRENGTHS}
+            losses.append(log_loss(logits, labels[held_out]))
+            right.append(float((logits.argmax(axis=1) == labels[held_out]).mean()))
+        scores[strength] = (float(np.mean(losses)), float(np.mean(right)))
+        progress(done, len(STRENGTHS))
+        if scores[strength][0] > RISEN * min(loss for loss, _ in scores.values()):
+            progress(len(STRENGTHS), len(STRENGTHS))
+            break
+    return scores
 
 
 def log_loss(logits: Array, labels: Array) -> float:

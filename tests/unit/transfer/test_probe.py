@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edgetransfer.transfer.probe import FEWEST, MAX_FOLDS, STRENGTHS, fit_probe
+from edgetransfer.transfer.probe import FEWEST, MAX_FOLDS, RISEN, STRENGTHS, fit_probe
 
 
 def clusters(count, classes=3, width=12, seed=0, spread=1.5):
@@ -27,7 +27,7 @@ def test_it_classifies(plain):
 
 
 def test_the_strength_with_the_smallest_loss_is_taken(plain):
-    assert tuple(plain.cross_validated) == STRENGTHS
+    assert tuple(plain.cross_validated) == STRENGTHS[: len(plain.cross_validated)]
     losses = {strength: loss for strength, (loss, _) in plain.cross_validated.items()}
     assert losses[plain.strength] == min(losses.values())
     assert all(0 <= right <= 1 for _, right in plain.cross_validated.values())
@@ -74,10 +74,28 @@ def test_the_same_seed_gives_the_same_probe(plain):
 
 @pytest.mark.parametrize(("count", "folds"), [(60, MAX_FOLDS), (15, 5), (12, 4), (6, 2)])
 def test_no_more_folds_than_the_rarest_class_has_examples(count, folds):
+    assert fit_probe(*clusters(count)).folds == folds
+
+
+def test_progress_is_told_to_its_end_though_weak_penalties_are_left_out(plain):
     told = []
-    probe = fit_probe(*clusters(count), progress=lambda *line: told.append(line))
-    assert probe.folds == folds
-    assert told == [(done, folds) for done in range(1, folds + 1)]
+    fit_probe(*clusters(60), progress=lambda *line: told.append(line))
+    tried = len(plain.cross_validated)
+    every = len(STRENGTHS)
+    assert told[:tried] == [(done, every) for done in range(1, tried + 1)]
+    assert told[-1] == (every, every)
+
+
+def test_penalties_are_weakened_until_the_loss_has_clearly_risen():
+    """Labels by chance: the more freedom, the worse."""
+    generator = np.random.default_rng(0)
+    features = generator.normal(size=(60, 30)).astype(np.float32)
+    probe = fit_probe(features, np.arange(60) % 2)
+    losses = [loss for loss, _ in probe.cross_validated.values()]
+    assert tuple(probe.cross_validated) == STRENGTHS[: len(losses)]
+    assert len(losses) < len(STRENGTHS)
+    assert losses[-1] > RISEN * min(losses)
+    assert probe.strength == STRENGTHS[int(np.argmin(losses))]
 
 
 @pytest.mark.parametrize("count", [3, 5])

@@ -1,0 +1,184 @@
+"""What fitting costs: an epoch of fine-tuning against the Trainer's, a probe against one pass.
+
+Usage: python benchmarks/fit.py [RESULT.json]     (needs transformers and accelerate)
+
+Both fine-tune MobileNetV2 from the same weights on the same prepared pictures of hymenoptera, with
+the same batch, threads and number of epochs; the Trainer with all its defaults (AdamW at 5e-5,
+float32), ours with its own (raced rate, bf16 where the processor has it, channels last). Epochs of
+the two alternate; times are of the process's own CPU and of the wall. Accuracy is that on the test
+pictures after EPOCHS epochs. A probe is everything but the pass: folds, strengths, the final fit.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoModelForImageClassification, Trainer, TrainingArguments
+
+from edgetransfer.agent.environment import fingerprint
+from edgetransfer.agent.session import OnnxSession, runtime_version
+from edgetransfer.backbone import sources as backbones
+from edgetransfer.data import sources
+from edgetransfer.graph.prepare import preparer
+from edgetransfer.pipeline.tracing import proving_batch, traced
+from edgetransfer.spec.recipe import DataSpec
+from edgetransfer.transfer import machine as machines
+from edgetransfer.transfer.choice import race
+from edgetransfer.transfer.classifier import Classifier
+from edgetransfer.transfer.features import run_over
+from edgetransfer.transfer.finetune import finetune
+from edgetransfer.transfer.lesson import Examples, Lesson
+from edgetransfer.transfer.probe import fit_probe
+from edgetransfer.transfer.schedule import Schedule
+
+SHARED = Path(__file__).parents[2] / "shared"
+BACKBONE = str(SHARED / "backbones" / "mobilenet_v2_1.0_224")
+DATA = ("hymenoptera", "fsdd-spectrograms")
+EPOCHS, BATCH, TIMED = 4, 32, 3
+BATCH_OF_PASS = 8
+
+
+class Pictures(torch.utils.data.Dataset[dict[str, Any]]):
+    """Prepared pictures in the form that the Trainer takes."""
+
+    def __init__(self, examples: Examples) -> None:
+        self._examples = examples
+
+    def __len__(self) -> int:
+        return len(self._examples.labels)
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        picture = torch.from_numpy(self._examples.inputs[0][row])
+        return {"pixel_values": picture, "labels": int(self._examples.labels[row])}
+
+
+def clocked(work: Any) -> dict[str, float]:  # noqa: ANN401 (any callable)
+    """Return the wall and CPU seconds of a call."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    return {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
+
+
+def trainer(train: Examples, classes: int, epochs: int) -> Trainer:
+    """Return the default Trainer over a fresh network."""
+    model = AutoModelForImageClassification.from_pretrained(
+        BACKBONE, num_labels=classes, ignore_mismatched_sizes=True
+    )
+    told = TrainingArguments(
+        tempfile.mkdtemp(), num_train_epochs=epochs, per_device_train_batch_size=BATCH,
+        use_cpu=True, report_to=[], save_strategy="no", disable_tqdm=True, logging_strategy="no",
+    )  # fmt: skip
+    return Trainer(model=model, args=told, train_dataset=Pictures(train))
+
+
+def right(logits: Any, labels: np.ndarray) -> float:  # noqa: ANN401 (array or tensor)
+    """Return the accuracy."""
+    return float((np.asarray(logits).argmax(axis=1) == labels).mean())
+
+
+class Case:
+    """One data set, prepared once for both."""
+
+    def __init__(self, data: str) -> None:
+        manifest = sources.load(DataSpec(source=str(SHARED / "datasets" / data)), seed=0)
+        self.opened = backbones.load(backbones.locate(BACKBONE), "image")
+        prepare = preparer(self.opened.preprocessing, None)
+        self.graph, _ = traced(self.opened.network, proving_batch(manifest, prepare))
+        self.parts = {}
+        for split in ("train", "validation", "test"):
+            examples = manifest.split(split)
+            rows = [next(iter(prepare.prepare(each).values())) for each in examples]
+            self.parts[split] = Examples([np.concatenate(rows)], manifest.label_index(examples))
+        self.train_examples, self.prepare = manifest.split("train"), prepare
+        self.classes = len(manifest.labels)
+
+    def probe(self) -> dict[str, float]:
+        """Time the features and the probe against one bare pass over prepared pictures."""
+        train = self.parts["train"]
+        session = OnnxSession(self.graph.SerializeToString())
+        name, rows = session.input_names[0], train.inputs[0]
+
+        def bare() -> None:
+            for start in range(0, len(rows), BATCH_OF_PASS):
+                session.run({name: rows[start : start + BATCH_OF_PASS]})
+
+        kept: list[np.ndarray] = []
+        one = clocked(bare)
+        taken = clocked(
+            lambda: kept.append(run_over(self.graph, self.prepare, self.train_examples))
+        )
+        fitted = clocked(lambda: fit_probe(kept[0], train.labels))
+        self.features = kept[0]
+        return {
+            "bare_pass_cpu_s": one["cpu_s"],
+            "features_with_decoding_cpu_s": taken["cpu_s"],
+            "probe_cpu_s": fitted["cpu_s"],
+            "probe_and_pass_over_pass": (one["cpu_s"] + fitted["cpu_s"]) / one["cpu_s"],
+        }
+
+    def finetuning(self) -> dict[str, Any]:
+        """Time epochs in turn, then judge both after the same number."""
+        head = fit_probe(self.features, self.parts["train"].labels).head
+        train, test = self.parts["train"], self.parts["test"]
+        lesson = Lesson(train, self.parts["validation"])
+        schedule = Schedule(EPOCHS, 1e-3, BATCH, 0)
+
+        def fresh() -> Classifier:
+            again = backbones.load(backbones.locate(BACKBONE), "image")
+            return Classifier(again.network, head)
+
+        way = machines.measure(fresh(), train, schedule)
+        nothing = Lesson(train, train.take(np.arange(1)))
+        once = replace(schedule, epochs=1)
+        times: dict[str, list[dict[str, float]]] = {"trainer": [], "ours": []}
+        for _ in range(TIMED):
+            other, own = trainer(train, self.classes, 1), fresh()
+            times["trainer"].append(clocked(other.train))
+            times["ours"].append(clocked(lambda own=own: finetune(own, nothing, once, way)))
+        rates = race(fresh(), lesson, schedule, way)
+        best = min(rates, key=lambda rate: rates[rate])
+        own = fresh()
+        finetune(own, lesson, replace(schedule, learning_rate=best), way)
+        other = trainer(train, self.classes, EPOCHS)
+        other.train()
+        with torch.no_grad():
+            accuracy = {
+                "ours": right(own(torch.from_numpy(test.inputs[0])), test.labels),
+                "trainer": right(other.predict(Pictures(test)).predictions, test.labels),
+            }
+        ratio = {
+            clock: float(
+                np.median([one[clock] for one in times["ours"]])
+                / np.median([one[clock] for one in times["trainer"]])
+            )
+            for clock in ("wall_s", "cpu_s")
+        }
+        return {"epochs": times, "ours_over_trainer": ratio, "accuracy": accuracy, "rate": best}
+
+
+def main() -> None:
+    """Print the table, and write it where the caller asks."""
+    torch.set_num_threads(1)
+    rows = []
+    for data in DATA:
+        case = Case(data)
+        row: dict[str, Any] = {"data": data, "probe": case.probe()}
+        if data == DATA[0]:
+            row["finetuning"] = case.finetuning()
+        rows.append(row)
+        print(json.dumps(row), flush=True)
+    if len(sys.argv) > 1:
+        record = {"environment": fingerprint(runtime_version()), "rows": rows}
+        Path(sys.argv[1]).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
