@@ -62,7 +62,7 @@ def making(manifest: Node) -> dict[str, Any]:
     data = manifest["data"]
     return {
         "backbone": _backbone(manifest["backbone"]),
-        "fit": _rows(manifest["fit"], FIT, without=("cross_validated",)),
+        "fit": _fit(manifest["fit"]),
         "tried": _tried(manifest["fit"]["cross_validated"]),
         "export": _rows(manifest["export"], EXPORT),
         "splits": _splits(data),
@@ -76,13 +76,32 @@ def making(manifest: Node) -> dict[str, Any]:
     }
 
 
-FIT = {"strength": "Inverse L2 strength, C", "folds": "Folds of the cross-validation"}
+FIT = {
+    "strength": "Inverse L2 strength, C",
+    "folds": "Folds of the cross-validation",
+    "why": "Why this fit",
+    "best_epoch": "Epoch that was kept",
+}
 EXPORT = {
     "max_abs": "Largest difference from the network",
     "range": "Range of its outputs",
     "min_cosine": "Smallest cosine",
     "n": "Examples compared",
 }
+
+
+def _fit(node: Node) -> Rows:
+    """How the network was fitted; what a race or a comparison came to stands in a line."""
+    rows = _rows(node, FIT, without=("cross_validated", "history", "raced", "gain"))
+    raced = [f"{rate}: {float(held.value):.3f}" for rate, held in node["raced"].items()]
+    if raced:
+        rows.append(("Learning rates raced, with their validation log loss", "; ".join(raced)))
+    if not node["gain"].missing:
+        mean, (low, high) = node["gain"]["mean"].value, node["gain"]["ci95"].value
+        rows.append(
+            ("Validation log loss saved by fine-tuning", f"{mean:.3f} [{low:.3f}, {high:.3f}] nats")
+        )
+    return rows
 
 
 def _backbone(card: Node) -> Rows:
