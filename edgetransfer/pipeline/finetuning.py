@@ -111,7 +111,7 @@ def finetune_if_better(run: Run, manifest: Manifest, fitted: FittedNetwork) -> F
 def _because(run: Run, fitted: FittedNetwork, why: str) -> FittedNetwork:
     """Say why this fit was taken, on the screen and in the record."""
     with telling(run.reporter, "fit") as line:
-        line.summary = why
+        line.reused, line.summary = fitted.kept.reused, why
     return replace(fitted, record={**fitted.record, "why": why})
 
 
@@ -201,7 +201,7 @@ class _Work:
             "validation_accuracy": tuned.history[tuned.best_epoch][1],
             "gain": {**asdict(gained), "proven": gained.proven},
             "schedule": asdict(schedule),
-            "machine": asdict(machine),
+            "machine": {"threads": machine.threads, "bf16": machine.bf16, "device": machine.device},
             **({} if taught is None else {"distilled": taught.record}),
         }
 
