@@ -54,6 +54,7 @@ def build(
     epochs: o.Epochs = None,
     distill_from: o.DistillFrom = None,
     unlabelled: o.Unlabelled = None,
+    soundness: o.Soundness = None,
     precision: o.Precision = None,
     calibration: o.Calibration = None,
     metric: o.MetricName = None,
