@@ -56,6 +56,7 @@ def build(
     device: o.Device = None,
     distill_from: o.DistillFrom = None,
     unlabelled: o.Unlabelled = None,
+    soundness: o.Soundness = None,
     precision: o.Precision = None,
     calibration: o.Calibration = None,
     metric: o.MetricName = None,

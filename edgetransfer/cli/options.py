@@ -124,6 +124,14 @@ Timing = Annotated[
     TimingEffort | None,
     typer.Option(help="`quick` for a first look.", rich_help_panel=_RUN),
 ]
+Soundness = Annotated[
+    bool | None,
+    typer.Option(
+        "--soundness/--no-soundness",
+        help="Ask whether a random network would do as well.",
+        rich_help_panel=_MODEL,
+    ),
+]
 Cache = Annotated[
     Path | None,
     typer.Option(help="Where finished stages are kept.", rich_help_panel=_RUN),

@@ -52,6 +52,8 @@ class Facts:
         environment: goes into the report as it is.
         validity: {"valid": bool, "violations": [words]}, and more as it is.
         ladder: rungs tried, goes into the report as it is.
+        soundness: whether a random network would do as well, goes into the report as it is; its
+            warnings become gates that do not decide. None where nobody asked.
         verify_with: the command that verifies on the target, where this was measured elsewhere.
     """
 
@@ -75,6 +77,7 @@ class Facts:
     environment: Mapping[str, Any] = field(default_factory=dict)
     validity: Mapping[str, Any] = field(default_factory=dict)
     ladder: Sequence[Mapping[str, Any]] = ()
+    soundness: Mapping[str, Any] | None = None
     verify_with: str | None = None
 
     def __post_init__(self) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from edgetransfer.measure.comparison import Comparison, GroupResult
     from edgetransfer.measure.drift import Drift
     from edgetransfer.measure.facts import Facts, Timing
+    from edgetransfer.measure.gates import Gate
     from edgetransfer.measure.latency import Histogram, LatencySummary, Speedup
     from edgetransfer.measure.metrics import ClassResult
     from edgetransfer.measure.verdict import Verdict
@@ -73,6 +74,8 @@ def examine(facts: Facts) -> Findings:
     verdict = judge(evidence, facts.budget)
     if outcomes is not None:
         verdict = _against_chance(verdict, outcomes, facts)
+    for warning in (facts.soundness or {}).get("warnings", ()):
+        verdict = _warned(verdict, gates.transfer(warning["message"], warning["measured_pp"]))
     if facts.verify_with is not None:
         seen = tuple(replace(gate, decides=False) for gate in verdict.gates)
         verdict = unverified(facts.verify_with, seen)
@@ -95,8 +98,10 @@ def _against_chance(verdict: Verdict, outcomes: Outcomes, facts: Facts) -> Verdi
     counts = np.bincount(outcomes.truth, minlength=outcomes.classes)
     right = float((outcomes.reference == outcomes.truth).mean())
     gate = gates.chance(right, facts.labels[int(counts.argmax())], counts.max() / counts.sum())
-    if gate.status == "PASS":
-        return verdict
+    return verdict if gate.status == "PASS" else _warned(verdict, gate)
+
+
+def _warned(verdict: Verdict, gate: Gate) -> Verdict:
     reasons = (*verdict.reasons, f"warning: {gate.message}")
     return replace(verdict, reasons=reasons, gates=(*verdict.gates, gate))
 

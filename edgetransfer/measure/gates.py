@@ -34,7 +34,8 @@ class Gate:
     """One limit and how the candidate stands to it.
 
     Args:
-        name: "finite", "accuracy", "latency", "size", "flips", "sqnr" or "residency".
+        name: "finite", "accuracy", "latency", "size", "flips", "sqnr", "residency", "chance" or
+            "transfer".
         status: how it went.
         decides: whether it counts for the verdict; where not, a FAIL is a warning.
         measured: the number held against the limit, None where there is none.
@@ -178,6 +179,11 @@ def chance(right: float, label: str, share: float) -> Gate:
     )
     status: Status = "FAIL" if right < share else "PASS"
     return Gate("chance", status, False, 100 * right, 100 * share, "%", message)
+
+
+def transfer(message: str, measured_pp: float) -> Gate:
+    """Warns that this transfer is not sound, see `measure.soundness`; it never decides."""
+    return Gate("transfer", "FAIL", False, measured_pp, 0.0, "pp", f"transfer: {message}")
 
 
 def flips_needed(rate: float, limit: float) -> int | None:

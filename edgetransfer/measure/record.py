@@ -102,6 +102,7 @@ def make_report(facts: Facts) -> dict[str, Any]:
             "residency": facts.residency
             or dict.fromkeys(("float_conv", "int8_conv", "float_ops"), NOT_LOOKED_AT),
             "ladder": facts.ladder,
+            **({} if facts.soundness is None else {"soundness": facts.soundness}),
         }
     )
     return {**tree, "unavailable": unavailable}

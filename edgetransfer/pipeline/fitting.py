@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgetransfer.pipeline.own_model import take_fitted
 from edgetransfer.pipeline.reading import read_data
+from edgetransfer.pipeline.soundness import examine
 from edgetransfer.pipeline.tracing import Fitted, keep_graph, traced
 from edgetransfer.pipeline.training import fit_network
 
@@ -37,4 +38,5 @@ def fit(run: Run) -> Fitted:
         return traced(student.network, examples)
 
     fitted = keep_graph(run, manifest, student.opened.backbone, student.kept.key, facts, prove)
-    return replace(fitted, unlabelled=() if teaching is None else teaching.unlabelled)
+    facts = {**fitted.facts, "soundness": examine(run, student, fitted)}
+    return replace(fitted, facts=facts, unlabelled=() if teaching is None else teaching.unlabelled)

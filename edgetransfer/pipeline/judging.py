@@ -159,6 +159,7 @@ def _facts(
             "model_against_core": record["whole"],
         },
         ladder=bundle.manifest["compression"]["ladder"],
+        soundness=bundle.manifest.get("soundness"),
         verify_with=None if here else verification_command(target),
     )
 

@@ -32,6 +32,7 @@ class OpenedBackbone:
 
     def __init__(self, run: Run, manifest: Manifest) -> None:
         self.run = run
+        self._features: Kept | None = None
         with telling(run.reporter, "backbone") as line:
             self.backbone: Backbone = backbones.load(run.source, manifest.modality)
             self.prepare = preparer(self.backbone.preprocessing, self.backbone.tokenizer)
@@ -71,7 +72,9 @@ class OpenedBackbone:
         return make
 
     def features(self, manifest: Manifest) -> Kept:
-        """Return the features of the training and validation examples."""
+        """Return the features of the training and validation examples; told of once."""
+        if self._features is not None:
+            return self._features
         from edgetransfer.transfer.features import run_over
 
         examples = (*manifest.split("train"), *manifest.split("validation"))
@@ -90,6 +93,7 @@ class OpenedBackbone:
 
             kept = self.run.keep(line, "features", inputs, make)
             line.summary = f"{len(examples)} x {self.backbone.feature_dim}"
+        self._features = kept
         return kept
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from edgetransfer.backbone import sources as backbones
 from edgetransfer.errors import DataError
 from edgetransfer.graph.own import take
+from edgetransfer.pipeline.soundness import untested
 from edgetransfer.pipeline.tracing import Fitted, keep_graph, traced
 from edgetransfer.spec.preprocess import PREPROCESSING
 
@@ -40,7 +41,11 @@ def take_fitted(run: Run, manifest: Manifest) -> Fitted:
         "licence": model.licence,
         "preprocessing": PREPROCESSING.dump_python(model.preprocessing, mode="json"),
     }
-    facts: dict[str, Any] = {"backbone": card, "fit": {"method": "none"}}
+    facts: dict[str, Any] = {
+        "backbone": card,
+        "fit": {"method": "none"},
+        "soundness": untested("the model came fitted, so that nothing was transferred here"),
+    }
     key = f"{run.source.digest} {manifest.modality} fitted"
 
     def prove(joined: Batch) -> tuple[onnx.ModelProto, dict[str, Any]]:

@@ -98,7 +98,8 @@ def fit_teacher(run: Run, manifest: Manifest) -> Teacher:
     """
     assert run.teacher is not None  # whoever calls has looked
     fit = FitSpec(method=run.recipe.distill.fit, batch_size=run.recipe.fit.batch_size)
-    recipe = run.recipe.model_copy(update={"distill": DistillSpec(), "fit": fit})
+    changes = {"distill": DistillSpec(), "fit": fit, "soundness": False}
+    recipe = run.recipe.model_copy(update=changes)
     told = _Prefixed(run.reporter)
     own = replace(run, recipe=recipe, source=run.teacher, reporter=told, teacher=None)
     return _taken(own, manifest) if run.teacher.layout == "onnx" else _fitted(own, manifest)

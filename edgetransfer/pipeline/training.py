@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgetransfer.pipeline.opening import OpenedBackbone
 from edgetransfer.pipeline.probing import fit_head, read_head
+from edgetransfer.pipeline.soundness import look_before
 from edgetransfer.transfer.classifier import Classifier
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class FittedNetwork:
 def fit_network(run: Run, manifest: Manifest, teaching: Teaching | None = None) -> FittedNetwork:
     """Fit the probe and, where the recipe or the evidence says so, all layers from there."""
     opened = OpenedBackbone(run, manifest)
+    look_before(run, manifest, opened, opened.features(manifest))
     kept, record = fit_head(run, manifest, opened)
     fitted = FittedNetwork(
         opened, Classifier(opened.backbone.network, read_head(kept)), kept, record

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from edgetransfer.report import confusions, ladder, origin, quality, speed, verdict
+from edgetransfer.report import confusions, ladder, origin, quality, soundness, speed, verdict
 from edgetransfer.report.node import Node
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def render_page(report: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
         confusion=confusions.confusion(told),
         classes=quality.classes(told),
         drift=quality.drift(told),
+        soundness=soundness.soundness(told),
         cautions=speed.cautions(told),
         series=[
             speed.series(told, "latency", "The network alone"),

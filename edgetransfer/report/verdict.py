@@ -25,6 +25,7 @@ GATES = {
     "sqnr": "SQNR",
     "residency": "Int8 residency",
     "chance": "Better than chance",
+    "transfer": "Sound transfer",
 }
 ALLOWS = {"sqnr": "at least", "size": "at most"}
 METHODS = {"none": "as it was given", "probe": "linear probe", "finetune": "fine-tuned"}

@@ -44,6 +44,7 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "seed": ("seed",),
     "threads": ("threads",),
     "timing": ("timing",),
+    "soundness": ("soundness",),
 }
 """Where each option stands in a recipe."""
 

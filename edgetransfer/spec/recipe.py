@@ -136,6 +136,9 @@ class Recipe(Spec):
     metric: Metric = "top1"
     seed: int = Field(0, ge=0, lt=2**32)
     threads: int | None = Field(None, ge=1, le=256, description="default: what the target says")
+    soundness: bool = Field(
+        True, description="hold what was fitted against a random network and trivial features"
+    )
     timing: TimingEffort = Field("standard", description="quick: a first look, wide intervals")
 
     @field_validator("distill")

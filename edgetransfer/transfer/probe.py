@@ -76,10 +76,9 @@ def fit_probe(
         seed: of the folds.
         progress: told of fits done.
     """
-    mean = features.mean(axis=0, dtype=np.float64)
-    scale = _pareto(features.std(axis=0, dtype=np.float64))
+    mean, scale = scaling(features)
     scaled = (features - mean) / scale
-    splits = list(_folds(labels, groups, seed))
+    splits = list(folds(labels, groups, seed))
     with threadpool_limits(limits=1):
         path = LogisticPath(scaled)
         scores = _cross_validate(path, scaled, labels, splits, progress) if splits else {}
@@ -91,6 +90,12 @@ def fit_probe(
     return Probe(head, strength, len(splits), scores)
 
 
+def scaling(features: Array) -> tuple[Array, Array]:
+    """Return the mean [D] and the divisor [D] of features [N, D], see `fit_probe`."""
+    mean: Array = features.mean(axis=0, dtype=np.float64)
+    return mean, _pareto(features.std(axis=0, dtype=np.float64))
+
+
 def _pareto(spread: Array) -> Array:
     """Return the divisor of every feature, so that the mean spread afterwards is 1."""
     typical = float(spread.mean()) or 1.0
@@ -100,7 +105,11 @@ def _pareto(spread: Array) -> Array:
     return divisor
 
 
-def _folds(labels: Array, groups: Array | None, seed: int) -> Iterator[tuple[Array, Array]]:
+def folds(labels: Array, groups: Array | None, seed: int) -> Iterator[tuple[Array, Array]]:
+    """Yield rows to fit on and rows held out, stratified, at most 5 times.
+
+    None where a class has one example only; a fold whose training half lacks a class is left out.
+    """
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     count = int(min(MAX_FOLDS, np.bincount(labels).min()))

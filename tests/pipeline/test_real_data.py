@@ -49,3 +49,10 @@ def test_the_verdict_is_what_the_rule_says(report):
         assert report["verdict"] == "PASS"
     else:
         assert report["verdict"] == ("PASS" if bound < 2.0 else "INCONCLUSIVE")
+
+
+def test_negative_transfer_is_not_cried_on_photographs(report):
+    block = report["soundness"]
+    assert block["warnings"] == []
+    assert {row["finding"] for row in block["comparisons"]} == {"better"}
+    assert block["neighbours"]["accuracy"] > 0.9

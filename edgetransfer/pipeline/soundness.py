@@ -1,0 +1,243 @@
+"""The stages that ask whether this transfer is sound: before fitting, and after it.
+
+They never see the test set and do not change what is built.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+
+from edgetransfer.measure import soundness as judged
+from edgetransfer.pipeline.choosing import choose
+from edgetransfer.pipeline.opening import content_of
+from edgetransfer.pipeline.reporter import telling
+from edgetransfer.pipeline.run import Run, code, leave, versions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from edgetransfer.data.manifest import Example, Manifest
+    from edgetransfer.pipeline.choosing import Chosen
+    from edgetransfer.pipeline.opening import OpenedBackbone
+    from edgetransfer.pipeline.store import Kept
+    from edgetransfer.pipeline.tracing import Fitted
+    from edgetransfer.pipeline.training import FittedNetwork
+    from edgetransfer.spec.progress import Progress
+
+RANDOM = "the same network with random weights"
+MAJORITY = "always the commonest class"
+
+Array = np.ndarray[Any, Any]
+
+
+def look_before(run: Run, manifest: Manifest, opened: OpenedBackbone, features: Kept) -> None:
+    """Ask before fitting: neighbours against chance, and how far the source is."""
+    if run.recipe.soundness:
+        with telling(run.reporter, "neighbours") as line:
+            kept = run.keep(line, "neighbours", *_look(run, manifest, opened, features))
+            line.summary = _told_before(kept.record("before.json"))
+
+
+def examine(run: Run, student: FittedNetwork, fitted: Fitted) -> dict[str, Any]:
+    """Return the block ``soundness`` of the report for a network that was fitted here."""
+    if not run.recipe.soundness:
+        return untested("switched off in the recipe")
+    manifest, opened = fitted.manifest, student.opened
+    features = opened.features(manifest)
+    before = run.store.keep("neighbours", *_look(run, manifest, opened, features))
+    chosen = choose(run, manifest)
+    with telling(run.reporter, "random start") as line:
+        start = run.keep(line, "random start", *_start(run, opened, chosen, line.progress))
+        line.summary = f"features of {len(chosen.examples)} examples by {RANDOM}"
+    tuned = None if student.record["method"] == "probe" else fitted
+    inputs = {
+        "before": before.key,
+        "random start": start.key,
+        "fitted": None if tuned is None else tuned.key,
+        "metric": run.recipe.metric,
+        "code": code("transfer", "measure", "data"),
+        "versions": versions("scikit-learn", "scipy", "numpy", "pillow"),
+    }
+
+    def make(folder: Path) -> None:
+        known = np.load(features.file("features.npy"))[chosen.rows]
+        contests = _contests(run, chosen, known, np.load(start.file("features.npy")), tuned)
+        block = _block(run, before.record("before.json"), contests)
+        leave(folder, "soundness.json", block)
+
+    with telling(run.reporter, "soundness") as line:
+        kept = run.keep(line, "soundness", inputs, make)
+        block: dict[str, Any] = kept.record("soundness.json")
+        line.summary = told_after(block)
+    return block
+
+
+def untested(reason: str) -> dict[str, Any]:
+    """Return the block of a build in which nothing was tested, and why."""
+    return {"tested": False, "reason": reason, "comparisons": [], "warnings": []}
+
+
+def _look(
+    run: Run, manifest: Manifest, opened: OpenedBackbone, features: Kept
+) -> tuple[dict[str, Any], Callable[[Path], None]]:
+    chosen = choose(run, manifest)
+    inputs = {
+        "features": features.key,
+        "rows": chosen.rows.tolist(),
+        "truth": chosen.truth.tolist(),
+        "groups": None if chosen.groups is None else chosen.groups.tolist(),
+        "seed": run.recipe.seed,
+        "code": code("transfer"),
+        "versions": versions("numpy"),
+    }
+
+    def make(folder: Path) -> None:
+        from edgetransfer.transfer.domain import compare_with_source, read_statistics
+        from edgetransfer.transfer.neighbours import ask_neighbours
+
+        known = np.load(features.file("features.npy"))[chosen.rows]
+        train, truth = known[: chosen.fitted], chosen.truth[: chosen.fitted]
+        near = ask_neighbours(train, truth, groups=chosen.groups, seed=run.recipe.seed)
+        source = read_statistics(run.source.path, opened.backbone.feature_dim)
+        found = {
+            **({} if near is None else {"neighbours": asdict(near)}),
+            **({} if source is None else {"source": asdict(compare_with_source(source, known))}),
+        }
+        leave(folder, "before.json", found)
+
+    return inputs, make
+
+
+def _start(
+    run: Run, opened: OpenedBackbone, chosen: Chosen, progress: Progress
+) -> tuple[dict[str, Any], Callable[[Path], None]]:
+    from edgetransfer.transfer.random_start import random_features
+
+    seed = run.recipe.seed
+    inputs = {
+        "backbone": opened.kept.key,
+        "examples": content_of(chosen.examples),
+        "seed": seed,
+        "code": code("transfer", "data", "graph"),
+        "versions": versions("torch", "transformers", "timm", "pillow", "tokenizers"),
+    }
+
+    def make(folder: Path) -> None:
+        network = opened.backbone.network
+        rows = random_features(
+            network, opened.prepare, chosen.examples, seed=seed, progress=progress
+        )
+        np.save(folder / "features.npy", rows)
+
+    return inputs, make
+
+
+def _contests(
+    run: Run, chosen: Chosen, known: Array, random: Array, tuned: Fitted | None
+) -> list[judged.Contest]:
+    from edgetransfer.transfer.trivial import trivial_features
+
+    name, trivial = trivial_features(chosen.examples)
+    probe = _decide(known, chosen, run.recipe.seed)
+    rivals = {
+        RANDOM: _decide(random, chosen, run.recipe.seed),
+        f"logistic regression on {name}": _decide(trivial, chosen, run.recipe.seed),
+        MAJORITY: np.full(len(chosen.truth), np.bincount(chosen.truth[: chosen.fitted]).argmax()),
+    }
+    classes = int(chosen.truth.max()) + 1
+
+    def contest(subject: str, accuses: str, decided: Array, rows: Array) -> judged.Contest:
+        others = {each: said[rows] for each, said in rivals.items()}
+        return judged.Contest(
+            subject, accuses, chosen.truth[rows], decided[rows], others, classes,
+            "held-out examples",
+        )  # fmt: skip
+
+    held_out = np.flatnonzero(probe >= 0)
+    found = []
+    if len(held_out):
+        accuses = "this backbone, frozen, knows less about these examples than"
+        found.append(contest("probe on this backbone", accuses, probe, held_out))
+    if tuned is not None and chosen.fitted < len(chosen.truth):
+        validation = np.arange(chosen.fitted, len(chosen.truth))
+        decided = np.full(len(chosen.truth), -1)
+        decided[validation] = _run_fitted(tuned, chosen.examples[chosen.fitted :])
+        accuses = "the fitted network is right less often than"
+        found.append(contest("fitted network", accuses, decided, validation))
+    return found
+
+
+def _decide(features: Array, chosen: Chosen, seed: int) -> Array:
+    """Return int [N]: train by fits on the other folds, validation by the fit on all of train."""
+    from edgetransfer.transfer.heldout import held_out_logits
+
+    truth = chosen.truth[: chosen.fitted]
+    probe, logits = held_out_logits(
+        features[: chosen.fitted], truth, groups=chosen.groups, seed=seed
+    )
+    unseen = np.isnan(logits).any(axis=1)
+    out_of_fold = np.where(unseen, -1, np.nan_to_num(logits).argmax(axis=1))
+    validation = probe.head.logits(features[chosen.fitted :]).argmax(axis=1)
+    return np.concatenate([out_of_fold, validation])
+
+
+def _run_fitted(fitted: Fitted, examples: Sequence[Example]) -> Array:
+    from edgetransfer.transfer.features import run_over
+
+    logits = run_over(onnx.load(fitted.graph), fitted.preparer(), examples)
+    decided: Array = logits.argmax(axis=1)
+    return decided
+
+
+def _block(
+    run: Run, before: Mapping[str, Any], contests: Sequence[judged.Contest]
+) -> dict[str, Any]:
+    """Put what was found together; only what accuses the network that is shipped warns."""
+    rows: list[dict[str, Any]] = []
+    warnings: list[dict[str, Any]] = []
+    for contest in contests:
+        found = judged.hold_contest(contest, run.recipe.metric, seed=run.recipe.seed)
+        rows += found
+        if contest is contests[-1]:
+            warnings = judged.contest_warnings(contest, found)
+    warnings += judged.neighbour_warnings(before.get("neighbours"))
+    return {"tested": True, **before, "comparisons": rows, "warnings": warnings}
+
+
+def _told_before(before: Mapping[str, Any]) -> str:
+    """Say in a line what was found before fitting."""
+    parts = []
+    near, source = before.get("neighbours"), before.get("source")
+    if near is None:
+        parts.append("a class has one example only: neighbours tell nothing")
+    else:
+        parts.append(
+            f"the {near['k']} nearest are right in {near['accuracy']:.3f}, by chance "
+            f"{near['chance']:.3f} (p = {near['p']:.3f})"
+        )
+    if source is not None:
+        parts.append(
+            f"{source['median']:.2f} x as far from the source as its own examples, "
+            f"{100 * source['far']:.0f} % beyond 99 % of them"
+        )
+    return "; ".join(parts)
+
+
+def told_after(block: Mapping[str, Any]) -> str:
+    """Say in a line what the contests found."""
+    if block["warnings"]:
+        return f"NOT SOUND: {block['warnings'][0]['message']}"
+    rows = [row for row in block["comparisons"] if row["rival"] != MAJORITY]
+    if not rows:
+        return "nothing could be held out"
+    closest = min(rows, key=lambda row: float(row["ci95_pp"][0]))
+    words = {"better": "better than", "undecided": "not shown to be better than"}
+    return (
+        f"{closest['subject']}: {words[closest['finding']]} {closest['rival']}: "
+        f"{judged.difference(closest)}"
+    )
