@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from edgetransfer.transfer.random_start import drawn_anew
 from scipy import stats
 
 from edgetransfer.agent.environment import fingerprint
@@ -32,6 +31,7 @@ from edgetransfer.pipeline.tracing import proving_batch, traced
 from edgetransfer.spec.recipe import DataSpec
 from edgetransfer.transfer.features import run_over
 from edgetransfer.transfer.probe import fit_probe
+from edgetransfer.transfer.random_start import drawn_anew
 
 if TYPE_CHECKING:
     from edgetransfer.data.manifest import Manifest
@@ -86,12 +86,10 @@ def compare(name: str, manifest: Manifest, weights: Path | None) -> dict[str, An
     batch = [torch.from_numpy(each) for each in prepare.join(
         [prepare.prepare(example) for example in few]).values()]  # fmt: skip
     trained = scores(features(opened.network, manifest, prepare), manifest)
-    anew = [
-        scores(
-            features(drawn_anew(opened.network, [batch], seed=seed), manifest, prepare), manifest
-        )
-        for s in range(STARTS)
-    ]
+    anew = []
+    for seed in range(STARTS):
+        fresh = drawn_anew(opened.network, [batch], seed=seed)
+        anew.append(scores(features(fresh, manifest, prepare), manifest))
     better = trained - np.mean(anew, axis=0)
     half = stats.t.ppf(0.975, DRAWS - 1) * better.std(ddof=1) / DRAWS**0.5
     return {
