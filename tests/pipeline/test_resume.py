@@ -43,11 +43,11 @@ def made(out):
 
 
 def weights(cache):
-    """Digests of what every stage kept, but for raw measurements."""
+    """Digests of what every stage kept, but for what was measured by the clock."""
     return {
         file.parent.relative_to(cache).as_posix(): read_json(file)["files"]
         for file in cache.glob("*/*/stage.json")
-        if file.parent.parent.name not in ("measure", "trial")
+        if file.parent.parent.name not in ("machine", "measure", "trial")
     }
 
 
