@@ -169,7 +169,7 @@ class MobileNetV2(nn.Module):
 
     >>> network = MobileNetV2(TINY_64).eval()
     >>> tuple(network(torch.zeros(2, 3, 64, 64)).shape)
-    (2, 512)
+    (2, 768)
     """
 
     def __init__(self, config: MobileNetV2Config) -> None:

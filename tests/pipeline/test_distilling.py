@@ -68,7 +68,8 @@ def test_who_taught_is_told(fitted):
     assert set(taught["weights"]) == {"labels", "soft", "hints", "relations"}
     assert list(stages.reused) == [
         "data", "teacher backbone", "teacher features", "teacher probe", "teacher looks",
-        "backbone", "features", "probe", "finetune", "trace",
+        "backbone", "features", "neighbours", "probe", "finetune", "trace",
+        "random start", "soundness",
     ]  # fmt: skip
     assert stages.summaries["teacher looks"] == "2 at 36 examples"
 
@@ -108,7 +109,7 @@ def test_a_teacher_can_be_finetuned_for_longer_than_its_student(fitted, tmp_path
     assert taught["method"] == "finetune"
     run = int(stages.summaries["teacher finetune"].rpartition(" of ")[2])
     assert 2 < run <= EPOCHS
-    assert stages.summaries["teacher trace"] == "512 features"
+    assert stages.summaries["teacher trace"] == "768 features"
 
 
 def test_unlabelled_pictures_are_taught_too(fitted, more, pictures):

@@ -42,7 +42,7 @@ def test_a_builtin_backbone_is_what_its_card_says(name):
 def test_a_builtin_backbone_is_small_and_whole(name):
     weights = load_file(sources.WEIGHTS / name / "model.safetensors")
     assert all(torch.isfinite(each.float()).all() for each in weights.values())
-    assert (sources.WEIGHTS / name / "model.safetensors").stat().st_size < 2 * 10**6
+    assert (sources.WEIGHTS / name / "model.safetensors").stat().st_size < 2_500_000
 
 
 def test_a_builtin_backbone_takes_no_texts():
