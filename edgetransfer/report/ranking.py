@@ -46,7 +46,7 @@ def _row(row: Node) -> list[str]:
         return "–" if row[key].missing else str(form(row[key].value))
 
     return [
-        words.name(row["backbone"].value) + (" ●" if row["on_front"].value else ""),
+        str(row["backbone"].value) + (" ●" if row["on_front"].value else ""),
         told("accuracy", words.PERCENT),
         told("log_loss", "{:.3f}".format),
         told("logme", "{:.3f}".format),

@@ -1,5 +1,7 @@
 """Ranked backbones as a page."""
 
+import re
+
 from edgetransfer.report.page import render_ranking
 from edgetransfer.report.ranking import pareto
 
@@ -24,7 +26,7 @@ def test_points_on_the_front_are_full_and_joined():
     plot = str(pareto(ROWS))
     assert plot.count('class="full"') == 2
     assert plot.count('class="ring"') == 1
-    (points,) = [part for part in plot.split('"') if part.count(",") == 2 and " " in part]
+    (points,) = re.findall('points="(.*?)"', plot)
     (x1, y1), (x2, y2) = (map(float, each.split(",")) for each in points.split())
     assert x1 < x2
     assert y1 > y2  # better is higher
