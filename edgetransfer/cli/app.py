@@ -22,6 +22,10 @@ app = typer.Typer(
 )
 cache_app = typer.Typer(no_args_is_help=True, help="What finished stages take on the disk.")
 app.add_typer(cache_app, name="cache")
+backbones_app = typer.Typer(
+    invoke_without_command=True, help="List backbones, or rank them for your examples."
+)
+app.add_typer(backbones_app, name="backbones")
 
 _OUT = Path("edgetransfer-out")
 _STOPPED = 130
@@ -50,6 +54,7 @@ def build(
     data: o.Data = None,
     target: o.Target = None,
     backbone: o.Backbone = None,
+    candidate: o.Candidate = None,
     fit: o.Fit = None,
     epochs: o.Epochs = None,
     time_budget: o.TimeBudget = None,
@@ -145,12 +150,42 @@ def targets(
     use.targets(name, as_json=json)
 
 
-@app.command()
-def backbones(json: o.Json = False) -> None:
+@backbones_app.callback()
+def backbones(context: typer.Context, json: o.Json = False) -> None:
+    """List the built-in backbones, and say what else can be given."""
+    if context.invoked_subcommand is None:
+        from edgetransfer.cli import use
+
+        use.backbones(as_json=json)
+
+
+@backbones_app.command("list")
+def backbones_list(json: o.Json = False) -> None:
     """List the built-in backbones, and say what else can be given."""
     from edgetransfer.cli import use
 
     use.backbones(as_json=json)
+
+
+@backbones_app.command("rank")
+def backbones_rank(
+    data: o.Data = None,
+    backbone: o.Ranked = None,
+    target: o.Target = None,
+    label_column: o.LabelColumn = None,
+    text_column: o.TextColumn = None,
+    file_column: o.FileColumn = None,
+    split_by: o.SplitBy = None,
+    out: o.Page = Path("edgetransfer-ranking.html"),
+    seed: o.Seed = None,
+    threads: o.Threads = None,
+    cache: o.Cache = None,
+    json: o.Json = False,
+) -> None:
+    """Rank backbones for your examples: what each knows of them, and what it costs here."""
+    from edgetransfer.cli import use
+
+    use.rank(dict(locals()))
 
 
 def plan(**options: object) -> None:

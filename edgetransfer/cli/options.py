@@ -39,10 +39,21 @@ Target = Annotated[
 Backbone = Annotated[
     str | None,
     typer.Option(
-        help="hf:ORG/NAME, timm:NAME, builtin:NAME, a folder or a .onnx file.",
+        help="hf:ORG/NAME, timm:NAME, builtin:NAME, a folder or a .onnx file; auto chooses.",
         rich_help_panel=_MODEL,
     ),
 ]
+Candidate = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="With --backbone auto: what to choose from; repeatable.", rich_help_panel=_MODEL
+    ),
+]
+Ranked = Annotated[
+    list[str] | None,
+    typer.Option("--backbone", help="What to rank; repeatable. Default: all built-in ones."),
+]
+Page = Annotated[Path, typer.Option("--out", metavar="FILE", help="The page that is written.")]
 Fit = Annotated[
     FitMethod | None,
     typer.Option(help="How to fit; `none` takes your own model.", rich_help_panel=_MODEL),

@@ -119,6 +119,28 @@ def backbones(*, as_json: bool) -> None:
         render.backbones(cards)
 
 
+def rank(options: Mapping[str, Any]) -> None:
+    """Rank backbones, print the table and write the page."""
+    from edgetransfer.bundle.files import writing
+    from edgetransfer.cli.ranked import ranked
+    from edgetransfer.pipeline.build import resolve
+    from edgetransfer.pipeline.ranking import rank as run
+    from edgetransfer.pipeline.reading import read_data
+    from edgetransfer.report.page import render_ranking
+
+    asked = {**_asked(options), "backbone": "auto", "candidate": options["backbone"]}
+    resolved = resolve(recipe_from(asked), _store(options["cache"]), TerminalReporter())
+    record = run(resolved, read_data(resolved), resolved.candidates)
+    page: Path = options["out"]
+    with writing(page.parent):
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text(render_ranking(record), encoding="utf-8")
+    if options["json"]:
+        _json(record)
+    else:
+        ranked(record, page)
+
+
 def plan(options: Mapping[str, Any]) -> None:
     """Print the resolved recipe and the stages."""
     from edgetransfer.pipeline.build import resolve

@@ -55,8 +55,9 @@ def build(
         raise TypeError(msg)
     if isinstance(options.get("target"), str):
         options["target"] = [options["target"]]
-    if isinstance(options.get("group_by"), str):
-        options["group_by"] = [options["group_by"]]
+    for name in ("group_by", "candidate"):
+        if isinstance(options.get(name), str):
+            options[name] = [options[name]]
     asked = recipe_from({"data": str(data), **options}, Path(recipe) if recipe else None)
     store = Store(Path(cache) if cache else default_cache())
     return stages.build(asked, Path(out), store, reporter or SilentReporter())

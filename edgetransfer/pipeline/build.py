@@ -24,8 +24,10 @@ from edgetransfer.pipeline.judging import (
     matches_this_machine,
     write_report,
 )
+from edgetransfer.pipeline.ranking import candidates_of, choose
 from edgetransfer.pipeline.run import Run, versions
 from edgetransfer.spec import catalogue
+from edgetransfer.spec.words import AUTO
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,10 +69,12 @@ def resolve(recipe: Recipe, store: Store, reporter: Reporter) -> Run:
     flags, arch = isa_flags(), architecture()
     targets = tuple(catalogue.resolve(name, arch, flags) for name in dict.fromkeys(recipe.targets))
     catalogue.calibration_recipe(recipe.quant.calibration)
-    source = backbones.locate(recipe.backbone.source)
+    auto = recipe.backbone.source == AUTO
+    candidates = candidates_of(recipe.backbone.candidates) if auto else ()
+    source = candidates[0] if candidates else backbones.locate(recipe.backbone.source)
     asked = recipe.distill.source
     teacher = None if asked is None else backbones.locate(asked, option="--distill-from")
-    return Run(recipe, targets, source, store, reporter, teacher)
+    return Run(recipe, targets, source, store, reporter, teacher, candidates)
 
 
 def build(recipe: Recipe, out: Path, store: Store, reporter: Reporter) -> Outcome:
@@ -89,6 +93,7 @@ def build(recipe: Recipe, out: Path, store: Store, reporter: Reporter) -> Outcom
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
         _try_to_write(out)
+    run = choose(run)
     fitted = fit(run)
     reports: dict[str, dict[str, Any]] = {}
     folders: dict[str, Path] = {}
@@ -99,7 +104,7 @@ def build(recipe: Recipe, out: Path, store: Store, reporter: Reporter) -> Outcom
         worst([report["verdict"] for report in reports.values()]),
         reports,
         folders,
-        fitted.manifest.notes,
+        (*fitted.manifest.notes, *(() if run.choice is None else (run.choice["why"],))),
     )
     with writing(out):
         write_json(out / "run.json", _record(run, outcome))

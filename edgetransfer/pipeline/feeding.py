@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from edgetransfer.data.manifest import Example
+    from edgetransfer.graph.prepare import Preparer
     from edgetransfer.pipeline.tracing import Fitted
 
 BATCH = 8
@@ -29,7 +30,13 @@ def batches_of(
     fitted: Fitted, examples: Sequence[Example]
 ) -> Callable[[], Iterator[dict[str, Tensor]]]:
     """Return what makes all batches of some examples, in order."""
-    prepare = fitted.preparer()
+    return batches_through(fitted.preparer(), examples)
+
+
+def batches_through(
+    prepare: Preparer, examples: Sequence[Example]
+) -> Callable[[], Iterator[dict[str, Tensor]]]:
+    """Return what makes all batches of some examples by a contract, in order."""
 
     def make() -> Iterator[dict[str, Tensor]]:
         prepared = ahead(prepare.prepare, examples)

@@ -32,11 +32,13 @@ def fit(run: Run) -> Fitted:
 
         manifest, teaching = teach(run, manifest)
     student = fit_network(run, manifest, teaching)
-    facts = {"backbone": student.opened.card, "fit": student.record}
+    facts: dict[str, Any] = {"backbone": student.opened.card, "fit": student.record}
 
     def prove(examples: Batch) -> tuple[onnx.ModelProto, dict[str, Any]]:
         return traced(student.network, examples)
 
     fitted = keep_graph(run, manifest, student.opened.backbone, student.kept.key, facts, prove)
     facts = {**fitted.facts, "soundness": examine(run, student, fitted)}
+    if run.choice is not None:
+        facts["choice"] = run.choice
     return replace(fitted, facts=facts, unlabelled=() if teaching is None else teaching.unlabelled)

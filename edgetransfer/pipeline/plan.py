@@ -30,10 +30,15 @@ def plan(run: Run) -> list[Step]:
     if recipe.fit.method == "none":
         steps.append(Step("trace", f"take {run.source.name} as it is, clean it, prove parity"))
     else:
+        name = f"{run.source.name} ({run.source.layout})"
+        if run.candidates:
+            ranked = ", ".join(each.name for each in run.candidates)
+            steps.append(Step("choice", f"rank {ranked} by probes and by time on this machine"))
+            name = "the one that was chosen"
         if run.teacher is not None:
             steps += _teaching(run, run.teacher)
         steps += [
-            Step("backbone", f"open {run.source.name} ({run.source.layout}), trace it frozen"),
+            Step("backbone", f"open {name}, trace it frozen"),
             Step("features", "run it over training and validation examples"),
             Step("probe", "logistic regression, strength by cross-validation"),
         ]
@@ -42,6 +47,8 @@ def plan(run: Run) -> list[Step]:
         elif recipe.fit.method == "auto":
             steps.append(Step("finetune", "all layers, kept only where validation shows a gain"))
         steps.append(Step("trace", "float ONNX, parity with torch on real examples"))
+        if recipe.soundness:
+            steps.append(Step("soundness", "against a random network and trivial features"))
     for target in run.targets:
         asked = recipe.quant.precision
         precision = target.precision if asked == "auto" else asked

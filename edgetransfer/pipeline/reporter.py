@@ -37,6 +37,22 @@ class SilentReporter:
         """End a stage."""
 
 
+class Prefixed:
+    """Tells of stages that one run does for several networks under names of their own."""
+
+    def __init__(self, reporter: Reporter, prefix: str) -> None:
+        self._reporter = reporter
+        self._prefix = prefix
+
+    def begin(self, stage: str) -> Progress:
+        """Begin a stage."""
+        return self._reporter.begin(f"{self._prefix} {stage}")
+
+    def end(self, stage: str, summary: str, *, reused: bool) -> None:
+        """End a stage."""
+        self._reporter.end(f"{self._prefix} {stage}", summary, reused=reused)
+
+
 class Line:
     """The one line that a stage leaves: set by the stage, told when it ends."""
 

@@ -45,6 +45,8 @@ class Run:
     Attributes:
         source: the backbone.
         teacher: where the teacher comes from, None without one.
+        candidates: what the backbone is to be chosen from; none where it was named.
+        choice: what was chosen from and why, None where it was named.
     """
 
     recipe: Recipe
@@ -53,6 +55,8 @@ class Run:
     store: Store
     reporter: Reporter
     teacher: Source | None = None
+    candidates: tuple[Source, ...] = ()
+    choice: Mapping[str, Any] | None = None
 
     def keep(
         self,

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 
 from edgetransfer.pipeline.own_model import take_fitted
-from edgetransfer.pipeline.reporter import telling
+from edgetransfer.pipeline.reporter import Prefixed, telling
 from edgetransfer.pipeline.run import Run, code, leave, versions
 from edgetransfer.pipeline.tracing import proving_batch, traced
 from edgetransfer.pipeline.training import fit_network
@@ -25,10 +25,8 @@ if TYPE_CHECKING:
 
     from edgetransfer.data.manifest import Manifest
     from edgetransfer.graph.prepare import Preparer
-    from edgetransfer.pipeline.reporter import Reporter
     from edgetransfer.pipeline.store import Kept
     from edgetransfer.pipeline.training import FittedNetwork
-    from edgetransfer.spec.progress import Progress
 
 Array = np.ndarray[Any, Any]
 
@@ -71,21 +69,6 @@ class Teacher:
         return logits[:, self.order].astype(np.float32)
 
 
-class _Prefixed:
-    """Tells of the teacher's stages under names of their own."""
-
-    def __init__(self, reporter: Reporter) -> None:
-        self._reporter = reporter
-
-    def begin(self, stage: str) -> Progress:
-        """Begin a stage of the teacher."""
-        return self._reporter.begin(f"teacher {stage}")
-
-    def end(self, stage: str, summary: str, *, reused: bool) -> None:
-        """End a stage of the teacher."""
-        self._reporter.end(f"teacher {stage}", summary, reused=reused)
-
-
 def fit_teacher(run: Run, manifest: Manifest) -> Teacher:
     """Fit the teacher that the run names, on the same split; a fitted .onnx file is taken as it is.
 
@@ -100,7 +83,7 @@ def fit_teacher(run: Run, manifest: Manifest) -> Teacher:
     fit = FitSpec(method=run.recipe.distill.fit, batch_size=run.recipe.fit.batch_size)
     changes = {"distill": DistillSpec(), "fit": fit, "soundness": False}
     recipe = run.recipe.model_copy(update=changes)
-    told = _Prefixed(run.reporter)
+    told = Prefixed(run.reporter, "teacher")
     own = replace(run, recipe=recipe, source=run.teacher, reporter=told, teacher=None)
     return _taken(own, manifest) if run.teacher.layout == "onnx" else _fitted(own, manifest)
 

@@ -13,19 +13,16 @@ import numpy as np
 import onnx
 
 from edgetransfer.agent.environment import cpu_model, isa_flags
-from edgetransfer.bundle.agent_archive import pack_agent
 from edgetransfer.export.onnx_bundle import whole_model
-from edgetransfer.graph.prepare import TextPreparer, stack, write_each
-from edgetransfer.measure.latency import Samples, speedup, summarise
+from edgetransfer.measure.latency import speedup, summarise
 from edgetransfer.measure.proportions import wilson
 from edgetransfer.measure.trial import Trial, Tried, hold_trial
 from edgetransfer.pipeline.opening import content_of
 from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.run import code, leave, versions
+from edgetransfer.pipeline.stopwatch import input_files, take_times, variants_of
 from edgetransfer.pipeline.store import scratch
 from edgetransfer.transfer.features import run_over
-from edgetransfer.transport import local
-from edgetransfer.transport.job import EFFORTS, Job, Variant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,9 +32,6 @@ if TYPE_CHECKING:
     from edgetransfer.pipeline.reporter import Line
     from edgetransfer.pipeline.rungs import Made, Workshop
     from edgetransfer.spec.progress import Progress
-    from edgetransfer.transport.job import InputFiles
-
-TIMED_INPUTS = 8
 
 
 @dataclass(frozen=True)
@@ -135,16 +129,11 @@ class Judge:
 
     def _time(self, made: Made, room: Path) -> dict[str, Any]:
         """Time the candidate against the float graph in fresh processes."""
-        agent, effort = room / "agent.pyz", EFFORTS["quick"]
-        pack_agent(agent)
-        variants = self._variants(made, room)
-        tables: dict[str, list[Any]] = {each.name: [] for each in variants}
-        for process in range(effort.processes):
-            job = Job("time", variants, plan=effort.plan, seed=process)
-            local.run(agent, job, room)
-            for name, parts in tables.items():
-                parts.append(np.load(room / f"{name}.npy"))
-        samples = {name: Samples.from_processes(parts) for name, parts in tables.items()}
+        shop = self._shop
+        files = input_files(shop.fitted.preparer(), self.examples, room)
+        models = {"reference": shop.fitted.graph, "candidate": made.graph}
+        variants = variants_of(models, files, shop.target, shop.run.recipe.threads)
+        samples = take_times(variants, room)
         ratio = speedup(samples["reference"], samples["candidate"], seed=0).cpu
         return {
             "p90_ms": summarise(samples["candidate"]).p90_ms,
@@ -152,29 +141,6 @@ class Judge:
             "cpu_ci95": ratio.ci95,
             "faster": {"FASTER": True, "SLOWER": False}.get(ratio.speed),
         }
-
-    def _variants(self, made: Made, room: Path) -> tuple[Variant, ...]:
-        shop, prepare = self._shop, self._shop.fitted.preparer()
-        few = self.examples[:TIMED_INPUTS]
-        files: InputFiles
-        if isinstance(prepare, TextPreparer):
-            files = write_each(prepare.prepare, few, room)
-        else:
-            files = stack(prepare.prepare, few, room)
-        session = shop.target.session
-        models = {"reference": shop.fitted.graph, "candidate": made.graph}
-        runtime = shop.target.runtime
-        return tuple(
-            Variant(
-                name,
-                str(model),
-                files,
-                threads=shop.run.recipe.threads or session.threads,
-                config=dict(session.config),
-                provider=runtime.provider if runtime else "CPUExecutionProvider",
-            )
-            for name, model in models.items()
-        )
 
 
 def _row(made: Made, trial: Trial, record: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from edgetransfer.report import confusions, ladder, origin, quality, soundness, speed, verdict
+from edgetransfer.report import (
+    confusions,
+    ladder,
+    origin,
+    quality,
+    ranking,
+    soundness,
+    speed,
+    verdict,
+)
 from edgetransfer.report.node import Node
 
 if TYPE_CHECKING:
@@ -32,7 +41,7 @@ def render_page(report: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
     told = Node(report, reasons=report.get("unavailable", {}), reason="not in this report")
     made = Node(manifest)
     gates = verdict.gates(told)
-    return _template().render(
+    return _template("page.html.j2").render(
         verdict=verdict.verdict(told, made),
         tiles=verdict.tiles(told),
         gates=gates,
@@ -51,6 +60,7 @@ def render_page(report: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
         residency=speed.residency(told),
         ladder=ladder.ladder(told),
         ladder_heads=ladder.HEADS,
+        ranking=ranking.ranking(told["choice"]),
         place=origin.place(told),
         making=origin.making(made),
         target=str(report["target"]),
@@ -58,8 +68,13 @@ def render_page(report: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
     )
 
 
+def render_ranking(record: Mapping[str, Any]) -> str:
+    """Render ranked backbones, see docs/soundness.md, as a whole HTML document."""
+    return _template("ranking.html.j2").render(ranking=ranking.ranking(Node(record)))
+
+
 @cache
-def _template() -> Template:
+def _template(name: str) -> Template:
     environment = Environment(
         loader=PackageLoader("edgetransfer.report"),
         autoescape=True,
@@ -67,4 +82,4 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("page.html.j2")
+    return environment.get_template(name)

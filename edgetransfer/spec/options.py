@@ -24,6 +24,7 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "split_by": ("data", "split_by"),
     "group_by": ("data", "group_by"),
     "backbone": ("backbone", "source"),
+    "candidate": ("backbone", "candidates"),
     "fit": ("fit", "method"),
     "epochs": ("fit", "epochs"),
     "learning_rate": ("fit", "learning_rate"),

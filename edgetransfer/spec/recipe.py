@@ -9,7 +9,14 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from edgetransfer.spec.words import FitMethod, Metric, PrecisionChoice, TeacherFit, TimingEffort
+from edgetransfer.spec.words import (
+    AUTO,
+    FitMethod,
+    Metric,
+    PrecisionChoice,
+    TeacherFit,
+    TimingEffort,
+)
 
 Positive = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
@@ -47,8 +54,20 @@ class BackboneSpec(Spec):
 
     source: str = Field(
         "builtin:tiny-64",
-        description="hf:ORG/NAME, timm:NAME, builtin:NAME, a local folder, or a float .onnx file",
+        description="hf:ORG/NAME, timm:NAME, builtin:NAME, a local folder, or a float .onnx file; "
+        "auto: the best of the candidates for these examples, within the latency budget",
     )
+    candidates: tuple[str, ...] = Field(
+        (), description="what auto chooses from; default: all built-in backbones"
+    )
+
+    @field_validator("candidates")
+    @classmethod
+    def _to_choose_from(cls, candidates: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if candidates and info.data.get("source") != AUTO:
+            msg = "needs --backbone auto, which chooses"
+            raise ValueError(msg)
+        return candidates
 
 
 class FitSpec(Spec):
@@ -140,6 +159,15 @@ class Recipe(Spec):
         True, description="hold what was fitted against a random network and trivial features"
     )
     timing: TimingEffort = Field("standard", description="quick: a first look, wide intervals")
+
+    @field_validator("fit")
+    @classmethod
+    def _a_model_is_named(cls, fit: FitSpec, info: ValidationInfo) -> FitSpec:
+        backbone = info.data.get("backbone")
+        if fit.method == "none" and backbone is not None and backbone.source == AUTO:
+            msg = "takes your own model, and --backbone auto names none"
+            raise ValueError(msg)
+        return fit
 
     @field_validator("distill")
     @classmethod

@@ -5,6 +5,9 @@ It does not say what they mean: `recipe` does.
 
 from typing import Literal
 
+AUTO = "auto"
+"""The backbone that means: choose one."""
+
 FitMethod = Literal["auto", "probe", "finetune", "none"]
 TeacherFit = Literal["probe", "finetune"]
 PrecisionChoice = Literal["auto", "fp32", "fp16", "w8a8"]

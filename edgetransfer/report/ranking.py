@@ -1,0 +1,131 @@
+"""Shows ranked backbones: a table, and accuracy against latency as a plot.
+
+It does not rank; `pipeline.ranking` did.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
+
+from edgetransfer.report import words
+from edgetransfer.report.scale import Scale
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from edgetransfer.report.node import Node
+
+HEADS = (
+    *("Backbone", "Accuracy", "Log loss", "LogME", "H-score", "Parameters", "MACs"),
+    *("Float", "Int8", "Float p90", "Int8 p90", "Licence"),
+)
+WIDTH, HEIGHT = 640, 320
+LEFT, TOP, RIGHT, BOTTOM = 52, 16, 16, 44
+"""Of the plot and its margins, in units of its own."""
+
+
+def ranking(record: Node) -> dict[str, Any] | None:
+    """Return the rows and the plot; None where nothing was ranked."""
+    if record.missing:
+        return None
+    rows = record["candidates"].rows()
+    return {
+        "why": "" if record["why"].missing else words.sentence(str(record["why"].value)),
+        "examples": words.plural(record["examples"].value, "training example"),
+        "timed_on": "" if record["timed_on"].missing else str(record["timed_on"].value),
+        "heads": HEADS,
+        "rows": [_row(row) for row in rows],
+        "plot": pareto([row.value for row in rows]),
+    }
+
+
+def _row(row: Node) -> list[str]:
+    def told(key: str, form: Any) -> str:  # noqa: ANN401 (a form of `words`)
+        return "–" if row[key].missing else str(form(row[key].value))
+
+    return [
+        str(row["backbone"].value) + (" ●" if row["on_front"].value else ""),
+        told("accuracy", words.PERCENT),
+        told("log_loss", "{:.3f}".format),
+        told("logme", "{:.3f}".format),
+        told("h_score", "{:.3f}".format),
+        told("parameters", _millions),
+        told("macs", _millions),
+        told("float_bytes", words.file_size),
+        told("int8_bytes", words.file_size),
+        told("float_p90_ms", words.MS),
+        told("int8_p90_ms", words.MS),
+        told("licence", str),
+    ]
+
+
+def _millions(value: float) -> str:
+    return f"{value / 1e6:,.2f}{words.SPACE}M"
+
+
+def pareto(rows: Sequence[Mapping[str, Any]]) -> Markup:
+    """Draw accuracy over latency; the full points are those that nothing beats in both."""
+    timed = [row for row in rows if "p90_ms" in row]
+    if not timed:
+        return Markup("")
+    accuracies = [100 * row["accuracy"] for row in timed]
+    room = max(0.1 * (max(accuracies) - min(accuracies)), 0.5)
+    across = Scale(0.0, 1.15 * max(row["p90_ms"] for row in timed))
+    up = Scale(min(accuracies) - room, max(accuracies) + room)
+    parts = [*_grid(across, up), _line(timed, across, up)]
+    for row in timed:
+        x, y = _place(row, across, up)
+        shape = Markup('<circle class="{}" cx="{}" cy="{}" r="5"><title>{}</title></circle>')
+        title = f"{row['backbone']}: {100 * row['accuracy']:.1f} %, {row['p90_ms']:.2f} ms"
+        parts.append(shape.format("full" if row["on_front"] else "ring", x, y, title))
+        turned = x > 0.7 * WIDTH
+        text = Markup('<text x="{}" y="{}" text-anchor="{}">{}</text>')
+        parts.append(text.format(x - 9 if turned else x + 9, y - 8, "end" if turned else "start",
+                                 _short(str(row["backbone"]))))  # fmt: skip
+    return Markup(
+        '<svg viewBox="0 0 {} {}" role="img" aria-label="Accuracy against latency">{}</svg>'
+    ).format(WIDTH, HEIGHT, Markup("").join(parts))
+
+
+def _place(row: Mapping[str, Any], across: Scale, up: Scale) -> tuple[float, float]:
+    return _x(across, row["p90_ms"]), _y(up, 100 * row["accuracy"])
+
+
+def _x(across: Scale, value: float) -> float:
+    return round(LEFT + across.at(value) / 100 * (WIDTH - LEFT - RIGHT), 1)
+
+
+def _y(up: Scale, value: float) -> float:
+    return round(HEIGHT - BOTTOM - up.at(value) / 100 * (HEIGHT - TOP - BOTTOM), 1)
+
+
+def _grid(across: Scale, up: Scale) -> list[Markup]:
+    line = Markup('<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>')
+    text = Markup('<text x="{}" y="{}" text-anchor="{}">{}</text>')
+    bottom = HEIGHT - BOTTOM
+    parts = []
+    for value in across.ticks():
+        at = _x(across, value)
+        parts += [line.format(at, at, TOP, bottom)]
+        parts += [text.format(at, bottom + 18, "middle", f"{value:.{across.digits()}f}")]
+    for value in up.ticks():
+        at = _y(up, value)
+        parts += [line.format(LEFT, WIDTH - RIGHT, at, at)]
+        parts += [text.format(LEFT - 8, at + 4, "end", f"{value:.{up.digits()}f}")]
+    middle = (LEFT + WIDTH - RIGHT) / 2
+    parts.append(text.format(middle, HEIGHT - 6, "middle", "latency, p90, ms"))
+    parts.append(text.format(4, TOP - 4, "start", "cross-validated accuracy, %"))
+    return parts
+
+
+def _line(rows: Sequence[Mapping[str, Any]], across: Scale, up: Scale) -> Markup:
+    front = sorted((row for row in rows if row["on_front"]), key=lambda row: float(row["p90_ms"]))
+    points = " ".join("{},{}".format(*_place(row, across, up)) for row in front)
+    return Markup('<polyline class="outline" points="{}"/>').format(points)
+
+
+def _short(name: str, most: int = 28) -> str:
+    """Keep the end of a path: that is what tells folders apart."""
+    return name if len(name) <= most else "…" + name[1 - most :]
