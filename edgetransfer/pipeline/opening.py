@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.pipeline.store import Kept
 
+Array = np.ndarray[Any, Any]
+
 
 class OpenedBackbone:
     """A backbone with its traced feature graph."""
@@ -91,6 +93,35 @@ class OpenedBackbone:
             kept = self.run.keep(line, "features", inputs, make)
             line.summary = f"{len(examples)} x {self.backbone.feature_dim}"
         return kept
+
+    def looks(self, manifest: Manifest) -> Array | None:
+        """Return features of other looks at the training pictures, float32 [L, N, D].
+
+        None where there are more than a few examples a class, or texts.
+        """
+        from edgetransfer.transfer.features import looks_over, worth_more_looks
+
+        examples = manifest.split("train")
+        if not worth_more_looks(manifest.modality, len(examples), len(manifest.labels)):
+            return None
+        inputs = {
+            "backbone": self.kept.key,
+            "examples": content_of(examples),
+            "seed": self.run.recipe.seed,
+            "code": code("data", "graph", "transfer"),
+            "versions": versions("onnxruntime", "pillow", "torch"),
+        }
+        with telling(self.run.reporter, "looks") as line:
+
+            def make(folder: Path) -> None:
+                graph, seed = onnx.load(self.kept.file("features.onnx")), self.run.recipe.seed
+                rows = looks_over(graph, self.prepare, examples, seed, progress=line.progress)
+                np.save(folder / "looks.npy", rows)
+
+            kept = self.run.keep(line, "looks", inputs, make)
+            found: Array = np.load(kept.file("looks.npy"))
+            line.summary = f"{len(found)} more at each of {len(examples)} training pictures"
+        return found
 
 
 def content_of(examples: Sequence[Example]) -> str:
