@@ -74,9 +74,12 @@ class OpenedBackbone:
 
     def features(self, manifest: Manifest) -> Kept:
         """Return the features of the training and validation examples."""
+        return self.features_of((*manifest.split("train"), *manifest.split("validation")))
+
+    def features_of(self, examples: Sequence[Example]) -> Kept:
+        """Return the features of examples in their order: ``features.npy``, float32 [N, D]."""
         from edgetransfer.transfer.features import run_over
 
-        examples = (*manifest.split("train"), *manifest.split("validation"))
         inputs = {
             "backbone": self.kept.key,
             "examples": content_of(examples),
