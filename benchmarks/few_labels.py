@@ -150,6 +150,11 @@ def main() -> None:
                 for row in measure(name, data, backbone):
                     rows.append(row)
                     print(json.dumps(row), flush=True)
+                    _write(rows)
+
+
+def _write(rows: list[dict[str, Any]]) -> None:
+    """Write what there is so far, so that a run that is stopped leaves its rows."""
     if len(sys.argv) > 1:
         record = {"environment": fingerprint(runtime_version()), "rows": rows}
         Path(sys.argv[1]).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
