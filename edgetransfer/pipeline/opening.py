@@ -114,14 +114,14 @@ class OpenedBackbone:
             "code": code("data", "graph", "transfer"),
             "versions": versions("onnxruntime", "pillow", "torch"),
         }
-        with telling(self.run.reporter, "looks") as line:
+        with telling(self.run.reporter, "probe looks") as line:
 
             def make(folder: Path) -> None:
                 graph, seed = onnx.load(self.kept.file("features.onnx")), self.run.recipe.seed
                 rows = looks_over(graph, self.prepare, examples, seed, progress=line.progress)
                 np.save(folder / "looks.npy", rows)
 
-            kept = self.run.keep(line, "looks", inputs, make)
+            kept = self.run.keep(line, "probe-looks", inputs, make)
             found: Array = np.load(kept.file("looks.npy"))
             line.summary = f"{len(found)} more at each of {len(examples)} training pictures"
         return found

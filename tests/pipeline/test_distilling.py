@@ -67,8 +67,8 @@ def test_who_taught_is_told(fitted):
     assert (taught["views"], taught["unlabelled"]) == (2, 0)
     assert set(taught["weights"]) == {"labels", "soft", "hints", "relations"}
     assert list(stages.reused) == [
-        "data", "teacher backbone", "teacher features", "teacher probe", "teacher looks",
-        "backbone", "features", "probe", "finetune", "trace",
+        "data", "teacher backbone", "teacher features", "teacher probe looks", "teacher probe",
+        "teacher looks", "backbone", "features", "probe looks", "probe", "finetune", "trace",
     ]  # fmt: skip
     assert stages.summaries["teacher looks"] == "2 at 36 examples"
 
