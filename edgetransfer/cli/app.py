@@ -208,6 +208,27 @@ def report(bundle: o.Bundle, json: o.Json = False) -> None:
     use.report(bundle, as_json=json)
 
 
+@app.command()
+def fewshot(
+    data: o.Data = None,
+    backbone: o.Backbone = None,
+    ways: o.Ways = 5,
+    shots: o.Shots = "1,5",
+    queries: o.Queries = 15,
+    episodes: o.EpisodeCount = 600,
+    label_column: o.LabelColumn = None,
+    text_column: o.TextColumn = None,
+    file_column: o.FileColumn = None,
+    seed: o.Seed = None,
+    cache: o.Cache = None,
+    json: o.Json = False,
+) -> None:
+    """Judge a frozen backbone by N-way K-shot episodes, for each kind of head."""
+    from edgetransfer.cli import few
+
+    few.fewshot(dict(locals()))
+
+
 @cache_app.command("list")
 def cache_list(cache: o.Cache = None) -> None:
     """List finished stages, newest first."""

@@ -152,3 +152,7 @@ Strict = Annotated[
     bool,
     typer.Option("--strict", help="Exit 8 unless the verdict is PASS.", rich_help_panel=_RUN),
 ]
+Ways = Annotated[int, typer.Option(min=2, help="Classes of an episode.")]
+Shots = Annotated[str, typer.Option(help="Examples a class to learn from; a list with commas.")]
+Queries = Annotated[int, typer.Option(min=1, help="Examples a class to judge by.")]
+EpisodeCount = Annotated[int, typer.Option("--episodes", min=2, help="Episodes to average over.")]

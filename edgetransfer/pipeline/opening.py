@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.pipeline.store import Kept
 
+Array = np.ndarray[Any, Any]
+
 
 class OpenedBackbone:
     """A backbone with its traced feature graph."""
@@ -73,11 +75,15 @@ class OpenedBackbone:
 
     def features(self, manifest: Manifest) -> Kept:
         """Return the features of the training and validation examples; told of once."""
-        if self._features is not None:
-            return self._features
+        if self._features is None:
+            both = (*manifest.split("train"), *manifest.split("validation"))
+            self._features = self.features_of(both)
+        return self._features
+
+    def features_of(self, examples: Sequence[Example]) -> Kept:
+        """Return the features of examples in their order: ``features.npy``, float32 [N, D]."""
         from edgetransfer.transfer.features import run_over
 
-        examples = (*manifest.split("train"), *manifest.split("validation"))
         inputs = {
             "backbone": self.kept.key,
             "examples": content_of(examples),
@@ -93,8 +99,36 @@ class OpenedBackbone:
 
             kept = self.run.keep(line, "features", inputs, make)
             line.summary = f"{len(examples)} x {self.backbone.feature_dim}"
-        self._features = kept
         return kept
+
+    def looks(self, manifest: Manifest) -> Array | None:
+        """Return features of other looks at the training pictures, float32 [L, N, D].
+
+        None where there are more than a few examples a class, or texts.
+        """
+        from edgetransfer.transfer.features import looks_over, worth_more_looks
+
+        examples = manifest.split("train")
+        if not worth_more_looks(manifest.modality, len(examples), len(manifest.labels)):
+            return None
+        inputs = {
+            "backbone": self.kept.key,
+            "examples": content_of(examples),
+            "seed": self.run.recipe.seed,
+            "code": code("data", "graph", "transfer"),
+            "versions": versions("onnxruntime", "pillow", "torch"),
+        }
+        with telling(self.run.reporter, "probe looks") as line:
+
+            def make(folder: Path) -> None:
+                graph, seed = onnx.load(self.kept.file("features.onnx")), self.run.recipe.seed
+                rows = looks_over(graph, self.prepare, examples, seed, progress=line.progress)
+                np.save(folder / "looks.npy", rows)
+
+            kept = self.run.keep(line, "probe-looks", inputs, make)
+            found: Array = np.load(kept.file("looks.npy"))
+            line.summary = f"{len(found)} more at each of {len(examples)} training pictures"
+        return found
 
 
 def content_of(examples: Sequence[Example]) -> str:

@@ -40,6 +40,7 @@ def plan(run: Run) -> list[Step]:
         steps += [
             Step("backbone", f"open {name}, trace it frozen"),
             Step("features", "run it over training and validation examples"),
+            Step("probe looks", "more looks at training pictures, where classes have few of them"),
             Step("probe", "logistic regression, strength by cross-validation"),
         ]
         if recipe.trains_all_layers:

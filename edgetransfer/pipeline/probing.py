@@ -37,12 +37,14 @@ def group_index(column: str | None, examples: Sequence[Example]) -> np.ndarray[A
 def fit_head(run: Run, manifest: Manifest, opened: OpenedBackbone) -> tuple[Kept, dict[str, Any]]:
     """Fit the probe on cached features; also where fine-tuning starts from."""
     features = opened.features(manifest)
+    looks = opened.looks(manifest)
     train, validation = manifest.split("train"), manifest.split("validation")
     truth = manifest.label_index((*train, *validation))
     groups = group_index(run.recipe.data.split_by, train)
     inputs = {
         "features": features.key,
         "truth": truth.tolist(),
+        "looks": 0 if looks is None else len(looks),
         "groups": None if groups is None else groups.tolist(),
         "seed": run.recipe.seed,
         "code": code("transfer"),
@@ -56,6 +58,7 @@ def fit_head(run: Run, manifest: Manifest, opened: OpenedBackbone) -> tuple[Kept
                 rows[:count],
                 truth[:count],
                 groups=groups,
+                looks=looks,
                 seed=run.recipe.seed,
                 progress=line.progress,
             )
@@ -65,6 +68,7 @@ def fit_head(run: Run, manifest: Manifest, opened: OpenedBackbone) -> tuple[Kept
                 "method": "probe",
                 "strength": probe.strength,
                 "folds": probe.folds,
+                "looks": 0 if looks is None else len(looks),
                 "cross_validated": [
                     {"strength": c, "log_loss": loss, "accuracy": right}
                     for c, (loss, right) in probe.cross_validated.items()

@@ -91,8 +91,8 @@ def test_a_second_run_does_nothing_again_and_says_the_same(built, pictures, cach
     stages = Stages()
     again = edgetransfer.build(pictures, out=tmp_path, cache=cache, timing="quick", reporter=stages)
     assert stages.reused == {
-        "data": True, "backbone": True, "features": True, "neighbours": True, "probe": True,
-        "fit": True,
+        "data": True, "backbone": True, "features": True, "neighbours": True,
+        "probe looks": True, "probe": True, "fit": True,
         "trace": True, "random start": True, "soundness": True,
         "compress this-machine": True, "try this-machine": True, "export this-machine": False,
         "measure this-machine": True,

@@ -67,9 +67,9 @@ def test_who_taught_is_told(fitted):
     assert (taught["views"], taught["unlabelled"]) == (2, 0)
     assert set(taught["weights"]) == {"labels", "soft", "hints", "relations"}
     assert list(stages.reused) == [
-        "data", "teacher backbone", "teacher features", "teacher probe", "teacher looks",
-        "backbone", "features", "neighbours", "probe", "finetune", "trace",
-        "random start", "soundness",
+        "data", "teacher backbone", "teacher features", "teacher probe looks", "teacher probe",
+        "teacher looks", "backbone", "features", "neighbours", "probe looks", "probe", "finetune",
+        "trace", "random start", "soundness",
     ]  # fmt: skip
     assert stages.summaries["teacher looks"] == "2 at 36 examples"
 

@@ -15,8 +15,8 @@ from edgetransfer.bundle.opened import open_bundle
 
 SCRIPT = Path(__file__).with_name("killed.py")
 STAGES = (
-    "end data", "end backbone", "end features", "end probe", "end finetune", "end trace",
-    "end compress this-machine", "end export this-machine", "end measure this-machine",
+    "end data", "end backbone", "end features", "end probe looks", "end probe", "end finetune",
+    "end trace", "end compress this-machine", "end export this-machine", "end measure this-machine",
 )  # fmt: skip
 TAUGHT = (
     "end teacher probe", "half of teacher looks", "end teacher looks", "half of finetune",

@@ -139,3 +139,30 @@ def test_features_that_never_change():
     probe = fit_probe(np.full((9, 4), 7.0, np.float32), labels)
     logits = probe.head.logits(np.full((1, 4), 7.0, np.float32))[0]
     assert logits[1] - logits[0] == pytest.approx(np.log(2), abs=1e-2)
+
+
+def test_looks_that_show_nothing_new_change_nothing():
+    features, labels = clusters(12)
+    plain = fit_probe(features, labels)
+    looked = fit_probe(features, labels, looks=np.stack([features] * 3))
+    assert looked.strength == plain.strength
+    assert looked.cross_validated[1.0][0] == pytest.approx(plain.cross_validated[1.0][0], abs=2e-3)
+    new = clusters(50, seed=1)[0]
+    np.testing.assert_allclose(looked.head.logits(new), plain.head.logits(new), atol=0.02)
+
+
+def test_looks_that_show_what_varies_help_one_example_a_class():
+    generator = np.random.default_rng(3)
+    centres = generator.normal(size=(5, 30))
+    nuisance = np.zeros(30)
+    nuisance[:10] = 3.0  # what a look changes, and examples differ by
+    labels = np.arange(5)
+    few = centres + nuisance * generator.normal(size=(5, 30))
+    looks = centres + nuisance * generator.normal(size=(6, 5, 30))
+    truth = np.arange(500) % 5
+    new = centres[truth] + nuisance * generator.normal(size=(500, 30))
+
+    def right(probe):
+        return (probe.head.logits(new).argmax(axis=1) == truth).mean()
+
+    assert right(fit_probe(few, labels, looks=looks)) > right(fit_probe(few, labels)) + 0.1

@@ -1,0 +1,164 @@
+"""Heads on frozen features where classes have few examples: 1, 5 and 10 a class.
+
+Usage: python benchmarks/few_labels.py [RESULT.json]
+
+Draw number n takes its examples with the seed n; the test set is whole and every head sees the same
+draws. Ten draws are what is judged; a hundred say what ten are worth, as draws of one example a
+class spread by ten points. `regression` is scikit-learn's at C = 0.1 on the raw features.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
+
+from edgetransfer.agent.environment import fingerprint
+from edgetransfer.agent.session import runtime_version
+from edgetransfer.backbone import sources as backbones
+from edgetransfer.data import sources
+from edgetransfer.graph.prepare import preparer
+from edgetransfer.pipeline.demo import write_digits
+from edgetransfer.pipeline.tracing import proving_batch, traced
+from edgetransfer.spec.recipe import DataSpec
+from edgetransfer.transfer.episodes import mean_and_half_width
+from edgetransfer.transfer.features import looks_over, run_over
+from edgetransfer.transfer.probe import fit_probe
+from edgetransfer.transfer.prototypes import fit_prototypes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+Array = np.ndarray[Any, Any]
+SHARED = Path(__file__).parents[2] / "shared"
+V2 = str(SHARED / "backbones" / "mobilenet_v2_1.0_224")
+V1 = str(SHARED / "backbones" / "mobilenet_v1_0.25_128")
+HYMENOPTERA = str(SHARED / "datasets" / "hymenoptera")
+FSDD = str(SHARED / "datasets" / "fsdd-spectrograms")
+SHOTS, DRAWS, MORE_DRAWS = (1, 5, 10), 10, 100
+MOST_TRAIN = 60
+"""Training examples a class that are drawn from: more would only cost time."""
+
+
+def _regression(rows: Array, _: Array, truth: Array) -> Callable[[Array], Array]:
+    fitted = LogisticRegression(C=0.1, max_iter=2000).fit(rows, truth)
+    return lambda judged: np.asarray(fitted.predict(judged))
+
+
+def _prototypes(rows: Array, _: Array, truth: Array) -> Callable[[Array], Array]:
+    head = fit_prototypes(rows, truth)
+    return lambda judged: head.logits(judged).argmax(axis=1)
+
+
+def _one_look(rows: Array, _: Array, truth: Array) -> Callable[[Array], Array]:
+    head = fit_probe(rows, truth).head
+    return lambda judged: head.logits(judged).argmax(axis=1)
+
+
+def _probe(rows: Array, looks: Array, truth: Array) -> Callable[[Array], Array]:
+    head = fit_probe(rows, truth, looks=looks).head
+    return lambda judged: head.logits(judged).argmax(axis=1)
+
+
+HEADS = {
+    "regression": _regression,
+    "prototypes": _prototypes,
+    "one look": _one_look,
+    "probe": _probe,
+}
+
+
+def rows_of(data: str, backbone: str) -> tuple[Array, Array, Array, Array, Array]:
+    """Return features [N, D], looks [L, N, D] and labels [N] to draw from, then those to judge."""
+    manifest = sources.load(DataSpec(source=data), seed=0)
+    opened = backbones.load(backbones.locate(backbone), "image")
+    prepare = preparer(opened.preprocessing, None)
+    graph, _ = traced(opened.network, proving_batch(manifest, prepare))
+    pool = (*manifest.split("train"), *manifest.split("validation"))
+    truth = manifest.label_index(pool)
+    generator = np.random.default_rng(0)
+    kept = [
+        generator.permutation(np.flatnonzero(truth == each))[:MOST_TRAIN]
+        if (truth == each).sum() > 5 * MOST_TRAIN
+        else np.flatnonzero(truth == each)
+        for each in range(len(manifest.labels))
+    ]
+    chosen = np.sort(np.concatenate(kept))
+    examples = [pool[int(row)] for row in chosen]
+    test = manifest.split("test")
+    looks = looks_over(graph, prepare, examples, 0)
+    judged = run_over(graph, prepare, test)
+    return (
+        run_over(graph, prepare, examples),
+        looks,
+        truth[chosen],
+        judged,
+        manifest.label_index(test),
+    )
+
+
+def measure(name: str, data: str, backbone: str) -> Iterator[dict[str, Any]]:
+    """Yield one row for each number of examples a class."""
+    features, looks, truth, judged, answers = rows_of(data, backbone)
+    for shots in SHOTS:
+        right: dict[str, list[float]] = {head: [] for head in HEADS}
+        for draw in range(MORE_DRAWS):
+            generator = np.random.default_rng(draw)
+            rows = np.concatenate(
+                [
+                    generator.choice(np.flatnonzero(truth == each), shots, replace=False)
+                    for each in range(int(truth.max()) + 1)
+                ]
+            )
+            for head, fit in HEADS.items():
+                decide = fit(features[rows], looks[:, rows], truth[rows])
+                right[head].append(float((decide(judged) == answers).mean()))
+        row: dict[str, Any] = {"case": name, "shots": shots, "test": len(answers)}
+        for head, values in right.items():
+            mean, half = mean_and_half_width(np.array(values))
+            row[head] = {
+                "ten_draws": round(float(np.mean(values[:DRAWS])), 4),
+                "hundred_draws": round(mean, 4),
+                "half_width": round(half, 4),
+            }
+        gain = np.array(right["probe"]) - np.array(right["regression"])
+        mean, half = mean_and_half_width(gain)
+        row["probe_minus_regression"] = {"mean": round(mean, 4), "half_width": round(half, 4)}
+        yield row
+
+
+def main() -> None:
+    """Print the rows, and write them where the caller asks."""
+    with tempfile.TemporaryDirectory() as scratch:
+        digits = Path(scratch) / "digits"
+        write_digits(digits)
+        cases = {
+            "hymenoptera / mobilenet_v2_1.0_224": (HYMENOPTERA, V2),
+            "hymenoptera / mobilenet_v1_0.25_128": (HYMENOPTERA, V1),
+            "fsdd-spectrograms / tiny-64": (FSDD, "builtin:tiny-64"),
+            "digits / tiny-64": (str(digits), "builtin:tiny-64"),
+        }
+        rows = []
+        with threadpool_limits(limits=1):
+            for name, (data, backbone) in cases.items():
+                for row in measure(name, data, backbone):
+                    rows.append(row)
+                    print(json.dumps(row), flush=True)
+                    _write(rows)
+
+
+def _write(rows: list[dict[str, Any]]) -> None:
+    """Write what there is so far, so that a run that is stopped leaves its rows."""
+    if len(sys.argv) > 1:
+        record = {"environment": fingerprint(runtime_version()), "rows": rows}
+        Path(sys.argv[1]).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

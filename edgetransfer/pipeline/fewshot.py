@@ -1,0 +1,83 @@
+"""Few-shot evaluation: N-way K-shot episodes over the features of a frozen backbone.
+
+It does not fit the backbone; every example of the data may be drawn, whatever its split.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgetransfer.pipeline.opening import OpenedBackbone
+from edgetransfer.pipeline.reading import read_data
+from edgetransfer.pipeline.reporter import telling
+from edgetransfer.transfer.episodes import Episodes, Task, accuracies, mean_and_half_width
+from edgetransfer.transfer.probe import fit_probe
+from edgetransfer.transfer.prototypes import fit_prototypes
+
+if TYPE_CHECKING:
+    from edgetransfer.pipeline.run import Run
+    from edgetransfer.transfer.classifier import LinearHead
+    from edgetransfer.transfer.episodes import FitHead
+
+Array = np.ndarray[Any, Any]
+
+
+def _regression(features: Array, labels: Array) -> LinearHead:
+    return fit_probe(features, labels).head
+
+
+HEADS: dict[str, FitHead] = {"prototypes": fit_prototypes, "regression": _regression}
+"""The regression is fitted on one look at each example, as prototypes are."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """Accuracy of one head at one number of shots.
+
+    Attributes:
+        accuracy: mean over episodes.
+        half_width: of its 95 % interval over episodes.
+    """
+
+    head: str
+    shots: int
+    accuracy: float
+    half_width: float
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is tried: classes and queries of an episode, each number of shots, episodes."""
+
+    ways: int
+    shots: tuple[int, ...]
+    queries: int
+    episodes: int
+
+
+def fewshot(run: Run, trial: Trial) -> list[Score]:
+    """Evaluate every head at every number of shots on the same episodes.
+
+    Raises:
+        DataError: too few classes have enough examples.
+    """
+    manifest = read_data(run)
+    labels = manifest.label_index(manifest.examples)
+    tasks = [Task(trial.ways, shots, trial.queries) for shots in trial.shots]
+    drawn = [Episodes(labels, task, run.recipe.seed) for task in tasks]
+    opened = OpenedBackbone(run, manifest)
+    features = np.load(opened.features_of(manifest.examples).file("features.npy"))
+    scores = []
+    for task, episodes in zip(tasks, drawn, strict=True):
+        with telling(run.reporter, f"{task.ways}-way {task.shots}-shot") as line:
+            right = accuracies(features, episodes, trial.episodes, HEADS, progress=line.progress)
+            found = [
+                Score(head, task.shots, *mean_and_half_width(values))
+                for head, values in right.items()
+            ]
+            line.summary = ", ".join(f"{each.head} {each.accuracy:.3f}" for each in found)
+        scores += found
+    return scores
