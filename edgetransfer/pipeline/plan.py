@@ -37,6 +37,8 @@ def plan(run: Run) -> list[Step]:
             Step("features", "run it over training and validation examples"),
             Step("probe", "logistic regression, strength by cross-validation"),
         ]
+        if recipe.fit.method == "contrastive":
+            steps.append(Step("contrastive", "the encoder by pairs of texts, then the head again"))
         if recipe.trains_all_layers:
             steps.append(Step("finetune", f"all layers, at most {recipe.epochs} epochs"))
         steps.append(Step("trace", "float ONNX, parity with torch on real examples"))

@@ -35,12 +35,16 @@ class FittedNetwork:
 
 
 def fit_network(run: Run, manifest: Manifest, teaching: Teaching | None = None) -> FittedNetwork:
-    """Fit the probe and, where the recipe says so, all layers from there."""
+    """Fit the probe and, where the recipe says so, the layers below from there."""
     opened = OpenedBackbone(run, manifest)
     kept, record = fit_head(run, manifest, opened)
     fitted = FittedNetwork(
         opened, Classifier(opened.backbone.network, read_head(kept)), kept, record
     )
+    if run.recipe.fit.method == "contrastive":
+        from edgetransfer.pipeline.contrasting import contrast
+
+        return contrast(run, manifest, fitted)
     if not run.recipe.trains_all_layers:
         return fitted
     from edgetransfer.pipeline.finetuning import finetune

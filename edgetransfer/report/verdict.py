@@ -27,7 +27,12 @@ GATES = {
     "chance": "Better than chance",
 }
 ALLOWS = {"sqnr": "at least", "size": "at most"}
-METHODS = {"none": "as it was given", "probe": "linear probe", "finetune": "fine-tuned"}
+METHODS = {
+    "none": "as it was given",
+    "probe": "linear probe",
+    "finetune": "fine-tuned",
+    "contrastive": "contrastive fine-tuning",
+}
 VERIFY = "; to verify, run there: "
 PREVIEW = "What follows was measured on another machine: a preview, not a result."
 NAMED = 160

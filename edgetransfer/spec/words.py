@@ -5,7 +5,7 @@ It does not say what they mean: `recipe` does.
 
 from typing import Literal
 
-FitMethod = Literal["auto", "probe", "finetune", "none"]
+FitMethod = Literal["auto", "probe", "finetune", "contrastive", "none"]
 TeacherFit = Literal["probe", "finetune"]
 PrecisionChoice = Literal["auto", "fp32", "fp16", "w8a8"]
 TimingEffort = Literal["standard", "quick"]

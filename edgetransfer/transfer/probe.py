@@ -37,7 +37,7 @@ class Probe:
     Attributes:
         head: applies to raw features: centring and scaling are folded into it.
         strength: the C that was taken.
-        folds: folds of the cross-validation; 0 where a class has one example only.
+        folds: folds of the cross-validation; 0 where a class has one example only, or C was given.
         cross_validated: mean (log loss, accuracy) over the folds for every C tried.
     """
 
@@ -53,6 +53,7 @@ def fit_probe(
     *,
     groups: Array | None = None,
     seed: int = 0,
+    strength: float | None = None,
     progress: Progress = silent,
 ) -> Probe:
     """Fit the head on features float [N, D] and class indices int [N].
@@ -72,16 +73,18 @@ def fit_probe(
         labels: every class from 0 to C - 1 occurs.
         groups: int [N]; examples of one group are never on both sides of a fold.
         seed: of the folds.
+        strength: the C to take; default: cross-validated.
         progress: told of fits done.
     """
     mean = features.mean(axis=0, dtype=np.float64)
     scale = _pareto(features.std(axis=0, dtype=np.float64))
     scaled = (features - mean) / scale
-    splits = list(_folds(labels, groups, seed))
+    splits = list(_folds(labels, groups, seed)) if strength is None else []
     with threadpool_limits(limits=1):
         path = LogisticPath(scaled)
         scores = _cross_validate(path, scaled, labels, splits, progress) if splits else {}
-        strength = min(scores, key=lambda c: scores[c][0]) if scores else FEWEST
+        if strength is None:
+            strength = min(scores, key=lambda c: scores[c][0]) if scores else FEWEST
         every = np.arange(len(labels))
         weight, bias = path.fit(every, labels, [strength], tolerance=1e-6)[strength]
     weight = weight / scale
