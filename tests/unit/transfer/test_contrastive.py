@@ -67,8 +67,8 @@ def test_classes_move_apart(encoder, texts):
     losses = tune(encoder, texts, course, ONE_THREAD, progress=lambda *line: told.append(line))
     with torch.no_grad():
         after = apart(run_in_groups(encoder, texts, rows), texts.labels)
-    assert losses[-1] < losses[0]
-    assert after > before + 0.1
+    assert losses[-1] < 0.8 * losses[0]
+    assert after > 1.2 * before > 0
     assert not encoder.training
     assert told == [(step, len(told)) for step in range(1, len(told) + 1)]
 
