@@ -83,3 +83,5 @@ def test_tensors_of_a_graph_are_watched_by_name(network, opened, pictures, batch
     for name in layout.points:
         assert ranges[name].high == max(float(channels[name].high.max()), 0.0)
     assert 0.0 < ranges["stem.a"].high <= 6.0
+
+
