@@ -24,6 +24,7 @@ from edgetransfer.transfer.finetune import finetune as train_network
 from edgetransfer.transfer.lesson import Examples, Lesson
 from edgetransfer.transfer.objective import UNLABELLED, CrossEntropy
 from edgetransfer.transfer.schedule import Machine, Schedule, Technique
+from edgetransfer.transfer.texts import Texts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -223,13 +224,10 @@ class _Work:
         labelled = [example for example in chosen if example.label is not None]
         labels = np.full(len(chosen), UNLABELLED)
         labels[: len(labelled)] = self._manifest.label_index(labelled)  # which come first
-        arrays: list[Any]
         if isinstance(self._prepare, TextPreparer):
             joined = self._prepare.join([self._prepare.prepare(example) for example in chosen])
-            arrays = list(joined.values())
-        else:
-            folder = room / f"{len(list(room.iterdir()))}"
-            folder.mkdir()
-            files = stack(self._prepare.prepare, chosen, folder)
-            arrays = [np.load(file, mmap_mode="r") for file in files.values()]
-        return Examples(arrays, labels)
+            return Texts.of(joined, labels)
+        folder = room / f"{len(list(room.iterdir()))}"
+        folder.mkdir()
+        files = stack(self._prepare.prepare, chosen, folder)
+        return Examples([np.load(file, mmap_mode="r") for file in files.values()], labels)

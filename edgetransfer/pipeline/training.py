@@ -43,6 +43,10 @@ def fit_network(run: Run, manifest: Manifest, teaching: Teaching | None = None) 
     fitted = FittedNetwork(
         opened, Classifier(opened.backbone.network, read_head(kept)), kept, record
     )
+    if run.recipe.fit.method == "contrastive":
+        from edgetransfer.pipeline.contrasting import contrast
+
+        return contrast(run, manifest, fitted)
     if run.recipe.fit.method == "probe":
         return fitted
     from edgetransfer.pipeline.finetuning import finetune, finetune_if_better

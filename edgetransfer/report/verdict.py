@@ -28,7 +28,12 @@ GATES = {
     "transfer": "Sound transfer",
 }
 ALLOWS = {"sqnr": "at least", "size": "at most"}
-METHODS = {"none": "as it was given", "probe": "linear probe", "finetune": "fine-tuned"}
+METHODS = {
+    "none": "as it was given",
+    "probe": "linear probe",
+    "finetune": "fine-tuned",
+    "contrastive": "contrastive fine-tuning",
+}
 VERIFY = "; to verify, run there: "
 PREVIEW = "What follows was measured on another machine: a preview, not a result."
 NAMED = 160

@@ -173,7 +173,11 @@ class Recipe(Spec):
     @classmethod
     def _layers_learn(cls, distill: DistillSpec, info: ValidationInfo) -> DistillSpec:
         fit = info.data.get("fit")
-        if distill.source is not None and fit is not None and fit.method in ("probe", "none"):
+        if (
+            distill.source is not None
+            and fit is not None
+            and fit.method in ("probe", "contrastive", "none")
+        ):
             msg = f"a teacher trains all layers, which --fit {fit.method} does not"
             raise ValueError(msg)
         return distill

@@ -8,7 +8,7 @@ from typing import Literal
 AUTO = "auto"
 """The backbone that means: choose one."""
 
-FitMethod = Literal["auto", "probe", "finetune", "none"]
+FitMethod = Literal["auto", "probe", "finetune", "contrastive", "none"]
 TeacherFit = Literal["probe", "finetune"]
 PrecisionChoice = Literal["auto", "fp32", "fp16", "w8a8"]
 TimingEffort = Literal["standard", "quick"]

@@ -5,7 +5,6 @@ It does not choose the machine settings (`machine`) and does not evaluate on tes
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +24,7 @@ from edgetransfer.transfer.layers import (
 from edgetransfer.transfer.lesson import batches
 from edgetransfer.transfer.objective import Seen
 from edgetransfer.transfer.probe import log_loss
+from edgetransfer.transfer.running import precision, threads
 from edgetransfer.transfer.schedule import warm_cosine
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def finetune(
     Batch norms keep their statistics: a small batch of few examples would spoil them, and some
     checkpoints hold folded ones whose statistics mean nothing.
     """
-    with _threads(machine.threads), torch.random.fork_rng(devices=[]):
+    with threads(machine.threads), torch.random.fork_rng(devices=[]):
         torch.manual_seed(schedule.seed)  # what dropout draws from
         network.to(machine.device)
         try:
@@ -134,7 +134,7 @@ class _Training:
             inputs, labels = lesson.train.batch(rows)
             shown = _show(inputs, schedule.views, view, rows)
             self._optimiser.zero_grad(set_to_none=True)
-            with self._precision():
+            with precision(self._machine):
                 features = self._network.network(*self._there(shown))
                 logits = self._network.head(features)
             seen = Seen(features.float(), logits.float(), labels.to(logits.device), rows, view)
@@ -165,7 +165,7 @@ class _Training:
         """Return the validation logits, float32 [V, C]."""
         judged, examples = self._judged().eval(), self._lesson.validation
         rows, count = [], len(examples.labels)
-        with self._precision():
+        with precision(self._machine):
             for start in range(0, count, self._schedule.batch_size):
                 chosen = np.arange(start, min(start + self._schedule.batch_size, count))
                 inputs = self._there(examples.batch(chosen)[0])
@@ -178,10 +178,6 @@ class _Training:
 
     def _there(self, tensors: list[Tensor]) -> list[Tensor]:
         return [each.to(self._machine.device) for each in tensors]
-
-    def _precision(self) -> AbstractContextManager[Any]:
-        kind = torch.device(self._machine.device).type
-        return torch.autocast(kind, dtype=torch.bfloat16) if self._machine.bf16 else nullcontext()
 
 
 def _set_training(network: nn.Module) -> None:
@@ -197,17 +193,3 @@ def _show(inputs: list[Tensor], views: Views, view: int, rows: Array) -> list[Te
         return inputs
     shown = views.show(inputs[0], view, rows)
     return [shown.contiguous(memory_format=torch.channels_last)]
-
-
-class _threads:
-    """Set torch's threads and set them back."""
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-
-    def __enter__(self) -> None:
-        self._before = torch.get_num_threads()
-        torch.set_num_threads(self._count)
-
-    def __exit__(self, *_: object) -> None:
-        torch.set_num_threads(self._before)

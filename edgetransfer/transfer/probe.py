@@ -92,11 +92,24 @@ def fit_probe(
         path = _Looked(LogisticPath(scaled), labels, len(shown) // len(features))
         scores = _cross_validate(path, scaled, splits, progress) if splits else {}
         strength = min(scores, key=lambda c: scores[c][0]) if scores else FEWEST
+        weight, bias = next(path.walk(np.arange(len(labels)), [strength], tolerance=1e-6))
+    return Probe(_unscaled(weight, bias, mean, scale), strength, len(splits), scores)
+
+
+def fit_head(features: Array, labels: Array, strength: float) -> LinearHead:
+    """Fit a head as `fit_probe` does, with a C that is known."""
+    mean, scale = scaling(features)
+    with threadpool_limits(limits=1):
+        path = LogisticPath((features - mean) / scale)
         every = np.arange(len(labels))
-        weight, bias = next(path.walk(every, [strength], tolerance=1e-6))
+        weight, bias = path.fit(every, labels, [strength], tolerance=1e-6)[strength]
+    return _unscaled(weight, bias, mean, scale)
+
+
+def _unscaled(weight: Array, bias: Array, mean: Array, scale: Array) -> LinearHead:
+    """Return the head that applies to raw features."""
     weight = weight / scale
-    head = LinearHead(weight.astype(np.float32), (bias - weight @ mean).astype(np.float32))
-    return Probe(head, strength, len(splits), scores)
+    return LinearHead(weight.astype(np.float32), (bias - weight @ mean).astype(np.float32))
 
 
 class _Looked:

@@ -5,6 +5,7 @@ import pytest
 
 import edgetransfer
 from edgetransfer.bundle.files import read_json
+from edgetransfer.errors import SpecError
 from edgetransfer.pipeline.predict import predict
 
 transformers = pytest.importorskip("transformers", reason="the extra `hf` is not installed")
@@ -99,3 +100,32 @@ def test_finetuning_texts(texts, encoder, cache, tmp_path):
         out=tmp_path, cache=cache, timing="quick",
     )  # fmt: skip
     assert outcome.reports["this-machine"]["accuracy"]["reference"] > 0.8
+
+
+@pytest.fixture(scope="module")
+def contrasted(texts, encoder, cache, tmp_path_factory):
+    out = tmp_path_factory.mktemp("contrasted")
+    return edgetransfer.build(
+        texts, backbone=str(encoder), fit="contrastive", epochs=2, precision="fp32",
+        out=out, cache=cache, timing="quick",
+    )  # fmt: skip
+
+
+def test_contrastive_fine_tuning(contrasted):
+    assert contrasted.reports["this-machine"]["accuracy"]["reference"] > 0.8
+    fit = read_json(contrasted.folders["this-machine"] / "manifest.json")["fit"]
+    assert (fit["method"], fit["course"]["epochs"], len(fit["losses"])) == ("contrastive", 2, 2)
+    better = fit["contrastive"]["log_loss"] < fit["probe"]["log_loss"]
+    assert fit["moved"] is better
+    kept = fit["contrastive" if better else "probe"]
+    assert fit["validation_accuracy"] == kept["accuracy"]
+
+
+def test_pictures_are_not_contrasted(pictures, cache, tmp_path):
+    with pytest.raises(SpecError) as caught:
+        edgetransfer.build(pictures, fit="contrastive", out=tmp_path, cache=cache)
+    assert str(caught.value) == (
+        "--fit contrastive: contrastive fine-tuning is for texts\n"
+        "  found: pictures\n"
+        "  fix: take --fit finetune"
+    )

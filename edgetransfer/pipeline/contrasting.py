@@ -1,0 +1,149 @@
+"""The contrastive stage: a text encoder is moved by pairs of its examples, then probed again.
+
+It does not decide whether that is done: the recipe does, or whoever chooses the method.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from edgetransfer.errors import SpecError
+from edgetransfer.graph.prepare import TextPreparer
+from edgetransfer.pipeline.reporter import telling
+from edgetransfer.pipeline.run import Run, code, leave, versions
+from edgetransfer.transfer import machine as machines
+from edgetransfer.transfer.classifier import Classifier
+from edgetransfer.transfer.contrastive import Course, tune
+from edgetransfer.transfer.probe import fit_head, log_loss
+from edgetransfer.transfer.schedule import Machine, Schedule
+from edgetransfer.transfer.texts import Texts, run_in_groups
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from edgetransfer.data.manifest import Example, Manifest
+    from edgetransfer.pipeline.training import FittedNetwork
+    from edgetransfer.spec.progress import Progress
+
+WEIGHTS = "network.safetensors"
+TRIED_TEXTS = 16
+"""Texts on which the fastest way of training here is found."""
+
+
+def course_of(run: Run) -> Course:
+    """Return what the recipe says of it, and the defaults of texts for what it leaves open."""
+    fit, usual = run.recipe.fit, Course()
+    return Course(
+        fit.epochs or usual.epochs, fit.learning_rate or usual.learning_rate, seed=run.recipe.seed
+    )
+
+
+def contrast(run: Run, manifest: Manifest, fitted: FittedNetwork) -> FittedNetwork:
+    """Move the encoder and fit its head again, or load what an earlier run came to.
+
+    Where validation likes the probe better, by log loss, the probe is what is left.
+
+    Args:
+        run: the build.
+        manifest: texts.
+        fitted: the probe on the frozen encoder; its network is changed in place.
+
+    Raises:
+        SpecError: the examples are pictures.
+    """
+    prepare = fitted.opened.prepare
+    if not isinstance(prepare, TextPreparer):
+        raise SpecError(
+            "contrastive fine-tuning is for texts",
+            where="--fit contrastive",
+            found="pictures",
+            fix="take --fit finetune",
+        )
+    work = _Work(manifest, prepare, fitted, course_of(run))
+    inputs = {
+        "probe": fitted.kept.key,
+        "course": asdict(work.course),
+        "code": code("transfer", "graph"),
+        "versions": versions("torch", "transformers", "tokenizers"),
+    }
+    with telling(run.reporter, "contrastive") as line:
+        chosen = run.store.keep("machine", inputs, work.choose_machine)
+
+        def make(folder: Path) -> None:
+            way = Machine(**chosen.record("machine.json"))
+            leave(folder, "fit.json", work.train(folder, way, line.progress))
+
+        kept = run.keep(line, "contrastive", {**inputs, "machine": chosen.key}, make)
+        fitted.network.load_state_dict(load_file(kept.file(WEIGHTS)))
+        record = kept.record("fit.json")
+        line.summary = (
+            f"validation accuracy {record['validation_accuracy']:.3f}, "
+            f"log loss {record['probe']['log_loss']:.3f} -> {record['contrastive']['log_loss']:.3f}"
+            + ("" if record["moved"] else ": the probe stays")
+        )
+    return replace(fitted, kept=kept, record=record)
+
+
+class _Work:
+    """Tokenises only where that is needed."""
+
+    def __init__(
+        self, manifest: Manifest, prepare: TextPreparer, fitted: FittedNetwork, course: Course
+    ) -> None:
+        self._manifest = manifest
+        self._prepare = prepare
+        self._network = fitted.network
+        self._strength: float = fitted.record["strength"]
+        self.course = course
+
+    def choose_machine(self, folder: Path) -> None:
+        """Find the fastest way to train on a few examples."""
+        few = self._texts(self._manifest.split("train")[:TRIED_TEXTS])
+        once = Schedule(1, self.course.learning_rate, TRIED_TEXTS, self.course.seed)
+        leave(folder, "machine.json", asdict(machines.measure(self._network, few, once)))
+
+    def train(self, folder: Path, machine: Machine, progress: Progress) -> dict[str, Any]:
+        """Train, save the weights that validation likes better, and return the record."""
+        train = self._texts(self._manifest.split("train"))
+        validation = self._texts(self._manifest.split("validation"))
+        encoder = self._network.network
+        before = {name: value.clone() for name, value in self._network.state_dict().items()}
+        probe = _judged(self._network, validation)
+        losses = tune(encoder, train, self.course, machine, progress=progress)
+        with torch.no_grad():
+            features = run_in_groups(encoder, train, np.arange(len(train.labels))).numpy()
+        # The strength is the frozen encoder's: these features know their examples' labels.
+        head = fit_head(features, train.labels, self._strength)
+        moved = Classifier(encoder, head).eval()
+        contrastive = _judged(moved, validation)
+        better = contrastive["log_loss"] < probe["log_loss"]
+        state = moved.state_dict() if better else before
+        save_file({name: value.contiguous() for name, value in state.items()}, folder / WEIGHTS)
+        return {
+            "method": "contrastive",
+            "moved": better,
+            "probe": probe,
+            "contrastive": contrastive,
+            "validation_accuracy": (contrastive if better else probe)["accuracy"],
+            "losses": list(losses),
+            "strength": self._strength,
+            "course": asdict(self.course),
+            "machine": {"threads": machine.threads, "bf16": machine.bf16},
+        }
+
+    def _texts(self, chosen: Sequence[Example]) -> Texts:
+        inputs = self._prepare.join([self._prepare.prepare(example) for example in chosen])
+        return Texts.of(inputs, self._manifest.label_index(chosen))
+
+
+def _judged(network: Classifier, texts: Texts) -> dict[str, float]:
+    with torch.no_grad():
+        logits = run_in_groups(network, texts, np.arange(len(texts.labels))).numpy()
+    right = float((logits.argmax(axis=1) == texts.labels).mean())
+    return {"log_loss": log_loss(logits, texts.labels), "accuracy": right}

@@ -1,0 +1,140 @@
+"""The laws of contrastive fine-tuning, on an encoder that trains in a blink."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from edgetransfer.transfer.contrastive import Course, batches, contrast, tune
+from edgetransfer.transfer.schedule import Machine
+from edgetransfer.transfer.texts import Texts, run_in_groups
+
+ONE_THREAD = Machine(threads=1, bf16=False)
+COURSE = Course(epochs=4, learning_rate=0.02, together=4, batch_size=16, seed=3)
+
+
+class Encoder(nn.Module):
+    """Mean of word vectors, turned."""
+
+    def __init__(self):
+        super().__init__()
+        self.words = nn.Embedding(40, 32)
+        self.turn = nn.Linear(32, 8)
+        self.widths = []
+
+    def forward(self, ids, mask):
+        self.widths.append(ids.shape[1])
+        weight = mask[..., None].float()
+        return self.turn((self.words(ids) * weight).sum(1) / weight.sum(1))
+
+
+@pytest.fixture
+def encoder():
+    torch.manual_seed(0)
+    return Encoder()
+
+
+@pytest.fixture
+def texts():
+    """Three classes with words of their own among common ones, of 2 to 20 words."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(36) % 3
+    ids, mask = np.zeros((36, 24), np.int64), np.zeros((36, 24), np.int64)
+    for row, label in enumerate(labels):
+        length = int(rng.integers(2, 21))
+        ids[row, :length] = rng.integers(10, 40, length)
+        ids[row, 0] = 1 + label
+        mask[row, :length] = 1
+    return Texts.of({"input_ids": ids, "attention_mask": mask}, labels)
+
+
+def apart(features, labels):
+    """Return the mean cosine within classes less that between them."""
+    directions = nn.functional.normalize(features, dim=1)
+    cosines = (directions @ directions.T).numpy()
+    same = labels[:, None] == labels[None, :]
+    return cosines[same].mean() - cosines[~same].mean()
+
+
+def test_classes_move_apart(encoder, texts):
+    rows = np.arange(36)
+    with torch.no_grad():
+        before = apart(run_in_groups(encoder, texts, rows), texts.labels)
+    told = []
+    course = replace(COURSE, epochs=12, share=1.0)
+    losses = tune(encoder, texts, course, ONE_THREAD, progress=lambda *line: told.append(line))
+    with torch.no_grad():
+        after = apart(run_in_groups(encoder, texts, rows), texts.labels)
+    assert losses[-1] < 0.8 * losses[0]
+    assert after > 1.2 * before > 0
+    assert not encoder.training
+    assert told == [(step, len(told)) for step in range(1, len(told) + 1)]
+
+
+def test_word_vectors_stay_and_weights_end_half_way(encoder, texts):
+    other = Encoder()
+    other.load_state_dict(encoder.state_dict())
+    start = {name: value.clone() for name, value in encoder.state_dict().items()}
+    tune(encoder, texts, COURSE, ONE_THREAD)
+    tune(other, texts, replace(COURSE, share=1.0), ONE_THREAD)
+    half, whole = encoder.state_dict(), other.state_dict()
+    assert torch.equal(half["words.weight"], start["words.weight"])
+    middle = (start["turn.weight"] + whole["turn.weight"]) / 2
+    assert not torch.equal(whole["turn.weight"], start["turn.weight"])
+    torch.testing.assert_close(half["turn.weight"], middle)
+
+
+def test_the_same_seed_gives_the_same_weights(texts):
+    results = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        encoder = Encoder()
+        tune(encoder, texts, COURSE, ONE_THREAD)
+        results.append(encoder.turn.weight.detach())
+    assert torch.equal(*results)
+
+
+@pytest.mark.parametrize("together", [2, 3, 4])
+def test_an_epoch_shows_every_text_once_in_handfuls_of_its_class(together):
+    labels = np.repeat([0, 1, 2], [5, 9, 4])
+    course = Course(together=together, batch_size=8)
+    shown = list(batches(labels, course, np.random.default_rng(1)))
+    assert sorted(np.concatenate(shown).tolist()) == list(range(18))
+    for rows in shown:
+        counts = np.bincount(labels[rows])
+        assert counts[counts > 0].min() >= 2
+
+
+def test_a_class_of_one_text_is_its_own_partner():
+    rows = np.concatenate(list(batches(np.array([0, 1, 1]), Course(), np.random.default_rng(0))))
+    assert sorted(rows.tolist()) == [0, 0, 1, 2]
+
+
+def test_a_batch_without_partners_has_no_loss_and_a_finite_gradient():
+    features = torch.eye(3, requires_grad=True)
+    loss = contrast(features, torch.arange(3), temperature=0.1)
+    loss.backward()
+    assert float(loss.detach()) == 0.0
+    assert torch.isfinite(features.grad).all()
+
+
+def test_the_loss_does_not_depend_on_lengths_or_order():
+    torch.manual_seed(0)
+    features, labels = torch.randn(12, 5), torch.arange(12) % 3
+    order = torch.randperm(12)
+    scaled = features * torch.rand(12, 1).add(0.5)
+    loss = contrast(features, labels, 0.1)
+    torch.testing.assert_close(contrast(scaled[order], labels[order], 0.1), loss)
+
+
+def test_groups_change_nothing_but_the_width(encoder, texts):
+    rows = np.random.default_rng(2).permutation(36)
+    inputs = [torch.from_numpy(array[rows]) for array in texts.inputs]
+    with torch.no_grad():
+        whole = encoder(*inputs)
+        encoder.widths.clear()
+        torch.testing.assert_close(run_in_groups(encoder, texts, rows), whole)
+    assert encoder.widths == [24, 24]
+    assert texts.batch(np.flatnonzero(texts.lengths <= 8))[0][0].shape[1] == 8
