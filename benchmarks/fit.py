@@ -16,8 +16,9 @@ import sys
 import tempfile
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -38,6 +39,9 @@ from edgetransfer.transfer.finetune import finetune
 from edgetransfer.transfer.lesson import Examples, Lesson
 from edgetransfer.transfer.probe import fit_probe
 from edgetransfer.transfer.schedule import Schedule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SHARED = Path(__file__).parents[2] / "shared"
 BACKBONE = str(SHARED / "backbones" / "mobilenet_v2_1.0_224")
@@ -60,7 +64,7 @@ class Pictures(torch.utils.data.Dataset[dict[str, Any]]):
         return {"pixel_values": picture, "labels": int(self._examples.labels[row])}
 
 
-def clocked(work: Any) -> dict[str, float]:  # noqa: ANN401 (any callable)
+def clocked(work: Callable[[], object]) -> dict[str, float]:
     """Return the wall and CPU seconds of a call."""
     wall, cpu = time.perf_counter(), time.process_time()
     work()
@@ -79,9 +83,9 @@ def trainer(train: Examples, classes: int, epochs: int) -> Trainer:
     return Trainer(model=model, args=told, train_dataset=Pictures(train))
 
 
-def right(logits: Any, labels: np.ndarray) -> float:  # noqa: ANN401 (array or tensor)
+def right(logits: np.ndarray, labels: np.ndarray) -> float:
     """Return the accuracy."""
-    return float((np.asarray(logits).argmax(axis=1) == labels).mean())
+    return float((logits.argmax(axis=1) == labels).mean())
 
 
 class Case:
@@ -142,7 +146,7 @@ class Case:
         for _ in range(TIMED):
             other, own = trainer(train, self.classes, 1), fresh()
             times["trainer"].append(clocked(other.train))
-            times["ours"].append(clocked(lambda own=own: finetune(own, nothing, once, way)))
+            times["ours"].append(clocked(partial(finetune, own, nothing, once, way)))
         rates = race(fresh(), lesson, schedule, way)
         best = min(rates, key=lambda rate: rates[rate])
         own = fresh()
@@ -151,7 +155,7 @@ class Case:
         other.train()
         with torch.no_grad():
             accuracy = {
-                "ours": right(own(torch.from_numpy(test.inputs[0])), test.labels),
+                "ours": right(own(torch.from_numpy(test.inputs[0])).numpy(), test.labels),
                 "trainer": right(other.predict(Pictures(test)).predictions, test.labels),
             }
         ratio = {

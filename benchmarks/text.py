@@ -34,7 +34,7 @@ from edgetransfer.graph.prepare import preparer
 from edgetransfer.pipeline.run import versions
 from edgetransfer.spec.recipe import DataSpec
 from edgetransfer.transfer.contrastive import Course, tune
-from edgetransfer.transfer.probe import fit_head, fit_probe
+from edgetransfer.transfer.probe import fit_at, fit_probe
 from edgetransfer.transfer.schedule import Machine
 from edgetransfer.transfer.texts import Texts, run_in_groups
 
@@ -72,7 +72,7 @@ class Lab:
         losses = tune(encoder, train, Course(epochs=epochs, seed=seed), MACHINE)
         seconds = time.process_time() - start
         moved = features(encoder, train)
-        head = fit_head(moved, train.labels, probe.strength)
+        head = fit_at(moved, train.labels, probe.strength)
         return {
             "probe": probe.head.logits(self._frozen_test).argmax(axis=1),
             "sklearn": plain.predict(self._frozen_test),

@@ -1,37 +1,21 @@
-"""The commands about few examples: episodes, meta-learned starts, classes added to a bundle.
+"""The command about few examples: it parses what is its own, and prints.
 
-It does not parse options.
+It does not evaluate.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.cli.progress import TerminalReporter
+from edgetransfer.cli.use import asked_of, print_json, store_at
 from edgetransfer.errors import SpecError
-from edgetransfer.pipeline.api import default_cache
-from edgetransfer.pipeline.store import Store
-from edgetransfer.spec.options import FIELDS, recipe_from
+from edgetransfer.spec.options import recipe_from
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from edgetransfer.pipeline.run import Run
-
-
-def _json(value: Any) -> None:  # noqa: ANN401 (any plain JSON value)
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-
-
-def _run(options: Mapping[str, Any]) -> Run:
-    from edgetransfer.pipeline.build import resolve
-
-    asked = {name: value for name, value in options.items() if name in FIELDS}
-    store = Store(options["cache"] or default_cache())
-    return resolve(recipe_from(asked, None), store, TerminalReporter())
 
 
 def _shots(text: str) -> tuple[int, ...]:
@@ -51,14 +35,18 @@ def _shots(text: str) -> tuple[int, ...]:
 
 def fewshot(options: Mapping[str, Any]) -> None:
     """Print the accuracy of every head with its interval."""
+    from edgetransfer.pipeline.build import resolve
     from edgetransfer.pipeline.fewshot import Trial
     from edgetransfer.pipeline.fewshot import fewshot as run
 
-    counts = options["ways"], _shots(options["shots"]), options["queries"], options["episodes"]
-    trial = Trial(*counts)
-    scores = run(_run(options), trial)
+    trial = Trial(
+        options["ways"], _shots(options["shots"]), options["queries"], options["episodes"]
+    )
+    reporter = TerminalReporter()
+    asked = resolve(recipe_from(asked_of(options)), store_at(options["cache"]), reporter)
+    scores = run(asked, trial)
     if options["json"]:
-        _json({**asdict(trial), "scores": [asdict(each) for each in scores]})
+        print_json({**asdict(trial), "scores": [asdict(each) for each in scores]})
         return
     sys.stdout.write(f"\n{trial.ways}-way, {trial.queries} queries, {trial.episodes} episodes\n")
     for each in scores:

@@ -25,15 +25,18 @@ if TYPE_CHECKING:
 _DAY_S = 24 * 3600
 
 
-def _store(cache: Path | None) -> Store:
+def store_at(cache: Path | None) -> Store:
+    """Return where finished stages are kept."""
     return Store(cache or default_cache())
 
 
-def _asked(options: Mapping[str, Any]) -> dict[str, Any]:
+def asked_of(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those options that a recipe holds."""
     return {name: value for name, value in options.items() if name in FIELDS}
 
 
-def _json(value: Any) -> None:  # noqa: ANN401 (any plain JSON value)
+def print_json(value: Any) -> None:  # noqa: ANN401 (any plain JSON value)
+    """Print plain JSON values."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -41,8 +44,8 @@ def build(options: Mapping[str, Any]) -> None:
     """Build and end with the exit code of the verdict."""
     from edgetransfer.pipeline.build import build as run
 
-    recipe = recipe_from(_asked(options), options["recipe"])
-    outcome = run(recipe, options["out"], _store(options["cache"]), TerminalReporter())
+    recipe = recipe_from(asked_of(options), options["recipe"])
+    outcome = run(recipe, options["out"], store_at(options["cache"]), TerminalReporter())
     _tell(outcome, as_json=options["json"])
     sys.exit(exit_code(outcome.verdict, strict=options["strict"]))
 
@@ -60,7 +63,7 @@ def demo(out: Path, cache: Path | None, *, as_json: bool, strict: bool) -> None:
 
 def _tell(outcome: Outcome, *, as_json: bool) -> None:
     if as_json:
-        _json({"verdict": outcome.verdict, "reports": dict(outcome.reports)})
+        print_json({"verdict": outcome.verdict, "reports": dict(outcome.reports)})
         return
     render.notes(outcome.notes)
     for name, report in outcome.reports.items():
@@ -71,12 +74,12 @@ def bench(options: Mapping[str, Any]) -> None:
     """Measure a bundle and end with the exit code of the verdict."""
     from edgetransfer.pipeline.bench import bench as run
 
-    data = recipe_from(_asked(options)).data if options["data"] else None
+    data = recipe_from(asked_of(options)).data if options["data"] else None
     folder: Path = options["bundle"]
     out = options["out"] or folder / "bench"
     done = run(folder, data, out, TerminalReporter())
     if options["json"]:
-        _json(done.report)
+        print_json(done.report)
     else:
         render.notes(done.notes)
         render.verdict(done.report, done.folder)
@@ -89,7 +92,7 @@ def predict(folder: Path, inputs: Sequence[str], *, as_json: bool) -> None:
 
     found = run(folder, inputs)
     if as_json:
-        _json([{"input": each.input, "best": dict(each.best)} for each in found])
+        print_json([{"input": each.input, "best": dict(each.best)} for each in found])
     else:
         render.predictions(found)
 
@@ -100,7 +103,7 @@ def targets(name: str | None, *, as_json: bool) -> None:
 
     specs = [catalogue.target(each) for each in ([name] if name else catalogue.names("targets"))]
     if as_json:
-        _json([spec.model_dump(mode="json") for spec in specs])
+        print_json([spec.model_dump(mode="json") for spec in specs])
     elif name:
         render.target(specs[0])
     else:
@@ -114,7 +117,7 @@ def backbones(*, as_json: bool) -> None:
 
     cards = [read_json(WEIGHTS / name / "card.json") for name in builtin_names()]
     if as_json:
-        _json(cards)
+        print_json(cards)
     else:
         render.backbones(cards)
 
@@ -128,15 +131,15 @@ def rank(options: Mapping[str, Any]) -> None:
     from edgetransfer.pipeline.reading import read_data
     from edgetransfer.report.page import render_ranking
 
-    asked = {**_asked(options), "backbone": "auto", "candidate": options["backbone"]}
-    resolved = resolve(recipe_from(asked), _store(options["cache"]), TerminalReporter())
+    asked = {**asked_of(options), "backbone": "auto", "candidate": options["backbone"]}
+    resolved = resolve(recipe_from(asked), store_at(options["cache"]), TerminalReporter())
     record = run(resolved, read_data(resolved), resolved.candidates)
     page: Path = options["out"]
     with writing(page.parent):
         page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text(render_ranking(record), encoding="utf-8")
     if options["json"]:
-        _json(record)
+        print_json(record)
     else:
         ranked(record, page)
 
@@ -147,12 +150,12 @@ def plan(options: Mapping[str, Any]) -> None:
     from edgetransfer.pipeline.plan import plan as steps_of
     from edgetransfer.pipeline.reporter import SilentReporter
 
-    recipe = recipe_from(_asked(options), options["recipe"])
-    run = resolve(recipe, _store(None), SilentReporter())
+    recipe = recipe_from(asked_of(options), options["recipe"])
+    run = resolve(recipe, store_at(None), SilentReporter())
     steps = steps_of(run)
     if options["json"]:
         stages = [{"stage": step.stage, "what": step.what} for step in steps]
-        _json({"recipe": recipe.model_dump(mode="json"), "stages": stages})
+        print_json({"recipe": recipe.model_dump(mode="json"), "stages": stages})
     else:
         render.plan(recipe, steps)
 
@@ -169,23 +172,23 @@ def report(folder: Path, *, as_json: bool) -> None:
     check(found)
     write_report(folder, found, bundle)
     if as_json:
-        _json(found)
+        print_json(found)
     else:
         render.verdict(found, folder)
 
 
 def cache_list(cache: Path | None) -> None:
     """Print what is kept."""
-    render.entries(_store(cache).entries())
+    render.entries(store_at(cache).entries())
 
 
 def cache_size(cache: Path | None) -> None:
     """Print how much is kept."""
-    store = _store(cache)
+    store = store_at(cache)
     entries = store.entries()
     render.size(store.root, len(entries), sum(entry.bytes for entry in entries))
 
 
 def cache_clean(cache: Path | None, older_than_days: float) -> None:
     """Delete what is kept."""
-    render.freed(_store(cache).clean(older_than_s=older_than_days * _DAY_S))
+    render.freed(store_at(cache).clean(older_than_s=older_than_days * _DAY_S))

@@ -14,12 +14,13 @@ from safetensors.torch import load_file, save_file
 
 from edgetransfer.errors import SpecError
 from edgetransfer.graph.prepare import TextPreparer
+from edgetransfer.pipeline.finetuning import fit_epochs
 from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.run import Run, code, leave, versions
 from edgetransfer.transfer import machine as machines
 from edgetransfer.transfer.classifier import Classifier
 from edgetransfer.transfer.contrastive import Course, tune
-from edgetransfer.transfer.probe import fit_head, log_loss
+from edgetransfer.transfer.probe import fit_at, log_loss
 from edgetransfer.transfer.schedule import Machine, Schedule
 from edgetransfer.transfer.texts import Texts, run_in_groups
 
@@ -44,6 +45,27 @@ def course_of(run: Run) -> Course:
     )
 
 
+def refuse_what_it_cannot(run: Run, manifest: Manifest) -> None:
+    """Meet pictures, and a device that is not the CPU, before the work.
+
+    Raises:
+        SpecError: there is one of these.
+    """
+    if manifest.modality != "text":
+        raise SpecError(
+            "contrastive fine-tuning is for texts",
+            where="--fit contrastive",
+            found="pictures",
+            fix="take --fit finetune",
+        )
+    if run.recipe.fit.device not in (None, "cpu"):
+        raise SpecError(
+            "contrastive fine-tuning runs on the CPU",
+            where=f"--device {run.recipe.fit.device}",
+            fix="leave --device out, or take --fit finetune",
+        )
+
+
 def contrast(run: Run, manifest: Manifest, fitted: FittedNetwork) -> FittedNetwork:
     """Move the encoder and fit its head again, or load what an earlier run came to.
 
@@ -55,31 +77,25 @@ def contrast(run: Run, manifest: Manifest, fitted: FittedNetwork) -> FittedNetwo
         fitted: the probe on the frozen encoder; its network is changed in place.
 
     Raises:
-        SpecError: the examples are pictures.
+        StageError: not one epoch fits the time.
     """
-    prepare = fitted.opened.prepare
-    if not isinstance(prepare, TextPreparer):
-        raise SpecError(
-            "contrastive fine-tuning is for texts",
-            where="--fit contrastive",
-            found="pictures",
-            fix="take --fit finetune",
-        )
-    work = _Work(manifest, prepare, fitted, course_of(run))
-    inputs = {
+    work = _Work(manifest, fitted, course_of(run))
+    asked = {
         "probe": fitted.kept.key,
         "course": asdict(work.course),
         "code": code("transfer", "graph"),
         "versions": versions("torch", "transformers", "tokenizers"),
     }
     with telling(run.reporter, "contrastive") as line:
-        chosen = run.store.keep("machine", inputs, work.choose_machine)
+        chosen = run.store.keep("machine", asked, work.choose_machine)
+        way = Machine(**chosen.record("machine.json"))
+        course = work.within(run.recipe.fit.time_budget, way)
 
         def make(folder: Path) -> None:
-            way = Machine(**chosen.record("machine.json"))
-            leave(folder, "fit.json", work.train(folder, way, line.progress))
+            leave(folder, "fit.json", work.train(folder, course, way, line.progress))
 
-        kept = run.keep(line, "contrastive", {**inputs, "machine": chosen.key}, make)
+        inputs = {**asked, "machine": chosen.key, "course": asdict(course)}
+        kept = run.keep(line, "contrastive", inputs, make)
         fitted.network.load_state_dict(load_file(kept.file(WEIGHTS)))
         record = kept.record("fit.json")
         line.summary = (
@@ -93,11 +109,10 @@ def contrast(run: Run, manifest: Manifest, fitted: FittedNetwork) -> FittedNetwo
 class _Work:
     """Tokenises only where that is needed."""
 
-    def __init__(
-        self, manifest: Manifest, prepare: TextPreparer, fitted: FittedNetwork, course: Course
-    ) -> None:
+    def __init__(self, manifest: Manifest, fitted: FittedNetwork, course: Course) -> None:
+        assert isinstance(fitted.opened.prepare, TextPreparer)  # whoever calls has looked
         self._manifest = manifest
-        self._prepare = prepare
+        self._prepare = fitted.opened.prepare
         self._network = fitted.network
         self._strength: float = fitted.record["strength"]
         self.course = course
@@ -105,21 +120,30 @@ class _Work:
     def choose_machine(self, folder: Path) -> None:
         """Find the fastest way to train on a few examples."""
         few = self._texts(self._manifest.split("train")[:TRIED_TEXTS])
-        once = Schedule(1, self.course.learning_rate, TRIED_TEXTS, self.course.seed)
-        leave(folder, "machine.json", asdict(machines.measure(self._network, few, once)))
+        leave(folder, "machine.json", asdict(machines.measure(self._network, few, self._tried())))
 
-    def train(self, folder: Path, machine: Machine, progress: Progress) -> dict[str, Any]:
+    def _tried(self) -> Schedule:
+        return Schedule(self.course.epochs, self.course.learning_rate, TRIED_TEXTS, 0)
+
+    def within(self, minutes: float | None, machine: Machine) -> Course:
+        """Return the course with as many epochs as fit the time, of forward and backward passes."""
+        rows = len(self._manifest.split("train"))
+        return replace(self.course, epochs=fit_epochs(minutes, self._tried(), machine, rows))
+
+    def train(
+        self, folder: Path, course: Course, machine: Machine, progress: Progress
+    ) -> dict[str, Any]:
         """Train, save the weights that validation likes better, and return the record."""
         train = self._texts(self._manifest.split("train"))
         validation = self._texts(self._manifest.split("validation"))
         encoder = self._network.network
         before = {name: value.clone() for name, value in self._network.state_dict().items()}
         probe = _judged(self._network, validation)
-        losses = tune(encoder, train, self.course, machine, progress=progress)
+        losses = tune(encoder, train, course, machine, progress=progress)
         with torch.no_grad():
             features = run_in_groups(encoder, train, np.arange(len(train.labels))).numpy()
         # The strength is the frozen encoder's: these features know their examples' labels.
-        head = fit_head(features, train.labels, self._strength)
+        head = fit_at(features, train.labels, self._strength)
         moved = Classifier(encoder, head).eval()
         contrastive = _judged(moved, validation)
         better = contrastive["log_loss"] < probe["log_loss"]
@@ -133,7 +157,7 @@ class _Work:
             "validation_accuracy": (contrastive if better else probe)["accuracy"],
             "losses": list(losses),
             "strength": self._strength,
-            "course": asdict(self.course),
+            "course": asdict(course),
             "machine": {"threads": machine.threads, "bf16": machine.bf16},
         }
 

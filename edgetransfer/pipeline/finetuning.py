@@ -81,6 +81,25 @@ def finetune(
     return replace(fitted, kept=kept, record=record)
 
 
+def fit_epochs(minutes: float | None, schedule: Schedule, machine: Machine, rows: int) -> int:
+    """Return how many epochs fit the time, all where there is no limit.
+
+    Raises:
+        StageError: not even one does.
+    """
+    seconds = None if minutes is None else 60 * minutes
+    epochs = epochs_within(seconds, schedule, machine.step_seconds, rows)
+    if epochs == 0:
+        needed = machine.step_seconds * schedule.steps_of(rows) / 60
+        raise StageError(
+            "fine-tuning does not fit the time",
+            where=f"--time-budget {minutes:g}",
+            found=f"an epoch over {rows} examples takes about {needed:.1f} minutes here",
+            fix="give more time, or build with --fit probe",
+        )
+    return epochs
+
+
 def finetune_if_better(run: Run, manifest: Manifest, fitted: FittedNetwork) -> FittedNetwork:
     """Fine-tune where that could be shown to be better, and keep it where it was.
 
@@ -157,18 +176,7 @@ class _Work:
     def schedule(self, machine: Kept, line: Line) -> tuple[Schedule, dict[str, Any]]:
         """Settle length and rate; also return what the race of the rates came to."""
         way, budget = Machine(**machine.record("machine.json")), self._run.recipe.fit.time_budget
-        rows = len(self._taught_on())
-        epochs = epochs_within(
-            None if budget is None else 60 * budget, self._schedule, way.step_seconds, rows
-        )
-        if epochs == 0:
-            needed = way.step_seconds * self._schedule.steps_of(rows) / 60
-            raise StageError(
-                "fine-tuning does not fit the time",
-                where=f"--time-budget {budget:g}",
-                found=f"an epoch over {rows} examples takes about {needed:.1f} minutes here",
-                fix="give more time, or build with --fit probe",
-            )
+        epochs = fit_epochs(budget, self._schedule, way, len(self._taught_on()))
         schedule = replace(self._schedule, epochs=epochs)
         if self._run.recipe.learning_rate is not None:
             return schedule, {}

@@ -208,16 +208,12 @@ def pick(ranked: Mapping[str, Any], max_latency_ms: float | None) -> tuple[Row, 
         SpecError: none meets it; the fastest is named.
     """
     rows: list[Row] = ranked["candidates"]
-    if max_latency_ms is None or "timed_on" not in ranked:
-        fit, judged = (
-            rows,
-            ""
-            if max_latency_ms is None
-            else (", whatever its latency: this machine is not the target"),
-        )
-    else:
+    fit, judged = rows, ""
+    if max_latency_ms is not None and "timed_on" in ranked:
         fit = [row for row in rows if row["p90_ms"] <= max_latency_ms]
-        judged = f" of {len(fit)} within {max_latency_ms:g} ms (p90 {{p90_ms:.2f}} ms here)"
+        judged = f" of {len(fit)} within {max_latency_ms:g} ms"
+    elif max_latency_ms is not None:
+        judged = ", whatever its latency: this machine is not the target"
     if not fit:
         fastest = min(rows, key=lambda row: float(row["p90_ms"]))
         raise SpecError(
@@ -230,9 +226,10 @@ def pick(ranked: Mapping[str, Any], max_latency_ms: float | None) -> tuple[Row, 
     best = fit[0]
     why = (
         f"{best['backbone']} was chosen from {len(rows)} candidates: the best cross-validated "
-        f"probe{judged.format(**best)}, accuracy {best['accuracy']:.3f}, "
-        f"log loss {best['log_loss']:.3f}"
+        f"probe{judged}, accuracy {best['accuracy']:.3f}, log loss {best['log_loss']:.3f}"
     )
+    if judged and "p90_ms" in best:
+        why += f", p90 {best['p90_ms']:.2f} ms here"
     return best, why
 
 

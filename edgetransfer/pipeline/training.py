@@ -37,6 +37,10 @@ class FittedNetwork:
 
 def fit_network(run: Run, manifest: Manifest, teaching: Teaching | None = None) -> FittedNetwork:
     """Fit the probe and, where the recipe or the evidence says so, all layers from there."""
+    if run.recipe.fit.method == "contrastive":
+        from edgetransfer.pipeline.contrasting import refuse_what_it_cannot
+
+        refuse_what_it_cannot(run, manifest)
     opened = OpenedBackbone(run, manifest)
     look_before(run, manifest, opened, opened.features(manifest))
     kept, record = fit_head(run, manifest, opened)

@@ -178,7 +178,7 @@ class Recipe(Spec):
             and fit is not None
             and fit.method in ("probe", "contrastive", "none")
         ):
-            msg = f"a teacher trains all layers, which --fit {fit.method} does not"
+            msg = f"a teacher trains all layers: take --fit auto or finetune, not {fit.method}"
             raise ValueError(msg)
         return distill
 

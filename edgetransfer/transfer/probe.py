@@ -96,7 +96,7 @@ def fit_probe(
     return Probe(_unscaled(weight, bias, mean, scale), strength, len(splits), scores)
 
 
-def fit_head(features: Array, labels: Array, strength: float) -> LinearHead:
+def fit_at(features: Array, labels: Array, strength: float) -> LinearHead:
     """Fit a head as `fit_probe` does, with a C that is known."""
     mean, scale = scaling(features)
     with threadpool_limits(limits=1):
@@ -134,10 +134,10 @@ class _Looked:
 def scaling(features: Array) -> tuple[Array, Array]:
     """Return the mean [D] and the divisor [D] of features [N, D], see `fit_probe`."""
     mean: Array = features.mean(axis=0, dtype=np.float64)
-    return mean, pareto(features.std(axis=0, dtype=np.float64))
+    return mean, _pareto(features.std(axis=0, dtype=np.float64))
 
 
-def pareto(spread: Array) -> Array:
+def _pareto(spread: Array) -> Array:
     """Return the divisor of every feature, so that the mean spread afterwards is 1."""
     typical = float(spread.mean()) or 1.0
     root = np.sqrt(np.maximum(spread, SMALLEST_SPREAD * typical))

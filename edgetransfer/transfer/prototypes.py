@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from edgetransfer.transfer.classifier import LinearHead
-from edgetransfer.transfer.probe import pareto
+from edgetransfer.transfer.probe import scaling
 
 Array = np.ndarray[Any, Any]
 
@@ -35,8 +35,7 @@ def fit_prototypes(features: Array, labels: Array) -> LinearHead:
     >>> head.logits(np.array([[0.2, 5.0], [-3.0, 1.0]])).argmax(axis=1).tolist()
     [0, 1]
     """
-    mean = features.mean(axis=0, dtype=np.float64)
-    scale = pareto(features.std(axis=0, dtype=np.float64))
+    mean, scale = scaling(features)
     centred = (features - mean) / scale
     lengths = np.linalg.norm(centred, axis=1)
     typical = float(lengths.mean()) or 1.0

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save
 from torch import nn
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from edgetransfer.backbone.mobilenet import TINY_64, MobileNetV2, initialise
 from edgetransfer.distill.objective import Distillation, Hints, Said
@@ -88,7 +89,7 @@ class Run:
             nn.init.normal_(hints.map.weight, 0.0, TINY_64.feature_dim**-0.5)
             self.objective = Distillation(LESSON, said, hints)
         self.model = nn.ModuleList([network, self.objective])
-        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        convert_conv2d_weight_memory_format(self.model, torch.channels_last)
         parameters = list(self.model.parameters())
         groups = [
             {"params": [p for p in parameters if p.ndim > 1], "weight_decay": options.decay},

@@ -130,9 +130,10 @@ def test_a_teacher_needs_a_network_whose_layers_learn():
     recipe = recipe_from({"data": "photos", "distill_from": "hf:a/b", "unlabelled": "more"})
     assert (recipe.distill.source, recipe.distill.unlabelled) == ("hf:a/b", "more")
     assert recipe.trains_all_layers
-    for fit in ("probe", "none"):
+    for fit in ("probe", "contrastive", "none"):
         assert message({"data": "photos", "distill_from": "hf:a/b", "fit": fit}) == (
-            f"command line: distill: a teacher trains all layers, which --fit {fit} does not"
+            "command line: distill: a teacher trains all layers: take --fit auto or finetune, "
+            f"not {fit}"
         )
 
 
