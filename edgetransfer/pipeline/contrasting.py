@@ -77,7 +77,7 @@ def contrast(run: Run, manifest: Manifest, fitted: FittedNetwork) -> FittedNetwo
         fitted: the probe on the frozen encoder; its network is changed in place.
 
     Raises:
-        StageError: not one epoch fits the time.
+        OutOfTimeError: not one epoch fits the time.
     """
     work = _Work(manifest, fitted, course_of(run))
     asked = {
@@ -89,7 +89,7 @@ def contrast(run: Run, manifest: Manifest, fitted: FittedNetwork) -> FittedNetwo
     with telling(run.reporter, "contrastive") as line:
         chosen = run.store.keep("machine", asked, work.choose_machine)
         way = Machine(**chosen.record("machine.json"))
-        course = work.within(run.recipe.fit.time_budget, way)
+        course = work.within(run.recipe.time_budget, way)
 
         def make(folder: Path) -> None:
             leave(folder, "fit.json", work.train(folder, course, way, line.progress))

@@ -19,7 +19,14 @@ from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.run import Run, code, leave, versions
 from edgetransfer.pipeline.store import scratch
 from edgetransfer.transfer import machine as machines
-from edgetransfer.transfer.choice import FEWEST_ERRORS, RATES, epochs_within, gain, race
+from edgetransfer.transfer.choice import (
+    FEWEST_ERRORS,
+    RACED_STEPS,
+    RATES,
+    epochs_within,
+    gain,
+    race,
+)
 from edgetransfer.transfer.finetune import finetune as train_network
 from edgetransfer.transfer.lesson import Examples, Lesson
 from edgetransfer.transfer.objective import UNLABELLED, CrossEntropy
@@ -56,7 +63,7 @@ def finetune(
 
     Raises:
         SpecError: torch cannot train on the device that was asked for.
-        StageError: not one epoch fits the time.
+        OutOfTimeError: not one epoch fits the time.
     """
     where = machines.device(run.recipe.fit.device)
     with telling(run.reporter, "finetune") as line:
@@ -81,22 +88,41 @@ def finetune(
     return replace(fitted, kept=kept, record=record)
 
 
-def fit_epochs(minutes: float | None, schedule: Schedule, machine: Machine, rows: int) -> int:
-    """Return how many epochs fit the time, all where there is no limit.
+class OutOfTimeError(StageError):
+    """Not one epoch fits the time.
 
-    Raises:
-        StageError: not even one does.
+    Attributes:
+        told: what one epoch takes.
     """
-    seconds = None if minutes is None else 60 * minutes
-    epochs = epochs_within(seconds, schedule, machine.step_seconds, rows)
-    if epochs == 0:
-        needed = machine.step_seconds * schedule.steps_of(rows) / 60
-        raise StageError(
+
+    def __init__(self, minutes: float, needed: float, rows: int) -> None:
+        self.told = (
+            f"one epoch over {rows} examples, with what comes before it, takes about "
+            f"{needed:.1f} minutes here"
+        )
+        super().__init__(
             "fine-tuning does not fit the time",
             where=f"--time-budget {minutes:g}",
-            found=f"an epoch over {rows} examples takes about {needed:.1f} minutes here",
+            found=self.told,
             fix="give more time, or build with --fit probe",
         )
+
+
+def fit_epochs(
+    minutes: float | None, schedule: Schedule, machine: Machine, rows: int, *, before: int = 0
+) -> int:
+    """Return how many epochs fit the time after some steps; all where there is no limit.
+
+    Raises:
+        OutOfTimeError: not even one does.
+    """
+    if minutes is None:
+        return schedule.epochs
+    lead = before * machine.step_seconds
+    epochs = epochs_within(60 * minutes - lead, schedule, machine.step_seconds, rows)
+    if epochs == 0:
+        needed = (lead + machine.step_seconds * schedule.steps_of(rows)) / 60
+        raise OutOfTimeError(minutes, needed, rows)
     return epochs
 
 
@@ -115,7 +141,10 @@ def finetune_if_better(run: Run, manifest: Manifest, fitted: FittedNetwork) -> F
         )
         return _because(run, fitted, why)
     before = copy.deepcopy(fitted.network.state_dict())
-    tuned = finetune(run, manifest, fitted)
+    try:
+        tuned = finetune(run, manifest, fitted)
+    except OutOfTimeError as error:
+        return _because(run, fitted, f"fine-tuning does not fit the time: {error.told}")
     gained = tuned.record["gain"]
     low, high = gained["ci95"]
     told = (
@@ -175,10 +204,13 @@ class _Work:
 
     def schedule(self, machine: Kept, line: Line) -> tuple[Schedule, dict[str, Any]]:
         """Settle length and rate; also return what the race of the rates came to."""
-        way, budget = Machine(**machine.record("machine.json")), self._run.recipe.fit.time_budget
-        epochs = fit_epochs(budget, self._schedule, way, len(self._taught_on()))
+        way, recipe = Machine(**machine.record("machine.json")), self._run.recipe
+        raced = 0 if recipe.learning_rate is not None else len(RATES) * RACED_STEPS
+        epochs = fit_epochs(
+            recipe.time_budget, self._schedule, way, len(self._taught_on()), before=raced
+        )
         schedule = replace(self._schedule, epochs=epochs)
-        if self._run.recipe.learning_rate is not None:
+        if not raced:
             return schedule, {}
 
         def make(folder: Path) -> None:

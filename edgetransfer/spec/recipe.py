@@ -24,6 +24,7 @@ Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 EPOCHS, TAUGHT_EPOCHS = 12, 30
+AUTO_MINUTES = 30.0
 TAUGHT_LEARNING_RATE = 2e-3
 """A teacher has more to say than the labels, so its student may go further without learning the
 examples by heart. On ten classes of tiny-imagenet the same schedule without a teacher never beat
@@ -84,7 +85,9 @@ class FitSpec(Spec):
     )
     batch_size: int = Field(32, ge=1, le=4096)
     time_budget: Positive | None = Field(
-        None, description="minutes that fine-tuning may take; fewer epochs are run if need be"
+        None,
+        description="minutes that fine-tuning may take, about; fewer epochs are run if need be. "
+        "With auto 30, else no limit",
     )
     device: str | None = Field(
         None, description="where fine-tuning runs: cpu, cuda or mps; the fastest there is"
@@ -195,6 +198,12 @@ class Recipe(Spec):
     def epochs(self) -> int:
         """Passes over the data at most."""
         return self.fit.epochs or (EPOCHS if self.distill.source is None else TAUGHT_EPOCHS)
+
+    @property
+    def time_budget(self) -> float | None:
+        """Minutes that fine-tuning may take; None for no limit, as whoever asks for it has."""
+        unasked = self.fit.method == "auto" and not self.trains_all_layers
+        return self.fit.time_budget or (AUTO_MINUTES if unasked else None)
 
     @property
     def learning_rate(self) -> float | None:

@@ -116,14 +116,12 @@ def race(
     return losses
 
 
-def epochs_within(seconds: float | None, schedule: Schedule, step_seconds: float, rows: int) -> int:
+def epochs_within(seconds: float, schedule: Schedule, step_seconds: float, rows: int) -> int:
     """Return how many epochs fit a time, 0 where not even one does.
 
     >>> from edgetransfer.transfer.schedule import Schedule
     >>> epochs_within(60.0, Schedule(12, 1e-3, 32, 0), step_seconds=1.0, rows=320)
     6
     """
-    if seconds is None:
-        return schedule.epochs
     each = step_seconds * schedule.steps_of(rows)
-    return min(schedule.epochs, int(seconds / each)) if each > 0 else schedule.epochs
+    return min(schedule.epochs, int(max(0.0, seconds) / each)) if each > 0 else schedule.epochs
