@@ -127,11 +127,14 @@ def rank(options: Mapping[str, Any]) -> None:
     from edgetransfer.bundle.files import writing
     from edgetransfer.cli.ranked import ranked
     from edgetransfer.pipeline.build import resolve
+    from edgetransfer.pipeline.ranking import candidates_of
     from edgetransfer.pipeline.ranking import rank as run
     from edgetransfer.pipeline.reading import read_data
     from edgetransfer.report.page import render_ranking
 
-    asked = {**asked_of(options), "backbone": "auto", "candidate": options["backbone"]}
+    names = options["backbone"]
+    asked = {**asked_of(options), "backbone": "auto", "candidate": names}
+    candidates_of(names or (), option="--backbone")  # what they are called here, if one is missing
     resolved = resolve(recipe_from(asked), store_at(options["cache"]), TerminalReporter())
     record = run(resolved, read_data(resolved), resolved.candidates)
     page: Path = options["out"]

@@ -64,7 +64,7 @@ def resolve(recipe: Recipe, store: Store, reporter: Reporter) -> Run:
     """Look up targets and backbone before any work is done.
 
     Raises:
-        SpecError: a target, a calibration recipe or the backbone does not exist.
+        SpecError: a target, a calibration recipe, the backbone or the device does not exist.
     """
     flags, arch = isa_flags(), architecture()
     targets = tuple(catalogue.resolve(name, arch, flags) for name in dict.fromkeys(recipe.targets))
@@ -72,6 +72,10 @@ def resolve(recipe: Recipe, store: Store, reporter: Reporter) -> Run:
     auto = recipe.backbone.source == AUTO
     candidates = candidates_of(recipe.backbone.candidates) if auto else ()
     source = candidates[0] if candidates else backbones.locate(recipe.backbone.source)
+    if recipe.fit.device is not None:
+        from edgetransfer.transfer.machine import device
+
+        device(recipe.fit.device)
     asked = recipe.distill.source
     teacher = None if asked is None else backbones.locate(asked, option="--distill-from")
     return Run(recipe, targets, source, store, reporter, teacher, candidates)

@@ -208,12 +208,8 @@ def pick(ranked: Mapping[str, Any], max_latency_ms: float | None) -> tuple[Row, 
         SpecError: none meets it; the fastest is named.
     """
     rows: list[Row] = ranked["candidates"]
-    fit, judged = rows, ""
-    if max_latency_ms is not None and "timed_on" in ranked:
-        fit = [row for row in rows if row["p90_ms"] <= max_latency_ms]
-        judged = f" of {len(fit)} within {max_latency_ms:g} ms"
-    elif max_latency_ms is not None:
-        judged = ", whatever its latency: this machine is not the target"
+    timed = "timed_on" in ranked and max_latency_ms is not None
+    fit = [row for row in rows if not timed or row["p90_ms"] <= max_latency_ms]
     if not fit:
         fastest = min(rows, key=lambda row: float(row["p90_ms"]))
         raise SpecError(
@@ -223,24 +219,30 @@ def pick(ranked: Mapping[str, Any], max_latency_ms: float | None) -> tuple[Row, 
             expected=f"at most {max_latency_ms:g} ms (--max-latency-ms)",
             fix="add a smaller --candidate, or allow more time",
         )
-    best = fit[0]
+    best, judged = fit[0], ""
+    if timed:
+        judged = f" of {len(fit)} within {max_latency_ms:g} ms (p90 {best['p90_ms']:.2f} ms here)"
+    elif max_latency_ms is not None:
+        judged = ", whatever its latency: this machine is not the target"
     why = (
         f"{best['backbone']} was chosen from {len(rows)} candidates: the best cross-validated "
         f"probe{judged}, accuracy {best['accuracy']:.3f}, log loss {best['log_loss']:.3f}"
     )
-    if judged and "p90_ms" in best:
-        why += f", p90 {best['p90_ms']:.2f} ms here"
     return best, why
 
 
-def candidates_of(names: Sequence[str]) -> tuple[Source, ...]:
+def candidates_of(names: Sequence[str], option: str = "--candidate") -> tuple[Source, ...]:
     """Find the files of candidates; all built-in backbones where none is named.
+
+    Args:
+        names: as the user wrote them.
+        option: after which they stood.
 
     Raises:
         EdgeTransferError: what goes wrong with a backbone goes wrong with a candidate.
     """
     every = names or [f"builtin:{name}" for name in backbones.builtin_names()]
-    return tuple(backbones.locate(name, option="--candidate") for name in dict.fromkeys(every))
+    return tuple(backbones.locate(name, option=option) for name in dict.fromkeys(every))
 
 
 def choose(run: Run) -> Run:

@@ -13,13 +13,30 @@ from edgetransfer.report import words
 from edgetransfer.report.scale import Scale
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from edgetransfer.report.node import Node
 
-HEADS = (
-    *("Backbone", "Accuracy", "Log loss", "LogME", "H-score", "Parameters", "MACs"),
-    *("Float", "Int8", "Float p90", "Int8 p90", "Licence"),
+Column = tuple[str, str, "Callable[[Any], str]"]
+
+
+def _millions(value: float) -> str:
+    return f"{value / 1e6:,.{0 if value >= 1e8 else 2}f}{words.SPACE}M"
+
+
+KNOWS: tuple[Column, ...] = (
+    ("Accuracy", "accuracy", words.PERCENT),
+    ("Log loss", "log_loss", "{:.3f}".format),
+    ("LogME", "logme", "{:.3f}".format),
+    ("H-score", "h_score", "{:.3f}".format),
+    ("Parameters", "parameters", _millions),
+)
+COSTS: tuple[Column, ...] = (
+    ("MACs", "macs", _millions),
+    ("Float", "float_bytes", words.file_size),
+    ("Int8", "int8_bytes", words.file_size),
+    ("Float p90", "float_p90_ms", words.MS),
+    ("Int8 p90", "int8_p90_ms", words.MS),
 )
 WIDTH, HEIGHT = 640, 320
 LEFT, TOP, RIGHT, BOTTOM = 52, 16, 16, 44
@@ -35,34 +52,42 @@ def ranking(record: Node) -> dict[str, Any] | None:
         "why": "" if record["why"].missing else words.sentence(str(record["why"].value)),
         "examples": words.plural(record["examples"].value, "training example"),
         "timed_on": "" if record["timed_on"].missing else str(record["timed_on"].value),
-        "heads": HEADS,
-        "rows": [_row(row) for row in rows],
+        "tables": [
+            _table("What its frozen features know", KNOWS, rows),
+            _table("What it costs here", COSTS, rows),
+        ],
+        "licences": [
+            (_last(row), row["licence"].value) for row in rows if not row["licence"].missing
+        ],
         "plot": pareto([row.value for row in rows]),
     }
 
 
-def _row(row: Node) -> list[str]:
-    def told(key: str, form: Any) -> str:  # noqa: ANN401 (a form of `words`)
-        return "–" if row[key].missing else str(form(row[key].value))
+def _table(caption: str, columns: Sequence[Column], rows: Sequence[Node]) -> dict[str, Any]:
+    def told(row: Node, key: str, form: Callable[[Any], str]) -> str:
+        return "–" if row[key].missing else form(row[key].value)
 
-    return [
-        str(row["backbone"].value) + (" ●" if row["on_front"].value else ""),
-        told("accuracy", words.PERCENT),
-        told("log_loss", "{:.3f}".format),
-        told("logme", "{:.3f}".format),
-        told("h_score", "{:.3f}".format),
-        told("parameters", _millions),
-        told("macs", _millions),
-        told("float_bytes", words.file_size),
-        told("int8_bytes", words.file_size),
-        told("float_p90_ms", words.MS),
-        told("int8_p90_ms", words.MS),
-        told("licence", str),
-    ]
+    return {
+        "caption": caption,
+        "heads": [head for head, _, _ in columns],
+        "rows": [
+            (
+                f"{_last(row)}{' ●' if row['on_front'].value else ''}",
+                row["backbone"].value,
+                [told(row, key, form) for _, key, form in columns],
+            )
+            for row in rows
+        ],
+    }
 
 
-def _millions(value: float) -> str:
-    return f"{value / 1e6:,.2f}{words.SPACE}M"
+def _last(row: Node) -> str:
+    return _last_part(str(row["backbone"].value))
+
+
+def _last_part(name: str) -> str:
+    """Return the last part of a path or of a name: the whole stands in a title."""
+    return name.rstrip("/").rpartition("/")[2]
 
 
 def pareto(rows: Sequence[Mapping[str, Any]]) -> Markup:
@@ -83,7 +108,7 @@ def pareto(rows: Sequence[Mapping[str, Any]]) -> Markup:
         turned = x > 0.7 * WIDTH
         text = Markup('<text x="{}" y="{}" text-anchor="{}">{}</text>')
         parts.append(text.format(x - 9 if turned else x + 9, y - 8, "end" if turned else "start",
-                                 _short(str(row["backbone"]))))  # fmt: skip
+                                 _short(_last_part(str(row["backbone"])))))  # fmt: skip
     return Markup(
         '<svg viewBox="0 0 {} {}" role="img" aria-label="Accuracy against latency">{}</svg>'
     ).format(WIDTH, HEIGHT, Markup("").join(parts))

@@ -151,3 +151,19 @@ def test_options_that_do_not_go_together(tmp_path, options, message):
     with pytest.raises(SpecError) as error:
         edgetransfer.build(tmp_path, cache=tmp_path, **options)
     assert str(error.value).startswith(message)
+
+
+def test_a_backbone_that_is_not_there_is_called_as_it_was_asked_for(pictures, cache):
+    command = ["backbones", "rank", str(pictures), "--cache", str(cache), "--backbone", "nosuch"]
+    with pytest.raises(SpecError) as caught:
+        CliRunner().invoke(app, command, catch_exceptions=False)
+    assert str(caught.value) == (
+        "--backbone nosuch: no such backbone\n"
+        "  expected: hf:ORG/NAME, timm:NAME, builtin:NAME, a local folder, or a .onnx file"
+    )
+
+
+def test_a_device_that_is_not_there_is_refused_before_any_work(pictures, cache, tmp_path):
+    with pytest.raises(SpecError, match="--device tpu: torch cannot train there"):
+        edgetransfer.build(pictures, device="tpu", out=tmp_path / "out", cache=tmp_path / "cache")
+    assert not (tmp_path / "out").exists()
