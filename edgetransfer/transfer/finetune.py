@@ -98,7 +98,8 @@ class _Training:
         total = self._steps * schedule.epochs
         self._share = warm_cosine(total)
         self._rate = torch.optim.lr_scheduler.LambdaLR(self._optimiser, self._share)
-        self._pulled = [(p, p.detach().clone()) for p in network.network.parameters()]
+        pulled = network.network.parameters() if technique.l2_sp else ()
+        self._pulled = [(each, each.detach().clone()) for each in pulled]
         self._mean = None
         if technique.averaging:
             new = 1 - technique.averaging
@@ -150,9 +151,8 @@ class _Training:
     def _pull(self) -> None:
         """Pull weights towards where they started, as weight decay pulls towards zero."""
         rate = self._schedule.learning_rate * self._share(self._rate.last_epoch)
-        if strength := self._schedule.technique.l2_sp:
-            for parameter, start in self._pulled:
-                parameter.lerp_(start, min(1.0, rate * strength))
+        for parameter, start in self._pulled:
+            parameter.lerp_(start, min(1.0, rate * self._schedule.technique.l2_sp))
 
     def _judged(self) -> nn.Module:
         return self._network if self._mean is None else self._mean.module
