@@ -229,12 +229,13 @@ def _told_before(before: Mapping[str, Any]) -> str:
 
 
 def told_after(block: Mapping[str, Any]) -> str:
-    """Say in a line what the contests found."""
+    """Say in a line what the contests of the network that is shipped found; its rows stand last."""
     if block["warnings"]:
         return f"NOT SOUND: {block['warnings'][0]['message']}"
     rows = [row for row in block["comparisons"] if row["rival"] != MAJORITY]
     if not rows:
         return "nothing could be held out"
+    rows = [row for row in rows if row["subject"] == rows[-1]["subject"]]
     closest = min(rows, key=lambda row: float(row["ci95_pp"][0]))
     words = {"better": "better than", "undecided": "not shown to be better than"}
     return (

@@ -8,6 +8,7 @@ import edgetransfer
 from edgetransfer.bundle.files import read_json
 from edgetransfer.bundle.opened import open_bundle
 from edgetransfer.measure.record import check
+from edgetransfer.pipeline.soundness import told_after
 
 COUNTS = {"train": 50, "val": 20, "test": 10}
 QUICK = {"precision": "fp32", "timing": "quick"}
@@ -59,6 +60,21 @@ def test_negative_transfer_is_detected_where_the_backbone_discards_what_the_labe
         f"regression on 8 x 8 pixels: {worse['subject_score']:.3f} against "
         f"{worse['rival_score']:.3f}, difference {worse['delta_pp']:+.1f} pp "
         f"[{low:+.1f}, {high:+.1f}] on 140 held-out examples"
+    )
+
+
+def test_the_line_tells_of_the_network_that_is_shipped():
+    def row(subject, finding, low):
+        return {
+            "subject": subject, "rival": "pixels", "finding": finding, "subject_score": 0.8,
+            "rival_score": 0.7, "delta_pp": 10.0, "ci95_pp": [low, 20.0], "n": 50,
+            "examples": "validation examples",
+        }  # fmt: skip
+
+    rows = [row("the frozen backbone", "worse", -9.0), row("the fitted network", "better", 1.0)]
+    assert told_after({"warnings": [], "comparisons": rows}) == (
+        "the fitted network: better than pixels: 0.800 against 0.700, difference +10.0 pp "
+        "[+1.0, +20.0] on 50 validation examples"
     )
 
 
