@@ -4,7 +4,8 @@ Usage: python benchmarks/few_labels.py [RESULT.json]
 
 Draw number n takes its examples with the seed n; the test set is whole and every head sees the same
 draws. Ten draws are what is judged; a hundred say what ten are worth, as draws of one example a
-class spread by ten points. `regression` is scikit-learn's at C = 0.1 on the raw features.
+class spread by ten points. `regression` is scikit-learn's at C = 0.1 on the raw features;
+`no prior` is the probe without what the backbone's own classifier says of the classes.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +31,7 @@ from edgetransfer.pipeline.tracing import proving_batch, traced
 from edgetransfer.spec.recipe import DataSpec
 from edgetransfer.transfer.episodes import mean_and_half_width
 from edgetransfer.transfer.features import looks_over, run_over
-from edgetransfer.transfer.probe import fit_probe
+from edgetransfer.transfer.probe import Known, fit_probe
 from edgetransfer.transfer.prototypes import fit_prototypes
 
 if TYPE_CHECKING:
@@ -46,36 +48,35 @@ MOST_TRAIN = 60
 """Training examples a class that are drawn from: more would only cost time."""
 
 
-def _regression(rows: Array, _: Array, truth: Array) -> Callable[[Array], Array]:
+def _regression(rows: Array, _: Known, truth: Array) -> Callable[[Array], Array]:
     fitted = LogisticRegression(C=0.1, max_iter=2000).fit(rows, truth)
     return lambda judged: np.asarray(fitted.predict(judged))
 
 
-def _prototypes(rows: Array, _: Array, truth: Array) -> Callable[[Array], Array]:
+def _prototypes(rows: Array, _: Known, truth: Array) -> Callable[[Array], Array]:
     head = fit_prototypes(rows, truth)
     return lambda judged: head.logits(judged).argmax(axis=1)
 
 
-def _one_look(rows: Array, _: Array, truth: Array) -> Callable[[Array], Array]:
-    head = fit_probe(rows, truth).head
-    return lambda judged: head.logits(judged).argmax(axis=1)
+def _no_prior(rows: Array, known: Known, truth: Array) -> Callable[[Array], Array]:
+    return _probe(rows, replace(known, source=None), truth)
 
 
-def _probe(rows: Array, looks: Array, truth: Array) -> Callable[[Array], Array]:
-    head = fit_probe(rows, truth, looks=looks).head
+def _probe(rows: Array, known: Known, truth: Array) -> Callable[[Array], Array]:
+    head = fit_probe(rows, truth, known=known).head
     return lambda judged: head.logits(judged).argmax(axis=1)
 
 
 HEADS = {
     "regression": _regression,
     "prototypes": _prototypes,
-    "one look": _one_look,
+    "no prior": _no_prior,
     "probe": _probe,
 }
 
 
-def rows_of(data: str, backbone: str) -> tuple[Array, Array, Array, Array, Array]:
-    """Return features [N, D], looks [L, N, D] and labels [N] to draw from, then those to judge."""
+def rows_of(data: str, backbone: str) -> tuple[Array, Known, Array, Array, Array]:
+    """Return features [N, D], what else is known and labels [N], then those to judge."""
     manifest = sources.load(DataSpec(source=data), seed=0)
     opened = backbones.load(backbones.locate(backbone), "image")
     prepare = preparer(opened.preprocessing, None)
@@ -96,7 +97,7 @@ def rows_of(data: str, backbone: str) -> tuple[Array, Array, Array, Array, Array
     judged = run_over(graph, prepare, test)
     return (
         run_over(graph, prepare, examples),
-        looks,
+        Known(looks=looks, source=opened.classifier),
         truth[chosen],
         judged,
         manifest.label_index(test),
@@ -105,10 +106,10 @@ def rows_of(data: str, backbone: str) -> tuple[Array, Array, Array, Array, Array
 
 def measure(name: str, data: str, backbone: str) -> Iterator[dict[str, Any]]:
     """Yield one row for each number of examples a class."""
-    features, looks, truth, judged, answers = rows_of(data, backbone)
+    features, known, truth, judged, answers = rows_of(data, backbone)
     for shots in SHOTS:
         right: dict[str, list[float]] = {head: [] for head in HEADS}
-        for draw in range(MORE_DRAWS):
+        for draw in range(MORE_DRAWS if truth.max() == 1 else DRAWS):
             generator = np.random.default_rng(draw)
             rows = np.concatenate(
                 [
@@ -116,15 +117,18 @@ def measure(name: str, data: str, backbone: str) -> Iterator[dict[str, Any]]:
                     for each in range(int(truth.max()) + 1)
                 ]
             )
+            assert known.looks is not None
+            drawn = replace(known, looks=known.looks[:, rows])
             for head, fit in HEADS.items():
-                decide = fit(features[rows], looks[:, rows], truth[rows])
+                decide = fit(features[rows], drawn, truth[rows])
                 right[head].append(float((decide(judged) == answers).mean()))
         row: dict[str, Any] = {"case": name, "shots": shots, "test": len(answers)}
         for head, values in right.items():
             mean, half = mean_and_half_width(np.array(values))
             row[head] = {
                 "ten_draws": round(float(np.mean(values[:DRAWS])), 4),
-                "hundred_draws": round(mean, 4),
+                "draws": len(values),
+                "all_draws": round(mean, 4),
                 "half_width": round(half, 4),
             }
         gain = np.array(right["probe"]) - np.array(right["regression"])
@@ -141,6 +145,8 @@ def main() -> None:
         cases = {
             "hymenoptera / mobilenet_v2_1.0_224": (HYMENOPTERA, V2),
             "hymenoptera / mobilenet_v1_0.25_128": (HYMENOPTERA, V1),
+            "fsdd-spectrograms / mobilenet_v2_1.0_224": (FSDD, V2),
+            "digits / mobilenet_v2_1.0_224": (str(digits), V2),
             "fsdd-spectrograms / tiny-64": (FSDD, "builtin:tiny-64"),
             "digits / tiny-64": (str(digits), "builtin:tiny-64"),
         }

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from edgetransfer.backbone.head import LinearHead
     from edgetransfer.spec.preprocess import ImagePreprocessing, TextPreprocessing
 
 Modality = Literal["image", "text"]
@@ -52,6 +53,8 @@ class Backbone:
         preprocessing: how the inputs are prepared.
         licence: as the source states it, None where it does not.
         tokenizer: the ``tokenizer.json`` of a text backbone.
+        classifier: of the classes it was pretrained on, on the same features; None where the
+            source has none.
     """
 
     network: nn.Module
@@ -59,6 +62,7 @@ class Backbone:
     preprocessing: ImagePreprocessing | TextPreprocessing
     licence: str | None
     tokenizer: Path | None = None
+    classifier: LinearHead | None = None
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,17 @@ It does not download: `sources` does.
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 from safetensors.torch import load_file
 
 from edgetransfer.backbone import contract
+from edgetransfer.backbone.head import LinearHead
 from edgetransfer.backbone.model import Backbone, Modality, Source
 from edgetransfer.errors import MissingExtraError, SpecError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def load(source: Source, modality: Modality) -> Backbone:
@@ -46,4 +51,16 @@ def load(source: Source, modality: Modality) -> Backbone:
         feature_dim=int(network.num_features),
         preprocessing=contract.from_timm(pretrained),
         licence=pretrained.get("license"),
+        classifier=_own_classifier(pretrained.get("classifier"), weights, network.num_features),
     )
+
+
+def _own_classifier(
+    name: object, weights: dict[str, Tensor], feature_dim: int
+) -> LinearHead | None:
+    """Return the checkpoint's classifier, where it is one linear layer on the features."""
+    weight, bias = weights.get(f"{name}.weight"), weights.get(f"{name}.bias")
+    if weight is None or bias is None or weight.numel() != len(weight) * feature_dim:
+        return None
+    flat = weight.float().reshape(len(weight), feature_dim)
+    return LinearHead(flat.numpy(), bias.float().numpy())

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from edgetransfer.backbone import contract
+from edgetransfer.backbone.head import linear_head
 from edgetransfer.backbone.model import Backbone, FittedModel, Modality, Source
 from edgetransfer.errors import MissingExtraError, SpecError
 from edgetransfer.spec.preprocess import ImagePreprocessing, TextPreprocessing
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import Tensor
+
+    from edgetransfer.backbone.head import LinearHead
 
 _LONGEST_TEXT = 128
 
@@ -173,7 +176,35 @@ def load(source: Source, modality: Modality) -> Backbone:
             found=_words(error),
             expected="a picture encoder",
         ) from error
-    return Backbone(encoder, feature_dim, preprocessing, _licence(source.path))
+    classifier = _own_classifier(source, network, encoder, example)
+    licence = _licence(source.path)
+    return Backbone(encoder, feature_dim, preprocessing, licence, classifier=classifier)
+
+
+def _own_classifier(
+    source: Source, network: nn.Module, encoder: nn.Module, example: Tensor
+) -> LinearHead | None:
+    """Return the classifier of the checkpoint, where it is one linear layer on these features.
+
+    That is not read off names, which differ between architectures: its logits are compared with
+    those of the whole network.
+    """
+    config: Any = network.config
+    named = getattr(config, "architectures", None) or ()
+    if not any(each.endswith("ForImageClassification") for each in named):
+        return None
+    whole, missing = _open("AutoModelForImageClassification", source)
+    if missing:
+        return None
+    noise = torch.rand(example.shape, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        features, logits = encoder(noise), whole(noise).logits
+        for layer in whole.modules():
+            if isinstance(layer, nn.Linear) and layer.in_features == features.shape[1]:
+                said = layer(features)
+                if said.shape == logits.shape and torch.allclose(said, logits, 1e-3, 1e-3):
+                    return linear_head(layer)
+    return None
 
 
 def _text_parts(

@@ -14,23 +14,25 @@ from edgetransfer.pipeline.opening import OpenedBackbone
 from edgetransfer.pipeline.reading import read_data
 from edgetransfer.pipeline.reporter import telling
 from edgetransfer.transfer.episodes import Episodes, Task, accuracies, mean_and_half_width
-from edgetransfer.transfer.probe import fit_probe
+from edgetransfer.transfer.probe import Known, fit_probe
 from edgetransfer.transfer.prototypes import fit_prototypes
 
 if TYPE_CHECKING:
+    from edgetransfer.backbone.head import LinearHead
+    from edgetransfer.backbone.model import Backbone
     from edgetransfer.pipeline.run import Run
-    from edgetransfer.transfer.classifier import LinearHead
     from edgetransfer.transfer.episodes import FitHead
 
 Array = np.ndarray[Any, Any]
 
 
-def _regression(features: Array, labels: Array) -> LinearHead:
-    return fit_probe(features, labels).head
+def heads_of(backbone: Backbone) -> dict[str, FitHead]:
+    """Return the kinds of head; the regression is fitted on one look, as prototypes are."""
 
+    def regression(features: Array, labels: Array) -> LinearHead:
+        return fit_probe(features, labels, known=Known(source=backbone.classifier)).head
 
-HEADS: dict[str, FitHead] = {"prototypes": fit_prototypes, "regression": _regression}
-"""The regression is fitted on one look at each example, as prototypes are."""
+    return {"prototypes": fit_prototypes, "regression": regression}
 
 
 @dataclass(frozen=True)
@@ -70,10 +72,10 @@ def fewshot(run: Run, trial: Trial) -> list[Score]:
     drawn = [Episodes(labels, task, run.recipe.seed) for task in tasks]
     opened = OpenedBackbone(run, manifest)
     features = np.load(opened.features_of(manifest.examples).file("features.npy"))
-    scores = []
+    heads, scores = heads_of(opened.backbone), []
     for task, episodes in zip(tasks, drawn, strict=True):
         with telling(run.reporter, f"{task.ways}-way {task.shots}-shot") as line:
-            right = accuracies(features, episodes, trial.episodes, HEADS, progress=line.progress)
+            right = accuracies(features, episodes, trial.episodes, heads, progress=line.progress)
             found = [
                 Score(head, task.shots, *mean_and_half_width(values))
                 for head, values in right.items()

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from edgetransfer.backbone.head import LinearHead
 from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.run import Run, code, leave, versions
-from edgetransfer.transfer.classifier import LinearHead
-from edgetransfer.transfer.probe import fit_probe
+from edgetransfer.transfer.probe import Known, fit_probe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +41,7 @@ def fit_head(run: Run, manifest: Manifest, opened: OpenedBackbone) -> tuple[Kept
     train, validation = manifest.split("train"), manifest.split("validation")
     truth = manifest.label_index((*train, *validation))
     groups = group_index(run.recipe.data.split_by, train)
+    source = opened.backbone.classifier
     inputs = {
         "features": features.key,
         "truth": truth.tolist(),
@@ -57,8 +58,7 @@ def fit_head(run: Run, manifest: Manifest, opened: OpenedBackbone) -> tuple[Kept
             probe = fit_probe(
                 rows[:count],
                 truth[:count],
-                groups=groups,
-                looks=looks,
+                known=Known(groups, looks, source),
                 seed=run.recipe.seed,
                 progress=line.progress,
             )
@@ -69,6 +69,7 @@ def fit_head(run: Run, manifest: Manifest, opened: OpenedBackbone) -> tuple[Kept
                 "strength": probe.strength,
                 "folds": probe.folds,
                 "looks": 0 if looks is None else len(looks),
+                "source_classes": 0 if source is None else len(source.bias),
                 "cross_validated": [
                     {"strength": c, "log_loss": loss, "accuracy": right}
                     for c, (loss, right) in probe.cross_validated.items()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from edgetransfer.backbone.head import LinearHead
     from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.pipeline.choosing import Chosen
     from edgetransfer.pipeline.opening import OpenedBackbone
@@ -66,7 +67,9 @@ def examine(run: Run, student: FittedNetwork, fitted: Fitted) -> dict[str, Any]:
 
     def make(folder: Path) -> None:
         known = np.load(features.file("features.npy"))[chosen.rows]
-        contests = _contests(run, chosen, known, np.load(start.file("features.npy")), tuned)
+        random = np.load(start.file("features.npy"))
+        source = opened.backbone.classifier
+        contests = _contests(run.recipe.seed, chosen, (known, random), source, tuned)
         block = _block(run, before.record("before.json"), contests)
         leave(folder, "soundness.json", block)
 
@@ -138,15 +141,20 @@ def _start(
 
 
 def _contests(
-    run: Run, chosen: Chosen, known: Array, random: Array, tuned: Fitted | None
+    seed: int,
+    chosen: Chosen,
+    features: tuple[Array, Array],
+    source: LinearHead | None,
+    tuned: Fitted | None,
 ) -> list[judged.Contest]:
     from edgetransfer.transfer.trivial import trivial_features
 
     name, trivial = trivial_features(chosen.examples)
-    probe = _decide(known, chosen, run.recipe.seed)
+    known, random = features
+    probe = _decide(known, chosen, seed, source)
     rivals = {
-        RANDOM: _decide(random, chosen, run.recipe.seed),
-        f"logistic regression on {name}": _decide(trivial, chosen, run.recipe.seed),
+        RANDOM: _decide(random, chosen, seed),
+        f"logistic regression on {name}": _decide(trivial, chosen, seed),
         MAJORITY: np.full(len(chosen.truth), np.bincount(chosen.truth[: chosen.fitted]).argmax()),
     }
     classes = int(chosen.truth.max()) + 1
@@ -172,14 +180,14 @@ def _contests(
     return found
 
 
-def _decide(features: Array, chosen: Chosen, seed: int) -> Array:
+def _decide(features: Array, chosen: Chosen, seed: int, source: LinearHead | None = None) -> Array:
     """Return int [N]: train by fits on the other folds, validation by the fit on all of train."""
     from edgetransfer.transfer.heldout import held_out_logits
+    from edgetransfer.transfer.probe import Known
 
     truth = chosen.truth[: chosen.fitted]
-    probe, logits = held_out_logits(
-        features[: chosen.fitted], truth, groups=chosen.groups, seed=seed
-    )
+    known = Known(groups=chosen.groups, source=source)
+    probe, logits = held_out_logits(features[: chosen.fitted], truth, known=known, seed=seed)
     unseen = np.isnan(logits).any(axis=1)
     out_of_fold = np.where(unseen, -1, np.nan_to_num(logits).argmax(axis=1))
     validation = probe.head.logits(features[chosen.fitted :]).argmax(axis=1)

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 
+from edgetransfer.backbone.head import LinearHead, linear_head
 from edgetransfer.pipeline.own_model import take_fitted
 from edgetransfer.pipeline.reporter import Prefixed, telling
 from edgetransfer.pipeline.run import Run, code, leave, versions
 from edgetransfer.pipeline.tracing import proving_batch, traced
 from edgetransfer.pipeline.training import fit_network
 from edgetransfer.spec.recipe import DistillSpec, FitSpec
-from edgetransfer.transfer.classifier import LinearHead
 from edgetransfer.transfer.features import run_over
 
 if TYPE_CHECKING:
@@ -102,8 +102,7 @@ def _fitted(run: Run, manifest: Manifest) -> Teacher:
         "validation_accuracy": fitted.record["validation_accuracy"],
     }
     asked = Asked(kept.file("features.onnx"), kept.key, opened.prepare)
-    linear = fitted.network.head
-    head = LinearHead(linear.weight.detach().numpy(), linear.bias.detach().numpy())
+    head = linear_head(fitted.network.head)
     return Teacher(asked, head, np.arange(len(manifest.labels)), fitted.kept.key, record)
 
 

@@ -5,30 +5,15 @@ It does not train itself.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import nn
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Array = np.ndarray[Any, Any]
-
-
-@dataclass(frozen=True)
-class LinearHead:
-    """``logits = features @ weight.T + bias``; weight ``float32 [C, D]``, bias ``float32 [C]``."""
-
-    weight: Array
-    bias: Array
-
-    def logits(self, features: Array) -> Array:
-        """Apply the head to features [N, D]; returns float32 [N, C]."""
-        product: Array = features @ self.weight.T + self.bias
-        return product.astype(np.float32)
+    from edgetransfer.backbone.head import LinearHead
 
 
 class Classifier(nn.Module):

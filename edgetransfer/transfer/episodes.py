@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Protocol
 
-    from edgetransfer.transfer.classifier import LinearHead
+    from edgetransfer.backbone.head import LinearHead
 
     class FitHead(Protocol):
         """Fits a head on features [N, D] and labels [N]."""

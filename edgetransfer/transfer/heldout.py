@@ -10,17 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from edgetransfer.transfer.logistic import LogisticPath
-from edgetransfer.transfer.probe import fit_probe, folds, scaling
+from edgetransfer.transfer.probe import NOTHING, Heads, fit_probe, folds
 
 if TYPE_CHECKING:
-    from edgetransfer.transfer.probe import Probe
+    from edgetransfer.transfer.probe import Known, Probe
 
 Array = np.ndarray[Any, Any]
 
 
 def held_out_logits(
-    features: Array, labels: Array, *, groups: Array | None = None, seed: int = 0
+    features: Array, labels: Array, *, known: Known = NOTHING, seed: int = 0
 ) -> tuple[Probe, Array]:
     """Fit a probe, and return it with logits float32 [N, C] by fits on the other folds.
 
@@ -31,24 +30,18 @@ def held_out_logits(
     Args:
         features: float [N, D].
         labels: int [N], every class from 0 to C - 1 occurs.
-        groups: int [N]; examples of one group are never on both sides of a fold.
+        known: what else is known of the examples.
         seed: of the folds.
 
     Returns:
         The probe on all examples, and logits; rows of NaN for examples that no fold held out, all
         of them where a class has one example only.
     """
-    probe = fit_probe(features, labels, groups=groups, seed=seed)
-    mean, scale = scaling(features)
-    scaled = (features - mean) / scale
+    probe = fit_probe(features, labels, known=known, seed=seed)
     logits = np.full((len(labels), int(labels.max()) + 1), np.nan, dtype=np.float32)
-    splits = list(folds(labels, groups, seed))
-    if not splits:
-        return probe, logits
     with threadpool_limits(limits=1):
-        path = LogisticPath(scaled)
-        for train, held_out in splits:
-            fitted = path.fit(train, labels[train], [probe.strength])
-            weight, bias = fitted[probe.strength]
-            logits[held_out] = scaled[held_out] @ weight.T + bias
+        heads = Heads(features, labels, known)
+        for train, held_out in folds(labels, known.groups, seed):
+            head = next(heads.walk(train, [probe.strength]))
+            logits[held_out] = head.logits(features[held_out])
     return probe, logits

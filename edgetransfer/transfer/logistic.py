@@ -47,7 +47,13 @@ class LogisticPath:
         return dict(zip(path, self.walk(rows, labels, path, tolerance=tolerance), strict=True))
 
     def walk(
-        self, rows: Array, labels: Array, strengths: Iterable[float], *, tolerance: float = 1e-4
+        self,
+        rows: Array,
+        labels: Array,
+        strengths: Iterable[float],
+        *,
+        tolerance: float = 1e-4,
+        offsets: Array | None = None,
     ) -> Iterator[tuple[Array, Array]]:
         """Fit on some of the rows, each strength starting from the one before, as it is asked for.
 
@@ -56,9 +62,10 @@ class LogisticPath:
             labels: int [M], classes from 0 to C - 1, each occurring.
             strengths: values of C, ascending.
             tolerance: largest component of the gradient, per example, at which a fit stops.
+            offsets: float32 [M, C], added to the logits while fitting: what is known before.
 
         Yields:
-            Weight float32 [C, D] and bias float32 [C] for each strength.
+            Weight float32 [C, D] and bias float32 [C] for each strength, offsets not in them.
         """
         from scipy.optimize import minimize
 
@@ -70,7 +77,7 @@ class LogisticPath:
         for strength in strengths:
             penalty = 1.0 / (strength * count)
             stretch = self._stretch(penalty, classes)
-            problem = _Problem(chosen, truth, penalty, stretch)
+            problem = _Problem(chosen, truth, penalty, stretch, offsets)
             solved = minimize(
                 problem,
                 (weight / stretch).ravel(),
@@ -92,15 +99,23 @@ class LogisticPath:
 class _Problem:
     """The mean loss and its gradient in stretched coordinates."""
 
-    def __init__(self, features: Array, truth: Array, penalty: float, stretch: Array) -> None:
+    def __init__(
+        self,
+        features: Array,
+        truth: Array,
+        penalty: float,
+        stretch: Array,
+        offsets: Array | None,
+    ) -> None:
         self._features = features
+        self._offsets = np.float32(0) if offsets is None else offsets
         self._truth = truth
         self._penalty = penalty
         self._stretch = stretch
 
     def __call__(self, flat: Array) -> tuple[float, Array]:
         weight = flat.reshape(-1, self._truth.shape[1]).astype(np.float32) * self._stretch
-        logits = self._features @ weight[:-1] + weight[-1]
+        logits = self._features @ weight[:-1] + weight[-1] + self._offsets
         logits -= logits.max(axis=1, keepdims=True)
         chances = np.exp(logits)
         total = chances.sum(axis=1, keepdims=True)

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from edgetransfer.backbone.head import LinearHead
 from edgetransfer.spec.progress import Progress, silent
-from edgetransfer.transfer.classifier import LinearHead
 from edgetransfer.transfer.logistic import LogisticPath
+from edgetransfer.transfer.prior import source_prior
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -54,12 +55,31 @@ class Probe:
     cross_validated: dict[float, tuple[float, float]]
 
 
+@dataclass(frozen=True)
+class Known:
+    """What is known of N examples beside their features and labels.
+
+    Attributes:
+        groups: int [N]; examples of one group are never on both sides of a fold.
+        looks: float [L, N, D], features of other looks at the same examples: fitted on, never
+            judged by, and together with the first look as heavy as one example.
+        source: the classifier that the backbone was pretrained with, on the same features: the
+            head is pulled to what that says of the classes (`prior.source_prior`), not to zero.
+    """
+
+    groups: Array | None = None
+    looks: Array | None = None
+    source: LinearHead | None = None
+
+
+NOTHING = Known()
+
+
 def fit_probe(
     features: Array,
     labels: Array,
     *,
-    groups: Array | None = None,
-    looks: Array | None = None,
+    known: Known = NOTHING,
     seed: int = 0,
     progress: Progress = silent,
 ) -> Probe:
@@ -78,57 +98,64 @@ def fit_probe(
     Args:
         features: one row an example.
         labels: every class from 0 to C - 1 occurs.
-        groups: int [N]; examples of one group are never on both sides of a fold.
-        looks: float [L, N, D], features of other looks at the same examples: fitted on, never
-            judged by, and together with the first look as heavy as one example.
+        known: what else is known of the examples.
         seed: of the folds.
         progress: told of fits done.
     """
-    shown = features if looks is None else np.concatenate([features, *looks])
-    mean, scale = scaling(shown)
-    scaled = (shown - mean) / scale
-    splits = list(folds(labels, groups, seed))
+    splits = list(folds(labels, known.groups, seed))
     with threadpool_limits(limits=1):
-        path = _Looked(LogisticPath(scaled), labels, len(shown) // len(features))
-        scores = _cross_validate(path, scaled, splits, progress) if splits else {}
+        heads = Heads(features, labels, known)
+        scores = _cross_validate(heads, splits, progress) if splits else {}
         strength = min(scores, key=lambda c: scores[c][0]) if scores else FEWEST
-        weight, bias = next(path.walk(np.arange(len(labels)), [strength], tolerance=1e-6))
-    return Probe(_unscaled(weight, bias, mean, scale), strength, len(splits), scores)
+        head = next(heads.walk(np.arange(len(labels)), [strength], tolerance=1e-6))
+    return Probe(head, strength, len(splits), scores)
 
 
 def fit_at(features: Array, labels: Array, strength: float) -> LinearHead:
     """Fit a head as `fit_probe` does, with a C that is known."""
-    mean, scale = scaling(features)
     with threadpool_limits(limits=1):
-        path = LogisticPath((features - mean) / scale)
-        every = np.arange(len(labels))
-        weight, bias = path.fit(every, labels, [strength], tolerance=1e-6)[strength]
-    return _unscaled(weight, bias, mean, scale)
+        heads = Heads(features, labels, NOTHING)
+        return next(heads.walk(np.arange(len(labels)), [strength], tolerance=1e-6))
 
 
-def _unscaled(weight: Array, bias: Array, mean: Array, scale: Array) -> LinearHead:
-    """Return the head that applies to raw features."""
-    weight = weight / scale
-    return LinearHead(weight.astype(np.float32), (bias - weight @ mean).astype(np.float32))
+class Heads:
+    """Fits heads for raw features [N, D] on some of the examples, one for each strength.
 
+    Its path is fitted on looks at examples: [first look of all, second look of all, ...].
+    """
 
-class _Looked:
-    """A path whose rows are looks at examples: [first look of all, second look of all, ...]."""
-
-    def __init__(self, path: LogisticPath, labels: Array, looks: int) -> None:
-        self._path = path
-        self._looks = looks
-        self.labels = labels
+    def __init__(self, features: Array, labels: Array, known: Known) -> None:
+        looks = known.looks
+        self._shown = features if looks is None else np.concatenate([features, *looks])
+        self._mean, self._scale = scaling(self._shown)
+        self._path = LogisticPath((self._shown - self._mean) / self._scale)
+        self._source = known.source
+        self.features, self.labels = features, labels
 
     def walk(
         self, examples: Array, strengths: Iterable[float], *, tolerance: float = 1e-4
-    ) -> Iterator[tuple[Array, Array]]:
+    ) -> Iterator[LinearHead]:
         """Fit on all looks at some examples, int [M], so that each example weighs one."""
-        starts = len(self.labels) * np.arange(self._looks)
-        rows = (starts[:, None] + examples).ravel()
-        truth = np.tile(self.labels[examples], self._looks)
-        shares = [strength / self._looks for strength in strengths]
-        return self._path.walk(rows, truth, shares, tolerance=tolerance)
+        looks = len(self._shown) // len(self.features)
+        rows = (len(self.labels) * np.arange(looks)[:, None] + examples).ravel()
+        truth = np.tile(self.labels[examples], looks)
+        shares = [strength / looks for strength in strengths]
+        prior = None
+        if self._source is not None:
+            prior = source_prior(self._source, self._shown[rows], truth)
+        offsets = None if prior is None else prior.logits(self._shown[rows])
+        for weight, bias in self._path.walk(
+            rows, truth, shares, tolerance=tolerance, offsets=offsets
+        ):
+            yield self._unscaled(weight, bias, prior)
+
+    def _unscaled(self, weight: Array, bias: Array, prior: LinearHead | None) -> LinearHead:
+        """Return the head that applies to raw features."""
+        weight = weight / self._scale
+        bias = bias - weight @ self._mean
+        if prior is not None:
+            weight, bias = weight + prior.weight, bias + prior.bias
+        return LinearHead(weight.astype(np.float32), bias.astype(np.float32))
 
 
 def scaling(features: Array) -> tuple[Array, Array]:
@@ -169,22 +196,19 @@ def folds(labels: Array, groups: Array | None, seed: int) -> Iterator[tuple[Arra
 
 
 def _cross_validate(
-    path: _Looked,
-    scaled: Array,
-    splits: list[tuple[Array, Array]],
-    progress: Progress,
+    heads: Heads, splits: list[tuple[Array, Array]], progress: Progress
 ) -> dict[float, tuple[float, float]]:
     """Return mean (log loss, accuracy) of every strength up to where the loss has clearly risen.
 
     Weak penalties take most of the time, and nothing comes back after the loss has turned.
     """
-    labels = path.labels
-    paths = [path.walk(train, STRENGTHS) for train, _ in splits]
+    features, labels = heads.features, heads.labels
+    paths = [heads.walk(train, STRENGTHS) for train, _ in splits]
     scores: dict[float, tuple[float, float]] = {}
     for done, strength in enumerate(STRENGTHS, start=1):
         losses, right = [], []
-        for (_, held_out), (weight, bias) in zip(splits, map(next, paths), strict=True):
-            logits = scaled[held_out] @ weight.T + bias
+        for (_, held_out), head in zip(splits, map(next, paths), strict=True):
+            logits = head.logits(features[held_out])
             losses.append(log_loss(logits, labels[held_out]))
             right.append(float((logits.argmax(axis=1) == labels[held_out]).mean()))
         scores[strength] = (float(np.mean(losses)), float(np.mean(right)))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from edgetransfer.transfer.classifier import LinearHead
+from edgetransfer.backbone.head import LinearHead
 from edgetransfer.transfer.probe import scaling
 
 Array = np.ndarray[Any, Any]

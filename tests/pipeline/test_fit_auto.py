@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import nn
 
+from edgetransfer.backbone.head import LinearHead
 from edgetransfer.pipeline import finetuning
 from edgetransfer.pipeline.reporter import SilentReporter
 from edgetransfer.pipeline.training import FittedNetwork
-from edgetransfer.transfer.classifier import Classifier, LinearHead
+from edgetransfer.transfer.classifier import Classifier
 from edgetransfer.transfer.schedule import Machine, Schedule
 
 RUN = SimpleNamespace(reporter=SilentReporter())

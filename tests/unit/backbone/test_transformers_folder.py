@@ -99,6 +99,39 @@ def test_the_head_of_a_classifier_is_left_out(saved, opened):
     assert not [name for name, _ in backbone.network.named_parameters() if "classifier" in name]
 
 
+@pytest.mark.parametrize(
+    ("model", "config", "sizes"),
+    [
+        ("ViTForImageClassification", "ViTConfig", VIT),
+        (
+            "MobileNetV2ForImageClassification",
+            "MobileNetV2Config",
+            {"depth_multiplier": 0.1, "image_size": 32, "finegrained_output": False},
+        ),
+        (
+            "ResNetForImageClassification",
+            "ResNetConfig",
+            {"embedding_size": 8, "hidden_sizes": [8, 24], "depths": [1, 1]},
+        ),
+    ],
+)
+def test_the_classifier_it_was_pretrained_with_is_kept_apart(
+    transformers, saved, opened, pictures, model, config, sizes
+):
+    folder = saved(model, config, {**sizes, "num_labels": 5})
+    backbone = opened(folder)
+    whole = getattr(transformers, model).from_pretrained(folder).eval()
+    with torch.no_grad():
+        features, logits = backbone.network(pictures), whole(pictures).logits
+    torch.testing.assert_close(
+        torch.from_numpy(backbone.classifier.logits(features.numpy())), logits, rtol=1e-4, atol=1e-4
+    )
+
+
+def test_an_encoder_alone_has_no_classifier(saved, opened):
+    assert opened(saved("ViTModel", "ViTConfig", VIT)).classifier is None
+
+
 def encode(backbone, *texts):
     length = max(map(len, texts))
     ids = torch.tensor([[*text, *[0] * (length - len(text))] for text in texts])

@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from edgetransfer.transfer.classifier import Classifier, LinearHead
+from edgetransfer.backbone.head import LinearHead
+from edgetransfer.transfer.classifier import Classifier
 from edgetransfer.transfer.lesson import Examples
 
 torch.set_num_threads(1)

@@ -6,7 +6,8 @@ import torch
 from onnx import TensorProto, helper
 from torch import nn
 
-from edgetransfer.transfer.classifier import Classifier, LinearHead
+from edgetransfer.backbone.head import LinearHead
+from edgetransfer.transfer.classifier import Classifier
 from edgetransfer.transfer.features import BATCH, run_over
 
 

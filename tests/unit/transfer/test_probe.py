@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edgetransfer.transfer.probe import FEWEST, MAX_FOLDS, RISEN, STRENGTHS, fit_probe
+from edgetransfer.transfer.probe import FEWEST, MAX_FOLDS, RISEN, STRENGTHS, Known, fit_probe
 
 
 def clusters(count, classes=3, width=12, seed=0, spread=1.5):
@@ -114,7 +114,12 @@ def test_a_group_is_never_on_both_sides_of_a_fold():
     own = generator.normal(size=(20, 40))[groups]
     features = own + 0.05 * generator.normal(size=(120, 40))
     best = [
-        max(right for _, right in fit_probe(features, labels, groups=each).cross_validated.values())
+        max(
+            right
+            for _, right in fit_probe(
+                features, labels, known=Known(groups=each)
+            ).cross_validated.values()
+        )
         for each in (None, groups)
     ]
     assert best[0] == 1.0
@@ -125,13 +130,13 @@ def test_a_class_in_one_group_only_is_still_learnt():
     features, labels = clusters(60)
     groups = np.arange(60) % 7
     groups[labels == 2] = 0
-    probe = fit_probe(features, labels, groups=groups)
+    probe = fit_probe(features, labels, known=Known(groups=groups))
     assert 0 < probe.folds <= MAX_FOLDS
     assert probe.head.weight.shape == (3, 12)
 
 
 def test_one_group_leaves_nothing_to_hold_out():
-    assert fit_probe(*clusters(60), groups=np.zeros(60, int)).folds == 0
+    assert fit_probe(*clusters(60), known=Known(np.zeros(60, int))).folds == 0
 
 
 def test_features_that_never_change():
@@ -144,7 +149,7 @@ def test_features_that_never_change():
 def test_looks_that_show_nothing_new_change_nothing():
     features, labels = clusters(12)
     plain = fit_probe(features, labels)
-    looked = fit_probe(features, labels, looks=np.stack([features] * 3))
+    looked = fit_probe(features, labels, known=Known(looks=np.stack([features] * 3)))
     assert looked.strength == plain.strength
     assert looked.cross_validated[1.0][0] == pytest.approx(plain.cross_validated[1.0][0], abs=2e-3)
     new = clusters(50, seed=1)[0]
@@ -165,4 +170,7 @@ def test_looks_that_show_what_varies_help_one_example_a_class():
     def right(probe):
         return (probe.head.logits(new).argmax(axis=1) == truth).mean()
 
-    assert right(fit_probe(few, labels, looks=looks)) > right(fit_probe(few, labels)) + 0.1
+    assert (
+        right(fit_probe(few, labels, known=Known(looks=looks)))
+        > right(fit_probe(few, labels)) + 0.1
+    )
