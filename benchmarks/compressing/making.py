@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from compressing.cases import Case
     from compressing.methods import Method
 
-_STAGES = ("compress", "rung", "trial")
+_STAGES = ("compress", "sensitivity", "rung", "trial")
 """Stages of a build that are work of compressing."""
 
 

@@ -102,6 +102,20 @@ def difference(row: Mapping[str, Any]) -> str:
     )
 
 
+def unseen_cost(found: Mapping[str, Any]) -> str:
+    """Write what a group costs that nothing was fitted on.
+
+    >>> unseen_cost({"column": "speaker", "groups": 4, "mixed": 0.9, "apart": 0.75,
+    ...              "cost_pp": 15.0, "ci95_pp": [9.0, 21.0]})
+    'an unseen speaker costs 15.0 pp [+9.0, +21.0]: 0.750 against 0.900 in a mix of 4'
+    """
+    low, high = found["ci95_pp"]
+    return (
+        f"an unseen {found['column']} costs {found['cost_pp']:.1f} pp [{low:+.1f}, {high:+.1f}]: "
+        f"{found['apart']:.3f} against {found['mixed']:.3f} in a mix of {found['groups']}"
+    )
+
+
 def contest_warnings(contest: Contest, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Warn of every rival that is better, worst first."""
     worse = sorted((row for row in rows if row["finding"] == "worse"), key=_delta)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from edgetransfer.pipeline.tracing import Fitted
     from edgetransfer.pipeline.training import FittedNetwork
     from edgetransfer.spec.progress import Progress
+    from edgetransfer.transfer.unseen import Unseen
 
 RANDOM = "the same network with random weights"
 MAJORITY = "always the commonest class"
@@ -96,20 +97,25 @@ def _look(
         "groups": None if chosen.groups is None else chosen.groups.tolist(),
         "seed": run.recipe.seed,
         "code": code("transfer"),
-        "versions": versions("numpy"),
+        "versions": versions("numpy", "scipy", "scikit-learn"),
     }
 
     def make(folder: Path) -> None:
         from edgetransfer.transfer.domain import compare_with_source, read_statistics
         from edgetransfer.transfer.neighbours import ask_neighbours
+        from edgetransfer.transfer.probe import Known
+        from edgetransfer.transfer.unseen import ask_unseen
 
         known = np.load(features.file("features.npy"))[chosen.rows]
         train, truth = known[: chosen.fitted], chosen.truth[: chosen.fitted]
         near = ask_neighbours(train, truth, groups=chosen.groups, seed=run.recipe.seed)
+        aside = Known(groups=chosen.groups, source=opened.backbone.classifier)
+        unseen = ask_unseen(train, truth, aside, seed=run.recipe.seed)
         source = read_statistics(run.source.path, opened.backbone.feature_dim)
         found = {
             **({} if near is None else {"neighbours": asdict(near)}),
             **({} if source is None else {"source": asdict(compare_with_source(source, known))}),
+            **({} if unseen is None else {"unseen": _named(unseen, run.recipe.data.split_by)}),
         }
         leave(folder, "before.json", found)
 
@@ -217,10 +223,14 @@ def _block(
     return {"tested": True, **before, "comparisons": rows, "warnings": warnings}
 
 
+def _named(unseen: Unseen, column: str | None) -> dict[str, Any]:
+    return {"column": column, **asdict(unseen)}
+
+
 def _told_before(before: Mapping[str, Any]) -> str:
     """Say in a line what was found before fitting."""
     parts = []
-    near, source = before.get("neighbours"), before.get("source")
+    near, source, unseen = (before.get(key) for key in ("neighbours", "source", "unseen"))
     if near is None:
         parts.append("a class has one example only: neighbours tell nothing")
     else:
@@ -233,6 +243,8 @@ def _told_before(before: Mapping[str, Any]) -> str:
             f"{source['median']:.2f} x as far from the source as its own examples, "
             f"{100 * source['far']:.0f} % beyond 99 % of them"
         )
+    if unseen is not None:
+        parts.append(judged.unseen_cost(unseen))
     return "; ".join(parts)
 
 

@@ -48,6 +48,13 @@ def _before(block: Node) -> list[tuple[str, str]]:
             ("Distance from the source", f"{source['median'].value:.2f} × its own examples'"),
             ("Further than 99 % of the source's own", far),
         ]
+    unseen = block["unseen"]
+    if not unseen.missing:
+        apart, mixed = (words.PERCENT(unseen[key].value) for key in ("apart", "mixed"))
+        between = unseen["ci95_pp"].show(words.CHANGE.between)
+        value = f"{apart} right instead of {mixed}, a cost of {unseen['cost_pp'].value:.1f} pp"
+        name = f"A {unseen['column'].value} that nothing was fitted on"
+        found.append((name, f"{value} {between}, over {unseen['groups'].value} of them"))
     return found
 
 
