@@ -8,14 +8,18 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import numpy as np
+from safetensors.numpy import load_file as read_arrays
 from safetensors.torch import load_file
 
+from edgetransfer.backbone.head import LinearHead
 from edgetransfer.backbone.mobilenet import MobileNetV2, MobileNetV2Config
 from edgetransfer.backbone.model import Backbone, Modality, Source
 from edgetransfer.errors import SpecError
 from edgetransfer.spec.preprocess import ImagePreprocessing
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from typing import Any
 
 
@@ -45,4 +49,13 @@ def load(source: Source, modality: Modality) -> Backbone:
             std=tuple(card["std"]),
         ),
         licence=card["license"],
+        classifier=_own_classifier(source.path / "classifier.safetensors"),
     )
+
+
+def _own_classifier(file: Path) -> LinearHead | None:
+    """Read the classifier of the source classes, float16 in the file, where there is one."""
+    if not file.is_file():
+        return None
+    found = read_arrays(file)
+    return LinearHead(*(found[name].astype(np.float32) for name in ("weight", "bias")))

@@ -12,6 +12,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from edgetransfer.measure.soundness import unseen_cost
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
@@ -159,6 +161,9 @@ def _footnotes(report: Mapping[str, Any]) -> Iterable[str]:
         f"{agreement['flips']} of {agreement['n']} decisions changed "
         f"(95 % bound {bound:.1f} %), {noise}"
     )
+    unseen = report.get("soundness", {}).get("unseen")
+    if unseen is not None:
+        yield unseen_cost(unseen)
     yield from _ladder(report["ladder"])
     if residency["int8_conv"]:
         whole = residency["int8_conv"] + residency["float_conv"]
