@@ -10,7 +10,7 @@ export ORT_DISABLE_TELEMETRY := 1
 DEMO_OUT ?= demo-out
 PYTEST ?= -n 2
 
-.PHONY: help demo test test-kills check lint types layers docs bench-compression clean
+.PHONY: help demo test test-timm test-kills check lint types layers docs bench-compression clean
 
 help:
 	@echo "make demo    build on scikit-learn's digits and print the verdict"
@@ -37,6 +37,15 @@ demo: $(VENV)/.core
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest $(PYTEST)
 
+# timm beside a torch without CUDA: in a folder of its own, for transformers would stumble over this torchvision.
+TIMM := $(VENV)/timm
+$(TIMM)/.installed: constraints.txt | $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt --upgrade --target $(TIMM) timm torchvision
+	@touch $@
+
+test-timm: $(TIMM)/.installed
+	PYTHONPATH=$(TIMM) $(BIN)/python -m pytest --quiet tests/unit/backbone/test_other_layouts.py -k timm
+
 # The long form of the resume test: killed at twenty random moments.
 test-kills: $(VENV)/.dev
 	EDGETRANSFER_TEST_KILLS=20 $(BIN)/python -m pytest tests/pipeline/test_resume.py
@@ -56,7 +65,7 @@ layers: $(VENV)/.dev
 bench-compression: $(VENV)/.dev
 	$(BIN)/python benchmarks/compression.py $(BENCH)
 
-check: lint types layers test
+check: lint types layers test-timm test
 
 clean:
 	rm -rf $(VENV) $(DEMO_OUT) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import torch
 from safetensors.torch import load_file
 
 from edgetransfer.backbone import contract
@@ -46,12 +47,17 @@ def load(source: Source, modality: Modality) -> Backbone:
             found="missing: " + ", ".join(missing[:5]),
         )
     pretrained = config.get("pretrained_cfg", config)
+    preprocessing = contract.from_timm(pretrained)
+    with torch.no_grad():
+        features = network.eval()(torch.zeros(1, 3, *preprocessing.output_size))
+    # Not num_features: some heads of timm have a hidden layer behind those.
+    feature_dim = features.shape[1]
     return Backbone(
-        network=network.eval(),
-        feature_dim=int(network.num_features),
-        preprocessing=contract.from_timm(pretrained),
+        network=network,
+        feature_dim=feature_dim,
+        preprocessing=preprocessing,
         licence=pretrained.get("license"),
-        classifier=_own_classifier(pretrained.get("classifier"), weights, network.num_features),
+        classifier=_own_classifier(pretrained.get("classifier"), weights, feature_dim),
     )
 
 

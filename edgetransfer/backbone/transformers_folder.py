@@ -106,7 +106,7 @@ def _open(auto_class: str, source: Source) -> tuple[nn.Module, set[str]]:
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # found below, in words
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (ImportError, OSError, ValueError, KeyError, RuntimeError) as error:
         raise SpecError(
             f"transformers cannot open it as {auto_class}",
             where=source.asked,

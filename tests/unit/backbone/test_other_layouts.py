@@ -114,17 +114,30 @@ def test_a_timm_folder_takes_no_texts(timm_folder):
     )
 
 
-def test_a_timm_folder_opens(timm_folder):
+@pytest.mark.parametrize(
+    "architecture",
+    ["resnet10t", "mobilenetv3_small_050", "efficientnet_lite0", "deit_tiny_patch16_224"],
+)
+def test_a_timm_folder_opens_with_its_classifier(timm_folder, architecture):
     timm = pytest.importorskip("timm", reason="the extra timm is not installed")
     from safetensors.torch import save_file
 
-    network = timm.create_model("resnet10t", num_classes=0)
-    save_file(network.state_dict(), timm_folder / "model.safetensors")
+    torch.manual_seed(0)
+    whole = timm.create_model(architecture, num_classes=5).eval()
+    save_file(whole.state_dict(), timm_folder / "model.safetensors")
+    config = json.loads((timm_folder / "config.json").read_text())
+    told = whole.pretrained_cfg
+    config["architecture"] = architecture
+    config["pretrained_cfg"] |= {"classifier": told["classifier"], "input_size": told["input_size"]}
+    (timm_folder / "config.json").write_text(json.dumps(config))
     backbone = sources.load(sources.locate(str(timm_folder)), "image")
+    pictures = torch.rand(2, *told["input_size"])
     with torch.no_grad():
-        features = backbone.network(torch.zeros(2, 3, 32, 32))
+        features, logits = backbone.network(pictures), whole(pictures)
     assert features.shape == (2, backbone.feature_dim)
     assert backbone.licence == "apache-2.0"
+    found = torch.from_numpy(backbone.classifier.logits(features.numpy()))
+    torch.testing.assert_close(found, logits, rtol=1e-4, atol=1e-5)
 
 
 @pytest.fixture
