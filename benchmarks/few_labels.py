@@ -1,6 +1,8 @@
 """Heads on frozen features where classes have few examples: 1, 5 and 10 a class.
 
-Usage: python benchmarks/few_labels.py [RESULT.json]
+Usage: python benchmarks/few_labels.py [RESULT.json [CASE ...]]
+
+Where cases are named, the rows of the others in RESULT.json stay.
 
 Draw number n takes its examples with the seed n; the test set is whole and every head sees the same
 draws. Ten draws are what is judged; a hundred say what ten are worth, as draws of one example a
@@ -147,16 +149,27 @@ def main() -> None:
             "hymenoptera / mobilenet_v1_0.25_128": (HYMENOPTERA, V1),
             "fsdd-spectrograms / mobilenet_v2_1.0_224": (FSDD, V2),
             "digits / mobilenet_v2_1.0_224": (str(digits), V2),
+            "hymenoptera / tiny-64": (HYMENOPTERA, "builtin:tiny-64"),
             "fsdd-spectrograms / tiny-64": (FSDD, "builtin:tiny-64"),
             "digits / tiny-64": (str(digits), "builtin:tiny-64"),
         }
-        rows = []
+        named = sys.argv[2:] or list(cases)
+        rows = [row for row in _old_rows() if row["case"] not in named]
         with threadpool_limits(limits=1):
-            for name, (data, backbone) in cases.items():
+            for name in named:
+                data, backbone = cases[name]
                 for row in measure(name, data, backbone):
                     rows.append(row)
                     print(json.dumps(row), flush=True)
                     _write(rows)
+
+
+def _old_rows() -> list[dict[str, Any]]:
+    file = Path(sys.argv[1]) if len(sys.argv) > 1 else None
+    if file is None or not file.is_file():
+        return []
+    rows: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))["rows"]
+    return rows
 
 
 def _write(rows: list[dict[str, Any]]) -> None:

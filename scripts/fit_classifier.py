@@ -38,7 +38,7 @@ def main() -> None:
         "--data", type=Path, default=ROOT.parent / "shared/sources/tiny-imagenet-64"
     )
     parser.add_argument("--work", type=Path, default=Path("/tmp/pretrain-tiny-64"))
-    parser.add_argument("--strength", type=float, default=0.01)
+    parser.add_argument("--strength", type=float, default=1.0)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     arguments.work.mkdir(parents=True, exist_ok=True)
