@@ -1,6 +1,6 @@
-"""Opens the backbones that ship with the package.
+"""Opens the backbones that ship with the package, and folders that are laid out like them.
 
-It does not train them: `scripts/pretrain_builtin.py` did.
+It does not train them: `scripts/pretrain_builtin.py` and `edgetransfer pretrain` do.
 """
 
 from __future__ import annotations
@@ -27,18 +27,16 @@ def load(source: Source, modality: Modality) -> Backbone:
     """Open a built-in backbone.
 
     Raises:
-        SpecError: the examples are texts.
+        SpecError: the examples are texts, or the card and the weights do not belong together.
     """
     if modality != "image":
+        what = "the built-in" if source.name.startswith("builtin:") else "this"
         raise SpecError(
-            "the built-in backbone takes pictures, and the examples are texts",
+            f"{what} backbone takes pictures, and the examples are texts",
             where=source.asked,
             fix="give a text encoder: --backbone hf:ORG/NAME or a local folder",
         )
-    card: dict[str, Any] = json.loads((source.path / "card.json").read_text(encoding="utf-8"))
-    config = MobileNetV2Config.from_card(card)
-    network = MobileNetV2(config)
-    network.load_state_dict(load_file(source.path / "model.safetensors"))
+    card, config, network = _read(source)
     return Backbone(
         network=network.eval(),
         feature_dim=config.feature_dim,
@@ -51,6 +49,22 @@ def load(source: Source, modality: Modality) -> Backbone:
         licence=card["license"],
         classifier=_own_classifier(source.path / "classifier.safetensors"),
     )
+
+
+def _read(source: Source) -> tuple[dict[str, Any], MobileNetV2Config, MobileNetV2]:
+    try:
+        card: dict[str, Any] = json.loads((source.path / "card.json").read_text(encoding="utf-8"))
+        config = MobileNetV2Config.from_card(card)
+        network = MobileNetV2(config)
+        network.load_state_dict(load_file(source.path / "model.safetensors"))
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise SpecError(
+            "not a backbone of edgetransfer's own layout",
+            where=source.asked,
+            found=" ".join(str(error).split())[:200],
+            expected="card.json and model.safetensors as `edgetransfer pretrain` writes them",
+        ) from error
+    return card, config, network
 
 
 def _own_classifier(file: Path) -> LinearHead | None:

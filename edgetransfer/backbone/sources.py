@@ -82,8 +82,11 @@ def _builtin(asked: _Asked, rest: str) -> Source:
             expected=", ".join(f"builtin:{each}" for each in builtin_names()),
         )
     folder = WEIGHTS / rest
-    digest = _digest(folder, sorted(folder.glob("*.*")))
-    return Source(asked.name, "builtin", folder, digest, asked.option)
+    return Source(asked.name, "builtin", folder, _digest_all(folder), asked.option)
+
+
+def _digest_all(folder: Path) -> str:
+    return _digest(folder, sorted(folder.glob("*.*")))
 
 
 def _onnx(asked: _Asked, path: Path) -> Source:
@@ -105,6 +108,8 @@ def _onnx(asked: _Asked, path: Path) -> Source:
 
 def _folder(asked: _Asked, folder: Path) -> Source:
     config_file = folder / "config.json"
+    if not config_file.is_file() and (folder / "card.json").is_file():
+        return Source(asked.name, "builtin", folder, _digest_all(folder), asked.option)
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
         _refuse_pickles(asked, [file for kind in _PICKLES for file in sorted(folder.glob(kind))])

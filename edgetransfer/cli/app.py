@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from edgetransfer.cli import options as o
+from edgetransfer.cli.cached import cache_app
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -20,7 +21,6 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     help="Fit a pretrained backbone to your examples, quantise it, and measure what it costs.",
 )
-cache_app = typer.Typer(no_args_is_help=True, help="What finished stages take on the disk.")
 app.add_typer(cache_app, name="cache")
 backbones_app = typer.Typer(
     invoke_without_command=True, help="List backbones, or rank them for your examples."
@@ -229,33 +229,27 @@ def fewshot(
     few.fewshot(dict(locals()))
 
 
-@cache_app.command("list")
-def cache_list(cache: o.Cache = None) -> None:
-    """List finished stages, newest first."""
-    from edgetransfer.cli import use
-
-    use.cache_list(cache)
-
-
-@cache_app.command("size")
-def cache_size(cache: o.Cache = None) -> None:
-    """Say how much is kept, and where."""
-    from edgetransfer.cli import use
-
-    use.cache_size(cache)
-
-
-@cache_app.command("clean")
-def cache_clean(
+@app.command()
+def pretrain(
+    data: o.Data,
+    method: o.Meta = "protonet",
+    backbone: o.Backbone = None,
+    out: o.Start = Path("edgetransfer-start"),
+    ways: o.Ways = 5,
+    shots: o.ShotsLearnt = 5,
+    queries: o.Queries = 15,
+    episodes: o.EpisodesLearnt = 500,
+    minutes: o.Minutes = None,
+    label_column: o.LabelColumn = None,
+    file_column: o.FileColumn = None,
+    seed: o.Seed = None,
     cache: o.Cache = None,
-    older_than: Annotated[
-        float, typer.Option(min=0.0, metavar="DAYS", help="Keep what is newer.")
-    ] = 0.0,
+    json: o.Json = False,
 ) -> None:
-    """Delete finished stages; a later build makes them again."""
-    from edgetransfer.cli import use
+    """Train a backbone over episodes of a source, to be fitted well to few examples."""
+    from edgetransfer.cli import pretrained
 
-    use.cache_clean(cache, older_than)
+    pretrained.pretrain(dict(locals()))
 
 
 def _stop(*_: object) -> None:

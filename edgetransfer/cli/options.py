@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from edgetransfer.spec.words import FitMethod, Metric, PrecisionChoice, TimingEffort
+from edgetransfer.spec.words import FitMethod, MetaMethod, Metric, PrecisionChoice, TimingEffort
 
 _DATA, _MODEL, _BUDGET, _RUN = "Data", "Model", "Budget", "Run"
 
@@ -155,4 +155,12 @@ Strict = Annotated[
 Ways = Annotated[int, typer.Option(min=2, help="Classes of an episode.")]
 Shots = Annotated[str, typer.Option(help="Examples a class to learn from; a list with commas.")]
 Queries = Annotated[int, typer.Option(min=1, help="Examples a class to judge by.")]
+ShotsLearnt = Annotated[int, typer.Option("--shots", min=1, help="Examples a class to learn from.")]
+EpisodesLearnt = Annotated[int, typer.Option("--episodes", min=1, help="Episodes to learn from.")]
+Meta = Annotated[MetaMethod, typer.Option(help="What is learnt over episodes.")]
+Minutes = Annotated[
+    float | None,
+    typer.Option("--time-budget", min=0.01, metavar="MIN", help="Minutes after which it ends."),
+]
+Start = Annotated[Path, typer.Option(help="Folder of the weights; opens with --backbone.")]
 EpisodeCount = Annotated[int, typer.Option("--episodes", min=2, help="Episodes to average over.")]

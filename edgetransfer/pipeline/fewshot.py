@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgetransfer.pipeline.opening import OpenedBackbone
+from edgetransfer.pipeline.pretraining import Pictures, inner_of
 from edgetransfer.pipeline.reading import read_data
 from edgetransfer.pipeline.reporter import telling
 from edgetransfer.transfer.episodes import Episodes, Task, accuracies, mean_and_half_width
+from edgetransfer.transfer.meta import adapted_accuracies
 from edgetransfer.transfer.probe import Known, fit_probe
 from edgetransfer.transfer.prototypes import fit_prototypes
 
@@ -63,6 +65,8 @@ class Trial:
 def fewshot(run: Run, trial: Trial) -> list[Score]:
     """Evaluate every head at every number of shots on the same episodes.
 
+    A start that was meta-learned to be fitted by an inner loop is judged by that too: `adapted`.
+
     Raises:
         DataError: too few classes have enough examples.
     """
@@ -73,9 +77,14 @@ def fewshot(run: Run, trial: Trial) -> list[Score]:
     opened = OpenedBackbone(run, manifest)
     features = np.load(opened.features_of(manifest.examples).file("features.npy"))
     heads, scores = heads_of(opened.backbone), []
+    inner, pictures = inner_of(run.source), Pictures(opened.prepare, manifest.examples)
     for task, episodes in zip(tasks, drawn, strict=True):
         with telling(run.reporter, f"{task.ways}-way {task.shots}-shot") as line:
             right = accuracies(features, episodes, trial.episodes, heads, progress=line.progress)
+            if inner is not None:
+                right["adapted"] = adapted_accuracies(
+                    opened.backbone.network, pictures, episodes, trial.episodes, inner
+                )
             found = [
                 Score(head, task.shots, *mean_and_half_width(values))
                 for head, values in right.items()
