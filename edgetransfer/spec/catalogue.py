@@ -90,8 +90,10 @@ def explain(error: ValidationError, spelled: Mapping[tuple[str, ...], str] | Non
         place = tuple(str(part) for part in item["loc"])
         field = (spelled or {}).get(place) or ".".join(place) or "the whole"
         message = _PLAINER.get(item["type"], item["msg"].removeprefix("Value error, "))
-        told = item["type"] in _PLAINER or isinstance(item["input"], dict)
-        lines.append(f"{field}: {message}" + ("" if told else f" (found {item['input']!r})"))
+        found = item["input"]
+        told = item["type"] in _PLAINER or isinstance(found, dict)
+        shown = ", ".join(map(str, found)) if isinstance(found, tuple) else repr(found)
+        lines.append(f"{field}: {message}" + ("" if told else f" (found {shown})"))
     return "; ".join(lines)
 
 

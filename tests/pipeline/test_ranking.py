@@ -138,8 +138,9 @@ def test_nothing_on_the_front_is_beaten_and_all_else_is(pairs):
     ("options", "message"),
     [
         (
-            {"candidate": "builtin:tiny-64"},
-            "command line: --candidate: needs --backbone auto, which chooses",
+            {"candidate": ["builtin:tiny-64", "./mine"]},
+            "command line: --candidate: needs --backbone auto, which chooses "
+            "(found builtin:tiny-64, ./mine)",
         ),
         (
             {"backbone": "auto", "fit": "none"},
