@@ -50,7 +50,7 @@ def choose(truth: NDArray[Any], plain: NDArray[Any], adapted: Decided) -> list[d
     return [
         {
             "method": name,
-            "gain_pp": -100 * each.drop,
+            "gain_pp": 0.0 - 100 * each.drop,
             "p": float(p),
             "n": each.n,
             "taken": place == 0 and each.drop < 0 and bool(p < SIGNIFICANT),

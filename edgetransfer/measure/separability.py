@@ -39,7 +39,7 @@ def area(positives: Array, negatives: Array, level: float = 0.95) -> Area:
 
     >>> found = area(np.array([3.0, 2.0, 4.0, 1.0]), np.array([0.0, 1.0, 2.0, 0.5]))
     >>> found.auc, [round(end, 2) for end in found.ci95]
-    (0.875, [0.42, 0.99])
+    (0.875, [0.43, 0.99])
     """
     above = _placements(positives, negatives)
     below = _placements(negatives, positives)

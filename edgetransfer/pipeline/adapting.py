@@ -209,7 +209,7 @@ def halves(truth: Array, seed: int) -> tuple[Array, Array]:
     """Part rows of classes int [N] into two halves with the same share of every class.
 
     >>> [half.tolist() for half in halves(np.array([0, 0, 1, 1, 1, 1]), seed=0)]
-    [[1, 4, 5], [0, 2, 3]]
+    [[0, 2, 4], [1, 3, 5]]
     """
     rng = np.random.default_rng(seed)
     first: list[int] = []
