@@ -9,7 +9,7 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from edgetransfer.errors import SpecError
 from edgetransfer.spec.recipe import Recipe, Spec
@@ -90,7 +90,7 @@ def explain(error: ValidationError, spelled: Mapping[tuple[str, ...], str] | Non
         place = tuple(str(part) for part in item["loc"])
         field = (spelled or {}).get(place) or ".".join(place) or "the whole"
         message = _PLAINER.get(item["type"], item["msg"].removeprefix("Value error, "))
-        told = item["type"] in _PLAINER or isinstance(item["input"], dict)
+        told = item["type"] in _PLAINER or isinstance(item["input"], dict | BaseModel | None)
         lines.append(f"{field}: {message}" + ("" if told else f" (found {item['input']!r})"))
     return "; ".join(lines)
 

@@ -168,7 +168,7 @@ def test_an_adaptation_reports_the_device_part_as_a_group():
         (
             {"adapt": "auto"},
             "--device-part: --adapt auto chooses by labelled examples of the device: "
-            "name them COLUMN=VALUE (found None)",
+            "name them COLUMN=VALUE",
         ),
         (
             {"adapt": None, "distill_from": "hf:a/b", "device_part": "site=roof"},
