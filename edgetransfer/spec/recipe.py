@@ -208,7 +208,9 @@ class Recipe(Spec):
     @field_validator("distill")
     @classmethod
     def _unlabelled_pictures_serve(cls, distill: DistillSpec, info: ValidationInfo) -> DistillSpec:
-        adapts = info.data.get("adapt", AdaptSpec()).method != "none"
+        if "adapt" not in info.data:
+            return distill  # that it cannot be has been said
+        adapts = info.data["adapt"].method != "none"
         if adapts and distill.source is not None:
             msg = "a teacher trains all layers, and --adapt goes with a frozen backbone"
             raise ValueError(msg)

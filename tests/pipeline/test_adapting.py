@@ -27,17 +27,18 @@ class Stages:
 
 
 def draw(shape, rng):
-    """Return uint8 [30, 36, 3]: one of three shapes, in noise."""
+    """Return uint8 [30, 36, 3]: one of three shapes, in a shade that is always another."""
     rows, columns = np.mgrid[:30, :36]
     box = np.maximum(abs(rows - rng.integers(10, 20)), abs(columns - rng.integers(12, 24)))
     checks = (columns // 6 + rows // 6) % 2 == 0
     inside = {"square": box < 7, "stripes": columns // 3 % 2 == 0, "checks": checks}[shape]
-    picture = rng.integers(0, 60, (30, 36, 3)) + inside[..., None] * rng.integers(90, 190, 3)
+    shade = Image.fromarray(rng.integers(0, 160, (3, 4), np.uint8)).resize((36, 30))
+    picture = np.array(shade)[..., None] + inside[..., None] * rng.integers(70, 95, 3)
     return picture.astype(np.uint8)
 
 
-def darkened(shape, rng):
-    return Image.fromarray((255 - 0.25 * draw(shape, rng)).astype(np.uint8))
+def negative(shape, rng):
+    return Image.fromarray(255 - draw(shape, rng) // 2)
 
 
 @pytest.fixture(scope="module")
@@ -52,12 +53,12 @@ def sites(tmp_path_factory):
             for index in range(lab + roof):
                 site = "lab" if index < lab else "roof"
                 name = f"{split}-{shape}-{index}.png"
-                made = darkened(shape, rng) if site == "roof" else Image.fromarray(draw(shape, rng))
+                made = negative(shape, rng) if site == "roof" else Image.fromarray(draw(shape, rng))
                 made.save(root / name)
                 rows.append(f"{name},{shape},{split},{site}")
     for shape in SHAPES:
         for index in range(15):
-            darkened(shape, rng).save(root / "roof" / f"{shape}-{index}.png")
+            negative(shape, rng).save(root / "roof" / f"{shape}-{index}.png")
     table = root / "table.csv"
     table.write_text("\n".join(rows) + "\n")
     return table
@@ -91,7 +92,7 @@ def test_a_method_is_judged_by_labels_that_nothing_was_fitted_on(adapted, method
     assert block["comparison"]["n"] == 48  # 12 + 4 of each of 3 shapes; the test set is left alone
     assert block["comparison"]["examples"] == "labelled examples of the device (site=roof)"
     assert block["shift"]["auc"] > 0.95
-    assert len(fitted.unlabelled) == 45
+    assert block["unlabelled"] == len(fitted.unlabelled) >= 40  # but near-duplicates
     kept = [e for e in fitted.manifest.examples if e.split != "test"]
     assert {example.metadata["site"] for example in kept} == {"lab"}
     assert "48 labelled examples of the device (site=roof) were set aside" in fitted.manifest.notes
