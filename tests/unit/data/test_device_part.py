@@ -25,9 +25,7 @@ def test_the_test_set_stays_whole_and_is_not_judged_on():
     parts = set_aside(manifest(*BOTH), "site=roof")
     assert [each.key for each in parts.device] == ["3", "4"]
     assert [each.key for each in parts.manifest.examples] == ["0", "1", "2", "5"]
-    assert parts.manifest.notes == (
-        "2 labelled examples of the device (site=roof) were set aside",
-    )
+    assert parts.manifest.notes == ("2 labelled examples of the device (site=roof) were set aside",)
     assert not parts.tested
     judged = parts.all_judged().split("validation")
     assert {each.key for each in judged} == {"2", "3", "4"}

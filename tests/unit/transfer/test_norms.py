@@ -10,7 +10,13 @@ from edgetransfer.transfer.norms import batch_norms, renormalise
 @pytest.fixture
 def network():
     torch.manual_seed(0)
-    layers = [nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 5, 1), nn.BatchNorm2d(5)]
+    layers = [
+        nn.Conv2d(3, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Conv2d(4, 5, 1),
+        nn.BatchNorm2d(5),
+    ]
     made = nn.Sequential(*layers).eval()
     for norm in batch_norms(made):
         norm.running_mean.uniform_(-1, 1)
