@@ -61,6 +61,8 @@ def build(
     device: o.Device = None,
     distill_from: o.DistillFrom = None,
     unlabelled: o.Unlabelled = None,
+    adapt: o.Adapt = None,
+    device_part: o.DevicePart = None,
     soundness: o.Soundness = None,
     precision: o.Precision = None,
     calibration: o.Calibration = None,

@@ -8,7 +8,14 @@ from typing import Annotated
 
 import typer
 
-from edgetransfer.spec.words import FitMethod, MetaMethod, Metric, PrecisionChoice, TimingEffort
+from edgetransfer.spec.words import (
+    AdaptMethod,
+    FitMethod,
+    MetaMethod,
+    Metric,
+    PrecisionChoice,
+    TimingEffort,
+)
 
 _DATA, _MODEL, _BUDGET, _RUN = "Data", "Model", "Budget", "Run"
 
@@ -80,7 +87,22 @@ Unlabelled = Annotated[
     str | None,
     typer.Option(
         metavar="DIR",
-        help="Pictures without labels that it teaches with as well.",
+        help="Pictures without labels: a teacher's, or with --adapt the device's.",
+        rich_help_panel=_MODEL,
+    ),
+]
+Adapt = Annotated[
+    AdaptMethod | None,
+    typer.Option(
+        help="How to move to the pictures that the device sees (--unlabelled).",
+        rich_help_panel=_MODEL,
+    ),
+]
+DevicePart = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COL=VALUE",
+        help="Labelled examples of the device: --adapt is judged by them.",
         rich_help_panel=_MODEL,
     ),
 ]

@@ -74,7 +74,8 @@ def examine(facts: Facts) -> Findings:
     verdict = judge(evidence, facts.budget)
     if outcomes is not None:
         verdict = _against_chance(verdict, outcomes, facts)
-    for warning in (facts.soundness or {}).get("warnings", ()):
+    blocks = (facts.soundness or {}, facts.adaptation or {})
+    for warning in (each for block in blocks for each in block.get("warnings", ())):
         verdict = _warned(verdict, gates.transfer(warning["message"], warning["measured_pp"]))
     if facts.verify_with is not None:
         seen = tuple(replace(gate, decides=False) for gate in verdict.gates)

@@ -133,7 +133,7 @@ def _build_target(run: Run, fitted: Fitted, target: TargetSpec, folder: Path) ->
             fitted.manifest.split("test"),
             recipe.metric,
             recipe.budget,
-            recipe.data.group_by,
+            recipe.grouped_by,
             recipe.seed,
             recipe.timing,
         )

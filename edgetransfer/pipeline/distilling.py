@@ -12,15 +12,13 @@ import numpy as np
 import onnx
 
 from edgetransfer.bundle.files import digest_of_value
-from edgetransfer.data import unlabelled as unlabelled_pictures
-from edgetransfer.data.manifest import Manifest
 from edgetransfer.distill.objective import Distillation, Hints, Said
 from edgetransfer.distill.teacher import Look, ask
-from edgetransfer.errors import SpecError
 from edgetransfer.pipeline.finetuning import schedule_of
 from edgetransfer.pipeline.opening import content_of
+from edgetransfer.pipeline.reading import read_unlabelled
 from edgetransfer.pipeline.reporter import telling
-from edgetransfer.pipeline.run import Run, code, leave, versions
+from edgetransfer.pipeline.run import Run, code, versions
 from edgetransfer.pipeline.teachers import Asked, fit_teacher
 from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.transfer.views import Views
@@ -28,7 +26,7 @@ from edgetransfer.transfer.views import Views
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgetransfer.data.manifest import Example
+    from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.pipeline.opening import OpenedBackbone
     from edgetransfer.pipeline.store import Kept
     from edgetransfer.pipeline.teachers import Teacher
@@ -81,7 +79,7 @@ def teach(run: Run, manifest: Manifest) -> tuple[Manifest, Teaching]:
     Raises:
         SpecError: unlabelled pictures go with texts.
     """
-    more = _read_unlabelled(run, manifest)
+    more = read_unlabelled(run, manifest)
     examples = (*manifest.split("train"), *more.examples)
     teacher = fit_teacher(run, manifest)
     schedule, spec = schedule_of(run), run.recipe.distill
@@ -102,34 +100,6 @@ def teach(run: Run, manifest: Manifest) -> tuple[Manifest, Teaching]:
     }
     teaching = Teaching(teacher, looks, examples, views, digest_of_value(heard), record)
     return replace(manifest, notes=(*manifest.notes, *more.notes)), teaching
-
-
-def _read_unlabelled(run: Run, manifest: Manifest) -> Manifest:
-    """Read the pictures without labels, none where no folder was named."""
-    source = run.recipe.distill.unlabelled
-    if source is None:
-        return replace(manifest, examples=(), notes=())
-    if manifest.modality != "image":
-        raise SpecError(
-            "the examples are texts, and only pictures can be given without labels",
-            where=f"--unlabelled {source}",
-            fix="leave the option out",
-        )
-    with telling(run.reporter, "unlabelled") as line:
-        inputs = {
-            "fingerprint": unlabelled_pictures.fingerprint(source),
-            "labelled": manifest.digest,
-            "code": code("data"),
-        }
-
-        def make(folder: Path) -> None:
-            found = unlabelled_pictures.load(source, manifest, progress=line.progress)
-            leave(folder, "manifest.json", found.to_json())
-
-        kept = run.keep(line, "unlabelled", inputs, make)
-        more = Manifest.from_json(kept.record("manifest.json"))
-        line.summary = f"{len(more.examples)} pictures, {sum(more.dropped.values())} left out"
-    return more
 
 
 def _ask(run: Run, asked: Asked, examples: tuple[Example, ...], views: Views) -> tuple[Kept, ...]:

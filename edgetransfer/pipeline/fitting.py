@@ -26,12 +26,18 @@ def fit(run: Run) -> Fitted:
     manifest = read_data(run)
     if run.recipe.fit.method == "none":
         return take_fitted(run, manifest)
-    teaching = None
+    teaching = adapted = None
     if run.teacher is not None:
         from edgetransfer.pipeline.distilling import teach
 
         manifest, teaching = teach(run, manifest)
-    student = fit_network(run, manifest, teaching)
+    if run.recipe.adapts:
+        from edgetransfer.pipeline.adapting import adapt
+
+        adapted = adapt(run, manifest)
+        manifest, student = adapted.manifest, adapted.student
+    else:
+        student = fit_network(run, manifest, teaching)
     facts: dict[str, Any] = {"backbone": student.opened.card, "fit": student.record}
 
     def prove(examples: Batch) -> tuple[onnx.ModelProto, dict[str, Any]]:
@@ -41,4 +47,7 @@ def fit(run: Run) -> Fitted:
     facts = {**fitted.facts, "soundness": examine(run, student, fitted)}
     if run.choice is not None:
         facts["choice"] = run.choice
-    return replace(fitted, facts=facts, unlabelled=() if teaching is None else teaching.unlabelled)
+    if adapted is not None:
+        facts["adaptation"] = adapted.block
+    beside = teaching or adapted
+    return replace(fitted, facts=facts, unlabelled=() if beside is None else beside.unlabelled)

@@ -37,18 +37,7 @@ def plan(run: Run) -> list[Step]:
             name = "the one that was chosen"
         if run.teacher is not None:
             steps += _teaching(run, run.teacher)
-        steps += [
-            Step("backbone", f"open {name}, trace it frozen"),
-            Step("features", "run it over training and validation examples"),
-            Step("probe looks", "more looks at training pictures, where classes have few of them"),
-            Step("probe", "logistic regression, strength by cross-validation"),
-        ]
-        if recipe.fit.method == "contrastive":
-            steps.append(Step("contrastive", "the encoder by pairs of texts, then the head again"))
-        if recipe.trains_all_layers:
-            steps.append(Step("finetune", f"all layers, at most {recipe.epochs} epochs"))
-        elif recipe.fit.method == "auto":
-            steps.append(Step("finetune", "all layers, kept only where validation shows a gain"))
+        steps += _fitting(run, name)
         steps.append(Step("trace", "float ONNX, parity with torch on real examples"))
         if recipe.soundness:
             steps.append(Step("soundness", "against a random network and trivial features"))
@@ -74,12 +63,44 @@ def plan(run: Run) -> list[Step]:
     return steps
 
 
+def _unlabelled(run: Run) -> Step:
+    what = f"read {run.recipe.distill.unlabelled}, leave out what is judged on"
+    return Step("unlabelled", what)
+
+
+def _fitting(run: Run, name: str) -> list[Step]:
+    """List what makes a network of the backbone with that name."""
+    recipe = run.recipe
+    steps = [
+        Step("backbone", f"open {name}, trace it frozen"),
+        Step("features", "run it over training and validation examples"),
+        Step("probe looks", "more looks at training pictures, where classes have few of them"),
+        Step("probe", "logistic regression, strength by cross-validation"),
+    ]
+    if recipe.adapts:
+        told = Step("shift", "how well the device's pictures are told from the labelled ones")
+        steps = [_unlabelled(run), *steps[:2], told, *steps[2:]]
+        return [*steps, Step("adapt", _adapting(recipe.adapt.method))]
+    if recipe.fit.method == "contrastive":
+        steps.append(Step("contrastive", "the encoder by pairs of texts, then the head again"))
+    if recipe.trains_all_layers:
+        steps.append(Step("finetune", f"all layers, at most {recipe.epochs} epochs"))
+    elif recipe.fit.method == "auto":
+        steps.append(Step("finetune", "all layers, kept only where validation shows a gain"))
+    return steps
+
+
+def _adapting(method: str) -> str:
+    if method == "auto":
+        return "every method, one kept only where labelled examples of the device show a gain"
+    return f"by {method}, to the device's pictures"
+
+
 def _teaching(run: Run, teacher: Source) -> list[Step]:
     """List what is done before the student's own stages."""
     steps = []
     if run.recipe.distill.unlabelled is not None:
-        what = f"read {run.recipe.distill.unlabelled}, leave out what is judged on"
-        steps.append(Step("unlabelled", what))
+        steps.append(_unlabelled(run))
     fit = run.recipe.distill.fit
     how = "fit a probe on" if fit == "probe" else "fine-tune it on"
     how = "take it as it is" if teacher.layout == "onnx" else f"{how} the same split"

@@ -39,7 +39,8 @@ class Fitted:
         graph: ``float.onnx``, prepared inputs -> logits.
         key: of the stage that traced it.
         facts: what the manifest of every bundle says of how it came to be.
-        unlabelled: pictures that a teacher taught with beside those of the manifest.
+        unlabelled: pictures that went into it beside those of the manifest: a teacher taught with
+            them, or it was moved to them.
     """
 
     manifest: Manifest

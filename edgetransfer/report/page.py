@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from edgetransfer.report import (
+    adaptation,
     confusions,
     ladder,
     origin,
@@ -50,6 +51,7 @@ def render_page(report: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
         confusion=confusions.confusion(told),
         classes=quality.classes(told),
         drift=quality.drift(told),
+        adaptation=adaptation.adaptation(told),
         soundness=soundness.soundness(told),
         cautions=speed.cautions(told),
         series=[

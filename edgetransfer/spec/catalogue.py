@@ -9,7 +9,7 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from edgetransfer.errors import SpecError
 from edgetransfer.spec.recipe import Recipe, Spec
@@ -91,7 +91,7 @@ def explain(error: ValidationError, spelled: Mapping[tuple[str, ...], str] | Non
         field = (spelled or {}).get(place) or ".".join(place) or "the whole"
         message = _PLAINER.get(item["type"], item["msg"].removeprefix("Value error, "))
         found = item["input"]
-        told = item["type"] in _PLAINER or isinstance(found, dict)
+        told = item["type"] in _PLAINER or isinstance(found, dict | BaseModel | None)
         shown = ", ".join(map(str, found)) if isinstance(found, tuple) else repr(found)
         lines.append(f"{field}: {message}" + ("" if told else f" (found {shown})"))
     return "; ".join(lines)

@@ -31,6 +31,8 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "batch_size": ("fit", "batch_size"),
     "time_budget": ("fit", "time_budget"),
     "device": ("fit", "device"),
+    "adapt": ("adapt", "method"),
+    "device_part": ("adapt", "device_part"),
     "distill_from": ("distill", "source"),
     "unlabelled": ("distill", "unlabelled"),
     "precision": ("quant", "precision"),

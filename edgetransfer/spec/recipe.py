@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from edgetransfer.spec.words import (
     AUTO,
+    AdaptMethod,
     FitMethod,
     Metric,
     PrecisionChoice,
@@ -99,6 +100,34 @@ class FitSpec(Spec):
     gradual: bool = Field(False, description="free one more group of layers an epoch")
 
 
+class AdaptSpec(Spec):
+    """How what is fitted on labelled pictures is moved to those that the device sees."""
+
+    method: AdaptMethod = Field(
+        "none", description="what is done with the unlabelled pictures, which are the device's"
+    )
+    device_part: str | None = Field(
+        None,
+        validate_default=True,
+        description="COLUMN=VALUE: labelled examples of the device, to judge by and never to fit",
+    )
+
+    @field_validator("device_part")
+    @classmethod
+    def _names_a_part(cls, part: str | None, info: ValidationInfo) -> str | None:
+        method = info.data.get("method", "none")
+        if part is None and method == AUTO:
+            msg = "--adapt auto chooses by labelled examples of the device: name them COLUMN=VALUE"
+            raise ValueError(msg)
+        if part is not None and method == "none":
+            msg = "judges an adaptation, and --adapt names none"
+            raise ValueError(msg)
+        if part is not None and not all(part.partition("=")):
+            msg = "expected COLUMN=VALUE"
+            raise ValueError(msg)
+        return part
+
+
 class DistillSpec(Spec):
     """What a larger network teaches the one that is shipped.
 
@@ -110,7 +139,9 @@ class DistillSpec(Spec):
         None, description="the teacher: what a backbone can be, or a fitted float .onnx file"
     )
     unlabelled: str | None = Field(
-        None, description="a folder of pictures without labels that it teaches with as well"
+        None,
+        description="a folder of pictures without labels: it teaches with them as well; with "
+        "[adapt] and no teacher, the device's pictures",
     )
     fit: TeacherFit = Field("probe", description="how the teacher is fitted first")
     temperature: Positive = Field(4.0, description="what logits are divided by")
@@ -118,14 +149,6 @@ class DistillSpec(Spec):
     soft: Weight = Field(1.0, description="weight of the softened decisions")
     hints: Weight = Field(0.3, description="weight of the features through a linear map")
     relations: Weight = Field(0.0, description="weight of distances and angles in a batch")
-
-    @field_validator("unlabelled")
-    @classmethod
-    def _somebody_teaches(cls, unlabelled: str | None, info: ValidationInfo) -> str | None:
-        if unlabelled is not None and info.data.get("source") is None:
-            msg = "needs a teacher, named with --distill-from"
-            raise ValueError(msg)
-        return unlabelled
 
 
 class QuantSpec(Spec):
@@ -151,7 +174,8 @@ class Recipe(Spec):
     data: DataSpec
     backbone: BackboneSpec = BackboneSpec()
     fit: FitSpec = FitSpec()
-    distill: DistillSpec = DistillSpec()
+    adapt: AdaptSpec = AdaptSpec()
+    distill: DistillSpec = Field(DistillSpec(), validate_default=True)
     quant: QuantSpec = QuantSpec()
     budget: Budget = Budget()
     targets: tuple[str, ...] = Field(("this-machine",), min_length=1)
@@ -171,6 +195,32 @@ class Recipe(Spec):
             msg = "takes your own model, and --backbone auto names none"
             raise ValueError(msg)
         return fit
+
+    @field_validator("adapt")
+    @classmethod
+    def _a_head_is_moved(cls, adapt: AdaptSpec, info: ValidationInfo) -> AdaptSpec:
+        fit = info.data.get("fit")
+        if adapt.method != "none" and fit is not None and fit.method not in ("auto", "probe"):
+            msg = f"goes with a frozen backbone: take --fit probe or auto, not {fit.method}"
+            raise ValueError(msg)
+        return adapt
+
+    @field_validator("distill")
+    @classmethod
+    def _unlabelled_pictures_serve(cls, distill: DistillSpec, info: ValidationInfo) -> DistillSpec:
+        if "adapt" not in info.data:
+            return distill  # that it cannot be has been said
+        adapts = info.data["adapt"].method != "none"
+        if adapts and distill.source is not None:
+            msg = "a teacher trains all layers, and --adapt goes with a frozen backbone"
+            raise ValueError(msg)
+        if adapts and distill.unlabelled is None:
+            msg = "--adapt needs the device's pictures: --unlabelled DIR"
+            raise ValueError(msg)
+        if distill.unlabelled is not None and distill.source is None and not adapts:
+            msg = "--unlabelled needs a teacher (--distill-from) or --adapt"
+            raise ValueError(msg)
+        return distill
 
     @field_validator("distill")
     @classmethod
@@ -193,6 +243,17 @@ class Recipe(Spec):
         False
         """
         return self.fit.method == "finetune" or self.distill.source is not None
+
+    @property
+    def adapts(self) -> bool:
+        """Whether what is fitted is moved to the device's pictures."""
+        return self.adapt.method != "none"
+
+    @property
+    def grouped_by(self) -> tuple[str, ...]:
+        """Columns to report accuracy for: those that were named, and the device part's."""
+        column = (self.adapt.device_part or "").partition("=")[0]
+        return tuple(dict.fromkeys((*self.data.group_by, *([column] if column else []))))
 
     @property
     def epochs(self) -> int:

@@ -9,6 +9,7 @@ AUTO = "auto"
 """The backbone that means: choose one."""
 
 FitMethod = Literal["auto", "probe", "finetune", "contrastive", "none"]
+AdaptMethod = Literal["none", "auto", "reweight", "align", "norms"]
 MetaMethod = Literal["protonet", "anil", "maml"]
 TeacherFit = Literal["probe", "finetune"]
 PrecisionChoice = Literal["auto", "fp32", "fp16", "w8a8"]

@@ -5,6 +5,7 @@ It does not choose the strength: `probe` cross-validates.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,22 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 MAX_ITERATIONS = 200
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What goes into the loss of M rows beside their features and labels.
+
+    Attributes:
+        offsets: float32 [M, C], added to the logits while fitting: what is known before.
+        weights: float [M], how much a row counts; all alike without.
+    """
+
+    offsets: Array | None = None
+    weights: Array | None = None
+
+
+NOTHING = Beside()
 
 
 class LogisticPath:
@@ -53,7 +70,7 @@ class LogisticPath:
         strengths: Iterable[float],
         *,
         tolerance: float = 1e-4,
-        offsets: Array | None = None,
+        beside: Beside = NOTHING,
     ) -> Iterator[tuple[Array, Array]]:
         """Fit on some of the rows, each strength starting from the one before, as it is asked for.
 
@@ -62,7 +79,7 @@ class LogisticPath:
             labels: int [M], classes from 0 to C - 1, each occurring.
             strengths: values of C, ascending.
             tolerance: largest component of the gradient, per example, at which a fit stops.
-            offsets: float32 [M, C], added to the logits while fitting: what is known before.
+            beside: what else goes into the loss.
 
         Yields:
             Weight float32 [C, D] and bias float32 [C] for each strength, offsets not in them.
@@ -77,7 +94,7 @@ class LogisticPath:
         for strength in strengths:
             penalty = 1.0 / (strength * count)
             stretch = self._stretch(penalty, classes)
-            problem = _Problem(chosen, truth, penalty, stretch, offsets)
+            problem = _Problem(chosen, truth, penalty, stretch, beside)
             solved = minimize(
                 problem,
                 (weight / stretch).ravel(),
@@ -105,10 +122,13 @@ class _Problem:
         truth: Array,
         penalty: float,
         stretch: Array,
-        offsets: Array | None,
+        beside: Beside,
     ) -> None:
         self._features = features
-        self._offsets = np.float32(0) if offsets is None else offsets
+        self._offsets = np.float32(0) if beside.offsets is None else beside.offsets
+        count = len(features)
+        weights = np.ones(count) if beside.weights is None else beside.weights
+        self._shares = (weights / count).astype(np.float32)
         self._truth = truth
         self._penalty = penalty
         self._stretch = stretch
@@ -119,9 +139,10 @@ class _Problem:
         logits -= logits.max(axis=1, keepdims=True)
         chances = np.exp(logits)
         total = chances.sum(axis=1, keepdims=True)
-        loss = float((np.log(total[:, 0]) - (logits * self._truth).sum(axis=1)).mean())
+        losses = np.log(total[:, 0]) - (logits * self._truth).sum(axis=1)
+        loss = float(losses @ self._shares)
         loss += self._penalty * float((weight[:-1] ** 2).sum()) / 2
-        error = (chances / total - self._truth) / len(self._truth)
+        error = (chances / total - self._truth) * self._shares[:, None]
         gradient = np.empty_like(weight)
         gradient[:-1] = self._features.T @ error + np.float32(self._penalty) * weight[:-1]
         gradient[-1] = error.sum(axis=0)

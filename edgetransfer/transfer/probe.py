@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from edgetransfer.backbone.head import LinearHead
 from edgetransfer.spec.progress import Progress, silent
-from edgetransfer.transfer.logistic import LogisticPath
+from edgetransfer.transfer.logistic import Beside, LogisticPath
 from edgetransfer.transfer.prior import source_prior
 
 if TYPE_CHECKING:
@@ -65,11 +65,14 @@ class Known:
             judged by, and together with the first look as heavy as one example.
         source: the classifier that the backbone was pretrained with, on the same features: the
             head is pulled to what that says of the classes (`prior.source_prior`), not to zero.
+        weights: float [N], mean 1: how much an example counts, where it is fitted on and where it
+            is held out (importance-weighted cross-validation, Sugiyama et al. 2007).
     """
 
     groups: Array | None = None
     looks: Array | None = None
     source: LinearHead | None = None
+    weights: Array | None = None
 
 
 NOTHING = Known()
@@ -130,7 +133,7 @@ class Heads:
         self._mean, self._scale = scaling(self._shown)
         self._path = LogisticPath((self._shown - self._mean) / self._scale)
         self._source = known.source
-        self.features, self.labels = features, labels
+        self.features, self.labels, self.weights = features, labels, known.weights
 
     def walk(
         self, examples: Array, strengths: Iterable[float], *, tolerance: float = 1e-4
@@ -144,8 +147,10 @@ class Heads:
         if self._source is not None:
             prior = source_prior(self._source, self._shown[rows], truth)
         offsets = None if prior is None else prior.logits(self._shown[rows])
+        counts = None if self.weights is None else np.tile(self.weights[examples], looks)
+        beside = Beside(offsets, counts)
         for weight, bias in self._path.walk(
-            rows, truth, shares, tolerance=tolerance, offsets=offsets
+            rows, truth, shares, tolerance=tolerance, beside=beside
         ):
             yield self._unscaled(weight, bias, prior)
 
@@ -208,9 +213,10 @@ def _cross_validate(
     for done, strength in enumerate(STRENGTHS, start=1):
         losses, right = [], []
         for (_, held_out), head in zip(splits, map(next, paths), strict=True):
-            logits = head.logits(features[held_out])
-            losses.append(log_loss(logits, labels[held_out]))
-            right.append(float((logits.argmax(axis=1) == labels[held_out]).mean()))
+            logits, truth = head.logits(features[held_out]), labels[held_out]
+            counts = None if heads.weights is None else heads.weights[held_out]
+            losses.append(log_loss(logits, truth, counts))
+            right.append(float(np.average(logits.argmax(axis=1) == truth, weights=counts)))
         scores[strength] = (float(np.mean(losses)), float(np.mean(right)))
         progress(done, len(STRENGTHS))
         if scores[strength][0] > RISEN * min(loss for loss, _ in scores.values()):
@@ -219,12 +225,14 @@ def _cross_validate(
     return scores
 
 
-def log_loss(logits: Array, labels: Array) -> float:
+def log_loss(logits: Array, labels: Array, weights: Array | None = None) -> float:
     """Return the mean cross-entropy in nats of logits [N, C] against class indices [N].
+
+    Weights [N] say how much an example counts, all alike without.
 
     >>> round(log_loss(np.zeros((3, 2)), np.array([0, 1, 1])), 4)
     0.6931
     """
     shifted = logits - logits.max(axis=1, keepdims=True)
     normaliser = np.log(np.exp(shifted).sum(axis=1))
-    return float((normaliser - shifted[np.arange(len(labels)), labels]).mean())
+    return float(np.average(normaliser - shifted[np.arange(len(labels)), labels], weights=weights))

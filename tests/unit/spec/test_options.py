@@ -137,10 +137,48 @@ def test_a_teacher_needs_a_network_whose_layers_learn():
         )
 
 
-def test_unlabelled_pictures_need_a_teacher():
+def test_unlabelled_pictures_serve_a_teacher_or_an_adaptation():
     assert message({"data": "photos", "unlabelled": "more"}) == (
-        "command line: --unlabelled: needs a teacher, named with --distill-from (found 'more')"
+        "command line: distill: --unlabelled needs a teacher (--distill-from) or --adapt"
     )
+
+
+ADAPTED = {"data": "photos", "unlabelled": "more", "adapt": "align"}
+
+
+def test_an_adaptation_reports_the_device_part_as_a_group():
+    recipe = recipe_from({**ADAPTED, "device_part": "site=roof", "group_by": ["hour", "site"]})
+    assert (recipe.adapts, recipe.trains_all_layers) == (True, False)
+    assert recipe.grouped_by == ("hour", "site")
+    assert recipe_from({"data": "photos"}).grouped_by == ()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"unlabelled": None}, "distill: --adapt needs the device's pictures: --unlabelled DIR"),
+        (
+            {"distill_from": "hf:a/b"},
+            "distill: a teacher trains all layers, and --adapt goes with a frozen backbone",
+        ),
+        (
+            {"fit": "finetune"},
+            "adapt: goes with a frozen backbone: take --fit probe or auto, not finetune",
+        ),
+        (
+            {"adapt": "auto"},
+            "--device-part: --adapt auto chooses by labelled examples of the device: "
+            "name them COLUMN=VALUE",
+        ),
+        (
+            {"adapt": None, "distill_from": "hf:a/b", "device_part": "site=roof"},
+            "--device-part: judges an adaptation, and --adapt names none (found 'site=roof')",
+        ),
+        ({"device_part": "roof"}, "--device-part: expected COLUMN=VALUE (found 'roof')"),
+    ],
+)
+def test_an_adaptation_that_cannot_be(options, told):
+    assert message({**ADAPTED, **options}) == f"command line: {told}"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,292 @@
+"""Moving to the pictures of a device: with and without each method of `--adapt`.
+
+Usage: python benchmarks/domain.py [RESULT.json [CASE ...]]
+
+Where cases are named (by the beginning of their name), the rows of the others in RESULT.json stay.
+
+A draw takes labelled pictures of one domain, unlabelled ones of the other, and judges on others of
+the other: no picture has two parts. `auto` chooses by the first 50 of the judged ones, as a build
+does (`measure.adaptation.choose`); everything is judged on the rest. Intervals are Student's, 95 %,
+of the mean over draws of one data set; where a case has several devices, over their means.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageEnhance, ImageFilter
+from scipy.stats import sem, t
+
+from edgetransfer.agent.environment import fingerprint
+from edgetransfer.agent.session import runtime_version
+from edgetransfer.backbone import sources as backbones
+from edgetransfer.data import sources
+from edgetransfer.graph.prepare import PicturePreparer, ahead, preparer
+from edgetransfer.measure.adaptation import choose
+from edgetransfer.measure.separability import area
+from edgetransfer.pipeline.demo import write_digits
+from edgetransfer.spec.recipe import DataSpec
+from edgetransfer.transfer.coral import fit_alignment
+from edgetransfer.transfer.norms import most_pictures, renormalise
+from edgetransfer.transfer.probe import Known, fit_probe
+from edgetransfer.transfer.shift import domain_scores, weigh
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from edgetransfer.backbone.model import Backbone
+
+Array = np.ndarray[Any, Any]
+SHARED = Path(__file__).parents[2] / "shared"
+V2 = str(SHARED / "backbones" / "mobilenet_v2_1.0_224")
+TINY = "builtin:tiny-64"
+HYMENOPTERA = str(SHARED / "datasets" / "hymenoptera")
+FSDD = str(SHARED / "datasets" / "fsdd-spectrograms")
+LABELLED, UNLABELLED, CHOSEN_BY, JUDGED = 300, 200, 50, 200
+DRAWS = 5
+
+MADE: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "darkened": lambda picture: ImageEnhance.Brightness(picture).enhance(0.35),
+    "blurred": lambda picture: picture.filter(ImageFilter.GaussianBlur(picture.width / 60)),
+    "low contrast": lambda picture: ImageEnhance.Contrast(picture).enhance(0.35),
+}
+
+
+@dataclass(frozen=True)
+class Domain:
+    """Pictures of one domain: prepared float32 [N, 3, h, w], features [N, D], classes int [N]."""
+
+    prepared: Array
+    features: Array
+    truth: Array
+
+    def part(self, rows: Array) -> Domain:
+        """Return some of them."""
+        return Domain(self.prepared[rows], self.features[rows], self.truth[rows])
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One draw: what is fitted on, what has no labels, what is judged on."""
+
+    backbone: Backbone
+    labelled: Domain
+    unlabelled: Domain
+    judged: Domain
+
+
+@torch.no_grad()
+def run(network: torch.nn.Module, prepared: Array) -> Array:
+    """Run a network over prepared pictures."""
+    parts = [
+        network(torch.from_numpy(prepared[i : i + 64])).numpy() for i in range(0, len(prepared), 64)
+    ]
+    return np.concatenate(parts)
+
+
+class Source:
+    """A data set with a backbone; changed pictures are made as they are asked for."""
+
+    def __init__(self, data: str, backbone: str) -> None:
+        self.backbone = backbones.load(backbones.locate(backbone), "image")
+        self.prepare = preparer(self.backbone.preprocessing, None)
+        self.manifest = sources.load(DataSpec(source=data), seed=0)
+        self.truth = self.manifest.label_index(self.manifest.examples)
+        self.plain = self._domain(None)
+
+    def changed(self, how: str) -> Domain:
+        """Return the same pictures after a change."""
+        return self._domain(MADE[how])
+
+    def _domain(self, change: Callable[[Image.Image], Image.Image] | None) -> Domain:
+        assert isinstance(self.prepare, PicturePreparer)
+        with tempfile.TemporaryDirectory() as folder:
+            examples = list(self.manifest.examples)
+            if change is not None:
+                examples = [_written(each, change, Path(folder)) for each in examples]
+            made = ahead(self.prepare.prepare, examples)
+            prepared = np.concatenate([next(iter(batch.values())) for batch in made])
+        return Domain(prepared, run(self.backbone.network, prepared), self.truth)
+
+    def column(self, name: str) -> Array:
+        """Return a column of the table."""
+        return np.array([example.metadata[name] for example in self.manifest.examples])
+
+
+def _written(example: Any, change: Callable[..., Any], folder: Path) -> Any:  # noqa: ANN401
+    path = folder / f"{example.digest}.png"
+    change(Image.open(example.path).convert("RGB")).save(path)
+    return replace(example, path=path)
+
+
+def speakers(*, known: bool) -> Iterator[tuple[str, list[Draw]]]:
+    """One speaker is the device; the labelled are those of the others, or of all six."""
+    source = Source(FSDD, TINY)
+    names = source.column("speaker")
+    for name in np.unique(names):
+        draws = []
+        for seed in range(DRAWS):
+            rng = np.random.default_rng(seed)
+            theirs = rng.permutation(np.flatnonzero(names == name))
+            aside, labelled = theirs[: UNLABELLED + CHOSEN_BY + JUDGED], np.arange(len(names))
+            others = np.setdiff1d(labelled, aside if known else theirs)
+            if known:  # a sixth of each speaker's, as many as are left of this one's
+                others = np.concatenate(
+                    [rng.permutation(others[names[others] == each])[:50] for each in set(names)]
+                )
+            labelled = rng.permutation(others)[:LABELLED]
+            draws.append(_draw(source, source.plain, (labelled, aside), UNLABELLED))
+        yield str(name), draws
+
+
+def changed(
+    source: Source, how: str | None, *, unlabelled: int = UNLABELLED, classes: int | None = None
+) -> Iterator[tuple[str, list[Draw]]]:
+    """Changed pictures are the device's; of the first classes only, where a number is given."""
+    there = source.plain if how is None else source.changed(how)
+    draws = []
+    for seed in range(DRAWS):
+        order = np.random.default_rng(seed).permutation(len(source.truth))
+        count = min(LABELLED, len(order) // 2)
+        rest = order[count:]
+        if classes is not None:
+            rest = rest[source.truth[rest] < classes]
+        most = min(unlabelled, len(rest) // 2)
+        draws.append(_draw(source, there, (order[:count], rest), most))
+    yield how or "unchanged", draws
+
+
+def _draw(source: Source, there: Domain, rows: tuple[Array, Array], unlabelled: int) -> Draw:
+    labelled, device = rows
+    return Draw(
+        source.backbone,
+        source.plain.part(labelled),
+        there.part(device[:unlabelled]),
+        there.part(device[unlabelled:][: CHOSEN_BY + JUDGED]),
+    )
+
+
+def decide(draw: Draw, seed: int) -> tuple[dict[str, Array], dict[str, float]]:
+    """Return what each method decides about the judged pictures, and the shift."""
+    ours, theirs, judged = draw.labelled, draw.unlabelled, draw.judged
+
+    def fit(rows: Array, weights: Array | None = None) -> Any:  # noqa: ANN401
+        known = Known(source=draw.backbone.classifier, weights=weights)
+        return fit_probe(rows, ours.truth, known=known, seed=seed).head
+
+    odds = domain_scores(ours.features, theirs.features, seed=seed)
+    count = len(ours.truth)
+    weights = weigh(odds[:count])
+    plain = fit(ours.features)
+    moved = fit_alignment(ours.features, theirs.features).move(ours.features)
+    most = most_pictures(*ours.prepared.shape[2:])
+    network = renormalise(
+        draw.backbone.network,
+        torch.from_numpy(ours.prepared[:most]),
+        torch.from_numpy(theirs.prepared[:most]),
+    )
+    heads = {"none": plain, "reweight": fit(ours.features, weights.values), "align": fit(moved)}
+    said = {name: head.logits(judged.features) for name, head in heads.items()}
+    said["norms"] = plain.logits(run(network, judged.prepared))
+    facts = {
+        "auc": area(odds[count:], odds[:count]).auc,
+        "effective_share": weights.effective / count,
+    }
+    return {name: logits.argmax(axis=1) for name, logits in said.items()}, facts
+
+
+def row_of(case: str, devices: Iterator[tuple[str, list[Draw]]]) -> dict[str, Any]:
+    """Judge all draws of all devices of a case."""
+    rows = []
+    for device, draws in devices:
+        found = [judge(draw, seed) for seed, draw in enumerate(draws)]
+        rows.append({"device": device, **{key: [each[key] for each in found] for key in found[0]}})
+    several = len(rows) > 1
+    summary: dict[str, Any] = {"case": case, "devices": len(rows), "draws": len(rows[0]["none"])}
+    for key in ("none", "auc", "effective_share"):
+        summary[key] = round(float(np.mean([np.mean(row[key]) for row in rows])), 4)
+    for key in ("reweight", "align", "norms", "auto"):
+        gains = [np.subtract(row[key], row["none"]) * 100 for row in rows]
+        units = [float(each.mean()) for each in gains] if several else gains[0].tolist()
+        half = float(t.ppf(0.975, len(units) - 1) * sem(units))
+        summary[key] = {
+            "gain_pp": round(float(np.mean(units)), 2),
+            "half_width": round(half, 2),
+            "lowest": round(min(units), 2),
+        }
+    summary["auto_took"] = [took for row in rows for took in row["took"]]
+    return {**summary, "rows": rows}
+
+
+def judge(draw: Draw, seed: int) -> dict[str, Any]:
+    """Return the accuracy of every method on the judged pictures by which nothing was chosen."""
+    decided, facts = decide(draw, seed)
+    truth = draw.judged.truth
+    first, rest = slice(0, CHOSEN_BY), slice(CHOSEN_BY, None)
+    tried = {name: said[first] for name, said in decided.items() if name != "none"}
+    best = choose(truth[first], decided["none"][first], tried)[0]
+    took = best["method"] if best["taken"] else "none"
+    right = {name: float((said[rest] == truth[rest]).mean()) for name, said in decided.items()}
+    return {**right, "auto": right[took], "took": took, **facts, "judged": len(truth[rest])}
+
+
+def cases(folder: Path) -> dict[str, Callable[[], Iterator[tuple[str, list[Draw]]]]]:
+    """Return what is judged, by name."""
+    digits = str(folder / "digits")
+
+    def of(data: str, backbone: str, **how: Any) -> Callable[[], Any]:  # noqa: ANN401
+        def make() -> Iterator[tuple[str, list[Draw]]]:
+            if data == digits and not Path(digits).exists():
+                write_digits(Path(digits))
+            return changed(Source(data, backbone), **how)
+
+        return make
+
+    found: dict[str, Callable[[], Any]] = {
+        "spoken digits, a new speaker": lambda: speakers(known=False),
+        "spoken digits, one of the speakers": lambda: speakers(known=True),
+    }
+    for how in MADE:
+        found[f"digits, {how}"] = of(digits, TINY, how=how)
+    found["digits, unchanged"] = of(digits, TINY, how=None)
+    found["digits, unchanged, 20 unlabelled"] = of(digits, TINY, how=None, unlabelled=20)
+    found["digits, unchanged, 5 of 10 classes"] = of(digits, TINY, how=None, classes=5)
+    found["digits, darkened, 20 unlabelled"] = of(digits, TINY, how="darkened", unlabelled=20)
+    found["digits, darkened, 5 of 10 classes"] = of(digits, TINY, how="darkened", classes=5)
+    for how in MADE:
+        found[f"ants and bees, {how}"] = of(HYMENOPTERA, V2, how=how)
+    return found
+
+
+def main() -> None:
+    """Judge all cases, or those named, and write the table as it grows."""
+    result = Path(sys.argv[1] if len(sys.argv) > 1 else "domain.json")
+    wanted = sys.argv[2:]
+    rows = {}
+    if wanted and result.is_file():
+        rows = {row["case"]: row for row in json.loads(result.read_text())["rows"]}
+    with tempfile.TemporaryDirectory() as folder:
+        every = cases(Path(folder))
+        for name, make in every.items():
+            if wanted and not any(name.startswith(each) for each in wanted):
+                continue
+            rows[name] = row_of(name, make())
+            shown = {key: value for key, value in rows[name].items() if key != "rows"}
+            sys.stdout.write(f"{json.dumps(shown)}\n")
+            sys.stdout.flush()
+            record = {
+                "environment": fingerprint(runtime_version()),
+                "rows": [rows[each] for each in every if each in rows],
+            }
+            result.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,233 @@
+"""One way of moving what is fitted to the device's pictures: a stage of its own each.
+
+It does not choose between them.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from safetensors.numpy import save_file
+from safetensors.torch import load_file as load_tensors
+from safetensors.torch import save_file as save_tensors
+
+from edgetransfer.pipeline.opening import content_of
+from edgetransfer.pipeline.probing import group_index, read_head
+from edgetransfer.pipeline.reporter import telling
+from edgetransfer.pipeline.run import Run, code, leave, versions
+from edgetransfer.pipeline.tracing import proving_batch, traced
+from edgetransfer.pipeline.training import FittedNetwork
+from edgetransfer.transfer.classifier import Classifier
+from edgetransfer.transfer.coral import fit_alignment
+from edgetransfer.transfer.features import run_over
+from edgetransfer.transfer.norms import batch_norms, most_pictures, renormalise
+from edgetransfer.transfer.probe import Known, fit_probe
+from edgetransfer.transfer.shift import weigh
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from torch import Tensor, nn
+
+    from edgetransfer.backbone.head import LinearHead
+    from edgetransfer.data.manifest import Example, Manifest
+    from edgetransfer.pipeline.opening import OpenedBackbone
+    from edgetransfer.pipeline.store import Kept
+
+Array = np.ndarray[Any, Any]
+
+_STATISTICS = "norms.safetensors"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What every method starts from.
+
+    Attributes:
+        manifest: the labelled examples that are fitted on.
+        head: the stage that fitted the head without adaptation.
+        unlabelled: the device's pictures.
+        device: labelled examples of the device.
+        features: the stage that ran the backbone over the unlabelled ones.
+        shift: the stage that told the two apart.
+    """
+
+    run: Run
+    manifest: Manifest
+    opened: OpenedBackbone
+    head: Kept
+    unlabelled: tuple[Example, ...]
+    device: tuple[Example, ...]
+    features: Kept
+    shift: Kept
+
+    def decide_plain(self) -> Array:
+        """Return what is decided without adaptation about the device's examples, int [N]."""
+        decided: Array = read_head(self.head).logits(self.plain_features()).argmax(axis=1)
+        return decided
+
+    def plain_features(self) -> Array:
+        """Return the backbone's features of the device's labelled examples."""
+        found: Array = np.load(self.opened.features_of(self.device).file("features.npy"))
+        return found
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What one method made.
+
+    Attributes:
+        kept: its stage.
+        facts: what the report says of it.
+    """
+
+    setting: Setting
+    way: str
+    kept: Kept
+    facts: dict[str, Any]
+
+    def network(self) -> nn.Module:
+        """Return the backbone, with other batch norms where those were moved."""
+        network = self.setting.opened.backbone.network
+        if self.way != "norms":
+            return network
+        network = copy.deepcopy(network)
+        network.load_state_dict(load_tensors(self.kept.file(_STATISTICS)), strict=False)
+        return network
+
+    def head(self) -> LinearHead:
+        """Return the head that goes with it."""
+        return read_head(self.setting.head if self.way == "norms" else self.kept)
+
+    def decide(self) -> Array:
+        """Return what it decides about the labelled examples of the device, int [N]."""
+        if self.way == "norms":
+            rows = np.load(self.kept.file("features.npy"))
+        else:
+            rows = self.setting.plain_features()
+        decided: Array = self.head().logits(rows).argmax(axis=1)
+        return decided
+
+    def fitted(self, plain: FittedNetwork) -> FittedNetwork:
+        """Return the network to ship."""
+        record = {**plain.record, "adapted": self.way}
+        network = Classifier(self.network(), self.head()).eval()
+        return FittedNetwork(plain.opened, network, self.kept, record)
+
+
+def move(setting: Setting, way: str) -> Moved:
+    """Run the stage of one method."""
+    run = setting.run
+    train = setting.manifest.split("train")
+    inputs = {
+        "way": way,
+        "head": setting.head.key,
+        "shift": setting.shift.key,
+        "unlabelled": setting.features.key,
+        "truth": setting.manifest.label_index(train).tolist(),
+        "device": content_of(setting.device),
+        "seed": run.recipe.seed,
+        "code": code("transfer", "graph"),
+        "versions": versions("torch", "onnxruntime", "scikit-learn", "scipy", "numpy"),
+    }
+    with telling(run.reporter, f"adapt {way}") as line:
+
+        def make(folder: Path) -> None:
+            leave(folder, "adapt.json", METHODS[way](setting, folder))
+
+        kept = run.keep(line, f"adapt-{way}", inputs, make)
+        facts = kept.record("adapt.json")
+        line.summary = _told(way, facts)
+    return Moved(setting, way, kept, facts)
+
+
+def _told(way: str, facts: Mapping[str, Any]) -> str:
+    if way == "reweight":
+        effective, labelled = facts["effective"], facts["labelled"]
+        return f"{labelled} labelled pictures weigh as much as {effective:.0f} equal ones"
+    if way == "align":
+        return f"labelled features moved by {facts['moved']:.2f} of their spread"
+    return f"{facts['layers']} batch norms set by {facts['pictures']} pictures"
+
+
+def _reweight(setting: Setting, folder: Path) -> dict[str, Any]:
+    weights = weigh(np.load(setting.shift.file("log_odds.npy")))
+    rows, looks = _labelled(setting)
+    _fit(setting, folder, rows, looks, weights.values)
+    return {
+        "labelled": len(weights.values),
+        "effective": weights.effective,
+        "exponent": weights.exponent,
+        "largest": float(weights.values.max()),
+    }
+
+
+def _align(setting: Setting, folder: Path) -> dict[str, Any]:
+    rows, looks = _labelled(setting)
+    device = np.load(setting.features.file("features.npy"))
+    alignment = fit_alignment(rows, device)
+    _fit(setting, folder, alignment.move(rows), None if looks is None else alignment.move(looks))
+    moved = np.linalg.norm(alignment.towards - alignment.mean)
+    return {"moved": float(moved / np.sqrt(rows.var(axis=0).sum()))}
+
+
+def _norms(setting: Setting, folder: Path) -> dict[str, Any]:
+    opened, train = setting.opened, setting.manifest.split("train")
+    one = opened.prepare.prepare(train[0])
+    (shape,) = (array.shape for array in one.values())
+    most = most_pictures(*shape[2:])
+    labelled, device = (_some(setting, each, most) for each in (train, setting.unlabelled))
+    network = renormalise(opened.backbone.network, labelled, device)
+    names = {id(module): name for name, module in network.named_modules()}
+    layers = batch_norms(network)
+    kept = {
+        f"{names[id(layer)]}.{name}": buffer.contiguous()
+        for layer in layers
+        for name, buffer in layer.named_buffers()
+        if name in ("running_mean", "running_var")
+    }
+    save_tensors(kept, folder / _STATISTICS)
+    if setting.device:
+        graph, _ = traced(network, proving_batch(setting.manifest, opened.prepare))
+        np.save(folder / "features.npy", run_over(graph, opened.prepare, setting.device))
+    return {"layers": len(layers), "pictures": len(device)}
+
+
+METHODS: Mapping[str, Callable[[Setting, Path], dict[str, Any]]] = {
+    "reweight": _reweight,
+    "align": _align,
+    "norms": _norms,
+}
+
+
+def _labelled(setting: Setting) -> tuple[Array, Array | None]:
+    """Return features of the training pictures, and of other looks at them."""
+    count = len(setting.manifest.split("train"))
+    rows = np.load(setting.opened.features(setting.manifest).file("features.npy"))
+    return rows[:count], setting.opened.looks(setting.manifest)
+
+
+def _fit(
+    setting: Setting, folder: Path, rows: Array, looks: Array | None, weights: Array | None = None
+) -> None:
+    """Fit a head as the probe stage does."""
+    recipe, train = setting.run.recipe, setting.manifest.split("train")
+    groups = group_index(recipe.data.split_by, train)
+    known = Known(groups, looks, setting.opened.backbone.classifier, weights)
+    truth = setting.manifest.label_index(train)
+    probe = fit_probe(rows, truth, known=known, seed=recipe.seed)
+    save_file(asdict(probe.head), folder / "head.safetensors")
+
+
+def _some(setting: Setting, examples: Sequence[Example], most: int) -> Tensor:
+    """Return prepared pictures, a seeded part where there are more than one pass takes."""
+    order = np.random.default_rng(setting.run.recipe.seed).permutation(len(examples))[:most]
+    prepare = setting.opened.prepare
+    batch = prepare.join([prepare.prepare(examples[place]) for place in sorted(order)])
+    (array,) = batch.values()
+    return torch.from_numpy(array)
