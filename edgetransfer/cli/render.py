@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from edgetransfer.measure.labelling import told
 from edgetransfer.measure.soundness import unseen_cost
 
 if TYPE_CHECKING:
@@ -164,6 +165,8 @@ def _footnotes(report: Mapping[str, Any]) -> Iterable[str]:
     unseen = report.get("soundness", {}).get("unseen")
     if unseen is not None:
         yield unseen_cost(unseen)
+    if "labelling" in report:
+        yield from told(report["labelling"])
     yield from _ladder(report["ladder"])
     if residency["int8_conv"]:
         whole = residency["int8_conv"] + residency["float_conv"]

@@ -54,6 +54,8 @@ class Facts:
         ladder: rungs tried, goes into the report as it is.
         soundness: whether a random network would do as well, goes into the report as it is; its
             warnings become gates that do not decide. None where nobody asked.
+        labelling: labels that are probably wrong, and what more would give; goes into the report as
+            it is. None where nobody asked.
         choice: what the backbone was chosen from, goes into the report as it is; None where it was
             named.
         verify_with: the command that verifies on the target, where this was measured elsewhere.
@@ -80,6 +82,7 @@ class Facts:
     validity: Mapping[str, Any] = field(default_factory=dict)
     ladder: Sequence[Mapping[str, Any]] = ()
     soundness: Mapping[str, Any] | None = None
+    labelling: Mapping[str, Any] | None = None
     choice: Mapping[str, Any] | None = None
     verify_with: str | None = None
 

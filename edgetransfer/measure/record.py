@@ -103,6 +103,7 @@ def make_report(facts: Facts) -> dict[str, Any]:
             or dict.fromkeys(("float_conv", "int8_conv", "float_ops"), NOT_LOOKED_AT),
             "ladder": facts.ladder,
             **({} if facts.soundness is None else {"soundness": facts.soundness}),
+            **({} if facts.labelling is None else {"labelling": facts.labelling}),
             **({} if facts.choice is None else {"choice": facts.choice}),
         }
     )

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from edgetransfer.report import (
     confusions,
+    labelling,
     ladder,
     origin,
     quality,
@@ -51,6 +52,7 @@ def render_page(report: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
         classes=quality.classes(told),
         drift=quality.drift(told),
         soundness=soundness.soundness(told),
+        labelling=labelling.labelling(told),
         cautions=speed.cautions(told),
         series=[
             speed.series(told, "latency", "The network alone"),
