@@ -62,12 +62,7 @@ class Extrapolation:
 
 
 def extrapolate(
-    sizes: NDArray[Any],
-    wrong: NDArray[Any],
-    now: int,
-    wanted: Sequence[int],
-    *,
-    seed: int = 0,
+    sizes: NDArray[Any], wrong: NDArray[Any], now: int, wanted: Sequence[int], *, seed: int = 0
 ) -> Extrapolation:
     """Fit error(n) = c + g (n / n_S)^-b and say what other sizes should gain against `now`.
 
@@ -102,7 +97,7 @@ def extrapolate(
     off = MISFIT * generator.normal(size=PICKED)
 
     def expected(size: int) -> NDArray[Any]:
-        return floors + (errors - floors) * (size / sizes[-1]) ** -exponents
+        return np.asarray(floors + (errors - floors) * (size / sizes[-1]) ** -exponents)
 
     start = expected(now)
     gains = []
@@ -110,9 +105,12 @@ def extrapolate(
         drawn = start - expected(size) + off * start * abs(np.log2(size / now))
         low, middle, high = map(float, np.quantile(100 * drawn, (0.025, 0.5, 0.975)))
         gains.append(Gain(size, middle, (low, high)))
+    return Extrapolation(tuple(map(float, error)), _falls(sizes, draws), tuple(gains))
+
+
+def _falls(sizes: NDArray[Any], draws: NDArray[Any]) -> bool:
     half = int(np.searchsorted(sizes, sizes[-1] / 2, side="right")) - 1
-    fall = np.quantile(draws[:, max(half, 0)] - draws[:, -1], 0.025)
-    return Extrapolation(tuple(map(float, error)), bool(fall > 0), tuple(gains))
+    return bool(np.quantile(draws[:, max(half, 0)] - draws[:, -1], 0.025) > 0)
 
 
 def _resampled(wrong: NDArray[Any], seed: int) -> NDArray[Any]:

@@ -43,8 +43,6 @@ def plan(run: Run) -> list[Step]:
             Step("probe looks", "more looks at training pictures, where classes have few of them"),
             Step("probe", "logistic regression, strength by cross-validation"),
         ]
-        if recipe.soundness:
-            steps.append(Step("labels", "which are probably wrong, and what more would give"))
         if recipe.fit.method == "contrastive":
             steps.append(Step("contrastive", "the encoder by pairs of texts, then the head again"))
         if recipe.trains_all_layers:

@@ -35,10 +35,7 @@ def group_index(column: str | None, examples: Sequence[Example]) -> np.ndarray[A
 
 
 def fit_head(run: Run, manifest: Manifest, opened: OpenedBackbone) -> tuple[Kept, dict[str, Any]]:
-    """Fit the probe on cached features; also where fine-tuning starts from.
-
-    ``held_out.npy``, float32 [N, C], has its logits of train where held out, then of validation.
-    """
+    """Fit the probe on cached features; ``held_out.npy`` has logits of what it did not see."""
     features = opened.features(manifest)
     looks = opened.looks(manifest)
     train, validation = manifest.split("train"), manifest.split("validation")
@@ -66,9 +63,9 @@ def fit_head(run: Run, manifest: Manifest, opened: OpenedBackbone) -> tuple[Kept
                 progress=line.progress,
             )
             save_file(asdict(probe.head), folder / "head.safetensors")
-            said = [probe.held_out, probe.head.logits(rows[count:])]
-            np.save(folder / "held_out.npy", np.concatenate(said))
-            decided = probe.head.logits(rows[count:]).argmax(axis=1)
+            unseen = probe.head.logits(rows[count:])
+            np.save(folder / "held_out.npy", np.concatenate([probe.held_out, unseen]))
+            decided = unseen.argmax(axis=1)
             record = {
                 "method": "probe",
                 "strength": probe.strength,
