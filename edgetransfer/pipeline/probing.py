@@ -65,7 +65,6 @@ def fit_head(run: Run, manifest: Manifest, opened: OpenedBackbone) -> tuple[Kept
             save_file(asdict(probe.head), folder / "head.safetensors")
             unseen = probe.head.logits(rows[count:])
             np.save(folder / "held_out.npy", np.concatenate([probe.held_out, unseen]))
-            decided = unseen.argmax(axis=1)
             record = {
                 "method": "probe",
                 "strength": probe.strength,
@@ -76,15 +75,14 @@ def fit_head(run: Run, manifest: Manifest, opened: OpenedBackbone) -> tuple[Kept
                     {"strength": c, "log_loss": loss, "accuracy": right}
                     for c, (loss, right) in probe.cross_validated.items()
                 ],
-                "validation_accuracy": float((decided == truth[count:]).mean()),
+                "validation_accuracy": float((unseen.argmax(axis=1) == truth[count:]).mean()),
             }
             leave(folder, "fit.json", record)
 
         kept = run.keep(line, "probe", inputs, make)
         record = kept.record("fit.json")
-        line.summary = (
-            f"validation accuracy {record['validation_accuracy']:.3f}, C = {record['strength']}"
-        )
+        right = record["validation_accuracy"]
+        line.summary = f"validation accuracy {right:.3f}, C = {record['strength']}"
     return kept, record
 
 
