@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from edgetransfer.measure.adaptation import told
+from edgetransfer.measure import adaptation, labelling
 from edgetransfer.measure.soundness import unseen_cost
 
 if TYPE_CHECKING:
@@ -166,7 +166,9 @@ def _footnotes(report: Mapping[str, Any]) -> Iterable[str]:
     if unseen is not None:
         yield unseen_cost(unseen)
     if "adaptation" in report:
-        yield from told(report["adaptation"])
+        yield from adaptation.told(report["adaptation"])
+    if "labelling" in report:
+        yield from labelling.told(report["labelling"])
     yield from _ladder(report["ladder"])
     if residency["int8_conv"]:
         whole = residency["int8_conv"] + residency["float_conv"]

@@ -56,6 +56,8 @@ class Facts:
             warnings become gates that do not decide. None where nobody asked.
         adaptation: what moving to the device's pictures brought, goes into the report as it is; its
             warnings become gates that do not decide. None where nothing was moved.
+        labelling: labels that are probably wrong, and what more would give; goes into the report as
+            it is. None where nobody asked.
         choice: what the backbone was chosen from, goes into the report as it is; None where it was
             named.
         verify_with: the command that verifies on the target, where this was measured elsewhere.
@@ -83,6 +85,7 @@ class Facts:
     ladder: Sequence[Mapping[str, Any]] = ()
     soundness: Mapping[str, Any] | None = None
     adaptation: Mapping[str, Any] | None = None
+    labelling: Mapping[str, Any] | None = None
     choice: Mapping[str, Any] | None = None
     verify_with: str | None = None
 

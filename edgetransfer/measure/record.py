@@ -104,6 +104,7 @@ def make_report(facts: Facts) -> dict[str, Any]:
             "ladder": facts.ladder,
             **({} if facts.soundness is None else {"soundness": facts.soundness}),
             **({} if facts.adaptation is None else {"adaptation": facts.adaptation}),
+            **({} if facts.labelling is None else {"labelling": facts.labelling}),
             **({} if facts.choice is None else {"choice": facts.choice}),
         }
     )

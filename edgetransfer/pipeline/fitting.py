@@ -45,6 +45,8 @@ def fit(run: Run) -> Fitted:
 
     fitted = keep_graph(run, manifest, student.opened.backbone, student.kept.key, facts, prove)
     facts = {**fitted.facts, "soundness": examine(run, student, fitted)}
+    if student.labels is not None:
+        facts["labelling"] = student.labels
     if run.choice is not None:
         facts["choice"] = run.choice
     if adapted is not None:

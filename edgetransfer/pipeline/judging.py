@@ -161,6 +161,7 @@ def _facts(
         ladder=bundle.manifest["compression"]["ladder"],
         soundness=bundle.manifest.get("soundness"),
         adaptation=bundle.manifest.get("adaptation"),
+        labelling=bundle.manifest.get("labelling"),
         choice=bundle.manifest.get("choice"),
         verify_with=None if here else verification_command(target),
     )

@@ -35,7 +35,7 @@ def group_index(column: str | None, examples: Sequence[Example]) -> np.ndarray[A
 
 
 def fit_head(run: Run, manifest: Manifest, opened: OpenedBackbone) -> tuple[Kept, dict[str, Any]]:
-    """Fit the probe on cached features; also where fine-tuning starts from."""
+    """Fit the probe on cached features; ``held_out.npy`` has logits of what it did not see."""
     features = opened.features(manifest)
     looks = opened.looks(manifest)
     train, validation = manifest.split("train"), manifest.split("validation")
@@ -63,7 +63,8 @@ def fit_head(run: Run, manifest: Manifest, opened: OpenedBackbone) -> tuple[Kept
                 progress=line.progress,
             )
             save_file(asdict(probe.head), folder / "head.safetensors")
-            decided = probe.head.logits(rows[count:]).argmax(axis=1)
+            unseen = probe.head.logits(rows[count:])
+            np.save(folder / "held_out.npy", np.concatenate([probe.held_out, unseen]))
             record = {
                 "method": "probe",
                 "strength": probe.strength,
@@ -74,15 +75,14 @@ def fit_head(run: Run, manifest: Manifest, opened: OpenedBackbone) -> tuple[Kept
                     {"strength": c, "log_loss": loss, "accuracy": right}
                     for c, (loss, right) in probe.cross_validated.items()
                 ],
-                "validation_accuracy": float((decided == truth[count:]).mean()),
+                "validation_accuracy": float((unseen.argmax(axis=1) == truth[count:]).mean()),
             }
             leave(folder, "fit.json", record)
 
         kept = run.keep(line, "probe", inputs, make)
         record = kept.record("fit.json")
-        line.summary = (
-            f"validation accuracy {record['validation_accuracy']:.3f}, C = {record['strength']}"
-        )
+        right = record["validation_accuracy"]
+        line.summary = f"validation accuracy {right:.3f}, C = {record['strength']}"
     return kept, record
 
 

@@ -188,14 +188,13 @@ def _contests(
 
 def _decide(features: Array, chosen: Chosen, seed: int, source: LinearHead | None = None) -> Array:
     """Return int [N]: train by fits on the other folds, validation by the fit on all of train."""
-    from edgetransfer.transfer.heldout import held_out_logits
-    from edgetransfer.transfer.probe import Known
+    from edgetransfer.transfer.probe import Known, fit_probe
 
     truth = chosen.truth[: chosen.fitted]
     known = Known(groups=chosen.groups, source=source)
-    probe, logits = held_out_logits(features[: chosen.fitted], truth, known=known, seed=seed)
-    unseen = np.isnan(logits).any(axis=1)
-    out_of_fold = np.where(unseen, -1, np.nan_to_num(logits).argmax(axis=1))
+    probe = fit_probe(features[: chosen.fitted], truth, known=known, seed=seed)
+    unseen = np.isnan(probe.held_out).any(axis=1)
+    out_of_fold = np.where(unseen, -1, np.nan_to_num(probe.held_out).argmax(axis=1))
     validation = probe.head.logits(features[chosen.fitted :]).argmax(axis=1)
     return np.concatenate([out_of_fold, validation])
 

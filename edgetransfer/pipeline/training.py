@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from edgetransfer.pipeline.labelling import look_at_labels
 from edgetransfer.pipeline.opening import OpenedBackbone
 from edgetransfer.pipeline.probing import fit_head, read_head
 from edgetransfer.pipeline.soundness import look_before
@@ -27,12 +28,14 @@ class FittedNetwork:
     Attributes:
         kept: what the last stage that changed its weights left.
         record: how it was fitted, for the manifest.
+        labels: what the probe says of labels, for the manifest, see `labelling`.
     """
 
     opened: OpenedBackbone
     network: Classifier
     kept: Kept
     record: dict[str, Any]
+    labels: dict[str, Any] | None
 
 
 def fit_network(run: Run, manifest: Manifest, teaching: Teaching | None = None) -> FittedNetwork:
@@ -44,9 +47,9 @@ def fit_network(run: Run, manifest: Manifest, teaching: Teaching | None = None) 
     opened = OpenedBackbone(run, manifest)
     look_before(run, manifest, opened, opened.features(manifest))
     kept, record = fit_head(run, manifest, opened)
-    fitted = FittedNetwork(
-        opened, Classifier(opened.backbone.network, read_head(kept)), kept, record
-    )
+    labels = look_at_labels(run, manifest, opened, kept) if run.recipe.soundness else None
+    network = Classifier(opened.backbone.network, read_head(kept))
+    fitted = FittedNetwork(opened, network, kept, record, labels)
     if run.recipe.fit.method == "contrastive":
         from edgetransfer.pipeline.contrasting import contrast
 

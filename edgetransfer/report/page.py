@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from edgetransfer.report import (
     adaptation,
     confusions,
+    labelling,
     ladder,
     origin,
     quality,
@@ -53,6 +54,7 @@ def render_page(report: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
         drift=quality.drift(told),
         adaptation=adaptation.adaptation(told),
         soundness=soundness.soundness(told),
+        labelling=labelling.labelling(told),
         cautions=speed.cautions(told),
         series=[
             speed.series(told, "latency", "The network alone"),

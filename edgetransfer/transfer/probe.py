@@ -47,12 +47,17 @@ class Probe:
         strength: the C that was taken.
         folds: folds of the cross-validation; 0 where a class has one example only.
         cross_validated: mean (log loss, accuracy) over the folds for every C tried, ascending.
+        held_out: float32 [N, C], logits of every example by the fit on the other folds at that C:
+            slightly too good, as it was chosen on them. Rows of NaN for examples that no fold held
+            out, all of them where a class has one example only. Which examples are held out
+            together depends on labels, groups and seed alone, whatever the features.
     """
 
     head: LinearHead
     strength: float
     folds: int
     cross_validated: dict[float, tuple[float, float]]
+    held_out: Array
 
 
 @dataclass(frozen=True)
@@ -108,10 +113,11 @@ def fit_probe(
     splits = list(folds(labels, known.groups, seed))
     with threadpool_limits(limits=1):
         heads = Heads(features, labels, known)
-        scores = _cross_validate(heads, splits, progress) if splits else {}
+        scores, said = _cross_validate(heads, splits, progress) if splits else ({}, {})
         strength = min(scores, key=lambda c: scores[c][0]) if scores else FEWEST
         head = next(heads.walk(np.arange(len(labels)), [strength], tolerance=1e-6))
-    return Probe(head, strength, len(splits), scores)
+    nothing = np.full((len(labels), len(head.bias)), np.nan, dtype=np.float32)
+    return Probe(head, strength, len(splits), scores, said.get(strength, nothing))
 
 
 def fit_at(features: Array, labels: Array, strength: float) -> LinearHead:
@@ -202,27 +208,31 @@ def folds(labels: Array, groups: Array | None, seed: int) -> Iterator[tuple[Arra
 
 def _cross_validate(
     heads: Heads, splits: list[tuple[Array, Array]], progress: Progress
-) -> dict[float, tuple[float, float]]:
-    """Return mean (log loss, accuracy) of every strength up to where the loss has clearly risen.
+) -> tuple[dict[float, tuple[float, float]], dict[float, Array]]:
+    """Return mean (log loss, accuracy), and logits where held out, of every strength tried.
 
-    Weak penalties take most of the time, and nothing comes back after the loss has turned.
+    That is up to where the loss has clearly risen: weak penalties take most of the time, and
+    nothing comes back after the loss has turned.
     """
     features, labels = heads.features, heads.labels
     paths = [heads.walk(train, STRENGTHS) for train, _ in splits]
     scores: dict[float, tuple[float, float]] = {}
+    said: dict[float, Array] = {}
     for done, strength in enumerate(STRENGTHS, start=1):
         losses, right = [], []
+        said[strength] = np.full((len(labels), int(labels.max()) + 1), np.nan, dtype=np.float32)
         for (_, held_out), head in zip(splits, map(next, paths), strict=True):
             logits, truth = head.logits(features[held_out]), labels[held_out]
             counts = None if heads.weights is None else heads.weights[held_out]
             losses.append(log_loss(logits, truth, counts))
             right.append(float(np.average(logits.argmax(axis=1) == truth, weights=counts)))
+            said[strength][held_out] = logits
         scores[strength] = (float(np.mean(losses)), float(np.mean(right)))
         progress(done, len(STRENGTHS))
         if scores[strength][0] > RISEN * min(loss for loss, _ in scores.values()):
             progress(len(STRENGTHS), len(STRENGTHS))
             break
-    return scores
+    return scores, said
 
 
 def log_loss(logits: Array, labels: Array, weights: Array | None = None) -> float:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgetransfer.transfer.heldout import held_out_logits
+from edgetransfer.transfer.probe import fit_probe
 
 if TYPE_CHECKING:
     from edgetransfer.transfer.probe import Known
@@ -63,8 +63,8 @@ def ask_unseen(features: Array, labels: Array, known: Known, *, seed: int = 0) -
     if groups is None or len(np.unique(groups)) < FEWEST_GROUPS:
         return None
     shuffled = replace(known, groups=_shuffled(groups, labels, seed))
-    _, apart = held_out_logits(features, labels, known=known, seed=seed)
-    _, mixed = held_out_logits(features, labels, known=shuffled, seed=seed)
+    apart = fit_probe(features, labels, known=known, seed=seed).held_out
+    mixed = fit_probe(features, labels, known=shuffled, seed=seed).held_out
     judged = ~(np.isnan(apart) | np.isnan(mixed)).any(axis=1)
     names = np.unique(groups[judged])
     if len(names) < FEWEST_GROUPS:

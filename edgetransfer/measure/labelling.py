@@ -1,0 +1,51 @@
+"""Says in sentences which labels are probably wrong, and what more of them would give.
+
+It does not find them, nor extrapolate.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def told(block: Mapping[str, Any]) -> list[str]:
+    """Say in sentences what was found.
+
+    >>> gain = {"examples": 400, "gain_pp": 2.0, "ci95_pp": [1.0, 3.0]}
+    >>> curve = {"now": 200, "falls": True, "gains": [gain],
+    ...          "classes": [{"label": "ants", "more": 90, "gain_pp": 4.0, "ci95_pp": [1.0, 7.0]}]}
+    >>> for line in told({"judged": 250, "suspect": 7, "curve": curve}):
+    ...     print(line)
+    7 of 250 labels look wrong
+    about 200 more labels should give +2.0 points of accuracy (1.0 to 3.0)
+    about 90 more of 'ants', the others growing alike, should give it +4.0 points (1.0 to 7.0)
+    >>> told({"judged": 0, "suspect": 0})
+    ['a class has one example only: nothing says whether labels are right']
+    """
+    suspect, judged = block["suspect"], block["judged"]
+    lines = [f"{suspect or 'none'} of {judged} labels {'looks' if suspect == 1 else 'look'} wrong"]
+    if not judged:
+        lines = ["a class has one example only: nothing says whether labels are right"]
+    curve = block.get("curve")
+    if curve is None or not curve["gains"]:
+        return lines
+    gain = min(curve["gains"], key=lambda row: abs(int(row["examples"]) - 2 * int(curve["now"])))
+    more = f"about {gain['examples'] - curve['now']} more labels"
+    if not curve["falls"]:
+        lines.append(f"{more}: the curve cannot tell, {_points(gain, 'points')}")
+        return lines
+    lines.append(f"{more} should give {_points(gain, 'points of accuracy')}")
+    for row in curve["classes"][:1]:
+        lines.append(
+            f"about {row['more']} more of {row['label']!r}, the others growing alike, should give "
+            f"it {_points(row, 'points')}"
+        )
+    return lines
+
+
+def _points(gain: Mapping[str, Any], unit: str) -> str:
+    low, high = gain["ci95_pp"]
+    return f"{gain['gain_pp']:+.1f} {unit} ({low:.1f} to {high:.1f})"

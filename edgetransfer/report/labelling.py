@@ -1,0 +1,64 @@
+"""Puts labels that look wrong, and the learning curve, into rows.
+
+It does not judge; `transfer.confident` and `measure.power_law` did.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from edgetransfer.measure.labelling import told
+from edgetransfer.report import charts, words
+from edgetransfer.report.scale import Scale
+
+if TYPE_CHECKING:
+    from edgetransfer.report.node import Node
+
+
+def labelling(report: Node) -> dict[str, Any] | None:
+    """Return what was found; None in a report that was made before this was asked."""
+    block = report["labelling"]
+    if block.missing:
+        return None
+    suspects = block["suspects"].rows()
+    return {
+        "told": [words.sentence(line) for line in told(block.value)],
+        "rest": block["suspect"].value - len(suspects),
+        "suspects": [
+            {
+                **{key: str(row[key].value) for key in ("example", "given", "likely")},
+                "chances": " against ".join(
+                    words.PERCENT(row[f"{key}_probability"].value) for key in ("likely", "given")
+                ),
+            }
+            for row in suspects
+        ],
+        **({"rows": []} if block["curve"].missing else _curve(block["curve"])),
+    }
+
+
+def _curve(curve: Node) -> dict[str, Any]:
+    """What was measured, then what is expected: the last error less each gain."""
+    errors, last = curve["error"].value, curve["error"].value[-1]
+    known = [(size, error, None) for size, error in zip(curve["sizes"].value, errors, strict=True)]
+    expected = [
+        (
+            row["examples"].value,
+            max(last - row["gain_pp"].value / 100, 0.0),
+            [max(last - end / 100, 0.0) for end in reversed(row["ci95_pp"].value)],
+        )
+        for row in curve["gains"].rows()
+    ]
+    scale = Scale(0.0, 1.05 * max([*errors, *(ends[1] for _, _, ends in expected), 0.01]))
+    return {
+        "axis": charts.axis(scale, words.PERCENT, "share decided wrongly, %"),
+        "rows": [
+            {
+                "examples": words.COUNT(size),
+                "error": words.PERCENT(error),
+                "note": "" if ends is None else f"expected: {words.PERCENT.between(ends)}",
+                "plot": charts.whisker(scale, error, ends, [], words.PERCENT(error)),
+            }
+            for size, error, ends in [*known, *expected]
+        ],
+    }
