@@ -53,7 +53,8 @@ class _Graph:
     def constant(self, name: str) -> Array | None:
         """Return the numbers of a constant, of integers behind a DequantizeLinear too."""
         if name in self.constants:
-            return numpy_helper.to_array(self.constants[name])
+            stored: Array = numpy_helper.to_array(self.constants[name])
+            return stored
         node = self.maker(name, "DequantizeLinear")
         if node is None or any(each not in self.constants for each in node.input):
             return None
@@ -63,7 +64,8 @@ class _Graph:
         if scale.ndim:
             wide[axis] = -1
         shift = zero[0].astype(np.float32).reshape(wide) if zero else np.float32(0)
-        return (codes.astype(np.float32) - shift) * scale.reshape(wide)
+        numbers: Array = (codes.astype(np.float32) - shift) * scale.reshape(wide)
+        return numbers
 
     def before(self, name: str) -> list[onnx.NodeProto]:
         """Return the nodes that a tensor depends on, in the order they run."""
@@ -244,9 +246,7 @@ def with_features(model: onnx.ModelProto, found: FoundHead) -> onnx.ModelProto:
     result.CopyFrom(model)
     del result.graph.node[:], result.graph.initializer[:], result.graph.output[:]
     result.graph.node.extend(nodes)
-    result.graph.initializer.extend(
-        each for each in model.graph.initializer if each.name in taken
-    )
+    result.graph.initializer.extend(each for each in model.graph.initializer if each.name in taken)
     kind = TensorProto.FLOAT16 if found.half else TensorProto.FLOAT
     shape = [None, found.head.weight.shape[1]]
     result.graph.output.append(helper.make_tensor_value_info(found.features, kind, shape))

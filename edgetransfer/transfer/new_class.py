@@ -76,7 +76,9 @@ class FeatureStatistics:
         if known.sum() < 2 or within == 0:
             return 1.0
         chance = within * float((1 / self.counts[known]).mean())
-        return max(float(self.means[known].var(axis=0, ddof=1).sum()) - chance, 0.01 * within) / within
+        return (
+            max(float(self.means[known].var(axis=0, ddof=1).sum()) - chance, 0.01 * within) / within
+        )
 
     def with_class(self, features: Array) -> FeatureStatistics:
         """Return the same with one more class, of which there are examples [N, D]."""
@@ -130,8 +132,8 @@ def fit_row(
     and wider the fewer examples there are. Old classes are drawn from their own mean and spread
     (Zhu et al. 2021, "Prototype augmentation and self-supervision for incremental learning").
     On these draws the row is fitted by logistic regression against the logits of the old rows,
-    every class weighing the same; then its bias is lowered until at most `max_drop` of the drawn old
-    examples that were decided rightly go to the new class.
+    every class weighing the same; then its bias is lowered until at most `max_drop` of the drawn
+    old examples are lost to the new class.
 
     Args:
         statistics: of the old classes.
@@ -209,7 +211,7 @@ def _logistic(rows: Array, truth: Array, weights: Array, against: Array) -> tupl
 def expected_accuracy(
     statistics: FeatureStatistics, head: LinearHead, classes: int, seed: int = 1
 ) -> float:
-    """Return the share of examples drawn of the first `classes` classes that a head decides rightly.
+    """Return the share of examples drawn of the first `classes` classes that a head has right.
 
     With the same seed two heads see the same examples. It is an estimate: the classes are drawn as
     clouds of one shape around their means.
