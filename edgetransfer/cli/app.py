@@ -13,6 +13,7 @@ import typer
 
 from edgetransfer.cli import options as o
 from edgetransfer.cli.cached import cache_app
+from edgetransfer.cli.heads import classes_app, head_app
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,6 +23,8 @@ app = typer.Typer(
     help="Fit a pretrained backbone to your examples, quantise it, and measure what it costs.",
 )
 app.add_typer(cache_app, name="cache")
+app.add_typer(head_app, name="head")
+app.add_typer(classes_app)
 backbones_app = typer.Typer(
     invoke_without_command=True, help="List backbones, or rank them for your examples."
 )
@@ -250,60 +253,6 @@ def pretrain(
     from edgetransfer.cli import pretrained
 
     pretrained.pretrain(dict(locals()))
-
-
-head_app = typer.Typer(no_args_is_help=True, help="Ship the head of a bundle alone.")
-app.add_typer(head_app, name="head")
-
-
-@app.command("add-class")
-def add_class(
-    bundle: o.Bundle,
-    name: Annotated[str, typer.Argument(help="The new class.")],
-    inputs: Annotated[
-        list[str], typer.Argument(metavar="FILE...", help="Its pictures, or texts in quotes.")
-    ],
-    data: Annotated[
-        str | None, typer.Option(help="Labelled examples to check the old classes with.")
-    ] = None,
-    label_column: o.LabelColumn = None,
-    text_column: o.TextColumn = None,
-    file_column: o.FileColumn = None,
-    max_drop: o.MaxDrop = None,
-    out: Annotated[
-        Path | None, typer.Option(help="The new bundle; default: BUNDLE+NAME beside it.")
-    ] = None,
-    seed: o.Seed = None,
-    json: o.Json = False,
-    strict: o.Strict = False,
-) -> None:
-    """Add a class to a bundle from a few examples; the backbone stays as it is."""
-    from edgetransfer.cli import classes
-
-    classes.add_class(dict(locals()))
-
-
-@head_app.command("export")
-def head_export(
-    bundle: o.Bundle,
-    file: Annotated[Path, typer.Argument(help="The head file that is written.")],
-) -> None:
-    """Write the head of a bundle to a file of its own."""
-    from edgetransfer.cli import classes
-
-    classes.head_export(bundle, file)
-
-
-@head_app.command("apply")
-def head_apply(
-    bundle: o.Bundle,
-    file: Annotated[Path, typer.Argument(help="A file that `head export` wrote.")],
-    out: Annotated[Path, typer.Option(help="The new bundle.")],
-) -> None:
-    """Make the bundle that has the head of a file on the same backbone."""
-    from edgetransfer.cli import classes
-
-    classes.head_apply(bundle, file, out)
 
 
 def _stop(*_: object) -> None:

@@ -26,7 +26,8 @@ def add_class(options: Mapping[str, Any]) -> None:
 
     folder: Path = options["bundle"].absolute()
     name = options["name"]
-    out = options["out"] or folder.with_name(f"{folder.name}+{re.sub(r'[^\w.-]', '_', name)}")
+    beside = folder.name + "+" + re.sub(r"[^\w.-]", "_", name)
+    out = options["out"] or folder.with_name(beside)
     asked = {**asked_of(options), "data": options["data"] or "."}
     recipe = recipe_from(asked)
     addition = Addition(
@@ -42,7 +43,7 @@ def add_class(options: Mapping[str, Any]) -> None:
     else:
         _tell(done.status, done.record, done.folder)
     verdict = done.status if done.status in ("PASS", "FAIL") else "INCONCLUSIVE"
-    sys.exit(exit_code(verdict, strict=options["strict"]))  # type: ignore[arg-type]
+    sys.exit(exit_code(verdict, strict=options["strict"]))
 
 
 def _tell(status: str, record: Mapping[str, Any], folder: Path | None) -> None:
@@ -68,7 +69,10 @@ def _tell(status: str, record: Mapping[str, Any], folder: Path | None) -> None:
     if folder is None:
         lines.append("  refused: nothing was written. --max-drop allows more")
     else:
-        lines += [f"  {folder}", f"  not measured yet: edgetransfer bench {folder} --data TEST_DATA"]
+        lines += [
+            f"  {folder}",
+            f"  not measured yet: edgetransfer bench {folder} --data TEST_DATA",
+        ]
     sys.stdout.write("\n".join(lines) + "\n")
 
 

@@ -132,9 +132,8 @@ def add_class(folder: Path, addition: Addition, out: Path, reporter: Reporter) -
     with telling(reporter, "examples") as line:
         work = replace(work, examples=_examples(bundle, addition))
         line.summary = f"{len(work.examples)} of the new class {addition.name!r}"
+    allowed = addition.max_drop or bundle.manifest["recipe"]["budget"]["max_drop_pp"]
     with telling(reporter, "head") as line:
-        allowed = bundle.manifest["recipe"]["budget"]["max_drop_pp"]
-        allowed = addition.max_drop or allowed
         statistics = statistics_of(bundle) or _statistics_from_data(work)
         rows = work.features(work.networks.core, work.examples)
         shipped = fit_row(statistics, heads.shipped, rows, allowed / 100, addition.seed)
@@ -143,14 +142,7 @@ def add_class(folder: Path, addition: Addition, out: Path, reporter: Reporter) -
     with telling(reporter, "check") as line:
         gate, checked = _check(work, shipped, allowed)
         line.summary = gate.message
-    record = {
-        "name": addition.name,
-        "examples": len(rows),
-        **record,
-        **checked,
-        "status": gate.status,
-        "digests": sorted(example.digest for example in work.examples),
-    }
+    record = {**_origin(work), **record, **checked, "status": gate.status}
     if gate.status == "FAIL":
         return Added(gate.status, gate.message, record, None)
     new = replace(
@@ -162,6 +154,14 @@ def add_class(folder: Path, addition: Addition, out: Path, reporter: Reporter) -
     ).with_statistics(None if heads.means is None else statistics.with_class(rows))
     rebuild(bundle, work.networks, new, out, reporter)
     return Added(gate.status, gate.message, record, out)
+
+
+def _origin(work: _Work) -> dict[str, Any]:
+    return {
+        "name": work.addition.name,
+        "examples": len(work.examples),
+        "digests": sorted(example.digest for example in work.examples),
+    }
 
 
 def _row_of(reference: LinearHead, shipped: LinearHead) -> LinearHead:

@@ -34,7 +34,7 @@ def bundle(pictures, cache, tmp_path_factory):
 def rings(tmp_path_factory):
     """Six pictures of a fourth shape."""
     folder, rng = tmp_path_factory.mktemp("rings"), np.random.default_rng(5)
-    rows, columns = np.mgrid[:30, :36]
+    rows = np.mgrid[:30, :36][0]
     for index in range(6):
         upper = rows < rng.integers(13, 18)
         picture = rng.integers(0, 60, (30, 36, 3)) + upper[..., None] * rng.integers(90, 190, 3)
@@ -98,4 +98,5 @@ def test_the_command(bundle, rings, monkeypatch, capsys, tmp_path):
     with pytest.raises(SystemExit) as stopped:
         app.main()
     assert stopped.value.code == 0
-    assert f"not measured yet: edgetransfer bench {out} --data TEST_DATA" in capsys.readouterr().out
+    out_text = capsys.readouterr().out
+    assert f"not measured yet: edgetransfer bench {out} --data TEST_DATA" in out_text
