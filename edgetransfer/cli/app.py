@@ -13,6 +13,7 @@ import typer
 
 from edgetransfer.cli import options as o
 from edgetransfer.cli.cached import cache_app
+from edgetransfer.cli.heads import classes_app, head_app
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,6 +23,8 @@ app = typer.Typer(
     help="Fit a pretrained backbone to your examples, quantise it, and measure what it costs.",
 )
 app.add_typer(cache_app, name="cache")
+app.add_typer(head_app, name="head")
+app.add_typer(classes_app)
 backbones_app = typer.Typer(
     invoke_without_command=True, help="List backbones, or rank them for your examples."
 )

@@ -14,16 +14,18 @@ import onnx
 from edgetransfer.bundle.agent_archive import pack_agent
 from edgetransfer.bundle.files import write_json
 from edgetransfer.export.golden import write_golden
+from edgetransfer.export.head_file import STATISTICS, write_statistics
 from edgetransfer.graph.embed import preprocessing_graph, with_preprocessing
 from edgetransfer.spec.preprocess import ImagePreprocessing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from edgetransfer.data.manifest import Example
     from edgetransfer.graph.prepare import Preparer
     from edgetransfer.spec.preprocess import TextPreprocessing
+    from edgetransfer.transfer.new_class import FeatureStatistics
 
 TOKENIZER = "tokenizer.json"
 
@@ -39,8 +41,9 @@ class Parts:
         reference: the float network.
         core: the network as it is shipped.
         golden: examples whose inputs and logits travel with the bundle; none of the test set.
-        fitted_on: examples of train and validation: their digests travel, so that `bench` notices
-            them.
+        fitted_on: digests of the examples of train and validation: they travel, so that `bench`
+            notices them.
+        statistics: of the shipped network's features, so that classes can be added later.
     """
 
     reference: onnx.ModelProto
@@ -49,7 +52,8 @@ class Parts:
     tokenizer: Path | None
     labels: tuple[str, ...]
     golden: Sequence[Example]
-    fitted_on: Sequence[Example] = ()
+    fitted_on: Iterable[str] = ()
+    statistics: FeatureStatistics | None = None
 
 
 def whole_model(
@@ -77,7 +81,9 @@ def write_bundle(folder: Path, parts: Parts, prepare: Preparer) -> None:
         shutil.copyfile(parts.tokenizer, folder / TOKENIZER)
         contract["tokenizer"] = TOKENIZER
     write_json(folder / "preprocess.json", contract)
-    digests = sorted({example.digest for example in parts.fitted_on})
+    digests = sorted(set(parts.fitted_on))
     (folder / FITTED_ON).write_text("".join(f"{each}\n" for each in digests), encoding="utf-8")
+    if parts.statistics is not None:
+        write_statistics(folder / STATISTICS, parts.statistics)
     pack_agent(folder / "agent.pyz")
     write_golden(folder / "golden", folder, parts.golden, prepare)

@@ -20,6 +20,7 @@ from edgetransfer.data.manifest import SPLITS
 from edgetransfer.export.onnx_bundle import Parts, write_bundle
 from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.run import Run, versions
+from edgetransfer.pipeline.statistics import head_facts, keep_statistics, session_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -47,9 +48,10 @@ def assemble(
 ) -> None:
     """Write all files of a bundle but its report into an empty folder, and seal it."""
     with telling(run.reporter, f"export {target.name}") as line:
+        core = onnx.load(compressed.graph)
         parts = Parts(
             reference=onnx.load(fitted.graph),
-            core=onnx.load(compressed.graph),
+            core=core,
             preprocessing=fitted.preprocessing,
             tokenizer=fitted.tokenizer,
             labels=fitted.manifest.labels,
@@ -57,15 +59,19 @@ def assemble(
             fitted_on=(
                 ()
                 if run.recipe.fit.method == "none"
-                else (
-                    *fitted.manifest.split("train"),
-                    *fitted.manifest.split("validation"),
-                    *fitted.unlabelled,
-                )
+                else [
+                    example.digest
+                    for example in (
+                        *fitted.manifest.split("train"),
+                        *fitted.manifest.split("validation"),
+                        *fitted.unlabelled,
+                    )
+                ]
             ),
+            statistics=keep_statistics(run, fitted, compressed, target, line.progress),
         )
         write_bundle(folder, parts, fitted.preparer())
-        seal(folder, _facts(run, fitted, compressed, target))
+        seal(folder, _facts(run, fitted, compressed, target) | head_facts(core))
         files = [path for path in folder.rglob("*") if path.is_file()]
         size = sum(path.stat().st_size for path in files)
         line.summary = f"{len(files)} files, {size / 2**20:.1f} MiB"
@@ -91,10 +97,7 @@ def _facts(run: Run, fitted: Fitted, compressed: Compressed, target: TargetSpec)
         },
         **fitted.facts,
         "compression": compressed.facts,
-        "session": {
-            "threads": run.recipe.threads or target.session.threads,
-            "config": target.session.config,
-        },
+        "session": session_of(run, target),
         "seed": run.recipe.seed,
         "versions": versions(),
     }

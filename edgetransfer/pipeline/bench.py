@@ -64,7 +64,7 @@ def bench(folder: Path, data: DataSpec | None, out: Path, reporter: Reporter) ->
     bundle = open_bundle(folder)
     recipe = Recipe.model_validate(bundle.manifest["recipe"])
     with telling(reporter, "data") as line:
-        manifest = _golden(bundle) if data is None else _new(bundle, data, line.progress)
+        manifest = unlabelled_golden(bundle) if data is None else _new(bundle, data, line.progress)
         line.summary = f"{len(manifest.examples)} examples"
     question = Question(
         manifest,
@@ -78,7 +78,7 @@ def bench(folder: Path, data: DataSpec | None, out: Path, reporter: Reporter) ->
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
         report = judge_bundle(
-            Bench(_measuring_afresh(out / RAW), reporter),
+            Bench(measuring_afresh(out / RAW), reporter),
             bundle,
             question,
             preparer(bundle.preprocessing, bundle.file("tokenizer.json")),
@@ -90,7 +90,7 @@ def bench(folder: Path, data: DataSpec | None, out: Path, reporter: Reporter) ->
     return Benched(report, out, manifest.notes)
 
 
-def _measuring_afresh(folder: Path) -> Callable[[dict[str, Any], Callable[[Path], None]], Kept]:
+def measuring_afresh(folder: Path) -> Callable[[dict[str, Any], Callable[[Path], None]], Kept]:
     """Return what measures into `folder` whatever was measured before."""
 
     def keep(_: dict[str, Any], make: Callable[[Path], None]) -> Kept:
@@ -132,13 +132,21 @@ def _new(bundle: Bundle, data: DataSpec, progress: Progress) -> Manifest:
     return replace(manifest, labels=bundle.labels, notes=notes)
 
 
-def _golden(bundle: Bundle) -> Manifest:
-    """Take the golden examples as unlabelled data: the model may have been chosen on them."""
+def golden_of(bundle: Bundle) -> tuple[Example, ...]:
+    """Return the golden examples, with their labels."""
     folder = bundle.file("golden")
     examples = []
     for number, case in enumerate(read_json(folder / "index.json")["cases"]):
         path = folder / case["png"] if "png" in case else None
         digest = bundle.manifest["files"][f"golden/{case['png']}"] if path else case["text"]
-        examples.append(Example(f"golden {number}", path, case["text"], None, "test", {}, digest))
-    kind = bundle.preprocessing.kind
-    return Manifest(kind, tuple(examples), bundle.labels, str(folder))
+        examples.append(
+            Example(f"golden {number}", path, case["text"], case["label"], "test", {}, digest)
+        )
+    return tuple(examples)
+
+
+def unlabelled_golden(bundle: Bundle) -> Manifest:
+    """Take the golden examples as unlabelled data: the model may have been chosen on them."""
+    examples = tuple(replace(each, label=None) for each in golden_of(bundle))
+    folder = str(bundle.file("golden"))
+    return Manifest(bundle.preprocessing.kind, examples, bundle.labels, folder)

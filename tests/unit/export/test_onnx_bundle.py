@@ -67,7 +67,15 @@ def test_a_bundle_holds_all_that_a_device_needs(core, contract, pictures, prepar
 
 def test_a_sealed_bundle_opens_with_the_same_labels(core, contract, pictures, prepare, tmp_path):
     labels = ("été", "bee", "c d")
-    parts = Parts(core(0), core(1), contract, None, labels, pictures[0], fitted_on=pictures[0])
+    parts = Parts(
+        core(0),
+        core(1),
+        contract,
+        None,
+        labels,
+        pictures[0],
+        fitted_on=[e.digest for e in pictures[0]],
+    )
     write_bundle(tmp_path, parts, prepare)
     seal(tmp_path, {})
     bundle = open_bundle(tmp_path)

@@ -1,0 +1,95 @@
+"""The commands about classes and heads: they call the use cases and print.
+
+It does not parse options.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import TYPE_CHECKING, Any
+
+from edgetransfer.cli.progress import TerminalReporter
+from edgetransfer.cli.use import asked_of, print_json
+from edgetransfer.measure.verdict import exit_code
+from edgetransfer.spec.options import recipe_from
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+def add_class(options: Mapping[str, Any]) -> None:
+    """Add a class, print what it does to the old ones, and end with the gate's exit code."""
+    from edgetransfer.pipeline.adding import Addition
+    from edgetransfer.pipeline.adding import add_class as run
+
+    folder: Path = options["bundle"].absolute()
+    name = options["name"]
+    beside = folder.name + "+" + re.sub(r"[^\w.-]", "_", name)
+    out = options["out"] or folder.with_name(beside)
+    asked = {**asked_of(options), "data": options["data"] or "."}
+    recipe = recipe_from(asked)
+    addition = Addition(
+        name,
+        tuple(options["inputs"]),
+        recipe.data if options["data"] else None,
+        options["max_drop"],
+        recipe.seed,
+    )
+    done = run(folder, addition, out, TerminalReporter())
+    if options["json"]:
+        print_json({**done.record, "folder": None if done.folder is None else str(done.folder)})
+    else:
+        _tell(done.status, done.record, done.folder)
+    verdict = done.status if done.status in ("PASS", "FAIL") else "INCONCLUSIVE"
+    sys.exit(exit_code(verdict, strict=options["strict"]))
+
+
+def _tell(status: str, record: Mapping[str, Any], folder: Path | None) -> None:
+    old = record["old_examples"]
+    lines = [
+        "",
+        f"{status}  {record['name']!r} from {record['examples']} examples",
+        f"  {record['old_decisions_changed']} of {old} decisions on old classes changed"
+        f" ({record['checked_on']})",
+    ]
+    if record["leave_one_out"] is not None:
+        low, high = (100 * each for each in record["leave_one_out_ci95"])
+        lines.append(
+            f"  {record['leave_one_out']} of {record['examples']} new examples are recognised by a "
+            f"head that did not see them [{low:.0f}, {high:.0f}] %"
+        )
+    if record["new_examples"]:
+        low, high = (100 * each for each in record["new_recall_ci95"])
+        lines.append(
+            f"  {record['new_found']} of {record['new_examples']} other examples of it are "
+            f"recognised [{low:.0f}, {high:.0f}] %"
+        )
+    if folder is None:
+        lines.append("  refused: nothing was written. --max-drop allows more")
+    else:
+        lines += [
+            f"  {folder}",
+            f"  not measured yet: edgetransfer bench {folder} --data TEST_DATA",
+        ]
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+def head_export(folder: Path, file: Path) -> None:
+    """Write a head file and say how large it is."""
+    from edgetransfer.pipeline.heads import export_heads
+
+    heads, size = export_heads(folder, file)
+    sys.stdout.write(f"{file}: {len(heads.labels)} classes, {size / 1024:.1f} KiB\n")
+
+
+def head_apply(folder: Path, file: Path, out: Path) -> None:
+    """Write the bundle with that head."""
+    from edgetransfer.pipeline.heads import apply_heads
+
+    heads = apply_heads(folder, file, out, TerminalReporter())
+    sys.stdout.write(
+        f"{out}: {len(heads.labels)} classes\n"
+        f"not measured yet: edgetransfer bench {out} --data TEST_DATA\n"
+    )
