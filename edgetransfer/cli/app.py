@@ -83,6 +83,7 @@ def build(
     cache: o.Cache = None,
     json: o.Json = False,
     strict: o.Strict = False,
+    processes: o.Processes = None,
 ) -> None:
     """Build for one or more targets, and end on a verdict for each."""
     from edgetransfer.cli import use

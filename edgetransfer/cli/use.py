@@ -43,9 +43,12 @@ def print_json(value: Any) -> None:  # noqa: ANN401 (any plain JSON value)
 def build(options: Mapping[str, Any]) -> None:
     """Build and end with the exit code of the verdict."""
     from edgetransfer.pipeline.build import build as run
+    from edgetransfer.pipeline.together import joined
 
     recipe = recipe_from(asked_of(options), options["recipe"])
-    outcome = run(recipe, options["out"], store_at(options["cache"]), TerminalReporter())
+    store = store_at(options["cache"])
+    with joined(recipe, options.get("processes")) as team:
+        outcome = run(recipe, options["out"], store, TerminalReporter(), team)
     _tell(outcome, as_json=options["json"])
     sys.exit(exit_code(outcome.verdict, strict=options["strict"]))
 
