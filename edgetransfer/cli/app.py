@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from edgetransfer.cli import matrix
 from edgetransfer.cli import options as o
 from edgetransfer.cli.cached import cache_app
 
@@ -199,6 +200,7 @@ def plan(**options: object) -> None:
 plan.__signature__ = inspect.signature(build)  # type: ignore[attr-defined]
 plan.__annotations__ = build.__annotations__
 app.command()(plan)
+app.command()(matrix.command(build))
 
 
 @app.command()

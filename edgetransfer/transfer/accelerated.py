@@ -52,6 +52,7 @@ class Processes(Team):
         self.rank = self._accelerator.process_index
         self.size = self._accelerator.num_processes
         self.device = str(where)
+        self._over = False  # whether nobody listens any more
         backend = distributed.get_backend() if distributed.is_initialized() else "no backend"
         self.told = f"{self.size} processes ({backend}, {where.type})"
 
@@ -83,12 +84,14 @@ class Processes(Team):
 
     def fail(self, message: str) -> None:
         """Tell the others; every process but the first ends here."""
-        with suppress(StageError):
-            self._meet(flag=False, message=message)
+        if not self._over:
+            with suppress(StageError):
+                self._meet(flag=False, message=message)
 
     def part(self) -> None:
         """End all processes but the first."""
         self.meet()
+        self._over = True
         distributed.destroy_process_group()
         if self.rank > 0:
             sys.exit(0)
@@ -105,6 +108,7 @@ class Processes(Team):
         raw = (message or "").encode()[:_LONGEST].ljust(_LONGEST, b"\0")
         sent = torch.frombuffer(bytearray(raw), dtype=torch.uint8)[None].to(self.device)
         heard = self._accelerator.gather(sent).cpu().numpy()
+        self._over = True
         if self.rank > 0:
             with suppress(StageError):  # the first process has spoken, and is gone
                 self._sum(torch.zeros(1, device=self.device))
@@ -121,6 +125,7 @@ class Processes(Team):
         try:
             summed: Tensor = self._accelerator.reduce(values, reduction="sum")
         except RuntimeError as error:
+            self._over = True
             raise StageError(
                 "a process is gone without a word",
                 where="several processes",
