@@ -10,7 +10,7 @@ export ORT_DISABLE_TELEMETRY := 1
 DEMO_OUT ?= demo-out
 PYTEST ?= -n 2
 
-.PHONY: help demo test test-timm test-kills check lint types layers docs bench-compression clean
+.PHONY: help demo test test-timm test-ray test-kills check lint types layers docs bench-compression clean
 
 help:
 	@echo "make demo    build on scikit-learn's digits and print the verdict"
@@ -45,6 +45,17 @@ $(TIMM)/.installed: constraints.txt | $(VENV)/.dev
 
 test-timm: $(TIMM)/.installed
 	PYTHONPATH=$(TIMM) $(BIN)/python -m pytest --quiet tests/unit/backbone/test_other_layouts.py -k timm
+
+# Ray and what it needs that is not there, in a folder of its own: no other test loads it.
+RAY := $(VENV)/ray
+$(RAY)/.installed: constraints.txt | $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt --upgrade --target $(RAY) \
+		ray msgpack jsonschema jsonschema-specifications referencing rpds-py attrs requests \
+		charset-normalizer urllib3 certifi
+	@touch $@
+
+test-ray: $(RAY)/.installed
+	PYTHONPATH=$(RAY) $(BIN)/python -m pytest --quiet tests/pipeline/test_matrix.py -k ray
 
 # The long form of the resume test: killed at twenty random moments.
 test-kills: $(VENV)/.dev

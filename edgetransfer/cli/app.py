@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from edgetransfer.cli import matrix
 from edgetransfer.cli import options as o
 from edgetransfer.cli.cached import cache_app
 from edgetransfer.cli.heads import classes_app, head_app
@@ -88,6 +89,7 @@ def build(
     cache: o.Cache = None,
     json: o.Json = False,
     strict: o.Strict = False,
+    processes: o.Processes = None,
 ) -> None:
     """Build for one or more targets, and end on a verdict for each."""
     from edgetransfer.cli import use
@@ -203,6 +205,7 @@ def plan(**options: object) -> None:
 plan.__signature__ = inspect.signature(build)  # type: ignore[attr-defined]
 plan.__annotations__ = build.__annotations__
 app.command()(plan)
+app.command()(matrix.command(build))
 
 
 @app.command()

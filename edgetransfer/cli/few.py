@@ -10,27 +10,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.cli.progress import TerminalReporter
-from edgetransfer.cli.use import asked_of, print_json, store_at
-from edgetransfer.errors import SpecError
+from edgetransfer.cli.use import asked_of, print_json, store_at, whole_numbers
 from edgetransfer.spec.options import recipe_from
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-
-def _shots(text: str) -> tuple[int, ...]:
-    try:
-        shots = tuple(int(each) for each in text.split(","))
-    except ValueError:
-        shots = ()
-    if not shots or min(shots) < 1:
-        raise SpecError(
-            "not a list of numbers of examples",
-            where="--shots",
-            found=repr(text),
-            expected="whole numbers from 1, with commas: 1,5",
-        )
-    return shots
 
 
 def fewshot(options: Mapping[str, Any]) -> None:
@@ -40,7 +24,10 @@ def fewshot(options: Mapping[str, Any]) -> None:
     from edgetransfer.pipeline.fewshot import fewshot as run
 
     trial = Trial(
-        options["ways"], _shots(options["shots"]), options["queries"], options["episodes"]
+        options["ways"],
+        whole_numbers(options["shots"], "--shots", least=1),
+        options["queries"],
+        options["episodes"],
     )
     reporter = TerminalReporter()
     asked = resolve(recipe_from(asked_of(options)), store_at(options["cache"]), reporter)

@@ -165,6 +165,12 @@ Soundness = Annotated[
         rich_help_panel=_MODEL,
     ),
 ]
+Processes = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="How many processes the launcher has to have started.", rich_help_panel=_RUN
+    ),
+]
 Cache = Annotated[
     Path | None,
     typer.Option(help="Where finished stages are kept.", rich_help_panel=_RUN),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgetransfer.cli import render
 from edgetransfer.cli.progress import TerminalReporter
+from edgetransfer.errors import SpecError
 from edgetransfer.measure.verdict import exit_code
 from edgetransfer.pipeline.api import default_cache
 from edgetransfer.pipeline.store import Store
@@ -35,6 +36,29 @@ def asked_of(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name in FIELDS}
 
 
+def whole_numbers(text: str, option: str, *, least: int) -> tuple[int, ...]:
+    """Read a list with commas.
+
+    Raises:
+        SpecError: it is not one of whole numbers, or one is too small.
+
+    >>> whole_numbers("0,7", "--seeds", least=0)
+    (0, 7)
+    """
+    try:
+        numbers = tuple(int(each) for each in text.split(","))
+    except ValueError:
+        numbers = ()
+    if not numbers or min(numbers) < least:
+        raise SpecError(
+            "not a list of numbers",
+            where=option,
+            found=repr(text),
+            expected=f"whole numbers from {least}, with commas: 1,5",
+        )
+    return numbers
+
+
 def print_json(value: Any) -> None:  # noqa: ANN401 (any plain JSON value)
     """Print plain JSON values."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
@@ -43,9 +67,12 @@ def print_json(value: Any) -> None:  # noqa: ANN401 (any plain JSON value)
 def build(options: Mapping[str, Any]) -> None:
     """Build and end with the exit code of the verdict."""
     from edgetransfer.pipeline.build import build as run
+    from edgetransfer.pipeline.together import joined
 
     recipe = recipe_from(asked_of(options), options["recipe"])
-    outcome = run(recipe, options["out"], store_at(options["cache"]), TerminalReporter())
+    store = store_at(options["cache"])
+    with joined(recipe, options.get("processes")) as team:
+        outcome = run(recipe, options["out"], store, TerminalReporter(), team)
     _tell(outcome, as_json=options["json"])
     sys.exit(exit_code(outcome.verdict, strict=options["strict"]))
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from edgetransfer.pipeline import build as stages
 from edgetransfer.pipeline.reporter import SilentReporter
 from edgetransfer.pipeline.store import Store
+from edgetransfer.pipeline.together import joined
 from edgetransfer.spec.options import FIELDS, recipe_from
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def build(
     recipe: str | Path | None = None,
     cache: str | Path | None = None,
     reporter: Reporter | None = None,
+    processes: int | None = None,
     **options: Any,  # noqa: ANN401 (checked by pydantic)
 ) -> Outcome:
     """Fit, quantise, export and measure, and return the verdict.
@@ -42,6 +44,7 @@ def build(
         recipe: a TOML file with the fields of a recipe.
         cache: where finished stages are kept; default: the user's cache folder.
         reporter: told of every stage.
+        processes: how many a launcher has to have started; default: as many as it did.
         options: those of ``edgetransfer build``, with underscores: ``target``, ``backbone``,
             ``fit``, ``precision``, ``max_drop``, ...
 
@@ -60,4 +63,5 @@ def build(
             options[name] = [options[name]]
     asked = recipe_from({"data": str(data), **options}, Path(recipe) if recipe else None)
     store = Store(Path(cache) if cache else default_cache())
-    return stages.build(asked, Path(out), store, reporter or SilentReporter())
+    with joined(asked, processes) as team:
+        return stages.build(asked, Path(out), store, reporter or SilentReporter(), team)

@@ -25,9 +25,12 @@ from edgetransfer.pipeline.judging import (
     write_report,
 )
 from edgetransfer.pipeline.ranking import candidates_of, choose
+from edgetransfer.pipeline.reporter import SilentReporter, telling
 from edgetransfer.pipeline.run import Run, versions
+from edgetransfer.pipeline.together import SharedStore
 from edgetransfer.spec import catalogue
 from edgetransfer.spec.words import AUTO
+from edgetransfer.transfer.team import ALONE, Team
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,7 +63,7 @@ class Outcome:
     notes: tuple[str, ...]
 
 
-def resolve(recipe: Recipe, store: Store, reporter: Reporter) -> Run:
+def resolve(recipe: Recipe, store: Store, reporter: Reporter, team: Team = ALONE) -> Run:
     """Look up targets and backbone before any work is done.
 
     Raises:
@@ -78,10 +81,17 @@ def resolve(recipe: Recipe, store: Store, reporter: Reporter) -> Run:
         device(recipe.fit.device)
     asked = recipe.distill.source
     teacher = None if asked is None else backbones.locate(asked, option="--distill-from")
-    return Run(recipe, targets, source, store, reporter, teacher, candidates)
+    if team.size > 1:
+        store = SharedStore(store.root, team)
+        reporter = reporter if team.rank == 0 else SilentReporter()
+        with telling(reporter, "processes") as line:
+            line.summary = team.told
+    return Run(recipe, targets, source, store, reporter, teacher, candidates, team=team)
 
 
-def build(recipe: Recipe, out: Path, store: Store, reporter: Reporter) -> Outcome:
+def build(
+    recipe: Recipe, out: Path, store: Store, reporter: Reporter, team: Team = ALONE
+) -> Outcome:
     """Run all stages for all targets; what is kept already is not done again.
 
     Args:
@@ -89,11 +99,12 @@ def build(recipe: Recipe, out: Path, store: Store, reporter: Reporter) -> Outcom
         out: gets one folder a target, and ``run.json``.
         store: where finished stages are kept.
         reporter: told of every stage.
+        team: the processes that share the fit; all but the first end after it.
 
     Raises:
         EdgeTransferError: one of its kinds, for every failure that is not a bug.
     """
-    run = resolve(recipe, store, reporter)
+    run = resolve(recipe, store, reporter, team)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
         _try_to_write(out)

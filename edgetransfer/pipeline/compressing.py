@@ -36,10 +36,18 @@ class Compressed:
     facts: dict[str, Any]
 
 
-def compress(run: Run, fitted: Fitted, target: TargetSpec) -> Compressed:
-    """Climb the ladder for one target and return the best rung."""
+def compress(run: Run, fitted: Fitted, target: TargetSpec, *, timed: bool = True) -> Compressed:
+    """Climb the ladder for one target and return the best rung.
+
+    Args:
+        run: the build.
+        fitted: the float network.
+        target: what to compress for.
+        timed: False where other work would be timed along; rungs are kept, their trials are not
+            those of a build.
+    """
     shop = Workshop.of(run, fitted, target)
-    ladder = Ladder(shop, Judge(shop, here=matches_this_machine(target)))
+    ladder = Ladder(shop, Judge(shop, here=timed and matches_this_machine(target)))
     chosen = ladder.climb(run.recipe.quant.precision)
     rung = chosen.made.rung
     facts: dict[str, Any] = {"precision": rung.precision, "rung": rung.name}

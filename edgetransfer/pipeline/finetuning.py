@@ -74,10 +74,10 @@ def finetune(
         taught = None if teaching is None else teaching.key
 
         def make(folder: Path) -> None:
-            way = Machine(**chosen.record("machine.json"))
-            leave(folder, "fit.json", work.train(folder, schedule, way, line.progress))
+            leave(folder, "fit.json", work.train(folder, schedule, work.way(chosen), line.progress))
 
-        kept = run.keep(line, "finetune", {**inputs, "teaching": taught}, make)
+        inputs["teaching"] = taught
+        kept = run.keep(line, "finetune", inputs, make, together=True)
         fitted.network.load_state_dict(load_file(kept.file("network.safetensors")))
         record = {**kept.record("fit.json"), **raced}
         loss, accuracy = record["history"][record["best_epoch"]]
@@ -200,11 +200,17 @@ class _Work:
             leave(folder, "machine.json", asdict(found))
 
         here = {"isa": sorted(isa_flags()), "cores": len(_cores()), "device": where}
+        here["processes"] = self._run.team.size
         return self._run.store.keep("machine", {**self.inputs, **here}, make)
+
+    def way(self, machine: Kept) -> Machine:
+        """Return how training runs, on the device of this very process."""
+        found = Machine(**machine.record("machine.json"))
+        return replace(found, device=self._run.team.device or found.device)
 
     def schedule(self, machine: Kept, line: Line) -> tuple[Schedule, dict[str, Any]]:
         """Settle length and rate; also return what the race of the rates came to."""
-        way, recipe = Machine(**machine.record("machine.json")), self._run.recipe
+        way, recipe = self.way(machine), self._run.recipe
         raced = 0 if recipe.learning_rate is not None else len(RATES) * RACED_STEPS
         epochs = fit_epochs(
             recipe.time_budget, self._schedule, way, len(self._taught_on()), before=raced
@@ -216,10 +222,18 @@ class _Work:
         def make(folder: Path) -> None:
             with scratch(folder) as room:
                 lesson = self._lesson(room)
-                losses = race(self._network, lesson, schedule, way, progress=line.progress)
+                losses = race(
+                    self._network,
+                    lesson,
+                    schedule,
+                    way,
+                    team=self._run.team,
+                    progress=line.progress,
+                )
             leave(folder, "race.json", {f"{rate:g}": loss for rate, loss in losses.items()})
 
-        kept = self._run.store.keep("race", {**self.inputs, "machine": machine.key}, make)
+        inputs = {**self.inputs, "machine": machine.key}
+        kept = self._run.store.keep("race", inputs, make, together=True)
         losses = kept.record("race.json")
         best = min(losses, key=lambda rate: losses[rate])
         return replace(schedule, learning_rate=float(best)), {"raced": losses}
@@ -231,7 +245,9 @@ class _Work:
         taught = self._teaching
         with scratch(folder) as room:
             lesson = self._lesson(room)
-            tuned = train_network(self._network, lesson, schedule, machine, progress=progress)
+            tuned = train_network(
+                self._network, lesson, schedule, machine, progress=progress, team=self._run.team
+            )
         state = {name: value.contiguous() for name, value in self._network.state_dict().items()}
         save_file(state, folder / "network.safetensors")
         gained = gain(tuned.before, tuned.after, lesson.validation.labels, schedule.seed)
@@ -242,7 +258,12 @@ class _Work:
             "validation_accuracy": tuned.history[tuned.best_epoch][1],
             "gain": {**asdict(gained), "proven": gained.proven},
             "schedule": asdict(schedule),
-            "machine": {"threads": machine.threads, "bf16": machine.bf16, "device": machine.device},
+            "machine": {
+                "threads": machine.threads,
+                "bf16": machine.bf16,
+                "device": machine.device,
+                "processes": self._run.team.told,
+            },
             **({} if taught is None else {"distilled": taught.record}),
         }
 

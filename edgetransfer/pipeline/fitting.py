@@ -38,6 +38,7 @@ def fit(run: Run) -> Fitted:
         manifest, student = adapted.manifest, adapted.student
     else:
         student = fit_network(run, manifest, teaching)
+    run.team.part()
     facts: dict[str, Any] = {"backbone": student.opened.card, "fit": student.record}
 
     def prove(examples: Batch) -> tuple[onnx.ModelProto, dict[str, Any]]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.bundle.files import write_json
+from edgetransfer.transfer.team import ALONE, Team
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -47,6 +48,7 @@ class Run:
         teacher: where the teacher comes from, None without one.
         candidates: what the backbone is to be chosen from; none where it was named.
         choice: what was chosen from and why, None where it was named.
+        team: the processes that share the fit.
     """
 
     recipe: Recipe
@@ -57,6 +59,7 @@ class Run:
     teacher: Source | None = None
     candidates: tuple[Source, ...] = ()
     choice: Mapping[str, Any] | None = None
+    team: Team = ALONE
 
     def keep(
         self,
@@ -64,9 +67,11 @@ class Run:
         stage: str,
         inputs: Mapping[str, Any],
         make: Callable[[Path], None],
+        *,
+        together: bool = False,
     ) -> Kept:
         """Make or reuse what a stage leaves, and note which it was."""
-        kept = self.store.keep(stage, inputs, make)
+        kept = self.store.keep(stage, inputs, make, together=together)
         line.reused = kept.reused
         return kept
 

@@ -76,17 +76,39 @@ class Store:
         with writing(root):
             root.mkdir(parents=True, exist_ok=True)
 
-    def keep(self, stage: str, inputs: Mapping[str, Any], make: Callable[[Path], None]) -> Kept:
+    def has(self, stage: str, inputs: Mapping[str, Any]) -> bool:
+        """Tell whether what these inputs come to is there whole."""
+        key = digest_of_value({"stage": stage, **inputs})
+        return self._reuse(self._folder(stage, key), key) is not None
+
+    def _folder(self, stage: str, key: str) -> Path:
+        return self.root / stage / key[:24]
+
+    def keep(
+        self,
+        stage: str,
+        inputs: Mapping[str, Any],
+        make: Callable[[Path], None],
+        *,
+        together: bool = False,
+    ) -> Kept:
         """Return what `make` leaves for these inputs, making it only where it is not there whole.
 
         `make` writes into a folder of its own, which gets its final name only when all its files
-        are on the disk: a crash leaves nothing that could be taken for a result.
+        are on the disk: a crash leaves nothing that could be taken for a result. Where another run
+        was faster, what that one kept is taken: a finished stage is never written twice.
+
+        Args:
+            stage: its name.
+            inputs: all that its result depends on, in plain JSON types.
+            make: called with an empty folder.
+            together: whether every process of a team makes it, where there are several.
 
         Raises:
             StageError: no space, or no right to write.
         """
         key = digest_of_value({"stage": stage, **inputs})
-        folder = self.root / stage / key[:24]
+        folder = self._folder(stage, key)
         kept = self._reuse(folder, key)
         if kept is not None:
             return kept
@@ -112,7 +134,7 @@ class Store:
             return None
         found = {name: sha for name, sha in digests_below(folder).items() if name != ENTRY}
         if entry["key"] != key or found != entry["files"]:
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)
             return None
         return Kept(folder, key, reused=True, seconds=entry["seconds"])
 
@@ -121,9 +143,14 @@ class Store:
         (partial / ENTRY).write_text(text, encoding="utf-8")
         for path in [*partial.rglob("*"), partial]:
             _sync(path)
-        if folder.exists():  # another run was faster, or left it broken
+        try:
+            partial.rename(folder)
+        except OSError:  # another run was faster, or left it broken
+            if self._reuse(folder, entry["key"]) is not None:
+                shutil.rmtree(partial)
+                return
             shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
+            partial.rename(folder)
         _sync(folder.parent)
 
     def entries(self) -> list[Entry]:

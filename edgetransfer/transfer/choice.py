@@ -16,10 +16,9 @@ from edgetransfer.measure.bootstrap import percentile_bounds
 from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.transfer.finetune import finetune
 from edgetransfer.transfer.lesson import Lesson
+from edgetransfer.transfer.team import ALONE, Team
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from edgetransfer.transfer.classifier import Classifier
     from edgetransfer.transfer.schedule import Machine, Schedule
 
@@ -89,7 +88,7 @@ def race(
     schedule: Schedule,
     machine: Machine,
     *,
-    rates: Sequence[float] = RATES,
+    team: Team = ALONE,
     progress: Progress = silent,
 ) -> dict[float, float]:
     """Return the validation log loss after a few steps with each learning rate, on copies.
@@ -99,7 +98,7 @@ def race(
         lesson: its objective knows no rows, as the examples are drawn anew here.
         schedule: everything but the rate and the length.
         machine: how training runs here.
-        rates: what to try.
+        team: the processes that share the fit.
         progress: told of rates done.
     """
     rng = np.random.default_rng(schedule.seed)
@@ -108,11 +107,11 @@ def race(
     few = Lesson(lesson.train.take(rows), lesson.validation, lesson.objective)
     epochs = max(1, math.ceil(RACED_STEPS / schedule.steps_of(len(rows))))
     losses = {}
-    for done, rate in enumerate(rates, start=1):
+    for done, rate in enumerate(RATES, start=1):
         short = replace(schedule, epochs=epochs, learning_rate=rate)
-        tuned = finetune(copy.deepcopy(network), few, short, machine)
+        tuned = finetune(copy.deepcopy(network), few, short, machine, team=team)
         losses[rate] = tuned.history[-1][0]
-        progress(done, len(rates))
+        progress(done, len(RATES))
     return losses
 
 

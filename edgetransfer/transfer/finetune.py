@@ -26,6 +26,7 @@ from edgetransfer.transfer.objective import Seen
 from edgetransfer.transfer.probe import log_loss
 from edgetransfer.transfer.running import precision, threads
 from edgetransfer.transfer.schedule import warm_cosine
+from edgetransfer.transfer.team import ALONE, Team
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,17 +67,21 @@ def finetune(
     machine: Machine,
     *,
     progress: Progress = silent,
+    team: Team = ALONE,
 ) -> Tuned:
     """Train in place; stop when validation has not improved for a few epochs.
+
+    Several processes split every batch and sum their gradients, so that the weights are those of
+    one process but for rounding; where there is dropout, each draws its own.
 
     Batch norms keep their statistics: a small batch of few examples would spoil them, and some
     checkpoints hold folded ones whose statistics mean nothing.
     """
     with threads(machine.threads), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(schedule.seed)  # what dropout draws from
+        torch.manual_seed(schedule.seed + team.rank)  # what dropout draws from
         network.to(machine.device)
         try:
-            return _Training(network, lesson, schedule, machine).run(progress)
+            return _Training(network, lesson, schedule, machine, team).run(progress)
         finally:
             network.to("cpu")
             network.eval()
@@ -84,15 +89,21 @@ def finetune(
 
 class _Training:
     def __init__(
-        self, network: Classifier, lesson: Lesson, schedule: Schedule, machine: Machine
+        self,
+        network: Classifier,
+        lesson: Lesson,
+        schedule: Schedule,
+        machine: Machine,
+        team: Team,
     ) -> None:
         technique, rate = schedule.technique, schedule.learning_rate
         self._network, self._lesson = network, lesson
-        self._schedule, self._machine = schedule, machine
+        self._schedule, self._machine, self._team = schedule, machine, team
         self._generator = torch.Generator().manual_seed(schedule.seed)
         decay = 0.0 if technique.l2_sp else WEIGHT_DECAY
         own = [parameter_group(each, OWN_RATE * rate) for each in lesson.objective.parameters()]
         groups = parameter_groups(network, rate, decay)
+        self._learning = [each for group in groups + own for each in group["params"]]
         self._optimiser = torch.optim.AdamW(groups + own)
         self._steps = schedule.steps_of(len(lesson.train.labels))
         total = self._steps * schedule.epochs
@@ -132,20 +143,27 @@ class _Training:
         view = schedule.views.of_epoch(epoch)
         rows_of_epoch = batches(lesson.train.labels, schedule, self._generator)
         for step, rows in enumerate(rows_of_epoch):
-            inputs, labels = lesson.train.batch(rows)
-            shown = _show(inputs, schedule.views, view, rows)
             self._optimiser.zero_grad(set_to_none=True)
-            with precision(self._machine):
-                features = self._network.network(*self._there(shown))
-                logits = self._network.head(features)
-            seen = Seen(features.float(), logits.float(), labels.to(logits.device), rows, view)
-            torch.autograd.backward(lesson.objective(seen))
+            mine = self._team.share(rows)
+            if len(mine):
+                loss = lesson.objective(self._look(mine, view))
+                torch.autograd.backward(loss * (len(mine) / len(rows)))
+            self._team.sum_gradients(self._learning)
             self._optimiser.step()
             self._pull()
             self._rate.step()
             if self._mean is not None:
                 self._mean.update_parameters(self._network)
             progress((epoch - 1) * self._steps + step + 1, schedule.epochs * self._steps)
+
+    def _look(self, rows: Array, view: int) -> Seen:
+        """Show some examples to the network, and return what it made of them."""
+        inputs, labels = self._lesson.train.batch(rows)
+        shown = _show(inputs, self._schedule.views, view, rows)
+        with precision(self._machine):
+            features = self._network.network(*self._there(shown))
+            logits = self._network.head(features)
+        return Seen(features.float(), logits.float(), labels.to(logits.device), rows, view)
 
     @torch.no_grad()
     def _pull(self) -> None:
@@ -164,13 +182,15 @@ class _Training:
     def _decide(self) -> Array:
         """Return the validation logits, float32 [V, C]."""
         judged, examples = self._judged().eval(), self._lesson.validation
-        rows, count = [], len(examples.labels)
+        rows = np.arange(len(examples.labels))
+        logits = np.zeros((len(rows), len(self._network.head.weight)), np.float32)
+        size, team = self._schedule.batch_size, self._team
         with precision(self._machine):
-            for start in range(0, count, self._schedule.batch_size):
-                chosen = np.arange(start, min(start + self._schedule.batch_size, count))
+            for start in range(team.rank * size, len(rows), team.size * size):
+                chosen = rows[start : start + size]
                 inputs = self._there(examples.batch(chosen)[0])
-                rows.append(judged(*inputs).float().cpu().numpy())
-        return np.concatenate(rows)
+                logits[chosen] = judged(*inputs).float().cpu().numpy()
+        return team.total(logits)  # what others decided is zero here
 
     def _judge(self, logits: Array) -> tuple[float, float]:
         labels = self._lesson.validation.labels

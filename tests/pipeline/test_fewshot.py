@@ -37,7 +37,7 @@ def test_every_head_at_every_number_of_shots(fewshot):
     [
         (
             ("--shots", "1,many"),
-            "--shots: not a list of numbers of examples\n"
+            "--shots: not a list of numbers\n"
             "  found: '1,many'\n"
             "  expected: whole numbers from 1, with commas: 1,5",
         ),

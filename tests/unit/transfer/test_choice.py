@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from edgetransfer.transfer import choice
 from edgetransfer.transfer.choice import RATES, epochs_within, gain, race
 from edgetransfer.transfer.lesson import Lesson
 from edgetransfer.transfer.schedule import Machine, Schedule
@@ -51,17 +52,17 @@ def test_confidence_that_costs_accuracy_is_no_gain():
 
 
 def test_the_race_leaves_the_network_as_it_was_and_finds_a_rate_that_learns(
-    network, examples, weights
+    network, examples, weights, monkeypatch
 ):
     classifier = network()
     before = weights(classifier)
     told = []
+    monkeypatch.setattr(choice, "RATES", (1e-6, 0.03, 1e4))
     losses = race(
         classifier,
         Lesson(examples(48), examples(30, seed=1)),
         SCHEDULE,
         Machine(1, bf16=False),
-        rates=(1e-6, 0.03, 1e4),
         progress=lambda *line: told.append(line),
     )
     assert min(losses, key=losses.get) == 0.03

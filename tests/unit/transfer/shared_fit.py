@@ -1,0 +1,80 @@
+"""Fine-tunes a network in as many processes as were started.
+
+Usage: shared_fit.py OUT [RANK THAT FAILS]
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from edgetransfer.backbone.head import LinearHead
+from edgetransfer.errors import EdgeTransferError
+from edgetransfer.transfer.classifier import Classifier
+from edgetransfer.transfer.finetune import finetune
+from edgetransfer.transfer.lesson import Examples, Lesson
+from edgetransfer.transfer.objective import CrossEntropy
+from edgetransfer.transfer.schedule import Machine, Schedule, Technique
+from edgetransfer.transfer.team import ALONE
+
+SCHEDULE = Schedule(3, 0.02, 7, 3, Technique(smoothing=0.1, averaging=0.5, gradual=True))
+
+
+class Failing(CrossEntropy):
+    """Fails at the fourth batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.left = 3
+
+    def forward(self, seen):
+        if not self.left:
+            raise ZeroDivisionError
+        self.left -= 1
+        return super().forward(seen)
+
+
+def some(count, seed):
+    generator = np.random.default_rng(seed)
+    labels = np.arange(count) % 3
+    pictures = generator.normal(size=(count, 3, 16, 16)).astype(np.float32)
+    pictures[np.arange(count), labels] += 0.7
+    return Examples([pictures], labels.astype(np.int64))
+
+
+def fit(team=ALONE, objective=None):
+    """22 examples in batches of 7: the last of an epoch is one, so that one process has none."""
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 3, 2), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+    ).eval()  # fmt: skip
+    weights = np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32)
+    classifier = Classifier(network, LinearHead(weights, np.zeros(3, np.float32)))
+    lesson = Lesson(some(22, 0), some(12, 1), objective or CrossEntropy(0.1))
+    tuned = finetune(classifier, lesson, SCHEDULE, Machine(1, bf16=False), team=team)
+    return classifier.state_dict(), tuned.history
+
+
+def main():
+    from edgetransfer.transfer.accelerated import Processes
+
+    torch.set_num_threads(1)
+    out, *failing = sys.argv[1:]
+    team = Processes(cpu=True)
+    objective = Failing() if [str(team.rank)] == failing else None
+    try:
+        state, history = fit(team, objective)
+    except (EdgeTransferError, ZeroDivisionError) as error:
+        team.fail(repr(error))
+        sys.exit(f"process {team.rank}: {error}")
+    team.part()
+    save_file({**state, "history": torch.tensor(history, dtype=torch.float64)}, Path(out))
+    sys.stdout.write(f"{team.told}\n")
+
+
+if __name__ == "__main__":
+    main()
