@@ -10,7 +10,7 @@ export ORT_DISABLE_TELEMETRY := 1
 DEMO_OUT ?= demo-out
 PYTEST ?= -n 2
 
-.PHONY: help demo test test-timm test-kills check lint types layers docs bench-compression clean
+.PHONY: help demo test test-timm test-optimum test-kills check lint types layers docs bench-compression clean
 
 help:
 	@echo "make demo    build on scikit-learn's digits and print the verdict"
@@ -45,6 +45,17 @@ $(TIMM)/.installed: constraints.txt | $(VENV)/.dev
 
 test-timm: $(TIMM)/.installed
 	PYTHONPATH=$(TIMM) $(BIN)/python -m pytest --quiet tests/unit/backbone/test_other_layouts.py -k timm
+
+# optimum takes transformers before 4.58 only: in an environment of its own.
+OPTIMUM := $(VENV)/optimum
+$(OPTIMUM)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(OPTIMUM)
+	$(OPTIMUM)/bin/python -m pip install --quiet --constraint constraints.txt torch
+	$(OPTIMUM)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[optimum]' pytest
+	@touch $@
+
+test-optimum: $(OPTIMUM)/.installed
+	$(OPTIMUM)/bin/python -m pytest --quiet tests/unit/export/test_transformers_files.py
 
 # The long form of the resume test: killed at twenty random moments.
 test-kills: $(VENV)/.dev

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import onnx
 
 from edgetransfer.bundle.agent_archive import pack_agent
 from edgetransfer.bundle.files import write_json
 from edgetransfer.export.golden import write_golden
+from edgetransfer.export.transformers_files import write_transformers_files
 from edgetransfer.graph.embed import preprocessing_graph, with_preprocessing
 from edgetransfer.spec.preprocess import ImagePreprocessing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from edgetransfer.data.manifest import Example
@@ -41,6 +42,7 @@ class Parts:
         golden: examples whose inputs and logits travel with the bundle; none of the test set.
         fitted_on: examples of train and validation: their digests travel, so that `bench` notices
             them.
+        config: ``config.json`` of the backbone, None where it has none in transformers' form.
     """
 
     reference: onnx.ModelProto
@@ -50,6 +52,7 @@ class Parts:
     labels: tuple[str, ...]
     golden: Sequence[Example]
     fitted_on: Sequence[Example] = ()
+    config: Mapping[str, Any] | None = None
 
 
 def whole_model(
@@ -77,6 +80,8 @@ def write_bundle(folder: Path, parts: Parts, prepare: Preparer) -> None:
         shutil.copyfile(parts.tokenizer, folder / TOKENIZER)
         contract["tokenizer"] = TOKENIZER
     write_json(folder / "preprocess.json", contract)
+    if parts.config is not None:
+        write_transformers_files(folder, parts.config, parts.labels, parts.preprocessing)
     digests = sorted({example.digest for example in parts.fitted_on})
     (folder / FITTED_ON).write_text("".join(f"{each}\n" for each in digests), encoding="utf-8")
     pack_agent(folder / "agent.pyz")

@@ -16,7 +16,7 @@ from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.run import Run, code, leave, versions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from torch import nn
@@ -40,6 +40,7 @@ class Fitted:
         key: of the stage that traced it.
         facts: what the manifest of every bundle says of how it came to be.
         unlabelled: pictures that a teacher taught with beside those of the manifest.
+        config: ``config.json`` of a backbone in transformers layout.
     """
 
     manifest: Manifest
@@ -49,6 +50,7 @@ class Fitted:
     key: str
     facts: dict[str, Any]
     unlabelled: tuple[Example, ...] = ()
+    config: Mapping[str, Any] | None = None
 
     def preparer(self) -> Preparer:
         """Return what prepares examples for the network."""
@@ -113,4 +115,12 @@ def keep_graph(
             f"equal to the fitted network within {proof['max_abs']:.1e} on {proof['n']} examples"
         )
     graph, facts = kept.file("float.onnx"), {**facts, "export": proof}
-    return Fitted(manifest, model.preprocessing, model.tokenizer, graph, kept.key, facts)
+    return Fitted(
+        manifest,
+        model.preprocessing,
+        model.tokenizer,
+        graph,
+        kept.key,
+        facts,
+        config=model.config,
+    )
