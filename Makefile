@@ -10,7 +10,7 @@ export ORT_DISABLE_TELEMETRY := 1
 DEMO_OUT ?= demo-out
 PYTEST ?= -n 2
 
-.PHONY: help demo test test-timm test-ray test-kills check lint types layers docs bench-compression clean
+.PHONY: help demo test test-timm test-ray test-optimum test-kills check lint types layers bench-compression clean
 
 help:
 	@echo "make demo    build on scikit-learn's digits and print the verdict"
@@ -56,6 +56,17 @@ $(RAY)/.installed: constraints.txt | $(VENV)/.dev
 
 test-ray: $(RAY)/.installed
 	PYTHONPATH=$(RAY) $(BIN)/python -m pytest --quiet tests/pipeline/test_matrix.py -k ray
+
+# optimum takes transformers before 4.58 only: in an environment of its own.
+OPTIMUM := $(VENV)/optimum
+$(OPTIMUM)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(OPTIMUM)
+	$(OPTIMUM)/bin/python -m pip install --quiet --constraint constraints.txt torch
+	$(OPTIMUM)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[optimum]' pytest
+	@touch $@
+
+test-optimum: $(OPTIMUM)/.installed
+	$(OPTIMUM)/bin/python -m pytest --quiet tests/unit/export/test_transformers_files.py
 
 # The long form of the resume test: killed at twenty random moments.
 test-kills: $(VENV)/.dev

@@ -6,9 +6,10 @@ It does not load anything.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from torch import nn
@@ -55,6 +56,7 @@ class Backbone:
         tokenizer: the ``tokenizer.json`` of a text backbone.
         classifier: of the classes it was pretrained on, on the same features; None where the
             source has none.
+        config: ``config.json`` of a source in transformers layout, None of others.
     """
 
     network: nn.Module
@@ -63,6 +65,7 @@ class Backbone:
     licence: str | None
     tokenizer: Path | None = None
     classifier: LinearHead | None = None
+    config: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class FittedModel:
     Attributes:
         network: prepared inputs -> ``float32 [N, len(labels)]``; None for an ONNX file.
         labels: the classes in the order of the outputs.
+        config: ``config.json`` of a source in transformers layout, None of others.
     """
 
     network: nn.Module | None
@@ -79,3 +83,4 @@ class FittedModel:
     preprocessing: ImagePreprocessing | TextPreprocessing
     licence: str | None
     tokenizer: Path | None = None
+    config: Mapping[str, Any] | None = None

@@ -148,6 +148,11 @@ def _licence(folder: Path) -> str | None:
     return None
 
 
+def _config(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return found
+
+
 def load(source: Source, modality: Modality) -> Backbone:
     """Open an encoder with its pooling.
 
@@ -161,7 +166,7 @@ def load(source: Source, modality: Modality) -> Backbone:
     _refuse_untrained(source, missing - pooler)
     if modality == "text":
         encoder: nn.Module = PooledTextEncoder(network, class_token=_pools_class_token(source.path))
-        return Backbone(encoder, *_text_parts(source, network))
+        return Backbone(encoder, *_text_parts(source, network), config=_config(source.path))
     preprocessing = contract.from_transformers(source.path / "preprocessor_config.json")
     example = torch.zeros(1, 3, *preprocessing.output_size)
     try:
@@ -178,7 +183,9 @@ def load(source: Source, modality: Modality) -> Backbone:
         ) from error
     classifier = _own_classifier(source, network, encoder, example)
     licence = _licence(source.path)
-    return Backbone(encoder, feature_dim, preprocessing, licence, classifier=classifier)
+    return Backbone(
+        encoder, feature_dim, preprocessing, licence, None, classifier, _config(source.path)
+    )
 
 
 def _own_classifier(
@@ -211,8 +218,15 @@ def _text_parts(
     source: Source, network: nn.Module
 ) -> tuple[int, TextPreprocessing, str | None, Path]:
     config: Any = network.config
+    width = getattr(config, "hidden_size", None)
+    if width is None:
+        raise SpecError(
+            f"{type(network).__name__} does not say how wide its features are",
+            where=source.asked,
+            expected="a text encoder with hidden_size in its configuration",
+        )
     preprocessing, tokenizer = _text_contract(source, config)
-    return int(config.hidden_size), preprocessing, _licence(source.path), tokenizer
+    return int(width), preprocessing, _licence(source.path), tokenizer
 
 
 def _text_contract(source: Source, config: Any) -> tuple[TextPreprocessing, Path]:  # noqa: ANN401 (transformers' config)
@@ -224,6 +238,8 @@ def _text_contract(source: Source, config: Any) -> tuple[TextPreprocessing, Path
             fix="save it once: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)",
         )
     longest = getattr(config, "max_position_embeddings", _LONGEST_TEXT)
+    if longest < 1:  # XLNet's positions are relative and have no end, which it says as -1
+        longest = _LONGEST_TEXT
     return (
         TextPreprocessing(
             max_length=min(_LONGEST_TEXT, longest), pad_id=int(config.pad_token_id or 0)
@@ -262,5 +278,10 @@ def load_fitted(source: Source, modality: Modality) -> FittedModel:
     else:
         preprocessing, tokenizer = _text_contract(source, config)
     return FittedModel(
-        Logits(network).eval(), labels, preprocessing, _licence(source.path), tokenizer
+        Logits(network).eval(),
+        labels,
+        preprocessing,
+        _licence(source.path),
+        tokenizer,
+        _config(source.path),
     )

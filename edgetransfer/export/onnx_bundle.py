@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import onnx
 
@@ -15,11 +15,12 @@ from edgetransfer.bundle.agent_archive import pack_agent
 from edgetransfer.bundle.files import write_json
 from edgetransfer.export.golden import write_golden
 from edgetransfer.export.head_file import STATISTICS, write_statistics
+from edgetransfer.export.transformers_files import write_transformers_files
 from edgetransfer.graph.embed import preprocessing_graph, with_preprocessing
 from edgetransfer.spec.preprocess import ImagePreprocessing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from edgetransfer.data.manifest import Example
@@ -44,6 +45,7 @@ class Parts:
         fitted_on: digests of the examples of train and validation: they travel, so that `bench`
             notices them.
         statistics: of the shipped network's features, so that classes can be added later.
+        config: ``config.json`` of the backbone, None where it has none in transformers' form.
     """
 
     reference: onnx.ModelProto
@@ -54,6 +56,7 @@ class Parts:
     golden: Sequence[Example]
     fitted_on: Iterable[str] = ()
     statistics: FeatureStatistics | None = None
+    config: Mapping[str, Any] | None = None
 
 
 def whole_model(
@@ -81,6 +84,8 @@ def write_bundle(folder: Path, parts: Parts, prepare: Preparer) -> None:
         shutil.copyfile(parts.tokenizer, folder / TOKENIZER)
         contract["tokenizer"] = TOKENIZER
     write_json(folder / "preprocess.json", contract)
+    if parts.config is not None:
+        write_transformers_files(folder, parts.config, parts.labels, parts.preprocessing)
     digests = sorted(set(parts.fitted_on))
     (folder / FITTED_ON).write_text("".join(f"{each}\n" for each in digests), encoding="utf-8")
     if parts.statistics is not None:

@@ -56,6 +56,7 @@ def assemble(
             tokenizer=fitted.tokenizer,
             labels=fitted.manifest.labels,
             golden=golden_examples(fitted.manifest),
+            config=fitted.config,
             fitted_on=(
                 ()
                 if run.recipe.fit.method == "none"

@@ -16,7 +16,7 @@ from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.run import Run, code, leave, versions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from torch import nn
@@ -41,6 +41,7 @@ class Fitted:
         facts: what the manifest of every bundle says of how it came to be.
         unlabelled: pictures that went into it beside those of the manifest: a teacher taught with
             them, or it was moved to them.
+        config: ``config.json`` of a backbone in transformers layout.
     """
 
     manifest: Manifest
@@ -50,6 +51,7 @@ class Fitted:
     key: str
     facts: dict[str, Any]
     unlabelled: tuple[Example, ...] = ()
+    config: Mapping[str, Any] | None = None
 
     def preparer(self) -> Preparer:
         """Return what prepares examples for the network."""
@@ -114,4 +116,12 @@ def keep_graph(
             f"equal to the fitted network within {proof['max_abs']:.1e} on {proof['n']} examples"
         )
     graph, facts = kept.file("float.onnx"), {**facts, "export": proof}
-    return Fitted(manifest, model.preprocessing, model.tokenizer, graph, kept.key, facts)
+    return Fitted(
+        manifest,
+        model.preprocessing,
+        model.tokenizer,
+        graph,
+        kept.key,
+        facts,
+        config=model.config,
+    )

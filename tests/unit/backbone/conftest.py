@@ -75,6 +75,11 @@ def write_tokenizer(folder):
 
 
 @pytest.fixture
+def with_tokenizer():
+    return write_tokenizer
+
+
+@pytest.fixture
 def copied(tmp_path):
     """A copy of a folder that a test may spoil."""
 

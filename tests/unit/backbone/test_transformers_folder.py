@@ -149,6 +149,31 @@ def test_a_text_encoder_averages_over_the_tokens(bert, opened):
     torch.testing.assert_close(alone[0], padded[0])
 
 
+def test_positions_without_an_end_do_not_shorten_texts(saved, opened, with_tokenizer):
+    sizes = {"vocab_size": 7, "d_model": 16, "n_layer": 1, "n_head": 2, "d_inner": 16}
+    folder = saved("XLNetModel", "XLNetConfig", sizes)
+    with_tokenizer(folder)
+    assert opened(folder, "text").preprocessing.max_length == 128
+
+
+def test_a_text_network_of_unknown_width(saved, message, with_tokenizer):
+    sizes = {
+        "num_latents": 4,
+        "d_latents": 8,
+        "d_model": 8,
+        "num_blocks": 1,
+        "num_self_attends_per_block": 1,
+        "num_self_attention_heads": 1,
+        "num_cross_attention_heads": 1,
+    }
+    folder = saved("PerceiverModel", "PerceiverConfig", sizes)
+    with_tokenizer(folder)
+    assert message(folder, "text") == (
+        f"--backbone {folder}: PerceiverModel does not say how wide its features are\n"
+        "  expected: a text encoder with hidden_size in its configuration"
+    )
+
+
 def test_a_text_encoder_may_ask_for_its_class_token(transformers, bert, copied, opened):
     folder = copied(bert)
     (folder / "1_Pooling").mkdir()
