@@ -14,6 +14,7 @@ from edgetransfer.data.device_part import set_aside
 from edgetransfer.errors import DataError, SpecError
 from edgetransfer.measure import adaptation as judged
 from edgetransfer.measure.separability import area
+from edgetransfer.pipeline.labelling import look_at_labels
 from edgetransfer.pipeline.moving import METHODS, Moved, Setting, move
 from edgetransfer.pipeline.opening import OpenedBackbone
 from edgetransfer.pipeline.probing import fit_head, read_head
@@ -83,9 +84,9 @@ def adapt(run: Run, manifest: Manifest) -> Adapted:
     kept, record = fit_head(run, rest, opened)
     setting = Setting(run, rest, opened, kept, more.examples, parts.device, device, shift)
     moved = {way: move(setting, way) for way in ways}
-    plain = FittedNetwork(
-        opened, Classifier(opened.backbone.network, read_head(kept)), kept, record
-    )
+    labels = look_at_labels(run, rest, opened, kept) if run.recipe.soundness else None
+    network = Classifier(opened.backbone.network, read_head(kept))
+    plain = FittedNetwork(opened, network, kept, record, labels)
     block, way = _judge(setting, parts, moved)
     student = plain if way is None else moved[way].fitted(plain)
     return Adapted(rest, student, more.examples, block)

@@ -6,7 +6,7 @@ It does not choose between them.
 from __future__ import annotations
 
 import copy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +20,6 @@ from edgetransfer.pipeline.probing import group_index, read_head
 from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.run import Run, code, leave, versions
 from edgetransfer.pipeline.tracing import proving_batch, traced
-from edgetransfer.pipeline.training import FittedNetwork
 from edgetransfer.transfer.classifier import Classifier
 from edgetransfer.transfer.coral import fit_alignment
 from edgetransfer.transfer.features import run_over
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.pipeline.opening import OpenedBackbone
     from edgetransfer.pipeline.store import Kept
+    from edgetransfer.pipeline.training import FittedNetwork
 
 Array = np.ndarray[Any, Any]
 
@@ -117,7 +117,7 @@ class Moved:
         """Return the network to ship."""
         record = {**plain.record, "adapted": self.way}
         network = Classifier(self.network(), self.head()).eval()
-        return FittedNetwork(plain.opened, network, self.kept, record)
+        return replace(plain, network=network, kept=self.kept, record=record)
 
 
 def move(setting: Setting, way: str) -> Moved:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from edgetransfer.transfer.heldout import held_out_logits
+from edgetransfer.transfer.probe import fit_probe
 
 Array = np.ndarray[Any, Any]
 
@@ -53,7 +53,7 @@ def domain_scores(labelled: Array, device: Array, *, seed: int = 0) -> Array:
     """
     rows = np.concatenate([labelled, device])
     domain = np.repeat([0, 1], [len(labelled), len(device)])
-    _, logits = held_out_logits(rows, domain, seed=seed)
+    logits = fit_probe(rows, domain, seed=seed).held_out
     return np.asarray(logits[:, 1] - logits[:, 0], dtype=np.float64)
 
 
