@@ -115,6 +115,7 @@ class Case:
                 session.run({name: rows[start : start + BATCH_OF_PASS]})
 
         kept: list[np.ndarray] = []
+        fit_probe(np.eye(4), np.array([0, 0, 1, 1]))  # so that no import is timed
         one = clocked(bare)
         taken = clocked(
             lambda: kept.append(run_over(self.graph, self.prepare, self.train_examples))

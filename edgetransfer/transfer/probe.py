@@ -27,7 +27,7 @@ STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 MAX_FOLDS = 5
 SMALLEST_SPREAD = 0.01
 """Share of the mean standard deviation below which a feature counts as constant."""
-RISEN = 1.1
+RISEN = 1.05
 """Times the smallest cross-validated loss at which no weaker penalty is tried."""
 FEW = 20
 """Examples a class, on average, up to which the probe is fitted on several looks at each."""
