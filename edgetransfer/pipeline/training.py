@@ -35,7 +35,7 @@ class FittedNetwork:
     network: Classifier
     kept: Kept
     record: dict[str, Any]
-    labels: dict[str, Any] | None
+    labels: dict[str, Any] | None = None
 
 
 def fit_network(run: Run, manifest: Manifest, teaching: Teaching | None = None) -> FittedNetwork:
