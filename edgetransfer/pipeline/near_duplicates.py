@@ -39,7 +39,6 @@ def look_for_near_duplicates(
     test = manifest.split("test")
     inputs = {
         "features": features.key,
-        "examples": [(each.key, each.label, each.split) for each in (*both, *test)],
         "data": manifest.digest,
         "seed": run.recipe.seed,
         "code": code("data", "graph", "transfer"),

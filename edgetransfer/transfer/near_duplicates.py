@@ -25,6 +25,8 @@ NEAR = 0.35
 CANDIDATE = 0.6
 """Ratio on the surface under which features are asked at all."""
 _ROWS_AT_ONCE = 512
+_LEAST = 1e-6
+"""Of a scale: where an example stands more than 16 times it would be 0."""
 
 
 def scales(rows: Any, labels: Array) -> Array:  # noqa: ANN401 (dense, or scipy's sparse)
@@ -52,7 +54,7 @@ def scales(rows: Any, labels: Array) -> Array:  # noqa: ANN401 (dense, or scipy'
         rivals = _nth(np.where(others, distance, np.inf), min(RIVALS, len(labels)))
         last = np.where(others, distance, -np.inf).max(axis=1)
         rivals = np.where(np.isinf(rivals), np.where(last > 0, last, np.inf), rivals)
-        found[start + here] = np.minimum(crowd, rivals)
+        found[start + here] = np.maximum(np.minimum(crowd, rivals), _LEAST)
     return found
 
 

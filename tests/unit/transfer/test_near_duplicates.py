@@ -84,3 +84,12 @@ def test_one_class_alone_and_few_examples_are_no_error():
     rows = unit(np.random.default_rng(0).normal(size=(3, 5)))
     assert np.isinf(scales(rows, np.zeros(3, int))).all()
     assert found(rows, rows, np.array([0, 1, 0])) == set()
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_example_that_stands_many_times_is_no_error():
+    (surface, features), labels = clouds(1.0)
+    surface[:20], features[:20] = surface[0], features[0]
+    pairs, nearness = confirmed(*candidates(unit(surface), labels), features, labels)
+    assert np.isfinite(nearness).all()
+    assert pairs.max(initial=0) < 20
