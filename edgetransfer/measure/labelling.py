@@ -54,8 +54,8 @@ def told_near(block: Mapping[str, Any]) -> str:
 
     >>> told_near({"pairs": 0, "compared": 90, "examples": 100})
     'none of 90 compared examples nearly repeats another'
-    >>> told_near({"pairs": 7, "across": 3, "test_examples": 2})
-    '7 pairs are nearly the same, 3 across splits; 2 test examples may flatter'
+    >>> told_near({"pairs": 7, "across": 3, "contrary": 1, "test_examples": 2})
+    '7 pairs are nearly the same, 3 across splits, 1 under two labels; 2 test examples may flatter'
     """
     if not block["pairs"]:
         return f"none of {block['compared']:,} compared examples nearly repeats another"
@@ -63,6 +63,8 @@ def told_near(block: Mapping[str, Any]) -> str:
     said = f"{pairs:,} {'pair is' if pairs == 1 else 'pairs are'} nearly the same"
     if across:
         said += f", {across:,} across splits"
+    if block["contrary"]:
+        said += f", {block['contrary']:,} under two labels"
     if tested:
         said += f"; {tested:,} test example{'' if tested == 1 else 's'} may flatter"
     return said

@@ -103,6 +103,7 @@ def _record(
         "examples": of,
         "pairs": len(named),
         "across": len(across),
+        "contrary": sum(one.label != two.label for (one, two), _ in named),
         "test_examples": len(tested),
         "listed": [
             {

@@ -40,15 +40,17 @@ def test_a_curve_without_gains_says_nothing():
 
 
 @pytest.mark.parametrize(
-    ("pairs", "across", "tested", "line"),
+    ("pairs", "across", "contrary", "tested", "line"),
     [
-        (0, 0, 0, "none of 1,200 compared examples nearly repeats another"),
-        (1, 0, 0, "1 pair is nearly the same"),
-        (2, 1, 0, "2 pairs are nearly the same, 1 across splits"),
-        (3, 3, 1, "3 pairs are nearly the same, 3 across splits; 1 test example may flatter"),
+        (0, 0, 0, 0, "none of 1,200 compared examples nearly repeats another"),
+        (1, 0, 0, 0, "1 pair is nearly the same"),
+        (2, 1, 0, 0, "2 pairs are nearly the same, 1 across splits"),
+        (2, 0, 2, 0, "2 pairs are nearly the same, 2 under two labels"),
+        (3, 3, 0, 1, "3 pairs are nearly the same, 3 across splits; 1 test example may flatter"),
     ],
 )
-def test_near_duplicates(pairs, across, tested, line):
-    block = {"compared": 1200, "pairs": pairs, "across": across, "test_examples": tested}
+def test_near_duplicates(pairs, across, contrary, tested, line):
+    counts = {"pairs": pairs, "across": across, "contrary": contrary, "test_examples": tested}
+    block = {"compared": 1200, **counts}
     assert told_near(block) == line
     assert told({"judged": 9, "suspect": 2, "near_duplicates": block})[1] == line

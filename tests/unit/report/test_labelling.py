@@ -14,7 +14,8 @@ PAIR = {
     "other": "test/b/3.png", "other_split": "test", "other_label": "b", "nearness": 0.1,
 }  # fmt: skip
 NEAR = {
-    "compared": 90, "examples": 90, "pairs": 3, "across": 1, "test_examples": 1, "listed": [PAIR],
+    "compared": 90, "examples": 90, "pairs": 3, "across": 1, "contrary": 1, "test_examples": 1,
+    "listed": [PAIR],
 }  # fmt: skip
 
 
@@ -43,7 +44,8 @@ def test_pairs_are_named_with_split_and_label():
         "rows": [["train/a/2.png (train, a)", "test/b/3.png (test, b)"]],
     }
     assert found["told"][1] == (
-        "3 pairs are nearly the same, 1 across splits; 1 test example may flatter."
+        "3 pairs are nearly the same, 1 across splits, 1 under two labels; 1 test example may "
+        "flatter."
     )
 
 
