@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from edgetransfer.pipeline.reading import read_data
 from edgetransfer.pipeline.reporter import SilentReporter
 from edgetransfer.pipeline.store import Store
 from edgetransfer.spec.options import recipe_from
+
+if TYPE_CHECKING:
+    from edgetransfer.data.manifest import Manifest
 
 Array = np.ndarray[Any, Any]
 
@@ -50,8 +53,8 @@ class Rows:
     classes: tuple[str, ...]
 
 
-def rows_of(name: str) -> Rows:
-    """Return one case, its features from the store where they lie there."""
+def opened_of(name: str) -> tuple[Manifest, OpenedBackbone]:
+    """Return the examples of one case, and its backbone."""
     data, backbone = CASES[name]
     if data == "digits":
         source = WORK / "digits"
@@ -65,7 +68,13 @@ def rows_of(name: str) -> Rows:
     recipe = recipe_from({"data": str(source), "backbone": backbone})
     run = resolve(recipe, Store(WORK / "store"), SilentReporter())
     manifest = read_data(run)
-    kept = OpenedBackbone(run, manifest).features_of(manifest.examples)
+    return manifest, OpenedBackbone(run, manifest)
+
+
+def rows_of(name: str) -> Rows:
+    """Return one case, its features from the store where they lie there."""
+    manifest, opened = opened_of(name)
+    kept = opened.features_of(manifest.examples)
     return Rows(
         manifest.examples,
         np.load(kept.file("features.npy")),

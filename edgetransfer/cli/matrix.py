@@ -110,8 +110,9 @@ def _show(record: Mapping[str, Any], file: Path) -> None:
     console = Console(highlight=False)
     console.print()
     console.print(_cells(record["cells"]))
-    console.print()
-    console.print(_summary(record["summary"]))
+    for target in dict.fromkeys(row["target"] for row in record["summary"]):
+        console.print()
+        console.print(_summary(target, [r for r in record["summary"] if r["target"] == target]))
     for row in record["cells"]:
         if "error" in row:
             told = f"\n{row['backbone']}, seed {row['seed']}, {row['target']}:\n  {row['error']}"
@@ -119,10 +120,11 @@ def _show(record: Mapping[str, Any], file: Path) -> None:
     console.print(Text(f"\n  {file}"), soft_wrap=True)
 
 
-def _table(*columns: str) -> Table:
+def _table(*columns: str, title: str | None = None) -> Table:
     from rich.table import Table
 
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold", title=title)
+    table.title_justify, table.title_style = "left", ""
     for column in columns:
         table.add_column(column, overflow="fold")
     return table
@@ -141,16 +143,16 @@ def _cells(rows: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def _summary(rows: Sequence[Mapping[str, Any]]) -> Table:
-    table = _table("backbone", "target", "seeds", "verdicts", "float", "shipped", "p90 ms", "MiB")
+def _summary(target: str, rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Mean and spread over the seeds; a row has to fit into 80 columns."""
+    title = f"{target}: mean over the seeds ± standard deviation, where they differ"
+    table = _table("backbone", "verdicts", "float", "shipped", "p90 ms", "MiB", title=title)
     for row in rows:
         verdicts = [f"{count} {name}" for name, count in row["verdicts"].items()]
         failed = [f"{row['failed']} failed"] if row["failed"] else []
         table.add_row(
             row["backbone"],
-            row["target"],
-            str(row["built"]),
-            ", ".join(verdicts + failed),
+            "\n".join(verdicts + failed),
             *(_spread(row.get(key), form) for key, form in _FORMS.items()),
         )
     return table
@@ -172,5 +174,5 @@ def _number(value: float | None, form: tuple[str, float]) -> str:
 def _spread(value: Mapping[str, float] | None, form: tuple[str, float]) -> str:
     if value is None:
         return "-"
-    spread = f" ± {_number(value['sd'], form)}" if "sd" in value else ""
+    spread = f" ± {_number(value['sd'], form)}" if value.get("sd") else ""
     return _number(value["mean"], form) + spread

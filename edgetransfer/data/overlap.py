@@ -1,6 +1,6 @@
 """Examples that stand more than once: found by digest, taken out where they would flatter.
 
-It never takes anything out of the test set. Near-duplicates are not looked for.
+It never takes anything out of the test set. What is nearly the same stays; it is listed later.
 """
 
 from __future__ import annotations

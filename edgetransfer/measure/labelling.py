@@ -1,4 +1,4 @@
-"""Says in sentences which labels are probably wrong, and what more of them would give.
+"""Says in sentences which labels look wrong, what more would give, and what nearly repeats.
 
 It does not find them, nor extrapolate.
 """
@@ -29,6 +29,9 @@ def told(block: Mapping[str, Any]) -> list[str]:
     lines = [f"{suspect or 'none'} of {judged} labels {'looks' if suspect == 1 else 'look'} wrong"]
     if not judged:
         lines = ["a class has one example only: nothing says whether labels are right"]
+    near = block.get("near_duplicates")
+    if near is not None:
+        lines.append(told_near(near))
     curve = block.get("curve")
     if curve is None or not curve["gains"]:
         return lines
@@ -44,6 +47,27 @@ def told(block: Mapping[str, Any]) -> list[str]:
             f"it {_points(row, 'points')}"
         )
     return lines
+
+
+def told_near(block: Mapping[str, Any]) -> str:
+    """Say how many examples nearly repeat others.
+
+    >>> told_near({"pairs": 0, "compared": 90, "examples": 100})
+    'none of 90 compared examples nearly repeats another'
+    >>> told_near({"pairs": 7, "across": 3, "contrary": 1, "test_examples": 2})
+    '7 pairs are nearly the same, 3 across splits, 1 under two labels; 2 test examples may flatter'
+    """
+    if not block["pairs"]:
+        return f"none of {block['compared']:,} compared examples nearly repeats another"
+    pairs, across, tested = block["pairs"], block["across"], block["test_examples"]
+    said = f"{pairs:,} {'pair is' if pairs == 1 else 'pairs are'} nearly the same"
+    if across:
+        said += f", {across:,} across splits"
+    if block["contrary"]:
+        said += f", {block['contrary']:,} under two labels"
+    if tested:
+        said += f"; {tested:,} test example{'' if tested == 1 else 's'} may flatter"
+    return said
 
 
 def _points(gain: Mapping[str, Any], unit: str) -> str:

@@ -1,6 +1,6 @@
 """The stage that looks at labels: which are probably wrong, and what more of them would give.
 
-It never sees the test set, and nothing that it finds is dropped or chosen by.
+Labels of the test set are not looked at, and nothing that it finds is dropped or chosen by.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import numpy as np
 
 from edgetransfer.measure.labelling import told
 from edgetransfer.measure.power_law import FARTHEST, extrapolate
+from edgetransfer.pipeline.near_duplicates import look_for_near_duplicates
 from edgetransfer.pipeline.probing import group_index
 from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.run import Run, code, leave, versions
@@ -68,7 +69,7 @@ def look_at_labels(
         kept = run.keep(line, "labels", inputs, make)
         block: dict[str, Any] = kept.record("labelling.json")
         line.summary = "; ".join(told(block))
-    return block
+    return {**block, "near_duplicates": look_for_near_duplicates(run, manifest, opened)}
 
 
 def _suspects(

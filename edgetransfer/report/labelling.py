@@ -1,6 +1,6 @@
-"""Puts labels that look wrong, and the learning curve, into rows.
+"""Puts labels that look wrong, examples that nearly repeat, and the learning curve into rows.
 
-It does not judge; `transfer.confident` and `measure.power_law` did.
+It does not judge; `transfer.confident`, `near_duplicates` and `measure.power_law` did.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from edgetransfer.report.scale import Scale
 
 if TYPE_CHECKING:
     from edgetransfer.report.node import Node
+
+
+_ENDS = (("example", "split", "label"), ("other", "other_split", "other_label"))
 
 
 def labelling(report: Node) -> dict[str, Any] | None:
@@ -33,7 +36,24 @@ def labelling(report: Node) -> dict[str, Any] | None:
             }
             for row in suspects
         ],
+        "near": _near(block["near_duplicates"]),
         **({"rows": []} if block["curve"].missing else _curve(block["curve"])),
+    }
+
+
+def _near(block: Node) -> dict[str, Any] | None:
+    if block.missing or not block["pairs"].value:
+        return None
+    listed = block["listed"].rows()
+    return {
+        "rest": block["pairs"].value - len(listed),
+        "rows": [
+            [
+                f"{row[name].value} ({row[split].value}, {row[label].value})"
+                for name, split, label in _ENDS
+            ]
+            for row in listed
+        ],
     }
 
 

@@ -79,8 +79,8 @@ class Processes(Team):
         return summed
 
     def meet(self, *, flag: bool = False) -> bool:
-        """Wait for all, and tell whether one of them raised the flag."""
-        return self._meet(flag, None)
+        """Wait for all, and tell whether one of them raised the flag; alone there is no wait."""
+        return flag if self._over else self._meet(flag, None)
 
     def fail(self, message: str) -> None:
         """Tell the others; every process but the first ends here."""
@@ -89,7 +89,7 @@ class Processes(Team):
                 self._meet(flag=False, message=message)
 
     def part(self) -> None:
-        """End all processes but the first."""
+        """End all processes but the first, which goes on alone."""
         self.meet()
         self._over = True
         distributed.destroy_process_group()

@@ -59,7 +59,7 @@ class Team:
         """Tell the others that this process failed, wherever they wait."""
 
     def part(self) -> None:
-        """End all processes but the first."""
+        """End all processes but the first, which goes on alone."""
 
 
 ALONE = Team()

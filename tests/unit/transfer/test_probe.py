@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from edgetransfer.transfer.probe import FEWEST, MAX_FOLDS, RISEN, STRENGTHS, Known, fit_probe
+from edgetransfer.transfer.probe import (
+    FEWEST,
+    MAX_FOLDS,
+    RISEN,
+    STRENGTHS,
+    Known,
+    fit_at,
+    fit_probe,
+    folds,
+)
 
 
 def clusters(count, classes=3, width=12, seed=0, spread=1.5):
@@ -174,3 +183,35 @@ def test_looks_that_show_what_varies_help_one_example_a_class():
         right(fit_probe(few, labels, known=Known(looks=looks)))
         > right(fit_probe(few, labels)) + 0.1
     )
+
+
+def test_held_out_logits_are_those_that_the_strength_was_chosen_by():
+    features, labels = clusters(60)
+    probe = fit_probe(features, labels, seed=3)
+    loss, right = probe.cross_validated[probe.strength]
+    said = probe.held_out.astype(np.float64)
+    own = said[np.arange(60), labels] - np.log(np.exp(said).sum(axis=1))
+    splits = list(folds(labels, None, 3))
+    assert sorted(row for _, held in splits for row in held) == list(range(60))
+    np.testing.assert_allclose(np.mean([-own[held].mean() for _, held in splits]), loss, rtol=1e-4)
+    decided = said.argmax(axis=1) == labels
+    np.testing.assert_allclose(np.mean([decided[held].mean() for _, held in splits]), right)
+
+
+def test_labels_that_mean_nothing_are_learnt_by_heart_but_not_held_out():
+    generator = np.random.default_rng(0)
+    features = generator.normal(size=(90, 200)).astype(np.float32)
+    labels = generator.permutation(np.arange(90) % 3)
+    probe = fit_probe(features, labels)
+    by_heart = (fit_at(features, labels, 1.0).logits(features).argmax(axis=1) == labels).mean()
+    assert by_heart == 1
+    assert (probe.held_out.argmax(axis=1) == labels).mean() < 0.55
+
+
+def test_where_a_class_has_one_example_nothing_is_held_out():
+    features, labels = clusters(60)
+    alone = np.concatenate([[0], np.flatnonzero(labels > 0)])
+    probe = fit_probe(features[alone], labels[alone])
+    assert (probe.folds, probe.strength) == (0, FEWEST)
+    assert np.isnan(probe.held_out).all()
+    assert probe.held_out.shape == (len(alone), 3)
