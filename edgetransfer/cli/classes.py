@@ -9,6 +9,7 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any
 
+from edgetransfer.cli import render
 from edgetransfer.cli.progress import TerminalReporter
 from edgetransfer.cli.use import asked_of, print_json
 from edgetransfer.measure.verdict import exit_code
@@ -24,10 +25,10 @@ def add_class(options: Mapping[str, Any]) -> None:
     from edgetransfer.pipeline.adding import Addition
     from edgetransfer.pipeline.adding import add_class as run
 
-    folder: Path = options["bundle"].absolute()
+    bundle: Path = options["bundle"].absolute()
     name = options["name"]
-    beside = folder.name + "+" + re.sub(r"[^\w.-]", "_", name)
-    out = options["out"] or folder.with_name(beside)
+    beside = bundle.name + "+" + re.sub(r"[^\w.-]", "_", name)
+    out = options["out"] or bundle.with_name(beside)
     asked = {**asked_of(options), "data": options["data"] or "."}
     recipe = recipe_from(asked)
     addition = Addition(
@@ -37,10 +38,12 @@ def add_class(options: Mapping[str, Any]) -> None:
         options["max_drop"],
         recipe.seed,
     )
-    done = run(folder, addition, out, TerminalReporter())
+    done = run(bundle, addition, out, TerminalReporter())
     if options["json"]:
-        print_json({**done.record, "folder": None if done.folder is None else str(done.folder)})
+        folder = None if done.folder is None else str(done.folder)
+        print_json({**done.record, "notes": done.notes, "folder": folder})
     else:
+        render.notes(done.notes)
         _tell(done.status, done.record, done.folder)
     verdict = done.status if done.status in ("PASS", "FAIL") else "INCONCLUSIVE"
     sys.exit(exit_code(verdict, strict=options["strict"]))

@@ -5,31 +5,31 @@ It does not touch the backbone, and writes a new bundle beside the old one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgetransfer.bundle.opened import open_bundle
-from edgetransfer.data.decode import decode
-from edgetransfer.data.digests import picture_digest, text_digest
-from edgetransfer.data.manifest import Example
-from edgetransfer.data.sources import load, load_for_evaluation
-from edgetransfer.errors import DataError, SpecError
 from edgetransfer.export.heads import find_head, with_features, with_head
+from edgetransfer.export.onnx_bundle import TOKENIZER
 from edgetransfer.graph.prepare import preparer
 from edgetransfer.measure import gates
 from edgetransfer.measure.comparison import compare
 from edgetransfer.measure.metrics import Outcomes
 from edgetransfer.measure.proportions import wilson
-from edgetransfer.pipeline.bench import golden_of
 from edgetransfer.pipeline.heads import (
     Networks,
     heads_of,
     rebuild,
     refuse_to_overwrite,
     statistics_of,
+)
+from edgetransfer.pipeline.new_examples import (
+    examples_of,
+    examples_to_check,
+    refuse_name,
+    training_examples,
 )
 from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.statistics import run_one_by_one
@@ -44,11 +44,13 @@ from edgetransfer.transfer.new_class import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     import onnx
 
     from edgetransfer.backbone.head import LinearHead
     from edgetransfer.bundle.opened import Bundle
+    from edgetransfer.data.manifest import Example
     from edgetransfer.graph.prepare import Preparer
     from edgetransfer.measure.gates import Status
     from edgetransfer.pipeline.reporter import Reporter
@@ -83,12 +85,14 @@ class Added:
         status: of the old classes' loss against what is allowed.
         message: that gate, for people.
         record: every number, in plain JSON types; it goes into the manifest as well.
+        notes: warnings about the data.
         folder: the new bundle; None where it was refused.
     """
 
     status: Status
     message: str
     record: dict[str, Any]
+    notes: tuple[str, ...]
     folder: Path | None
 
 
@@ -98,8 +102,6 @@ class _Work:
     networks: Networks
     prepare: Preparer
     addition: Addition
-    reporter: Reporter
-    examples: tuple[Example, ...] = field(default=())
 
     def features(self, model: onnx.ModelProto, examples: Sequence[Example]) -> Array:
         return self.run(with_features(model, find_head(model)), examples)
@@ -124,43 +126,46 @@ def add_class(folder: Path, addition: Addition, out: Path, reporter: Reporter) -
         UnsupportedError: the network does not end in a linear head.
     """
     bundle = open_bundle(folder)
-    _refuse_name(bundle, addition.name)
+    refuse_name(bundle, addition.name)
     refuse_to_overwrite(out)
-    prepare = preparer(bundle.preprocessing, bundle.file("tokenizer.json"))
-    work = _Work(bundle, Networks.of(bundle), prepare, addition, reporter)
+    prepare = preparer(bundle.preprocessing, bundle.file(TOKENIZER))
+    work = _Work(bundle, Networks.of(bundle), prepare, addition)
     heads = heads_of(bundle, work.networks)
-    with telling(reporter, "examples") as line:
-        work = replace(work, examples=_examples(bundle, addition))
-        line.summary = f"{len(work.examples)} of the new class {addition.name!r}"
     allowed = addition.max_drop or bundle.manifest["recipe"]["budget"]["max_drop_pp"]
+    with telling(reporter, "examples") as line:
+        new = examples_of(bundle, addition.name, addition.inputs)
+        sample = () if heads.means is not None else training_examples(bundle, addition.data)
+        used = {each.digest for each in (*new, *sample)}
+        judges, notes = examples_to_check(bundle, addition.data, addition.name, used)
+        line.summary = f"{len(new)} of the new class {addition.name!r}"
     with telling(reporter, "head") as line:
-        statistics = statistics_of(bundle) or _statistics_from_data(work)
-        rows = work.features(work.networks.core, work.examples)
+        statistics = _statistics_of(work, sample)
+        rows = work.features(work.networks.core, new)
         shipped = fit_row(statistics, heads.shipped, rows, allowed / 100, addition.seed)
         record = _estimates(statistics, heads.shipped, shipped, rows, allowed / 100)
         line.summary = _told(record)
     with telling(reporter, "check") as line:
-        gate, checked = _check(work, shipped, allowed)
+        gate, checked = _check(work, shipped, judges, allowed)
         line.summary = gate.message
-    record = {**_origin(work), **record, **checked, "status": gate.status}
+    record = {**_origin(addition.name, new), **record, **checked, "status": gate.status}
     if gate.status == "FAIL":
-        return Added(gate.status, gate.message, record, None)
-    new = replace(
+        return Added(gate.status, gate.message, record, notes, None)
+    longer = replace(
         heads,
         labels=(*heads.labels, addition.name),
         shipped=shipped,
         reference=_row_of(heads.reference, shipped),
         added=(*heads.added, record),
     ).with_statistics(None if heads.means is None else statistics.with_class(rows))
-    rebuild(bundle, work.networks, new, out, reporter)
-    return Added(gate.status, gate.message, record, out)
+    rebuild(bundle, work.networks, longer, out, reporter)
+    return Added(gate.status, gate.message, record, notes, out)
 
 
-def _origin(work: _Work) -> dict[str, Any]:
+def _origin(name: str, examples: Sequence[Example]) -> dict[str, Any]:
     return {
-        "name": work.addition.name,
-        "examples": len(work.examples),
-        "digests": sorted(example.digest for example in work.examples),
+        "name": name,
+        "examples": len(examples),
+        "digests": sorted(example.digest for example in examples),
     }
 
 
@@ -173,71 +178,15 @@ def _row_of(reference: LinearHead, shipped: LinearHead) -> LinearHead:
     )
 
 
-def _refuse_name(bundle: Bundle, name: str) -> None:
-    if name in bundle.labels:
-        raise SpecError("the bundle has this class already", where="NAME", found=repr(name))
-    if not name.strip() or len(name.splitlines()) > 1:
-        raise SpecError(
-            "not a name of a class", where="NAME", found=repr(name), expected="one line of text"
-        )
-
-
-def _examples(bundle: Bundle, addition: Addition) -> tuple[Example, ...]:
-    """Read the new examples, each content once.
-
-    Raises:
-        DataError: some cannot be read, all are named; or there is none.
-    """
-    found, problems = {}, []
-    for each in addition.inputs:
-        try:
-            example = _example(bundle, each, addition.name)
-        except DataError as error:
-            problems.append(str(error))
-            continue
-        found[example.digest] = example
-    if problems:
-        raise DataError("\n".join(problems))
-    if not found:
-        raise DataError("there are no examples of the new class", where=addition.name)
-    again = set(bundle.file("fitted_on.txt").read_text(encoding="utf-8").split()) & set(found)
-    if again:
-        raise DataError(
-            "examples of the new class are among those that the bundle was fitted on",
-            where=", ".join(found[digest].key for digest in sorted(again)),
-            fix="leave them out, or build again with the classes parted as they should be",
-        )
-    return tuple(found.values())
-
-
-def _example(bundle: Bundle, given: str, label: str) -> Example:
-    if bundle.preprocessing.kind == "text":
-        return Example(given, None, given, label, "train", {}, text_digest(given))
-    path = Path(given)
-    return Example(given, path, None, label, "train", {}, picture_digest(decode(path)))
-
-
-def _statistics_from_data(work: _Work) -> FeatureStatistics:
-    """Take the statistics that a bundle lacks from the training examples that the user gave."""
-    data, labels = work.addition.data, work.bundle.labels
-    if data is None:
-        raise DataError(
-            "the bundle keeps nothing of the features of its classes",
-            where=str(work.bundle.folder),
-            fix="give labelled examples of the old classes: --data DATA",
-        )
-    manifest = load(data, seed=work.addition.seed)
-    examples = [each for each in manifest.split("train") if each.label in labels]
-    truth = np.array([labels.index(each.label or "") for each in examples], dtype=np.int64)
-    rows = work.features(work.networks.core, examples) if examples else np.empty((0, 1))
-    found = measure_statistics(rows, truth, len(labels))
-    if found is None or found.counts.min() == 0:
-        raise DataError(
-            "the data lacks training examples of old classes",
-            where=data.source,
-            expected=f"some of each, two of one: {', '.join(labels[:10])}",
-        )
-    return found
+def _statistics_of(work: _Work, sample: Sequence[Example]) -> FeatureStatistics:
+    """Return what is known of the old classes, of a sample where the bundle keeps nothing."""
+    kept, labels = statistics_of(work.bundle), work.bundle.labels
+    if kept is not None:
+        return kept
+    truth = np.array([labels.index(each.label or "") for each in sample], dtype=np.int64)
+    measured = measure_statistics(work.features(work.networks.core, sample), truth, len(labels))
+    assert measured is not None, "`training_examples` asks for two of one class"
+    return measured
 
 
 def _estimates(
@@ -259,41 +208,30 @@ def _told(record: dict[str, Any]) -> str:
     return f"one row more; the old classes are expected to lose {lost:.1f} pp (not measured)"
 
 
-def _check(work: _Work, head: LinearHead, allowed: float) -> tuple[gates.Gate, dict[str, Any]]:
+def _check(
+    work: _Work, head: LinearHead, judges: Sequence[Example], allowed: float
+) -> tuple[gates.Gate, dict[str, Any]]:
     """Run the old network and the new one on examples of the old classes, and of the new."""
-    labels, name = work.bundle.labels, work.addition.name
-    examples = golden_of(work.bundle)
-    if work.addition.data is not None:
-        given = load_for_evaluation(work.addition.data, labels=(*labels, name)).examples
-        new = {each.digest for each in work.examples}
-        examples = tuple(each for each in given if each.label and each.digest not in new)
-    old = [each for each in examples if each.label in labels]
-    if not old:
-        raise DataError("there is no labelled example of an old class", where="--data")
+    labels, data = work.bundle.labels, work.addition.data
+    old = [each for each in judges if each.label in labels]
+    new = [each for each in judges if each.label == work.addition.name]
     core = work.networks.core
-    after_network = with_head(core, find_head(core), head)
+    longer = with_head(core, find_head(core), head)
     before = work.run(core, old).argmax(axis=1)
-    after = work.run(after_network, old).argmax(axis=1)
+    after = work.run(longer, old).argmax(axis=1)
     truth = np.array([labels.index(each.label or "") for each in old])
-    comparison = compare(
-        Outcomes(truth, before, after, len(labels) + 1), "top1", seed=work.addition.seed
-    )
-    gate = gates.accuracy(comparison, allowed)
-    unseen = [each for each in examples if each.label == name]
-    found = (
-        int((work.run(after_network, unseen).argmax(axis=1) == len(labels)).sum()) if unseen else 0
-    )
-    return gate, {
-        "checked_on": "golden examples"
-        if work.addition.data is None
-        else work.addition.data.source,
+    outcomes = Outcomes(truth, before, after, len(labels) + 1)
+    comparison = compare(outcomes, "top1", seed=work.addition.seed)
+    found = int((work.run(longer, new).argmax(axis=1) == len(labels)).sum()) if new else 0
+    return gates.accuracy(comparison, allowed), {
+        "checked_on": "golden examples" if data is None else data.source,
         "old_examples": len(old),
         "old_accuracy_before": comparison.reference,
         "old_accuracy_after": comparison.candidate,
         "old_decisions_changed": int((before != after).sum()),
         "old_drop_ucb95_pp": comparison.drop_ucb95_pp,
         "allowed_drop_pp": allowed,
-        "new_examples": len(unseen),
+        "new_examples": len(new),
         "new_found": found,
-        "new_recall_ci95": list(wilson(found, len(unseen))) if unseen else None,
+        "new_recall_ci95": list(wilson(found, len(new))) if new else None,
     }

@@ -64,7 +64,11 @@ def bench(folder: Path, data: DataSpec | None, out: Path, reporter: Reporter) ->
     bundle = open_bundle(folder)
     recipe = Recipe.model_validate(bundle.manifest["recipe"])
     with telling(reporter, "data") as line:
-        manifest = unlabelled_golden(bundle) if data is None else _new(bundle, data, line.progress)
+        manifest = (
+            unlabelled_golden(bundle)
+            if data is None
+            else read_new(bundle, data, bundle.labels, line.progress)
+        )
         line.summary = f"{len(manifest.examples)} examples"
     question = Question(
         manifest,
@@ -103,23 +107,23 @@ def measuring_afresh(folder: Path) -> Callable[[dict[str, Any], Callable[[Path],
     return keep
 
 
-def _new(bundle: Bundle, data: DataSpec, progress: Progress) -> Manifest:
-    """Read the user's examples, and warn of those that the model was fitted on."""
+def read_new(
+    bundle: Bundle, data: DataSpec, labels: tuple[str, ...], progress: Progress
+) -> Manifest:
+    """Read examples of some classes, and warn of those that the model was fitted on.
+
+    Raises:
+        DataError: they cannot be read, are of the other kind, or of other classes.
+    """
     manifest = load_for_evaluation(data, labels=None, progress=progress)
-    names = {"image": "pictures", "text": "texts"}
-    if manifest.modality != bundle.preprocessing.kind:
-        raise DataError(
-            f"the bundle classifies {names[bundle.preprocessing.kind]}, and the examples are "
-            f"{names[manifest.modality]}",
-            where=data.source,
-        )
-    unknown = sorted(set(manifest.labels) - set(bundle.labels))
+    refuse_other_kind(bundle, manifest, data)
+    unknown = sorted(set(manifest.labels) - set(labels))
     if unknown:
         raise DataError(
             "the data has classes that the model does not know",
             where=data.source,
             found=", ".join(unknown[:10]),
-            expected=", ".join(bundle.labels[:10]) + (", ..." if len(bundle.labels) > 10 else ""),
+            expected=", ".join(labels[:10]) + (", ..." if len(labels) > 10 else ""),
         )
     fitted_on = set(bundle.file(FITTED_ON).read_text(encoding="utf-8").split())
     again = sum(example.digest in fitted_on for example in manifest.examples)
@@ -129,7 +133,22 @@ def _new(bundle: Bundle, data: DataSpec, progress: Progress) -> Manifest:
             f"the model was fitted or chosen on {again} of these {len(manifest.examples)} examples"
         )
         notes = (*notes, note + ": accuracy on new ones will be lower")
-    return replace(manifest, labels=bundle.labels, notes=notes)
+    return replace(manifest, labels=labels, notes=notes)
+
+
+def refuse_other_kind(bundle: Bundle, manifest: Manifest, data: DataSpec) -> None:
+    """Refuse texts for a bundle of pictures, and pictures for one of texts.
+
+    Raises:
+        DataError: that is what they are.
+    """
+    names = {"image": "pictures", "text": "texts"}
+    if manifest.modality != bundle.preprocessing.kind:
+        raise DataError(
+            f"the bundle classifies {names[bundle.preprocessing.kind]}, and the examples are "
+            f"{names[manifest.modality]}",
+            where=data.source,
+        )
 
 
 def golden_of(bundle: Bundle) -> tuple[Example, ...]:

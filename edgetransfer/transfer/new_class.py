@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from edgetransfer.backbone.head import LinearHead
-from edgetransfer.transfer.probe import scaling
+from edgetransfer.transfer.scaling import scaling
 
 Array = np.ndarray[Any, Any]
 
@@ -155,13 +155,27 @@ def fit_row(
     weight, bias = _logistic((rows - mean) / scale, truth, weights, against)
     weight = weight / scale
     bias -= float(weight @ mean)
-    right = before[: len(old)].argmax(axis=1) == labels
-    lead = before[: len(old)].max(axis=1) - old @ weight
-    bias = min(bias, _largest_bias(lead[right], max_drop * len(old)))
-    return LinearHead(
+    longer = LinearHead(
         np.vstack([head.weight, weight]).astype(np.float32),
         np.append(head.bias, bias).astype(np.float32),
     )
+    return capped(longer, old, labels, max_drop)
+
+
+def capped(head: LinearHead, rows: Array, labels: Array, max_drop: float) -> LinearHead:
+    """Lower the bias of the last row until at most a share of all old examples is lost to it.
+
+    Args:
+        head: its last row is the new class.
+        rows: float [N, D], examples of the old classes.
+        labels: theirs, [N].
+        max_drop: that share, 0 to 1.
+    """
+    logits = head.logits(rows)
+    old, bias = logits[:, :-1], float(head.bias[-1])
+    lead = (old.max(axis=1) - logits[:, -1])[old.argmax(axis=1) == labels]
+    lowered = bias + min(0.0, _most_added(lead, max_drop * len(rows)))
+    return replace(head, bias=np.append(head.bias[:-1], lowered).astype(np.float32))
 
 
 def _predicted(statistics: FeatureStatistics, features: Array, rng: np.random.Generator) -> Array:
@@ -174,10 +188,10 @@ def _predicted(statistics: FeatureStatistics, features: Array, rng: np.random.Ge
     return drawn
 
 
-def _largest_bias(lead: Array, allowed: float) -> float:
-    """Return the largest bias at which at most `allowed` of the leads [N] are overcome.
+def _most_added(lead: Array, allowed: float) -> float:
+    """Return the most by which a logit may rise to overcome at most `allowed` of the leads [N].
 
-    >>> _largest_bias(np.array([3.0, 1.0, 2.0]), 1.5)
+    >>> _most_added(np.array([3.0, 1.0, 2.0]), 1.5)
     2.0
     """
     lost = int(allowed)

@@ -16,6 +16,7 @@ from edgetransfer.backbone.head import LinearHead
 from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.transfer.logistic import Beside, LogisticPath
 from edgetransfer.transfer.prior import source_prior
+from edgetransfer.transfer.scaling import scaling
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -25,8 +26,6 @@ Array = np.ndarray[Any, Any]
 STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 """Values of C (inverse L2 strength) tried, on features of mean spread 1."""
 MAX_FOLDS = 5
-SMALLEST_SPREAD = 0.01
-"""Share of the mean standard deviation below which a feature counts as constant."""
 RISEN = 1.05
 """Times the smallest cross-validated loss at which no weaker penalty is tried."""
 FEW = 20
@@ -167,21 +166,6 @@ class Heads:
         if prior is not None:
             weight, bias = weight + prior.weight, bias + prior.bias
         return LinearHead(weight.astype(np.float32), bias.astype(np.float32))
-
-
-def scaling(features: Array) -> tuple[Array, Array]:
-    """Return the mean [D] and the divisor [D] of features [N, D], see `fit_probe`."""
-    mean: Array = features.mean(axis=0, dtype=np.float64)
-    return mean, _pareto(features.std(axis=0, dtype=np.float64))
-
-
-def _pareto(spread: Array) -> Array:
-    """Return the divisor of every feature, so that the mean spread afterwards is 1."""
-    typical = float(spread.mean()) or 1.0
-    root = np.sqrt(np.maximum(spread, SMALLEST_SPREAD * typical))
-    after = float((spread / root).mean()) or 1.0
-    divisor: Array = root * after
-    return divisor
 
 
 def folds(labels: Array, groups: Array | None, seed: int) -> Iterator[tuple[Array, Array]]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from edgetransfer.backbone.head import LinearHead
-from edgetransfer.transfer.probe import scaling
+from edgetransfer.transfer.scaling import scaling
 
 Array = np.ndarray[Any, Any]
 

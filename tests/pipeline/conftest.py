@@ -1,11 +1,14 @@
 """A tiny data set of pictures and one build of it, shared by the tests."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 import edgetransfer
+from edgetransfer.cli import app
 
 COUNTS = {"train": 12, "val": 6, "test": 20}
 SHAPES = ("disc", "square", "stripes")
@@ -52,3 +55,20 @@ def cache(tmp_path_factory):
 def built(pictures, cache, tmp_path_factory):
     out = tmp_path_factory.mktemp("built")
     return edgetransfer.build(pictures, out=out, cache=cache, timing="quick")
+
+
+@pytest.fixture
+def command(monkeypatch, capsys, tmp_path):
+    """Run the command line in this process; return exit code, standard output and error."""
+
+    def run(*words):
+        argv = ["edgetransfer", *map(str, words)]
+        monkeypatch.setattr(sys, "argv", argv)
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(SystemExit) as stopped:
+            app.main()
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.err + captured.out
+        return stopped.value.code, captured.out, captured.err
+
+    return run

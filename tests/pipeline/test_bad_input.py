@@ -7,26 +7,7 @@ import sys
 
 import pytest
 
-from edgetransfer.cli import app
-
 CLEAR = ("found", "expected", "fix")
-
-
-@pytest.fixture
-def command(monkeypatch, capsys, tmp_path):
-    """Run the command line in this process; return exit code, standard output and error."""
-
-    def run(*words):
-        argv = ["edgetransfer", *map(str, words)]
-        monkeypatch.setattr(sys, "argv", argv)
-        monkeypatch.chdir(tmp_path)
-        with pytest.raises(SystemExit) as stopped:
-            app.main()
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.err + captured.out
-        return stopped.value.code, captured.out, captured.err
-
-    return run
 
 
 def build(command, *words, cache):

@@ -1,14 +1,12 @@
 """Measuring a bundle again, predicting with it, and the commands that show things."""
 
 import json
-import sys
 
 import pytest
 from PIL import Image
 
 import edgetransfer
 from edgetransfer.agent.environment import architecture, isa_flags
-from edgetransfer.cli import app
 from edgetransfer.pipeline.bench import bench
 from edgetransfer.pipeline.judging import matches_this_machine
 from edgetransfer.pipeline.reporter import SilentReporter
@@ -22,15 +20,9 @@ def bundle(built):
 
 
 @pytest.fixture
-def command(monkeypatch, capsys, tmp_path):
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["edgetransfer", *map(str, words)])
-        monkeypatch.chdir(tmp_path)
-        with pytest.raises(SystemExit) as stopped:
-            app.main()
-        return stopped.value.code, capsys.readouterr().out
-
-    return run
+def command(command):
+    """Return exit code and standard output."""
+    return lambda *words: command(*words)[:2]
 
 
 def test_labelled_data_give_the_verdict_of_the_build(bundle, built, pictures, cache, tmp_path):

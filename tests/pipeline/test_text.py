@@ -1,5 +1,7 @@
 """Short texts, end to end, with a tiny random encoder."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -82,6 +84,14 @@ def test_the_bundle_carries_tokenizer_and_golden_tokens(outcome):
 def test_prediction_reads_the_words(outcome):
     found = predict(outcome.folders["this-machine"], ["very warm rain today", "bread and soup"])
     assert [each.best[0][0] for each in found] == ["weather", "food"]
+
+
+def test_a_class_is_added_from_texts(outcome, command, tmp_path):
+    words = ("add-class", outcome.folders["this-machine"], "thanks", "--out", tmp_path / "four")
+    code, told, _ = command(*words, "the very", "very", "the the very", "very very", "--json")
+    assert (code, json.loads(told)["examples"]) == (0, 4)
+    found = predict(tmp_path / "four", ["very the very", "rain and cold wind", "soup of salt fish"])
+    assert [each.best[0][0] for each in found] == ["thanks", "weather", "food"]
 
 
 def test_texts_are_taught_as_they_are(texts, encoder, cache, tmp_path):
