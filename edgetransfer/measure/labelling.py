@@ -36,15 +36,15 @@ def told(block: Mapping[str, Any]) -> list[str]:
     if curve is None or not curve["gains"]:
         return lines
     gain = min(curve["gains"], key=lambda row: abs(int(row["examples"]) - 2 * int(curve["now"])))
-    more = f"about {gain['examples'] - curve['now']} more labels"
+    more = f"about {_rounded(gain['examples'] - curve['now'])} more labels"
     if not curve["falls"]:
         lines.append(f"{more}: the curve cannot tell, {_points(gain, 'points')}")
         return lines
     lines.append(f"{more} should give {_points(gain, 'points of accuracy')}")
     for row in curve["classes"][:1]:
         lines.append(
-            f"about {row['more']} more of {row['label']!r}, the others growing alike, should give "
-            f"it {_points(row, 'points')}"
+            f"about {_rounded(row['more'])} more of {row['label']!r}, the others growing alike, "
+            f"should give it {_points(row, 'points')}"
         )
     return lines
 
@@ -68,6 +68,15 @@ def told_near(block: Mapping[str, Any]) -> str:
     if tested:
         said += f"; {tested:,} test example{'' if tested == 1 else 's'} may flatter"
     return said
+
+
+def _rounded(count: int) -> str:
+    """Write two figures of a number.
+
+    >>> _rounded(481)
+    '480'
+    """
+    return f"{float(f'{count:.2g}'):,.0f}"
 
 
 def _points(gain: Mapping[str, Any], unit: str) -> str:
