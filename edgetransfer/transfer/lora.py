@@ -22,19 +22,16 @@ if TYPE_CHECKING:
 
     from edgetransfer.transfer.classifier import Classifier
 
-PROJECTIONS = frozenset(
-    {*("query", "value"), *("q_proj", "v_proj"), *("q_lin", "v_lin"), *("q", "v")}
-    | {"query_proj", "value_proj"}
-)
+QUERIES = ("query", "query_proj", "q_proj", "q_lin", "q")
+VALUES = ("value", "value_proj", "v_proj", "v_lin", "v")
 """How transformers names them; where query, key and value are one layer, none of these is."""
 
 
 class LowRank(nn.Module):
     """Adds ``up @ down`` to a weight (Hu et al. 2022, "LoRA", section 4.1).
 
-    `up` starts at zero, so that nothing changes before the first step. Entries of `down` are
-    drawn so that those of the product grow as fast as those of `up`, whatever the rank: the paper's
-    scale alpha is in them.
+    `up` starts at zero, so that nothing changes before the first step. `down` is drawn so that the
+    product's entries grow as fast as those of `up`, whatever the rank: it holds the paper's scale.
 
     Args:
         weight: float [O, I], which is added to.
@@ -61,7 +58,7 @@ def projections(network: nn.Module) -> list[nn.Linear]:
     return [
         module
         for name, module in network.named_modules()
-        if name.rpartition(".")[2] in PROJECTIONS and isinstance(module, nn.Linear)
+        if name.rpartition(".")[2] in (*QUERIES, *VALUES) and isinstance(module, nn.Linear)
     ]
 
 
