@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 export ORT_DISABLE_TELEMETRY := 1
 DEMO_OUT ?= demo-out
-PYTEST ?= -n 2
+PYTEST ?= -n 2 --dist worksteal
 
 .PHONY: help demo test test-timm test-ray test-optimum test-kills check lint types layers bench-compression clean
 

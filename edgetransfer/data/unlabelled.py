@@ -10,10 +10,12 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from edgetransfer.data import checks
 from edgetransfer.data.digests import add_digests, file_digests
 from edgetransfer.data.folders import pictures_below
-from edgetransfer.data.likeness import alike, thumbnails
+from edgetransfer.data.likeness import alike, least_alike, thumbnails
 from edgetransfer.data.manifest import Example, Manifest
 from edgetransfer.data.reading import Record, count
 from edgetransfer.errors import DataError
@@ -108,9 +110,12 @@ def _reasons(found: tuple[Record, ...], labelled: Manifest) -> dict[str, str]:
         seen.add(record.digest)
     left = [record for record in found if record.key not in reasons]
     looks = thumbnails(record.path for record in left if record.path is not None)
+    judged = {split: labelled.split(split) for split in _JUDGED}
+    known = {split: thumbnails(e.path for e in judged[split] if e.path) for split in _JUDGED}
+    labels = [example.label for split in _JUDGED for example in judged[split] if example.path]
+    least = least_alike(np.concatenate(list(known.values())), labels)
     for split in _JUDGED:
-        judged = thumbnails(e.path for e in labelled.split(split) if e.path is not None)
-        for record, near in zip(left, alike(looks, judged), strict=True):
+        for record, near in zip(left, alike(looks, known[split], least), strict=True):
             if near:
                 reasons.setdefault(record.key, f"near-duplicate of a {split} example")
     return reasons

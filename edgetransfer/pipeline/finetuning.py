@@ -1,4 +1,4 @@
-"""The fine-tuning stage: all layers, from the probe's head, with a teacher or without.
+"""The fine-tuning stage: all layers or adapters, from the probe's head, with a teacher or without.
 
 It does not look at test examples.
 """
@@ -48,7 +48,8 @@ if TYPE_CHECKING:
 def schedule_of(run: Run) -> Schedule:
     """Return what the recipe says of training; the rate is the safest where it is raced."""
     recipe, fit = run.recipe, run.recipe.fit
-    technique = Technique(fit.label_smoothing, fit.averaging, fit.l2_sp, fit.balanced, fit.gradual)
+    restraints = (fit.label_smoothing, fit.averaging, fit.l2_sp, fit.balanced, fit.gradual)
+    technique = Technique(*restraints, recipe.rank)
     rate = recipe.learning_rate or min(RATES)
     return Schedule(recipe.epochs, rate, fit.batch_size, recipe.seed, technique)
 
@@ -66,7 +67,8 @@ def finetune(
         OutOfTimeError: not one epoch fits the time.
     """
     where = machines.device(run.recipe.fit.device)
-    with telling(run.reporter, "finetune") as line:
+    stage = _stage(run)
+    with telling(run.reporter, stage) as line:
         work = _Work(run, manifest, fitted, teaching)
         chosen = work.machine(where)
         schedule, raced = work.schedule(chosen, line)
@@ -77,7 +79,7 @@ def finetune(
             leave(folder, "fit.json", work.train(folder, schedule, work.way(chosen), line.progress))
 
         inputs["teaching"] = taught
-        kept = run.keep(line, "finetune", inputs, make, together=True)
+        kept = run.keep(line, stage, inputs, make, together=True)
         fitted.network.load_state_dict(load_file(kept.file("network.safetensors")))
         record = {**kept.record("fit.json"), **raced}
         loss, accuracy = record["history"][record["best_epoch"]]
@@ -86,6 +88,10 @@ def finetune(
             f"epoch {record['best_epoch']} of {len(record['history']) - 1}"
         )
     return replace(fitted, kept=kept, record=record)
+
+
+def _stage(run: Run) -> str:
+    return "lora" if run.recipe.rank else "finetune"
 
 
 class OutOfTimeError(StageError):
@@ -252,7 +258,7 @@ class _Work:
         save_file(state, folder / "network.safetensors")
         gained = gain(tuned.before, tuned.after, lesson.validation.labels, schedule.seed)
         return {
-            "method": "finetune",
+            "method": _stage(self._run),
             "best_epoch": tuned.best_epoch,
             "history": [list(each) for each in tuned.history],
             "validation_accuracy": tuned.history[tuned.best_epoch][1],

@@ -85,7 +85,7 @@ def _team(recipe: Recipe, asked: int | None) -> Team:
 
 def _refuse_what_is_not_shared(recipe: Recipe) -> None:
     method = recipe.fit.method
-    if method not in ("auto", "finetune"):
+    if method not in ("auto", "finetune", "lora"):
         raise SpecError(
             "several processes share fine-tuning, and nothing else",
             where=f"--fit {method}",

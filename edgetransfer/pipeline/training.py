@@ -8,11 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from edgetransfer.errors import SpecError
 from edgetransfer.pipeline.labelling import look_at_labels
 from edgetransfer.pipeline.opening import OpenedBackbone
 from edgetransfer.pipeline.probing import fit_head, read_head
 from edgetransfer.pipeline.soundness import look_before
 from edgetransfer.transfer.classifier import Classifier
+from edgetransfer.transfer.lora import projections
 
 if TYPE_CHECKING:
     from edgetransfer.data.manifest import Manifest
@@ -35,16 +37,22 @@ class FittedNetwork:
     network: Classifier
     kept: Kept
     record: dict[str, Any]
-    labels: dict[str, Any] | None
+    labels: dict[str, Any] | None = None
 
 
 def fit_network(run: Run, manifest: Manifest, teaching: Teaching | None = None) -> FittedNetwork:
-    """Fit the probe and, where the recipe or the evidence says so, all layers from there."""
+    """Fit the probe and, where the recipe or the evidence says so, layers from there.
+
+    Raises:
+        SpecError: the method does not go with the examples or the backbone.
+    """
     if run.recipe.fit.method == "contrastive":
         from edgetransfer.pipeline.contrasting import refuse_what_it_cannot
 
         refuse_what_it_cannot(run, manifest)
     opened = OpenedBackbone(run, manifest)
+    if run.recipe.rank:
+        _refuse_without_attention(run, opened)
     look_before(run, manifest, opened, opened.features(manifest))
     kept, record = fit_head(run, manifest, opened)
     labels = look_at_labels(run, manifest, opened, kept) if run.recipe.soundness else None
@@ -58,6 +66,18 @@ def fit_network(run: Run, manifest: Manifest, teaching: Teaching | None = None) 
         return fitted
     from edgetransfer.pipeline.finetuning import finetune, finetune_if_better
 
-    if run.recipe.trains_all_layers:
+    if run.recipe.trains_all_layers or run.recipe.rank:
         return finetune(run, manifest, fitted, teaching)
     return finetune_if_better(run, manifest, fitted)
+
+
+def _refuse_without_attention(run: Run, opened: OpenedBackbone) -> None:
+    """Meet a backbone that has no place for adapters before the work."""
+    if not projections(opened.backbone.network):
+        raise SpecError(
+            "adapters go to attention's query and value projections, and this backbone has none",
+            where="--fit lora",
+            found=run.source.name,
+            expected="a transformers encoder whose query, key and value are layers of their own",
+            fix="take --fit finetune",
+        )

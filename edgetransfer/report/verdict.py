@@ -32,6 +32,7 @@ METHODS = {
     "none": "as it was given",
     "probe": "linear probe",
     "finetune": "fine-tuned",
+    "lora": "low-rank adapters",
     "contrastive": "contrastive fine-tuning",
 }
 VERIFY = "; to verify, run there: "

@@ -92,7 +92,8 @@ def explain(error: ValidationError, spelled: Mapping[tuple[str, ...], str] | Non
         message = _PLAINER.get(item["type"], item["msg"].removeprefix("Value error, "))
         found = item["input"]
         told = item["type"] in _PLAINER or isinstance(found, dict | BaseModel | None)
-        shown = ", ".join(map(str, found)) if isinstance(found, tuple) else repr(found)
+        named = isinstance(found, tuple) and all(isinstance(each, str) for each in found)
+        shown = ", ".join(found) if named else repr(found)
         lines.append(f"{field}: {message}" + ("" if told else f" (found {shown})"))
     return "; ".join(lines)
 

@@ -25,6 +25,7 @@ Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 EPOCHS, TAUGHT_EPOCHS = 12, 30
+RANK = 8
 AUTO_MINUTES = 30.0
 TAUGHT_LEARNING_RATE = 2e-3
 """A teacher has more to say than the labels, so its student may go further without learning the
@@ -98,6 +99,17 @@ class FitSpec(Spec):
     l2_sp: Weight = Field(0.0, description="pull towards the pretrained weights (Li et al. 2018)")
     balanced: bool = Field(False, description="draw every class as often as another")
     gradual: bool = Field(False, description="free one more group of layers an epoch")
+    rank: int | None = Field(
+        None, ge=1, le=1024, description="of the adapters of --fit lora: 8 (Hu et al. 2022)"
+    )
+
+    @field_validator("gradual", "rank")
+    @classmethod
+    def _goes_with_the_method(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value and (info.data.get("method") == "lora") == (info.field_name == "gradual"):
+            msg = "--fit lora takes a rank and frees no layers; other methods have no rank"
+            raise ValueError(msg)
+        return value
 
 
 class AdaptSpec(Spec):
@@ -229,7 +241,7 @@ class Recipe(Spec):
         if (
             distill.source is not None
             and fit is not None
-            and fit.method in ("probe", "contrastive", "none")
+            and fit.method in ("probe", "lora", "contrastive", "none")
         ):
             msg = f"a teacher trains all layers: take --fit auto or finetune, not {fit.method}"
             raise ValueError(msg)
@@ -243,6 +255,11 @@ class Recipe(Spec):
         False
         """
         return self.fit.method == "finetune" or self.distill.source is not None
+
+    @property
+    def rank(self) -> int:
+        """Rank of the adapters; 0 where there are none."""
+        return (self.fit.rank or RANK) if self.fit.method == "lora" else 0
 
     @property
     def adapts(self) -> bool:

@@ -1,4 +1,4 @@
-"""Fine-tunes all layers from a probe's head, and keeps the epoch that validation liked best.
+"""Fine-tunes from a probe's head, and keeps the epoch that validation liked best.
 
 It does not choose the machine settings (`machine`) and does not evaluate on test examples.
 """
@@ -22,6 +22,7 @@ from edgetransfer.transfer.layers import (
     set_free,
 )
 from edgetransfer.transfer.lesson import batches
+from edgetransfer.transfer.lora import adapted, adapter_groups
 from edgetransfer.transfer.objective import Seen
 from edgetransfer.transfer.probe import log_loss
 from edgetransfer.transfer.running import precision, threads
@@ -77,7 +78,8 @@ def finetune(
     Batch norms keep their statistics: a small batch of few examples would spoil them, and some
     checkpoints hold folded ones whose statistics mean nothing.
     """
-    with threads(machine.threads), torch.random.fork_rng(devices=[]):
+    adapters = adapted(network, schedule.technique.rank, schedule.seed)
+    with adapters, threads(machine.threads), torch.random.fork_rng(devices=[]):
         torch.manual_seed(schedule.seed + team.rank)  # what dropout draws from
         network.to(machine.device)
         try:
@@ -102,7 +104,8 @@ class _Training:
         self._generator = torch.Generator().manual_seed(schedule.seed)
         decay = 0.0 if technique.l2_sp else WEIGHT_DECAY
         own = [parameter_group(each, OWN_RATE * rate) for each in lesson.objective.parameters()]
-        groups = parameter_groups(network, rate, decay)
+        grouping = adapter_groups if technique.rank else parameter_groups
+        groups = grouping(network, rate, decay)
         self._learning = [each for group in groups + own for each in group["params"]]
         self._optimiser = torch.optim.AdamW(groups + own)
         self._steps = schedule.steps_of(len(lesson.train.labels))
@@ -110,7 +113,7 @@ class _Training:
         self._share = warm_cosine(total)
         self._rate = torch.optim.lr_scheduler.LambdaLR(self._optimiser, self._share)
         pulled = network.network.parameters() if technique.l2_sp else ()
-        self._pulled = [(each, each.detach().clone()) for each in pulled]
+        self._pulled = [(each, each.detach().clone()) for each in pulled if each.requires_grad]
         self._mean = None
         if technique.averaging:
             new = 1 - technique.averaging
@@ -131,7 +134,8 @@ class _Training:
                 best, best_epoch, after = self._state(), epoch, logits
             elif epoch - best_epoch >= self._schedule.patience:
                 break
-        set_free(grouped(self._network), len(grouped(self._network)))
+        if self._schedule.technique.gradual:
+            set_free(grouped(self._network), len(grouped(self._network)))
         self._network.load_state_dict(best)
         return Tuned(best_epoch, tuple(history), before, after)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torch import nn
+    from torch import Tensor, nn
 
     from edgetransfer.transfer.classifier import Classifier
 
@@ -51,15 +51,22 @@ def parameter_groups(
     return groups + [parameter_group(each, learning_rate, decay) for each in head]
 
 
+def typical_size(tensor: Tensor) -> float:
+    """Return the root mean square, or `SMALLEST_SIZE` where that is larger."""
+    return max(float(tensor.detach().square().mean().sqrt()), SMALLEST_SIZE)
+
+
 def parameter_group(
-    parameter: nn.Parameter, learning_rate: float, decay: float = WEIGHT_DECAY
+    parameter: nn.Parameter,
+    learning_rate: float,
+    decay: float = WEIGHT_DECAY,
+    *,
+    size: float | None = None,
 ) -> dict[str, Any]:
-    """Return the group of one tensor, its rate relative to its size."""
-    size = float(parameter.detach().square().mean().sqrt())
-    rate = learning_rate * max(size, SMALLEST_SIZE)
+    """Return the group of one tensor, its rate relative to its size, or to one that is given."""
     return {
         "params": [parameter],
-        "lr": rate,
+        "lr": learning_rate * (typical_size(parameter) if size is None else size),
         "weight_decay": decay if parameter.ndim > 1 else 0.0,
     }
 

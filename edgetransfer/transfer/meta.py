@@ -37,13 +37,13 @@ class Inner:
 
     Attributes:
         steps: on all of them at once.
-        head_rate: of the head, over the mean squared length of a feature vector: a step moves the
-            logits of an average example by about this times its error.
+        head_rate: of the head, over the mean squared length of a centred feature vector: a step
+            moves the logits of an average example by about this times its error.
         body_rate: of the layers below; 0 leaves them as they are.
     """
 
     steps: int = 5
-    head_rate: float = 2.0
+    head_rate: float = 5.0
     body_rate: float = 0.0
 
 
@@ -76,6 +76,8 @@ class Fitted:
 def adapt(network: nn.Module, support: Tensor, labels: Tensor, inner: Inner) -> Fitted:
     """Fit to the examples of one episode, the head from zero.
 
+    Features are centred on the mean of the examples: after a ReLU most of their length is what all
+    have in common, and a step of the head would mostly follow that.
     A head of zeros treats all classes alike, so it does not matter in which order they come (Ye
     and Chao 2022, "How to train your MAML to excel in few-shot classification", section 5).
 
@@ -89,7 +91,9 @@ def adapt(network: nn.Module, support: Tensor, labels: Tensor, inner: Inner) -> 
     layers = {name: each.detach() for name, each in network.named_parameters()}
     with torch.no_grad():
         features = network(support)
-    ways, length = int(labels.max()) + 1, float(features.square().sum(dim=1).mean())
+    middle = features.mean(dim=0)
+    ways = int(labels.max()) + 1
+    length = float((features - middle).square().sum(dim=1).mean())
     weight, bias = features.new_zeros(ways, features.shape[1]), features.new_zeros(ways)
     rate = inner.head_rate / max(length, 1e-12)
     for _ in range(inner.steps):
@@ -97,13 +101,14 @@ def adapt(network: nn.Module, support: Tensor, labels: Tensor, inner: Inner) -> 
         if moving:
             asked += [each.requires_grad_() for each in layers.values()]
             features = functional_call(network, layers, (support,))
-        loss = nn.functional.cross_entropy(features @ weight.T + bias, labels)
+        logits = (features - middle) @ weight.T + bias
+        loss = nn.functional.cross_entropy(logits, labels)
         found = torch.autograd.grad(loss * ways, asked)
         weight, bias = (weight - rate * found[0]).detach(), (bias - rate * found[1]).detach()
         if moving:
             steps = zip(layers.items(), found[2:], strict=True)
             layers = {n: (p - inner.body_rate * g / ways).detach() for (n, p), g in steps}
-    return Fitted(layers, weight, bias)
+    return Fitted(layers, weight, bias - weight @ middle)
 
 
 def proto_logits(support: Tensor, labels: Tensor, query: Tensor) -> Tensor:

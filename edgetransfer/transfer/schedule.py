@@ -54,6 +54,8 @@ class Technique:
         balanced: draws examples so that every class comes as often.
         gradual: sets free one more group of layers an epoch, from the head down (Howard & Ruder
             2018, ULMFiT, section 3.3).
+        rank: of the adapters that learn in place of the layers (Hu et al. 2022, LoRA; see `lora`);
+            0 where the layers themselves do.
     """
 
     smoothing: float = 0.0
@@ -61,6 +63,7 @@ class Technique:
     l2_sp: float = 0.0
     balanced: bool = False
     gradual: bool = False
+    rank: int = 0
 
 
 @dataclass(frozen=True)

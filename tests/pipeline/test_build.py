@@ -14,7 +14,7 @@ from edgetransfer.measure.record import check
 
 BUNDLE = {
     "model.onnx", "core.onnx", "reference.onnx", "labels.txt", "preprocess.json", "agent.pyz",
-    "manifest.json", "report.json", "report.html", "fitted_on.txt",
+    "manifest.json", "report.json", "report.html", "fitted_on.txt", "statistics.safetensors",
 }  # fmt: skip
 
 
@@ -166,7 +166,9 @@ def test_finetuning_keeps_the_epoch_that_validation_liked_best(pictures, cache, 
 
 
 def test_an_unknown_option_of_the_api():
-    with pytest.raises(TypeError, match=r"build\(\) has no option colour; it has backbone, "):
+    with pytest.raises(
+        TypeError, match=r"build\(\) has no option colour; it has adapt, backbone, "
+    ):
         edgetransfer.build("x", colour="red")
 
 

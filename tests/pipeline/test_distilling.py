@@ -69,8 +69,7 @@ def test_who_taught_is_told(fitted):
     assert list(stages.reused) == [
         "data", "teacher backbone", "teacher features", "teacher probe looks", "teacher probe",
         "teacher looks", "backbone", "features", "neighbours", "probe looks", "probe", "labels",
-        "near duplicates", "finetune",
-        "trace", "random start", "soundness",
+        "near duplicates", "finetune", "trace", "random start", "soundness",
     ]  # fmt: skip
     assert stages.summaries["teacher looks"] == "2 at 36 examples"
 

@@ -129,3 +129,50 @@ def test_pictures_are_not_contrasted(pictures, cache, tmp_path):
         "  found: pictures\n"
         "  fix: take --fit finetune"
     )
+
+
+@pytest.fixture(scope="module")
+def low_rank(texts, encoder, cache, tmp_path_factory):
+    out = tmp_path_factory.mktemp("low-rank")
+    return edgetransfer.build(
+        texts, backbone=str(encoder), fit="lora", epochs=2, learning_rate=0.01, precision="fp32",
+        out=out, cache=cache, timing="quick",
+    )  # fmt: skip
+
+
+def operators(folder):
+    """The nodes of what the device runs, in order."""
+    import onnx
+
+    graph = onnx.load(folder / "core.onnx", load_external_data=False).graph
+    return [(node.op_type, len(node.input)) for node in graph.node]
+
+
+def test_low_rank_adapters(low_rank):
+    assert low_rank.reports["this-machine"]["accuracy"]["reference"] > 0.8
+    fit = read_json(low_rank.folders["this-machine"] / "manifest.json")["fit"]
+    assert (fit["method"], fit["schedule"]["technique"]["rank"]) == ("lora", 8)
+    losses = [loss for loss, _ in fit["history"]]
+    assert losses.index(min(losses)) == fit["best_epoch"]
+    assert len(set(losses)) == 3  # the probe's and those of two epochs that moved it
+
+
+def test_adapters_leave_the_graph_as_the_probe_has_it(low_rank, texts, encoder, cache, tmp_path):
+    probe = edgetransfer.build(
+        texts, backbone=str(encoder), fit="probe", precision="fp32",
+        out=tmp_path, cache=cache, timing="quick",
+    )  # fmt: skip
+    folders = [each.folders["this-machine"] for each in (low_rank, probe)]
+    assert operators(folders[0]) == operators(folders[1])
+
+
+def test_adapters_need_attention(pictures, cache, tmp_path):
+    with pytest.raises(SpecError) as caught:
+        edgetransfer.build(pictures, fit="lora", out=tmp_path, cache=cache)
+    assert str(caught.value) == (
+        "--fit lora: adapters go to attention's query and value projections, and this backbone "
+        "has none\n"
+        "  found: builtin:tiny-64\n"
+        "  expected: a transformers encoder whose query, key and value are layers of their own\n"
+        "  fix: take --fit finetune"
+    )

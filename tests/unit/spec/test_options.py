@@ -130,10 +130,23 @@ def test_a_teacher_needs_a_network_whose_layers_learn():
     recipe = recipe_from({"data": "photos", "distill_from": "hf:a/b", "unlabelled": "more"})
     assert (recipe.distill.source, recipe.distill.unlabelled) == ("hf:a/b", "more")
     assert recipe.trains_all_layers
-    for fit in ("probe", "contrastive", "none"):
+    for fit in ("probe", "lora", "contrastive", "none"):
         assert message({"data": "photos", "distill_from": "hf:a/b", "fit": fit}) == (
             "command line: distill: a teacher trains all layers: take --fit auto or finetune, "
             f"not {fit}"
+        )
+
+
+def test_adapters_have_a_rank(recipe_file):
+    assert [recipe_from({"data": "texts.csv", "fit": fit}).rank for fit in ("lora", "auto")] == [
+        8,
+        0,
+    ]
+    told = "--fit lora takes a rank and frees no layers; other methods have no rank"
+    for method, field, value in (("lora", "gradual", "true"), ("probe", "rank", "4")):
+        file = recipe_file(f'[fit]\nmethod = "{method}"\n{field} = {value}\n')
+        assert message({"data": "texts.csv"}, file) == (
+            f"command line and {file}: fit.{field}: {told} (found {value.title()})"
         )
 
 
