@@ -1,6 +1,6 @@
 """What fitting costs: an epoch of fine-tuning against the Trainer's, a probe against one pass.
 
-Usage: python benchmarks/fit.py [RESULT.json]     (needs transformers and accelerate)
+Usage: python benchmarks/fit.py [RESULT.json [DATA ...]]     (needs transformers and accelerate)
 
 Both fine-tune MobileNetV2 from the same weights on the same prepared pictures of hymenoptera, with
 the same batch, threads and number of epochs; the Trainer with all its defaults (AdamW at 5e-5,
@@ -173,7 +173,7 @@ def main() -> None:
     """Print the table, and write it where the caller asks."""
     torch.set_num_threads(1)
     rows = []
-    for data in DATA:
+    for data in sys.argv[2:] or DATA:
         case = Case(data)
         row: dict[str, Any] = {"data": data, "probe": case.probe()}
         if data == DATA[0]:

@@ -25,7 +25,7 @@ def probe(accuracy):
     network = Classifier(nn.Linear(3, 3), head)
     kept = SimpleNamespace(reused=False)
     record = {"method": "probe", "validation_accuracy": accuracy}
-    return FittedNetwork(None, network, kept, record, None)
+    return FittedNetwork(None, network, kept, record)
 
 
 @pytest.fixture
