@@ -103,8 +103,9 @@ class _Work:
     prepare: Preparer
     addition: Addition
 
-    def features(self, model: onnx.ModelProto, examples: Sequence[Example]) -> Array:
-        return self.run(with_features(model, find_head(model)), examples)
+    def features(self, examples: Sequence[Example]) -> Array:
+        core = self.networks.core
+        return self.run(with_features(core, find_head(core)), examples)
 
     def run(self, model: onnx.ModelProto, examples: Sequence[Example]) -> Array:
         session = self.bundle.manifest["session"]
@@ -140,7 +141,7 @@ def add_class(folder: Path, addition: Addition, out: Path, reporter: Reporter) -
         line.summary = f"{len(new)} of the new class {addition.name!r}"
     with telling(reporter, "head") as line:
         statistics = _statistics_of(work, sample)
-        rows = work.features(work.networks.core, new)
+        rows = work.features(new)
         shipped = fit_row(statistics, heads.shipped, rows, allowed / 100, addition.seed)
         record = _estimates(statistics, heads.shipped, shipped, rows, allowed / 100)
         line.summary = _told(record)
@@ -184,7 +185,7 @@ def _statistics_of(work: _Work, sample: Sequence[Example]) -> FeatureStatistics:
     if kept is not None:
         return kept
     truth = np.array([labels.index(each.label or "") for each in sample], dtype=np.int64)
-    measured = measure_statistics(work.features(work.networks.core, sample), truth, len(labels))
+    measured = measure_statistics(work.features(sample), truth, len(labels))
     assert measured is not None, "`training_examples` asks for two of one class"
     return measured
 
