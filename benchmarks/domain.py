@@ -16,6 +16,7 @@ import json
 import sys
 import tempfile
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,11 @@ from edgetransfer.transfer.shift import domain_scores, weigh
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from edgetransfer.backbone.head import LinearHead
     from edgetransfer.backbone.model import Backbone
+    from edgetransfer.data.manifest import Example
+
+    Made = Callable[[], Iterator[tuple[str, "list[Draw]"]]]
 
 Array = np.ndarray[Any, Any]
 SHARED = Path(__file__).parents[2] / "shared"
@@ -120,7 +125,10 @@ class Source:
         return np.array([example.metadata[name] for example in self.manifest.examples])
 
 
-def _written(example: Any, change: Callable[..., Any], folder: Path) -> Any:  # noqa: ANN401
+def _written(
+    example: Example, change: Callable[[Image.Image], Image.Image], folder: Path
+) -> Example:
+    assert example.path is not None  # pictures only
     path = folder / f"{example.digest}.png"
     change(Image.open(example.path).convert("RGB")).save(path)
     return replace(example, path=path)
@@ -177,7 +185,7 @@ def decide(draw: Draw, seed: int) -> tuple[dict[str, Array], dict[str, float]]:
     """Return what each method decides about the judged pictures, and the shift."""
     ours, theirs, judged = draw.labelled, draw.unlabelled, draw.judged
 
-    def fit(rows: Array, weights: Array | None = None) -> Any:  # noqa: ANN401
+    def fit(rows: Array, weights: Array | None = None) -> LinearHead:
         known = Known(source=draw.backbone.classifier, weights=weights)
         return fit_probe(rows, ours.truth, known=known, seed=seed).head
 
@@ -237,31 +245,35 @@ def judge(draw: Draw, seed: int) -> dict[str, Any]:
     return {**right, "auto": right[took], "took": took, **facts, "judged": len(truth[rest])}
 
 
-def cases(folder: Path) -> dict[str, Callable[[], Iterator[tuple[str, list[Draw]]]]]:
+def _ants_and_bees(how: str) -> Iterator[tuple[str, list[Draw]]]:
+    yield from changed(Source(HYMENOPTERA, V2), how)
+
+
+def cases(folder: Path) -> dict[str, Made]:
     """Return what is judged, by name."""
     digits = str(folder / "digits")
 
-    def of(data: str, backbone: str, **how: Any) -> Callable[[], Any]:  # noqa: ANN401
+    def written(how: str | None, unlabelled: int = UNLABELLED, classes: int | None = None) -> Made:
         def make() -> Iterator[tuple[str, list[Draw]]]:
-            if data == digits and not Path(digits).exists():
+            if not Path(digits).exists():
                 write_digits(Path(digits))
-            return changed(Source(data, backbone), **how)
+            return changed(Source(digits, TINY), how, unlabelled=unlabelled, classes=classes)
 
         return make
 
-    found: dict[str, Callable[[], Any]] = {
+    found: dict[str, Made] = {
         "spoken digits, a new speaker": lambda: speakers(known=False),
         "spoken digits, one of the speakers": lambda: speakers(known=True),
     }
     for how in MADE:
-        found[f"digits, {how}"] = of(digits, TINY, how=how)
-    found["digits, unchanged"] = of(digits, TINY, how=None)
-    found["digits, unchanged, 20 unlabelled"] = of(digits, TINY, how=None, unlabelled=20)
-    found["digits, unchanged, 5 of 10 classes"] = of(digits, TINY, how=None, classes=5)
-    found["digits, darkened, 20 unlabelled"] = of(digits, TINY, how="darkened", unlabelled=20)
-    found["digits, darkened, 5 of 10 classes"] = of(digits, TINY, how="darkened", classes=5)
+        found[f"digits, {how}"] = written(how)
+    found["digits, unchanged"] = written(None)
+    found["digits, unchanged, 20 unlabelled"] = written(None, unlabelled=20)
+    found["digits, unchanged, 5 of 10 classes"] = written(None, classes=5)
+    found["digits, darkened, 20 unlabelled"] = written("darkened", unlabelled=20)
+    found["digits, darkened, 5 of 10 classes"] = written("darkened", classes=5)
     for how in MADE:
-        found[f"ants and bees, {how}"] = of(HYMENOPTERA, V2, how=how)
+        found[f"ants and bees, {how}"] = partial(_ants_and_bees, how)
     return found
 
 

@@ -30,8 +30,11 @@ from edgetransfer.data.surface import surfaces
 from edgetransfer.transfer.near_duplicates import candidates, confirmed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from edgetransfer.data.manifest import Example
 
+Array = np.ndarray[Any, Any]
 COPIES, SEED = 60, 0
 
 
@@ -47,7 +50,7 @@ def _crop(picture: Image.Image, share: float) -> Image.Image:
     return picture.crop((beside, above, width - beside, height - above))
 
 
-CHANGES = {
+CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "JPEG, quality 75": lambda picture: _jpeg(picture, 75),
     "JPEG, quality 30": lambda picture: _jpeg(picture, 30),
     "half the size": lambda picture: picture.resize((picture.width // 2, picture.height // 2)),
@@ -57,8 +60,9 @@ CHANGES = {
 }
 
 
-def changed(example: Example, change: Any, file: Path) -> Example:  # noqa: ANN401 (a function)
+def changed(example: Example, change: Callable[[Image.Image], Image.Image], file: Path) -> Example:
     """Write a changed copy of a picture."""
+    assert example.path is not None  # pictures only
     picture = change(Image.fromarray(decode(example.path))).convert("RGB")
     picture.save(file)
     return replace(example, path=file, digest=picture_digest(np.asarray(picture)))
@@ -74,7 +78,7 @@ def measure(name: str) -> dict[str, Any]:
     everything = (*known, *manifest.split("test"))
     features = rows[[place[example.key] for example in everything]]
 
-    def look(examples: tuple[Example, ...], theirs: Any) -> list[tuple[int, int]]:  # noqa: ANN401
+    def look(examples: tuple[Example, ...], theirs: Array) -> list[tuple[int, int]]:
         pairs, ratios = candidates(surfaces(examples), labels)
         differ = [examples[a].digest != examples[b].digest for a, b in pairs]
         found, _ = confirmed(pairs[differ], ratios[differ], theirs, labels)

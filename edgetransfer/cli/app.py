@@ -202,7 +202,7 @@ def plan(**options: object) -> None:
     use.plan(options)
 
 
-plan.__signature__ = inspect.signature(build)  # type: ignore[attr-defined]
+vars(plan)["__signature__"] = inspect.signature(build)
 plan.__annotations__ = build.__annotations__
 app.command()(plan)
 app.command()(matrix.command(build))

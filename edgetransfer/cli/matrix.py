@@ -64,7 +64,7 @@ def command(build: Callable[..., None]) -> Callable[..., None]:
             name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind
         )
     own = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in taken.values()]
-    matrix.__signature__ = inspect.Signature(own)  # type: ignore[attr-defined]
+    vars(matrix)["__signature__"] = inspect.Signature(own)
     matrix.__annotations__ = {each.name: each.annotation for each in own}
     return matrix
 

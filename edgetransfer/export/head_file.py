@@ -112,7 +112,7 @@ def read_heads(file: Path) -> Heads:
     try:
         with safe_open(file, "np") as opened:
             metadata = opened.metadata() or {}
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        tensors = load_file(file)
         if metadata.get("schema") != SCHEMA:
             raise _damaged(file, f"schema {metadata.get('schema')!r}")
         said = json.loads(metadata["head"])

@@ -25,6 +25,7 @@ from edgetransfer.transfer.running import threads
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import ModuleType
 
     from edgetransfer.pipeline.matrix import Cell
     from edgetransfer.pipeline.reporter import Reporter
@@ -95,7 +96,7 @@ def prepare_all(
         ray.shutdown()
 
 
-def _connect(ray: Any, address: str) -> None:  # noqa: ANN401 (a module)
+def _connect(ray: ModuleType, address: str) -> None:
     own = {"include_dashboard": False} if address == LOCAL else {}
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", **own)
@@ -109,7 +110,7 @@ def _connect(ray: Any, address: str) -> None:  # noqa: ANN401 (a module)
 
 
 def _collect(
-    ray: Any,  # noqa: ANN401 (a module)
+    ray: ModuleType,
     tasks: dict[Any, Cell],
     reporter: Reporter,
 ) -> dict[str, Trouble]:

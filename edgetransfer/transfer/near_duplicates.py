@@ -12,6 +12,8 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from scipy.sparse import csr_matrix
+
 Array = np.ndarray[Any, Any]
 
 RIVALS = 3
@@ -29,7 +31,7 @@ _LEAST = 1e-6
 """Of a scale: where an example stands more than 16 times it would be 0."""
 
 
-def scales(rows: Any, labels: Array) -> Array:  # noqa: ANN401 (dense, or scipy's sparse)
+def scales(rows: Array | csr_matrix, labels: Array) -> Array:
     """Return how far from each example others are that are surely not the same, float32 [N].
 
     It is the distance to the third nearest of another class, or to the 16th nearest of all where
@@ -58,7 +60,7 @@ def scales(rows: Any, labels: Array) -> Array:  # noqa: ANN401 (dense, or scipy'
     return found
 
 
-def candidates(rows: Any, labels: Array) -> tuple[Array, Array]:  # noqa: ANN401 (see `scales`)
+def candidates(rows: Array | csr_matrix, labels: Array) -> tuple[Array, Array]:
     """Return pairs that are near each other on the surface, and how near.
 
     Args:
@@ -111,7 +113,7 @@ def confirmed(pairs: Array, ratios: Array, features: Array, labels: Array) -> tu
     return pairs[near], both[near]
 
 
-def _distances(rows: Any, others: Any) -> Iterator[tuple[int, Array]]:  # noqa: ANN401 (see above)
+def _distances(rows: Array | csr_matrix, others: Array | csr_matrix) -> Iterator[tuple[int, Array]]:
     """Yield the place of the first of some rows, and their distances to all others [n, M]."""
     for start in range(0, rows.shape[0], _ROWS_AT_ONCE):
         likeness = rows[start : start + _ROWS_AT_ONCE] @ others.T

@@ -1,6 +1,7 @@
 """Backbones x seeds: a cell that fails loses no other; Ray comes to what a serial run does."""
 
 import importlib.util
+import sys
 import threading
 import time
 
@@ -97,8 +98,8 @@ def test_what_is_known_to_fail_is_not_built(pictures, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.skipif(HAS_RAY, reason="Ray is installed")
-def test_without_ray_the_extra_is_named(pictures, tmp_path):
+def test_without_ray_the_extra_is_named(pictures, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not installed
     cells = cells_of(recipe_of(pictures), [TINY], [0], tmp_path)
     with pytest.raises(MissingExtraError) as caught:
         prepare_all(cells, Store(tmp_path / "cache"), SilentReporter(), cores=1, address="local")
