@@ -32,7 +32,12 @@ def refuse_name(bundle: Bundle, name: str) -> None:
         SpecError: it is not one line, or a class of the bundle.
     """
     if name in bundle.labels:
-        raise SpecError("the bundle has this class already", where="NAME", found=repr(name))
+        raise SpecError(
+            "the bundle has this class already",
+            where="NAME",
+            found=repr(name),
+            fix="name another class; to fit this one again, build again",
+        )
     if not name.strip() or len(name.splitlines()) > 1:
         raise SpecError(
             "not a name of a class", where="NAME", found=repr(name), expected="one line of text"

@@ -94,6 +94,7 @@ def test_what_cannot_be_added_is_refused(bundle, halves, command, tmp_path):
 
     assert refused("disc", halves[0]) == (3, (
         "error: NAME: the bundle has this class already\n  found: 'disc'\n"
+        "  fix: name another class; to fit this one again, build again\n"
     ))  # fmt: skip
     assert refused(" ", halves[0]) == (3, (
         "error: NAME: not a name of a class\n  found: ' '\n  expected: one line of text\n"
