@@ -120,13 +120,16 @@ def bench(
     text_column: o.TextColumn = None,
     file_column: o.FileColumn = None,
     group_by: o.GroupBy = None,
+    on: Annotated[
+        str, typer.Option(metavar="WHERE", help="Where to measure: local, or another transport.")
+    ] = "local",
     out: Annotated[
         Path | None, typer.Option(help="Where the report goes; default: BUNDLE/bench.")
     ] = None,
     json: o.Json = False,
     strict: o.Strict = False,
 ) -> None:
-    """Measure a bundle on this machine, and judge it by its own budget."""
+    """Measure a bundle on a device, and judge it by its own budget."""
     from edgetransfer.cli import use
 
     use.bench(dict(locals()))

@@ -104,7 +104,7 @@ def bench(options: Mapping[str, Any]) -> None:
     data = recipe_from(asked_of(options)).data if options["data"] else None
     folder: Path = options["bundle"]
     out = options["out"] or folder / "bench"
-    done = run(folder, data, out, TerminalReporter())
+    done = run(folder, data, out, TerminalReporter(), options["on"])
     if options["json"]:
         print_json(done.report)
     else:

@@ -28,15 +28,18 @@ from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.store import Kept
 from edgetransfer.spec.recipe import Recipe
 from edgetransfer.spec.target import TargetSpec
+from edgetransfer.transport.where import LOCAL, connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from edgetransfer.bundle.opened import Bundle
+    from edgetransfer.pipeline.judging import Standing
     from edgetransfer.pipeline.reporter import Reporter
     from edgetransfer.spec.progress import Progress
     from edgetransfer.spec.recipe import DataSpec
+    from edgetransfer.transport.place import Place
 
 
 RAW = "raw"
@@ -51,13 +54,23 @@ class Benched:
     notes: tuple[str, ...]
 
 
-def bench(folder: Path, data: DataSpec | None, out: Path, reporter: Reporter) -> Benched:
-    """Measure a bundle on this machine, now, and write report and raw samples to `out`.
+def bench(
+    folder: Path, data: DataSpec | None, out: Path, reporter: Reporter, where: str = LOCAL
+) -> Benched:
+    """Measure a bundle somewhere, now, and write report and raw samples to `out`.
 
     With labelled data the verdict is the same kind as a build's; with unlabelled data, or none,
     everything but accuracy is judged. The budget is the one the bundle was built with.
 
+    Args:
+        folder: of the bundle.
+        data: examples to judge by; None for the golden ones, unlabelled.
+        out: gets the report and the raw samples.
+        reporter: told of every stage.
+        where: what `transport.where.connect` takes.
+
     Raises:
+        SpecError: there is no such place.
         IntegrityError: not a bundle, or a changed one.
         DataError: the data cannot be read, or is of the other kind.
     """
@@ -79,19 +92,29 @@ def bench(folder: Path, data: DataSpec | None, out: Path, reporter: Reporter) ->
         recipe.seed,
         recipe.timing,
     )
-    with writing(out):
+    with connect(where, bundle.file("agent.pyz")) as place, writing(out):
         out.mkdir(parents=True, exist_ok=True)
         report = judge_bundle(
-            Bench(measuring_afresh(out / RAW), reporter),
+            Bench(measuring_afresh(out / RAW), reporter, place, standing(place, bundle)),
             bundle,
             question,
             preparer(bundle.preprocessing, bundle.file("tokenizer.json")),
-            here=matches_this_machine(
-                TargetSpec.model_validate(bundle.manifest["target"]), on_target=True
-            ),
         )
         write_report(out, report, bundle)
     return Benched(report, out, manifest.notes)
+
+
+def standing(place: Place, bundle: Bundle) -> Standing:
+    """Say what a measurement at a place may say of the bundle's target.
+
+    A place that the user named is judged for what it is; on this machine, without a word of where,
+    the bundle may well be one for another machine.
+    """
+    if place.emulated:
+        return "numbers"
+    target = TargetSpec.model_validate(bundle.manifest["target"])
+    elsewhere = place.where == LOCAL and not matches_this_machine(target, on_target=True)
+    return "preview" if elsewhere else "target"
 
 
 def measuring_afresh(folder: Path) -> Callable[[dict[str, Any], Callable[[Path], None]], Kept]:

@@ -31,6 +31,7 @@ from edgetransfer.pipeline.together import SharedStore
 from edgetransfer.spec import catalogue
 from edgetransfer.spec.words import AUTO
 from edgetransfer.transfer.team import ALONE, Team
+from edgetransfer.transport.local import Local
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -149,11 +150,15 @@ def _build_target(run: Run, fitted: Fitted, target: TargetSpec, folder: Path) ->
             recipe.timing,
         )
         report = judge_bundle(
-            Bench(functools.partial(run.store.keep, "measure"), run.reporter),
+            Bench(
+                functools.partial(run.store.keep, "measure"),
+                run.reporter,
+                Local(bundle.file("agent.pyz")),
+                "target" if matches_this_machine(target) else "preview",
+            ),
             bundle,
             question,
             fitted.preparer(),
-            here=matches_this_machine(target),
         )
         write_report(partial, report, bundle)
     return report

@@ -31,6 +31,7 @@ from edgetransfer.pipeline.judging import Bench, Question, judge_bundle, write_r
 from edgetransfer.pipeline.statistics import head_facts
 from edgetransfer.pipeline.store import scratch
 from edgetransfer.spec.recipe import Recipe
+from edgetransfer.transport.local import Local
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -183,10 +184,9 @@ def _report(bundle: Bundle, room: Path, reporter: Reporter) -> None:
         manifest, manifest.examples, recipe.metric, recipe.budget, (), recipe.seed, recipe.timing
     )
     report: dict[str, Any] = judge_bundle(
-        Bench(measuring_afresh(room / "raw"), reporter),
+        Bench(measuring_afresh(room / "raw"), reporter, Local(bundle.file("agent.pyz")), "preview"),
         bundle,
         question,
         preparer(bundle.preprocessing, bundle.file(TOKENIZER)),
-        here=False,
     )
     write_report(bundle.folder, report, bundle)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import platform
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from edgetransfer.agent.environment import architecture, cpu_model, isa_flags
 from edgetransfer.bundle.files import write_json
@@ -32,6 +32,11 @@ if TYPE_CHECKING:
     from edgetransfer.pipeline.store import Kept
     from edgetransfer.spec.recipe import Budget
     from edgetransfer.spec.words import Metric, TimingEffort
+    from edgetransfer.transport.place import Place
+
+Standing = Literal["target", "numbers", "preview"]
+"""What a measurement may say of the target: all; all but times, where the processor is emulated;
+or nothing for certain, where it was taken on another kind of machine."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +58,14 @@ class Bench:
 
     Attributes:
         keep: makes a measurement from what goes into it, or takes one that is kept.
+        place: where the agent runs.
+        standing: of that place.
     """
 
     keep: Callable[[dict[str, Any], Callable[[Path], None]], Kept]
     reporter: Reporter
+    place: Place
+    standing: Standing
 
 
 def matches_this_machine(target: TargetSpec, *, on_target: bool = False) -> bool:
@@ -73,17 +82,17 @@ def matches_this_machine(target: TargetSpec, *, on_target: bool = False) -> bool
 
 
 def judge_bundle(
-    bench: Bench, bundle: Bundle, question: Question, prepare: Preparer, *, here: bool
+    bench: Bench, bundle: Bundle, question: Question, prepare: Preparer
 ) -> dict[str, Any]:
-    """Measure a bundle on this machine and return its report.
+    """Measure a bundle and return its report.
 
     Args:
-        bench: where measurements are kept.
+        bench: where it is measured, and where measurements are kept.
         bundle: opened and checked.
         question: examples, metric, budget.
         prepare: the bundle's contract.
-        here: whether this machine is the target; else numbers are a preview and nothing is timed.
     """
+    timed = bench.standing == "target"
     target = TargetSpec.model_validate(bundle.manifest["target"])
     session = bundle.manifest["session"]
     subject = measuring.Subject(
@@ -92,7 +101,8 @@ def judge_bundle(
         session["threads"],
         session["config"],
         target.runtime.provider if target.runtime else "CPUExecutionProvider",
-        EFFORTS[question.timing] if here else None,
+        EFFORTS[question.timing] if timed else None,
+        bench.place,
     )
     with telling(bench.reporter, f"measure {target.name}") as line:
         files = bundle.manifest["files"]
@@ -102,7 +112,7 @@ def judge_bundle(
             "examples": [example.digest for example in question.examples],
             "contract": files["preprocess.json"],
             "session": session,
-            "timing": question.timing if here else None,
+            "timing": question.timing if timed else None,
             "seed": question.seed,
             "machine": [cpu_model(), platform.node(), *sorted(isa_flags())],
             "code": code("pipeline", "transport", "graph"),
@@ -111,14 +121,15 @@ def judge_bundle(
         make = measuring.measure(subject, prepare, question.examples, question.seed, line.progress)
         kept = bench.keep(inputs, make)
         line.reused = kept.reused
-        report = make_report(_facts(bundle, target, question, kept, here=here))
+        report = make_report(_facts(bundle, target, question, kept, bench))
         line.summary = f"{len(question.examples)} examples, verdict {report['verdict']}"
     return report
 
 
 def _facts(
-    bundle: Bundle, target: TargetSpec, question: Question, kept: Kept, *, here: bool
+    bundle: Bundle, target: TargetSpec, question: Question, kept: Kept, bench: Bench
 ) -> Facts:
+    here = bench.standing != "preview"
     record = kept.record("measured.json")
     runs = record["runs"]
     labelled = all(example.label is not None for example in question.examples)

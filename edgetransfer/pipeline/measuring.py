@@ -21,7 +21,6 @@ from edgetransfer.measure.facts import Timing
 from edgetransfer.measure.latency import Samples
 from edgetransfer.pipeline.run import leave
 from edgetransfer.pipeline.store import scratch
-from edgetransfer.transport import local
 from edgetransfer.transport.job import Effort, InputFiles, Job, Variant
 
 if TYPE_CHECKING:
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from edgetransfer.pipeline.store import Kept
     from edgetransfer.spec.preprocess import ImagePreprocessing, TextPreprocessing
     from edgetransfer.spec.progress import Progress
+    from edgetransfer.transport.place import Place
 
 RAW_PICTURES = 12
 """Decoded pictures that the end-to-end series cycles through."""
@@ -47,7 +47,8 @@ class Subject:
 
     Attributes:
         folder: of the bundle.
-        effort: how times are taken; None where this machine may not stand for the target.
+        effort: how times are taken; None where the place may not stand for the target.
+        place: where the agent runs.
     """
 
     folder: Path
@@ -56,12 +57,13 @@ class Subject:
     config: Mapping[str, str]
     provider: str
     effort: Effort | None
+    place: Place
 
 
-def describe(agent: Path) -> dict[str, Any]:
+def describe(place: Place) -> dict[str, Any]:
     """Ask the agent for the environment it would measure in."""
     with tempfile.TemporaryDirectory() as folder:
-        environment: dict[str, Any] = local.run(agent, Job("describe"), Path(folder))["environment"]
+        environment: dict[str, Any] = place.run(Job("describe"), Path(folder))["environment"]
     return environment
 
 
@@ -87,7 +89,7 @@ def measure(
                 record["warmed_up"] = session.times(session.core, subject.effort, seed)
                 if subject.preprocessing.kind == "image":
                     record["warmed_up"] |= session.times(whole, subject.effort, seed + 1)
-            record["environment"] = describe(subject.folder / "agent.pyz")
+            record["environment"] = describe(subject.place)
             leave(out, "measured.json", record)
 
     return make
@@ -107,7 +109,7 @@ class _Session:
         self._progress = progress
         self._timed = 0
         self._subject = subject
-        self._agent = subject.folder / "agent.pyz"
+        self._place = subject.place
         self._scratch = scratch
         self._out = out
         base = Variant(
@@ -125,13 +127,13 @@ class _Session:
         """Let the runtime write the candidate back as it optimised it, and count."""
         target = self._scratch / "optimised.onnx"
         variant = replace(self.core["candidate"], optimised_to=str(target))
-        local.run(self._agent, Job("optimise", (variant,)), self._scratch)
+        self._place.run(Job("optimise", (variant,)), self._scratch)
         return residency(onnx.load(target))
 
     def logits(self, name: str) -> dict[str, Any]:
         """Run one variant over all examples in a process of its own."""
         job = Job("logits", (self.core[name],))
-        result = dict(local.run(self._agent, job, self._scratch, progress=self._progress))
+        result = dict(self._place.run(job, self._scratch, progress=self._progress))
         (self._scratch / "logits.npy").rename(self._scratch / f"{name}.npy")
         np.save(self._out / f"{name}.logits.npy", np.load(self._scratch / f"{name}.npy"))
         result.pop("event")
@@ -143,7 +145,7 @@ class _Session:
         Raises:
             StageError: it does not.
         """
-        local.run(self._agent, Job("logits", (variant,)), self._scratch)
+        self._place.run(Job("logits", (variant,)), self._scratch)
         whole = np.load(self._scratch / "logits.npy")
         core = np.load(self._out / "candidate.logits.npy")[_spread(examples)]
         difference = float(np.abs(whole - core).max())
@@ -165,7 +167,7 @@ class _Session:
             job = Job(
                 "time", tuple(variants.values()), plan=effort.plan, seed=seed * 1000 + process
             )
-            result = local.run(self._agent, job, self._scratch)
+            result = self._place.run(job, self._scratch)
             self._timed += 1
             series = 2 if self._subject.preprocessing.kind == "image" else 1
             self._progress(self._timed, series * effort.processes)

@@ -5,9 +5,11 @@ It does not say where the agent runs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from edgetransfer.agent.main import SCHEMA
 
 if TYPE_CHECKING:
     from edgetransfer.spec.words import TimingEffort
@@ -61,3 +63,23 @@ class Job:
     variants: tuple[Variant, ...] = ()
     plan: TimingPlan = TimingPlan()
     seed: int = 0
+
+
+def plain(job: Job, out: str, put: Callable[[str], str] = str) -> dict[str, Any]:
+    """Return a job as the plain JSON that the agent reads.
+
+    Args:
+        job: with files of this machine.
+        out: folder the agent writes to, as it is called where the agent runs.
+        put: makes a file of this machine one of the agent's, and returns what it is called there.
+    """
+
+    def there(variant: Variant) -> Variant:
+        inputs = {
+            name: put(files) if isinstance(files, str) else [put(file) for file in files]
+            for name, files in variant.inputs.items()
+        }
+        return replace(variant, model=put(variant.model), inputs=inputs)
+
+    moved = replace(job, variants=tuple(there(each) for each in job.variants))
+    return {"schema": SCHEMA, "out": out, **asdict(moved)}

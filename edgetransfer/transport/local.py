@@ -11,20 +11,48 @@ import signal
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edgetransfer.agent.main import SCHEMA
-from edgetransfer.errors import StageError
+from edgetransfer.errors import SpecError, StageError
 from edgetransfer.spec.progress import Progress, silent
+from edgetransfer.transport.job import plain
+from edgetransfer.transport.place import ALL_ACTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from edgetransfer.transport.job import Job
 
 _STDERR_LINES = 8
+
+
+@dataclass(frozen=True)
+class Local:
+    """This machine, as a place."""
+
+    agent: Path
+    where: str = "local"
+    emulated: bool = False
+    actions: frozenset[str] = ALL_ACTIONS
+
+    def run(self, job: Job, out: Path, *, progress: Progress = silent) -> Mapping[str, Any]:
+        """Do one job: see `run`."""
+        return run(self.agent, job, out, progress=progress)
+
+
+@contextmanager
+def connect(address: str, agent: Path) -> Iterator[Local]:
+    """Give this machine; there is only one.
+
+    Raises:
+        SpecError: an address was given.
+    """
+    if address:
+        raise SpecError("this machine has no address", where="--on", found=repr(address))
+    yield Local(agent)
 
 
 def _cause(returncode: int, stderr: str) -> str:
@@ -48,7 +76,7 @@ def run(agent: Path, job: Job, out: Path, *, progress: Progress = silent) -> Map
         StageError: the agent ended without a result; its last words are given.
     """
     with tempfile.NamedTemporaryFile("w", suffix=".json", dir=out) as file:
-        json.dump({"schema": SCHEMA, "out": str(out), **asdict(job)}, file)
+        json.dump(plain(job, str(out)), file)
         file.flush()
         environment = {**os.environ, "ORT_DISABLE_TELEMETRY": "1"}
         with (
