@@ -121,8 +121,11 @@ def bench(
     file_column: o.FileColumn = None,
     group_by: o.GroupBy = None,
     on: Annotated[
-        str, typer.Option(metavar="WHERE", help="Where to measure: local, or another transport.")
+        str,
+        typer.Option(metavar="WHERE", help="Where to measure: local, or ssh:[USER@]HOST[:PORT]."),
     ] = "local",
+    wheels: o.Wheels = None,
+    python: o.Python = None,
     out: Annotated[
         Path | None, typer.Option(help="Where the report goes; default: BUNDLE/bench.")
     ] = None,

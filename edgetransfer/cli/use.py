@@ -100,11 +100,13 @@ def _tell(outcome: Outcome, *, as_json: bool) -> None:
 def bench(options: Mapping[str, Any]) -> None:
     """Measure a bundle and end with the exit code of the verdict."""
     from edgetransfer.pipeline.bench import bench as run
+    from edgetransfer.transport.place import Software
 
     data = recipe_from(asked_of(options)).data if options["data"] else None
     folder: Path = options["bundle"]
     out = options["out"] or folder / "bench"
-    done = run(folder, data, out, TerminalReporter(), options["on"])
+    software = Software(options["wheels"], options["python"])
+    done = run(folder, data, out, TerminalReporter(), options["on"], software)
     if options["json"]:
         print_json(done.report)
     else:

@@ -28,6 +28,7 @@ from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.store import Kept
 from edgetransfer.spec.recipe import Recipe
 from edgetransfer.spec.target import TargetSpec
+from edgetransfer.transport.place import AS_IT_IS
 from edgetransfer.transport.where import LOCAL, connect
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from edgetransfer.pipeline.reporter import Reporter
     from edgetransfer.spec.progress import Progress
     from edgetransfer.spec.recipe import DataSpec
-    from edgetransfer.transport.place import Place
+    from edgetransfer.transport.place import Place, Software
 
 
 RAW = "raw"
@@ -55,7 +56,12 @@ class Benched:
 
 
 def bench(
-    folder: Path, data: DataSpec | None, out: Path, reporter: Reporter, where: str = LOCAL
+    folder: Path,
+    data: DataSpec | None,
+    out: Path,
+    reporter: Reporter,
+    where: str = LOCAL,
+    software: Software = AS_IT_IS,
 ) -> Benched:
     """Measure a bundle somewhere, now, and write report and raw samples to `out`.
 
@@ -68,6 +74,7 @@ def bench(
         out: gets the report and the raw samples.
         reporter: told of every stage.
         where: what `transport.where.connect` takes.
+        software: what is said of the software there.
 
     Raises:
         SpecError: there is no such place.
@@ -92,7 +99,7 @@ def bench(
         recipe.seed,
         recipe.timing,
     )
-    with connect(where, bundle.file("agent.pyz")) as place, writing(out):
+    with connect(where, bundle.file("agent.pyz"), software) as place, writing(out):
         out.mkdir(parents=True, exist_ok=True)
         report = judge_bundle(
             Bench(measuring_afresh(out / RAW), reporter, place, standing(place, bundle)),
