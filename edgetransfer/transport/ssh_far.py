@@ -321,6 +321,7 @@ def main(taken: BinaryIO, given: BinaryIO) -> int:
     os.umask(0o77)
     side = Side(json.loads(taken.readline()), taken, given)
     given.write((MARK + "\n").encode())
+    given.flush()
     try:
         CALLS[side.asked["call"]](side)
     except OSError as error:
