@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgetransfer.agent.main import SCHEMA
@@ -19,7 +20,11 @@ InputFiles = Mapping[str, str | list[str]]
 
 @dataclass(frozen=True)
 class Variant:
-    """One model file with its inputs and the way its session is made."""
+    """One model file with its inputs and the way its session is made.
+
+    Attributes:
+        optimised_to: what the runtime's own graph is written as, into the job's folder.
+    """
 
     name: str
     model: str
@@ -108,7 +113,8 @@ def plain(job: Job, out: str, put: Callable[[str], str] = str) -> dict[str, Any]
             name: put(files) if isinstance(files, str) else [put(file) for file in files]
             for name, files in variant.inputs.items()
         }
-        return replace(variant, model=put(variant.model), inputs=inputs)
+        written = variant.optimised_to and f"{out}/{PurePath(variant.optimised_to).name}"
+        return replace(variant, model=put(variant.model), inputs=inputs, optimised_to=written)
 
     moved = replace(job, variants=tuple(there(each) for each in job.variants))
     return {"schema": SCHEMA, "out": out, **asdict(moved)}
