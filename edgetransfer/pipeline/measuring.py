@@ -81,7 +81,8 @@ def measure(
                 inputs = stack(prepare.prepare, examples, folder)
             session = _Session(subject, inputs, folder, out, progress)
             record: dict[str, Any] = {"examples": len(examples)}
-            record["residency"] = asdict(session.residency())
+            looked_at = "optimise" in subject.place.actions
+            record["residency"] = asdict(session.residency()) if looked_at else None
             record["runs"] = {name: session.logits(name) for name in CORE}
             whole = session.whole_variants(prepare, examples)
             record["whole"] = session.compare_whole(whole["candidate_whole"], examples)
