@@ -53,9 +53,5 @@ class Examples:
 
     def some(self, count: int) -> List[Dict[str, np.ndarray[Any, Any]]]:
         """Return `count` examples spread evenly over all, or all where there are fewer."""
-        return [self[index] for index in self.chosen(count)]
-
-    def chosen(self, count: int) -> List[int]:
-        """Return the indices of `count` examples spread evenly over all."""
-        spread = np.linspace(0, len(self) - 1, num=min(count, len(self)))
-        return [int(index) for index in spread]
+        chosen = np.linspace(0, len(self) - 1, num=min(count, len(self)))
+        return [self[int(index)] for index in chosen]

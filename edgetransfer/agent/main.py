@@ -20,7 +20,7 @@ from edgetransfer.agent.session import OnnxSession, runtime_version
 SCHEMA = "edgetransfer.job/1"
 _REPEATED = 32
 """Examples run twice to see whether the runtime repeats itself bit by bit."""
-CYCLED = 16
+_CYCLED = 16
 """Real examples that a timing cycles through."""
 
 
@@ -72,7 +72,7 @@ def _logits(job: Mapping[str, Any]) -> Dict[str, object]:
 def _time(job: Mapping[str, Any]) -> Dict[str, object]:
     plan = timing.Plan(**job["plan"])
     calls = {
-        variant["name"]: timing.Cycle(_open(variant).run, Examples(variant["inputs"]).some(CYCLED))
+        variant["name"]: timing.Cycle(_open(variant).run, Examples(variant["inputs"]).some(_CYCLED))
         for variant in job["variants"]
     }
     converged = {name: timing.warm_up(call, plan) for name, call in calls.items()}

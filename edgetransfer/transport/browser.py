@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 
 ACTIONS = frozenset({"logits", "time", "describe"})
 
-Ended = "Callable[[], str | None]"
-"""Says how the browser ended, None while it runs or where nobody can know."""
-
 
 @dataclass(frozen=True)
 class Patience:
@@ -268,5 +265,5 @@ def await_page(place: Browser) -> None:
             "nobody opened the address",
             where=place.where,
             found=f"no page within {place.patience.opened_s / 60:.0f} minutes",
-            fix="the device has to be in the same network, and a firewall here may have to let it in",
+            fix="bring the device into the same network, and let it through a firewall here",
         )

@@ -47,7 +47,7 @@ for end, expected in zip(held, (3, 4)):
     os.set_inheritable(expected, True)
 os.execv(sys.argv[3], sys.argv[3:])
 """
-"""Chromium wants its debugging pipe on the descriptors 3 and 4, which no shell puts there portably."""
+"""Chromium wants its debugging pipe on descriptors 3 and 4: no shell puts it there portably."""
 _ERROR_LINES = 4
 _STOP_S = 5.0
 
@@ -101,10 +101,10 @@ def opened(program: str, url: str, engine: Engine) -> Iterator[Running]:
         errors = Path(profile) / "stderr"
         theirs_in, ours_out = os.pipe()
         ours_in, theirs_out = os.pipe()
-        ends = (str(theirs_in), str(theirs_out))
+        starter = [sys.executable, "-ISc", _STARTER, str(theirs_in), str(theirs_out)]
         with errors.open("wb") as written:
             process = subprocess.Popen(
-                [sys.executable, "-ISc", _STARTER, *ends, *command, f"--user-data-dir={profile}", url],
+                [*starter, *command, f"--user-data-dir={profile}", url],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=written,

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgetransfer.agent.examples import Examples
-from edgetransfer.agent.main import CYCLED
 from edgetransfer.transport.browser_exchange import Errand
 from edgetransfer.transport.browser_runtime import FILES
 
@@ -24,6 +23,10 @@ if TYPE_CHECKING:
 
     from edgetransfer.transport.browser_runtime import Engine
     from edgetransfer.transport.job import Job, Variant
+
+
+CYCLED = 16
+"""Real examples that a timing cycles through, as the agent's does."""
 
 
 def errand(job: Job, engine: Engine) -> Errand:
@@ -60,8 +63,17 @@ def _variant(variant: Variant, examples: Examples) -> dict[str, Any]:
         "inputs": list(examples[0]),
         "config": dict(variant.config),
         "count": len(examples),
-        "chosen": examples.chosen(CYCLED),
+        "chosen": _spread(len(examples), CYCLED),
     }
+
+
+def _spread(held: int, count: int) -> list[int]:
+    """Return indices spread evenly, as `Examples.some` takes them.
+
+    >>> _spread(9, 3)
+    [0, 4, 8]
+    """
+    return [int(index) for index in np.linspace(0, held - 1, num=min(count, held))]
 
 
 def save(action: str, name: str, array: NDArray[Any], out: Path) -> None:

@@ -10,7 +10,9 @@ import json
 import re
 import secrets
 import socket
+import sys
 import threading
+import time
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -48,6 +50,7 @@ HEADERS = {
 _TOKEN_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 _TOKEN_LENGTH = 12
 _POLL_S = 10.0
+_LINGER_S = 2.0
 _MOST_SAID = 2**20
 _MOST_SENT = 2**31
 _ARRAYS = {"float32": np.float32, "float16": np.float16, "float64": np.float64}
@@ -92,10 +95,19 @@ class Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing: a browser that hangs up is no event."""
+        """Pass on what went wrong here; a browser that hangs up is no event."""
+        error = sys.exception()
+        if not isinstance(error, ConnectionError | TimeoutError):
+            self.exchange.messages.put({"event": "error", "text": f"the server failed: {error!r}"})
 
     def cut(self) -> None:
-        """End every connection: what waits on one would keep its thread."""
+        """End every connection: what waits on one would keep its thread.
+
+        What is just being answered, as the page that is told of the end, gets a moment.
+        """
+        until = time.monotonic() + _LINGER_S
+        while self._open and time.monotonic() < until:
+            time.sleep(0.02)
         for request in list(self._open):
             with suppress(OSError):
                 request.shutdown(socket.SHUT_RDWR)
@@ -126,7 +138,7 @@ class Handler(BaseHTTPRequestHandler):
     server_version = "edgetransfer"
     sys_version = ""
 
-    def do_GET(self) -> None:  # noqa: N802 (the base class looks for this name)
+    def do_GET(self) -> None:
         """Serve the page, its files, the next errand, a model or an example."""
         path = self._allowed()
         if path is None:
@@ -148,7 +160,7 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self._refuse(404)
 
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:
         """Take a message or an array."""
         path = self._allowed()
         if path is None:
@@ -263,5 +275,5 @@ class Handler(BaseHTTPRequestHandler):
     def _refuse(self, status: int) -> None:
         self._answer(status, b"", "text/plain")
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+    def log_message(self, format: str, *args: object) -> None:
         """Say nothing: the terminal shows the measurement."""
