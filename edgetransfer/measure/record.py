@@ -40,6 +40,7 @@ Tree = dict[str, Any]
 NO_LABELS = Missing("the examples have no labels")
 NOT_TIMED = Missing("not timed in this run")
 OLDER_AGENT = "the agent in the bundle is older than the protocol"
+NO_CPU_TIME = Missing("no CPU time is told there, or by a clock too coarse for these models")
 NOT_LOOKED_AT = Missing("the runtime's graph was not looked at")
 
 _ACCURACY = (
@@ -219,7 +220,7 @@ def _series(series: SeriesFindings | None) -> Tree:
         "candidate": _summary(series.candidate),
         "speedup": {
             **_ratio(series.speedup.wall, ""),
-            **_ratio(series.speedup.cpu, "cpu_"),
+            **_cpu_ratio(series),
             "blocks": series.speedup.blocks,
         },
         "histogram": asdict(series.histogram),
@@ -236,7 +237,15 @@ def _summary(summary: LatencySummary) -> Tree:
     reasons["es_p90_ms"] = f"needs {needed} samples, there are {summary.n}"
     reasons["between_process_cv"] = "times of one process"
     values = asdict(summary)
+    if summary.cpu_p50_ms == 0:
+        values |= dict.fromkeys(("cpu_p50_ms", "cpu_p50_ci95_ms"), NO_CPU_TIME)
     return {key: or_missing(values[key], reasons.get(key, "")) for key in _SUMMARY}
+
+
+def _cpu_ratio(series: SeriesFindings) -> Tree:
+    if 0 in (series.reference.cpu_p50_ms, series.candidate.cpu_p50_ms):
+        return dict.fromkeys(("cpu_ratio", "cpu_ci95", "cpu_class"), NO_CPU_TIME)
+    return _ratio(series.speedup.cpu, "cpu_")
 
 
 def _ratio(ratio: Ratio, prefix: str) -> Tree:
