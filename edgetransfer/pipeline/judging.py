@@ -18,7 +18,7 @@ from edgetransfer.pipeline import measuring
 from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.run import code, versions
 from edgetransfer.report.page import render_page
-from edgetransfer.spec.target import TargetSpec
+from edgetransfer.spec.target import Runtime, TargetSpec
 from edgetransfer.transport.job import EFFORTS
 
 if TYPE_CHECKING:
@@ -95,14 +95,16 @@ def judge_bundle(
     timed = bench.standing == "target"
     target = TargetSpec.model_validate(bundle.manifest["target"])
     session = bundle.manifest["session"]
+    runtime = (bench.standing != "preview" and target.runtime) or Runtime.of_any_machine()
     subject = measuring.Subject(
         bundle.folder,
         bundle.preprocessing,
         session["threads"],
         session["config"],
-        target.runtime.provider if target.runtime else "CPUExecutionProvider",
+        runtime.provider,
         EFFORTS[question.timing] if timed else None,
         bench.place,
+        prepared_only=runtime.name == "tensorrt",
     )
     with telling(bench.reporter, f"measure {target.name}") as line:
         files = bundle.manifest["files"]
@@ -112,6 +114,7 @@ def judge_bundle(
             "examples": [example.digest for example in question.examples],
             "contract": files["preprocess.json"],
             "session": session,
+            "provider": runtime.provider,
             "timing": question.timing if timed else None,
             "seed": question.seed,
             "machine": [cpu_model(), platform.node(), *sorted(isa_flags())],
@@ -160,14 +163,18 @@ def _facts(
             for name, run in runs.items()
             if here
         },
-        environment={**record["environment"], "measured_at": made_at.isoformat(" ", "seconds")},
+        environment={
+            **record["environment"],
+            **runs["candidate"]["session"],
+            "measured_at": made_at.isoformat(" ", "seconds"),
+        },
         validity={
             "valid": True,
             "violations": [],
             "measured_on_target": here,
             "deterministic": {name: run["deterministic"] for name, run in runs.items()},
             "not_warmed_up": cold,
-            "model_against_core": record["whole"],
+            "model_against_core": record.get("whole"),
         },
         ladder=bundle.manifest["compression"]["ladder"],
         soundness=bundle.manifest.get("soundness"),

@@ -15,7 +15,7 @@ import onnx
 
 from edgetransfer.errors import StageError
 from edgetransfer.export.onnx_bundle import whole_model
-from edgetransfer.graph.census import Residency, residency
+from edgetransfer.graph.engine import read_residency
 from edgetransfer.graph.prepare import TextPreparer, stack, write_each
 from edgetransfer.measure.facts import Timing
 from edgetransfer.measure.latency import Samples
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from edgetransfer.data.manifest import Example
+    from edgetransfer.graph.census import Residency
     from edgetransfer.graph.prepare import Preparer
     from edgetransfer.pipeline.store import Kept
     from edgetransfer.spec.preprocess import ImagePreprocessing, TextPreprocessing
@@ -49,6 +50,8 @@ class Subject:
         folder: of the bundle.
         effort: how times are taken; None where the place may not stand for the target.
         place: where the agent runs.
+        prepared_only: whether the runtime there takes prepared tensors alone, so that there is
+            no whole model to run.
     """
 
     folder: Path
@@ -58,6 +61,7 @@ class Subject:
     provider: str
     effort: Effort | None
     place: Place
+    prepared_only: bool = False
 
 
 def describe(place: Place) -> dict[str, Any]:
@@ -83,11 +87,13 @@ def measure(
             record: dict[str, Any] = {"examples": len(examples)}
             record["residency"] = asdict(session.residency())
             record["runs"] = {name: session.logits(name) for name in CORE}
-            whole = session.whole_variants(prepare, examples)
-            record["whole"] = session.compare_whole(whole["candidate_whole"], examples)
+            whole = {}
+            if not subject.prepared_only:
+                whole = session.whole_variants(prepare, examples)
+                record["whole"] = session.compare_whole(whole["candidate_whole"], examples)
             if subject.effort is not None:
                 record["warmed_up"] = session.times(session.core, subject.effort, seed)
-                if subject.preprocessing.kind == "image":
+                if whole and subject.preprocessing.kind == "image":
                     record["warmed_up"] |= session.times(whole, subject.effort, seed + 1)
             record["environment"] = describe(subject.place)
             leave(out, "measured.json", record)
@@ -128,7 +134,7 @@ class _Session:
         target = self._scratch / "optimised.onnx"
         variant = replace(self.core["candidate"], optimised_to=str(target))
         self._place.run(Job("optimise", (variant,)), self._scratch)
-        return residency(onnx.load(target))
+        return read_residency(target)
 
     def logits(self, name: str) -> dict[str, Any]:
         """Run one variant over all examples in a process of its own."""
