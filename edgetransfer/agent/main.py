@@ -9,13 +9,16 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Any, Dict, Mapping
+from typing import TYPE_CHECKING, Any, Dict, Mapping
 
 import numpy as np
 
 from edgetransfer.agent import benchmark, emulation, environment, memory, runtime
+from edgetransfer.agent.backends import open_session
 from edgetransfer.agent.examples import Examples
-from edgetransfer.agent.session import OnnxSession
+
+if TYPE_CHECKING:
+    from edgetransfer.agent.session import Session
 
 SCHEMA = "edgetransfer.job/1"
 _REPEATED = 32
@@ -28,14 +31,11 @@ def emit(event: str, **fields: object) -> None:
     sys.stdout.flush()
 
 
-def _open(variant: Mapping[str, Any]) -> OnnxSession:
-    return OnnxSession(
-        variant["model"],
-        threads=variant["threads"],
-        config=variant["config"],
-        provider=variant["provider"],
-        optimised_to=variant.get("optimised_to"),
-    )
+def _open(variant: Mapping[str, Any]) -> Session:
+    def tell(phase: str, done: int, total: int) -> None:
+        emit("progress", phase=phase, done=done, total=total)
+
+    return open_session(variant, tell)
 
 
 def _logits(job: Mapping[str, Any]) -> Dict[str, object]:
@@ -58,7 +58,9 @@ def _logits(job: Mapping[str, Any]) -> Dict[str, object]:
     again = [session.run(examples[i])[0] for i in range(min(_REPEATED, len(examples)))]
     np.save(Path(job["out"]) / "logits.npy", np.concatenate(rows).astype(np.float32))
     return {
-        "load_ms": (loaded - start) / 1e6,
+        "session": dict(session.facts),
+        "built_ms": session.built_ms,
+        "load_ms": (loaded - start) / 1e6 - session.built_ms,
         "first_inference_ms": (first - loaded) / 1e6,
         "resident_before_mib": before,
         "resident_after_mib": after,

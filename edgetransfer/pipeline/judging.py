@@ -22,7 +22,7 @@ from edgetransfer.pipeline.agreeing import on_host
 from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.run import code, versions
 from edgetransfer.report.page import render_page
-from edgetransfer.spec.target import TargetSpec
+from edgetransfer.spec.target import Runtime, TargetSpec
 from edgetransfer.transport.job import EFFORTS
 
 if TYPE_CHECKING:
@@ -99,15 +99,17 @@ def judge_bundle(
     timed, preview = bench.standing == "target", bench.standing == "preview"
     target = TargetSpec.model_validate(bundle.manifest["target"])
     session = bundle.manifest["session"]
+    runtime = (not preview and target.runtime) or Runtime.of_any_machine()
     subject = measuring.Subject(
         bundle.folder,
         bundle.preprocessing,
         session["threads"],
         {**exact_here(), **session["config"]} if preview else session["config"],
-        target.runtime.provider if target.runtime else "CPUExecutionProvider",
+        runtime.provider,
         EFFORTS[question.timing] if timed else None,
         bench.place,
-        bundle.manifest["compression"].get("scheme", {}).get("activation"),
+        activation=bundle.manifest["compression"].get("scheme", {}).get("activation"),
+        prepared_only=runtime.name == "tensorrt",
     )
     with telling(bench.reporter, f"measure {target.name}") as line:
         files = bundle.manifest["files"]
@@ -117,6 +119,7 @@ def judge_bundle(
             "examples": [example.digest for example in question.examples],
             "contract": files["preprocess.json"],
             "session": session,
+            "provider": runtime.provider,
             "timing": question.timing if timed else None,
             "seed": question.seed,
             "machine": [cpu_model(), platform.node(), *sorted(isa_flags())],
@@ -170,7 +173,7 @@ def _facts(
             **validity.block(timed, _medians_ms(times)),
             "measured_on_target": here,
             "deterministic": {name: run["deterministic"] for name, run in runs.items()},
-            "model_against_core": record["whole"],
+            "model_against_core": record.get("whole"),
         },
         ladder=bundle.manifest["compression"]["ladder"],
         soundness=bundle.manifest.get("soundness"),
@@ -198,6 +201,7 @@ def _environment(bundle: Bundle, kept: Kept, record: Mapping[str, Any]) -> dict[
     made_at = datetime.fromtimestamp(kept.file("measured.json").stat().st_mtime, UTC)
     return {
         **record["environment"],
+        **record["runs"]["candidate"].get("session", {}),
         **_conditions(record.get("timing", {})),
         "session": bundle.manifest["session"],
         "measured_at": made_at.isoformat(" ", "seconds"),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ import onnx
 from edgetransfer.agent.benchmark import CHECKED
 from edgetransfer.errors import StageError
 from edgetransfer.export.onnx_bundle import whole_model
-from edgetransfer.graph.census import residency
+from edgetransfer.graph.engine import read_residency
 from edgetransfer.graph.prepare import TextPreparer, stack, write_each
 from edgetransfer.measure.facts import Timing
 from edgetransfer.pipeline.agreeing import Two, agree
@@ -53,6 +53,8 @@ class Subject:
         effort: how times are taken; None where the place may not stand for the target.
         place: where the agent runs.
         activation: type of the activations' codes, None where they are floats.
+        prepared_only: whether the runtime there takes prepared tensors alone, so that there is
+            no whole model to run.
     """
 
     folder: Path
@@ -62,7 +64,8 @@ class Subject:
     provider: str
     effort: Effort | None
     place: Place
-    activation: str | None
+    activation: str | None = None
+    prepared_only: bool = False
 
 
 def describe(place: Place) -> dict[str, Any]:
@@ -90,11 +93,13 @@ def measure(
             record["residency"] = session.residency()
             record["runs"] = {name: session.logits(name) for name in CORE}
             record["on_host"] = session.on_host(before)
-            whole = session.whole_variants(prepare, examples)
-            record["whole"] = session.compare_whole(whole["candidate_whole"], examples)
+            whole: dict[str, Variant] = {}
+            if not subject.prepared_only:
+                whole = session.whole_variants(prepare, examples)
+                record["whole"] = session.compare_whole(whole["candidate_whole"], examples)
             if subject.effort is not None:
                 record["timing"] = {"core": session.times(session.core, subject.effort, seed)}
-                if subject.preprocessing.kind == "image":
+                if whole and subject.preprocessing.kind == "image":
                     record["timing"]["whole"] = session.times(whole, subject.effort, seed + 1)
             record["environment"] = describe(subject.place)
             leave(out, "measured.json", record)
@@ -137,7 +142,7 @@ class _Session:
         target = self._scratch / "optimised.onnx"
         variant = replace(self.core["candidate"], optimised_to=str(target))
         self._place.run(Job("optimise", (variant,)), self._scratch)
-        return asdict(residency(onnx.load(target)))
+        return asdict(read_residency(target))
 
     def on_host(self, environment: Mapping[str, Any]) -> dict[str, Any] | None:
         """Run the candidate on this machine too, where the device is another."""
