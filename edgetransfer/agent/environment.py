@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import Callable, Dict, FrozenSet, List, Optional
 
+from edgetransfer.agent import cpuid, emulation
+
 Reader = Callable[[str], Optional[str]]
 
 KERNEL_FLAGS = frozenset(
@@ -79,6 +81,8 @@ def isa_flags(read: Reader = read_text) -> FrozenSet[str]:
             flag for name, flag in _APPLE_FLAGS.items() if _sysctl("hw.optional.arm." + name) == "1"
         ]
         return frozenset(held)
+    if architecture() == "x86_64" and emulation.emulator(read):
+        return cpuid.flags() or frozenset()  # the file is the host's
     words = _cpuinfo(read, frozenset(["flags", "Features"])).split()
     return KERNEL_FLAGS.intersection(words)
 
@@ -87,6 +91,9 @@ def cpu_model(read: Reader = read_text) -> str:
     """Return the name of the processor or board, as far as the system tells."""
     if sys.platform == "darwin":
         return _sysctl("machdep.cpu.brand_string")
+    emulator = emulation.emulator(read)
+    if emulator:
+        return emulator
     board = (read("/proc/device-tree/model") or "").strip("\0")
     return board or _cpuinfo(read, frozenset(["model name", "Model"])) or platform.processor()
 
@@ -124,6 +131,7 @@ def fingerprint(runtime_version: str, read: Reader = read_text) -> Dict[str, obj
         "cpu": cpu_model(read),
         "arch": architecture(),
         "isa": sorted(isa_flags(read)),
+        "emulator": emulation.emulator(read),
         "cores": _cores(),
         "memory_mib": _memory_mib(read),
         "governor": read(_CPUFREQ + "scaling_governor"),

@@ -13,7 +13,7 @@ from typing import Any, Dict, Mapping
 
 import numpy as np
 
-from edgetransfer.agent import environment, memory, timing
+from edgetransfer.agent import emulation, environment, memory, timing
 from edgetransfer.agent.examples import Examples
 from edgetransfer.agent.session import OnnxSession, runtime_version
 
@@ -104,6 +104,13 @@ def main(argv: list[str]) -> int:
         sys.stderr.write(
             "%s: not a job of this agent: found schema %r, action %r; expected %r and one of %s\n"
             % (argv[0], job.get("schema"), job.get("action"), SCHEMA, ", ".join(sorted(ACTIONS)))
+        )
+        return 2
+    emulator = emulation.emulator(environment.read_text)
+    if job["action"] == "time" and emulator:
+        sys.stderr.write(
+            "%s: no times are taken on an emulated processor: they say nothing of any device "
+            "(found %s)\n" % (argv[0], emulator)
         )
         return 2
     emit("result", **ACTIONS[job["action"]](job))

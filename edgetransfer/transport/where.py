@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from edgetransfer.transport.place import Place
 
 LOCAL = "local"
-TRANSPORTS = {LOCAL: "local"}
+TRANSPORTS = {LOCAL: "local", "qemu": "qemu"}
 """Each transport's word and the module of this package that has its `connect(address, agent)`."""
 
 
