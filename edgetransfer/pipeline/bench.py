@@ -17,6 +17,7 @@ from edgetransfer.data.sources import load_for_evaluation
 from edgetransfer.errors import DataError
 from edgetransfer.export.onnx_bundle import FITTED_ON
 from edgetransfer.graph.prepare import preparer
+from edgetransfer.pipeline import measuring
 from edgetransfer.pipeline.judging import (
     Bench,
     Question,
@@ -24,10 +25,12 @@ from edgetransfer.pipeline.judging import (
     matches_this_machine,
     write_report,
 )
+from edgetransfer.pipeline.portability import note
 from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.store import Kept
 from edgetransfer.spec.recipe import Recipe
 from edgetransfer.spec.target import TargetSpec
+from edgetransfer.transport.local import Local
 from edgetransfer.transport.where import LOCAL, connect
 
 if TYPE_CHECKING:
@@ -100,8 +103,14 @@ def bench(
             question,
             preparer(bundle.preprocessing, bundle.file("tokenizer.json")),
         )
+        if where != LOCAL:
+            report["portability"] = note(bundle, _this_machine(bundle), where, report)
         write_report(out, report, bundle)
     return Benched(report, out, manifest.notes)
+
+
+def _this_machine(bundle: Bundle) -> dict[str, Any]:
+    return measuring.describe(Local(bundle.file("agent.pyz")))
 
 
 def standing(place: Place, bundle: Bundle) -> Standing:

@@ -15,6 +15,7 @@ from edgetransfer.bundle.files import write_json
 from edgetransfer.measure.facts import Facts
 from edgetransfer.measure.record import make_report
 from edgetransfer.pipeline import measuring
+from edgetransfer.pipeline.agreeing import on_host
 from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.run import code, versions
 from edgetransfer.report.page import render_page
@@ -103,6 +104,7 @@ def judge_bundle(
         target.runtime.provider if target.runtime else "CPUExecutionProvider",
         EFFORTS[question.timing] if timed else None,
         bench.place,
+        bundle.manifest["compression"].get("scheme", {}).get("activation"),
     )
     with telling(bench.reporter, f"measure {target.name}") as line:
         files = bundle.manifest["files"]
@@ -174,6 +176,7 @@ def _facts(
         adaptation=bundle.manifest.get("adaptation"),
         labelling=bundle.manifest.get("labelling"),
         choice=bundle.manifest.get("choice"),
+        on_host=on_host(kept, record["on_host"]),
         verify_with=None if here else verification_command(target),
     )
 
