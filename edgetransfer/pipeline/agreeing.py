@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgetransfer.agent.environment import architecture
+from edgetransfer.graph.hosted import exact_here
 from edgetransfer.measure.agreement import Cure, OnHost
 from edgetransfer.spec import catalogue
 from edgetransfer.transport.job import Job
@@ -52,7 +53,7 @@ def oracle(activation: str | None, device_arch: str) -> dict[str, str]:
         device_arch: architecture of the device.
     """
     signed = activation == "s8" and architecture() == "x86_64" != device_arch
-    return dict(_SIGNED_AS_ON_ARM) if signed else {}
+    return exact_here() | (_SIGNED_AS_ON_ARM if signed else {})
 
 
 def agree(
@@ -73,7 +74,8 @@ def agree(
         environment: of the device.
         room: holds ``candidate.logits.npy`` of the device, and gets the files.
     """
-    config = oracle(activation, str(environment.get("arch")))
+    asked = oracle(activation, str(environment.get("arch")))
+    config = {key: value for key, value in asked.items() if key not in candidate.config}
     here = replace(candidate, config={**candidate.config, **config}, provider=_CPU)
     host = _logits(Local(two.agent), here, room, "host")
     record: dict[str, Any] = {"config": config}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from edgetransfer.agent.environment import architecture, cpu_model, isa_flags
 from edgetransfer.bundle.files import write_json
+from edgetransfer.graph.hosted import exact_here
 from edgetransfer.measure.facts import Facts
 from edgetransfer.measure.record import make_report
 from edgetransfer.pipeline import measuring
@@ -93,14 +94,14 @@ def judge_bundle(
         question: examples, metric, budget.
         prepare: the bundle's contract.
     """
-    timed = bench.standing == "target"
+    timed, preview = bench.standing == "target", bench.standing == "preview"
     target = TargetSpec.model_validate(bundle.manifest["target"])
     session = bundle.manifest["session"]
     subject = measuring.Subject(
         bundle.folder,
         bundle.preprocessing,
         session["threads"],
-        session["config"],
+        {**exact_here(), **session["config"]} if preview else session["config"],
         target.runtime.provider if target.runtime else "CPUExecutionProvider",
         EFFORTS[question.timing] if timed else None,
         bench.place,

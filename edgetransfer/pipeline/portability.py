@@ -53,7 +53,7 @@ def note(
         environment = report["environment"]
         mine[kind_of(environment)] = {
             "where": where,
-            "bit_equal": agreement["bit_equal"] and not agreement["host_config"],
+            "bit_equal": agreement["bit_equal"],
             "examples": agreement["n"],
             "runtime": environment.get("runtime"),
             "measured_at": environment.get("measured_at"),
