@@ -28,6 +28,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Python:
+    """What starts a Python on this machine, and the environment it is given."""
+
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Local:
     """This machine, as a place."""
 
@@ -53,7 +61,9 @@ def connect(address: str, agent: Path) -> Iterator[Local]:
     yield Local(agent)
 
 
-def run(agent: Path, job: Job, out: Path, *, progress: Progress = silent) -> Mapping[str, Any]:
+def run(
+    agent: Path, job: Job, out: Path, *, progress: Progress = silent, python: Python | None = None
+) -> Mapping[str, Any]:
     """Do one job and return the fields of its result line.
 
     Args:
@@ -61,6 +71,7 @@ def run(agent: Path, job: Job, out: Path, *, progress: Progress = silent) -> Map
         job: what to do.
         out: folder the agent writes its arrays to.
         progress: told of examples done.
+        python: what the agent is started with; default: what runs this.
 
     Raises:
         StageError: the agent ended without a result; its last words are given.
@@ -68,11 +79,12 @@ def run(agent: Path, job: Job, out: Path, *, progress: Progress = silent) -> Map
     with tempfile.NamedTemporaryFile("w", suffix=".json", dir=out) as file:
         json.dump(plain(job, str(out)), file)
         file.flush()
-        environment = {**os.environ, "ORT_DISABLE_TELEMETRY": "1"}
+        chosen = python or Python((sys.executable,), os.environ)
+        environment = {**chosen.environment, "ORT_DISABLE_TELEMETRY": "1"}
         with (
             tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors,
             subprocess.Popen(
-                [sys.executable, str(agent), file.name],
+                [*chosen.command, str(agent), file.name],
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
