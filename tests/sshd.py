@@ -1,4 +1,4 @@
-"""A real sshd on loopback, with throwaway keys and a home of its own, behind a link that can be cut."""
+"""A real sshd on loopback with throwaway keys and a home of its own, and a link that can be cut."""
 
 import contextlib
 import getpass
