@@ -135,6 +135,7 @@ def _facts(
     here = bench.standing != "preview"
     record = kept.record("measured.json")
     runs = record["runs"]
+    costs = runs if bench.standing == "target" else {}
     labelled = all(example.label is not None for example in question.examples)
     cold = [name for name, warm in record.get("warmed_up", {}).items() if not warm]
     made_at = datetime.fromtimestamp(kept.file("measured.json").stat().st_mtime, UTC)
@@ -157,11 +158,10 @@ def _facts(
         reference_bytes=bundle.file("reference.onnx").stat().st_size,
         candidate_bytes=bundle.file("model.onnx").stat().st_size,
         residency=record["residency"] if here else None,
-        memory={name: _memory(run) for name, run in runs.items()} if here else {},
+        memory={name: _memory(run) for name, run in costs.items()},
         load={
             name: {key: run[key] for key in ("load_ms", "first_inference_ms")}
-            for name, run in runs.items()
-            if here
+            for name, run in costs.items()
         },
         environment={**record["environment"], "measured_at": made_at.isoformat(" ", "seconds")},
         validity={

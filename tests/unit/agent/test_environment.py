@@ -119,6 +119,7 @@ def test_the_fingerprint_tells_of_the_machine_and_not_of_its_user(monkeypatch):
         "cpu": "Raspberry Pi 5 Model B Rev 1.0",
         "arch": "arm64",
         "isa": ["asimd", "asimddp", "asimdhp", "i8mm"],
+        "emulator": None,
         "cores": 4,
         "memory_mib": 7947,
         "governor": "ondemand",
