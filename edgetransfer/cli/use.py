@@ -14,8 +14,8 @@ from edgetransfer.cli import render
 from edgetransfer.cli.progress import TerminalReporter
 from edgetransfer.errors import SpecError
 from edgetransfer.measure.verdict import exit_code, worst
-from edgetransfer.pipeline.api import default_cache
 from edgetransfer.pipeline.store import Store
+from edgetransfer.spec.caching import default_cache
 from edgetransfer.spec.options import FIELDS, recipe_from
 from edgetransfer.transport.where import LOCAL, folder_name
 

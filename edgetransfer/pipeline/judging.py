@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from edgetransfer.spec.words import Metric, TimingEffort
     from edgetransfer.transport.place import Place
 
+_LOADING = ("load_ms", "first_inference_ms")
 Standing = Literal["target", "numbers", "preview"]
 """What a measurement may say of the target: all; all but times, where the processor is emulated;
 or nothing for certain, where it was taken on another kind of machine."""
@@ -159,10 +160,7 @@ def _facts(
         candidate_bytes=bundle.file("model.onnx").stat().st_size,
         residency=record["residency"] if here else None,
         memory={name: _memory(run) for name, run in costs.items()},
-        load={
-            name: {key: run[key] for key in ("load_ms", "first_inference_ms")}
-            for name, run in costs.items()
-        },
+        load={name: {key: run[key] for key in _LOADING} for name, run in costs.items()},
         environment={**record["environment"], "measured_at": made_at.isoformat(" ", "seconds")},
         validity={
             "valid": True,
