@@ -121,6 +121,8 @@ def bench(
     file_column: o.FileColumn = None,
     group_by: o.GroupBy = None,
     on: o.On = None,
+    wheels: o.Wheels = None,
+    python: o.Python = None,
     out: Annotated[
         Path | None, typer.Option(help="Where the report goes; default: in BUNDLE/bench.")
     ] = None,

@@ -101,15 +101,17 @@ def _tell(outcome: Outcome, *, as_json: bool) -> None:
 def bench(options: Mapping[str, Any]) -> None:
     """Measure a bundle and end with the exit code of the verdict."""
     from edgetransfer.pipeline.bench import bench as run
+    from edgetransfer.transport.place import Software
 
     data = recipe_from(asked_of(options)).data if options["data"] else None
     folder: Path = options["bundle"]
     out = options["out"] or folder / "bench"
+    software = Software(options["wheels"], options["python"])
     places = tuple(dict.fromkeys(options["on"] or (LOCAL,)))
     reports = {}
     for where in places:
         room = out if places == (LOCAL,) else out / folder_name(where)
-        done = run(folder, data, room, TerminalReporter(), where)
+        done = run(folder, data, room, TerminalReporter(), where, software)
         reports[where] = done.report
         if not options["json"]:
             render.notes(done.notes)

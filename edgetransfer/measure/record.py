@@ -18,7 +18,7 @@ from edgetransfer.measure.metrics import confusion
 from edgetransfer.measure.paired import mcnemar_p
 from edgetransfer.measure.plain import Missing, decibels, or_missing, plain
 from edgetransfer.measure.proportions import wilson
-from edgetransfer.measure.quantiles import samples_needed
+from edgetransfer.measure.quantiles import early_stopping_needed, samples_needed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,6 +39,8 @@ Tree = dict[str, Any]
 
 NO_LABELS = Missing("the examples have no labels")
 NOT_TIMED = Missing("not timed in this run")
+OLDER_AGENT = "the agent in the bundle is older than the protocol"
+NO_CPU_TIME = Missing("no CPU time is told there, or by a clock too coarse for these models")
 NOT_LOOKED_AT = Missing("the runtime's graph was not looked at")
 
 _ACCURACY = (
@@ -49,6 +51,8 @@ _ACCURACY = (
 _SUMMARY = (
     *("n", "processes", "p50_ms", "p50_ci95_ms", "p90_ms", "p90_ci95_ms"),
     *("cpu_p50_ms", "cpu_p50_ci95_ms", "mean_ms", "max_ms", "process_p50_ms"),
+    *("es_p90_ms", "p95_ms", "p95_ci95_ms", "p99_ms", "p99_ci95_ms", "mad_ms", "rel_iqr"),
+    *("between_process_cv", "throughput_per_s", "cpu_utilisation", "outliers", "far_outliers"),
 )
 _SPEEDUP = ("ratio", "ci95", "class", "cpu_ratio", "cpu_ci95", "cpu_class", "blocks")
 
@@ -81,6 +85,7 @@ def make_report(facts: Facts) -> dict[str, Any]:
     tree, unavailable = plain(
         {
             "schema": SCHEMA,
+            "protocol": or_missing(facts.environment.get("protocol"), OLDER_AGENT),
             "target": facts.target,
             "verdict": found.verdict.name,
             "reasons": found.verdict.reasons,
@@ -215,7 +220,7 @@ def _series(series: SeriesFindings | None) -> Tree:
         "candidate": _summary(series.candidate),
         "speedup": {
             **_ratio(series.speedup.wall, ""),
-            **_ratio(series.speedup.cpu, "cpu_"),
+            **_cpu_ratio(series),
             "blocks": series.speedup.blocks,
         },
         "histogram": asdict(series.histogram),
@@ -225,10 +230,22 @@ def _series(series: SeriesFindings | None) -> Tree:
 def _summary(summary: LatencySummary) -> Tree:
     reasons = {
         f"{name}_ci95_ms": f"needs {samples_needed(p)} samples, there are {summary.n}"
-        for name, p in (("p50", 0.5), ("p90", 0.9), ("cpu_p50", 0.5))
+        for name, p in (("p50", 0.5), ("p90", 0.9), ("cpu_p50", 0.5), ("p95", 0.95), ("p99", 0.99))
     }
+    reasons |= {f"{name}_ms": reasons[f"{name}_ci95_ms"] for name in ("p95", "p99")}
+    needed = early_stopping_needed(0.9)
+    reasons["es_p90_ms"] = f"needs {needed} samples, there are {summary.n}"
+    reasons["between_process_cv"] = "times of one process"
     values = asdict(summary)
+    if summary.cpu_p50_ms == 0:
+        values |= dict.fromkeys(("cpu_p50_ms", "cpu_p50_ci95_ms"), NO_CPU_TIME)
     return {key: or_missing(values[key], reasons.get(key, "")) for key in _SUMMARY}
+
+
+def _cpu_ratio(series: SeriesFindings) -> Tree:
+    if 0 in (series.reference.cpu_p50_ms, series.candidate.cpu_p50_ms):
+        return dict.fromkeys(("cpu_ratio", "cpu_ci95", "cpu_class"), NO_CPU_TIME)
+    return _ratio(series.speedup.cpu, "cpu_")
 
 
 def _ratio(ratio: Ratio, prefix: str) -> Tree:

@@ -31,6 +31,7 @@ from edgetransfer.pipeline.store import Kept
 from edgetransfer.spec.recipe import Recipe
 from edgetransfer.spec.target import TargetSpec
 from edgetransfer.transport.local import Local
+from edgetransfer.transport.place import AS_IT_IS
 from edgetransfer.transport.where import LOCAL, connect
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from edgetransfer.pipeline.reporter import Reporter
     from edgetransfer.spec.progress import Progress
     from edgetransfer.spec.recipe import DataSpec
-    from edgetransfer.transport.place import Place
+    from edgetransfer.transport.place import Place, Software
 
 
 RAW = "raw"
@@ -58,7 +59,12 @@ class Benched:
 
 
 def bench(
-    folder: Path, data: DataSpec | None, out: Path, reporter: Reporter, where: str = LOCAL
+    folder: Path,
+    data: DataSpec | None,
+    out: Path,
+    reporter: Reporter,
+    where: str = LOCAL,
+    software: Software = AS_IT_IS,
 ) -> Benched:
     """Measure a bundle somewhere, now, and write report and raw samples to `out`.
 
@@ -71,6 +77,7 @@ def bench(
         out: gets the report and the raw samples.
         reporter: told of every stage.
         where: what `transport.where.connect` takes.
+        software: what is said of the software there.
 
     Raises:
         SpecError: there is no such place.
@@ -78,7 +85,7 @@ def bench(
         DataError: the data cannot be read, or is of the other kind.
     """
     bundle = open_bundle(folder)
-    with connect(where, bundle.file("agent.pyz")) as place:
+    with connect(where, bundle.file("agent.pyz"), software) as place:
         question, notes = _question(bundle, data, reporter)
         with writing(out):
             out.mkdir(parents=True, exist_ok=True)

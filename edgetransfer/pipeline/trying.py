@@ -135,7 +135,10 @@ class Judge:
         files = input_files(shop.fitted.preparer(), self.examples, room)
         models = {"reference": shop.fitted.graph, "candidate": made.graph}
         variants = variants_of(models, files, shop.target, shop.run.recipe.threads)
-        samples = take_times(variants, room)
+        stopped = take_times(variants, room)
+        if stopped.violations:
+            return {"not_timed": "; ".join(stopped.violations)}
+        samples = stopped.samples
         ratio = speedup(samples["reference"], samples["candidate"], seed=0).cpu
         return {
             "p90_ms": summarise(samples["candidate"]).p90_ms,
@@ -159,6 +162,7 @@ def _row(made: Made, trial: Trial, record: dict[str, Any]) -> dict[str, Any]:
         "p90_ms": record["p90_ms"],
         "cpu_ratio": record.get("cpu_ratio"),
         "slower": record["faster"] is False,
+        "not_timed": record.get("not_timed"),
         "bytes": record["bytes"],
         "seconds": round(made.kept.seconds, 1),
     }

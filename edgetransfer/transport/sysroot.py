@@ -83,8 +83,8 @@ class Prepared:
 def folder_of(preview: Preview, cache: Path) -> Path:
     """Return where a processor is prepared: another recipe, or another runtime, another folder."""
     runtimes = {name: version(name) for name in _RUNTIME}
-    wanted = preview.model_dump(mode="json", exclude={"evidence"})
-    recipe = {"layout": _LAYOUT, "preview": wanted, "runtimes": runtimes}
+    asked = preview.model_dump(mode="json", exclude={"evidence"})
+    recipe = {"layout": _LAYOUT, "preview": asked, "runtimes": runtimes}
     return cache / FOLDER / f"{preview.name}-{digest_of_value(recipe)[:16]}"
 
 
