@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from edgetransfer.spec.words import Metric, TimingEffort
     from edgetransfer.transport.place import Place
 
+_LOADING = ("load_ms", "first_inference_ms")
 Standing = Literal["target", "numbers", "preview"]
 """What a measurement may say of the target: all; all but times, where the processor is emulated;
 or nothing for certain, where it was taken on another kind of machine."""
@@ -140,6 +141,7 @@ def _facts(
     here = bench.standing != "preview"
     record = kept.record("measured.json")
     runs = record["runs"]
+    costs = runs if bench.standing == "target" else {}
     labelled = all(example.label is not None for example in question.examples)
     timed = record.get("timing", {})
     times = {names: measuring.timing(kept, names) for names in (measuring.CORE, measuring.WHOLE)}
@@ -162,12 +164,8 @@ def _facts(
         reference_bytes=bundle.file("reference.onnx").stat().st_size,
         candidate_bytes=bundle.file("model.onnx").stat().st_size,
         residency=record["residency"] if here else None,
-        memory={name: _memory(run) for name, run in runs.items()} if here else {},
-        load={
-            name: {key: run[key] for key in ("load_ms", "first_inference_ms")}
-            for name, run in runs.items()
-            if here
-        },
+        memory={name: _memory(run) for name, run in costs.items()},
+        load={name: {key: run[key] for key in _LOADING} for name, run in costs.items()},
         environment=_environment(bundle, kept, record),
         validity={
             **validity.block(timed, _medians_ms(times)),
