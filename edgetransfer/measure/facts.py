@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from edgetransfer.measure.proofs import UNPROVEN, Proofs
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -60,6 +62,7 @@ class Facts:
             it is. None where nobody asked.
         choice: what the backbone was chosen from, goes into the report as it is; None where it was
             named.
+        proofs: that the right thing was measured; what nobody looked at says so.
         verify_with: the command that verifies on the target, where this was measured elsewhere.
     """
 
@@ -87,6 +90,7 @@ class Facts:
     adaptation: Mapping[str, Any] | None = None
     labelling: Mapping[str, Any] | None = None
     choice: Mapping[str, Any] | None = None
+    proofs: Proofs = UNPROVEN
     verify_with: str | None = None
 
     def __post_init__(self) -> None:

@@ -15,6 +15,7 @@ from edgetransfer.bundle.files import write_json
 from edgetransfer.measure.facts import Facts
 from edgetransfer.measure.record import make_report
 from edgetransfer.pipeline import measuring
+from edgetransfer.pipeline.proven import proofs
 from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.run import code, versions
 from edgetransfer.report.page import render_page
@@ -153,7 +154,7 @@ def _facts(
         end_to_end=measuring.timing(kept, measuring.WHOLE),
         reference_bytes=bundle.file("reference.onnx").stat().st_size,
         candidate_bytes=bundle.file("model.onnx").stat().st_size,
-        residency=record["residency"] if here else None,
+        residency=record.get("residency") if here else None,
         memory={name: _memory(run) for name, run in runs.items()} if here else {},
         load={
             name: {key: run[key] for key in ("load_ms", "first_inference_ms")}
@@ -167,13 +168,16 @@ def _facts(
             "measured_on_target": here,
             "deterministic": {name: run["deterministic"] for name, run in runs.items()},
             "not_warmed_up": cold,
-            "model_against_core": record["whole"],
+            "model_against_core": {
+                key: record["proofs"]["whole"][key] for key in ("examples", "max_abs")
+            },
         },
         ladder=bundle.manifest["compression"]["ladder"],
         soundness=bundle.manifest.get("soundness"),
         adaptation=bundle.manifest.get("adaptation"),
         labelling=bundle.manifest.get("labelling"),
         choice=bundle.manifest.get("choice"),
+        proofs=proofs(kept, bundle, target),
         verify_with=None if here else verification_command(target),
     )
 

@@ -19,7 +19,12 @@ InputFiles = Mapping[str, str | list[str]]
 
 @dataclass(frozen=True)
 class Variant:
-    """One model file with its inputs and the way its session is made."""
+    """One model file with its inputs and the way its session is made.
+
+    Attributes:
+        fused: False where the runtime executes the graph as it is written, without optimising it.
+        batch: examples of one inference; inputs have to be stacks.
+    """
 
     name: str
     model: str
@@ -28,6 +33,8 @@ class Variant:
     config: Mapping[str, str] = field(default_factory=dict)
     provider: str = "CPUExecutionProvider"
     optimised_to: str | None = None
+    fused: bool = True
+    batch: int = 1
 
 
 @dataclass(frozen=True)
