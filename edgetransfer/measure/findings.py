@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgetransfer.measure import gates
-from edgetransfer.measure.agreement import compare_with_host
+from edgetransfer.measure.agreement import compare_with_host, elsewhere
+from edgetransfer.measure.calibration import Calibration, calibration
+from edgetransfer.measure.class_drops import class_drops
 from edgetransfer.measure.comparison import by_group, compare
 from edgetransfer.measure.drift import measure_drift
+from edgetransfer.measure.evidence import Evidence
 from edgetransfer.measure.latency import histogram, speedup, summarise
 from edgetransfer.measure.metrics import Outcomes, decisions, per_class
-from edgetransfer.measure.verdict import Evidence, judge, unverified
+from edgetransfer.measure.verdict import judge, unverified
 
 if TYPE_CHECKING:
     from edgetransfer.measure.agreement import Agreement
@@ -46,6 +49,7 @@ class Findings:
     drift: Drift
     outcomes: Outcomes | None
     accuracy: Comparison | None
+    calibration: Calibration | None
     classes: tuple[ClassResult, ...]
     groups: tuple[GroupResult, ...]
     core: SeriesFindings | None
@@ -64,20 +68,25 @@ def examine(facts: Facts) -> Findings:
     outcomes = _outcomes(facts)
     accuracy = None if outcomes is None else compare(outcomes, facts.metric, seed=facts.seed)
     core = _series(facts.core, facts.seed)
-    agreement = None
+    agreement, proofs = None, facts.proofs
     if facts.on_host is not None:
         agreement = compare_with_host(facts.reference, facts.candidate, facts.on_host)
+        proofs = replace(proofs, agreement=(elsewhere(agreement, facts.on_host),))
+    calibrated = _calibration(facts, drift)
     evidence = Evidence(
         drift=drift,
         classes=len(facts.labels),
         accuracy=accuracy,
         latency=None if core is None else core.candidate,
         candidate_bytes=facts.candidate_bytes,
+        reference_bytes=facts.reference_bytes,
         residency=facts.residency or {},
-        quantised=facts.precision == "w8a8",
+        precision=facts.precision,
         timing_invalid=_violations(facts),
-        agreement=agreement,
-        cure=None if facts.on_host is None else facts.on_host.cure,
+        class_drops=() if outcomes is None else class_drops(outcomes, facts.labels),
+        calibration=calibrated,
+        speedup=None if core is None else core.speedup,
+        proofs=proofs,
     )
     verdict = judge(evidence, facts.budget)
     if outcomes is not None:
@@ -92,6 +101,7 @@ def examine(facts: Facts) -> Findings:
         drift=drift,
         outcomes=outcomes,
         accuracy=accuracy,
+        calibration=calibrated,
         classes=() if outcomes is None else per_class(outcomes, facts.labels),
         groups=()
         if outcomes is None
@@ -101,6 +111,12 @@ def examine(facts: Facts) -> Findings:
         agreement=agreement,
         verdict=verdict,
     )
+
+
+def _calibration(facts: Facts, drift: Drift) -> Calibration | None:
+    if facts.truth is None or drift.non_finite:
+        return None
+    return calibration(facts.truth, facts.reference, facts.candidate, seed=facts.seed)
 
 
 def _against_chance(verdict: Verdict, outcomes: Outcomes, facts: Facts) -> Verdict:

@@ -160,6 +160,7 @@ def _judged(facts: Facts, found: Findings) -> Tree:
             "flip_rate_ucb95": found.drift.flip_rate_ucb95,
         },
         "numeric": _numeric(found.drift),
+        "calibration": _calibration(found),
         "per_class": [_class(asdict(row)) for row in found.classes],
         "confusion": _confusion(found.outcomes),
         "groups": [
@@ -195,6 +196,7 @@ def _numeric(drift: Drift) -> Tree:
     values = {
         "sqnr_db": decibels(drift.sqnr_db),
         "kl_mean": drift.kl_mean,
+        "kl_ucb95": drift.kl_ucb95 if drift.n > 1 else Missing("needs 2 examples, there is 1"),
         "cosine_mean": drift.cosine_mean,
     }
     kept = {k: broken if isinstance(v, float) and isnan(v) else v for k, v in values.items()}
@@ -205,6 +207,22 @@ def _host(facts: Facts, found: Findings) -> Tree:
     if found.agreement is None or facts.on_host is None:
         return {}
     return {"host_agreement": written(found.agreement, facts.on_host)}
+
+
+def _calibration(found: Findings) -> Tree:
+    calibration = found.calibration
+    if calibration is None:
+        broken = Missing(f"{found.drift.non_finite} of the candidate's logits are NaN or Inf")
+        reason = NO_LABELS if found.outcomes is None else broken
+        return dict.fromkeys(
+            ("reference_ece", "candidate_ece", "change_ucb95", "loss_lcb95"), reason
+        )
+    return {
+        "reference_ece": calibration.reference,
+        "candidate_ece": calibration.candidate,
+        "change_ucb95": calibration.change_ucb95,
+        "loss_lcb95": calibration.loss_lcb95,
+    }
 
 
 def _series(series: SeriesFindings | None) -> Tree:
@@ -277,14 +295,14 @@ def _cells(truth: NDArray[Any], decided: NDArray[Any], classes: int) -> list[lis
 
 
 def _gate(gate: Gate) -> Tree:
-    row = asdict(gate)
+    row = {"code": gate.code, **asdict(gate)}
     if isinstance(gate.measured, float) and isinf(gate.measured):
         row["measured"] = decibels(gate.measured)
-    if gate.measured is None:
-        row["measured"] = Missing(gate.message)
-    if gate.examples_needed is None:
-        del row["examples_needed"]
-    return row
+    for key in ("measured", "limit"):
+        if row[key] is None:
+            row[key] = Missing(gate.message)
+    absent = ("code", "examples_needed", "fewest_examples")
+    return {key: value for key, value in row.items() if key not in absent or value}
 
 
 def _budget(facts: Facts) -> Tree:

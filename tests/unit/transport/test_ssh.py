@@ -17,8 +17,8 @@ from edgetransfer.transport.job import Job, Variant
 from edgetransfer.transport.place import Software
 from edgetransfer.transport.ssh_board import Board, Import
 from edgetransfer.transport.ssh_link import Patience
-from edgetransfer.transport.where import connect
 from edgetransfer.transport.wheels import PACKAGES
+from edgetransfer.transport.where import connect
 
 HERE = Software(python=sys.executable)
 DESCRIBE = Job("describe")
