@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from edgetransfer.measure.gates import Gate
     from edgetransfer.measure.latency import Histogram, LatencySummary, Speedup
     from edgetransfer.measure.metrics import ClassResult
+    from edgetransfer.measure.proofs import Proofs
     from edgetransfer.measure.verdict import Verdict
 
 
@@ -68,10 +69,9 @@ def examine(facts: Facts) -> Findings:
     outcomes = _outcomes(facts)
     accuracy = None if outcomes is None else compare(outcomes, facts.metric, seed=facts.seed)
     core = _series(facts.core, facts.seed)
-    agreement, proofs = None, facts.proofs
+    agreement = None
     if facts.on_host is not None:
         agreement = compare_with_host(facts.reference, facts.candidate, facts.on_host)
-        proofs = replace(proofs, agreement=(elsewhere(agreement, facts.on_host),))
     calibrated = _calibration(facts, drift)
     evidence = Evidence(
         drift=drift,
@@ -86,17 +86,9 @@ def examine(facts: Facts) -> Findings:
         class_drops=() if outcomes is None else class_drops(outcomes, facts.labels),
         calibration=calibrated,
         speedup=None if core is None else core.speedup,
-        proofs=proofs,
+        proofs=_proofs(facts, agreement),
     )
-    verdict = judge(evidence, facts.budget)
-    if outcomes is not None:
-        verdict = _against_chance(verdict, outcomes, facts)
-    blocks = (facts.soundness or {}, facts.adaptation or {})
-    for warning in (each for block in blocks for each in block.get("warnings", ())):
-        verdict = _warned(verdict, gates.transfer(warning["message"], warning["measured_pp"]))
-    if facts.verify_with is not None:
-        seen = tuple(replace(gate, decides=False) for gate in verdict.gates)
-        verdict = unverified(facts.verify_with, seen)
+    verdict = _judged(evidence, outcomes, facts)
     return Findings(
         drift=drift,
         outcomes=outcomes,
@@ -111,6 +103,26 @@ def examine(facts: Facts) -> Findings:
         agreement=agreement,
         verdict=verdict,
     )
+
+
+def _proofs(facts: Facts, agreement: Agreement | None) -> Proofs:
+    if agreement is None or facts.on_host is None:
+        return facts.proofs
+    return replace(facts.proofs, agreement=(elsewhere(agreement, facts.on_host),))
+
+
+def _judged(evidence: Evidence, outcomes: Outcomes | None, facts: Facts) -> Verdict:
+    """Judge, and add the warnings of what was seen beside the measurement."""
+    verdict = judge(evidence, facts.budget)
+    if outcomes is not None:
+        verdict = _against_chance(verdict, outcomes, facts)
+    blocks = (facts.soundness or {}, facts.adaptation or {})
+    for warning in (each for block in blocks for each in block.get("warnings", ())):
+        verdict = _warned(verdict, gates.transfer(warning["message"], warning["measured_pp"]))
+    if facts.verify_with is not None:
+        seen = tuple(replace(gate, decides=False) for gate in verdict.gates)
+        verdict = unverified(facts.verify_with, seen)
+    return verdict
 
 
 def _calibration(facts: Facts, drift: Drift) -> Calibration | None:
