@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -25,6 +26,13 @@ def test_logits(do, variant, rows, weight, tmp_path):
     assert result.pop("event") == "result"
     assert result.pop("deterministic") is True
     assert isinstance(result.pop("peak_is_own"), bool)
+    assert result.pop("repeated") == 5
+    assert (result.pop("session"), result.pop("built_ms")) == ({}, 0.0)
+    assert result.pop("model") == {
+        "sha256": hashlib.sha256(Path(variant()["model"]).read_bytes()).hexdigest(),
+        "inputs": [{"name": "x", "type": "tensor(float)", "shape": ["batch", 4]}],
+        "outputs": [{"name": "logits", "type": "tensor(float)", "shape": ["batch", 3]}],
+    }
     assert set(result) == {
         "load_ms",
         "first_inference_ms",
