@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.measure.evidence import CLAIMS
+from edgetransfer.measure.gates.gate import rounded
 from edgetransfer.report import charts, words
 from edgetransfer.report.node import absent
 from edgetransfer.report.scale import Scale
@@ -139,7 +140,7 @@ def _takes(gate: Node) -> str:
     """How many examples would decide, or how many a PASS takes at least."""
     needed, fewest = gate["examples_needed"], gate["fewest_examples"]
     if needed.value:
-        return f"about {words.COUNT(needed.value)}"
+        return f"about {words.COUNT(rounded(needed.value))}"
     return f"{words.COUNT(fewest.value)} at least" if fewest.value else ""
 
 
