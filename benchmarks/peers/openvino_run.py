@@ -79,7 +79,7 @@ def main() -> None:
         examples: list[Array] = [np.ascontiguousarray(rows[i : i + 1]) for i in chosen]
         calls = {name: timing.Cycle(run, examples) for name, (run, _) in opened.items()}
         made["warmed_up"] = {name: timing.warm_up(call, plan) for name, call in calls.items()}
-        for name, samples in timing.measure(calls, plan, job["seed"]).items():
+        for name, samples in timing.measure(calls, plan, job["seed"]).samples.items():
             np.save(out / f"{name}.npy", samples)
     common.record(made)
 

@@ -5,14 +5,22 @@ It does not name the host or its user, and never changes a setting.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import platform
 import subprocess
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import Callable, Dict, FrozenSet, List, Optional
+from typing import Any, Dict, FrozenSet, List, Mapping, Optional
 
-Reader = Callable[[str], Optional[str]]
+from edgetransfer.agent import conditions, cpuid, emulation, machine
+from edgetransfer.agent.system import REAL, Reader, System
+from edgetransfer.agent.system import read_text as read_text
+
+PROTOCOL = "etb-1"
+"""The rules by which times are taken; a change that makes other numbers of them gets a new name."""
 
 KERNEL_FLAGS = frozenset(
     [
@@ -44,14 +52,9 @@ KERNEL_FLAGS = frozenset(
 _ARCHITECTURES = {"x86_64": "x86_64", "AMD64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
 _APPLE_FLAGS = {"FEAT_DotProd": "asimddp", "FEAT_I8MM": "i8mm", "FEAT_BF16": "bf16"}
 _CPUFREQ = "/sys/devices/system/cpu/cpu0/cpufreq/"
-
-
-def read_text(path: str) -> Optional[str]:
-    """Return the content of a small system file, or None where it cannot be read."""
-    try:
-        return Path(path).read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        return None
+_CHANGES = ("load_average", "started_at", "warnings", "conditions", "variables", "agent")
+"""What is not the machine: left out of its digest."""
+_BUSY_PRESSURE_PCT = 10.0
 
 
 def architecture() -> str:
@@ -79,6 +82,8 @@ def isa_flags(read: Reader = read_text) -> FrozenSet[str]:
             flag for name, flag in _APPLE_FLAGS.items() if _sysctl("hw.optional.arm." + name) == "1"
         ]
         return frozenset(held)
+    if architecture() == "x86_64" and emulation.emulator(read):
+        return cpuid.flags() or frozenset()  # the file is the host's
     words = _cpuinfo(read, frozenset(["flags", "Features"])).split()
     return KERNEL_FLAGS.intersection(words)
 
@@ -87,6 +92,9 @@ def cpu_model(read: Reader = read_text) -> str:
     """Return the name of the processor or board, as far as the system tells."""
     if sys.platform == "darwin":
         return _sysctl("machdep.cpu.brand_string")
+    emulator = emulation.emulator(read)
+    if emulator:
+        return emulator
     board = (read("/proc/device-tree/model") or "").strip("\0")
     return board or _cpuinfo(read, frozenset(["model name", "Model"])) or platform.processor()
 
@@ -104,34 +112,76 @@ def _memory_mib(read: Reader) -> Optional[int]:
     return None
 
 
-def warnings(read: Reader = read_text) -> List[str]:
+def warnings(system: System = REAL) -> List[str]:
     """Say what on this machine may disturb a timing."""
     found = []
-    governor = read(_CPUFREQ + "scaling_governor")
+    governor = system.read(_CPUFREQ + "scaling_governor")
     if governor not in (None, "performance"):
         found.append("frequency governor is %s, not performance" % governor)
     load = os.getloadavg()[0]
     if load > 0.5 * _cores():
         found.append("load average is %.1f on %d cores: other work is running" % (load, _cores()))
+    pressure = conditions.pressure(system)
+    if pressure is not None and pressure > _BUSY_PRESSURE_PCT:
+        found.append("tasks waited for a core %.0f %% of the last ten seconds" % pressure)
+    if conditions.power(system)["source"] == "battery":
+        found.append("running from a battery")
+    bits = conditions.throttle_bits(system)
+    if bits:
+        found.append("the firmware tells of %s" % ", ".join(conditions.named_bits(bits)))
     return found
 
 
-def fingerprint(runtime_version: str, read: Reader = read_text) -> Dict[str, object]:
-    """Return the environment of a measurement as plain JSON values."""
+def fingerprint(runtime: Mapping[str, Any], system: System = REAL) -> Dict[str, object]:
+    """Return the environment of a measurement as plain JSON values.
+
+    Args:
+        runtime: what `runtime.build` tells of the runtime, or why it does not load.
+        system: how the system is read.
+    """
     import numpy as np
 
-    return {
-        "cpu": cpu_model(read),
+    told: Dict[str, object] = {
+        "protocol": PROTOCOL,
+        "cpu": cpu_model(system.read),
         "arch": architecture(),
-        "isa": sorted(isa_flags(read)),
+        "isa": sorted(isa_flags(system.read)),
         "cores": _cores(),
-        "memory_mib": _memory_mib(read),
-        "governor": read(_CPUFREQ + "scaling_governor"),
-        "load_average": round(os.getloadavg()[0], 2),
+        "topology": machine.cores(system),
+        "memory_mib": _memory_mib(system.read),
+        "page_kib": machine.page_kib(),
+        "governor": system.read(_CPUFREQ + "scaling_governor"),
+        "frequency": machine.frequency(system),
         "os": "%s %s" % (platform.system(), platform.release()),
         "libc": " ".join(platform.libc_ver()).strip() or None,
+        **machine.enclosure(system),
+        "emulator": emulation.emulator(system.read),
         "python": platform.python_version(),
         "numpy": np.__version__,
-        "runtime": "onnxruntime %s" % runtime_version,
-        "warnings": warnings(read),
+        **runtime,
+        "variables": machine.variables(),
+        "agent": own_digest(),
+        "load_average": conditions.load_average(),
+        "conditions": conditions.snapshot(system),
+        "started_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "warnings": warnings(system),
     }
+    return {**told, "digest": digest(told)}
+
+
+def digest(told: Mapping[str, object]) -> str:
+    """Return a short digest of what stays of a machine and its runtime.
+
+    >>> digest({"cpu": "a", "load_average": 1.0}) == digest({"cpu": "a", "load_average": 2.0})
+    True
+    """
+    stays = {key: value for key, value in told.items() if key not in _CHANGES}
+    return hashlib.sha256(json.dumps(stays, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def own_digest() -> Optional[str]:
+    """Return the SHA-256 of the packed agent that runs, None where it is not packed."""
+    archive = getattr(globals().get("__loader__"), "archive", None)
+    if archive is None:
+        return None
+    return hashlib.sha256(Path(archive).read_bytes()).hexdigest()

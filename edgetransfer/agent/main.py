@@ -10,19 +10,20 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Any, Dict, Mapping
+from typing import TYPE_CHECKING, Any, Dict, Mapping
 
 import numpy as np
 
-from edgetransfer.agent import environment, memory, timing
+from edgetransfer.agent import benchmark, emulation, environment, memory, runtime
+from edgetransfer.agent.backends import open_session
 from edgetransfer.agent.examples import Examples
-from edgetransfer.agent.session import OnnxSession, runtime_version
+
+if TYPE_CHECKING:
+    from edgetransfer.agent.session import Session
 
 SCHEMA = "edgetransfer.job/1"
 _REPEATED = 32
 """Examples run twice to see whether the runtime repeats itself bit by bit."""
-_CYCLED = 16
-"""Real examples that a timing cycles through."""
 
 
 def emit(event: str, **fields: object) -> None:
@@ -31,15 +32,11 @@ def emit(event: str, **fields: object) -> None:
     sys.stdout.flush()
 
 
-def _open(variant: Mapping[str, Any]) -> OnnxSession:
-    return OnnxSession(
-        variant["model"],
-        threads=variant["threads"],
-        config=variant["config"],
-        provider=variant["provider"],
-        optimised_to=variant.get("optimised_to"),
-        fused=variant.get("fused", True),
-    )
+def _open(variant: Mapping[str, Any]) -> Session:
+    def tell(phase: str, done: int, total: int) -> None:
+        emit("progress", phase=phase, done=done, total=total)
+
+    return open_session(variant, tell)
 
 
 def _digest(path: str) -> str:
@@ -67,14 +64,18 @@ def _logits(job: Mapping[str, Any]) -> Dict[str, object]:
         rows.append(session.run(examples[index])[0])
         emit("progress", done=index + 1, total=len(examples))
     peak = memory.peak_mib()
+    proportional = memory.proportional_mib()
     again = [session.run(examples[i])[0] for i in range(min(_REPEATED, len(examples)))]
     np.save(Path(job["out"]) / "logits.npy", np.concatenate(rows).astype(np.float32))
     return {
-        "load_ms": (loaded - start) / 1e6,
+        "session": dict(session.facts),
+        "built_ms": session.built_ms,
+        "load_ms": (loaded - start) / 1e6 - session.built_ms,
         "first_inference_ms": (first - loaded) / 1e6,
         "resident_before_mib": before,
         "resident_after_mib": after,
         "peak_mib": peak,
+        "proportional_mib": proportional,
         "peak_is_own": peak_is_own,
         "deterministic": all(a.tobytes() == b.tobytes() for a, b in zip(rows, again)),
         "repeated": len(again),
@@ -83,15 +84,7 @@ def _logits(job: Mapping[str, Any]) -> Dict[str, object]:
 
 
 def _time(job: Mapping[str, Any]) -> Dict[str, object]:
-    plan = timing.Plan(**job["plan"])
-    calls = {
-        variant["name"]: timing.Cycle(_open(variant).run, Examples(variant["inputs"]).some(_CYCLED))
-        for variant in job["variants"]
-    }
-    converged = {name: timing.warm_up(call, plan) for name, call in calls.items()}
-    for name, samples in timing.measure(calls, plan, job["seed"]).items():
-        np.save(Path(job["out"]) / (name + ".npy"), samples)
-    return {"warmed_up": converged}
+    return benchmark.time_variants(job, _open)
 
 
 def _optimise(job: Mapping[str, Any]) -> Dict[str, object]:
@@ -101,10 +94,15 @@ def _optimise(job: Mapping[str, Any]) -> Dict[str, object]:
 
 
 def _describe(job: Mapping[str, Any]) -> Dict[str, object]:
-    return {"environment": environment.fingerprint(runtime_version())}
+    tried = runtime.try_import()
+    told = {} if tried["loads"] is False else runtime.build()
+    return {"environment": environment.fingerprint({"import": tried, "runtime": None, **told})}
 
 
 ACTIONS = {"logits": _logits, "time": _time, "optimise": _optimise, "describe": _describe}
+
+TIMED = frozenset(["time"])
+"""Actions whose result is a time."""
 
 
 def main(argv: list[str]) -> int:
@@ -117,6 +115,13 @@ def main(argv: list[str]) -> int:
         sys.stderr.write(
             "%s: not a job of this agent: found schema %r, action %r; expected %r and one of %s\n"
             % (argv[0], job.get("schema"), job.get("action"), SCHEMA, ", ".join(sorted(ACTIONS)))
+        )
+        return 2
+    emulator = emulation.emulator(environment.read_text)
+    if job["action"] in TIMED and emulator:
+        sys.stderr.write(
+            "%s: no times are taken on an emulated processor: they say nothing of any device "
+            "(found %s)\n" % (argv[0], emulator)
         )
         return 2
     emit("result", **ACTIONS[job["action"]](job))

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Optional
 
 
-def _status_kib(field: str) -> Optional[int]:
+def _kib(field: str, file: str = "/proc/self/status") -> Optional[int]:
     try:
-        for line in Path("/proc/self/status").read_text().splitlines():
+        for line in Path(file).read_text().splitlines():
             if line.startswith(field + ":"):
                 return int(line.split()[1])
     except OSError:
@@ -23,7 +23,13 @@ def _status_kib(field: str) -> Optional[int]:
 
 def resident_mib() -> Optional[float]:
     """Return the memory this process holds now in MiB, or None where it is not told."""
-    kib = _status_kib("VmRSS")
+    kib = _kib("VmRSS")
+    return None if kib is None else kib / 1024
+
+
+def proportional_mib() -> Optional[float]:
+    """Return the memory held now in MiB, what is shared counted by the share, None if not told."""
+    kib = _kib("Pss", "/proc/self/smaps_rollup")
     return None if kib is None else kib / 1024
 
 
@@ -38,7 +44,7 @@ def reset_peak() -> bool:
 
 def peak_mib() -> float:
     """Return the most memory this process has held, in MiB, since start or `reset_peak`."""
-    kib = _status_kib("VmHWM")
+    kib = _kib("VmHWM")
     if kib is not None:
         return kib / 1024
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,11 +1,11 @@
-"""Runs one ONNX file with ONNX Runtime: the only place where a session is made.
+"""What a loaded model is, and the one of ONNX Runtime.
 
 It does not choose threads, providers or options: the caller says them.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
@@ -13,8 +13,36 @@ if TYPE_CHECKING:
 Arrays = Mapping[str, "np.ndarray[Any, Any]"]
 
 
+class Unavailable(SystemExit):
+    """This machine cannot do what was asked: the agent ends with one line on standard error."""
+
+
+class Session(Protocol):
+    """A loaded model, by whatever runtime.
+
+    Attributes:
+        input_names: in the order of the model.
+        output_names: in the order that `run` returns them in.
+        facts: what it runs on, for the report, where the machine's fingerprint does not say it.
+        built_ms: went into making an engine, once on a device: no part of loading it.
+    """
+
+    input_names: List[str]
+    output_names: List[str]
+    facts: Mapping[str, object]
+    built_ms: float
+
+    def ports(self) -> Dict[str, List[Dict[str, Any]]]:
+        """Return name, type and shape of every input and output, as the runtime tells them."""
+        ...
+
+    def run(self, inputs: Arrays) -> List[np.ndarray[Any, Any]]:
+        """Return all outputs for one batch of inputs, by name."""
+        ...
+
+
 class OnnxSession:
-    """A loaded model.
+    """A model loaded by ONNX Runtime.
 
     Args:
         model: path of the ONNX file, or its bytes.
@@ -37,6 +65,8 @@ class OnnxSession:
     ) -> None:
         import onnxruntime
 
+        self.facts: Mapping[str, object] = {}
+        self.built_ms = 0.0
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -72,7 +102,9 @@ class OnnxSession:
 
 
 def runtime_version() -> str:
-    """Return the version of ONNX Runtime that is installed."""
-    import onnxruntime
-
+    """Return the version of ONNX Runtime, or that there is none: TensorRT needs none."""
+    try:
+        import onnxruntime
+    except ImportError:
+        return "not installed"
     return str(onnxruntime.__version__)

@@ -7,15 +7,36 @@ from __future__ import annotations
 
 import random
 import time
-from typing import Any, Callable, List, Mapping, NamedTuple, Sequence, Tuple
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Dict,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from edgetransfer.agent.throttle import Guard, Reading
+
 Call = Callable[[], object]
-WINDOW = 10
-"""Calls in one window of the warm-up rule."""
+Rows = List[Tuple[int, int, int]]
+WINDOW = 12
+"""Calls in one window of the warm-up rule, at least."""
+WINDOWS = 3
+"""They fill the shortest warm-up, and are all looked at."""
 STABLE_WITHIN = 0.03
 """Relative spread of three window medians below which a variant counts as warm."""
+PARTS = 4
+"""Into which each window is cut to look for a trend."""
+TREND = 0.01
+"""Relative change over the three windows under which a trend does not matter."""
 
 
 class Plan(NamedTuple):
@@ -35,6 +56,18 @@ class Clock(NamedTuple):
 
 
 REAL_CLOCK = Clock(time.perf_counter_ns, time.process_time_ns)
+
+
+class Measured(NamedTuple):
+    """What was timed.
+
+    Attributes:
+        samples: for each variant int64 [n, 3]: block, wall ns, CPU ns.
+        turns: what the guard saw of each turn, in the order of time; see `measure`.
+    """
+
+    samples: Mapping[str, np.ndarray[Any, Any]]
+    turns: List[Reading]
 
 
 class Cycle:
@@ -61,37 +94,100 @@ def timed(call: Call, clock: Clock) -> Tuple[int, int]:
 
 
 def warm_up(call: Call, plan: Plan, clock: Clock = REAL_CLOCK) -> bool:
-    """Run until three windows of calls have the same median; return whether they came to it."""
+    """Run until three windows of calls take the same time; return whether they came to it.
+
+    Their medians lie within 3 %, and no trend runs through them that matters.
+    """
     start = clock.wall_ns()
-    medians: List[float] = []
+    windows: List[List[int]] = []
     while True:
-        medians.append(float(np.median([timed(call, clock)[0] for _ in range(WINDOW)])))
+        windows.append(_window(call, plan, clock))
         spent_s = (clock.wall_ns() - start) / 1e9
-        last = medians[-3:]
-        stable = len(last) == 3 and max(last) - min(last) <= STABLE_WITHIN * min(last)
+        stable = len(windows) >= WINDOWS and _stable(windows[-WINDOWS:])
         if (stable and spent_s >= plan.warmup_s) or spent_s >= plan.warmup_max_s:
             return stable
 
 
+def _window(call: Call, plan: Plan, clock: Clock) -> List[int]:
+    start = clock.wall_ns()
+    taken: List[int] = []
+    while len(taken) < WINDOW or clock.wall_ns() - start < plan.warmup_s / WINDOWS * 1e9:
+        taken.append(timed(call, clock)[0])
+    return taken
+
+
+def _stable(windows: Sequence[Sequence[int]]) -> bool:
+    medians = [float(np.median(window)) for window in windows]
+    if max(medians) - min(medians) > STABLE_WITHIN * min(medians):
+        return False
+    parts = [float(np.median(part)) for each in windows for part in np.array_split(each, PARTS)]
+    return abs(medians[-1] - medians[0]) <= TREND * min(medians) or not has_trend(parts)
+
+
+def has_trend(values: Sequence[float]) -> bool:
+    """Tell whether values rise or fall for longer than chance would have it (5 %, two-sided).
+
+    Source: Mann, Econometrica 13 (1945); Kendall, Rank Correlation Methods (1975): normal
+    approximation with continuity correction.
+
+    >>> has_trend([5, 6, 7, 8, 9, 10, 11, 12]), has_trend([5, 9, 6, 8, 5, 9, 7, 6])
+    (True, False)
+    """
+    n = len(values)
+    score = sum(
+        int(values[j] > values[i]) - int(values[j] < values[i])
+        for i in range(n)
+        for j in range(i + 1, n)
+    )
+    spread = float(np.sqrt(n * (n - 1) * (2 * n + 5) / 18))
+    return abs(score) - 1 > 1.96 * spread
+
+
 def measure(
-    calls: Mapping[str, Call], plan: Plan, seed: int, clock: Clock = REAL_CLOCK
-) -> Mapping[str, np.ndarray[Any, Any]]:
+    calls: Mapping[str, Call],
+    plan: Plan,
+    seed: int,
+    clock: Clock = REAL_CLOCK,
+    guard: Optional[Guard] = None,
+) -> Measured:
     """Time all variants round by round, in a new random order each round.
 
     Interleaving lets drift of the clock frequency hit all variants alike
-    (Google Benchmark, "random interleaving").
+    (Google Benchmark, "random interleaving"). With a guard, a turn that was disturbed is marked,
+    and taken once more after the machine had time to cool.
 
     Returns:
-        For each variant int64 [n, 3]: block, wall ns, CPU ns.
+        The samples, and of each turn `name`, `block` and what the guard saw. A turn that was taken
+        again has its round's number plus the number of rounds as its block; the second try has
+        the round's, so that it pairs with the other variants of the round.
     """
     order = random.Random(seed)
-    samples: Mapping[str, List[Tuple[int, int, int]]] = {name: [] for name in calls}
+    samples: Dict[str, Rows] = {name: [] for name in calls}
+    turns: List[Reading] = []
     for block in range(plan.blocks):
         for name in order.sample(sorted(calls), len(calls)):
-            end = clock.wall_ns() + int(plan.block_s * 1e9)
-            while True:
-                wall, cpu = timed(calls[name], clock)
-                samples[name].append((block, wall, cpu))
-                if clock.wall_ns() >= end:
-                    break
-    return {name: np.array(rows, dtype=np.int64) for name, rows in samples.items()}
+            rows, seen = _turn(calls[name], plan.block_s, clock, guard)
+            if guard is not None and seen["marks"]:
+                turns.append({"name": name, "block": plan.blocks + block, **seen})
+                samples[name] += [(plan.blocks + block, *row) for row in rows]
+                guard.cool_down()
+                rows, seen = _turn(calls[name], plan.block_s, clock, guard)
+            turns.append({"name": name, "block": block, **seen})
+            samples[name] += [(block, *row) for row in rows]
+    arrays = {name: np.array(rows, dtype=np.int64) for name, rows in samples.items()}
+    return Measured(arrays, turns)
+
+
+def _turn(
+    call: Call, turn_s: float, clock: Clock, guard: Optional[Guard]
+) -> Tuple[List[Tuple[int, int]], Reading]:
+    """Time one variant for a while; return wall and CPU times, and what the guard saw."""
+    if guard is not None:
+        guard.begin()
+    rows = []
+    end = clock.wall_ns() + int(turn_s * 1e9)
+    while True:
+        rows.append(timed(call, clock))
+        if clock.wall_ns() >= end:
+            break
+    return rows, {"marks": []} if guard is None else guard.end()

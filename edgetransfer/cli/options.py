@@ -24,6 +24,14 @@ Data = Annotated[
     typer.Argument(help="A folder of pictures, or a CSV, TSV, JSONL or Parquet table."),
 ]
 Bundle = Annotated[Path, typer.Argument(help="A folder that `build` wrote: OUT/TARGET.")]
+Wheels = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="With --on ssh:HOST: wheels for the device, for this run."),
+]
+Python = Annotated[
+    str | None,
+    typer.Option(metavar="PATH", help="With --on ssh:HOST: the Python to use there."),
+]
 LabelColumn = Annotated[str | None, typer.Option(help="Column of labels.", rich_help_panel=_DATA)]
 TextColumn = Annotated[str | None, typer.Option(help="Column of texts.", rich_help_panel=_DATA)]
 FileColumn = Annotated[
@@ -161,6 +169,14 @@ RecipeFile = Annotated[
     ),
 ]
 Seed = Annotated[int | None, typer.Option(help="Of splits and fits (0).", rich_help_panel=_RUN)]
+On = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="WHERE",
+        help="Where to measure: local, ssh:HOST, qemu:arm64, browser, adb:SERIAL; repeatable.",
+        rich_help_panel=_RUN,
+    ),
+]
 Threads = Annotated[
     int | None,
     typer.Option(help="Threads of the measured model.", rich_help_panel=_RUN),

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from edgetransfer.measure import adaptation, labelling
 from edgetransfer.measure.soundness import unseen_cost
+from edgetransfer.pipeline import portability
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -173,6 +174,8 @@ def _footnotes(report: Mapping[str, Any]) -> Iterable[str]:
     if residency["int8_conv"]:
         whole = residency["int8_conv"] + residency["float_conv"]
         yield f"{residency['int8_conv']} of {whole} convolutions run in int8"
+    if "portability" in report:
+        yield portability.told(report["portability"])
     yield gates_told(report["gates"])
     if report["latency"]["candidate"]["p50_ms"] is not None:
         yield from (f"while measuring: {each}" for each in report["environment"]["warnings"])

@@ -56,7 +56,8 @@ def write_qdq(model: ir.Model, layout: Layout, encoding: Encoding) -> onnx.Model
     for node in list(copy.graph):
         if node.op_type in INTEGER:
             writer.constants(node, layout)
-    _keep_floats(copy.graph)
+    if encoding.scheme.own_operators:
+        _keep_floats(copy.graph)
     copy.graph.sort()
     proto = ir.to_proto(copy)
     proto.producer_name = "edgetransfer"
@@ -89,6 +90,7 @@ class _Writer:
     def __init__(self, graph: ir.Graph, encoding: Encoding) -> None:
         self._graph = graph
         self._encoding = encoding
+        self._scheme = encoding.scheme
         self._values = {name_of(each): each for each in graph.inputs}
         self._values |= {name_of(each): each for each in graph.initializers.values()}
         self._values |= {name_of(each): each for node in graph for each in node.outputs}
@@ -100,14 +102,14 @@ class _Writer:
         stored = np.ascontiguousarray(np.moveaxis(codes.codes, 0, layer.axis))
         source = self._encoding.grids[layout.root(name_of(layer.input))]
         bias = layer.bias
-        if self._encoding.scheme.per_channel:
+        if self._scheme.per_channel:
             self._replace(weight, stored, codes.scale, axis=layer.axis)
         else:
             self._replace(weight, stored, codes.scale[0])
         if bias is None:
             return
         value, numbers = self._values[name_of(bias)], self._encoding.biases[layer.name]
-        if layer.node.op_type == "MatMul":  # its bias is added in float
+        if layer.node.op_type == "MatMul" or not self._scheme.quantised_bias:  # added in float
             value.const_value = ir.tensor(numbers, name=value.name)
             return
         scale = (np.float32(source.scale) * codes.scale).astype(np.float32)
@@ -200,6 +202,8 @@ class _Writer:
             if name_of(value) in biases:  # of a matrix product, added in float
                 continue
             numbers = torch.from_numpy(np.array(array_of(value)))
-            grid = grid_over(float(numbers.min()), float(numbers.max()), "u8", symmetric=False)
-            codes = grid.codes(numbers).to(torch.uint8).numpy()
+            low, high = float(numbers.min()), float(numbers.max())
+            kind, symmetric = self._scheme.activation, self._scheme.symmetric_activation
+            grid = grid_over(low, high, kind, symmetric=symmetric)
+            codes = grid.codes(numbers).numpy().astype(np.int8 if kind == "s8" else np.uint8)
             self._replace(value, codes, grid.scale, zero=grid.zero_point)

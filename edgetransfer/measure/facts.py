@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from edgetransfer.measure.agreement import OnHost
     from edgetransfer.measure.latency import Samples
     from edgetransfer.spec.recipe import Budget
     from edgetransfer.spec.words import Metric
@@ -62,6 +63,7 @@ class Facts:
             it is. None where nobody asked.
         choice: what the backbone was chosen from, goes into the report as it is; None where it was
             named.
+        on_host: the candidate on the build host, where this was measured on another device.
         proofs: that the right thing was measured; what nobody looked at says so.
         verify_with: the command that verifies on the target, where this was measured elsewhere.
     """
@@ -90,6 +92,7 @@ class Facts:
     adaptation: Mapping[str, Any] | None = None
     labelling: Mapping[str, Any] | None = None
     choice: Mapping[str, Any] | None = None
+    on_host: OnHost | None = None
     proofs: Proofs = UNPROVEN
     verify_with: str | None = None
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgetransfer.measure import gates
+from edgetransfer.measure.agreement import compare_with_host, elsewhere
 from edgetransfer.measure.calibration import Calibration, calibration
 from edgetransfer.measure.class_drops import class_drops
 from edgetransfer.measure.comparison import by_group, compare
@@ -21,12 +22,14 @@ from edgetransfer.measure.metrics import Outcomes, decisions, per_class
 from edgetransfer.measure.verdict import judge, unverified
 
 if TYPE_CHECKING:
+    from edgetransfer.measure.agreement import Agreement
     from edgetransfer.measure.comparison import Comparison, GroupResult
     from edgetransfer.measure.drift import Drift
     from edgetransfer.measure.facts import Facts, Timing
     from edgetransfer.measure.gates import Gate
     from edgetransfer.measure.latency import Histogram, LatencySummary, Speedup
     from edgetransfer.measure.metrics import ClassResult
+    from edgetransfer.measure.proofs import Proofs
     from edgetransfer.measure.verdict import Verdict
 
 
@@ -52,6 +55,7 @@ class Findings:
     groups: tuple[GroupResult, ...]
     core: SeriesFindings | None
     end_to_end: SeriesFindings | None
+    agreement: Agreement | None
     verdict: Verdict
 
 
@@ -65,6 +69,9 @@ def examine(facts: Facts) -> Findings:
     outcomes = _outcomes(facts)
     accuracy = None if outcomes is None else compare(outcomes, facts.metric, seed=facts.seed)
     core = _series(facts.core, facts.seed)
+    agreement = None
+    if facts.on_host is not None:
+        agreement = compare_with_host(facts.reference, facts.candidate, facts.on_host)
     calibrated = _calibration(facts, drift)
     evidence = Evidence(
         drift=drift,
@@ -79,17 +86,9 @@ def examine(facts: Facts) -> Findings:
         class_drops=() if outcomes is None else class_drops(outcomes, facts.labels),
         calibration=calibrated,
         speedup=None if core is None else core.speedup,
-        proofs=facts.proofs,
+        proofs=_proofs(facts, agreement),
     )
-    verdict = judge(evidence, facts.budget)
-    if outcomes is not None:
-        verdict = _against_chance(verdict, outcomes, facts)
-    blocks = (facts.soundness or {}, facts.adaptation or {})
-    for warning in (each for block in blocks for each in block.get("warnings", ())):
-        verdict = _warned(verdict, gates.transfer(warning["message"], warning["measured_pp"]))
-    if facts.verify_with is not None:
-        seen = tuple(replace(gate, decides=False) for gate in verdict.gates)
-        verdict = unverified(facts.verify_with, seen)
+    verdict = _judged(evidence, outcomes, facts)
     return Findings(
         drift=drift,
         outcomes=outcomes,
@@ -101,8 +100,29 @@ def examine(facts: Facts) -> Findings:
         else by_group(outcomes, facts.groups, facts.metric, seed=facts.seed),
         core=core,
         end_to_end=_series(facts.end_to_end, facts.seed),
+        agreement=agreement,
         verdict=verdict,
     )
+
+
+def _proofs(facts: Facts, agreement: Agreement | None) -> Proofs:
+    if agreement is None or facts.on_host is None:
+        return facts.proofs
+    return replace(facts.proofs, agreement=(elsewhere(agreement, facts.on_host),))
+
+
+def _judged(evidence: Evidence, outcomes: Outcomes | None, facts: Facts) -> Verdict:
+    """Judge, and add the warnings of what was seen beside the measurement."""
+    verdict = judge(evidence, facts.budget)
+    if outcomes is not None:
+        verdict = _against_chance(verdict, outcomes, facts)
+    blocks = (facts.soundness or {}, facts.adaptation or {})
+    for warning in (each for block in blocks for each in block.get("warnings", ())):
+        verdict = _warned(verdict, gates.transfer(warning["message"], warning["measured_pp"]))
+    if facts.verify_with is not None:
+        seen = tuple(replace(gate, decides=False) for gate in verdict.gates)
+        verdict = unverified(facts.verify_with, seen)
+    return verdict
 
 
 def _calibration(facts: Facts, drift: Drift) -> Calibration | None:

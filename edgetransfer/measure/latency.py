@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from edgetransfer.measure.bootstrap import Blocked, median_ratios, percentile_bounds
-from edgetransfer.measure.quantiles import quantile, quantile_ci
+from edgetransfer.measure.quantiles import early_stopping, quantile, quantile_ci
+from edgetransfer.measure.spread import between, mad, outliers, rel_iqr
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,7 +62,17 @@ class Samples:
 
 @dataclass(frozen=True)
 class LatencySummary:
-    """Percentiles of one variant, ms; an interval is None where n is too small for it."""
+    """Times of one variant, ms; what n is too small for is None.
+
+    Args:
+        es_p90_ms: early-stopping estimate, comparable with LoadGen's.
+        p95_ms: None where n has no interval for it; p99_ms too.
+        between_process_cv: spread of the processes' medians over their mean.
+        throughput_per_s: inferences a second, one after the other.
+        cpu_utilisation: CPU time of all threads over wall time: above 1 with several threads.
+        outliers: times beyond Tukey's inner fences; they are counted, never dropped.
+        far_outliers: of those, beyond the outer fences.
+    """
 
     n: int
     processes: int
@@ -74,6 +85,18 @@ class LatencySummary:
     mean_ms: float
     max_ms: float
     process_p50_ms: tuple[float, ...]
+    es_p90_ms: float | None = None
+    p95_ms: float | None = None
+    p95_ci95_ms: Interval | None = None
+    p99_ms: float | None = None
+    p99_ci95_ms: Interval | None = None
+    mad_ms: float = 0.0
+    rel_iqr: float = 0.0
+    between_process_cv: float | None = None
+    throughput_per_s: float = 0.0
+    cpu_utilisation: float = 0.0
+    outliers: int = 0
+    far_outliers: int = 0
 
 
 @dataclass(frozen=True)
@@ -115,6 +138,9 @@ def summarise(samples: Samples) -> LatencySummary:
     """Summarise one variant; percentiles are samples, their intervals order statistics."""
     wall_ms, cpu_ms = samples.wall_ns / 1e6, samples.cpu_ns / 1e6
     processes = np.unique(samples.process)
+    medians = tuple(quantile(wall_ms[samples.process == p], 0.5) for p in processes)
+    p95_ci95, p99_ci95 = quantile_ci(wall_ms, 0.95), quantile_ci(wall_ms, 0.99)
+    beyond = outliers(wall_ms)
     return LatencySummary(
         n=len(wall_ms),
         processes=len(processes),
@@ -126,7 +152,19 @@ def summarise(samples: Samples) -> LatencySummary:
         cpu_p50_ci95_ms=quantile_ci(cpu_ms, 0.5),
         mean_ms=float(wall_ms.mean()),
         max_ms=float(wall_ms.max()),
-        process_p50_ms=tuple(quantile(wall_ms[samples.process == p], 0.5) for p in processes),
+        process_p50_ms=medians,
+        es_p90_ms=early_stopping(wall_ms, 0.9),
+        p95_ms=None if p95_ci95 is None else quantile(wall_ms, 0.95),
+        p95_ci95_ms=p95_ci95,
+        p99_ms=None if p99_ci95 is None else quantile(wall_ms, 0.99),
+        p99_ci95_ms=p99_ci95,
+        mad_ms=mad(wall_ms),
+        rel_iqr=rel_iqr(wall_ms),
+        between_process_cv=between(np.array(medians)),
+        throughput_per_s=1e3 * len(wall_ms) / float(wall_ms.sum()) if wall_ms.any() else 0.0,
+        cpu_utilisation=float(cpu_ms.sum() / wall_ms.sum()) if wall_ms.any() else 0.0,
+        outliers=beyond[0],
+        far_outliers=beyond[1],
     )
 
 

@@ -64,6 +64,43 @@ def samples_needed(p: float, level: float = 0.95) -> int:
     return found
 
 
+def early_stopping(values: NDArray[Any], p: float, confidence: float = 0.99) -> float | None:
+    """Estimate the p quantile of a sample [N] from above, as MLPerf's LoadGen does.
+
+    Source: MLPerf inference rules, appendix "Early Stopping", tolerance 0: with t slower
+    queries of N allowed at this confidence, the t-th slowest is reported.
+
+    Returns:
+        The estimate, or None where the sample is too small (see `early_stopping_needed`).
+
+    >>> early_stopping(np.arange(1, 101), 0.9), early_stopping(np.arange(63), 0.9)
+    (98.0, None)
+    """
+    allowed = _allowed_over(len(values), p, confidence)
+    return float(np.sort(values)[-allowed]) if allowed else None
+
+
+def early_stopping_needed(p: float, confidence: float = 0.99) -> int:
+    """Smallest sample that has an early-stopping estimate of the p quantile.
+
+    >>> [early_stopping_needed(p) for p in (0.9, 0.95, 0.99)]
+    [64, 130, 662]
+    """
+    found = smallest_n(lambda n: _allowed_over(n, p, confidence) > 0)
+    if found is None:
+        msg = f"no sample is large enough for the {p} quantile"
+        raise ValueError(msg)
+    return found
+
+
+def _allowed_over(n: int, p: float, confidence: float) -> int:
+    """Largest number of slower queries by which the quantile is still met at the confidence."""
+    from scipy.special import bdtr
+
+    over = np.arange(n + 1)
+    return int(np.count_nonzero(bdtr(over, n, 1 - p) <= 1 - confidence)) - 1
+
+
 def _ranks(n: int, p: float, level: float) -> tuple[int, int] | None:
     """Ranks, counted from 1, of the interval's ends; each side misses at most (1 - level) / 2."""
     from scipy.special import bdtr, bdtrc

@@ -6,18 +6,19 @@ It does not compute a statistic; `findings` does.
 from __future__ import annotations
 
 from dataclasses import asdict
-from math import inf, isinf, isnan
+from math import isinf, isnan
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgetransfer.errors import IntegrityError
+from edgetransfer.measure.agreement import written
 from edgetransfer.measure.findings import examine
 from edgetransfer.measure.metrics import confusion
 from edgetransfer.measure.paired import mcnemar_p
-from edgetransfer.measure.plain import Missing, or_missing, plain
+from edgetransfer.measure.plain import Missing, decibels, or_missing, plain
 from edgetransfer.measure.proportions import wilson
-from edgetransfer.measure.quantiles import samples_needed
+from edgetransfer.measure.series import written_series
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,9 +28,8 @@ if TYPE_CHECKING:
     from edgetransfer.measure.comparison import Comparison
     from edgetransfer.measure.drift import Drift
     from edgetransfer.measure.facts import Facts
-    from edgetransfer.measure.findings import Findings, SeriesFindings
+    from edgetransfer.measure.findings import Findings
     from edgetransfer.measure.gates import Gate
-    from edgetransfer.measure.latency import LatencySummary, Ratio
     from edgetransfer.measure.metrics import Outcomes
 
 SCHEMA = "edgetransfer.report/1"
@@ -37,7 +37,7 @@ SCHEMA = "edgetransfer.report/1"
 Tree = dict[str, Any]
 
 NO_LABELS = Missing("the examples have no labels")
-NOT_TIMED = Missing("not timed in this run")
+OLDER_AGENT = "the agent in the bundle is older than the protocol"
 NOT_LOOKED_AT = Missing("the runtime's graph was not looked at")
 
 _ACCURACY = (
@@ -45,12 +45,6 @@ _ACCURACY = (
     *("delta_pp", "ci95_pp", "drop_ucb95_pp", "drop_lcb95_pp"),
     *("reference_only", "candidate_only", "mcnemar_p", "method"),
 )
-_SUMMARY = (
-    *("n", "processes", "p50_ms", "p50_ci95_ms", "p90_ms", "p90_ci95_ms"),
-    *("cpu_p50_ms", "cpu_p50_ci95_ms", "mean_ms", "max_ms", "process_p50_ms"),
-)
-_SPEEDUP = ("ratio", "ci95", "class", "cpu_ratio", "cpu_ci95", "cpu_class", "blocks")
-
 REQUIRED: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("schema", "target", "verdict", "reasons", "gates"), ()),
     **dict.fromkeys(("validity", "environment", "memory", "load", "end_to_end"), ()),
@@ -80,6 +74,7 @@ def make_report(facts: Facts) -> dict[str, Any]:
     tree, unavailable = plain(
         {
             "schema": SCHEMA,
+            "protocol": or_missing(facts.environment.get("protocol"), OLDER_AGENT),
             "target": facts.target,
             "verdict": found.verdict.name,
             "reasons": found.verdict.reasons,
@@ -91,14 +86,15 @@ def make_report(facts: Facts) -> dict[str, Any]:
             "seed": facts.seed,
             "labels": facts.labels,
             **_judged(facts, found),
-            "latency": _series(found.core),
-            "end_to_end": _series(found.end_to_end),
+            "latency": written_series(found.core),
+            "end_to_end": written_series(found.end_to_end),
             "memory": facts.memory,
             "load": facts.load,
             "size": {
                 "reference_bytes": facts.reference_bytes,
                 "candidate_bytes": facts.candidate_bytes,
             },
+            **_host(facts, found),
             "residency": facts.residency
             or dict.fromkeys(("float_conv", "int8_conv", "float_ops"), NOT_LOOKED_AT),
             "ladder": facts.ladder,
@@ -187,13 +183,19 @@ def _accuracy(comparison: Comparison) -> Tree:
 def _numeric(drift: Drift) -> Tree:
     broken = Missing(f"{drift.non_finite} of the candidate's logits are NaN or Inf")
     values = {
-        "sqnr_db": _sqnr(drift.sqnr_db),
+        "sqnr_db": decibels(drift.sqnr_db),
         "kl_mean": drift.kl_mean,
         "kl_ucb95": drift.kl_ucb95 if drift.n > 1 else Missing("needs 2 examples, there is 1"),
         "cosine_mean": drift.cosine_mean,
     }
     kept = {k: broken if isinstance(v, float) and isnan(v) else v for k, v in values.items()}
     return {**kept, "non_finite": drift.non_finite}
+
+
+def _host(facts: Facts, found: Findings) -> Tree:
+    if found.agreement is None or facts.on_host is None:
+        return {}
+    return {"host_agreement": written(found.agreement, facts.on_host)}
 
 
 def _calibration(found: Findings) -> Tree:
@@ -209,49 +211,6 @@ def _calibration(found: Findings) -> Tree:
         "candidate_ece": calibration.candidate,
         "change_ucb95": calibration.change_ucb95,
         "loss_lcb95": calibration.loss_lcb95,
-    }
-
-
-def _sqnr(value_db: float) -> float | Missing:
-    if isinf(value_db):
-        return Missing("identical" if value_db == inf else "the reference's logits are constant")
-    return value_db
-
-
-def _series(series: SeriesFindings | None) -> Tree:
-    if series is None:
-        return {
-            "reference": dict.fromkeys(_SUMMARY, NOT_TIMED),
-            "candidate": dict.fromkeys(_SUMMARY, NOT_TIMED),
-            "speedup": dict.fromkeys(_SPEEDUP, NOT_TIMED),
-            "histogram": NOT_TIMED,
-        }
-    return {
-        "reference": _summary(series.reference),
-        "candidate": _summary(series.candidate),
-        "speedup": {
-            **_ratio(series.speedup.wall, ""),
-            **_ratio(series.speedup.cpu, "cpu_"),
-            "blocks": series.speedup.blocks,
-        },
-        "histogram": asdict(series.histogram),
-    }
-
-
-def _summary(summary: LatencySummary) -> Tree:
-    reasons = {
-        f"{name}_ci95_ms": f"needs {samples_needed(p)} samples, there are {summary.n}"
-        for name, p in (("p50", 0.5), ("p90", 0.9), ("cpu_p50", 0.5))
-    }
-    values = asdict(summary)
-    return {key: or_missing(values[key], reasons.get(key, "")) for key in _SUMMARY}
-
-
-def _ratio(ratio: Ratio, prefix: str) -> Tree:
-    return {
-        f"{prefix}ratio": or_missing(ratio.ratio, ratio.reason),
-        f"{prefix}ci95": or_missing(ratio.ci95, ratio.reason),
-        f"{prefix}class": ratio.speed,
     }
 
 
@@ -278,7 +237,7 @@ def _cells(truth: NDArray[Any], decided: NDArray[Any], classes: int) -> list[lis
 def _gate(gate: Gate) -> Tree:
     row = {"code": gate.code, **asdict(gate)}
     if isinstance(gate.measured, float) and isinf(gate.measured):
-        row["measured"] = _sqnr(gate.measured)
+        row["measured"] = decibels(gate.measured)
     for key in ("measured", "limit"):
         if row[key] is None:
             row[key] = Missing(gate.message)

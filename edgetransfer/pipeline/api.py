@@ -12,18 +12,12 @@ from edgetransfer.pipeline import build as stages
 from edgetransfer.pipeline.reporter import SilentReporter
 from edgetransfer.pipeline.store import Store
 from edgetransfer.pipeline.together import joined
+from edgetransfer.spec.caching import default_cache
 from edgetransfer.spec.options import FIELDS, recipe_from
 
 if TYPE_CHECKING:
     from edgetransfer.pipeline.build import Outcome
     from edgetransfer.pipeline.reporter import Reporter
-
-
-def default_cache() -> Path:
-    """Return where finished stages are kept unless the user says otherwise."""
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("edgetransfer"))
 
 
 def build(

@@ -18,6 +18,7 @@ from edgetransfer.bundle.files import writing
 from edgetransfer.bundle.opened import seal
 from edgetransfer.data.manifest import SPLITS
 from edgetransfer.export.onnx_bundle import Parts, write_bundle
+from edgetransfer.export.tensorrt import refuse_unfit
 from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.run import Run, versions
 from edgetransfer.pipeline.statistics import head_facts, keep_statistics, session_of
@@ -49,6 +50,8 @@ def assemble(
     """Write all files of a bundle but its report into an empty folder, and seal it."""
     with telling(run.reporter, f"export {target.name}") as line:
         core = onnx.load(compressed.graph)
+        if target.runtime is not None and target.runtime.name == "tensorrt":
+            refuse_unfit(core)
         parts = Parts(
             reference=onnx.load(fitted.graph),
             core=core,

@@ -12,18 +12,22 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from edgetransfer.agent.environment import architecture, cpu_model, isa_flags
 from edgetransfer.bundle.files import write_json
-from edgetransfer.measure.facts import Facts
+from edgetransfer.graph.hosted import exact_here
+from edgetransfer.measure import validity
+from edgetransfer.measure.facts import Facts, Timing
+from edgetransfer.measure.quantiles import quantile
 from edgetransfer.measure.record import make_report
 from edgetransfer.pipeline import measuring
+from edgetransfer.pipeline.agreeing import on_host
 from edgetransfer.pipeline.proven import proofs
 from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.run import code, versions
 from edgetransfer.report.page import render_page
-from edgetransfer.spec.target import TargetSpec
+from edgetransfer.spec.target import Runtime, TargetSpec
 from edgetransfer.transport.job import EFFORTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from edgetransfer.bundle.opened import Bundle
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
     from edgetransfer.spec.words import Metric, TimingEffort
     from edgetransfer.transport.place import Place
 
+_LOADING = ("load_ms", "first_inference_ms")
 Standing = Literal["target", "numbers", "preview"]
 """What a measurement may say of the target: all; all but times, where the processor is emulated;
 or nothing for certain, where it was taken on another kind of machine."""
@@ -93,17 +98,20 @@ def judge_bundle(
         question: examples, metric, budget.
         prepare: the bundle's contract.
     """
-    timed = bench.standing == "target"
+    timed, preview = bench.standing == "target", bench.standing == "preview"
     target = TargetSpec.model_validate(bundle.manifest["target"])
     session = bundle.manifest["session"]
+    runtime = (not preview and target.runtime) or Runtime.of_any_machine()
     subject = measuring.Subject(
         bundle.folder,
         bundle.preprocessing,
         session["threads"],
-        session["config"],
-        target.runtime.provider if target.runtime else "CPUExecutionProvider",
+        {**exact_here(), **session["config"]} if preview else session["config"],
+        runtime.provider,
         EFFORTS[question.timing] if timed else None,
         bench.place,
+        activation=bundle.manifest["compression"].get("scheme", {}).get("activation"),
+        prepared_only=runtime.name == "tensorrt",
     )
     with telling(bench.reporter, f"measure {target.name}") as line:
         files = bundle.manifest["files"]
@@ -113,6 +121,7 @@ def judge_bundle(
             "examples": [example.digest for example in question.examples],
             "contract": files["preprocess.json"],
             "session": session,
+            "provider": runtime.provider,
             "timing": question.timing if timed else None,
             "seed": question.seed,
             "machine": [cpu_model(), platform.node(), *sorted(isa_flags())],
@@ -133,9 +142,10 @@ def _facts(
     here = bench.standing != "preview"
     record = kept.record("measured.json")
     runs = record["runs"]
+    costs = runs if bench.standing == "target" else {}
     labelled = all(example.label is not None for example in question.examples)
-    cold = [name for name, warm in record.get("warmed_up", {}).items() if not warm]
-    made_at = datetime.fromtimestamp(kept.file("measured.json").stat().st_mtime, UTC)
+    timed = record.get("timing", {})
+    times = {names: measuring.timing(kept, names) for names in (measuring.CORE, measuring.WHOLE)}
     return Facts(
         target=target.name,
         labels=bundle.labels,
@@ -150,45 +160,80 @@ def _facts(
             column: [example.metadata.get(column, "") for example in question.examples]
             for column in question.group_by
         },
-        core=measuring.timing(kept, measuring.CORE),
-        end_to_end=measuring.timing(kept, measuring.WHOLE),
+        core=times[measuring.CORE],
+        end_to_end=times[measuring.WHOLE],
         reference_bytes=bundle.file("reference.onnx").stat().st_size,
         candidate_bytes=bundle.file("model.onnx").stat().st_size,
-        residency=record.get("residency") if here else None,
-        memory={name: _memory(run) for name, run in runs.items()} if here else {},
-        load={
-            name: {key: run[key] for key in ("load_ms", "first_inference_ms")}
-            for name, run in runs.items()
-            if here
-        },
-        environment={**record["environment"], "measured_at": made_at.isoformat(" ", "seconds")},
+        residency=record["residency"] if here else None,
+        memory={name: _memory(run) for name, run in costs.items()},
+        load={name: {key: run[key] for key in _LOADING} for name, run in costs.items()},
+        environment=_environment(bundle, kept, record),
         validity={
-            "valid": True,
-            "violations": [],
+            **validity.block(timed, _medians_ms(times)),
             "measured_on_target": here,
             "deterministic": {name: run["deterministic"] for name, run in runs.items()},
-            "not_warmed_up": cold,
-            "model_against_core": {
-                key: record["proofs"]["whole"][key] for key in ("examples", "max_abs")
-            },
+            "model_against_core": _whole(record),
         },
         ladder=bundle.manifest["compression"]["ladder"],
         soundness=bundle.manifest.get("soundness"),
         adaptation=bundle.manifest.get("adaptation"),
         labelling=bundle.manifest.get("labelling"),
         choice=bundle.manifest.get("choice"),
+        on_host=on_host(kept, record["on_host"]),
         proofs=proofs(kept, bundle, target),
         verify_with=None if here else verification_command(target),
     )
 
 
+def _medians_ms(
+    times: Mapping[tuple[str, str], Timing | None],
+) -> dict[str, float]:
+    """Return the median of every variant that was timed."""
+    return {
+        name: quantile(samples.wall_ns, 0.5) / 1e6
+        for names, both in times.items()
+        if both is not None
+        for name, samples in zip(names, (both.reference, both.candidate), strict=True)
+    }
+
+
+def _environment(bundle: Bundle, kept: Kept, record: Mapping[str, Any]) -> dict[str, Any]:
+    made_at = datetime.fromtimestamp(kept.file("measured.json").stat().st_mtime, UTC)
+    return {
+        **record["environment"],
+        **record["runs"]["candidate"].get("session", {}),
+        **_conditions(record.get("timing", {})),
+        "session": bundle.manifest["session"],
+        "measured_at": made_at.isoformat(" ", "seconds"),
+    }
+
+
+def _whole(record: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return how far model.onnx was from core.onnx; None where there was no running it."""
+    found = record.get("proofs", {}).get("whole")
+    return None if found is None else {key: found[key] for key in ("examples", "max_abs")}
+
+
+def _conditions(timed: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what changes of the machine as it was before the first and after the last time."""
+    told = [
+        process["conditions"]
+        for series in timed.values()
+        for process in series["processes"]
+        if "conditions" in process
+    ]
+    return {"before": told[0]["before"], "after": told[-1]["after"]} if told else {}
+
+
 def _memory(run: dict[str, Any]) -> dict[str, Any]:
     before, after = run["resident_before_mib"], run["resident_after_mib"]
     grown = None if before is None or after is None else round(after - before, 2)
+    held = run.get("proportional_mib")
     return {
         "load_delta_mib": grown,
         "peak_mib": round(run["peak_mib"], 2),
         "peak_includes_start_up": not run["peak_is_own"],
+        **({} if held is None else {"proportional_mib": round(held, 2)}),
     }
 
 

@@ -5,6 +5,7 @@ It does not judge them.
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 
+from edgetransfer.agent.benchmark import CHECKED
 from edgetransfer.export.onnx_bundle import whole_model
-from edgetransfer.graph.census import Residency, residency
+from edgetransfer.graph.engine import read_residency
 from edgetransfer.graph.prepare import TextPreparer, stack, write_each
 from edgetransfer.measure.facts import Timing
-from edgetransfer.measure.latency import Samples
+from edgetransfer.pipeline.agreeing import Two, agree
 from edgetransfer.pipeline.proving import RAW_EXAMPLES, Prover, spread
 from edgetransfer.pipeline.run import leave
+from edgetransfer.pipeline.sampling import samples_of, take
 from edgetransfer.pipeline.store import scratch
 from edgetransfer.transport.job import Effort, InputFiles, Job, Variant
 
@@ -45,6 +48,9 @@ class Subject:
         folder: of the bundle.
         effort: how times are taken; None where the place may not stand for the target.
         place: where the agent runs.
+        activation: type of the activations' codes, None where they are floats.
+        prepared_only: whether the runtime there takes prepared tensors alone, so that there is
+            no whole model to run.
     """
 
     folder: Path
@@ -54,6 +60,8 @@ class Subject:
     provider: str
     effort: Effort | None
     place: Place
+    activation: str | None = None
+    prepared_only: bool = False
 
 
 def describe(place: Place) -> dict[str, Any]:
@@ -77,15 +85,18 @@ def measure(
                 inputs = stack(prepare.prepare, examples, folder)
             session = _Session(subject, inputs, folder, out, progress)
             record: dict[str, Any] = {"examples": len(examples)}
-            if "optimise" in subject.place.actions:
-                record["residency"] = asdict(session.residency())
+            before = describe(subject.place)
+            record["residency"] = session.residency()
             record["runs"] = {name: session.logits(name) for name in CORE}
-            whole = session.whole_variants(prepare, examples)
-            record["proofs"] = session.prove(whole["candidate_whole"])
+            record["on_host"] = session.on_host(before)
+            whole: dict[str, Variant] = {}
+            if not subject.prepared_only:
+                whole = session.whole_variants(prepare, examples)
+                record["proofs"] = session.prove(whole["candidate_whole"])
             if subject.effort is not None:
-                record["warmed_up"] = session.times(session.core, subject.effort, seed)
-                if subject.preprocessing.kind == "image":
-                    record["warmed_up"] |= session.times(whole, subject.effort, seed + 1)
+                record["timing"] = {"core": session.times(session.core, subject.effort, seed)}
+                if whole and subject.preprocessing.kind == "image":
+                    record["timing"]["whole"] = session.times(whole, subject.effort, seed + 1)
             record["environment"] = describe(subject.place)
             leave(out, "measured.json", record)
 
@@ -104,7 +115,7 @@ class _Session:
         progress: Progress,
     ) -> None:
         self._progress = progress
-        self._timed = 0
+        self._judged: dict[str, str] = {}
         self._subject = subject
         self._place = subject.place
         self._scratch = scratch
@@ -120,19 +131,30 @@ class _Session:
         candidate = replace(base, name="candidate", model=str(subject.folder / "core.onnx"))
         self.core = {"reference": base, "candidate": candidate}
 
-    def residency(self) -> Residency:
+    def residency(self) -> dict[str, Any] | None:
         """Let the runtime write the candidate back as it optimised it, and count."""
+        if "optimise" not in self._place.actions:
+            return None
         target = self._scratch / "optimised.onnx"
         variant = replace(self.core["candidate"], optimised_to=str(target))
         self._place.run(Job("optimise", (variant,)), self._scratch)
-        return residency(onnx.load(target))
+        return asdict(read_residency(target))
+
+    def on_host(self, environment: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Run the candidate on this machine too, where the device is another."""
+        two = Two(self._place, self._subject.folder / "agent.pyz")
+        if two.are_one:
+            return None
+        return agree(two, self.core["candidate"], self._subject.activation, environment, self._out)
 
     def logits(self, name: str) -> dict[str, Any]:
         """Run one variant over all examples in a process of its own."""
         job = Job("logits", (self.core[name],))
         result = dict(self._place.run(job, self._scratch, progress=self._progress))
         (self._scratch / "logits.npy").rename(self._scratch / f"{name}.npy")
-        np.save(self._out / f"{name}.logits.npy", np.load(self._scratch / f"{name}.npy"))
+        rows = np.load(self._scratch / f"{name}.npy")
+        self._judged[name] = _digest(rows)
+        np.save(self._out / f"{name}.logits.npy", rows)
         result.pop("event")
         return result
 
@@ -142,28 +164,24 @@ class _Session:
         prover = Prover(
             self._place, candidate, whole, subject.preprocessing, self._scratch, self._out
         )
-        return prover.prove()
+        record = prover.prove()
+        self._judged[whole.name] = _digest(np.load(self._scratch / "whole.npy"))
+        return record
 
     def times(self, variants: Mapping[str, Variant], effort: Effort, seed: int) -> dict[str, Any]:
-        """Time variants against each other in fresh processes."""
-        names = tuple(variants)
-        tables: dict[str, list[Any]] = {name: [] for name in names}
-        warm: dict[str, bool] = dict.fromkeys(names, True)
-        for process in range(effort.processes):
-            job = Job(
-                "time", tuple(variants.values()), plan=effort.plan, seed=seed * 1000 + process
-            )
-            result = self._place.run(job, self._scratch)
-            self._timed += 1
-            series = 2 if self._subject.preprocessing.kind == "image" else 1
-            self._progress(self._timed, series * effort.processes)
-            for name in names:
-                tables[name].append(np.load(self._scratch / f"{name}.npy"))
-                warm[name] &= result["warmed_up"][name]
-        for name, parts in tables.items():
-            rows = [np.insert(part, 0, process, axis=1) for process, part in enumerate(parts)]
-            np.save(self._out / f"{name}.times.npy", np.concatenate(rows))
-        return warm
+        """Time variants against each other in fresh processes; return what else these told."""
+        taken = take(
+            self._place,
+            tuple(variants.values()),
+            effort,
+            seed * 1000,
+            self._scratch,
+            self._progress,
+        )
+        for name, table in taken.tables.items():
+            np.save(self._out / f"{name}.times.npy", table)
+        judged = {name: self._judged[name] for name in variants if name in self._judged}
+        return {**taken.record, "judged_logits": judged}
 
     def whole_variants(self, prepare: Preparer, examples: Sequence[Example]) -> dict[str, Variant]:
         """Return both models with their preprocessing, fed with decoded pictures."""
@@ -185,6 +203,11 @@ class _Session:
         }
 
 
+def _digest(rows: np.ndarray[Any, Any]) -> str:
+    """Return the digest of the first logits, as `agent.benchmark` tells it of a timed session."""
+    return hashlib.sha256(rows[:CHECKED].astype(np.float32).tobytes()).hexdigest()
+
+
 def logits(kept: Kept, name: str) -> np.ndarray[Any, Any]:
     """Return the raw logits of a variant, float32 [N, C]."""
     rows: np.ndarray[Any, Any] = np.load(kept.file(f"{name}.logits.npy"))
@@ -196,4 +219,4 @@ def timing(kept: Kept, names: tuple[str, str]) -> Timing | None:
     if not kept.file(f"{names[0]}.times.npy").is_file():
         return None
     reference, candidate = (np.load(kept.file(f"{name}.times.npy")) for name in names)
-    return Timing(Samples(*reference.T), Samples(*candidate.T))
+    return Timing(samples_of(reference), samples_of(candidate))

@@ -43,6 +43,17 @@ _TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(doub
 def proofs(kept: Kept, bundle: Bundle, target: TargetSpec) -> Proofs:
     """Return all proofs of a measurement; what it lacks says why."""
     record = kept.record("measured.json")
+    if "proofs" not in record:
+        reason = Missing("the runtime there takes prepared tensors alone")
+        return Proofs(
+            contract=reason,
+            integrity=reason,
+            preprocessing=reason,
+            export=_export(bundle.manifest.get("export")),
+            fusion=reason,
+            repeats=reason,
+            intended=reason,
+        )
     found = record["proofs"]
     told = {
         file: model
@@ -54,13 +65,12 @@ def proofs(kept: Kept, bundle: Bundle, target: TargetSpec) -> Proofs:
     }
     logits = np.load(kept.file("candidate.logits.npy"))
     few = logits[spread(len(logits), FEW)]
-    unfused = Twice(np.load(kept.file(f"{UNFUSED}.logits.npy")), few)
     return Proofs(
         contract=_contract(record, bundle, target, told) if told else NOT_TOLD,
         integrity=_integrity(found["whole"], bundle, told),
         preprocessing=_preprocessing(found),
         export=_export(bundle.manifest.get("export")),
-        fusion=unfused,
+        fusion=_again(found, kept, UNFUSED, few),
         repeats=_repeats(record, kept, few),
         intended=_intended(record),
     )
@@ -132,18 +142,21 @@ def _repeats(record: Record, kept: Kept, few: np.ndarray[Any, Any]) -> Repeats:
     found, runs = record["proofs"], record["runs"]
     names = {THREADS: " and ".join(map(str, found["threads"])) + " threads"}
     names[BATCHED] = f"batches of 1 and {BATCH}"
-    varied: dict[str, Twice | Missing] = {}
-    for key, name in names.items():
-        if key in found["not_varied"]:
-            varied[name] = Missing(found["not_varied"][key])
-        else:
-            varied[name] = Twice(few, np.load(kept.file(f"{key}.logits.npy")))
+    varied = {name: _again(found, kept, key, few) for key, name in names.items()}
     return Repeats(
         {name: run["deterministic"] for name, run in runs.items()},
         min(int(run.get("repeated", 1)) for run in runs.values()),
         varied,
         dynamic=found["dynamic"],
     )
+
+
+def _again(found: Record, kept: Kept, key: str, few: np.ndarray[Any, Any]) -> Twice | Missing:
+    """Return what a run in another way gave beside what the usual one did."""
+    if key in found["not_varied"]:
+        return Missing(found["not_varied"][key])
+    other = np.load(kept.file(f"{key}.logits.npy"))
+    return Twice(other, few) if key == UNFUSED else Twice(few, other)
 
 
 def _intended(record: Record) -> Intended | Missing:

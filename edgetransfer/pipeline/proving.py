@@ -106,7 +106,10 @@ class Prover:
         threads = 2 if self.candidate.threads == 1 else 1
         runs = {THREADS: replace(few, threads=threads), UNFUSED: replace(few, fused=False)}
         missing = {}
-        if not isinstance(self.spec, ImagePreprocessing):
+        if "optimise" not in self.place.actions:  # nor can it open a graph in another way
+            missing = dict.fromkeys((*runs, BATCHED), "the runtime there takes no such settings")
+            runs = {}
+        elif not isinstance(self.spec, ImagePreprocessing):
             missing[BATCHED] = "texts differ in length"
         elif model.graph.input[0].type.tensor_type.shape.dim[0].dim_value:
             missing[BATCHED] = "the model takes one batch only"

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from edgetransfer.backbone.model import Source
     from edgetransfer.data.manifest import Manifest
     from edgetransfer.pipeline.run import Run
+    from edgetransfer.pipeline.stopwatch import Stopped
     from edgetransfer.pipeline.store import Kept
 
 SCHEMA = "edgetransfer.ranking/1"
@@ -138,9 +139,7 @@ def _costs(run: Run, manifest: Manifest, opened: OpenedBackbone) -> Row:
                 if here:
                     files = input_files(opened.prepare, manifest.split("train"), room)
                     variants = variants_of(models, files, target, run.recipe.threads)
-                    for name, samples in take_times(variants, room).items():
-                        times = summarise(samples)
-                        found |= {f"{name}_p50_ms": times.p50_ms, f"{name}_p90_ms": times.p90_ms}
+                    found |= _times(take_times(variants, room))
             leave(folder, "cost.json", found)
 
         kept = run.keep(line, "cost", inputs, make)
@@ -148,6 +147,17 @@ def _costs(run: Run, manifest: Manifest, opened: OpenedBackbone) -> Row:
         line.summary = _told_cost(found)
     fastest = _fastest(found)
     return {**found, **({} if fastest is None else {"p90_ms": fastest})}
+
+
+def _times(stopped: Stopped) -> Row:
+    """Return the times by which models are ranked: none where they are not valid."""
+    if stopped.violations:
+        return {"not_timed": "; ".join(stopped.violations)}
+    found: Row = {}
+    for name, samples in stopped.samples.items():
+        times = summarise(samples)
+        found |= {f"{name}_p50_ms": times.p50_ms, f"{name}_p90_ms": times.p90_ms}
+    return found
 
 
 def _models(run: Run, manifest: Manifest, opened: OpenedBackbone, room: Path) -> dict[str, Path]:

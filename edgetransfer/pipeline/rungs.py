@@ -18,6 +18,7 @@ from edgetransfer.compress.layout import find_layout
 from edgetransfer.compress.posttraining import MOST_FITTED, Calibration, Quantised, quantise
 from edgetransfer.compress.transplant import read_encoding
 from edgetransfer.data.calibration import calibration_sample
+from edgetransfer.errors import SpecError
 from edgetransfer.pipeline.feeding import batches_of
 from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.run import Run, code, leave, versions
@@ -147,7 +148,17 @@ class Workshop:
         return Rung("16-bit floats", "fp16", {"examples": _digest(self.examples)}, make)
 
     def dynamic(self) -> Rung:
-        """Store a text encoder's weights in 8 bits."""
+        """Store a text encoder's weights in 8 bits.
+
+        Raises:
+            SpecError: the target's runtime finds no ranges while it runs.
+        """
+        if not self.target.int8.own_operators:
+            raise SpecError(
+                "the target's runtime has no 8-bit texts: it finds no ranges while it runs",
+                where=f"target {self.target.name}",
+                fix="build with --precision fp16",
+            )
 
         def make(folder: Path, _: Progress) -> dict[str, Any]:
             onnx.save(

@@ -5,15 +5,15 @@ It does not judge the times.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from edgetransfer.bundle.agent_archive import pack_agent
 from edgetransfer.graph.prepare import TextPreparer, stack, write_each
-from edgetransfer.measure.latency import Samples
-from edgetransfer.transport import local
-from edgetransfer.transport.job import EFFORTS, Job, Variant
+from edgetransfer.measure.validity import violations
+from edgetransfer.pipeline.sampling import take
+from edgetransfer.transport.job import EFFORTS, Variant
+from edgetransfer.transport.local import Local
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from edgetransfer.data.manifest import Example
     from edgetransfer.graph.prepare import Preparer
+    from edgetransfer.measure.latency import Samples
     from edgetransfer.spec.target import TargetSpec
     from edgetransfer.transport.job import InputFiles
 
@@ -53,13 +54,17 @@ def variants_of(
     )
 
 
-def take_times(variants: Sequence[Variant], room: Path) -> dict[str, Samples]:
-    """Time variants in interleaved blocks with the quick effort; samples by their names."""
-    agent, effort = room / "agent.pyz", EFFORTS["quick"]
+@dataclass(frozen=True)
+class Stopped:
+    """Times of variants, by their names, and why they must not rank them: empty where they may."""
+
+    samples: Mapping[str, Samples]
+    violations: tuple[str, ...]
+
+
+def take_times(variants: Sequence[Variant], room: Path) -> Stopped:
+    """Time variants in interleaved blocks with the quick effort."""
+    agent = room / "agent.pyz"
     pack_agent(agent)
-    tables: dict[str, list[Any]] = {each.name: [] for each in variants}
-    for process in range(effort.processes):
-        local.run(agent, Job("time", tuple(variants), plan=effort.plan, seed=process), room)
-        for name, parts in tables.items():
-            parts.append(np.load(room / f"{name}.npy"))
-    return {name: Samples.from_processes(parts) for name, parts in tables.items()}
+    taken = take(Local(agent), tuple(variants), EFFORTS["quick"], 0, room)
+    return Stopped(taken.samples(), violations(taken.record))

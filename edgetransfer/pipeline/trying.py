@@ -14,6 +14,7 @@ import onnx
 
 from edgetransfer.agent.environment import cpu_model, isa_flags
 from edgetransfer.export.onnx_bundle import whole_model
+from edgetransfer.graph.hosted import exact_here
 from edgetransfer.measure.latency import speedup, summarise
 from edgetransfer.measure.proportions import wilson
 from edgetransfer.measure.trial import Trial, Tried, hold_trial
@@ -73,6 +74,7 @@ class Judge:
             "examples": content_of(self.examples),
             "timed": [cpu_model(), platform.node(), *sorted(isa_flags())] if self._here else None,
             "session": shop.target.session.model_dump(),
+            "run_here_with": exact_here(),
             "threads": recipe.threads,
             "code": code("pipeline", "transport", "graph", "transfer"),
             "versions": versions("onnxruntime", "numpy"),
@@ -133,7 +135,10 @@ class Judge:
         files = input_files(shop.fitted.preparer(), self.examples, room)
         models = {"reference": shop.fitted.graph, "candidate": made.graph}
         variants = variants_of(models, files, shop.target, shop.run.recipe.threads)
-        samples = take_times(variants, room)
+        stopped = take_times(variants, room)
+        if stopped.violations:
+            return {"not_timed": "; ".join(stopped.violations)}
+        samples = stopped.samples
         ratio = speedup(samples["reference"], samples["candidate"], seed=0).cpu
         return {
             "p90_ms": summarise(samples["candidate"]).p90_ms,
@@ -157,6 +162,7 @@ def _row(made: Made, trial: Trial, record: dict[str, Any]) -> dict[str, Any]:
         "p90_ms": record["p90_ms"],
         "cpu_ratio": record.get("cpu_ratio"),
         "slower": record["faster"] is False,
+        "not_timed": record.get("not_timed"),
         "bytes": record["bytes"],
         "seconds": round(made.kept.seconds, 1),
     }

@@ -1,4 +1,4 @@
-"""Finds targets and calibration recipes by name: the user's folder, then the shipped ones.
+"""Finds targets, previews and calibration recipes: the user's folder, then the shipped ones.
 
 It does not probe the machine: `resolve` is told the architecture and its flags.
 """
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from edgetransfer.errors import SpecError
+from edgetransfer.spec.preview import Preview
 from edgetransfer.spec.recipe import Recipe, Spec
 from edgetransfer.spec.target import TargetSpec
 
@@ -24,6 +25,12 @@ _MAX_EXTENDS = 8
 _PLAINER = {"extra_forbidden": "no such field", "json_invalid": "not JSON"}
 
 S = TypeVar("S", bound=Spec)
+Kind = Literal["targets", "targets/previews", "calibration/recipes"]
+_CALLED: Mapping[Kind, str] = {
+    "targets": "target",
+    "targets/previews": "emulated processor",
+    "calibration/recipes": "calibration recipe",
+}
 
 
 class CalibrationRecipe(Spec):
@@ -40,17 +47,17 @@ class CalibrationRecipe(Spec):
     )
 
 
-def _folders(kind: Literal["targets", "calibration/recipes"]) -> list[Path]:
+def _folders(kind: Kind) -> list[Path]:
     candidates = [Path.cwd() / kind, _PACKAGED / kind, _CHECKOUT / kind]
     return [folder for folder in candidates if folder.is_dir()]
 
 
-def names(kind: Literal["targets", "calibration/recipes"]) -> list[str]:
+def names(kind: Kind) -> list[str]:
     """Return every name that can be asked for, sorted."""
     return sorted({file.stem for folder in _folders(kind) for file in folder.glob("*.toml")})
 
 
-def _locate(kind: Literal["targets", "calibration/recipes"], name: str) -> Path:
+def _locate(kind: Kind, name: str) -> Path:
     given = Path(name)
     if given.suffix == ".toml" and given.is_file():
         return given
@@ -59,7 +66,7 @@ def _locate(kind: Literal["targets", "calibration/recipes"], name: str) -> Path:
         if file.is_file() and given.name == name:
             return file
     raise SpecError(
-        f"no {'target' if kind == 'targets' else 'calibration recipe'} is called {name!r}",
+        f"no {_CALLED[kind]} is called {name!r}",
         expected=", ".join(names(kind)) + ", or the path of a .toml file",
     )
 
@@ -128,6 +135,22 @@ def target(name: str) -> TargetSpec:
     return _validate(TargetSpec, raw, where=str(file))
 
 
+def class_of(arch: str, flags: frozenset[str]) -> TargetSpec | None:
+    """Return the class that a machine belongs to, the narrowest of several; None if there is none.
+
+    Args:
+        arch: ``x86_64`` or ``arm64``.
+        flags: instruction-set flags of the machine, as Linux writes them.
+    """
+    known = [target(each) for each in names("targets")]
+    classes = [c for c in known if c.device_class and c.isa and c.isa.matches(arch, flags)]
+    return max(classes, key=_narrowness, default=None)
+
+
+def _narrowness(target: TargetSpec) -> int:
+    return 0 if target.isa is None else bool(target.isa.any_of) + len(target.isa.all_of)
+
+
 def resolve(name: str, arch: str, flags: frozenset[str]) -> TargetSpec:
     """Return a target ready for use; one that detects takes the class of the machine described.
 
@@ -142,15 +165,13 @@ def resolve(name: str, arch: str, flags: frozenset[str]) -> TargetSpec:
     spec = target(name)
     if not spec.detect:
         return spec
-    known = [target(each) for each in names("targets")]
-    classes = [c for c in known if c.device_class and c.isa and c.isa.matches(arch, flags)]
-    if not classes:
+    best = class_of(arch, flags)
+    if best is None:
         raise SpecError(
             f"no target class matches this machine ({arch})",
             where=f"target {name}",
             fix="name a target yourself with --target",
         )
-    best = max(classes, key=lambda c: bool(c.isa.any_of) + len(c.isa.all_of) if c.isa else 0)
     taken = {"name": spec.name, "title": f"{spec.title} ({best.name})", "extends": best.name}
     return best.model_copy(update={**taken, "device_class": False, "evidence": spec.evidence})
 
@@ -163,6 +184,16 @@ def calibration_recipe(name: str) -> CalibrationRecipe:
     """
     file = _locate("calibration/recipes", name)
     return _validate(CalibrationRecipe, read_toml(file), where=str(file))
+
+
+def preview(name: str) -> Preview:
+    """Read one emulated processor by name or path.
+
+    Raises:
+        SpecError: no such processor, or its file is not valid.
+    """
+    file = _locate("targets/previews", name)
+    return _validate(Preview, read_toml(file), where=str(file))
 
 
 def recipe(

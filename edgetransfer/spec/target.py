@@ -17,11 +17,16 @@ IntType = Literal["u8", "s8"]
 class Runtime(Spec):
     """The runtime on the device and the newest files it reads."""
 
-    name: Literal["onnxruntime"] = "onnxruntime"
+    name: Literal["onnxruntime", "tensorrt"] = "onnxruntime"
     provider: str = "CPUExecutionProvider"
     min_version: str = Field(description="oldest release the artefact is made for")
     opset: int = Field(20, ge=18, le=20, description="ONNX operator set of the artefact")
     ir_version: int = Field(10, ge=8, le=10, description="ONNX file format; boards lag, so <= 10")
+
+    @staticmethod
+    def of_any_machine() -> Runtime:
+        """Return what every machine has that builds: a preview runs there."""
+        return Runtime(min_version="1.19.2")
 
 
 class Isa(Spec):
@@ -53,6 +58,10 @@ class Int8Scheme(Spec):
     weight: Literal["s8"] = "s8"
     per_channel: bool = True
     symmetric_activation: bool = False
+    quantised_bias: bool = Field(True, description="false where the runtime adds biases in float")
+    own_operators: bool = Field(
+        True, description="whether ONNX Runtime's own operators may stand in the graph"
+    )
 
 
 class Session(Spec):
@@ -60,6 +69,7 @@ class Session(Spec):
 
     threads: int = Field(1, ge=1)
     config: dict[str, str] = Field({}, description="ONNX Runtime session config entries")
+    why: str = Field("", description="what goes wrong without these entries, in a few words")
 
 
 class Evidence(Spec):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgetransfer.agent.main import SCHEMA
@@ -22,6 +23,7 @@ class Variant:
     """One model file with its inputs and the way its session is made.
 
     Attributes:
+        optimised_to: what the runtime's own graph is written as, into the job's folder.
         fused: False where the runtime executes the graph as it is written, without optimising it.
         batch: examples of one inference; inputs have to be stacks.
     """
@@ -48,18 +50,46 @@ class TimingPlan:
 
 
 @dataclass(frozen=True)
+class Guard:
+    """How a process watches for a machine that slows itself down: for `agent.benchmark`.
+
+    Attributes:
+        cooldown_s: how long it waits for the machine to recover, in all.
+        baseline_ns: the fastest that an earlier process found the probe, None for the first.
+    """
+
+    cooldown_s: float = 0.0
+    baseline_ns: float | None = None
+
+
+@dataclass(frozen=True)
 class Effort:
-    """How many fresh processes take times, and how: variance between processes is part of it."""
+    """How many fresh processes take times, and how: variance between processes is part of it.
+
+    Attributes:
+        processes: taken at least.
+        plan: of each.
+        most: taken at most, while the intervals are wider than asked for.
+        cooldown_s: of each, see `Guard`.
+    """
 
     processes: int
     plan: TimingPlan
+    most: int = 0
+    cooldown_s: float = 0.0
 
 
 EFFORTS: Mapping[TimingEffort, Effort] = {
-    "standard": Effort(3, TimingPlan()),
-    "quick": Effort(2, TimingPlan(blocks=4, block_s=0.05, warmup_s=0.05, warmup_max_s=1.0)),
+    "quick": Effort(2, TimingPlan(blocks=4, block_s=0.05, warmup_s=0.05, warmup_max_s=1.0), most=3),
+    "standard": Effort(3, TimingPlan(warmup_max_s=3.0), most=5, cooldown_s=2.0),
+    "thorough": Effort(
+        5,
+        TimingPlan(blocks=12, block_s=0.5, warmup_s=1.0, warmup_max_s=15.0),
+        most=15,
+        cooldown_s=60.0,
+    ),
 }
-"""By what `--timing` says; both give the six pairs of blocks that an interval needs."""
+"""By what `--timing` says; all give the pairs of blocks that an interval needs."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +100,7 @@ class Job:
     variants: tuple[Variant, ...] = ()
     plan: TimingPlan = TimingPlan()
     seed: int = 0
+    guard: Guard = Guard()
 
 
 def plain(job: Job, out: str, put: Callable[[str], str] = str) -> dict[str, Any]:
@@ -86,7 +117,8 @@ def plain(job: Job, out: str, put: Callable[[str], str] = str) -> dict[str, Any]
             name: put(files) if isinstance(files, str) else [put(file) for file in files]
             for name, files in variant.inputs.items()
         }
-        return replace(variant, model=put(variant.model), inputs=inputs)
+        written = variant.optimised_to and f"{out}/{PurePath(variant.optimised_to).name}"
+        return replace(variant, model=put(variant.model), inputs=inputs, optimised_to=written)
 
     moved = replace(job, variants=tuple(there(each) for each in job.variants))
     return {"schema": SCHEMA, "out": out, **asdict(moved)}

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -15,9 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edgetransfer.errors import SpecError, StageError
+from edgetransfer.errors import SpecError
 from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.transport.job import plain
+from edgetransfer.transport.outcome import Heard, unfinished
 from edgetransfer.transport.place import ALL_ACTIONS
 
 if TYPE_CHECKING:
@@ -26,7 +26,13 @@ if TYPE_CHECKING:
 
     from edgetransfer.transport.job import Job
 
-_STDERR_LINES = 8
+
+@dataclass(frozen=True)
+class Python:
+    """What starts a Python on this machine, and the environment it is given."""
+
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -55,15 +61,9 @@ def connect(address: str, agent: Path) -> Iterator[Local]:
     yield Local(agent)
 
 
-def _cause(returncode: int, stderr: str) -> str:
-    tail = "\n".join(stderr.strip().splitlines()[-_STDERR_LINES:])
-    if returncode < 0:
-        return f"killed by {signal.Signals(-returncode).name}. {tail}".strip()
-    ended = f"exit code {returncode}" if returncode else "exit code 0, but no result"
-    return f"{ended}. {tail}".strip()
-
-
-def run(agent: Path, job: Job, out: Path, *, progress: Progress = silent) -> Mapping[str, Any]:
+def run(
+    agent: Path, job: Job, out: Path, *, progress: Progress = silent, python: Python | None = None
+) -> Mapping[str, Any]:
     """Do one job and return the fields of its result line.
 
     Args:
@@ -71,6 +71,7 @@ def run(agent: Path, job: Job, out: Path, *, progress: Progress = silent) -> Map
         job: what to do.
         out: folder the agent writes its arrays to.
         progress: told of examples done.
+        python: what the agent is started with; default: what runs this.
 
     Raises:
         StageError: the agent ended without a result; its last words are given.
@@ -78,45 +79,24 @@ def run(agent: Path, job: Job, out: Path, *, progress: Progress = silent) -> Map
     with tempfile.NamedTemporaryFile("w", suffix=".json", dir=out) as file:
         json.dump(plain(job, str(out)), file)
         file.flush()
-        environment = {**os.environ, "ORT_DISABLE_TELEMETRY": "1"}
+        chosen = python or Python((sys.executable,), os.environ)
+        environment = {**chosen.environment, "ORT_DISABLE_TELEMETRY": "1"}
         with (
             tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors,
             subprocess.Popen(
-                [sys.executable, str(agent), file.name],
+                [*chosen.command, str(agent), file.name],
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
                 env=environment,
             ) as process,
         ):
-            result = _follow(process, progress)
+            assert process.stdout is not None  # PIPE above
+            heard = Heard(progress)
+            for line in process.stdout:
+                heard.line(line)
             returncode = process.wait()
             errors.seek(0)
-            if returncode != 0 or result is None:
-                raise StageError(
-                    f"the agent did not finish the job {job.action!r}",
-                    where=", ".join(variant.model for variant in job.variants) or "agent",
-                    found=_cause(returncode, errors.read()),
-                )
-    return result
-
-
-def _follow(process: subprocess.Popen[str], progress: Progress) -> Mapping[str, Any] | None:
-    assert process.stdout is not None  # PIPE above
-    result = None
-    for line in process.stdout:
-        message = _message(line)
-        if message.get("event") == "progress":
-            progress(message["done"], message["total"])
-        elif message.get("event") == "result":
-            result = message
-    return result
-
-
-def _message(line: str) -> Mapping[str, Any]:
-    """Read a line of the protocol; what a library printed, or a crash cut short, says nothing."""
-    try:
-        message = json.loads(line)
-    except ValueError:
-        return {}
-    return message if isinstance(message, dict) else {}
+            if returncode != 0 or heard.result is None:
+                raise unfinished(job, returncode, errors.read())
+    return heard.result

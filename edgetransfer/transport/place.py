@@ -5,6 +5,7 @@ It does not know of any transport; `where` finds them by name.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edgetransfer.spec.progress import Progress, silent
@@ -14,6 +15,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgetransfer.transport.job import Job
+
+
+@dataclass(frozen=True)
+class Software:
+    """What the user says of the software on a device; a transport that needs none takes none.
+
+    Attributes:
+        wheels: folder of this machine with wheels for it.
+        python: what starts Python there.
+    """
+
+    wheels: Path | None = None
+    python: str | None = None
+
+
+AS_IT_IS = Software()
 
 
 class Place(Protocol):

@@ -6,9 +6,11 @@ It does not connect by itself: each transport is a module with a function `conne
 from __future__ import annotations
 
 import importlib
+import re
 from typing import TYPE_CHECKING
 
 from edgetransfer.errors import SpecError
+from edgetransfer.transport.place import AS_IT_IS, Software
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -17,19 +19,33 @@ if TYPE_CHECKING:
     from edgetransfer.transport.place import Place
 
 LOCAL = "local"
-TRANSPORTS = {LOCAL: "local"}
+TRANSPORTS = {LOCAL: "local", "ssh": "ssh", "qemu": "qemu", "browser": "browser"}
 """Each transport's word and the module of this package that has its `connect(address, agent)`."""
+TAKES_SOFTWARE = frozenset({"ssh"})
+"""Those whose `connect` also takes what the user says of the software there."""
 
 
-def connect(where: str, agent: Path) -> AbstractContextManager[Place]:
+def folder_name(where: str) -> str:
+    """Return a name for a folder of what was measured at a place.
+
+    >>> folder_name("ssh:pi@kitchen:2222")
+    'ssh-pi-kitchen-2222'
+    """
+    return re.sub(r"[^A-Za-z0-9._]+", "-", where).strip("-")
+
+
+def connect(
+    where: str, agent: Path, software: Software = AS_IT_IS
+) -> AbstractContextManager[Place]:
     """Connect to a place.
 
     Args:
         where: the transport's word, and after a colon what it needs to know.
         agent: the packed agent.
+        software: what the user says of the software there.
 
     Raises:
-        SpecError: there is no such transport.
+        SpecError: there is no such transport, or it needs no software.
     """
     word, _, address = where.partition(":")
     if word not in TRANSPORTS:
@@ -40,5 +56,13 @@ def connect(where: str, agent: Path) -> AbstractContextManager[Place]:
             expected=", ".join(TRANSPORTS),
         )
     module = importlib.import_module(f"edgetransfer.transport.{TRANSPORTS[word]}")
-    place: AbstractContextManager[Place] = module.connect(address, agent)
+    more = (software,) if word in TAKES_SOFTWARE else ()
+    if software != AS_IT_IS and not more:
+        raise SpecError(
+            "--wheels and --python are for a device with a Python of its own",
+            where="--on",
+            found=repr(where),
+            expected=", ".join(f"{each}:HOST" for each in sorted(TAKES_SOFTWARE)),
+        )
+    place: AbstractContextManager[Place] = module.connect(address, agent, *more)
     return place

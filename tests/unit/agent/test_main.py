@@ -8,8 +8,8 @@ import onnx
 import onnxruntime
 import pytest
 
+from edgetransfer.agent import emulation, runtime, session
 from edgetransfer.agent import main as agent_main
-from edgetransfer.agent import session
 from edgetransfer.agent.session import OnnxSession, runtime_version
 
 QUICK = {"blocks": 3, "block_s": 0.002, "warmup_s": 0.0, "warmup_max_s": 0.02}
@@ -34,6 +34,7 @@ def test_logits(do, variant, rows, weight, tmp_path):
         "resident_before_mib",
         "resident_after_mib",
         "peak_mib",
+        "proportional_mib",
     }
     assert all(value > 0 for value in result.values())
 
@@ -104,13 +105,60 @@ def test_time(do, variant, tmp_path):
     both = variant("reference"), variant("candidate")
     code, told = do("time", *both, plan=QUICK, seed=3)
     assert code == 0
-    assert list(told[-1]["warmed_up"]) == ["reference", "candidate"]
+    result = told[-1]
+    assert list(result["warmed_up"]) == ["reference", "candidate"]
+    assert all(result["load_ms"][name] > 0 for name in ("reference", "candidate"))
+    assert all(result["first_inference_ms"][name] > 0 for name in ("reference", "candidate"))
+    assert 0 < result["floor_ns"] < 1e6
+    assert result["probe"]["held_against_ns"] == result["probe"]["baseline_ns"] > 0
+    blocks = [(turn["name"], turn["block"]) for turn in result["turns"] if turn["block"] < 3]
+    assert sorted(blocks) == [(n, b) for n in ("candidate", "reference") for b in range(3)]
+    assert [turn["turn"] for turn in result["turns"]] == list(range(len(result["turns"])))
     for name in ("reference", "candidate"):
         samples = np.load(tmp_path / f"{name}.npy")
         assert samples.dtype == np.int64
-        assert sorted(set(samples[:, 0])) == [0, 1, 2]
+        assert sorted({block for block in samples[:, 0] if block < 3}) == [0, 1, 2]
         assert (samples[:, 1] > 0).all()
         assert (samples[:, 2] >= 0).all()
+
+
+def test_the_timed_session_tells_what_it_gives(do, variant, tmp_path):
+    _, told = do("logits", variant())
+    rows = np.load(tmp_path / "logits.npy")[:4]
+    _, told = do("time", variant(), plan=QUICK, seed=3)
+    digest = hashlib.sha256(rows.tobytes()).hexdigest()
+    assert told[-1]["logits"] == {"reference": [digest, digest]}
+
+
+def test_an_earlier_process_may_have_seen_a_faster_machine(do, variant):
+    guard = {"cooldown_s": 0.01, "baseline_ns": 1.0}
+    _, told = do("time", variant(), plan=QUICK, seed=3, guard=guard)
+    result = told[-1]
+    assert result["probe"]["held_against_ns"] == 1.0
+    assert [turn["block"] for turn in result["turns"]] == [3, 0, 4, 1, 5, 2]
+    assert all("probe" in turn["marks"] for turn in result["turns"])
+    assert result["waited_s"] == pytest.approx(0.01)
+
+
+def test_no_times_are_taken_on_an_emulated_processor(do, variant, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(emulation, "emulator", lambda _: "QEMU")
+    job = {"schema": agent_main.SCHEMA, "action": "time", "out": str(tmp_path), "variants": []}
+    (tmp_path / "job.json").write_text(json.dumps(job))
+    assert agent_main.main([str(tmp_path / "job.json")]) == 2
+    assert capsys.readouterr().err == (
+        f"{tmp_path}/job.json: no times are taken on an emulated processor: they say nothing of "
+        "any device (found QEMU)\n"
+    )
+    assert do("logits", variant())[0] == 0
+
+
+def test_a_runtime_that_does_not_load_is_described(do, monkeypatch):
+    why = {"loads": False, "why": "import onnxruntime was killed by SIGSEGV"}
+    monkeypatch.setattr(runtime, "try_import", lambda: why)
+    code, told = do("describe")
+    environment = told[0]["environment"]
+    assert code == 0
+    assert (environment["import"], environment["runtime"]) == (why, None)
 
 
 def test_optimise_writes_the_graph_back(do, variant, tmp_path):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from edgetransfer.agent.throttle import Guard, Sensors
 from edgetransfer.agent.timing import Clock, Cycle, Plan, measure, timed, warm_up
 
 MS = 1_000_000
@@ -43,47 +44,59 @@ def test_a_call_is_timed_in_wall_and_cpu_time(machine):
 
 def test_the_warm_up_ends_after_three_equal_windows(machine):
     assert warm_up(machine.call("a", 2), PLAN, machine.clock)
-    assert len(machine.log) == 30
+    assert len(machine.log) == 36
 
 
-def test_the_warm_up_lasts_as_long_as_it_should(machine):
+def test_the_windows_fill_the_shortest_warm_up(machine):
     assert warm_up(machine.call("a", 2), PLAN._replace(warmup_s=0.15), machine.clock)
-    assert machine.now_ns == 160 * MS
+    assert machine.now_ns == 150 * MS
 
 
 @pytest.mark.parametrize(("third_ms", "windows"), [(10.3, 3), (10.31, 4)])
 def test_windows_are_equal_within_three_per_cent_of_the_fastest(machine, third_ms, windows):
-    slowing = [10.0] * 10 + [10.1] * 10 + [third_ms]
-    assert warm_up(machine.call("a", *slowing), PLAN, machine.clock)
-    assert len(machine.log) == 10 * windows
+    wavering = [10.0] * 12 + [third_ms] * 12 + [10.0] * 12 + [10.1]
+    assert warm_up(machine.call("a", *wavering), PLAN, machine.clock) is True
+    assert len(machine.log) == 12 * (windows if windows == 3 else 5)
+
+
+def test_a_trend_that_matters_is_no_rest(machine):
+    ever_slower = np.concatenate([np.linspace(10, 10.25, 36), np.full(36, 10.25)])
+    assert warm_up(machine.call("a", *ever_slower), PLAN, machine.clock)
+    assert len(machine.log) > 36
+
+
+def test_a_trend_of_a_thousandth_does_not_matter(machine):
+    hardly = np.linspace(10, 10.01, 36)
+    assert warm_up(machine.call("a", *hardly), PLAN, machine.clock)
+    assert len(machine.log) == 36
 
 
 def test_one_slow_call_in_a_window_does_not_count(machine):
-    assert warm_up(machine.call("a", 90.0, *[2.0] * 9, 2.0), PLAN, machine.clock)
-    assert len(machine.log) == 30
+    assert warm_up(machine.call("a", 90.0, *[2.0] * 11, 2.0), PLAN, machine.clock)
+    assert len(machine.log) == 36
 
 
 def test_the_warm_up_gives_up(machine):
-    ever_slower = np.repeat(1.1 ** np.arange(50), 10)
+    ever_slower = np.repeat(1.1 ** np.arange(50), 12)
     assert not warm_up(machine.call("a", *ever_slower), PLAN, machine.clock)
     assert PLAN.warmup_max_s * 1e9 <= machine.now_ns < 1.2e9
-    assert len(machine.log) % 10 == 0
+    assert len(machine.log) % 12 == 0
 
 
 def test_a_call_longer_than_the_longest_warm_up_runs_in_one_window(machine):
     assert not warm_up(machine.call("a", 500), PLAN, machine.clock)
-    assert len(machine.log) == 10
+    assert len(machine.log) == 12
 
 
 def test_every_sample_is_kept_with_its_block(machine):
-    samples = measure({"a": machine.call("a", 20)}, PLAN, 0, machine.clock)["a"]
+    samples = measure({"a": machine.call("a", 20)}, PLAN, 0, machine.clock).samples["a"]
     assert samples.dtype == np.int64
     blocks = [0, 0, 0, 1, 1, 1, 2, 2, 2]
     np.testing.assert_array_equal(samples, [(block, 20 * MS, 10 * MS) for block in blocks])
 
 
 def test_a_block_holds_one_call_at_least(machine):
-    samples = measure({"a": machine.call("a", 70)}, PLAN, 0, machine.clock)["a"]
+    samples = measure({"a": machine.call("a", 70)}, PLAN, 0, machine.clock).samples["a"]
     np.testing.assert_array_equal(samples[:, 0], [0, 1, 2])
 
 
@@ -110,9 +123,73 @@ def test_the_order_depends_on_the_seed_alone():
 
 def test_blocks_are_not_mixed(machine):
     calls = {name: machine.call(name, 10) for name in "ab"}
-    samples = measure(calls, PLAN, 0, machine.clock)
+    samples = measure(calls, PLAN, 0, machine.clock).samples
     assert len(order_of_blocks(machine.log)) <= 2 * PLAN.blocks
     assert {name: len(rows) for name, rows in samples.items()} == {"a": 15, "b": 15}
+
+
+class Weather:
+    """Sensors that tell what a list says, one entry a look."""
+
+    def __init__(self, *kernel_ns, counters=(), frequencies=()):
+        self.naps = []
+        count = self._next(counters, 0)
+        self.sensors = Sensors(
+            self._next(kernel_ns, 100),
+            lambda: {"cpu0 core throttle count": count()},
+            self._next(frequencies, None),
+            self.naps.append,
+        )
+
+    def _next(self, told, last):
+        steps = iter(told)
+        return lambda: next(steps, last)
+
+
+def turns_of(machine, weather, cooldown_s=1.0, blocks=2):
+    guard = Guard(weather.sensors, 100.0, cooldown_s)
+    calls = {"a": machine.call("a", 70)}
+    measured = measure(calls, PLAN._replace(blocks=blocks), 0, machine.clock, guard)
+    assert [turn["name"] for turn in measured.turns] == ["a"] * len(measured.turns)
+    assert measured.samples["a"][:, 0].tolist() == [turn["block"] for turn in measured.turns]
+    return [(turn["block"], turn["marks"]) for turn in measured.turns]
+
+
+def test_a_calm_machine_takes_every_turn_once(machine):
+    weather = Weather(110, 109)
+    assert turns_of(machine, weather) == [(0, []), (1, [])]
+    assert weather.naps == []
+
+
+def test_a_slower_kernel_marks_the_turn_and_it_is_taken_again(machine):
+    weather = Weather(111, 104, 102, 100)
+    assert turns_of(machine, weather) == [(2, ["probe"]), (0, []), (1, [])]
+    assert weather.naps == [0.25, 0.25]
+
+
+def test_a_machine_that_does_not_recover_is_marked_and_waited_for_no_longer_than_allowed(machine):
+    weather = Weather(*[150] * 50)
+    told = turns_of(machine, weather, cooldown_s=0.6)
+    assert told == [(2, ["probe"]), (0, ["probe"]), (3, ["probe"]), (1, ["probe"])]
+    assert sum(weather.naps) == pytest.approx(0.6)
+
+
+def test_a_throttle_counter_that_grows_in_a_turn_marks_it(machine):
+    weather = Weather(counters=[5, 5, 6, 6, 6, 6])  # at first, then around each turn
+    assert turns_of(machine, weather) == [(2, ["cpu0 core throttle count"]), (0, []), (1, [])]
+
+
+def test_a_frequency_under_nine_tenths_of_the_first_marks_the_turn(machine):
+    weather = Weather(frequencies=[2000, 1799, 1801])
+    assert turns_of(machine, weather) == [(0, []), (3, ["frequency"]), (1, [])]
+
+
+def test_a_cooling_device_above_its_first_state_marks_the_turn(machine):
+    states = iter([1, 2, 2, 1, 1])
+    weather = Weather()
+    sensors = weather.sensors._replace(counters=lambda: {"cooling_device0 cpu": next(states)})
+    weather.sensors = sensors
+    assert turns_of(machine, weather, blocks=1) == [(1, ["cooling_device0 cpu"]), (0, [])]
 
 
 def test_a_cycle_goes_round():

@@ -53,6 +53,7 @@ def test_the_job_is_plain_json_and_is_taken_away(agent, out):
         ],
         "plan": {"blocks": 1, "block_s": 0.25, "warmup_s": 0.3, "warmup_max_s": 5.0},
         "seed": 9,
+        "guard": {"cooldown_s": 0.0, "baseline_ns": None},
     }
     assert list(out.iterdir()) == []
 
@@ -174,7 +175,7 @@ def test_the_real_agent_gives_logits_and_times(packed, out):
     plan = TimingPlan(blocks=2, block_s=0.001, warmup_s=0.0, warmup_max_s=0.01)
     result = local.run(packed / "agent.pyz", Job("time", (variant,), plan), out)
     assert set(result["warmed_up"]) == {"only"}
-    assert set(np.load(out / "only.npy")[:, 0]) == {0, 1}
+    assert {0, 1} <= set(np.load(out / "only.npy")[:, 0])
 
 
 def test_a_model_that_the_real_agent_cannot_load(packed, out):

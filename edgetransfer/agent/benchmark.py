@@ -1,0 +1,102 @@
+"""Does the job `time`: opens variants side by side, checks what they give, and times them.
+
+It does not summarise or judge what it saw: all of it goes back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple
+
+import numpy as np
+
+from edgetransfer.agent import conditions, floor, probe, throttle, timing
+from edgetransfer.agent.examples import Examples
+from edgetransfer.agent.session import OnnxSession
+
+CYCLED = 16
+"""Real examples that a timing cycles through."""
+CHECKED = 4
+"""First examples whose logits are told before and after the timing."""
+
+Open = Callable[[Mapping[str, Any]], Any]
+
+
+class Opened(NamedTuple):
+    """One variant, loaded."""
+
+    session: Any
+    examples: Examples
+    load_ms: float
+    first_inference_ms: float
+
+
+def open_variant(variant: Mapping[str, Any], open_session: Open) -> Opened:
+    """Load a variant and run its first example."""
+    examples = Examples(variant["inputs"])
+    example = examples[0]
+    start = time.perf_counter_ns()
+    session = open_session(variant)
+    loaded = time.perf_counter_ns()
+    session.run(example)
+    first = time.perf_counter_ns()
+    return Opened(session, examples, (loaded - start) / 1e6, (first - loaded) / 1e6)
+
+
+def digest_of_logits(opened: Opened) -> str:
+    """Return the SHA-256 of the logits of the first few examples, as float32."""
+    rows = [
+        opened.session.run(opened.examples[i])[0] for i in range(min(CHECKED, len(opened.examples)))
+    ]
+    return hashlib.sha256(np.concatenate(rows).astype(np.float32).tobytes()).hexdigest()
+
+
+def make_guard(told: Mapping[str, Any]) -> "tuple[throttle.Guard, probe.Baseline, float]":
+    """Return a guard, what its kernel took here, and what it is held against.
+
+    An earlier process may have seen the machine cooler: then that one's baseline counts.
+    """
+    kernel = probe.Kernel()
+    own = probe.baseline(kernel)
+    usual = min(own.ns, told.get("baseline_ns") or own.ns)
+    return throttle.Guard(throttle.sensors(kernel), usual, told["cooldown_s"]), own, usual
+
+
+def time_variants(job: Mapping[str, Any], open_session: Open) -> Dict[str, object]:
+    """Time the variants of a job, write their samples, and return what else was seen."""
+    plan = timing.Plan(**job["plan"])
+    before = conditions.snapshot()
+    guard, own, usual = make_guard(job.get("guard") or {"cooldown_s": 0.0})
+    opened = {each["name"]: open_variant(each, open_session) for each in job["variants"]}
+    logits = {name: [digest_of_logits(each)] for name, each in opened.items()}
+    calls = {
+        name: timing.Cycle(each.session.run, each.examples.some(CYCLED))
+        for name, each in opened.items()
+    }
+    converged = {name: timing.warm_up(call, plan) for name, call in calls.items()}
+    lowest_ns = floor.floor_ns(OnnxSession(floor.NULL_MODEL).run)
+    measured = timing.measure(calls, plan, job["seed"], guard=guard)
+    for name, samples in measured.samples.items():
+        np.save(Path(job["out"]) / (name + ".npy"), samples)
+    for name, each in opened.items():
+        logits[name].append(digest_of_logits(each))
+    after = conditions.snapshot()
+    return {
+        "warmed_up": converged,
+        "load_ms": {name: each.load_ms for name, each in opened.items()},
+        "first_inference_ms": {name: each.first_inference_ms for name, each in opened.items()},
+        "logits": logits,
+        "floor_ns": lowest_ns,
+        "probe": {"baseline_ns": own.ns, "held_against_ns": usual, "rel_iqr": own.rel_iqr},
+        "turns": _plain(measured.turns),
+        "waited_s": guard.waited_s,
+        "stolen_pct": conditions.stolen_pct(before["ticks"], after["ticks"]),
+        "conditions": {"before": before, "after": after},
+    }
+
+
+def _plain(turns: List[throttle.Reading]) -> List[throttle.Reading]:
+    """Number the turns in the order of time."""
+    return [{"turn": number, **turn} for number, turn in enumerate(turns)]

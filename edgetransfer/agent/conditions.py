@@ -1,0 +1,176 @@
+"""Reads what changes while a machine works: temperature, throttling, frequency, other work, power.
+
+It does not say what that means for a timing: `throttle` and the host do.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any, Dict, List, Optional
+
+from edgetransfer.agent.system import REAL, System
+
+CPU = "/sys/devices/system/cpu/"
+_FIRMWARE = "/sys/devices/platform/soc/soc:firmware/get_throttled"
+_THROTTLED_BITS = {
+    0: "under-voltage",
+    1: "frequency capped",
+    2: "throttled",
+    3: "soft temperature limit",
+}
+"""Bits that the firmware of a Raspberry Pi sets now; 16 higher: since it was started."""
+
+Counters = Dict[str, int]
+
+
+def used_cores() -> List[int]:
+    """Return the numbers of the cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def frequency_khz(system: System = REAL) -> Optional[int]:
+    """Return the frequency of the fastest core in use now, None where it is not told."""
+    told = [
+        system.number("%scpu%d/cpufreq/scaling_cur_freq" % (CPU, core)) for core in used_cores()
+    ]
+    return max((each for each in told if each is not None), default=None)
+
+
+def throttling(system: System = REAL) -> Counters:
+    """Return every counter, bit and state that changes when the machine slows itself down."""
+    found: Counters = {}
+    for core in used_cores():
+        for kind in ("core", "package"):
+            told = system.number("%scpu%d/thermal_throttle/%s_throttle_count" % (CPU, core, kind))
+            if told is not None:
+                found["cpu%d %s throttle count" % (core, kind)] = told
+    for device in system.find("/sys/class/thermal/cooling_device*"):
+        kind_told = system.read(device + "/type") or ""
+        state = system.number(device + "/cur_state")
+        if state is not None and ("cpu" in kind_told or kind_told == "Processor"):
+            found["%s %s" % (device.rpartition("/")[2], kind_told)] = state
+    bits = system.read(_FIRMWARE)
+    if bits is not None:
+        found["firmware throttle bits"] = int(bits, 16)
+    return found
+
+
+def is_state(name: str) -> bool:
+    """Tell a cooling device, whose number says what is now, from a counter, which only grows.
+
+    >>> is_state("cooling_device0 Processor"), is_state("cpu0 core throttle count")
+    (True, False)
+    """
+    return name.startswith("cooling_device")
+
+
+def throttle_bits(system: System = REAL) -> Optional[int]:
+    """Return the bits of a Raspberry Pi's firmware, by file or by its program; None elsewhere."""
+    told = system.read(_FIRMWARE) or system.ask(["vcgencmd", "get_throttled"])
+    try:
+        return None if told is None else int(told.rpartition("=")[2], 16)
+    except ValueError:
+        return None
+
+
+def named_bits(bits: int) -> List[str]:
+    """Say in words what a Raspberry Pi's firmware tells.
+
+    >>> named_bits(0x50005)
+    ['under-voltage', 'throttled', 'under-voltage since start', 'throttled since start']
+    """
+    now = [word for bit, word in _THROTTLED_BITS.items() if bits >> bit & 1]
+    ever = [word + " since start" for bit, word in _THROTTLED_BITS.items() if bits >> bit + 16 & 1]
+    return now + ever
+
+
+def temperatures(system: System = REAL) -> Dict[str, float]:
+    """Return what each sensor tells, in degrees Celsius."""
+    found: Dict[str, float] = {}
+    for zone in system.find("/sys/class/thermal/thermal_zone*"):
+        told = system.number(zone + "/temp")
+        if told is not None:
+            name = "%s %s" % (zone.rpartition("/")[2], system.read(zone + "/type") or "")
+            found[name.strip()] = told / 1000 if abs(told) >= 1000 else float(told)
+    return found
+
+
+def pressure(system: System = REAL) -> Optional[float]:
+    """Return the share of the last ten seconds that some task waited for a core, in percent."""
+    for word in (system.read("/proc/pressure/cpu") or "").split():
+        if word.startswith("avg10="):
+            return float(word[len("avg10=") :])
+    return None
+
+
+def ticks(system: System = REAL) -> Optional[Dict[str, int]]:
+    """Return ticks of all cores since start: in all, idle, and stolen by a hypervisor."""
+    for line in (system.read("/proc/stat") or "").splitlines():
+        if line.startswith("cpu "):
+            told = [int(each) for each in line.split()[1:9]]
+            if len(told) == 8:
+                return {"all": sum(told), "idle": told[3] + told[4], "stolen": told[7]}
+    return None
+
+
+def power(system: System = REAL) -> Dict[str, object]:
+    """Return whether the machine runs from a battery, and how full that is."""
+    found: Dict[str, object] = {"source": None, "battery_pct": None}
+    for supply in system.find("/sys/class/power_supply/*"):
+        kind = system.read(supply + "/type")
+        if kind == "Battery":
+            found["battery_pct"] = system.number(supply + "/capacity")
+            if system.read(supply + "/status") == "Discharging":
+                found["source"] = "battery"
+            elif found["source"] is None:
+                found["source"] = "mains"
+        elif kind in ("Mains", "USB") and system.number(supply + "/online") == 1:
+            found["source"] = found["source"] or "mains"
+    return found
+
+
+def load_average() -> Optional[float]:
+    """Return the load of the last minute, None where the system does not tell."""
+    try:
+        return round(os.getloadavg()[0], 2)
+    except (AttributeError, OSError):
+        return None
+
+
+def snapshot(system: System = REAL) -> Dict[str, object]:
+    """Return all that changes, at this moment, as plain JSON values."""
+    bits = throttle_bits(system)
+    return {
+        "temperatures_c": temperatures(system),
+        "throttling": throttling(system),
+        "throttle_bits": None if bits is None else named_bits(bits),
+        "frequency_khz": frequency_khz(system),
+        "pressure_pct": pressure(system),
+        "ticks": ticks(system),
+        "load_average": load_average(),
+        "power": power(system),
+        "involuntary_switches": _switches(),
+    }
+
+
+def _switches() -> Optional[int]:
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+
+
+def stolen_pct(before: Any, after: Any) -> Optional[float]:  # noqa: ANN401 (what `ticks` gave)
+    """Return the share of the busy time between two readings that a hypervisor took.
+
+    >>> stolen_pct({"all": 100, "idle": 50, "stolen": 0}, {"all": 200, "idle": 100, "stolen": 5})
+    10.0
+    """
+    if before is None or after is None:
+        return None
+    busy = (after["all"] - after["idle"]) - (before["all"] - before["idle"])
+    return None if busy <= 0 else round(100 * (after["stolen"] - before["stolen"]) / busy, 2)

@@ -1,0 +1,140 @@
+"""Memory, streams and facts of the first GPU, by ctypes on the driver's own library.
+
+It does not need a CUDA toolkit or a Python package: `libcuda` comes with every driver, on a Jetson
+too, and its interface has kept its names since CUDA 4.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, NamedTuple
+
+from edgetransfer.agent.session import Unavailable
+
+if TYPE_CHECKING:
+    import numpy as np
+
+LIBRARY = "libcuda.so.1"
+_MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
+_DRIVER_FILES = ("/proc/driver/nvidia/version", "/etc/nv_tegra_release")
+
+
+class Gpu(NamedTuple):
+    """What an engine is bound to.
+
+    Attributes:
+        name: as the driver calls it.
+        compute_capability: ``8.7``.
+        driver: newest CUDA that it serves, and its own build where the system tells.
+        power_mode: of a Jetson (nvpmodel); empty elsewhere.
+    """
+
+    name: str
+    compute_capability: str
+    driver: str
+    power_mode: str
+
+
+class Cuda:
+    """The first GPU, its primary context and one stream.
+
+    Raises:
+        Unavailable: there is no driver, or no GPU.
+    """
+
+    def __init__(self, library: str = LIBRARY) -> None:
+        try:
+            self._cuda = ctypes.CDLL(library)
+        except OSError as error:
+            raise Unavailable("no NVIDIA driver on this machine: %s" % error) from error
+        self._call("cuInit", ctypes.c_uint(0))
+        self._device = ctypes.c_int()
+        self._call("cuDeviceGet", ctypes.byref(self._device), ctypes.c_int(0))
+        context = ctypes.c_void_p()
+        self._call("cuDevicePrimaryCtxRetain", ctypes.byref(context), self._device)
+        self._call("cuCtxSetCurrent", context)
+        self._stream = ctypes.c_void_p()
+        self._call("cuStreamCreate", ctypes.byref(self._stream), ctypes.c_uint(0))
+        self._rooms: Dict[str, "tuple[int, int]"] = {}
+
+    def _call(self, name: str, *arguments: Any) -> None:  # noqa: ANN401
+        code = getattr(self._cuda, name)(*arguments)
+        if code != 0:
+            text = ctypes.c_char_p()
+            self._cuda.cuGetErrorString(ctypes.c_int(code), ctypes.byref(text))
+            words = (text.value or b"error %d" % code).decode("ascii", "replace")
+            raise Unavailable("the NVIDIA driver refuses %s: %s" % (name, words))
+
+    @property
+    def stream(self) -> int:
+        """Return the handle of the stream."""
+        return self._stream.value or 0
+
+    def gpu(self) -> Gpu:
+        """Describe the GPU."""
+        name = ctypes.create_string_buffer(256)
+        self._call("cuDeviceGetName", name, ctypes.c_int(256), self._device)
+        version = ctypes.c_int()
+        self._call("cuDriverGetVersion", ctypes.byref(version))
+        cuda = "CUDA %d.%d" % (version.value // 1000, version.value % 1000 // 10)
+        capability = "%d.%d" % (self._attribute(_MAJOR), self._attribute(_MINOR))
+        told = [cuda, *(first_line(file) for file in _DRIVER_FILES)]
+        driver = "; ".join(each for each in told if each)
+        return Gpu(name.value.decode("utf-8", "replace"), capability, driver, power_mode())
+
+    def _attribute(self, which: int) -> int:
+        number = ctypes.c_int()
+        self._call("cuDeviceGetAttribute", ctypes.byref(number), ctypes.c_int(which), self._device)
+        return number.value
+
+    def room(self, name: str, size: int) -> int:
+        """Return the address of at least `size` bytes on the GPU that are kept for a name."""
+        address, held = self._rooms.get(name, (0, 0))
+        if held < size:
+            if address:
+                self._call("cuMemFree_v2", ctypes.c_uint64(address))
+            found = ctypes.c_uint64()
+            self._call("cuMemAlloc_v2", ctypes.byref(found), ctypes.c_size_t(size))
+            address = found.value
+            self._rooms[name] = (address, size)
+        return address
+
+    def send(self, address: int, array: np.ndarray[Any, Any]) -> None:
+        """Copy a contiguous array to the GPU, in the order of the stream."""
+        source = ctypes.c_void_p(array.ctypes.data)
+        size = ctypes.c_size_t(array.nbytes)
+        self._call("cuMemcpyHtoDAsync_v2", ctypes.c_uint64(address), source, size, self._stream)
+
+    def fetch(self, array: np.ndarray[Any, Any], address: int) -> None:
+        """Fill a contiguous array from the GPU, in the order of the stream."""
+        target = ctypes.c_void_p(array.ctypes.data)
+        size = ctypes.c_size_t(array.nbytes)
+        self._call("cuMemcpyDtoHAsync_v2", target, ctypes.c_uint64(address), size, self._stream)
+
+    def wait(self) -> None:
+        """Wait until all that was put on the stream is done."""
+        self._call("cuStreamSynchronize", self._stream)
+
+
+def first_line(file: str) -> str:
+    """Return the first line of a file, or nothing where it cannot be read."""
+    try:
+        lines = Path(file).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    return lines[0].strip() if lines else ""
+
+
+def power_mode() -> str:
+    """Return what nvpmodel says of the power mode, on one line; it is asked, not set."""
+    tool = shutil.which("nvpmodel")
+    if tool is None:
+        return ""
+    try:
+        done = subprocess.run([tool, "-q"], capture_output=True, text=True, check=False, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return " ".join(done.stdout.split())

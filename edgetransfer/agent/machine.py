@@ -1,0 +1,117 @@
+"""Describes what of a machine stays: cores, frequency, memory, container, variables.
+
+It does not name the host, its user or a serial number, and never changes a setting.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Dict, List, Mapping, Optional
+
+from edgetransfer.agent.conditions import CPU, used_cores
+from edgetransfer.agent.system import REAL, System
+
+_VARIABLES = ("OMP_", "ORT_", "OPENBLAS_", "MKL_", "KMP_", "GOMP_")
+
+
+def cores(system: System = REAL) -> Dict[str, object]:
+    """Return how many cores there are, how they differ, and which this process may use."""
+    used = used_cores()
+    capacities = [system.number("%scpu%d/cpu_capacity" % (CPU, core)) for core in used]
+    siblings = system.read("%scpu%d/topology/thread_siblings_list" % (CPU, used[0]))
+    return {
+        "online": system.read(CPU + "online"),
+        "used": ranges(used),
+        "threads_per_core": None if siblings is None else _count(siblings),
+        "capacities": None if None in capacities else capacities,
+    }
+
+
+def ranges(numbers: List[int]) -> str:
+    """Write numbers as Linux does.
+
+    >>> ranges([0, 1, 2, 5]), ranges([3])
+    ('0-2,5', '3')
+    """
+    parts: List[List[int]] = []
+    for number in numbers:
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1].append(number)
+        else:
+            parts.append([number])
+    return ",".join(
+        str(part[0]) if len(part) == 1 else "%d-%d" % (part[0], part[-1]) for part in parts
+    )
+
+
+def _count(text: str) -> int:
+    """Count what a list of Linux holds.
+
+    >>> _count("0,32"), _count("0-1"), _count("0-1,4")
+    (2, 2, 3)
+    """
+    total = 0
+    for part in text.split(","):
+        low, _, high = part.partition("-")
+        total += int(high or low) - int(low) + 1
+    return total
+
+
+def frequency(system: System = REAL) -> Dict[str, object]:
+    """Return who sets the frequency of the cores in use, and within which limits, in kHz."""
+    folder = "%scpu%d/cpufreq/" % (CPU, used_cores()[0])
+    return {
+        "governor": system.read(folder + "scaling_governor"),
+        "driver": system.read(folder + "scaling_driver"),
+        "min_khz": system.number(folder + "scaling_min_freq"),
+        "max_khz": system.number(folder + "scaling_max_freq"),
+        "hardware_max_khz": system.number(folder + "cpuinfo_max_freq"),
+        "boost": _boost(system),
+    }
+
+
+def _boost(system: System) -> Optional[bool]:
+    told = system.number(CPU + "cpufreq/boost")
+    if told is not None:
+        return told == 1
+    off = system.number(CPU + "intel_pstate/no_turbo")
+    return None if off is None else off == 0
+
+
+def page_kib() -> Optional[int]:
+    """Return the size of a page of memory in KiB."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") // 1024
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def enclosure(system: System = REAL) -> Dict[str, Optional[str]]:
+    """Return the kind of container and of virtual machine around this process, as far as told."""
+    container = None
+    if system.read("/run/.containerenv") is not None:
+        container = "podman"
+    elif system.read("/.dockerenv") is not None:
+        container = "docker"
+    else:
+        groups = system.read("/proc/1/cgroup") or ""
+        for word in ("kubepods", "docker", "lxc", "containerd"):
+            if word in groups:
+                container = word
+                break
+    flags = (system.read("/proc/cpuinfo") or "").split()
+    machine = None
+    if "hypervisor" in flags:
+        vendor = system.read("/sys/class/dmi/id/sys_vendor")
+        product = system.read("/sys/class/dmi/id/product_name")
+        machine = " ".join(each for each in (vendor, product) if each) or "hypervisor"
+    return {"container": container, "virtual_machine": machine}
+
+
+def variables(values: Mapping[str, str] = os.environ) -> Dict[str, str]:
+    """Return the variables that steer threads and the runtime.
+
+    >>> variables({"OMP_NUM_THREADS": "1", "HOME": "/root"})
+    {'OMP_NUM_THREADS': '1'}
+    """
+    return {name: values[name] for name in sorted(values) if name.startswith(_VARIABLES)}

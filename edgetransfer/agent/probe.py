@@ -1,0 +1,60 @@
+"""Times a small fixed kernel, by which a slower machine shows before a model is blamed.
+
+It does not judge: `throttle` does.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Callable, NamedTuple
+
+import numpy as np
+
+_NUMBERS = 4096
+_ROUNDS = 8
+_BEST_OF = 8
+_BASELINE_OF = 40
+
+
+class Baseline(NamedTuple):
+    """What the kernel takes when the machine is fresh, and how much that wavers."""
+
+    ns: float
+    rel_iqr: float
+
+
+class Kernel:
+    """Square roots of the same 32 KiB of numbers, over and over.
+
+    It stays in the first cache, so it waits for the core and not for memory that others use. One
+    call gives the best of several short runs, in CPU time of this thread: a neighbour that takes
+    the core away adds wall time only, and one that comes for a moment spoils some runs and not
+    all. A lower frequency shows, for CPU time counts seconds and not cycles. What also shows is a
+    neighbour that stays on the other thread of the same core: that slows a model as well.
+
+    Args:
+        cpu_ns: CPU time of this thread.
+    """
+
+    def __init__(self, cpu_ns: Callable[[], int] = time.thread_time_ns) -> None:
+        self._cpu_ns = cpu_ns
+        self._numbers = np.linspace(1.0, 2.0, _NUMBERS)
+        self._roots = np.empty_like(self._numbers)
+
+    def __call__(self) -> int:
+        """Return nanoseconds of the best run."""
+        return min(self._once() for _ in range(_BEST_OF))
+
+    def _once(self) -> int:
+        start = self._cpu_ns()
+        for _ in range(_ROUNDS):
+            np.sqrt(self._numbers, out=self._roots)
+        return self._cpu_ns() - start
+
+
+def baseline(kernel: Callable[[], int]) -> Baseline:
+    """Time the kernel often enough to know what is usual."""
+    kernel()
+    told = np.array([kernel() for _ in range(_BASELINE_OF)], dtype=np.float64)
+    low, middle, high = np.percentile(told, [25, 50, 75])
+    return Baseline(float(middle), float((high - low) / middle) if middle else 0.0)

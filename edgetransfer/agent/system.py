@@ -1,0 +1,62 @@
+"""Reads small files of the system and asks its programs: one door, so that tests can fake it.
+
+It does not change a setting.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Callable, List, NamedTuple, Optional, Sequence
+
+Reader = Callable[[str], Optional[str]]
+ASKED_S = 5.0
+"""A program that says nothing for so long says nothing."""
+
+
+def read_text(path: str) -> Optional[str]:
+    """Return the content of a small system file, or None where it cannot be read."""
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return None
+
+
+def find(pattern: str) -> List[str]:
+    """Return the paths that match, in the order of their names."""
+    return sorted(str(each) for each in Path("/").glob(pattern.lstrip("/")))
+
+
+def ask(command: Sequence[str]) -> Optional[str]:
+    """Return what a program says, or None where it is absent, fails or cannot be started."""
+    try:
+        done = subprocess.run(
+            list(command), capture_output=True, text=True, check=True, timeout=ASKED_S
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+class System(NamedTuple):
+    """How the system is read."""
+
+    read: Reader = read_text
+    find: Callable[[str], List[str]] = find
+    ask: Callable[[Sequence[str]], Optional[str]] = ask
+
+    def number(self, path: str) -> Optional[int]:
+        """Return the whole number that a file holds, None where it holds none.
+
+        >>> System(read={"/a": "42", "/b": "auto"}.get).number("/a")
+        42
+        >>> System(read={"/a": "42", "/b": "auto"}.get).number("/b") is None
+        True
+        """
+        try:
+            return int(self.read(path) or "", 0)
+        except ValueError:
+            return None
+
+
+REAL = System()

@@ -1,0 +1,158 @@
+"""Runs one ONNX file with TensorRT: builds the engine here, once, and keeps it.
+
+It does not decide on any precision: the graph says it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional
+
+import numpy as np
+
+from edgetransfer.agent import tensorrt_build
+from edgetransfer.agent.cuda_driver import Cuda, Gpu
+from edgetransfer.agent.session import Arrays, Unavailable
+from edgetransfer.agent.tensorrt_cache import EngineCache, Key, folder_of
+
+if TYPE_CHECKING:
+    from edgetransfer.agent.tensorrt_build import Settings, Tell
+
+
+def key_of(trt: Any, gpu: Gpu, model: bytes, settings: Settings) -> Key:  # noqa: ANN401
+    """Return all that an engine is bound to."""
+    return {
+        "runtime": "%s %s" % (trt.__name__.partition("_bindings")[0], trt.__version__),
+        "gpu": gpu.name,
+        "compute_capability": gpu.compute_capability,
+        "driver": gpu.driver,
+        "power_mode": gpu.power_mode,
+        "model": hashlib.sha256(model).hexdigest(),
+        "settings": repr(tuple(settings)),
+    }
+
+
+class TensorRtSession:
+    """A model as an engine of this GPU.
+
+    Args:
+        model: path of the ONNX file.
+        config: session config; entries that begin with ``tensorrt.`` are read.
+        provider: ``TensorRT`` or ``TensorRT-RTX``.
+        optimised_to: where what the engine's inspector says is written, as JSON.
+        tell: told of the progress of a build.
+        cuda: the GPU; None opens the first one.
+
+    Raises:
+        Unavailable: no TensorRT, no GPU, or a graph that TensorRT does not build.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        config: Mapping[str, str],
+        provider: str = "TensorRT",
+        *,
+        optimised_to: Optional[str] = None,
+        tell: Optional[Tell] = None,
+        cuda: Optional[Cuda] = None,
+    ) -> None:
+        trt = tensorrt_build.load(provider)
+        settings = tensorrt_build.settings_from(config)
+        self._cuda = cuda or Cuda()
+        gpu = self._cuda.gpu()
+        key = key_of(trt, gpu, Path(model).read_bytes(), settings)
+        self.facts: Mapping[str, object] = {
+            name: value for name, value in key.items() if name not in ("model", "settings")
+        }
+        self.built_ms = 0.0
+        self._log = tensorrt_build.logger(trt)
+        self._runtime = trt.Runtime(self._log)  # an engine must not outlive it
+        cache = EngineCache(folder_of(os.environ))
+        self._engine = self._taken(cache, key) or self._built(
+            trt, model, settings, cache, key, tell or tensorrt_build.quiet
+        )
+        self._context = self._engine.create_execution_context()
+        names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
+        modes = {name: self._engine.get_tensor_mode(name) for name in names}
+        self.input_names = [name for name in names if modes[name] == trt.TensorIOMode.INPUT]
+        self.output_names = [name for name in names if modes[name] == trt.TensorIOMode.OUTPUT]
+        self._types = {name: trt.nptype(self._engine.get_tensor_dtype(name)) for name in names}
+        if optimised_to is not None:
+            Path(optimised_to).write_text(self._inspected(trt), encoding="utf-8")
+
+    def _taken(self, cache: EngineCache, key: Key) -> Any:  # noqa: ANN401
+        """Return the engine that is kept, None where it is missing or does not load."""
+        plan = cache.take(key)
+        return None if plan is None else self._runtime.deserialize_cuda_engine(plan)
+
+    def _built(
+        self,
+        trt: Any,  # noqa: ANN401
+        model: str,
+        settings: Settings,
+        cache: EngineCache,
+        key: Key,
+        tell: Tell,
+    ) -> Any:  # noqa: ANN401
+        start = time.perf_counter_ns()
+        built = tensorrt_build.build(trt, model, settings, cache.timings(key), tell)
+        self.built_ms = (time.perf_counter_ns() - start) / 1e6
+        engine = self._runtime.deserialize_cuda_engine(built.plan)
+        if engine is None:
+            raise Unavailable(
+                "TensorRT built %s, and does not load what it built: %s"
+                % (model, tensorrt_build.last(self._log.words))
+            )
+        cache.keep(key, built.plan)
+        cache.keep_timings(key, built.timings)
+        return engine
+
+    def _inspected(self, trt: Any) -> str:  # noqa: ANN401
+        inspector = self._engine.create_engine_inspector()
+        inspector.execution_context = self._context
+        return str(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
+
+    def ports(self) -> Dict[str, List[Dict[str, Any]]]:
+        """Return name, type and shape of every input and output; -1 is a size of any batch."""
+        return {
+            key: [
+                {
+                    "name": name,
+                    "type": str(np.dtype(self._types[name])),
+                    "shape": [int(size) for size in self._engine.get_tensor_shape(name)],
+                }
+                for name in names
+            ]
+            for key, names in (("inputs", self.input_names), ("outputs", self.output_names))
+        }
+
+    def run(self, inputs: Arrays) -> List[np.ndarray[Any, Any]]:
+        """Return all outputs for one batch of inputs, by name; copies to and fro included."""
+        sent: Dict[str, np.ndarray[Any, Any]] = {}  # must live until the stream has read them
+        for name in self.input_names:
+            array = np.ascontiguousarray(inputs[name], dtype=self._types[name])
+            sent[name] = array
+            if not self._context.set_input_shape(name, array.shape):
+                raise Unavailable(
+                    "input %s: found shape %s, which the engine was not built for; widen "
+                    "tensorrt.batch or tensorrt.length" % (name, list(array.shape))
+                )
+            address = self._cuda.room(name, array.nbytes)
+            self._cuda.send(address, array)
+            self._context.set_tensor_address(name, address)
+        outputs = []
+        for name in self.output_names:
+            shape = tuple(self._context.get_tensor_shape(name))
+            array = np.empty(shape, dtype=self._types[name])
+            self._context.set_tensor_address(name, self._cuda.room(name, array.nbytes))
+            outputs.append(array)
+        if not self._context.execute_async_v3(self._cuda.stream):
+            raise Unavailable("TensorRT fails to run: %s" % tensorrt_build.last(self._log.words))
+        for name, array in zip(self.output_names, outputs):
+            self._cuda.fetch(array, self._cuda.room(name, array.nbytes))
+        self._cuda.wait()
+        return outputs

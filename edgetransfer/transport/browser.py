@@ -1,0 +1,269 @@
+"""Runs jobs in a browser: a headless one here, or any that opens the address that is printed.
+
+It does not judge, and it cannot see the runtime's graph.
+"""
+
+from __future__ import annotations
+
+import queue
+import socket
+import sys
+import time
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from edgetransfer.agent import environment as machine
+from edgetransfer.errors import SpecError, StageError
+from edgetransfer.spec.progress import Progress, silent
+from edgetransfer.transport import browser_chromium, browser_job, browser_runtime
+from edgetransfer.transport.browser_exchange import Exchange
+from edgetransfer.transport.browser_server import serving
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from edgetransfer.transport.browser_exchange import Message
+    from edgetransfer.transport.browser_runtime import Engine
+    from edgetransfer.transport.job import Job
+
+ACTIONS = frozenset({"logits", "time", "describe"})
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long silence is no failure, in seconds.
+
+    Attributes:
+        silent_s: the page says every two seconds that it is there.
+        step_s: within one step, one inference or the loading of a model.
+        opened_s: until somebody opens the address.
+    """
+
+    silent_s: float = 60.0
+    step_s: float = 600.0
+    opened_s: float = 900.0
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What stands after ``browser:``.
+
+    >>> Asked.read("webgpu"), Asked.read("listen:192.168.1.7:8000").listen
+    (Asked(engine='webgpu', listen=None), ('192.168.1.7', 8000))
+    """
+
+    engine: Engine = "wasm"
+    listen: tuple[str, int] | None = None
+
+    @classmethod
+    def read(cls, address: str) -> Asked:
+        """Read it.
+
+        Raises:
+            SpecError: it is not of this form.
+        """
+        words = address.split(":") if address else []
+        engine: Engine = "wasm"
+        if words and words[0] in browser_runtime.FILES:
+            engine = "webgpu" if words.pop(0) == "webgpu" else "wasm"
+        if not words:
+            return cls(engine)
+        word, host, port = (*words, "", "")[:3]
+        if word != "listen" or len(words) > 3 or not (port or "0").isdecimal():
+            raise SpecError(
+                "no such browser",
+                where="--on",
+                found=f"browser:{address}",
+                expected="browser, browser:webgpu, browser:listen or browser:listen:ADDRESS:PORT",
+            )
+        return cls(engine, (host or own_address(), int(port or 0)))
+
+
+def own_address() -> str:
+    """Return this machine's address in its network: nothing is sent to find it.
+
+    Raises:
+        StageError: it is in none.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # reserved for documentation (RFC 5737)
+        except OSError as error:
+            raise StageError(
+                "this machine is in no network",
+                where="--on browser:listen",
+                found=str(error),
+                fix="name the address to listen on: --on browser:listen:ADDRESS",
+            ) from error
+        return str(probe.getsockname()[0])
+
+
+@dataclass
+class Browser:
+    """A browser, as a place.
+
+    Attributes:
+        exchange: with the page.
+        opening: makes a fresh browser for one job; None where the user's own page does them all.
+        here: whether it runs on this machine, whose processor can then be named.
+    """
+
+    where: str
+    engine: Engine
+    exchange: Exchange
+    opening: Callable[[], AbstractContextManager[browser_chromium.Running]] | None
+    here: bool
+    patience: Patience = field(default_factory=Patience)
+    emulated: bool = False
+    actions: frozenset[str] = ACTIONS
+    seen: dict[str, Any] = field(default_factory=dict)
+
+    def run(self, job: Job, out: Path, *, progress: Progress = silent) -> Mapping[str, Any]:
+        """Do one job in a fresh browser, or in a fresh worker of the page that is open.
+
+        Raises:
+            StageError: the page or the browser ended without a result; its last words are given.
+        """
+        if job.action not in self.actions:
+            raise StageError(f"a browser cannot do the job {job.action!r}", where=self.where)
+        errand = browser_job.errand(job, self.engine)
+        self.seen |= {"asked": errand.told["engine"]["threads"], "engine": self.engine}
+        if self.opening is None:
+            self.exchange.offer(errand)
+            result = self._follow(job, out, progress, lambda: None)
+        else:
+            self.exchange.free()
+            self.exchange.offer(errand)
+            with self.opening() as running:
+                result = self._follow(job, out, progress, running.ended)
+        return {"event": "result", **self._environment(result)}
+
+    def _follow(
+        self, job: Job, out: Path, progress: Progress, ended: Callable[[], str | None]
+    ) -> Message:
+        """Hear the page out."""
+        last, moved_at = "nothing", time.monotonic()
+        try:
+            while True:
+                try:
+                    message = self.exchange.messages.get(timeout=0.5)
+                except queue.Empty:
+                    message = {}
+                event = message.get("event")
+                self.seen["hidden"] = self.seen.get("hidden") or bool(message.get("hidden"))
+                if event == "array":
+                    browser_job.save(job.action, message["name"], message["array"], out)
+                elif event == "progress":
+                    progress(message["done"], message["total"])
+                    last = f"{last.partition(',')[0]}, {message['done']} of {message['total']}"
+                elif event == "step":
+                    last = str(message["text"])
+                elif event == "result":
+                    return {k: v for k, v in message.items() if k not in ("event", "hidden")}
+                if event not in (None, "alive"):
+                    moved_at = time.monotonic()
+                cause = _failure(message) or ended() or self._stalled(moved_at)
+                if cause is not None:
+                    raise StageError(
+                        f"the browser did not finish the job {job.action!r}",
+                        where=self.where,
+                        found=f"{cause}; last seen: {last}",
+                    )
+        finally:
+            self.exchange.withdraw()
+
+    def _stalled(self, moved_at: float) -> str | None:
+        now = time.monotonic()
+        if now - self.exchange.heard_at > self.patience.silent_s:
+            return f"the page has said nothing for {self.patience.silent_s:.0f} s"
+        if now - moved_at > self.patience.step_s:
+            return f"the page is there, but nothing has moved for {self.patience.step_s:.0f} s"
+        return None
+
+    def _environment(self, result: Message) -> Message:
+        """Keep what matters later, and put what the page tells of itself in the agent's words."""
+        if "threads" in result:
+            self.seen["used"] = result["threads"]
+        self.seen.setdefault("calls_per_sample", {}).update(result.get("calls_per_sample", {}))
+        facts = result.get("facts")
+        if facts is None:
+            return result
+        found = browser_job.environment(facts, self.engine, browser_runtime.VERSION)
+        if self.here:
+            found["cpu"] = machine.cpu_model()
+        found["threads_used"] = self.seen.get("used")
+        found["process"] = "a browser" if self.opening else "a worker of one page"
+        found["warnings"] = browser_job.warnings(facts, self.seen)
+        if self.here:
+            found["warnings"] += machine.warnings()
+        return {"environment": found}
+
+
+def _failure(message: Message) -> str | None:
+    if message.get("event") == "closed":
+        return "the page was closed or left"
+    return str(message["text"]) if message.get("event") == "error" else None
+
+
+@contextmanager
+def connect(address: str, agent: Path) -> Iterator[Browser]:
+    """Serve the page, and give a browser once it has told of itself.
+
+    Args:
+        address: empty, ``webgpu``, ``listen`` or ``listen:ADDRESS:PORT``.
+        agent: not needed: the page does the agent's work.
+
+    Raises:
+        SpecError: the address is of no such form.
+        UnsupportedError: there is no Chromium, or the runtime for browsers is not prepared.
+        StageError: nobody opened the page, or it does not run.
+    """
+    del agent
+    asked = Asked.read(address)
+    where = f"browser:{address}" if address else "browser"
+    runtime = browser_runtime.prepared(asked.engine)
+    program = "" if asked.listen else browser_chromium.find()
+    exchange = Exchange()
+    with serving(exchange, runtime, asked.listen or ("127.0.0.1", 0)) as server:
+        if asked.listen:
+            invite(server.url)
+            place = Browser(where, asked.engine, exchange, None, here=False)
+            await_page(place)
+        else:
+            place = Browser(
+                where,
+                asked.engine,
+                exchange,
+                lambda: browser_chromium.opened(program, server.url, asked.engine),
+                here=True,
+            )
+        yield place
+
+
+def invite(url: str) -> None:
+    """Print the address, and as a QR code where segno is installed."""
+    sys.stderr.write(f"\nOpen this on the phone or tablet to be measured:\n\n  {url}\n\n")
+    try:
+        import segno
+    except ImportError:
+        sys.stderr.write("(with a QR code: pip install 'edgetransfer[browser]')\n\n")
+    else:
+        segno.make(url, micro=False).terminal(out=sys.stderr, compact=True)
+    sys.stderr.flush()
+
+
+def await_page(place: Browser) -> None:
+    """Wait until somebody opens the address.
+
+    Raises:
+        StageError: nobody does.
+    """
+    if not place.exchange.await_visitor(place.patience.opened_s):
+        raise StageError(
+            "nobody opened the address",
+            where=place.where,
+            found=f"no page within {place.patience.opened_s / 60:.0f} minutes",
+            fix="bring the device into the same network, and let it through a firewall here",
+        )

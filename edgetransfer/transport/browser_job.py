@@ -1,0 +1,139 @@
+"""Puts a job into the form that the page takes, and what the page sends into the agent's files.
+
+It does not talk with the page.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgetransfer.agent.examples import Examples
+from edgetransfer.transport.browser_exchange import Errand
+from edgetransfer.transport.browser_runtime import FILES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from edgetransfer.transport.browser_runtime import Engine
+    from edgetransfer.transport.job import Job, Variant
+
+
+CYCLED = 16
+"""Real examples that a timing cycles through, as the agent's does."""
+
+
+def errand(job: Job, engine: Engine) -> Errand:
+    """Return a job as the page does it.
+
+    The order of the blocks is drawn here as the agent draws it, by the job's seed.
+    """
+    module, _, binary = FILES[engine]
+    examples = tuple(Examples(dict(each.inputs)) for each in job.variants)
+    names = [each.name for each in job.variants]
+    draw = random.Random(job.seed)
+    told = {
+        "action": job.action,
+        "engine": {
+            "module": module,
+            "binary": binary,
+            "provider": engine,
+            "threads": max((each.threads for each in job.variants), default=1),
+        },
+        "variants": [
+            _variant(variant, held) for variant, held in zip(job.variants, examples, strict=True)
+        ],
+        "plan": asdict(job.plan),
+        "order": [draw.sample(sorted(names), len(names)) for _ in range(job.plan.blocks)],
+    }
+    arrays = {"logits": {"logits"}, "time": set(names)}.get(job.action, set())
+    models = tuple(Path(each.model) for each in job.variants)
+    return Errand(told, models, examples, frozenset(arrays))
+
+
+def _variant(variant: Variant, examples: Examples) -> dict[str, Any]:
+    return {
+        "name": variant.name,
+        "inputs": list(examples[0]),
+        "config": dict(variant.config),
+        "count": len(examples),
+        "chosen": _spread(len(examples), CYCLED),
+    }
+
+
+def _spread(held: int, count: int) -> list[int]:
+    """Return indices spread evenly, as `Examples.some` takes them.
+
+    >>> _spread(9, 3)
+    [0, 4, 8]
+    """
+    return [int(index) for index in np.linspace(0, held - 1, num=min(count, held))]
+
+
+def save(action: str, name: str, array: NDArray[Any], out: Path) -> None:
+    """Write an array that came back as the agent would have written it.
+
+    A browser tells wall time in ms and no CPU time, which is written as 0.
+    """
+    if action == "time":
+        block, wall_ms = array.T
+        columns = [block, np.round(wall_ms * 1e6), np.zeros_like(block)]
+        array = np.stack(columns, axis=1).astype(np.int64)
+    else:
+        array = array.astype(np.float32)
+    np.save(out / f"{name}.npy", array)
+
+
+def environment(facts: Mapping[str, Any], engine: Engine, version: str) -> dict[str, Any]:
+    """Return what the page told of itself under the names that the agent uses."""
+    known = dict(facts)
+    memory = known.pop("memory_gib_rounded")
+    return {
+        "cpu": known.pop("model") or None,
+        "arch": known.pop("architecture"),
+        "isa": sorted(f"wasm_{each}" for each in known.pop("wasm")),
+        "cores": known.pop("cores"),
+        "memory_mib": None if memory is None else int(memory * 1024),
+        "os": known.pop("platform"),
+        "runtime": f"onnxruntime-web {version}, {engine}",
+        **known,
+    }
+
+
+def warnings(facts: Mapping[str, Any], seen: Mapping[str, Any]) -> list[str]:
+    """Say what about a page may disturb or blur a timing.
+
+    Args:
+        facts: of the page, as `describe` has them.
+        seen: of the jobs done: threads "asked" and "used", "calls_per_sample" by variant, and
+            whether the page was "hidden" while one ran.
+    """
+    found = []
+    step = facts["clock_step_ms"]
+    if not facts["secure_context"]:
+        found.append(
+            "the page came by plain http, which browsers give no threads, no WebGPU and a clock "
+            f"with a step of {step:.3g} ms"
+        )
+    elif not facts["cross_origin_isolated"]:
+        found.append(f"the page is not isolated: no threads, a clock with a step of {step:.3g} ms")
+    asked, used = seen.get("asked", 1), seen.get("used", 1)
+    if used < asked:
+        found.append(f"{asked} threads were asked for and {used} used")
+    most = max(seen.get("calls_per_sample", {}).values(), default=1)
+    if most > 1:
+        found.append(
+            f"the clock is coarse for these models, so that a time is the mean of up to {most} "
+            "inferences in a row: percentiles are those of such means"
+        )
+    if seen.get("hidden"):
+        found.append("the page was in the background while it measured: browsers slow it down then")
+    if (facts.get("gpu") or {}).get("software") and seen.get("engine") == "webgpu":
+        found.append("WebGPU runs in software here: numbers count, times say nothing")
+    return found

@@ -1,0 +1,124 @@
+"""Which wheels a device needs: the line that brings them to this machine, and whether they fit.
+
+It does not download anything: the product stays offline.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from edgetransfer.errors import SpecError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+PACKAGES = ("numpy", "onnxruntime")
+MACHINES = ("x86_64", "aarch64")
+"""What ONNX Runtime has wheels for, on Linux."""
+GLIBC = (2, 28)
+"""The oldest that they run on."""
+_LAST: Mapping[tuple[int, int], Mapping[str, str]] = {
+    (3, 9): {"onnxruntime": "1.19.2", "numpy": "2.0.2"},
+    (3, 10): {"onnxruntime": "1.23.2", "numpy": "2.2.6"},
+}
+"""The last releases for Pythons that newer ones have left behind."""
+_PLATFORMS = ("manylinux2014", "manylinux_2_27", "manylinux_2_28")
+"""pip takes exactly these: it adds no older ones by itself."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What wheels have to fit: a Python and the system below it."""
+
+    python: tuple[int, int]
+    system: str
+    machine: str
+    bits: int
+    libc: str
+
+    def obstacle(self) -> str | None:
+        """Say why there can be no wheels, or None.
+
+        >>> Wanted((3, 11), "Linux", "aarch64", 32, "glibc 2.36").obstacle()
+        'ONNX Runtime has no wheels for a 32-bit system: install a 64-bit one, or ...'
+        """
+        if self.system != "Linux":
+            return f"on {self.system}, install them there: pip install {' '.join(PACKAGES)}"
+        debian = "use Debian 13 and its python3-onnxruntime"
+        if self.bits == 32:
+            return (
+                "ONNX Runtime has no wheels for a 32-bit system: install a 64-bit one, or " + debian
+            )
+        if self.machine not in MACHINES:
+            return f"ONNX Runtime has no wheels for {self.machine}: {debian}"
+        found = re.fullmatch(r"glibc (\d+)\.(\d+).*", self.libc)
+        if found is None:
+            return "ONNX Runtime has no wheels for a system without glibc (Alpine): use another"
+        if (int(found[1]), int(found[2])) < GLIBC:
+            return "ONNX Runtime needs glibc 2.28 or newer: install a newer system"
+        return None
+
+    def download(self, folder: str) -> str:
+        """Return the command that brings the wheels to this machine."""
+        short = f"{self.python[0]}{self.python[1]}"
+        pins = _LAST.get(self.python) or {package: version(package) for package in PACKAGES}
+        words = ["pip", "download", "--dest", folder, "--no-deps", "--only-binary=:all:"]
+        words += ["--python-version", ".".join(map(str, self.python))]
+        words += ["--implementation", "cp", "--abi", f"cp{short}"]
+        for platform in _PLATFORMS:
+            words += ["--platform", f"{platform}_{self.machine}"]
+        return shlex.join([*words, *(f"{package}=={pins[package]}" for package in PACKAGES)])
+
+    def misfit(self, wheel: str) -> str | None:
+        """Say why a wheel does not fit, by its name, or None.
+
+        >>> pi = Wanted((3, 11), "Linux", "aarch64", 64, "glibc 2.36")
+        >>> pi.misfit("numpy-2.4.6-cp311-cp311-manylinux_2_27_x86_64.manylinux_2_28_x86_64.whl")
+        'it is for manylinux_2_27_x86_64.manylinux_2_28_x86_64, the device is Linux aarch64'
+        >>> pi.misfit("numpy-2.4.6-cp313-cp313-manylinux_2_27_aarch64.whl")
+        'it is for cp313, the device has Python 3.11'
+        >>> pi.misfit("flatbuffers-25.9-py2.py3-none-any.whl")
+        """
+        *_, python, abi, platform = wheel.removesuffix(".whl").split("-")
+        short = f"cp{self.python[0]}{self.python[1]}"
+        stable = abi == "abi3" and int(python[3:] or 0) <= self.python[1]
+        if not (stable or {short, "py3"} & set(python.split("."))):
+            return f"it is for {python}, the device has Python {self.python[0]}.{self.python[1]}"
+        system = {"Linux": "linux", "Darwin": "macosx"}.get(self.system, self.system)
+        if platform != "any" and not (
+            system in platform and platform.endswith((self.machine, "universal2"))
+        ):
+            return f"it is for {platform}, the device is {self.system} {self.machine}"
+        return None
+
+
+def fitting(folder: Path, wanted: Wanted) -> tuple[Path, ...]:
+    """Return the wheels of a folder, once it is clear that all of them fit.
+
+    Raises:
+        SpecError: there are none, one of the needed ones lacks, or one does not fit.
+    """
+    found = tuple(sorted(folder.glob("*.whl")))
+    names = {wheel.name.partition("-")[0] for wheel in found}
+    lacking = [package for package in PACKAGES if package not in names]
+    again = f"rm -r {shlex.quote(str(folder))}; {wanted.download(str(folder))}"
+    if lacking:
+        raise SpecError(
+            "the wheels are not complete",
+            where=f"--wheels {folder}",
+            found=", ".join(wheel.name for wheel in found) or "no .whl file",
+            expected=" and ".join(PACKAGES),
+            fix=wanted.download(str(folder)),
+        )
+    for wheel in found:
+        reason = wanted.misfit(wheel.name)
+        if reason:
+            raise SpecError(
+                "the wheel does not fit the device", where=str(wheel), found=reason, fix=again
+            )
+    return found

@@ -1,0 +1,221 @@
+"""The server gives the page and one job's files to one page that knows the token, and no more."""
+
+import http.client
+import json
+import threading
+
+import numpy as np
+import pytest
+
+from edgetransfer.transport import browser_job
+from edgetransfer.transport.browser_exchange import Exchange
+from edgetransfer.transport.browser_server import serving
+from edgetransfer.transport.job import Job, TimingPlan, Variant
+
+VISITOR = {"X-Visitor": "phone"}
+
+
+@pytest.fixture
+def job(tmp_path):
+    np.save(tmp_path / "x.npy", np.arange(6, dtype=np.float32).reshape(2, 3))
+    (tmp_path / "core.onnx").write_bytes(b"the model")
+    variant = Variant("candidate", str(tmp_path / "core.onnx"), {"x": str(tmp_path / "x.npy")})
+    return Job("logits", (variant,), TimingPlan(blocks=1), seed=3)
+
+
+@pytest.fixture
+def exchange(job):
+    exchange = Exchange()
+    exchange.offer(browser_job.errand(job, "wasm"))
+    return exchange
+
+
+@pytest.fixture
+def server(exchange, tmp_path):
+    (tmp_path / "ort.wasm").write_bytes(b"\0asm")
+    with serving(exchange, {"ort.wasm": tmp_path / "ort.wasm"}) as server:
+        yield server
+
+
+@pytest.fixture
+def ask(server):
+    """Ask the server for a path below the token; return status, headers and body."""
+
+    def ask(path, *, method="GET", body=None, below=True, **headers):
+        line = f"/{server.token}/{path}" if below else path
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+        connection.request(method, line, body, {**VISITOR, **named})
+        answer = connection.getresponse()
+        found = answer.status, dict(answer.getheaders()), answer.read()
+        connection.close()
+        return found
+
+    return ask
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("", "text/html; charset=utf-8"),
+        ("page.js", "text/javascript; charset=utf-8"),
+        ("page.css", "text/css; charset=utf-8"),
+        ("ort/ort.wasm", "application/wasm"),
+    ],
+)
+def test_files_come_with_their_type_and_isolated(ask, path, kind):
+    status, headers, body = ask(path)
+    assert status == 200
+    assert len(body) == int(headers["Content-Length"]) > 0
+    assert headers["Content-Type"] == kind
+    assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
+    assert headers["Cross-Origin-Embedder-Policy"] == "require-corp"
+    assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Cache-Control"] == "no-store"
+    assert "default-src 'none'" in headers["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize(
+    "line", ["/", "/page.js", "/wrong/page.js", "/%s" % ("a" * 12), "//page.js"]
+)
+def test_without_the_token_there_is_nothing(ask, line):
+    assert ask(line, below=False)[0] == 404
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("../../../../etc/passwd", "..%2f..%2fetc/passwd", "/etc/passwd", "ort/../page.js"),
+        *("ort/", "ort", "page", "browser_server.py", "ort/core.onnx"),
+    ],
+)
+def test_no_path_of_the_file_system_is_served(ask, path):
+    assert ask(path)[0] == 404
+
+
+def test_a_foreign_name_is_refused(ask, server):
+    assert ask("", Host="evil.example")[0] == 403
+    assert ask("", Host=f"evil.example:{server.port}")[0] == 403
+    assert ask("", Host=f"localhost:{server.port}")[0] == 200
+
+
+def test_a_foreign_origin_is_refused(ask, server):
+    assert ask("next", Origin="http://evil.example")[0] == 403
+    assert ask("next", Origin=f"http://127.0.0.1:{server.port}")[0] == 200
+
+
+def test_the_job_and_its_files(ask, exchange, job):
+    told = json.loads(ask("next")[2])
+    number = told["number"]
+    assert number == exchange.errand.number
+    assert told["action"] == "logits"
+    assert told["engine"] == {
+        "module": "ort.wasm.min.mjs",
+        "binary": "ort-wasm-simd-threaded.wasm",
+        "provider": "wasm",
+        "threads": 1,
+    }
+    assert told["variants"] == [
+        {"name": "candidate", "inputs": ["x"], "config": {}, "count": 2, "chosen": [0, 1]}
+    ]
+    assert ask(f"{number}/model/0")[2] == b"the model"
+    status, headers, body = ask(f"{number}/example/0/1/0")
+    assert (status, headers["X-Type"], headers["X-Shape"]) == (200, "float32", "[1, 3]")
+    np.testing.assert_array_equal(np.frombuffer(body, np.float32), [3, 4, 5])
+    for absent in ("model/1", "example/1/0/0", "example/0/2/0", "example/0/0/1"):
+        assert ask(f"{number}/{absent}")[0] == 404
+
+
+def test_the_page_that_comes_first_is_the_only_one(ask):
+    assert ask("next")[0] == 200
+    assert ask("next", X_Visitor="another")[0] == 409
+    assert ask("next", X_Visitor="")[0] == 409
+
+
+def test_files_of_a_job_that_is_over_are_gone(ask, exchange):
+    number = json.loads(ask("next")[2])["number"]
+    exchange.withdraw()
+    assert ask(f"{number}/model/0")[0] == 410
+    assert ask(f"{number}/array/logits?type=float32&shape=1", method="POST", body=b"1234")[0] == 410
+
+
+def test_messages_and_arrays_come_through_as_they_are(ask, exchange):
+    number = json.loads(ask("next")[2])["number"]
+    rows = np.array([[1.5, -0.0], [np.nan, 3e-45]], dtype=np.float32)
+    path = f"{number}/array/logits?type=float32&shape=2,2"
+    assert ask(path, method="POST", body=rows.tobytes())[0] == 200
+    assert ask(f"{number}/say", method="POST", body=b'{"event": "result", "n": 1}')[0] == 200
+    array = exchange.messages.get_nowait()
+    assert (array["event"], array["name"]) == ("array", "logits")
+    assert array["array"].tobytes() == rows.tobytes()
+    assert exchange.messages.get_nowait() == {"event": "result", "n": 1}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("array/candidate?type=float32&shape=1", b"1234", 404),  # a job for logits, not for times
+        ("array/logits?type=float32&shape=2", b"1234", 400),
+        ("array/logits?type=object&shape=1", b"1234", 400),
+        ("array/logits", b"1234", 400),
+        ("say", b"[1]", 400),
+        ("say", b"\xff", 400),
+    ],
+)
+def test_what_cannot_be_read_is_refused(ask, exchange, path, body, status):
+    number = json.loads(ask("next")[2])["number"]
+    assert ask(f"{number}/{path}", method="POST", body=body)[0] == status
+    assert exchange.messages.empty()
+
+
+def test_a_message_that_is_too_long_is_not_read(ask, exchange):
+    number = exchange.errand.number
+    length = {"Content_Length": str(2**40)}
+    assert ask(f"{number}/say", method="POST", body=b"{}", **length)[0] == 413
+
+
+def test_who_waits_for_a_job_hears_of_the_end_and_no_thread_is_left(exchange, tmp_path):
+    exchange.withdraw()
+    before = threading.active_count()
+    told = []
+    with serving(exchange, {}) as server:
+
+        def wait():
+            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+            connection.request("GET", f"/{server.token}/next", headers=VISITOR)
+            told.append(json.loads(connection.getresponse().read()))
+            connection.close()
+
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        assert exchange.await_visitor(30)
+        # A connection that never says anything must not hold the server either.
+        silent = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+        silent.connect()
+    waiting.join(30)
+    silent.close()
+    assert told == [{"action": "end"}]
+    assert threading.active_count() == before
+
+
+def test_the_order_of_the_blocks_is_the_agents(job):
+    import random
+
+    from edgetransfer.agent.timing import Plan, measure
+
+    variants = (job.variants[0], Variant("reference", "r.onnx", job.variants[0].inputs))
+    plan = TimingPlan(blocks=6)
+    order = browser_job.errand(Job("time", variants, plan, seed=7), "wasm").told["order"]
+    called = []
+    calls = {name: lambda name=name: called.append(name) for name in ("candidate", "reference")}
+    measure(calls, Plan(6, 0.0, 0.0, 0.0), 7)
+    assert [name for names in order for name in names] == called
+    assert random.Random(7).sample(["candidate", "reference"], 2) == order[0]
+
+
+def test_times_are_written_as_the_agent_writes_them(tmp_path):
+    browser_job.save("time", "candidate", np.array([[0.0, 1.25], [1.0, 0.005]]), tmp_path)
+    rows = np.load(tmp_path / "candidate.npy")
+    assert rows.dtype == np.int64
+    assert rows.tolist() == [[0, 1_250_000, 0], [1, 5_000, 0]]
