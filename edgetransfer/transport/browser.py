@@ -5,45 +5,30 @@ It does not judge, and it cannot see the runtime's graph.
 
 from __future__ import annotations
 
-import queue
 import socket
 import sys
-import time
+import tempfile
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.agent import environment as machine
-from edgetransfer.errors import SpecError, StageError
+from edgetransfer.errors import SpecError, StageError, UnsupportedError
 from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.transport import browser_chromium, browser_job, browser_runtime
 from edgetransfer.transport.browser_exchange import Exchange
+from edgetransfer.transport.browser_listener import Listener, Patience
 from edgetransfer.transport.browser_server import serving
+from edgetransfer.transport.job import Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
 
     from edgetransfer.transport.browser_exchange import Message
     from edgetransfer.transport.browser_runtime import Engine
-    from edgetransfer.transport.job import Job
 
 ACTIONS = frozenset({"logits", "time", "describe"})
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long silence is no failure, in seconds.
-
-    Attributes:
-        silent_s: the page says every two seconds that it is there.
-        step_s: within one step, one inference or the loading of a model.
-        opened_s: until somebody opens the address.
-    """
-
-    silent_s: float = 60.0
-    step_s: float = 600.0
-    opened_s: float = 900.0
 
 
 @dataclass(frozen=True)
@@ -129,58 +114,20 @@ class Browser:
         if job.action not in self.actions:
             raise StageError(f"a browser cannot do the job {job.action!r}", where=self.where)
         errand = browser_job.errand(job, self.engine)
-        self.seen |= {"asked": errand.told["engine"]["threads"], "engine": self.engine}
+        if job.variants:
+            self.seen |= {"asked": errand.told["engine"]["threads"], "engine": self.engine}
+        arrays = browser_job.Arrays(job.action, out)
+        listener = Listener(self.exchange, arrays, progress, self.patience)
         if self.opening is None:
             self.exchange.offer(errand)
-            result = self._follow(job, out, progress, lambda: None)
+            result = listener.follow(job.action, self.where, lambda: None)
         else:
             self.exchange.free()
             self.exchange.offer(errand)
             with self.opening() as running:
-                result = self._follow(job, out, progress, running.ended)
+                result = listener.follow(job.action, self.where, running.ended)
+        self.seen["hidden"] = self.seen.get("hidden", False) or listener.hidden
         return {"event": "result", **self._environment(result)}
-
-    def _follow(
-        self, job: Job, out: Path, progress: Progress, ended: Callable[[], str | None]
-    ) -> Message:
-        """Hear the page out."""
-        last, moved_at = "nothing", time.monotonic()
-        try:
-            while True:
-                try:
-                    message = self.exchange.messages.get(timeout=0.5)
-                except queue.Empty:
-                    message = {}
-                event = message.get("event")
-                self.seen["hidden"] = self.seen.get("hidden") or bool(message.get("hidden"))
-                if event == "array":
-                    browser_job.save(job.action, message["name"], message["array"], out)
-                elif event == "progress":
-                    progress(message["done"], message["total"])
-                    last = f"{last.partition(',')[0]}, {message['done']} of {message['total']}"
-                elif event == "step":
-                    last = str(message["text"])
-                elif event == "result":
-                    return {k: v for k, v in message.items() if k not in ("event", "hidden")}
-                if event not in (None, "alive"):
-                    moved_at = time.monotonic()
-                cause = _failure(message) or ended() or self._stalled(moved_at)
-                if cause is not None:
-                    raise StageError(
-                        f"the browser did not finish the job {job.action!r}",
-                        where=self.where,
-                        found=f"{cause}; last seen: {last}",
-                    )
-        finally:
-            self.exchange.withdraw()
-
-    def _stalled(self, moved_at: float) -> str | None:
-        now = time.monotonic()
-        if now - self.exchange.heard_at > self.patience.silent_s:
-            return f"the page has said nothing for {self.patience.silent_s:.0f} s"
-        if now - moved_at > self.patience.step_s:
-            return f"the page is there, but nothing has moved for {self.patience.step_s:.0f} s"
-        return None
 
     def _environment(self, result: Message) -> Message:
         """Keep what matters later, and put what the page tells of itself in the agent's words."""
@@ -199,12 +146,6 @@ class Browser:
         if self.here:
             found["warnings"] += machine.warnings()
         return {"environment": found}
-
-
-def _failure(message: Message) -> str | None:
-    if message.get("event") == "closed":
-        return "the page was closed or left"
-    return str(message["text"]) if message.get("event") == "error" else None
 
 
 @contextmanager
@@ -239,7 +180,27 @@ def connect(address: str, agent: Path) -> Iterator[Browser]:
                 lambda: browser_chromium.opened(program, server.url, asked.engine),
                 here=True,
             )
+        look(place)
         yield place
+
+
+def look(place: Browser) -> None:
+    """See what WebGPU runs on: in software it computes, and its times say nothing.
+
+    Raises:
+        UnsupportedError: the browser has no WebGPU.
+    """
+    if place.engine != "webgpu":
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        found = place.run(Job("describe"), Path(folder))["environment"]["gpu"]
+    if found is None:
+        raise UnsupportedError(
+            "this browser has no WebGPU",
+            where=place.where,
+            fix="--on browser for WebAssembly; a page by plain http over the network never has it",
+        )
+    place.emulated = found["software"]
 
 
 def invite(url: str) -> None:

@@ -27,13 +27,13 @@ class Errand:
 
     Attributes:
         told: the JSON that the page reads.
-        models: files, by the numbers that the page asks for them by.
+        models: bytes or files, by the numbers that the page asks for them by.
         examples: of each model, by the same numbers.
         arrays: names of the arrays that may come back.
     """
 
     told: Mapping[str, Any]
-    models: tuple[Path, ...] = ()
+    models: tuple[bytes | Path, ...] = ()
     examples: tuple[Examples, ...] = ()
     arrays: frozenset[str] = frozenset()
     number: str = field(default_factory=lambda: secrets.token_hex(4))

@@ -215,7 +215,7 @@ def test_the_order_of_the_blocks_is_the_agents(job):
 
 
 def test_times_are_written_as_the_agent_writes_them(tmp_path):
-    browser_job.save("time", "candidate", np.array([[0.0, 1.25], [1.0, 0.005]]), tmp_path)
+    browser_job.Arrays("time", tmp_path).take("candidate", np.array([[0.0, 1.25], [1.0, 0.005]]))
     rows = np.load(tmp_path / "candidate.npy")
     assert rows.dtype == np.int64
     assert rows.tolist() == [[0, 1_250_000, 0], [1, 5_000, 0]]
