@@ -92,14 +92,16 @@ class Browser:
     Attributes:
         exchange: with the page.
         opening: makes a fresh browser for one job; None where the user's own page does them all.
-        here: whether it runs on this machine, whose processor can then be named.
+        known: of the device, which a browser does not tell.
+        notes: what to warn of in every measurement there.
     """
 
     where: str
     engine: Engine
     exchange: Exchange
     opening: Callable[[], AbstractContextManager[browser_chromium.Running]] | None
-    here: bool
+    known: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     patience: Patience = field(default_factory=Patience)
     emulated: bool = False
     actions: frozenset[str] = ACTIONS
@@ -138,12 +140,11 @@ class Browser:
         if facts is None:
             return result
         found = browser_job.environment(facts, self.engine, browser_runtime.VERSION)
-        if self.here:
-            found["cpu"] = machine.cpu_model()
+        found |= self.known
         found["threads_used"] = self.seen.get("used")
         found["process"] = "a browser" if self.opening else "a worker of one page"
-        found["warnings"] = browser_job.warnings(facts, self.seen)
-        if self.here:
+        found["warnings"] = [*self.notes, *browser_job.warnings(facts, self.seen)]
+        if self.opening:  # on this machine, that is
             found["warnings"] += machine.warnings()
         return {"environment": found}
 
@@ -170,15 +171,19 @@ def connect(address: str, agent: Path) -> Iterator[Browser]:
     with serving(exchange, runtime, asked.listen or ("127.0.0.1", 0)) as server:
         if asked.listen:
             invite(server.url)
-            place = Browser(where, asked.engine, exchange, None, here=False)
-            await_page(place)
+            known = {"route": "a browser that opened the printed address"}
+            place = Browser(where, asked.engine, exchange, None, known)
+            await_page(
+                place,
+                "bring the device into the same network, and let it through a firewall here",
+            )
         else:
             place = Browser(
                 where,
                 asked.engine,
                 exchange,
                 lambda: browser_chromium.opened(program, server.url, asked.engine),
-                here=True,
+                {"cpu": machine.cpu_model(), "route": "headless Chromium on this machine"},
             )
         look(place)
         yield place
@@ -215,8 +220,12 @@ def invite(url: str) -> None:
     sys.stderr.flush()
 
 
-def await_page(place: Browser) -> None:
+def await_page(place: Browser, fix: str) -> None:
     """Wait until somebody opens the address.
+
+    Args:
+        place: the page is to be for.
+        fix: what to do where nobody does.
 
     Raises:
         StageError: nobody does.
@@ -225,6 +234,6 @@ def await_page(place: Browser) -> None:
         raise StageError(
             "nobody opened the address",
             where=place.where,
-            found=f"no page within {place.patience.opened_s / 60:.0f} minutes",
-            fix="bring the device into the same network, and let it through a firewall here",
+            found=f"no page within {place.patience.opened_s:g} s",
+            fix=fix,
         )

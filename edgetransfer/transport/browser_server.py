@@ -85,6 +85,11 @@ class Server(ThreadingHTTPServer):
             self.hosts.add(f"localhost:{self.port}")
         self.url = f"http://{host}:{self.port}/{self.token}/"
 
+    def url_at(self, port: int) -> str:
+        """Return the address on a device whose own port leads here, and answer to it."""
+        self.hosts.add(f"127.0.0.1:{port}")
+        return f"http://127.0.0.1:{port}/{self.token}/"
+
     def get_request(self) -> tuple[Any, Any]:
         """Remember the connection, so that it can be cut."""
         request, address = super().get_request()

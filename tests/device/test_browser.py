@@ -144,7 +144,8 @@ def test_times_are_raw_samples_in_blocks_with_what_the_agent_tells_beside(place,
         assert not rows[:, 2].any()  # no CPU time is told
         assert result["calls_per_sample"][name] >= 1
         assert result["logits"][name] == [judged, judged]
-        assert result["load_ms"][name] > 0 and result["first_inference_ms"][name] > 0
+        assert result["load_ms"][name] > 0
+        assert result["first_inference_ms"][name] > 0
     assert set(result["warmed_up"]) == set(rounds)
     assert result["floor_ns"] > 0
     assert result["probe"]["held_against_ns"] <= result["probe"]["baseline_ns"]
