@@ -218,7 +218,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _next(self) -> None:
         if self._admitted():
-            told = self.server.exchange.take(_POLL_S)
+            told = self.server.exchange.take(self.headers["X-Visitor"], _POLL_S)
             self._answer(200, json.dumps(told).encode(), "application/json")
 
     def _errand(self, number: str) -> Errand | None:
