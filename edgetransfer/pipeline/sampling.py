@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgetransfer.measure.latency import Samples, speedup
-from edgetransfer.measure.precision import lacking
+from edgetransfer.measure.precision import lacking, lacking_of_ratio
 from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.transport.job import Effort, Guard, Job, Variant
 
@@ -113,8 +113,8 @@ def _wanting(parts: Mapping[str, Sequence[NDArray[np.int64]]]) -> dict[str, tupl
     first, *others = samples
     found = {name: lacking(each) for name, each in samples.items()}
     for name in others:
-        if speedup(samples[first], samples[name]).wall.speed == "UNDECIDED":
-            found[name] += (f"how it stands to {first} is undecided",)
+        if wide := lacking_of_ratio(speedup(samples[first], samples[name]).wall):
+            found[name] += (f"{wide} against {first}",)
     return {name: lacks for name, lacks in found.items() if lacks}
 
 
