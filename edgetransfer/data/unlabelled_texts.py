@@ -110,7 +110,7 @@ def _texts_of(file: Path, text_column: str | None) -> Iterator[tuple[str, str]]:
 
 def _lines(file: Path) -> list[str]:
     try:
-        return file.read_bytes().decode("utf-8-sig").split("\n")
+        return file.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").split("\n")
     except UnicodeDecodeError as error:
         raise DataError(
             "the file is not UTF-8 text",
