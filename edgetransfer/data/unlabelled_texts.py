@@ -38,7 +38,10 @@ def fingerprint(source: str) -> str:
         DataError: there is no such file.
     """
     root, files = _find(source)
-    content = [str(root), list(zip([file.name for file in files], file_digests(files), strict=True))]
+    content = [
+        str(root),
+        list(zip([file.name for file in files], file_digests(files), strict=True)),
+    ]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 

@@ -1,0 +1,134 @@
+"""The self-training stage: the head of a text encoder learns from texts without labels too.
+
+It does not move the encoder, and leaves the head as it was where no gain is shown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from safetensors.numpy import save_file
+
+from edgetransfer.errors import SpecError
+from edgetransfer.graph.prepare import TextPreparer
+from edgetransfer.pipeline.opening import content_of
+from edgetransfer.pipeline.probing import group_index, read_head
+from edgetransfer.pipeline.reporter import telling
+from edgetransfer.pipeline.run import Run, code, leave, versions
+from edgetransfer.transfer.choice import gain
+from edgetransfer.transfer.classifier import Classifier
+from edgetransfer.transfer.self_training import fit_with_guesses, held_out
+from edgetransfer.transfer.texts import Texts, run_in_groups
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from edgetransfer.data.manifest import Example, Manifest
+    from edgetransfer.pipeline.training import FittedNetwork
+
+Array = np.ndarray[Any, Any]
+
+
+def refuse_pictures(run: Run, manifest: Manifest) -> None:
+    """Meet pictures before the work: nothing was measured of guessing theirs.
+
+    Raises:
+        SpecError: the examples are pictures.
+    """
+    if manifest.modality != "text":
+        raise SpecError(
+            "labels are guessed of texts only",
+            where=f"--unlabelled {run.recipe.distill.unlabelled}",
+            found="pictures",
+            fix="name a teacher with --distill-from, or take --adapt",
+        )
+
+
+def learn_from_guesses(
+    run: Run, manifest: Manifest, fitted: FittedNetwork, more: Sequence[Example]
+) -> FittedNetwork:
+    """Fit the head again with guessed labels, where cross-validation shows that it gains.
+
+    Args:
+        run: the build.
+        manifest: texts.
+        fitted: an encoder with a head; the head is changed in place.
+        more: texts without labels.
+    """
+    inputs = {
+        "fit": fitted.kept.key,
+        "labelled": manifest.digest,
+        "more": content_of(more),
+        "groups": run.recipe.data.split_by,
+        "seed": run.recipe.seed,
+        "code": code("transfer", "graph"),
+        "versions": versions("torch", "transformers", "tokenizers", "scikit-learn", "scipy"),
+    }
+    with telling(run.reporter, "self-training") as line:
+
+        def make(folder: Path) -> None:
+            leave(folder, "fit.json", _fit(run, manifest, fitted, more, folder))
+
+        kept = run.keep(line, "self-training", inputs, make)
+        told = kept.record("fit.json")
+        gained = told["gain"]
+        line.summary = (
+            f"{told['guessed']} guessed labels of {told['unlabelled']}, held-out accuracy "
+            f"{100 * gained['accuracy']:+.1f} points"
+            + ("" if gained["proven"] else ": no gain that is shown, the head stays")
+        )
+    record = {**fitted.record, "self_training": told}
+    if not gained["proven"]:
+        return replace(fitted, record=record)
+    network = Classifier(fitted.network.network, read_head(kept)).eval()
+    record["validation_accuracy"] = told["validation_accuracy"]
+    return replace(fitted, network=network, kept=kept, record=record, unlabelled=tuple(more))
+
+
+def _fit(
+    run: Run, manifest: Manifest, fitted: FittedNetwork, more: Sequence[Example], folder: Path
+) -> dict[str, Any]:
+    """Leave ``head.safetensors``, and return what the cross-validation says of it."""
+    train, validation = manifest.split("train"), manifest.split("validation")
+    truth = manifest.label_index((*train, *validation))
+    count, strength, seed = len(train), fitted.record["strength"], run.recipe.seed
+    features = _features(fitted, (*train, *validation, *more))
+    known, unseen, others = np.split(features, [count, len(truth)])
+    groups = group_index(run.recipe.data.split_by, train)
+    before, after = held_out(known, truth[:count], others, strength, groups=groups, seed=seed)
+    head, guesses = fit_with_guesses(known, truth[:count], others, strength)
+    save_file(asdict(head), folder / "head.safetensors")
+    old = fitted.network.head
+    with torch.no_grad():
+        said = old(torch.from_numpy(unseen)).numpy()
+    judged = np.isfinite(np.concatenate([before, said])).all(axis=1)
+    gained = gain(
+        np.concatenate([before, said])[judged],
+        np.concatenate([after, head.logits(unseen)])[judged],
+        truth[judged],
+        seed,
+    )
+    right = float((head.logits(unseen).argmax(axis=1) == truth[count:]).mean())
+    return {
+        "unlabelled": len(more),
+        "guessed": len(guesses.rows),
+        "judged": int(judged.sum()),
+        "gain": {**asdict(gained), "proven": gained.proven},
+        "validation_accuracy": right,
+    }
+
+
+def _features(fitted: FittedNetwork, examples: Sequence[Example]) -> Array:
+    """Return what the encoder makes of texts, float32 [N, D]."""
+    prepare = fitted.opened.prepare
+    assert isinstance(prepare, TextPreparer)  # whoever calls has looked
+    inputs = prepare.join([prepare.prepare(example) for example in examples])
+    rows = np.arange(len(examples))
+    encoder = fitted.network.network.eval()
+    with torch.no_grad():
+        made: Array = run_in_groups(encoder, Texts.of(inputs, rows), rows).numpy()
+    return made
