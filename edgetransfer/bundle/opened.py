@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "edgetransfer.bundle/1"
 MANIFEST = "manifest.json"
-UNSEALED = frozenset({MANIFEST, "report.json", "report.html"})
+UNSEALED = frozenset({MANIFEST, "report.json", "report.html", "portability.json"})
 """Files that are written again when the bundle is measured again."""
 
 

@@ -120,11 +120,9 @@ def bench(
     text_column: o.TextColumn = None,
     file_column: o.FileColumn = None,
     group_by: o.GroupBy = None,
-    on: Annotated[
-        str, typer.Option(metavar="WHERE", help="Where to measure: local, or another transport.")
-    ] = "local",
+    on: o.On = None,
     out: Annotated[
-        Path | None, typer.Option(help="Where the report goes; default: BUNDLE/bench.")
+        Path | None, typer.Option(help="Where the report goes; default: in BUNDLE/bench.")
     ] = None,
     json: o.Json = False,
     strict: o.Strict = False,

@@ -150,6 +150,14 @@ RecipeFile = Annotated[
     ),
 ]
 Seed = Annotated[int | None, typer.Option(help="Of splits and fits (0).", rich_help_panel=_RUN)]
+On = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="WHERE",
+        help="Where to measure: local, ssh:HOST, qemu:arm64, browser, adb:SERIAL; repeatable.",
+        rich_help_panel=_RUN,
+    ),
+]
 Threads = Annotated[
     int | None,
     typer.Option(help="Threads of the measured model.", rich_help_panel=_RUN),

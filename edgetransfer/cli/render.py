@@ -14,6 +14,7 @@ from rich.text import Text
 
 from edgetransfer.measure import adaptation, labelling
 from edgetransfer.measure.soundness import unseen_cost
+from edgetransfer.pipeline import portability
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -173,6 +174,8 @@ def _footnotes(report: Mapping[str, Any]) -> Iterable[str]:
     if residency["int8_conv"]:
         whole = residency["int8_conv"] + residency["float_conv"]
         yield f"{residency['int8_conv']} of {whole} convolutions run in int8"
+    if "portability" in report:
+        yield portability.told(report["portability"])
     if report["latency"]["speedup"]["class"] == "SLOWER" and report["precision"] != "fp32":
         yield f"{report['precision']} is slower than float here: --precision fp32 may serve better"
     if report["latency"]["candidate"]["p50_ms"] is not None:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 from edgetransfer.cli import render
 from edgetransfer.cli.progress import TerminalReporter
 from edgetransfer.errors import SpecError
-from edgetransfer.measure.verdict import exit_code
+from edgetransfer.measure.verdict import exit_code, worst
 from edgetransfer.pipeline.api import default_cache
 from edgetransfer.pipeline.store import Store
 from edgetransfer.spec.options import FIELDS, recipe_from
+from edgetransfer.transport.where import LOCAL, folder_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -104,13 +105,19 @@ def bench(options: Mapping[str, Any]) -> None:
     data = recipe_from(asked_of(options)).data if options["data"] else None
     folder: Path = options["bundle"]
     out = options["out"] or folder / "bench"
-    done = run(folder, data, out, TerminalReporter(), options["on"])
+    places = tuple(dict.fromkeys(options["on"] or (LOCAL,)))
+    reports = {}
+    for where in places:
+        room = out if places == (LOCAL,) else out / folder_name(where)
+        done = run(folder, data, room, TerminalReporter(), where)
+        reports[where] = done.report
+        if not options["json"]:
+            render.notes(done.notes)
+            render.verdict(done.report, done.folder)
     if options["json"]:
-        print_json(done.report)
-    else:
-        render.notes(done.notes)
-        render.verdict(done.report, done.folder)
-    sys.exit(exit_code(done.report["verdict"], strict=options["strict"]))
+        print_json(done.report if len(places) == 1 else {"reports": reports})
+    verdict = worst([report["verdict"] for report in reports.values()])
+    sys.exit(exit_code(verdict, strict=options["strict"]))
 
 
 def predict(folder: Path, inputs: Sequence[str], *, as_json: bool) -> None:

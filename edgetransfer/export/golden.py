@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from edgetransfer.agent.session import OnnxSession
 from edgetransfer.bundle.files import write_json
 from edgetransfer.graph.embed import PICTURE
+from edgetransfer.graph.hosted import open_here
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,8 +39,8 @@ def write_golden(
         prepare: the contract.
     """
     folder.mkdir()
-    core = OnnxSession(str(models / "core.onnx"))
-    reference = OnnxSession(str(models / "reference.onnx"))
+    core = open_here(str(models / "core.onnx"))
+    reference = open_here(str(models / "reference.onnx"))
     cases = []
     for index, example in enumerate(examples):
         stem = f"{index:02d}"

@@ -11,14 +11,16 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from edgetransfer.agent.session import OnnxSession
 from edgetransfer.errors import EdgeTransferError, SpecError
 from edgetransfer.graph.clean import clean
+from edgetransfer.graph.hosted import open_here
 from edgetransfer.graph.parity import parity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from edgetransfer.agent.session import OnnxSession
 
 OUTPUT = "logits"
 _INT8 = {"QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul"}
@@ -93,7 +95,7 @@ def _read(file: Path) -> onnx.ModelProto:
 
 def _open(file: Path) -> OnnxSession:
     try:
-        return OnnxSession(str(file))
+        return open_here(str(file))
     except Exception as error:  # the runtime raises kinds of its own
         raise SpecError(
             "ONNX Runtime cannot load the model", where=str(file), found=_first_line(error)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from edgetransfer.measure.agreement import OnHost
     from edgetransfer.measure.latency import Samples
     from edgetransfer.spec.recipe import Budget
     from edgetransfer.spec.words import Metric
@@ -60,6 +61,7 @@ class Facts:
             it is. None where nobody asked.
         choice: what the backbone was chosen from, goes into the report as it is; None where it was
             named.
+        on_host: the candidate on the build host, where this was measured on another device.
         verify_with: the command that verifies on the target, where this was measured elsewhere.
     """
 
@@ -87,6 +89,7 @@ class Facts:
     adaptation: Mapping[str, Any] | None = None
     labelling: Mapping[str, Any] | None = None
     choice: Mapping[str, Any] | None = None
+    on_host: OnHost | None = None
     verify_with: str | None = None
 
     def __post_init__(self) -> None:

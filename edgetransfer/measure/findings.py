@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgetransfer.measure import gates
+from edgetransfer.measure.agreement import compare_with_host
 from edgetransfer.measure.comparison import by_group, compare
 from edgetransfer.measure.drift import measure_drift
 from edgetransfer.measure.latency import histogram, speedup, summarise
@@ -18,6 +19,7 @@ from edgetransfer.measure.metrics import Outcomes, decisions, per_class
 from edgetransfer.measure.verdict import Evidence, judge, unverified
 
 if TYPE_CHECKING:
+    from edgetransfer.measure.agreement import Agreement
     from edgetransfer.measure.comparison import Comparison, GroupResult
     from edgetransfer.measure.drift import Drift
     from edgetransfer.measure.facts import Facts, Timing
@@ -48,6 +50,7 @@ class Findings:
     groups: tuple[GroupResult, ...]
     core: SeriesFindings | None
     end_to_end: SeriesFindings | None
+    agreement: Agreement | None
     verdict: Verdict
 
 
@@ -61,6 +64,9 @@ def examine(facts: Facts) -> Findings:
     outcomes = _outcomes(facts)
     accuracy = None if outcomes is None else compare(outcomes, facts.metric, seed=facts.seed)
     core = _series(facts.core, facts.seed)
+    agreement = None
+    if facts.on_host is not None:
+        agreement = compare_with_host(facts.reference, facts.candidate, facts.on_host)
     evidence = Evidence(
         drift=drift,
         classes=len(facts.labels),
@@ -70,6 +76,8 @@ def examine(facts: Facts) -> Findings:
         residency=facts.residency or {},
         quantised=facts.precision == "w8a8",
         timing_invalid=_violations(facts),
+        agreement=agreement,
+        cure=None if facts.on_host is None else facts.on_host.cure,
     )
     verdict = judge(evidence, facts.budget)
     if outcomes is not None:
@@ -90,6 +98,7 @@ def examine(facts: Facts) -> Findings:
         else by_group(outcomes, facts.groups, facts.metric, seed=facts.seed),
         core=core,
         end_to_end=_series(facts.end_to_end, facts.seed),
+        agreement=agreement,
         verdict=verdict,
     )
 

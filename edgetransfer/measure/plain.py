@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
+from math import isfinite, isinf
 from typing import Any
 
 import numpy as np
@@ -63,3 +63,14 @@ def _value(value: object, path: str, reasons: dict[str, str]) -> Any:  # noqa: A
         msg = f"{path}: {type(value).__name__} has no JSON form"
         raise TypeError(msg)
     return None
+
+
+def decibels(value_db: float) -> float | Missing:
+    """Return a ratio of signal to noise, or why there is none.
+
+    >>> decibels(20.0), decibels(float("inf"))
+    (20.0, Missing(reason='identical'))
+    """
+    if isinf(value_db):
+        return Missing("identical" if value_db > 0 else "the reference's logits are constant")
+    return value_db

@@ -6,16 +6,17 @@ It does not compute a statistic; `findings` does.
 from __future__ import annotations
 
 from dataclasses import asdict
-from math import inf, isinf, isnan
+from math import isinf, isnan
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgetransfer.errors import IntegrityError
+from edgetransfer.measure.agreement import written
 from edgetransfer.measure.findings import examine
 from edgetransfer.measure.metrics import confusion
 from edgetransfer.measure.paired import mcnemar_p
-from edgetransfer.measure.plain import Missing, or_missing, plain
+from edgetransfer.measure.plain import Missing, decibels, or_missing, plain
 from edgetransfer.measure.proportions import wilson
 from edgetransfer.measure.quantiles import samples_needed
 
@@ -99,6 +100,7 @@ def make_report(facts: Facts) -> dict[str, Any]:
                 "reference_bytes": facts.reference_bytes,
                 "candidate_bytes": facts.candidate_bytes,
             },
+            **_host(facts, found),
             "residency": facts.residency
             or dict.fromkeys(("float_conv", "int8_conv", "float_ops"), NOT_LOOKED_AT),
             "ladder": facts.ladder,
@@ -186,7 +188,7 @@ def _accuracy(comparison: Comparison) -> Tree:
 def _numeric(drift: Drift) -> Tree:
     broken = Missing(f"{drift.non_finite} of the candidate's logits are NaN or Inf")
     values = {
-        "sqnr_db": _sqnr(drift.sqnr_db),
+        "sqnr_db": decibels(drift.sqnr_db),
         "kl_mean": drift.kl_mean,
         "cosine_mean": drift.cosine_mean,
     }
@@ -194,10 +196,10 @@ def _numeric(drift: Drift) -> Tree:
     return {**kept, "non_finite": drift.non_finite}
 
 
-def _sqnr(value_db: float) -> float | Missing:
-    if isinf(value_db):
-        return Missing("identical" if value_db == inf else "the reference's logits are constant")
-    return value_db
+def _host(facts: Facts, found: Findings) -> Tree:
+    if found.agreement is None or facts.on_host is None:
+        return {}
+    return {"host_agreement": written(found.agreement, facts.on_host)}
 
 
 def _series(series: SeriesFindings | None) -> Tree:
@@ -260,7 +262,7 @@ def _cells(truth: NDArray[Any], decided: NDArray[Any], classes: int) -> list[lis
 def _gate(gate: Gate) -> Tree:
     row = asdict(gate)
     if isinstance(gate.measured, float) and isinf(gate.measured):
-        row["measured"] = _sqnr(gate.measured)
+        row["measured"] = decibels(gate.measured)
     if gate.measured is None:
         row["measured"] = Missing(gate.message)
     if gate.examples_needed is None:

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from edgetransfer.errors import BUDGET_MISSED
 from edgetransfer.measure import gates
+from edgetransfer.measure.agreement import device
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from edgetransfer.measure.agreement import Agreement, Cure
     from edgetransfer.measure.comparison import Comparison
     from edgetransfer.measure.drift import Drift
     from edgetransfer.measure.gates import Gate
@@ -38,6 +40,8 @@ class Evidence:
         residency: {"float_conv": int, "int8_conv": int, "float_ops": [names]}.
         quantised: whether a Conv in float is a surprise.
         timing_invalid: why the times are not to be trusted, empty where they are.
+        agreement: of device and build host, None where they are one.
+        cure: what was tried where they disagree.
     """
 
     drift: Drift
@@ -48,6 +52,8 @@ class Evidence:
     residency: Mapping[str, Any] = field(default_factory=dict)
     quantised: bool = False
     timing_invalid: tuple[str, ...] = ()
+    agreement: Agreement | None = None
+    cure: Cure | None = None
 
 
 @dataclass(frozen=True)
@@ -122,6 +128,8 @@ def _gates(evidence: Evidence, budget: Budget) -> tuple[Gate, ...]:
         gates.finite(evidence.drift, evidence.classes),
         gates.accuracy(evidence.accuracy, budget.max_drop_pp),
     ]
+    if evidence.agreement is not None:
+        run.append(device(evidence.agreement, evidence.cure))
     if budget.max_latency_ms is not None:
         invalid = evidence.timing_invalid
         run.append(gates.latency(evidence.latency, budget.max_latency_ms, invalid))

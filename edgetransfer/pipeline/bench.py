@@ -17,6 +17,7 @@ from edgetransfer.data.sources import load_for_evaluation
 from edgetransfer.errors import DataError
 from edgetransfer.export.onnx_bundle import FITTED_ON
 from edgetransfer.graph.prepare import preparer
+from edgetransfer.pipeline import measuring
 from edgetransfer.pipeline.judging import (
     Bench,
     Question,
@@ -24,10 +25,12 @@ from edgetransfer.pipeline.judging import (
     matches_this_machine,
     write_report,
 )
+from edgetransfer.pipeline.portability import note
 from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.store import Kept
 from edgetransfer.spec.recipe import Recipe
 from edgetransfer.spec.target import TargetSpec
+from edgetransfer.transport.local import Local
 from edgetransfer.transport.where import LOCAL, connect
 
 if TYPE_CHECKING:
@@ -75,6 +78,26 @@ def bench(
         DataError: the data cannot be read, or is of the other kind.
     """
     bundle = open_bundle(folder)
+    with connect(where, bundle.file("agent.pyz")) as place:
+        question, notes = _question(bundle, data, reporter)
+        with writing(out):
+            out.mkdir(parents=True, exist_ok=True)
+            report = judge_bundle(
+                Bench(measuring_afresh(out / RAW), reporter, place, standing(place, bundle)),
+                bundle,
+                question,
+                preparer(bundle.preprocessing, bundle.file("tokenizer.json")),
+            )
+            if where != LOCAL:
+                report["portability"] = note(bundle, _this_machine(bundle), where, report)
+            write_report(out, report, bundle)
+    return Benched(report, out, notes)
+
+
+def _question(
+    bundle: Bundle, data: DataSpec | None, reporter: Reporter
+) -> tuple[Question, tuple[str, ...]]:
+    """Read the examples; return what is asked of the bundle, and what was noticed in them."""
     recipe = Recipe.model_validate(bundle.manifest["recipe"])
     with telling(reporter, "data") as line:
         manifest = (
@@ -92,16 +115,11 @@ def bench(
         recipe.seed,
         recipe.timing,
     )
-    with connect(where, bundle.file("agent.pyz")) as place, writing(out):
-        out.mkdir(parents=True, exist_ok=True)
-        report = judge_bundle(
-            Bench(measuring_afresh(out / RAW), reporter, place, standing(place, bundle)),
-            bundle,
-            question,
-            preparer(bundle.preprocessing, bundle.file("tokenizer.json")),
-        )
-        write_report(out, report, bundle)
-    return Benched(report, out, manifest.notes)
+    return question, manifest.notes
+
+
+def _this_machine(bundle: Bundle) -> dict[str, Any]:
+    return measuring.describe(Local(bundle.file("agent.pyz")))
 
 
 def standing(place: Place, bundle: Bundle) -> Standing:

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from edgetransfer.agent.environment import architecture, cpu_model, isa_flags
 from edgetransfer.bundle.files import write_json
+from edgetransfer.graph.hosted import exact_here
 from edgetransfer.measure.facts import Facts
 from edgetransfer.measure.record import make_report
 from edgetransfer.pipeline import measuring
+from edgetransfer.pipeline.agreeing import on_host
 from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.run import code, versions
 from edgetransfer.report.page import render_page
@@ -92,17 +94,18 @@ def judge_bundle(
         question: examples, metric, budget.
         prepare: the bundle's contract.
     """
-    timed = bench.standing == "target"
+    timed, preview = bench.standing == "target", bench.standing == "preview"
     target = TargetSpec.model_validate(bundle.manifest["target"])
     session = bundle.manifest["session"]
     subject = measuring.Subject(
         bundle.folder,
         bundle.preprocessing,
         session["threads"],
-        session["config"],
+        {**exact_here(), **session["config"]} if preview else session["config"],
         target.runtime.provider if target.runtime else "CPUExecutionProvider",
         EFFORTS[question.timing] if timed else None,
         bench.place,
+        bundle.manifest["compression"].get("scheme", {}).get("activation"),
     )
     with telling(bench.reporter, f"measure {target.name}") as line:
         files = bundle.manifest["files"]
@@ -174,6 +177,7 @@ def _facts(
         adaptation=bundle.manifest.get("adaptation"),
         labelling=bundle.manifest.get("labelling"),
         choice=bundle.manifest.get("choice"),
+        on_host=on_host(kept, record["on_host"]),
         verify_with=None if here else verification_command(target),
     )
 

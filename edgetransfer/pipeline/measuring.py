@@ -15,10 +15,11 @@ import onnx
 
 from edgetransfer.errors import StageError
 from edgetransfer.export.onnx_bundle import whole_model
-from edgetransfer.graph.census import Residency, residency
+from edgetransfer.graph.census import residency
 from edgetransfer.graph.prepare import TextPreparer, stack, write_each
 from edgetransfer.measure.facts import Timing
 from edgetransfer.measure.latency import Samples
+from edgetransfer.pipeline.agreeing import Two, agree
 from edgetransfer.pipeline.run import leave
 from edgetransfer.pipeline.store import scratch
 from edgetransfer.transport.job import Effort, InputFiles, Job, Variant
@@ -49,6 +50,7 @@ class Subject:
         folder: of the bundle.
         effort: how times are taken; None where the place may not stand for the target.
         place: where the agent runs.
+        activation: type of the activations' codes, None where they are floats.
     """
 
     folder: Path
@@ -58,6 +60,7 @@ class Subject:
     provider: str
     effort: Effort | None
     place: Place
+    activation: str | None
 
 
 def describe(place: Place) -> dict[str, Any]:
@@ -81,15 +84,16 @@ def measure(
                 inputs = stack(prepare.prepare, examples, folder)
             session = _Session(subject, inputs, folder, out, progress)
             record: dict[str, Any] = {"examples": len(examples)}
-            record["residency"] = asdict(session.residency())
+            record["environment"] = describe(subject.place)
+            record["residency"] = session.residency()
             record["runs"] = {name: session.logits(name) for name in CORE}
+            record["on_host"] = session.on_host(record["environment"])
             whole = session.whole_variants(prepare, examples)
             record["whole"] = session.compare_whole(whole["candidate_whole"], examples)
             if subject.effort is not None:
                 record["warmed_up"] = session.times(session.core, subject.effort, seed)
                 if subject.preprocessing.kind == "image":
                     record["warmed_up"] |= session.times(whole, subject.effort, seed + 1)
-            record["environment"] = describe(subject.place)
             leave(out, "measured.json", record)
 
     return make
@@ -123,12 +127,21 @@ class _Session:
         candidate = replace(base, name="candidate", model=str(subject.folder / "core.onnx"))
         self.core = {"reference": base, "candidate": candidate}
 
-    def residency(self) -> Residency:
+    def residency(self) -> dict[str, Any] | None:
         """Let the runtime write the candidate back as it optimised it, and count."""
+        if "optimise" not in self._place.actions:
+            return None
         target = self._scratch / "optimised.onnx"
         variant = replace(self.core["candidate"], optimised_to=str(target))
         self._place.run(Job("optimise", (variant,)), self._scratch)
-        return residency(onnx.load(target))
+        return asdict(residency(onnx.load(target)))
+
+    def on_host(self, environment: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Run the candidate on this machine too, where the device is another."""
+        two = Two(self._place, self._subject.folder / "agent.pyz")
+        if two.are_one:
+            return None
+        return agree(two, self.core["candidate"], self._subject.activation, environment, self._out)
 
     def logits(self, name: str) -> dict[str, Any]:
         """Run one variant over all examples in a process of its own."""

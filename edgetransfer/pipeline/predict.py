@@ -14,6 +14,7 @@ import numpy as np
 from edgetransfer.agent.session import OnnxSession
 from edgetransfer.bundle.opened import open_bundle
 from edgetransfer.data.manifest import Example
+from edgetransfer.graph.hosted import exact_here
 from edgetransfer.graph.prepare import preparer
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def predict(folder: Path, inputs: Sequence[str]) -> list[Prediction]:
     session = OnnxSession(
         str(bundle.file("model.onnx")),
         threads=bundle.manifest["session"]["threads"],
-        config=bundle.manifest["session"]["config"],
+        config={**exact_here(), **bundle.manifest["session"]["config"]},
     )
     picture = bundle.preprocessing.kind == "image"
     found = []

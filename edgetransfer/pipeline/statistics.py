@@ -15,6 +15,7 @@ from edgetransfer.data.calibration import calibration_sample
 from edgetransfer.errors import UnsupportedError
 from edgetransfer.export.head_file import STATISTICS, read_statistics, write_statistics
 from edgetransfer.export.heads import backbone_digest, find_head, with_features
+from edgetransfer.graph.hosted import exact_here
 from edgetransfer.graph.prepare import ahead
 from edgetransfer.pipeline.opening import content_of
 from edgetransfer.pipeline.run import code, leave, versions
@@ -64,7 +65,9 @@ def run_one_by_one(
         progress: told of examples done.
     """
     opened = OnnxSession(
-        model.SerializeToString(), threads=session["threads"], config=session["config"]
+        model.SerializeToString(),
+        threads=session["threads"],
+        config={**exact_here(), **session["config"]},
     )
     rows = []
     for batch in ahead(prepare.prepare, examples):

@@ -14,6 +14,7 @@ import onnx
 
 from edgetransfer.agent.environment import cpu_model, isa_flags
 from edgetransfer.export.onnx_bundle import whole_model
+from edgetransfer.graph.hosted import exact_here
 from edgetransfer.measure.latency import speedup, summarise
 from edgetransfer.measure.proportions import wilson
 from edgetransfer.measure.trial import Trial, Tried, hold_trial
@@ -73,6 +74,7 @@ class Judge:
             "examples": content_of(self.examples),
             "timed": [cpu_model(), platform.node(), *sorted(isa_flags())] if self._here else None,
             "session": shop.target.session.model_dump(),
+            "run_here_with": exact_here(),
             "threads": recipe.threads,
             "code": code("pipeline", "transport", "graph", "transfer"),
             "versions": versions("onnxruntime", "numpy"),

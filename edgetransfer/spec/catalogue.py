@@ -128,6 +128,22 @@ def target(name: str) -> TargetSpec:
     return _validate(TargetSpec, raw, where=str(file))
 
 
+def class_of(arch: str, flags: frozenset[str]) -> TargetSpec | None:
+    """Return the class that a machine belongs to, the narrowest of several; None if there is none.
+
+    Args:
+        arch: ``x86_64`` or ``arm64``.
+        flags: instruction-set flags of the machine, as Linux writes them.
+    """
+    known = [target(each) for each in names("targets")]
+    classes = [c for c in known if c.device_class and c.isa and c.isa.matches(arch, flags)]
+    return max(classes, key=_narrowness, default=None)
+
+
+def _narrowness(target: TargetSpec) -> int:
+    return 0 if target.isa is None else bool(target.isa.any_of) + len(target.isa.all_of)
+
+
 def resolve(name: str, arch: str, flags: frozenset[str]) -> TargetSpec:
     """Return a target ready for use; one that detects takes the class of the machine described.
 
@@ -142,15 +158,13 @@ def resolve(name: str, arch: str, flags: frozenset[str]) -> TargetSpec:
     spec = target(name)
     if not spec.detect:
         return spec
-    known = [target(each) for each in names("targets")]
-    classes = [c for c in known if c.device_class and c.isa and c.isa.matches(arch, flags)]
-    if not classes:
+    best = class_of(arch, flags)
+    if best is None:
         raise SpecError(
             f"no target class matches this machine ({arch})",
             where=f"target {name}",
             fix="name a target yourself with --target",
         )
-    best = max(classes, key=lambda c: bool(c.isa.any_of) + len(c.isa.all_of) if c.isa else 0)
     taken = {"name": spec.name, "title": f"{spec.title} ({best.name})", "extends": best.name}
     return best.model_copy(update={**taken, "device_class": False, "evidence": spec.evidence})
 

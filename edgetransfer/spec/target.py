@@ -60,6 +60,7 @@ class Session(Spec):
 
     threads: int = Field(1, ge=1)
     config: dict[str, str] = Field({}, description="ONNX Runtime session config entries")
+    why: str = Field("", description="what goes wrong without these entries, in a few words")
 
 
 class Evidence(Spec):

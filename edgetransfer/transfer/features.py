@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgetransfer.agent.session import OnnxSession
+from edgetransfer.graph.hosted import open_here
 from edgetransfer.graph.prepare import ahead
 from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.transfer.probe import FEW, LOOKS
@@ -45,7 +45,7 @@ def run_over(
             what the graph gets instead.
         progress: told of examples done.
     """
-    session = OnnxSession(model.SerializeToString())
+    session = open_here(model)
     rows = []
     done = 0
     prepared = ahead(prepare.prepare, examples)

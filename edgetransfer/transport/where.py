@@ -6,6 +6,7 @@ It does not connect by itself: each transport is a module with a function `conne
 from __future__ import annotations
 
 import importlib
+import re
 from typing import TYPE_CHECKING
 
 from edgetransfer.errors import SpecError
@@ -19,6 +20,15 @@ if TYPE_CHECKING:
 LOCAL = "local"
 TRANSPORTS = {LOCAL: "local"}
 """Each transport's word and the module of this package that has its `connect(address, agent)`."""
+
+
+def folder_name(where: str) -> str:
+    """Return a name for a folder of what was measured at a place.
+
+    >>> folder_name("ssh:pi@kitchen:2222")
+    'ssh-pi-kitchen-2222'
+    """
+    return re.sub(r"[^A-Za-z0-9._]+", "-", where).strip("-")
 
 
 def connect(where: str, agent: Path) -> AbstractContextManager[Place]:

@@ -1,0 +1,39 @@
+"""Opens a graph on this machine so that it computes what it means, whatever this machine's class.
+
+It does not time: a device's own settings are its target's.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+from edgetransfer.agent.environment import architecture, isa_flags
+from edgetransfer.agent.session import OnnxSession
+from edgetransfer.spec import catalogue
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import onnx
+
+
+@cache
+def _settings() -> tuple[tuple[str, str], ...]:
+    mine = catalogue.class_of(architecture(), isa_flags())
+    return () if mine is None else tuple(mine.session.config.items())
+
+
+def exact_here() -> dict[str, str]:
+    """Return the session settings without which this machine would compute wrong numbers.
+
+    An x86 machine without VNNI saturates in 8-bit products: a build there took every quantised
+    network to be useless, and trained it for minutes, before these were given.
+    """
+    return dict(_settings())
+
+
+def open_here(model: onnx.ModelProto | str, config: Mapping[str, str] | None = None) -> OnnxSession:
+    """Open a graph, or a file, with these settings beside those of `config`."""
+    source = model if isinstance(model, str) else model.SerializeToString()
+    return OnnxSession(source, config={**exact_here(), **(config or {})})

@@ -1,0 +1,187 @@
+"""Holds what a device computes against what the build host computes from the same file.
+
+It does not know of labels: both got the same prepared tensors, so any difference is the device's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgetransfer.measure.drift import Drift, measure_drift, sqnr_db
+from edgetransfer.measure.gates import Gate, Status
+from edgetransfer.measure.plain import Missing, decibels
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+CLOSE_DB = 35.0
+"""Logits this near to the host's are the same network, whatever computed them."""
+ADDED_DB = 3.0
+"""A device may add as much noise as quantising did: then the sum is 3 dB louder."""
+
+
+@dataclass(frozen=True)
+class Cure:
+    """Session settings that were tried on the device because its numbers were wrong without.
+
+    Args:
+        logits: float32 [N, C], of the candidate on the device with the settings.
+        config: the settings.
+        why: what they are for, in words.
+        targets: names of the targets that have them.
+    """
+
+    logits: NDArray[Any]
+    config: Mapping[str, str]
+    why: str
+    targets: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class OnHost:
+    """The candidate on the build host, on the tensors that the device got.
+
+    Args:
+        logits: float32 [N, C].
+        config: session settings beside the bundle's, with which the host computes as the device
+            is meant to.
+        cure: what was tried where the device disagreed.
+    """
+
+    logits: NDArray[Any]
+    config: Mapping[str, str]
+    cure: Cure | None = None
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How the candidate on the device stands to the candidate on the host.
+
+    Args:
+        drift: of the device's logits from the host's.
+        bit_equal: whether all are the same to the last bit.
+        max_abs: largest difference of a logit.
+        host_db: signal to noise of the host's logits against the float reference, dB.
+        device_db: the device's.
+        cured: whether the cure that was tried makes them agree; None where none was tried.
+        cured_bit_equal: whether to the last bit.
+    """
+
+    drift: Drift
+    bit_equal: bool
+    max_abs: float
+    host_db: float
+    device_db: float
+    cured: bool | None = None
+    cured_bit_equal: bool = False
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the device adds no more noise than quantising did, or next to none."""
+        return _agrees(self.drift, self.host_db, self.device_db)
+
+
+def compare_with_host(
+    reference: NDArray[Any], on_device: NDArray[Any], on_host: OnHost
+) -> Agreement:
+    """Compare the candidate's logits [N, C] on the device with those on the host.
+
+    Args:
+        reference: of the float network.
+        on_device: of the candidate there.
+        on_host: of the candidate here.
+    """
+    drift = measure_drift(on_host.logits, on_device)
+    host_db = sqnr_db(reference, on_host.logits)
+    cured, cured_bit_equal = None, False
+    if on_host.cure is not None:
+        tried = on_host.cure.logits
+        with_cure = measure_drift(on_host.logits, tried)
+        cured = _agrees(with_cure, host_db, sqnr_db(reference, tried))
+        cured_bit_equal = np.array_equal(on_host.logits, tried)
+    finite = np.abs(on_host.logits.astype(np.float64) - on_device)[np.isfinite(on_device)]
+    return Agreement(
+        drift=drift,
+        bit_equal=np.array_equal(on_host.logits, on_device),
+        max_abs=float(finite.max(initial=0)),
+        host_db=host_db,
+        device_db=sqnr_db(reference, on_device) if drift.non_finite == 0 else -np.inf,
+        cured=cured,
+        cured_bit_equal=cured_bit_equal,
+    )
+
+
+def _agrees(drift: Drift, host_db: float, device_db: float) -> bool:
+    if drift.non_finite:
+        return False
+    return drift.sqnr_db >= CLOSE_DB or device_db >= host_db - ADDED_DB
+
+
+def device(agreement: Agreement, cure: Cure | None) -> Gate:
+    """FAIL where a device gives other numbers than the host, by more than quantising explains.
+
+    A mistake of a kernel needs no labels to be seen, and accuracy on few pictures may miss it.
+    """
+    found = agreement.drift
+    if agreement.bit_equal:
+        message = f"all logits of {found.n} examples are bit-equal to the build host's"
+    elif agreement.agrees:
+        message = (
+            f"{found.sqnr_db:.1f} dB from the build host's logits, {found.flips} of {found.n} "
+            "decisions differ"
+        )
+    else:
+        message = f"{_broken(agreement)}; {_remedy(agreement, cure)}"
+    status: Status = "PASS" if agreement.agrees else "FAIL"
+    measured = None if found.non_finite else found.sqnr_db
+    return Gate("device", status, True, measured, CLOSE_DB, "dB", f"device: {message}")
+
+
+def _broken(agreement: Agreement) -> str:
+    found = agreement.drift
+    if found.non_finite:
+        return f"{found.non_finite} logits are NaN or Inf that are not on the build host"
+    return (
+        f"the same file computes other numbers there: against the floats "
+        f"{agreement.device_db:.1f} dB instead of {agreement.host_db:.1f}, "
+        f"{found.flips} of {found.n} decisions differ from the build host's"
+    )
+
+
+def _remedy(agreement: Agreement, cure: Cure | None) -> str:
+    if cure is None or agreement.cured is None:
+        return "no setting is known that mends it: build with --precision fp32 for this device"
+    settings = ", ".join(f"{key}={value}" for key, value in cure.config.items())
+    if not agreement.cured:
+        return f"{settings} did not mend it: build with --precision fp32 for this device"
+    exact = "bit-equal" if agreement.cured_bit_equal else "as near as they should be"
+    build = " or ".join(f"--target {name}" for name in cure.targets)
+    return f"cause: {cure.why}; with {settings} they are {exact}: build with {build}"
+
+
+def written(agreement: Agreement, on_host: OnHost) -> dict[str, Any]:
+    """Return the comparison as `report.json` has it."""
+    found, cure = agreement.drift, on_host.cure
+    row: dict[str, Any] = {
+        "n": found.n,
+        "bit_equal": agreement.bit_equal,
+        "max_abs": agreement.max_abs,
+        "flips": found.flips,
+        "sqnr_db": Missing("NaN or Inf") if found.non_finite else decibels(found.sqnr_db),
+        "host_sqnr_db": decibels(agreement.host_db),
+        "device_sqnr_db": decibels(agreement.device_db),
+        "host_config": dict(on_host.config),
+    }
+    if cure is not None:
+        row["cure"] = {
+            "config": dict(cure.config),
+            "agrees": agreement.cured,
+            "bit_equal": agreement.cured_bit_equal,
+            "targets": list(cure.targets),
+        }
+    return row

@@ -1,0 +1,194 @@
+"""Measuring a bundle on another device: a stand-in that runs the agent here and tampers with it."""
+
+import json
+import types
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from edgetransfer.pipeline.agreeing import oracle
+from edgetransfer.spec import catalogue
+from edgetransfer.spec.target import Session
+from edgetransfer.transport import where as transports
+from edgetransfer.transport.local import Local
+
+SETTING = "session.set_denormal_as_zero"
+"""Harmless; no class of machines has it, so no build brings it."""
+OLD = {"arch": "x86_64", "isa": ["avx2"]}
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """A device whose kernels are wrong unless a session has a setting."""
+
+    agent: object
+    where: str
+    environment: dict
+    wrong_without: str | None = None
+    emulated: bool = True
+    actions: frozenset = frozenset({"logits", "describe"})
+
+    def run(self, job, out, *, progress=lambda *_: None):
+        assert job.action in self.actions
+        result = dict(Local(self.agent).run(job, out, progress=progress))
+        if job.action == "describe":
+            result["environment"] |= self.environment
+        elif self._is_wrong(job.variants[0]):
+            rows = np.load(out / "logits.npy")
+            np.save(out / "logits.npy", rows[:, ::-1] * 3)
+        return result
+
+    def _is_wrong(self, variant):
+        fails = self.wrong_without is not None and self.wrong_without not in variant.config
+        return fails and "reference" not in variant.model
+
+
+@pytest.fixture
+def elsewhere(monkeypatch):
+    """Let ``fake:`` be a place with the given properties."""
+
+    def use(**properties):
+        @contextmanager
+        def connect(address, agent):
+            yield Elsewhere(agent, f"fake:{address}", **properties)
+
+        module = types.SimpleNamespace(connect=connect)
+        monkeypatch.setitem(transports.TRANSPORTS, "fake", "fake")
+        real = transports.importlib.import_module
+        monkeypatch.setattr(
+            transports.importlib,
+            "import_module",
+            lambda name: module if name.endswith(".fake") else real(name),
+        )
+
+    return use
+
+
+@pytest.fixture
+def remedy(monkeypatch):
+    """Let the class of the device be one that needs `SETTING`; this machine needs nothing."""
+    session = Session(config={SETTING: "1"}, why="its kernels are wrong")
+    old = catalogue.target("x86-avx2").model_copy(update={"session": session})
+
+    def class_of(arch, flags):
+        return old if flags == frozenset(OLD["isa"]) else None
+
+    monkeypatch.setattr(catalogue, "class_of", class_of)
+
+
+@pytest.fixture
+def bundle(built):
+    return built.folders["this-machine"]
+
+
+def measure(command, bundle, pictures, tmp_path, *words):
+    out = tmp_path / "there"
+    code, shown, _ = command(
+        "bench", bundle, "--data", pictures, "--on", "fake:a", "--out", out, *words
+    )
+    return code, shown, json.loads((out / "fake-a" / "report.json").read_text())
+
+
+def test_a_device_that_agrees_is_judged_but_not_timed(
+    command, elsewhere, bundle, pictures, tmp_path
+):
+    elsewhere(environment=OLD)
+    _, shown, report = measure(command, bundle, pictures, tmp_path)
+    agreement = report["host_agreement"]
+    assert (agreement["bit_equal"], agreement["n"], agreement["flips"]) == (True, 60, 0)
+    assert report["latency"]["candidate"]["p50_ms"] is None
+    assert report["residency"]["float_conv"] is None
+    (gate,) = [gate for gate in report["gates"] if gate["name"] == "device"]
+    assert (gate["status"], gate["decides"]) == ("PASS", True)
+    assert "the same bits on" in shown
+
+
+def test_a_device_that_is_wrong_fails_with_cause_and_cure(
+    command, elsewhere, remedy, bundle, pictures, tmp_path
+):
+    elsewhere(environment=OLD, wrong_without=SETTING)
+    code, _, report = measure(command, bundle, pictures, tmp_path)
+    assert (code, report["verdict"]) == (8, "FAIL")
+    (reason,) = [each for each in report["reasons"] if each.startswith("device: ")]
+    assert reason.startswith(
+        "device: the same file computes other numbers there: against the floats "
+    )
+    assert reason.endswith(
+        "cause: its kernels are wrong; with session.set_denormal_as_zero=1 they are bit-equal: "
+        "build with --target x86-avx2"
+    )
+
+
+def test_where_the_same_bits_were_seen_is_kept_beside_the_bundle(
+    command, elsewhere, bundle, pictures, tmp_path
+):
+    elsewhere(environment=OLD)
+    measure(command, bundle, pictures, tmp_path)
+    elsewhere(environment={"arch": "arm64", "isa": ["asimd"]}, wrong_without=SETTING)
+    measure(command, bundle, pictures, tmp_path)
+    elsewhere(environment={"arch": "wasm32", "isa": []})
+    _, shown, report = measure(command, bundle, pictures, tmp_path)
+    kinds = json.loads((bundle / "portability.json").read_text())["kinds"]
+    assert {kind: row["bit_equal"] for kind, row in kinds.items() if "x86" not in kind} == {
+        "arm64": False,
+        "wasm32": True,
+    }
+    assert kinds["x86_64 without VNNI"]["bit_equal"]
+    assert not report["portability"]["portable_exact"]
+    elsewhere(environment={"arch": "arm64", "isa": ["asimd"]})
+    _, shown, report = measure(command, bundle, pictures, tmp_path)
+    exact = "x86_64 with VNNI" in kinds  # the build host has to be one of them
+    assert report["portability"]["portable_exact"] is exact
+    assert ("portable-exact: the same bits on" in shown) is exact
+
+
+def test_several_places_end_on_the_worst_verdict(command, elsewhere, bundle, pictures, tmp_path):
+    elsewhere(environment=OLD, wrong_without=SETTING)
+    options = ("--data", pictures, "--out", tmp_path / "both", "--json")
+    code, shown, _ = command("bench", bundle, *options, "--on", "local", "--on", "fake:a")
+    reports = json.loads(shown)["reports"]
+    assert code == 8
+    assert list(reports) == ["local", "fake:a"]
+    assert "host_agreement" not in reports["local"]
+    assert (tmp_path / "both" / "local" / "report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("place", "complaint"),
+    [
+        (
+            "moon:1",
+            "--on: no such place to measure on\n  found: 'moon:1'\n  expected: "
+            + ", ".join(transports.TRANSPORTS),
+        ),
+        ("local:2", "--on: this machine has no address\n  found: '2'"),
+    ],
+)
+def test_a_place_that_is_none(command, bundle, place, complaint):
+    code, _, told = command("bench", bundle, "--on", place)
+    assert code == 3
+    assert told.endswith(f"error: {complaint}\n")
+
+
+def test_the_host_computes_as_arm_where_activations_are_signed(monkeypatch):
+    module = "edgetransfer.pipeline.agreeing.architecture"
+    monkeypatch.setattr("edgetransfer.pipeline.agreeing.exact_here", dict)
+    monkeypatch.setattr(module, lambda: "x86_64")
+    signed = {"session.qdqisint8allowed": "1"}
+    assert oracle("s8", "arm64") == signed
+    assert oracle("s8", "x86_64") == oracle("u8", "arm64") == oracle(None, "arm64") == {}
+    monkeypatch.setattr(module, lambda: "arm64")
+    assert oracle("s8", "arm64") == {}
+
+
+def test_what_is_kept_of_other_bits_is_forgotten(command, elsewhere, bundle, pictures, tmp_path):
+    elsewhere(environment=OLD)
+    measure(command, bundle, pictures, tmp_path)
+    record = json.loads((bundle / "portability.json").read_text())
+    record["core"] = "another network"
+    record["kinds"]["riscv64"] = {"bit_equal": True}
+    (bundle / "portability.json").write_text(json.dumps(record))
+    _, _, report = measure(command, bundle, pictures, tmp_path)
+    assert "riscv64" not in report["portability"]["kinds"]
