@@ -8,9 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from edgetransfer.data import sources
+from edgetransfer.data import sources, unlabelled_texts
 from edgetransfer.data import unlabelled as unlabelled_pictures
-from edgetransfer.data import unlabelled_texts
 from edgetransfer.data.manifest import SPLITS, Manifest
 from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.run import Run, code, leave
