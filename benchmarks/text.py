@@ -8,8 +8,8 @@ full           banking77, all labels of train
 sentiment      afrisenti-pcm-swa, all labels of train: accuracy and macro-F1 by language
 
 With few labels the other texts of train, without their labels, serve `guessed`: the contrastive
-encoder with a head that learns from its own guesses too (`--unlabelled`). Whether cross-validation
-would keep it is told as `kept`; it is judged either way.
+encoder with a head that learns from its own guesses too (`--unlabelled`). It is judged whether or
+not `edgetransfer build` would have found it shown to gain.
 
 Duplicates of test texts (case-folded) are out of train, as `edgetransfer build` leaves them. All
 methods see the same labels; the fitted encoder is always taken, no validation set chooses. All run
@@ -39,11 +39,10 @@ from edgetransfer.data import sources
 from edgetransfer.graph.prepare import preparer
 from edgetransfer.pipeline.run import versions
 from edgetransfer.spec.recipe import DataSpec
-from edgetransfer.transfer.choice import gain
 from edgetransfer.transfer.contrastive import Course, tune
 from edgetransfer.transfer.probe import fit_at, fit_probe
 from edgetransfer.transfer.schedule import Machine
-from edgetransfer.transfer.self_training import fit_with_guesses, held_out
+from edgetransfer.transfer.self_training import fit_with_guesses
 from edgetransfer.transfer.texts import Texts, run_in_groups
 
 if TYPE_CHECKING:
@@ -101,11 +100,9 @@ class Lab:
             others, labels = features(encoder, more), train.labels
             head, guesses = fit_with_guesses(moved, labels, others, probe.strength)
             found["guessed"] = head.logits(test).argmax(axis=1)
-            judged = held_out(moved, labels, others, probe.strength, groups=None, seed=seed)
             facts |= {
                 "unlabelled": len(others),
                 "right_guesses": float((guesses.labels == more.labels[guesses.rows]).mean()),
-                "kept": gain(*judged, labels, seed).proven,
             }
         return {"decided": found, "facts": facts}
 

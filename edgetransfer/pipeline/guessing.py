@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from safetensors.numpy import save_file
 
+from edgetransfer.backbone.head import linear_head
 from edgetransfer.errors import SpecError
 from edgetransfer.graph.prepare import TextPreparer
 from edgetransfer.pipeline.opening import content_of
@@ -51,7 +52,9 @@ def refuse_pictures(run: Run, manifest: Manifest) -> None:
 def learn_from_guesses(
     run: Run, manifest: Manifest, fitted: FittedNetwork, more: Sequence[Example]
 ) -> FittedNetwork:
-    """Fit the head again with guessed labels, where cross-validation shows that it gains.
+    """Fit the head again with guessed labels, where that is shown to gain.
+
+    It is shown by validation and, where the encoder is as it was, by cross-validating train too.
 
     Args:
         run: the build.
@@ -92,31 +95,31 @@ def learn_from_guesses(
 def _fit(
     run: Run, manifest: Manifest, fitted: FittedNetwork, more: Sequence[Example], folder: Path
 ) -> dict[str, Any]:
-    """Leave ``head.safetensors``, and return what the cross-validation says of it."""
+    """Leave ``head.safetensors``, and return what examples say of it that it was not fitted on."""
     train, validation = manifest.split("train"), manifest.split("validation")
     truth = manifest.label_index((*train, *validation))
     count, strength, seed = len(train), fitted.record["strength"], run.recipe.seed
     features = _features(fitted, (*train, *validation, *more))
     known, unseen, others = np.split(features, [count, len(truth)])
-    groups = group_index(run.recipe.data.split_by, train)
-    before, after = held_out(known, truth[:count], others, strength, groups=groups, seed=seed)
     head, guesses = fit_with_guesses(known, truth[:count], others, strength)
     save_file(asdict(head), folder / "head.safetensors")
-    old = fitted.network.head
-    with torch.no_grad():
-        said = old(torch.from_numpy(unseen)).numpy()
-    judged = np.isfinite(np.concatenate([before, said])).all(axis=1)
-    gained = gain(
-        np.concatenate([before, said])[judged],
-        np.concatenate([after, head.logits(unseen)])[judged],
-        truth[judged],
-        seed,
-    )
-    right = float((head.logits(unseen).argmax(axis=1) == truth[count:]).mean())
+    before, after = linear_head(fitted.network.head).logits(unseen), head.logits(unseen)
+    judged = truth[count:]
+    right = float((after.argmax(axis=1) == judged).mean())
+    if not fitted.record.get("moved", False):  # a moved encoder knows the labels of train
+        groups = group_index(run.recipe.data.split_by, train)
+        crossed = held_out(known, truth[:count], others, strength, groups=groups, seed=seed)
+        there = np.isfinite(crossed[0]).all(axis=1)
+        before, after = (
+            np.concatenate([said[there], new])
+            for said, new in zip(crossed, (before, after), strict=True)
+        )
+        judged = np.concatenate([truth[:count][there], judged])
+    gained = gain(before, after, judged, seed)
     return {
         "unlabelled": len(more),
         "guessed": len(guesses.rows),
-        "judged": int(judged.sum()),
+        "judged": len(judged),
         "gain": {**asdict(gained), "proven": gained.proven},
         "validation_accuracy": right,
     }

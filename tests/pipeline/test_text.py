@@ -166,7 +166,8 @@ def test_the_head_learns_from_texts_without_labels(texts, encoder, more, cache, 
     told, lines = fit_record["self_training"], len(more.read_text().splitlines())
     assert (fit_record["method"], told["unlabelled"]) == (fit, lines)
     assert told["guessed"] == round(0.7 * lines)
-    assert told["judged"] == 120  # every labelled text of train and validation
+    moved = fit_record.get("moved", False)
+    assert told["judged"] == (30 if moved else 120)  # validation, and train where it can be
     assert outcome.reports["this-machine"]["accuracy"]["reference"] > 0.8
     fitted_on = (folder / "fitted_on.txt").read_text().splitlines()
     assert len(fitted_on) == 120 + lines * told["gain"]["proven"]
