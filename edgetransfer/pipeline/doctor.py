@@ -174,9 +174,9 @@ def row_of(
 
 def _without_device(spec: TargetSpec, prepared: frozenset[str]) -> tuple[Finding, ...]:
     """Say how to come to a target's numbers before there is a device."""
-    if spec.preview is None:
-        return ()
     on = spec.preview.on
+    if not on:
+        return ()
     if on.startswith(f"{qemu.WORD}:") and on not in prepared:
         return (Finding(f"{on} is not prepared", f"edgetransfer doctor --prepare {on}"),)
     return (Finding(f"numbers on {on}", f"edgetransfer bench BUNDLE --on {on}"),)

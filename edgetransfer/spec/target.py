@@ -76,7 +76,7 @@ class Session(Spec):
 class Preview(Spec):
     """Which emulated processor stands for the target's numbers before there is a device."""
 
-    on: str = Field(description="what `bench --on` takes")
+    on: str = Field(description="what `bench --on` takes; empty: nothing here stands for it")
 
 
 class Evidence(Spec):
@@ -100,7 +100,7 @@ class TargetSpec(Spec):
     precision: Literal["w8a8", "fp16", "fp32"] = Field("w8a8", description="what `auto` takes")
     int8: Int8Scheme = Int8Scheme()
     session: Session = Session()
-    preview: Preview | None = Field(None, description="None where nothing here can stand for it")
+    preview: Preview = Preview(on="")
     export_only: bool = Field(
         False, description="files are made for it; no transport of ours measures there"
     )
