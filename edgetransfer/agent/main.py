@@ -5,6 +5,7 @@ It does not start processes: its caller starts a fresh one for every job.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 import time
@@ -38,9 +39,18 @@ def _open(variant: Mapping[str, Any]) -> Session:
     return open_session(variant, tell)
 
 
+def _digest(path: str) -> str:
+    """Return the SHA-256 of a file as it lies here."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 def _logits(job: Mapping[str, Any]) -> Dict[str, object]:
     (variant,) = job["variants"]
-    examples = Examples(variant["inputs"])
+    examples = Examples(variant["inputs"], variant.get("batch", 1))
     first_example = examples[0]
     before = memory.resident_mib()
     peak_is_own = memory.reset_peak()
@@ -68,6 +78,8 @@ def _logits(job: Mapping[str, Any]) -> Dict[str, object]:
         "proportional_mib": proportional,
         "peak_is_own": peak_is_own,
         "deterministic": all(a.tobytes() == b.tobytes() for a, b in zip(rows, again)),
+        "repeated": len(again),
+        "model": {"sha256": _digest(variant["model"]), **session.ports()},
     }
 
 

@@ -149,6 +149,18 @@ MinSqnr = Annotated[
     float | None,
     typer.Option(metavar="DB", help="Signal to noise of the logits.", rich_help_panel=_BUDGET),
 ]
+MaxKl = Annotated[
+    float | None,
+    typer.Option(metavar="NATS", help="Mean KL divergence at most.", rich_help_panel=_BUDGET),
+]
+MaxEceChange = Annotated[
+    float | None,
+    typer.Option(metavar="SHARE", help="Change of calibration error.", rich_help_panel=_BUDGET),
+]
+MaxClassDrop = Annotated[
+    float | None,
+    typer.Option(metavar="PP", help="Recall that any class may lose.", rich_help_panel=_BUDGET),
+]
 Out = Annotated[Path, typer.Option(help="Where the bundles go.", rich_help_panel=_RUN)]
 RecipeFile = Annotated[
     Path | None,

@@ -19,6 +19,7 @@ from edgetransfer.measure.quantiles import quantile
 from edgetransfer.measure.record import make_report
 from edgetransfer.pipeline import measuring
 from edgetransfer.pipeline.agreeing import on_host
+from edgetransfer.pipeline.proven import proofs
 from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.run import code, versions
 from edgetransfer.report.page import render_page
@@ -171,7 +172,7 @@ def _facts(
             **validity.block(timed, _medians_ms(times)),
             "measured_on_target": here,
             "deterministic": {name: run["deterministic"] for name, run in runs.items()},
-            "model_against_core": record.get("whole"),
+            "model_against_core": _whole(record),
         },
         ladder=bundle.manifest["compression"]["ladder"],
         soundness=bundle.manifest.get("soundness"),
@@ -179,6 +180,7 @@ def _facts(
         labelling=bundle.manifest.get("labelling"),
         choice=bundle.manifest.get("choice"),
         on_host=on_host(kept, record["on_host"]),
+        proofs=proofs(kept, bundle, target),
         verify_with=None if here else verification_command(target),
     )
 
@@ -204,6 +206,12 @@ def _environment(bundle: Bundle, kept: Kept, record: Mapping[str, Any]) -> dict[
         "session": bundle.manifest["session"],
         "measured_at": made_at.isoformat(" ", "seconds"),
     }
+
+
+def _whole(record: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return how far model.onnx was from core.onnx; None where there was no running it."""
+    found = record.get("proofs", {}).get("whole")
+    return None if found is None else {key: found[key] for key in ("examples", "max_abs")}
 
 
 def _conditions(timed: Mapping[str, Any]) -> dict[str, Any]:

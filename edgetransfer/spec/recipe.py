@@ -178,6 +178,13 @@ class Budget(Spec):
     max_size_mib: Positive | None = Field(None, description="size of model.onnx")
     max_flips_pct: Positive | None = Field(None, description="95 % bound of changed decisions")
     min_sqnr_db: float | None = Field(None, description="signal to quantisation noise of logits")
+    max_kl: Positive | None = Field(None, description="95 % bound of the mean divergence, nats")
+    max_ece_change: Share | None = Field(
+        None, gt=0, description="95 % bound of the change of the calibration error"
+    )
+    max_class_drop_pp: Positive | None = Field(
+        None, description="points of recall that any class may lose, at most"
+    )
 
 
 class Recipe(Spec):

@@ -24,6 +24,8 @@ class Variant:
 
     Attributes:
         optimised_to: what the runtime's own graph is written as, into the job's folder.
+        fused: False where the runtime executes the graph as it is written, without optimising it.
+        batch: examples of one inference; inputs have to be stacks.
     """
 
     name: str
@@ -33,6 +35,8 @@ class Variant:
     config: Mapping[str, str] = field(default_factory=dict)
     provider: str = "CPUExecutionProvider"
     optimised_to: str | None = None
+    fused: bool = True
+    batch: int = 1
 
 
 @dataclass(frozen=True)

@@ -136,13 +136,13 @@ class Client:
         self._target = target(address)
         self._command = shlex.split(os.environ.get(COMMAND) or "ssh")
         self._options: list[str] = []
-        self._socket = folder / "s"
+        self.socket = folder / "s"
         options = list(_ALWAYS)
         wishes = self._wishes()
         options += [o for key, (unset, o) in _UNLESS_SET.items() if wishes.get(key) == unset]
         self._shared = wishes.get("controlpath", "none") != "none"
         if not self._shared:
-            options += ["ControlMaster=auto", "ControlPersist=60", f"ControlPath={self._socket}"]
+            options += ["ControlMaster=auto", "ControlPersist=60", f"ControlPath={self.socket}"]
         self._options = [word for option in options for word in ("-o", option)]
 
     def _wishes(self) -> dict[str, str]:
@@ -223,7 +223,7 @@ class Client:
 
     def close(self) -> None:
         """End the shared connection, unless it is the user's own."""
-        if not self._shared and self._socket.exists():
+        if not self._shared and self.socket.exists():
             self._run([*self._options, "-O", "exit", *self._target])
 
 
