@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Dict, Mapping
 
 import numpy as np
 
-from edgetransfer.agent import benchmark, emulation, environment, memory, runtime
+from edgetransfer.agent import benchmark, capabilities, emulation, environment, memory, runtime
 from edgetransfer.agent.backends import open_session
 from edgetransfer.agent.examples import Examples
 
@@ -96,7 +96,10 @@ def _optimise(job: Mapping[str, Any]) -> Dict[str, object]:
 def _describe(job: Mapping[str, Any]) -> Dict[str, object]:
     tried = runtime.try_import()
     told = {} if tried["loads"] is False else runtime.build()
-    return {"environment": environment.fingerprint({"import": tried, "runtime": None, **told})}
+    return {
+        "environment": environment.fingerprint({"import": tried, "runtime": None, **told}),
+        "capabilities": capabilities.tell() if told else None,
+    }
 
 
 ACTIONS = {"logits": _logits, "time": _time, "optimise": _optimise, "describe": _describe}

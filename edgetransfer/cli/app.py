@@ -14,6 +14,7 @@ import typer
 from edgetransfer.cli import matrix
 from edgetransfer.cli import options as o
 from edgetransfer.cli.cached import cache_app
+from edgetransfer.cli.doctor import doctor
 from edgetransfer.cli.heads import classes_app, head_app
 
 app = typer.Typer(
@@ -24,6 +25,7 @@ app = typer.Typer(
     help="Fit a pretrained backbone to your examples, quantise it, and measure what it costs.",
 )
 app.add_typer(cache_app, name="cache")
+app.command()(doctor)
 app.add_typer(head_app, name="head")
 app.add_typer(classes_app)
 backbones_app = typer.Typer(

@@ -111,8 +111,9 @@ def test_without_vnni_signed_codes_saturate_too(bench, emulated):
     assert np.abs(saturated - bench.here("s8", EXACT)).max() > 1
 
 
-def test_unsigned_codes_are_bit_equal_on_arm(bench, emulated):
-    with emulated(ARM) as place:
+@pytest.mark.parametrize("where", [ARM, "qemu:armhf", "qemu:riscv64"])
+def test_unsigned_codes_are_bit_equal_elsewhere(where, bench, emulated):
+    with emulated(where) as place:
         there = bench.logits(place, "u8", {})
     np.testing.assert_array_equal(there, bench.here("u8", EXACT))
 

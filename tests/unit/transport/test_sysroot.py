@@ -10,6 +10,7 @@ from edgetransfer.spec.preview import Preview
 from edgetransfer.transport import debian, sysroot
 
 EMULATOR = "#!/bin/sh\necho 'qemu-test version 10.0.13 (Debian)'\n"
+PACKAGE = "qemu-user-s.deb"
 PREVIEW = Preview.model_validate(
     {
         "name": "test",
@@ -29,18 +30,19 @@ def packages(monkeypatch):
 
     def fetch(wanted, mirror, room):
         fetched.append(wanted.packages)
-        return []
+        (room / "package.deb").touch()
+        return [room / "package.deb"]
 
-    def unpack(files, root):
-        (root / "usr" / "bin").mkdir(parents=True)
-        program = root / "usr" / "bin" / "qemu-test"
-        program.write_text(EMULATOR)
-        program.chmod(0o755)
+    def unpack_one(package, member, target):
+        assert member == "usr/bin/qemu-test"
+        target.write_text(EMULATOR)
+        target.chmod(0o755)
 
     monkeypatch.setattr(debian, "own_architecture", lambda: "mine")
     monkeypatch.setattr(debian, "system_mirror", lambda: debian.Mirror("m", Path("k")))
     monkeypatch.setattr(debian, "fetch", fetch)
-    monkeypatch.setattr(debian, "unpack", unpack)
+    monkeypatch.setattr(debian, "unpack", lambda files, root: None)
+    monkeypatch.setattr(debian, "unpack_one", unpack_one)
     monkeypatch.setattr(sysroot, "_try", lambda _: {"onnxruntime": "1"})
     return fetched
 
@@ -70,7 +72,8 @@ def test_a_changed_recipe_is_prepared_anew_and_the_old_one_removed(packages, tmp
     assert sysroot.find(changed, tmp_path) is None
     new = Path(sysroot.prepare(changed, tmp_path, str)["folder"])
     assert new != old
-    assert [each.name for each in (tmp_path / "sysroots").iterdir()] == [new.name]
+    assert {each.name for each in (tmp_path / "sysroots").iterdir()} == {new.name, PACKAGE}
+    assert packages.count(("qemu-user",)) == 1
 
 
 def test_evidence_is_no_part_of_the_recipe(tmp_path):
@@ -87,7 +90,7 @@ def test_what_fails_on_the_way_leaves_nothing(packages, tmp_path, monkeypatch):
     monkeypatch.setattr(sysroot, "_try", fails)
     with pytest.raises(StageError):
         sysroot.prepare(PREVIEW, tmp_path, str)
-    assert list((tmp_path / "sysroots").iterdir()) == []
+    assert [each.name for each in (tmp_path / "sysroots").iterdir()] == [PACKAGE]
     assert sysroot.find(PREVIEW, tmp_path) is None
 
 
