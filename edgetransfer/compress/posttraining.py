@@ -127,7 +127,8 @@ def quantise(
     """
     opened = ir.from_proto(infer_shapes(model))
     separate(opened.graph)
-    layout = find_layout(opened.graph, _small_head(opened.graph))
+    floats = _small_head(opened.graph) if recipe.small_head == "float" else set()
+    layout = find_layout(opened.graph, floats)
     _refuse(opened.graph, layout)
     if equalised:
         _equalise(opened.graph, layout, calibration.fitted)

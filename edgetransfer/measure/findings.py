@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from edgetransfer.measure.verdict import Verdict
 
 
+NUMBERS_ONLY = "numbers only: the processor is emulated, so nothing was timed"
+
+
 @dataclass(frozen=True)
 class SeriesFindings:
     """One timed series, `latency` or `end_to_end`."""
@@ -114,6 +117,8 @@ def _proofs(facts: Facts, agreement: Agreement | None) -> Proofs:
 def _judged(evidence: Evidence, outcomes: Outcomes | None, facts: Facts) -> Verdict:
     """Judge, and add the warnings of what was seen beside the measurement."""
     verdict = judge(evidence, facts.budget)
+    if facts.on_host is not None and facts.on_host.emulated:
+        verdict = replace(verdict, reasons=(*verdict.reasons, NUMBERS_ONLY))
     if outcomes is not None:
         verdict = _against_chance(verdict, outcomes, facts)
     blocks = (facts.soundness or {}, facts.adaptation or {})

@@ -46,6 +46,9 @@ class CalibrationRecipe(Spec):
         le=100,
         description="of the activations, kept: half of the rest is clipped at either end",
     )
+    small_head: Literal["float", "int8"] = Field(
+        "float", description="a last layer with next to no weights: quieter, or the same bits"
+    )
 
 
 def _folders(kind: Kind) -> list[Path]:
