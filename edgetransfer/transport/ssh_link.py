@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shlex
 import time
 from contextlib import contextmanager, suppress
@@ -15,19 +16,29 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from edgetransfer.errors import StageError
-from edgetransfer.transport import ssh_far
+from edgetransfer.transport import ssh_far, ssh_far_jobs
 from edgetransfer.transport.outcome import last_words
 from edgetransfer.transport.ssh_client import LOST, LinkLostError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from types import ModuleType
 
     from edgetransfer.transport.ssh_client import Call, Client
 
 T = TypeVar("T")
 _HELD_S = 10.0
 """A link that held for so long was there."""
-_FAR = Path(ssh_far.__file__).read_bytes()
+
+
+def _one_text(*modules: ModuleType) -> bytes:
+    """Return the source of modules that import from one another as that of one."""
+    sources = [Path(str(each.__file__)).read_text(encoding="utf-8") for each in modules]
+    later = re.compile(r"^from (__future__|edgetransfer)[^(\n]*(\([^)]*\))?\n", re.MULTILINE)
+    return "".join([sources[0], *(later.sub("", each) for each in sources[1:])]).encode()
+
+
+_FAR = _one_text(ssh_far, ssh_far_jobs)
 _FAR_COMMAND = f"import sys;exec(compile(sys.stdin.buffer.read({len(_FAR)}),'edgetransfer','exec'))"
 
 
