@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from edgetransfer.measure.drift import Drift
     from edgetransfer.measure.gates import Gate
     from edgetransfer.measure.latency import LatencySummary, Speedup
-    from edgetransfer.spec.recipe import Budget
+    from edgetransfer.spec.budget import Budget
 
 USUAL_FLIPS_PCT, USUAL_SQNR_DB, USUAL_KL = 2.0, 20.0, 0.01
 USUAL_CLASS_DROP_PP, USUAL_ECE_CHANGE = 5.0, 0.02

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgetransfer.measure.comparison import Comparison
-    from edgetransfer.spec.recipe import Budget
+    from edgetransfer.spec.budget import Budget
     from edgetransfer.spec.words import Metric
 
 _Parts = list[tuple[str, float]]

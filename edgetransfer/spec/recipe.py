@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
+from edgetransfer.spec.base import Positive, Share, Spec
+from edgetransfer.spec.budget import Budget
 from edgetransfer.spec.words import (
     AUTO,
     AdaptMethod,
@@ -19,10 +21,7 @@ from edgetransfer.spec.words import (
     TimingEffort,
 )
 
-Positive = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
-
-Share = Annotated[float, Field(ge=0, lt=1)]
 
 EPOCHS, TAUGHT_EPOCHS = 12, 30
 RANK = 8
@@ -32,12 +31,6 @@ TAUGHT_LEARNING_RATE = 2e-3
 """A teacher has more to say than the labels, so its student may go further without learning the
 examples by heart. On ten classes of tiny-imagenet the same schedule without a teacher never beat
 the probe it started from (`benchmarks/distillation.py`)."""
-
-
-class Spec(BaseModel):
-    """Base of all specs: frozen, no unknown fields, finite numbers."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class DataSpec(Spec):
@@ -169,23 +162,6 @@ class QuantSpec(Spec):
 
     precision: PrecisionChoice = "auto"
     calibration: str = Field("default", description="name or path of a calibration recipe")
-
-
-class Budget(Spec):
-    """What the artefact may cost. Only `max_drop_pp` gates when nothing is given."""
-
-    max_drop_pp: Positive = Field(2.0, description="accuracy points that may be lost, at most")
-    max_latency_ms: Positive | None = Field(None, description="p90 of one inference of core.onnx")
-    max_size_mib: Positive | None = Field(None, description="size of model.onnx")
-    max_flips_pct: Positive | None = Field(None, description="95 % bound of changed decisions")
-    min_sqnr_db: float | None = Field(None, description="signal to quantisation noise of logits")
-    max_kl: Positive | None = Field(None, description="95 % bound of the mean divergence, nats")
-    max_ece_change: Share | None = Field(
-        None, gt=0, description="95 % bound of the change of the calibration error"
-    )
-    max_class_drop_pp: Positive | None = Field(
-        None, description="points of recall that any class may lose, at most"
-    )
 
 
 class Recipe(Spec):

@@ -61,7 +61,7 @@ def errand(job: Job, engine: Engine) -> Errand:
         "logits": {"logits"},
         "time": {name + part for name in names for part in ("", *_CHECKS)},
     }
-    models = (*(Path(each.model) for each in job.variants), NULL_MODEL)
+    models: tuple[bytes | Path, ...] = (*(Path(each.model) for each in job.variants), NULL_MODEL)
     return Errand(told, models, examples, frozenset(arrays.get(job.action, ())))
 
 

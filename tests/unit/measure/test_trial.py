@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgetransfer.measure.trial import Tried, hold_trial
-from edgetransfer.spec.recipe import Budget
+from edgetransfer.spec.budget import Budget
 
 MIB = 2**20
 
