@@ -121,8 +121,9 @@ def _parts(evidence: Evidence, budget: Budget) -> tuple[Gate, ...]:
 def _costs(evidence: Evidence, budget: Budget) -> tuple[Gate, ...]:
     """G11, and what the budget says of time and size."""
     sizes = evidence.reference_bytes, evidence.candidate_bytes
-    speedup = None if evidence.timing_invalid else evidence.speedup
-    run = [gates.performance(speedup, evidence.precision, sizes, budget.max_size_mib)]
+    run = [gates.performance(evidence.speedup, evidence.precision, sizes, budget.max_size_mib)]
+    if evidence.timing_invalid and run[0].status != "NOT RUN":
+        run = [gates.not_run("performance", "G11", "the times are not valid", decides=False)]
     if budget.max_latency_ms is not None:
         invalid = evidence.timing_invalid
         run.append(gates.latency(evidence.latency, budget.max_latency_ms, invalid))

@@ -66,7 +66,7 @@ class Prover:
         prepared = self._prepared(model)
         record |= {"preprocessing": prepared[0]} if prepared else {}
         record["whole"] = self._whole(None if prepared is None else prepared[1])
-        return record | self._varied(model)
+        return record | self._varied(model, obeyed=record["whole"]["model"] is not None)
 
     def _prepared(self, model: onnx.ModelProto) -> tuple[dict[str, Any], str | None] | None:
         """Prepare pictures there: how far they are from those here, and their file if at all."""
@@ -100,14 +100,18 @@ class Prover:
             "model": told.get("model"),
         }
 
-    def _varied(self, model: onnx.ModelProto) -> dict[str, Any]:
-        """Run a few examples with other threads, in batches and unfused; say what was not."""
+    def _varied(self, model: onnx.ModelProto, *, obeyed: bool) -> dict[str, Any]:
+        """Run a few examples with other threads, in batches and unfused; say what was not.
+
+        An agent that does not tell what it opened comes from before these settings, and would leave
+        them out of account without a word.
+        """
         few = self._few()
         threads = 2 if self.candidate.threads == 1 else 1
         runs = {THREADS: replace(few, threads=threads), UNFUSED: replace(few, fused=False)}
         missing = {}
-        if "optimise" not in self.place.actions:  # nor can it open a graph in another way
-            missing = dict.fromkeys((*runs, BATCHED), "the runtime there takes no such settings")
+        if not obeyed or "optimise" not in self.place.actions:
+            missing = dict.fromkeys((*runs, BATCHED), "the agent there takes no such settings")
             runs = {}
         elif not isinstance(self.spec, ImagePreprocessing):
             missing[BATCHED] = "texts differ in length"

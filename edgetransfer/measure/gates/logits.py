@@ -77,7 +77,11 @@ def sqnr(drift: Drift, min_sqnr_db: float, *, named: bool = True) -> Gate:
 
 
 def kl(drift: Drift, max_kl: float, *, named: bool = True) -> Gate:
-    """Holds the bounds of the mean Kullback-Leibler divergence against the limit, in nats."""
+    """Holds the bounds of the mean Kullback-Leibler divergence against the limit, in nats.
+
+    A decision that jumps costs about 1 nat. So rare a jump that it was not seen could still lift
+    the mean over the limit, so that fewer examples than bound it never pass.
+    """
     limit = against(f"{max_kl:g} nats", named=named)
     value, upper, lower = drift.kl_mean, drift.kl_ucb95, drift.kl_lcb95
     if isnan(value):
@@ -85,6 +89,7 @@ def kl(drift: Drift, max_kl: float, *, named: bool = True) -> Gate:
             return not_run("kl", CODE, BROKEN, decides=False)
         message = f"kl: {BROKEN}{limit}"
         return Gate("kl", "FAIL", named, None, max_kl, "nats", message, code=CODE)
+    fewest = flips_needed(0.0, min(max_kl, 0.5)) or 0
     head = f"kl: mean {value:.2g} nats"
     status: Status = "PASS"
     needed = None
@@ -92,6 +97,9 @@ def kl(drift: Drift, max_kl: float, *, named: bool = True) -> Gate:
         status, tail = "INCONCLUSIVE", f"{limit}; a bound needs 2 examples, there is 1"
     elif upper < max_kl:
         tail = f" (95 % bound {upper:.2g}){limit}"
+        if drift.n < fewest:
+            status, needed = "INCONCLUSIVE", fewest
+            tail += f"; {fewest} test examples would show it (there are {drift.n})"
     elif lower > max_kl:
         status, tail = "FAIL", f" (95 % sure of over {lower:.2g}){limit}"
     else:
@@ -99,7 +107,8 @@ def kl(drift: Drift, max_kl: float, *, named: bool = True) -> Gate:
         needed = _kl_needed(drift, max_kl)
         tail = f" (95 % bound {upper:.2g}){limit}; {more(needed, drift.n, 'this spread')}"
     measured = upper if drift.n > 1 else None
-    return Gate("kl", status, named, measured, max_kl, "nats", head + tail, needed, CODE)
+    message = head + tail
+    return Gate("kl", status, named, measured, max_kl, "nats", message, needed, CODE, fewest)
 
 
 def _kl_needed(drift: Drift, max_kl: float) -> int | None:

@@ -224,7 +224,14 @@ def test_a_limit_that_nobody_named_warns_in_other_words():
 @pytest.mark.parametrize(
     ("drift", "status", "message", "needed"),
     [
-        (drifted(), "PASS", "kl: mean 0.004 nats (95 % bound 0.005) of 0.01 nats allowed", None),
+        (drifted(299), "PASS", "kl: mean 0.004 nats (95 % bound 0.005) of 0.01 nats allowed", None),
+        (
+            drifted(298),
+            "INCONCLUSIVE",
+            "kl: mean 0.004 nats (95 % bound 0.005) of 0.01 nats allowed;"
+            " 299 test examples would show it (there are 298)",
+            299,
+        ),
         (
             drifted(kl=(0.05, 0.04, 0.06)),
             "FAIL",

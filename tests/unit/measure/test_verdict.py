@@ -7,6 +7,7 @@ from edgetransfer.measure.comparison import compare
 from edgetransfer.measure.drift import measure_drift
 from edgetransfer.measure.evidence import Evidence
 from edgetransfer.measure.gates import Gate
+from edgetransfer.measure.latency import Ratio, Speedup
 from edgetransfer.measure.metrics import Outcomes, decisions
 from edgetransfer.measure.proofs import Intended, Proofs, Repeats
 from edgetransfer.measure.verdict import exit_code, judge, unverified, worst
@@ -130,6 +131,16 @@ def test_unlabelled_examples_without_any_limit_give_no_pass():
         "accuracy: not judged, the examples have no labels",
         "nothing to judge by: no labels, and the budget names no other limit",
     )
+
+
+def test_times_that_are_not_valid_recommend_nothing():
+    wall = Ratio(0.5, (0.4, 0.6), "SLOWER", "")
+    slow = evidence(speedup=Speedup(wall, wall, 24))
+    (found,) = [g for g in judge(slow, Budget()).gates if g.name == "performance"]
+    assert found.status == "FAIL"
+    invalid = replace(slow, timing_invalid=("throttled",))
+    (found,) = [g for g in judge(invalid, Budget()).gates if g.name == "performance"]
+    assert (found.status, found.message) == ("NOT RUN", "performance: the times are not valid")
 
 
 def test_noise_warns_unless_the_budget_names_it():
