@@ -10,7 +10,7 @@ export ORT_DISABLE_TELEMETRY := 1
 DEMO_OUT ?= demo-out
 PYTEST ?= -n 2 --dist worksteal
 
-.PHONY: help demo test test-timm test-ray test-optimum test-tensorrt test-kills check lint types layers bench-compression clean
+.PHONY: help demo test test-timm test-ray test-optimum test-tensorrt test-kills prepare-qemu check lint types layers bench-compression clean
 
 help:
 	@echo "make demo    build on scikit-learn's digits and print the verdict"
@@ -85,6 +85,11 @@ test-tensorrt: $(TENSORRT)/.installed
 # The long form of the resume test: killed at twenty random moments.
 test-kills: $(VENV)/.dev
 	EDGETRANSFER_TEST_KILLS=20 $(BIN)/python -m pytest tests/pipeline/test_resume.py
+
+# Emulated processors for `bench --on qemu:...`, fetched once into the cache: apt and pip, no root.
+QEMU ?= x86-avx2 arm64
+prepare-qemu: $(VENV)/.core
+	$(BIN)/edgetransfer doctor $(QEMU:%=--prepare qemu:%)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check

@@ -37,4 +37,5 @@ def open_session(variant: Mapping[str, Any], tell: Optional[Tell] = None) -> Ses
         config=variant["config"],
         provider=variant["provider"],
         optimised_to=variant.get("optimised_to"),
+        fused=variant.get("fused", True),
     )

@@ -13,18 +13,20 @@ InputFiles = Mapping[str, Union[str, List[str]]]
 
 
 class Examples:
-    """The examples of one variant, each a batch of one.
+    """The examples of one variant, in batches.
 
     Args:
         files: for every input of the model either one ``.npy`` file that stacks all examples
             along its first axis, or a list of ``.npy`` files, one an example, whose shapes
             may differ.
+        batch: examples of one batch; only stacks can have more than one.
 
     Raises:
-        ValueError: the inputs disagree on the number of examples, or there is none.
+        ValueError: the inputs disagree on the number of examples, or there is none; or files of
+            one example each are to be batched.
     """
 
-    def __init__(self, files: InputFiles) -> None:
+    def __init__(self, files: InputFiles, batch: int = 1) -> None:
         self._stacks = {
             name: np.load(file, mmap_mode="r", allow_pickle=False)
             for name, file in files.items()
@@ -37,14 +39,17 @@ class Examples:
             raise ValueError(
                 "inputs hold %s examples: expected one number above 0" % sorted(counts)
             )
-        self._count = counts.pop()
+        if batch > 1 and self._lists:
+            raise ValueError("examples of their own shapes make no batch of %d" % batch)
+        self._batch = batch
+        self._count = -(-counts.pop() // batch)
 
     def __len__(self) -> int:
         return self._count
 
     def __getitem__(self, index: int) -> Dict[str, np.ndarray[Any, Any]]:
         batch = {
-            name: np.ascontiguousarray(array[index : index + 1])
+            name: np.ascontiguousarray(array[index * self._batch : (index + 1) * self._batch])
             for name, array in self._stacks.items()
         }
         for name, paths in self._lists.items():

@@ -5,6 +5,7 @@ It does not start processes: its caller starts a fresh one for every job.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 import time
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Dict, Mapping
 
 import numpy as np
 
-from edgetransfer.agent import benchmark, emulation, environment, memory, runtime
+from edgetransfer.agent import benchmark, capabilities, emulation, environment, memory, runtime
 from edgetransfer.agent.backends import open_session
 from edgetransfer.agent.examples import Examples
 
@@ -38,9 +39,18 @@ def _open(variant: Mapping[str, Any]) -> Session:
     return open_session(variant, tell)
 
 
+def _digest(path: str) -> str:
+    """Return the SHA-256 of a file as it lies here."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 def _logits(job: Mapping[str, Any]) -> Dict[str, object]:
     (variant,) = job["variants"]
-    examples = Examples(variant["inputs"])
+    examples = Examples(variant["inputs"], variant.get("batch", 1))
     first_example = examples[0]
     before = memory.resident_mib()
     peak_is_own = memory.reset_peak()
@@ -68,6 +78,8 @@ def _logits(job: Mapping[str, Any]) -> Dict[str, object]:
         "proportional_mib": proportional,
         "peak_is_own": peak_is_own,
         "deterministic": all(a.tobytes() == b.tobytes() for a, b in zip(rows, again)),
+        "repeated": len(again),
+        "model": {"sha256": _digest(variant["model"]), **session.ports()},
     }
 
 
@@ -84,7 +96,10 @@ def _optimise(job: Mapping[str, Any]) -> Dict[str, object]:
 def _describe(job: Mapping[str, Any]) -> Dict[str, object]:
     tried = runtime.try_import()
     told = {} if tried["loads"] is False else runtime.build()
-    return {"environment": environment.fingerprint({"import": tried, "runtime": None, **told})}
+    return {
+        "environment": environment.fingerprint({"import": tried, "runtime": None, **told}),
+        "capabilities": capabilities.tell() if told else None,
+    }
 
 
 ACTIONS = {"logits": _logits, "time": _time, "optimise": _optimise, "describe": _describe}

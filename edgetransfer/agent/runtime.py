@@ -11,6 +11,9 @@ import subprocess
 import sys
 from typing import Any, Callable, Dict, Sequence
 
+from edgetransfer.agent import emulation
+from edgetransfer.agent.system import read_text
+
 _LOADS_S = 120.0
 """Loading takes under a second, and a minute on a board with a slow card."""
 _PROGRAM = "import sys; sys.path[:] = %r; import onnxruntime; print(onnxruntime.__version__)"
@@ -35,6 +38,8 @@ def try_import(start: Start = _start) -> Dict[str, object]:
 
     `loads` is None where no child can be started, as in an emulated guest.
     """
+    if emulation.emulator(read_text):  # where a child starts at all, it runs on the host
+        return {"loads": None, "why": "no child process runs on an emulated processor"}
     if not sys.executable:
         return {"loads": None, "why": "no child process can be started: Python has no file here"}
     try:

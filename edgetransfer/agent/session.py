@@ -32,6 +32,10 @@ class Session(Protocol):
     facts: Mapping[str, object]
     built_ms: float
 
+    def ports(self) -> Dict[str, List[Dict[str, Any]]]:
+        """Return name, type and shape of every input and output, as the runtime tells them."""
+        ...
+
     def run(self, inputs: Arrays) -> List[np.ndarray[Any, Any]]:
         """Return all outputs for one batch of inputs, by name."""
         ...
@@ -46,6 +50,7 @@ class OnnxSession:
         config: ONNX Runtime session config entries.
         provider: execution provider by name.
         optimised_to: where the runtime writes the graph as it optimised it.
+        fused: False to execute the graph as it is written.
     """
 
     def __init__(
@@ -56,6 +61,7 @@ class OnnxSession:
         config: Optional[Mapping[str, str]] = None,
         provider: str = "CPUExecutionProvider",
         optimised_to: Optional[str] = None,
+        fused: bool = True,
     ) -> None:
         import onnxruntime
 
@@ -67,6 +73,8 @@ class OnnxSession:
         options.log_severity_level = 4  # errors come back as exceptions
         for key, value in (config or {}).items():
             options.add_session_config_entry(key, value)
+        if not fused:
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         if optimised_to is not None:
             options.optimized_model_filepath = optimised_to
         source = model if isinstance(model, bytes) else str(model)
@@ -75,6 +83,16 @@ class OnnxSession:
         self.output_names: List[str] = [o.name for o in self._session.get_outputs()]
         self.input_shapes: Dict[str, List[object]] = {
             i.name: list(i.shape) for i in self._session.get_inputs()
+        }
+
+    def ports(self) -> Dict[str, List[Dict[str, Any]]]:
+        """Return name, type and shape of every input and output, as the runtime tells them."""
+        return {
+            key: [{"name": p.name, "type": p.type, "shape": list(p.shape)} for p in found]
+            for key, found in (
+                ("inputs", self._session.get_inputs()),
+                ("outputs", self._session.get_outputs()),
+            )
         }
 
     def run(self, inputs: Arrays) -> List[np.ndarray[Any, Any]]:

@@ -120,6 +120,20 @@ class TensorRtSession:
         inspector.execution_context = self._context
         return str(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
 
+    def ports(self) -> Dict[str, List[Dict[str, Any]]]:
+        """Return name, type and shape of every input and output; -1 is a size of any batch."""
+        return {
+            key: [
+                {
+                    "name": name,
+                    "type": str(np.dtype(self._types[name])),
+                    "shape": [int(size) for size in self._engine.get_tensor_shape(name)],
+                }
+                for name in names
+            ]
+            for key, names in (("inputs", self.input_names), ("outputs", self.output_names))
+        }
+
     def run(self, inputs: Arrays) -> List[np.ndarray[Any, Any]]:
         """Return all outputs for one batch of inputs, by name; copies to and fro included."""
         sent: Dict[str, np.ndarray[Any, Any]] = {}  # must live until the stream has read them

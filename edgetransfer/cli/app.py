@@ -14,6 +14,7 @@ import typer
 from edgetransfer.cli import matrix
 from edgetransfer.cli import options as o
 from edgetransfer.cli.cached import cache_app
+from edgetransfer.cli.doctor import doctor
 from edgetransfer.cli.heads import classes_app, head_app
 
 app = typer.Typer(
@@ -24,6 +25,7 @@ app = typer.Typer(
     help="Fit a pretrained backbone to your examples, quantise it, and measure what it costs.",
 )
 app.add_typer(cache_app, name="cache")
+app.command()(doctor)
 app.add_typer(head_app, name="head")
 app.add_typer(classes_app)
 backbones_app = typer.Typer(
@@ -76,6 +78,9 @@ def build(
     max_size_mib: o.MaxSize = None,
     max_flips: o.MaxFlips = None,
     min_sqnr: o.MinSqnr = None,
+    max_kl: o.MaxKl = None,
+    max_ece_change: o.MaxEceChange = None,
+    max_class_drop: o.MaxClassDrop = None,
     label_column: o.LabelColumn = None,
     text_column: o.TextColumn = None,
     file_column: o.FileColumn = None,

@@ -94,8 +94,9 @@ DistillFrom = Annotated[
 Unlabelled = Annotated[
     str | None,
     typer.Option(
-        metavar="DIR",
-        help="Pictures without labels: a teacher's, or with --adapt the device's.",
+        metavar="PATH",
+        help="Examples without labels: pictures for a teacher or, with --adapt, the device's; "
+        "texts for --fit contrastive or probe.",
         rich_help_panel=_MODEL,
     ),
 ]
@@ -148,6 +149,18 @@ MaxFlips = Annotated[
 MinSqnr = Annotated[
     float | None,
     typer.Option(metavar="DB", help="Signal to noise of the logits.", rich_help_panel=_BUDGET),
+]
+MaxKl = Annotated[
+    float | None,
+    typer.Option(metavar="NATS", help="Mean KL divergence at most.", rich_help_panel=_BUDGET),
+]
+MaxEceChange = Annotated[
+    float | None,
+    typer.Option(metavar="SHARE", help="Change of calibration error.", rich_help_panel=_BUDGET),
+]
+MaxClassDrop = Annotated[
+    float | None,
+    typer.Option(metavar="PP", help="Recall that any class may lose.", rich_help_panel=_BUDGET),
 ]
 Out = Annotated[Path, typer.Option(help="Where the bundles go.", rich_help_panel=_RUN)]
 RecipeFile = Annotated[

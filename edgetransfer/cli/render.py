@@ -176,10 +176,24 @@ def _footnotes(report: Mapping[str, Any]) -> Iterable[str]:
         yield f"{residency['int8_conv']} of {whole} convolutions run in int8"
     if "portability" in report:
         yield portability.told(report["portability"])
-    if report["latency"]["speedup"]["class"] == "SLOWER" and report["precision"] != "fp32":
-        yield f"{report['precision']} is slower than float here: --precision fp32 may serve better"
+    yield gates_told(report["gates"])
     if report["latency"]["candidate"]["p50_ms"] is not None:
         yield from (f"while measuring: {each}" for each in report["environment"]["warnings"])
+
+
+def gates_told(gates: Sequence[Mapping[str, Any]]) -> str:
+    """Count the gates by how they went; the page has them all.
+
+    >>> gates_told([{"status": "PASS"}, {"status": "PASS"}, {"status": "NOT RUN"}])
+    '2 gates passed, 1 not run (see report.html)'
+    """
+    statuses = [gate["status"] for gate in gates]
+    counts = [
+        f"{statuses.count(status)} {word}"
+        for status, word in (("FAIL", "failed"), ("INCONCLUSIVE", "open"), ("NOT RUN", "not run"))
+        if status in statuses
+    ]
+    return ", ".join([f"{statuses.count('PASS')} gates passed", *counts]) + " (see report.html)"
 
 
 def _ladder(rungs: Sequence[Mapping[str, Any]]) -> Iterable[str]:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
+from edgetransfer.measure.proofs import Intended
+
 _INTEGER = {"QLinearConv", "ConvInteger"}
 _FLOAT_CONV = {"Conv", "FusedConv", "NhwcFusedConv"}
 _FLOAT_COMPUTE = _FLOAT_CONV | {"MatMul", "Gemm", "FusedMatMul", "FusedGemm", "ConvTranspose"}
@@ -23,6 +25,21 @@ class Residency:
     float_conv: int
     int8_conv: int
     float_ops: tuple[str, ...]
+
+
+def intended(core: onnx.ModelProto) -> Intended:
+    """Look at a graph as it was written: a convolution between integers is meant to run in them."""
+    makers = {name: node.op_type for node in core.graph.node for name in node.output}
+    int8, floats = 0, []
+    for node in core.graph.node:
+        if node.op_type in _INTEGER:
+            int8 += 1
+        elif node.op_type in _FLOAT_CONV:
+            if all(makers.get(name) == "DequantizeLinear" for name in node.input[:2]):
+                int8 += 1
+            else:
+                floats.append(node.name or node.output[0])
+    return Intended(int8, tuple(floats))
 
 
 def residency(optimised: onnx.ModelProto) -> Residency:

@@ -33,7 +33,8 @@ def parity(expected: Array, model: onnx.ModelProto, inputs: Mapping[str, Array])
         inputs: the same inputs by name, each [N, ...].
 
     Returns:
-        ``max_abs``, ``range``, ``min_cosine``, ``n``: the record kept in the manifest.
+        ``max_abs``, ``range``, ``min_cosine``, ``flips``, ``n``: the record kept in the manifest.
+        A flip inside the difference that is allowed is a tie, and does not count.
 
     Raises:
         StageError: they differ by more than the export gate allows.
@@ -42,7 +43,13 @@ def parity(expected: Array, model: onnx.ModelProto, inputs: Mapping[str, Array])
     max_abs = float(np.abs(actual - expected).max())
     span = float(np.ptp(expected)) or 1.0
     cosine = float((_directions(actual) * _directions(expected)).sum(axis=1).min())
-    record = {"max_abs": max_abs, "range": span, "min_cosine": cosine, "n": len(expected)}
+    record = {
+        "max_abs": max_abs,
+        "range": span,
+        "min_cosine": cosine,
+        "flips": _flips(expected, actual, PARITY_RELATIVE * span),
+        "n": len(expected),
+    }
     if not (max_abs <= PARITY_RELATIVE * span and cosine >= PARITY_COSINE):
         raise StageError(
             "the exported graph does not compute what the network computes",
@@ -51,6 +58,13 @@ def parity(expected: Array, model: onnx.ModelProto, inputs: Mapping[str, Array])
             expected=f"at most {PARITY_RELATIVE * span:.3g} and at least {PARITY_COSINE}",
         )
     return record
+
+
+def _flips(expected: Array, actual: Array, tie: float) -> int:
+    """Count rows whose largest entry moved, where by more than a tie."""
+    rows = np.arange(len(expected))
+    lead = expected.max(axis=1) - expected[rows, actual.argmax(axis=1)]
+    return int((lead > 2 * tie).sum())
 
 
 def _directions(rows: Array) -> Array:

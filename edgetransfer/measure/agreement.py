@@ -51,11 +51,13 @@ class OnHost:
         config: session settings beside the bundle's, with which the host computes as the device
             is meant to.
         cure: what was tried where the device disagreed.
+        emulated: whether the device's processor was.
     """
 
     logits: NDArray[Any]
     config: Mapping[str, str]
     cure: Cure | None = None
+    emulated: bool = False
 
 
 @dataclass(frozen=True)
@@ -122,12 +124,15 @@ def _agrees(drift: Drift, host_db: float, device_db: float) -> bool:
     return drift.sqnr_db >= CLOSE_DB or device_db >= host_db - ADDED_DB
 
 
-def device(agreement: Agreement, cure: Cure | None) -> Gate:
-    """FAIL where a device gives other numbers than the host, by more than quantising explains.
+def elsewhere(agreement: Agreement, on_host: OnHost) -> Gate:
+    """G5 on an emulated processor, G6 on a device: FAIL where it gives other numbers than the host.
+
+    Others by more than quantising explains, that is.
 
     A mistake of a kernel needs no labels to be seen, and accuracy on few pictures may miss it.
     """
-    found = agreement.drift
+    found, cure = agreement.drift, on_host.cure
+    name, code = ("preview", "G5") if on_host.emulated else ("device", "G6")
     if agreement.bit_equal:
         message = f"all logits of {found.n} examples are bit-equal to the build host's"
     elif agreement.agrees:
@@ -139,7 +144,7 @@ def device(agreement: Agreement, cure: Cure | None) -> Gate:
         message = f"{_broken(agreement)}; {_remedy(agreement, cure)}"
     status: Status = "PASS" if agreement.agrees else "FAIL"
     measured = None if found.non_finite else found.sqnr_db
-    return Gate("device", status, True, measured, CLOSE_DB, "dB", f"device: {message}")
+    return Gate(name, status, True, measured, CLOSE_DB, "dB", f"{name}: {message}", code=code)
 
 
 def _broken(agreement: Agreement) -> str:

@@ -31,9 +31,11 @@ class Drift:
         flip_rate_ucb95: the upper one.
         sqnr_db: signal to quantisation noise, dB; inf where the logits are identical.
         kl_mean: mean KL(softmax reference || softmax candidate), nats.
+        kl_lcb95: one-sided 95 % lower bound of its expectation, by Student's t.
+        kl_ucb95: the upper one; both are nan with one example.
         cosine_mean: mean cosine of the raw logits.
-        non_finite: NaN and infinities among the candidate's logits; the three numbers above are
-            nan where there is any.
+        non_finite: NaN and infinities among the candidate's logits; the numbers above from
+            `sqnr_db` on are nan where there is any.
     """
 
     n: int
@@ -43,6 +45,8 @@ class Drift:
     flip_rate_ucb95: float
     sqnr_db: float
     kl_mean: float
+    kl_lcb95: float
+    kl_ucb95: float
     cosine_mean: float
     non_finite: int
 
@@ -67,6 +71,8 @@ def measure_drift(reference: NDArray[Any], candidate: NDArray[Any]) -> Drift:
     n = len(reference)
     flips = int(np.sum(decisions(reference) != decisions(candidate)))
     non_finite = int(np.sum(~np.isfinite(candidate)))
+    kl = np.full(n, nan) if non_finite else kl_each(reference, candidate)
+    low, high = mean_bounds(kl)
     return Drift(
         n=n,
         agreement=(n - flips) / n,
@@ -74,7 +80,9 @@ def measure_drift(reference: NDArray[Any], candidate: NDArray[Any]) -> Drift:
         flip_rate_lcb95=clopper_pearson_lower(flips, n),
         flip_rate_ucb95=clopper_pearson_upper(flips, n),
         sqnr_db=nan if non_finite else sqnr_db(reference, candidate),
-        kl_mean=nan if non_finite else kl_mean(reference, candidate),
+        kl_mean=float(np.mean(kl)),
+        kl_lcb95=low,
+        kl_ucb95=high,
         cosine_mean=nan if non_finite else cosine_mean(reference, candidate),
         non_finite=non_finite,
     )
@@ -102,18 +110,37 @@ def sqnr_db(reference: NDArray[Any], candidate: NDArray[Any]) -> float:
     return -inf if signal == 0 else float(10 * np.log10(signal / noise))
 
 
-def kl_mean(reference: NDArray[Any], candidate: NDArray[Any]) -> float:
-    """Mean over examples of KL(softmax reference || softmax candidate) in nats, logits [N, C].
+def kl_each(reference: NDArray[Any], candidate: NDArray[Any]) -> NDArray[np.float64]:
+    """KL(softmax reference || softmax candidate) of every example in nats, logits [N, C].
 
-    Source: Kullback and Leibler (1951); that it follows flips where accuracy does not:
+    Source: Kullback and Leibler (1951); that its mean follows flips where accuracy does not:
     Dutta et al., "Accuracy is not all you need", NeurIPS 2024, arXiv 2407.09141.
 
     >>> logits = np.log(np.array([[0.5, 0.5]]))
-    >>> round(kl_mean(logits, np.log(np.array([[0.25, 0.75]]))), 4)  # ln(2 / sqrt 3)
-    0.1438
+    >>> kl_each(logits, np.log(np.array([[0.25, 0.75]]))).round(4).tolist()  # ln(2 / sqrt 3)
+    [0.1438]
     """
     wanted, got = _log_softmax(reference), _log_softmax(candidate)
-    return max(0.0, float(np.mean(np.sum(np.exp(wanted) * (wanted - got), axis=1))))
+    divergence = np.sum(np.exp(wanted) * (wanted - got), axis=1)
+    return np.asarray(np.maximum(0.0, divergence))
+
+
+def mean_bounds(values: NDArray[np.float64]) -> tuple[float, float]:
+    """One-sided 95 % bounds of the mean that values [N] were drawn from, by Student's t.
+
+    Returns:
+        Lower and upper bound, both nan with one value.
+
+    >>> [round(bound, 3) for bound in mean_bounds(np.array([1.0, 2.0, 3.0]))]
+    [0.314, 3.686]
+    """
+    from scipy.special import stdtrit
+
+    n = len(values)
+    if n < 2:
+        return nan, nan
+    reach = float(stdtrit(n - 1, 0.95)) * float(np.std(values, ddof=1)) / n**0.5
+    return float(np.mean(values)) - reach, float(np.mean(values)) + reach
 
 
 def cosine_mean(reference: NDArray[Any], candidate: NDArray[Any]) -> float:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from edgetransfer.measure.proofs import UNPROVEN, Proofs
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -62,6 +64,7 @@ class Facts:
         choice: what the backbone was chosen from, goes into the report as it is; None where it was
             named.
         on_host: the candidate on the build host, where this was measured on another device.
+        proofs: that the right thing was measured; what nobody looked at says so.
         verify_with: the command that verifies on the target, where this was measured elsewhere.
     """
 
@@ -90,6 +93,7 @@ class Facts:
     labelling: Mapping[str, Any] | None = None
     choice: Mapping[str, Any] | None = None
     on_host: OnHost | None = None
+    proofs: Proofs = UNPROVEN
     verify_with: str | None = None
 
     def __post_init__(self) -> None:

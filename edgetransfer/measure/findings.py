@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgetransfer.measure import gates
-from edgetransfer.measure.agreement import compare_with_host
+from edgetransfer.measure.agreement import compare_with_host, elsewhere
+from edgetransfer.measure.calibration import Calibration, calibration
+from edgetransfer.measure.class_drops import class_drops
 from edgetransfer.measure.comparison import by_group, compare
 from edgetransfer.measure.drift import measure_drift
+from edgetransfer.measure.evidence import Evidence
 from edgetransfer.measure.latency import histogram, speedup, summarise
 from edgetransfer.measure.metrics import Outcomes, decisions, per_class
-from edgetransfer.measure.verdict import Evidence, judge, unverified
+from edgetransfer.measure.verdict import judge, unverified
 
 if TYPE_CHECKING:
     from edgetransfer.measure.agreement import Agreement
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from edgetransfer.measure.gates import Gate
     from edgetransfer.measure.latency import Histogram, LatencySummary, Speedup
     from edgetransfer.measure.metrics import ClassResult
+    from edgetransfer.measure.proofs import Proofs
     from edgetransfer.measure.verdict import Verdict
 
 
@@ -46,6 +50,7 @@ class Findings:
     drift: Drift
     outcomes: Outcomes | None
     accuracy: Comparison | None
+    calibration: Calibration | None
     classes: tuple[ClassResult, ...]
     groups: tuple[GroupResult, ...]
     core: SeriesFindings | None
@@ -63,22 +68,51 @@ def examine(facts: Facts) -> Findings:
     drift = measure_drift(facts.reference, facts.candidate)
     outcomes = _outcomes(facts)
     accuracy = None if outcomes is None else compare(outcomes, facts.metric, seed=facts.seed)
-    core = _series(facts.core, facts.seed)
+    core = _series(facts.core)
     agreement = None
     if facts.on_host is not None:
         agreement = compare_with_host(facts.reference, facts.candidate, facts.on_host)
+    calibrated = _calibration(facts, drift)
     evidence = Evidence(
         drift=drift,
         classes=len(facts.labels),
         accuracy=accuracy,
         latency=None if core is None else core.candidate,
         candidate_bytes=facts.candidate_bytes,
+        reference_bytes=facts.reference_bytes,
         residency=facts.residency or {},
-        quantised=facts.precision == "w8a8",
+        precision=facts.precision,
         timing_invalid=_violations(facts),
-        agreement=agreement,
-        cure=None if facts.on_host is None else facts.on_host.cure,
+        class_drops=() if outcomes is None else class_drops(outcomes, facts.labels),
+        calibration=calibrated,
+        speedup=None if core is None else core.speedup,
+        proofs=_proofs(facts, agreement),
     )
+    verdict = _judged(evidence, outcomes, facts)
+    return Findings(
+        drift=drift,
+        outcomes=outcomes,
+        accuracy=accuracy,
+        calibration=calibrated,
+        classes=() if outcomes is None else per_class(outcomes, facts.labels),
+        groups=()
+        if outcomes is None
+        else by_group(outcomes, facts.groups, facts.metric, seed=facts.seed),
+        core=core,
+        end_to_end=_series(facts.end_to_end),
+        agreement=agreement,
+        verdict=verdict,
+    )
+
+
+def _proofs(facts: Facts, agreement: Agreement | None) -> Proofs:
+    if agreement is None or facts.on_host is None:
+        return facts.proofs
+    return replace(facts.proofs, agreement=(elsewhere(agreement, facts.on_host),))
+
+
+def _judged(evidence: Evidence, outcomes: Outcomes | None, facts: Facts) -> Verdict:
+    """Judge, and add the warnings of what was seen beside the measurement."""
     verdict = judge(evidence, facts.budget)
     if outcomes is not None:
         verdict = _against_chance(verdict, outcomes, facts)
@@ -88,19 +122,13 @@ def examine(facts: Facts) -> Findings:
     if facts.verify_with is not None:
         seen = tuple(replace(gate, decides=False) for gate in verdict.gates)
         verdict = unverified(facts.verify_with, seen)
-    return Findings(
-        drift=drift,
-        outcomes=outcomes,
-        accuracy=accuracy,
-        classes=() if outcomes is None else per_class(outcomes, facts.labels),
-        groups=()
-        if outcomes is None
-        else by_group(outcomes, facts.groups, facts.metric, seed=facts.seed),
-        core=core,
-        end_to_end=_series(facts.end_to_end, facts.seed),
-        agreement=agreement,
-        verdict=verdict,
-    )
+    return verdict
+
+
+def _calibration(facts: Facts, drift: Drift) -> Calibration | None:
+    if facts.truth is None or drift.non_finite:
+        return None
+    return calibration(facts.truth, facts.reference, facts.candidate, seed=facts.seed)
 
 
 def _against_chance(verdict: Verdict, outcomes: Outcomes, facts: Facts) -> Verdict:
@@ -123,14 +151,14 @@ def _outcomes(facts: Facts) -> Outcomes | None:
     return Outcomes(facts.truth, reference, candidate, len(facts.labels))
 
 
-def _series(timing: Timing | None, seed: int) -> SeriesFindings | None:
+def _series(timing: Timing | None) -> SeriesFindings | None:
     if timing is None:
         return None
     first, second = timing.reference, timing.candidate
     return SeriesFindings(
         summarise(first),
         summarise(second),
-        speedup(first, second, seed=seed),
+        speedup(first, second),
         histogram(first, second),
     )
 

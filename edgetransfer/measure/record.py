@@ -18,7 +18,7 @@ from edgetransfer.measure.metrics import confusion
 from edgetransfer.measure.paired import mcnemar_p
 from edgetransfer.measure.plain import Missing, decibels, or_missing, plain
 from edgetransfer.measure.proportions import wilson
-from edgetransfer.measure.quantiles import early_stopping_needed, samples_needed
+from edgetransfer.measure.series import written_series
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,9 +28,8 @@ if TYPE_CHECKING:
     from edgetransfer.measure.comparison import Comparison
     from edgetransfer.measure.drift import Drift
     from edgetransfer.measure.facts import Facts
-    from edgetransfer.measure.findings import Findings, SeriesFindings
+    from edgetransfer.measure.findings import Findings
     from edgetransfer.measure.gates import Gate
-    from edgetransfer.measure.latency import LatencySummary, Ratio
     from edgetransfer.measure.metrics import Outcomes
 
 SCHEMA = "edgetransfer.report/1"
@@ -38,9 +37,7 @@ SCHEMA = "edgetransfer.report/1"
 Tree = dict[str, Any]
 
 NO_LABELS = Missing("the examples have no labels")
-NOT_TIMED = Missing("not timed in this run")
 OLDER_AGENT = "the agent in the bundle is older than the protocol"
-NO_CPU_TIME = Missing("no CPU time is told there, or by a clock too coarse for these models")
 NOT_LOOKED_AT = Missing("the runtime's graph was not looked at")
 
 _ACCURACY = (
@@ -48,14 +45,6 @@ _ACCURACY = (
     *("delta_pp", "ci95_pp", "drop_ucb95_pp", "drop_lcb95_pp"),
     *("reference_only", "candidate_only", "mcnemar_p", "method"),
 )
-_SUMMARY = (
-    *("n", "processes", "p50_ms", "p50_ci95_ms", "p90_ms", "p90_ci95_ms"),
-    *("cpu_p50_ms", "cpu_p50_ci95_ms", "mean_ms", "max_ms", "process_p50_ms"),
-    *("es_p90_ms", "p95_ms", "p95_ci95_ms", "p99_ms", "p99_ci95_ms", "mad_ms", "rel_iqr"),
-    *("between_process_cv", "throughput_per_s", "cpu_utilisation", "outliers", "far_outliers"),
-)
-_SPEEDUP = ("ratio", "ci95", "class", "cpu_ratio", "cpu_ci95", "cpu_class", "blocks")
-
 REQUIRED: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("schema", "target", "verdict", "reasons", "gates"), ()),
     **dict.fromkeys(("validity", "environment", "memory", "load", "end_to_end"), ()),
@@ -97,8 +86,8 @@ def make_report(facts: Facts) -> dict[str, Any]:
             "seed": facts.seed,
             "labels": facts.labels,
             **_judged(facts, found),
-            "latency": _series(found.core),
-            "end_to_end": _series(found.end_to_end),
+            "latency": written_series(found.core),
+            "end_to_end": written_series(found.end_to_end),
             "memory": facts.memory,
             "load": facts.load,
             "size": {
@@ -160,6 +149,7 @@ def _judged(facts: Facts, found: Findings) -> Tree:
             "flip_rate_ucb95": found.drift.flip_rate_ucb95,
         },
         "numeric": _numeric(found.drift),
+        "calibration": _calibration(found),
         "per_class": [_class(asdict(row)) for row in found.classes],
         "confusion": _confusion(found.outcomes),
         "groups": [
@@ -195,6 +185,7 @@ def _numeric(drift: Drift) -> Tree:
     values = {
         "sqnr_db": decibels(drift.sqnr_db),
         "kl_mean": drift.kl_mean,
+        "kl_ucb95": drift.kl_ucb95 if drift.n > 1 else Missing("needs 2 examples, there is 1"),
         "cosine_mean": drift.cosine_mean,
     }
     kept = {k: broken if isinstance(v, float) and isnan(v) else v for k, v in values.items()}
@@ -207,52 +198,19 @@ def _host(facts: Facts, found: Findings) -> Tree:
     return {"host_agreement": written(found.agreement, facts.on_host)}
 
 
-def _series(series: SeriesFindings | None) -> Tree:
-    if series is None:
-        return {
-            "reference": dict.fromkeys(_SUMMARY, NOT_TIMED),
-            "candidate": dict.fromkeys(_SUMMARY, NOT_TIMED),
-            "speedup": dict.fromkeys(_SPEEDUP, NOT_TIMED),
-            "histogram": NOT_TIMED,
-        }
+def _calibration(found: Findings) -> Tree:
+    calibration = found.calibration
+    if calibration is None:
+        broken = Missing(f"{found.drift.non_finite} of the candidate's logits are NaN or Inf")
+        reason = NO_LABELS if found.outcomes is None else broken
+        return dict.fromkeys(
+            ("reference_ece", "candidate_ece", "change_ucb95", "loss_lcb95"), reason
+        )
     return {
-        "reference": _summary(series.reference),
-        "candidate": _summary(series.candidate),
-        "speedup": {
-            **_ratio(series.speedup.wall, ""),
-            **_cpu_ratio(series),
-            "blocks": series.speedup.blocks,
-        },
-        "histogram": asdict(series.histogram),
-    }
-
-
-def _summary(summary: LatencySummary) -> Tree:
-    reasons = {
-        f"{name}_ci95_ms": f"needs {samples_needed(p)} samples, there are {summary.n}"
-        for name, p in (("p50", 0.5), ("p90", 0.9), ("cpu_p50", 0.5), ("p95", 0.95), ("p99", 0.99))
-    }
-    reasons |= {f"{name}_ms": reasons[f"{name}_ci95_ms"] for name in ("p95", "p99")}
-    needed = early_stopping_needed(0.9)
-    reasons["es_p90_ms"] = f"needs {needed} samples, there are {summary.n}"
-    reasons["between_process_cv"] = "times of one process"
-    values = asdict(summary)
-    if summary.cpu_p50_ms == 0:
-        values |= dict.fromkeys(("cpu_p50_ms", "cpu_p50_ci95_ms"), NO_CPU_TIME)
-    return {key: or_missing(values[key], reasons.get(key, "")) for key in _SUMMARY}
-
-
-def _cpu_ratio(series: SeriesFindings) -> Tree:
-    if 0 in (series.reference.cpu_p50_ms, series.candidate.cpu_p50_ms):
-        return dict.fromkeys(("cpu_ratio", "cpu_ci95", "cpu_class"), NO_CPU_TIME)
-    return _ratio(series.speedup.cpu, "cpu_")
-
-
-def _ratio(ratio: Ratio, prefix: str) -> Tree:
-    return {
-        f"{prefix}ratio": or_missing(ratio.ratio, ratio.reason),
-        f"{prefix}ci95": or_missing(ratio.ci95, ratio.reason),
-        f"{prefix}class": ratio.speed,
+        "reference_ece": calibration.reference,
+        "candidate_ece": calibration.candidate,
+        "change_ucb95": calibration.change_ucb95,
+        "loss_lcb95": calibration.loss_lcb95,
     }
 
 
@@ -277,14 +235,14 @@ def _cells(truth: NDArray[Any], decided: NDArray[Any], classes: int) -> list[lis
 
 
 def _gate(gate: Gate) -> Tree:
-    row = asdict(gate)
+    row = {"code": gate.code, **asdict(gate)}
     if isinstance(gate.measured, float) and isinf(gate.measured):
         row["measured"] = decibels(gate.measured)
-    if gate.measured is None:
-        row["measured"] = Missing(gate.message)
-    if gate.examples_needed is None:
-        del row["examples_needed"]
-    return row
+    for key in ("measured", "limit"):
+        if row[key] is None:
+            row[key] = Missing(gate.message)
+    absent = ("code", "examples_needed", "fewest_examples")
+    return {key: value for key, value in row.items() if key not in absent or value}
 
 
 def _budget(facts: Facts) -> Tree:

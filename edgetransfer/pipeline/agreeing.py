@@ -78,7 +78,7 @@ def agree(
     config = {key: value for key, value in asked.items() if key not in candidate.config}
     here = replace(candidate, config={**candidate.config, **config}, provider=_CPU)
     host = _logits(Local(two.agent), here, room, "host")
-    record: dict[str, Any] = {"config": config}
+    record: dict[str, Any] = {"config": config, "emulated": two.place.emulated}
     if np.array_equal(host, np.load(room / "candidate.logits.npy")):
         return record
     remedy = _remedy(environment, candidate.config)
@@ -121,4 +121,4 @@ def on_host(kept: Kept, record: Mapping[str, Any] | None) -> OnHost | None:
         found = record["cure"]
         logits = np.load(kept.file("cured.logits.npy"))
         cure = Cure(logits, found["config"], found["why"], tuple(found["targets"]))
-    return OnHost(np.load(kept.file("host.logits.npy")), record["config"], cure)
+    return OnHost(np.load(kept.file("host.logits.npy")), record["config"], cure, record["emulated"])

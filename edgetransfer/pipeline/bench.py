@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 
 RAW = "raw"
+_CPU = "CPUExecutionProvider"
 
 
 @dataclass(frozen=True)
@@ -133,11 +134,13 @@ def standing(place: Place, bundle: Bundle) -> Standing:
     """Say what a measurement at a place may say of the bundle's target.
 
     A place that the user named is judged for what it is; on this machine, without a word of where,
-    the bundle may well be one for another machine.
+    the bundle may well be one for another machine. An emulated processor cannot stand for an
+    accelerator.
     """
-    if place.emulated:
-        return "numbers"
     target = TargetSpec.model_validate(bundle.manifest["target"])
+    if place.emulated:
+        on_cpu = target.runtime is None or target.runtime.provider == _CPU
+        return "numbers" if on_cpu else "preview"
     elsewhere = place.where == LOCAL and not matches_this_machine(target, on_target=True)
     return "preview" if elsewhere else "target"
 

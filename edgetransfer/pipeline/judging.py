@@ -19,6 +19,7 @@ from edgetransfer.measure.quantiles import quantile
 from edgetransfer.measure.record import make_report
 from edgetransfer.pipeline import measuring
 from edgetransfer.pipeline.agreeing import on_host
+from edgetransfer.pipeline.proven import proofs
 from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.run import code, versions
 from edgetransfer.report.page import render_page
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from edgetransfer.spec.words import Metric, TimingEffort
     from edgetransfer.transport.place import Place
 
+_LOADING = ("load_ms", "first_inference_ms")
 Standing = Literal["target", "numbers", "preview"]
 """What a measurement may say of the target: all; all but times, where the processor is emulated;
 or nothing for certain, where it was taken on another kind of machine."""
@@ -140,6 +142,7 @@ def _facts(
     here = bench.standing != "preview"
     record = kept.record("measured.json")
     runs = record["runs"]
+    costs = runs if bench.standing == "target" else {}
     labelled = all(example.label is not None for example in question.examples)
     timed = record.get("timing", {})
     times = {names: measuring.timing(kept, names) for names in (measuring.CORE, measuring.WHOLE)}
@@ -162,18 +165,14 @@ def _facts(
         reference_bytes=bundle.file("reference.onnx").stat().st_size,
         candidate_bytes=bundle.file("model.onnx").stat().st_size,
         residency=record["residency"] if here else None,
-        memory={name: _memory(run) for name, run in runs.items()} if here else {},
-        load={
-            name: {key: run[key] for key in ("load_ms", "first_inference_ms")}
-            for name, run in runs.items()
-            if here
-        },
+        memory={name: _memory(run) for name, run in costs.items()},
+        load={name: {key: run[key] for key in _LOADING} for name, run in costs.items()},
         environment=_environment(bundle, kept, record),
         validity={
             **validity.block(timed, _medians_ms(times)),
             "measured_on_target": here,
             "deterministic": {name: run["deterministic"] for name, run in runs.items()},
-            "model_against_core": record.get("whole"),
+            "model_against_core": _whole(record),
         },
         ladder=bundle.manifest["compression"]["ladder"],
         soundness=bundle.manifest.get("soundness"),
@@ -181,6 +180,7 @@ def _facts(
         labelling=bundle.manifest.get("labelling"),
         choice=bundle.manifest.get("choice"),
         on_host=on_host(kept, record["on_host"]),
+        proofs=proofs(kept, bundle, target),
         verify_with=None if here else verification_command(target),
     )
 
@@ -206,6 +206,12 @@ def _environment(bundle: Bundle, kept: Kept, record: Mapping[str, Any]) -> dict[
         "session": bundle.manifest["session"],
         "measured_at": made_at.isoformat(" ", "seconds"),
     }
+
+
+def _whole(record: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return how far model.onnx was from core.onnx; None where there was no running it."""
+    found = record.get("proofs", {}).get("whole")
+    return None if found is None else {key: found[key] for key in ("examples", "max_abs")}
 
 
 def _conditions(timed: Mapping[str, Any]) -> dict[str, Any]:

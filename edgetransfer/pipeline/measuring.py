@@ -15,12 +15,12 @@ import numpy as np
 import onnx
 
 from edgetransfer.agent.benchmark import CHECKED
-from edgetransfer.errors import StageError
 from edgetransfer.export.onnx_bundle import whole_model
 from edgetransfer.graph.engine import read_residency
 from edgetransfer.graph.prepare import TextPreparer, stack, write_each
 from edgetransfer.measure.facts import Timing
 from edgetransfer.pipeline.agreeing import Two, agree
+from edgetransfer.pipeline.proving import RAW_EXAMPLES, Prover, spread
 from edgetransfer.pipeline.run import leave
 from edgetransfer.pipeline.sampling import samples_of, take
 from edgetransfer.pipeline.store import scratch
@@ -36,10 +36,6 @@ if TYPE_CHECKING:
     from edgetransfer.spec.progress import Progress
     from edgetransfer.transport.place import Place
 
-RAW_PICTURES = 12
-"""Decoded pictures that the end-to-end series cycles through."""
-WHOLE_TOLERANCE = 1e-3
-"""Largest difference between model.onnx and core.onnx, over the range of the logits."""
 CORE = ("reference", "candidate")
 WHOLE = ("reference_whole", "candidate_whole")
 
@@ -96,7 +92,7 @@ def measure(
             whole: dict[str, Variant] = {}
             if not subject.prepared_only:
                 whole = session.whole_variants(prepare, examples)
-                record["whole"] = session.compare_whole(whole["candidate_whole"], examples)
+                record["proofs"] = session.prove(whole["candidate_whole"])
             if subject.effort is not None:
                 record["timing"] = {"core": session.times(session.core, subject.effort, seed)}
                 if whole and subject.preprocessing.kind == "image":
@@ -162,25 +158,15 @@ class _Session:
         result.pop("event")
         return result
 
-    def compare_whole(self, variant: Variant, examples: Sequence[Example]) -> dict[str, Any]:
-        """Prove that the artefact that is shipped gives the logits that are judged.
-
-        Raises:
-            StageError: it does not.
-        """
-        self._place.run(Job("logits", (variant,)), self._scratch)
-        whole = np.load(self._scratch / "logits.npy")
-        self._judged[variant.name] = _digest(whole)
-        core = np.load(self._out / "candidate.logits.npy")[_spread(examples)]
-        difference = float(np.abs(whole - core).max())
-        if not difference <= WHOLE_TOLERANCE * max(float(np.ptp(core)), 1.0):
-            raise StageError(
-                "model.onnx does not give the logits of core.onnx",
-                where="measure",
-                found=f"a difference of {difference:.3g} on {len(core)} examples",
-                fix="this is a bug of edgetransfer: please report it with the bundle",
-            )
-        return {"examples": len(core), "max_abs": difference}
+    def prove(self, whole: Variant) -> dict[str, Any]:
+        """Run what proves that the right thing was measured, rightly."""
+        subject, candidate = self._subject, self.core["candidate"]
+        prover = Prover(
+            self._place, candidate, whole, subject.preprocessing, self._scratch, self._out
+        )
+        record = prover.prove()
+        self._judged[whole.name] = _digest(np.load(self._scratch / "whole.npy"))
+        return record
 
     def times(self, variants: Mapping[str, Variant], effort: Effort, seed: int) -> dict[str, Any]:
         """Time variants against each other in fresh processes; return what else these told."""
@@ -201,7 +187,8 @@ class _Session:
         """Return both models with their preprocessing, fed with decoded pictures."""
         folder = self._scratch / "raw"
         folder.mkdir()
-        files = write_each(prepare.raw, [examples[i] for i in _spread(examples)], folder)
+        few = [examples[i] for i in spread(len(examples), RAW_EXAMPLES)]
+        files = write_each(prepare.raw, few, folder)
         reference = whole_model(
             onnx.load(self.core["reference"].model), self._subject.preprocessing
         )
@@ -214,12 +201,6 @@ class _Session:
             name: replace(self.core["reference"], name=name, model=model, inputs=files)
             for name, model in models.items()
         }
-
-
-def _spread(examples: Sequence[Example]) -> list[int]:
-    """Return the indices of a few examples, spread evenly over all."""
-    chosen = np.linspace(0, len(examples) - 1, num=min(RAW_PICTURES, len(examples)))
-    return [int(index) for index in chosen]
 
 
 def _digest(rows: np.ndarray[Any, Any]) -> str:

@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from edgetransfer.report import (
     adaptation,
     confusions,
+    gates,
     labelling,
     ladder,
     origin,
@@ -42,12 +43,12 @@ def render_page(report: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
     """
     told = Node(report, reasons=report.get("unavailable", {}), reason="not in this report")
     made = Node(manifest)
-    gates = verdict.gates(told)
+    held = gates.gates(told)
     return _template("page.html.j2").render(
         verdict=verdict.verdict(told, made),
         tiles=verdict.tiles(told),
-        gates=gates,
-        counted=any(gate["decides"] for gate in gates),
+        gates=held,
+        counted=any(row["decides"].value for row in told["gates"].rows()),
         accuracy=quality.accuracy(told),
         confusion=confusions.confusion(told),
         classes=quality.classes(told),

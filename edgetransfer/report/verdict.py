@@ -9,25 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from edgetransfer.measure.evidence import CLAIMS
 from edgetransfer.report import charts, words
-from edgetransfer.report.node import absent
-from edgetransfer.report.scale import Scale
+from edgetransfer.report.gates import reason
 
 if TYPE_CHECKING:
     from edgetransfer.report.node import Form, Node
 
-GATES = {
-    "finite": "Finite outputs",
-    "accuracy": "Accuracy",
-    "latency": "Latency",
-    "size": "Size",
-    "flips": "Changed decisions",
-    "sqnr": "SQNR",
-    "residency": "Int8 residency",
-    "chance": "Better than chance",
-    "transfer": "Sound transfer",
-}
-ALLOWS = {"sqnr": "at least", "size": "at most"}
 METHODS = {
     "none": "as it was given",
     "probe": "linear probe",
@@ -37,8 +25,6 @@ METHODS = {
 }
 VERIFY = "; to verify, run there: "
 PREVIEW = "What follows was measured on another machine: a preview, not a result."
-NAMED = 160
-"""Characters of a message after which names are cut off; all are in their own section."""
 
 
 def verdict(report: Node, manifest: Node) -> dict[str, Any]:
@@ -47,12 +33,12 @@ def verdict(report: Node, manifest: Node) -> dict[str, Any]:
     reasons, warnings, command = [], [], ""
     for text in (str(row.value) for row in report["reasons"].rows()):
         if text.startswith("warning: "):
-            warnings.append(_reason(text.removeprefix("warning: ")))
+            warnings.append(reason(text.removeprefix("warning: ")))
         elif VERIFY in text:
             command = text.partition(VERIFY)[2]
             reasons.append(("", PREVIEW))
         else:
-            reasons.append(_reason(text))
+            reasons.append(reason(text))
     return {
         "name": name,
         "icon": charts.icon(name),
@@ -64,24 +50,17 @@ def verdict(report: Node, manifest: Node) -> dict[str, Any]:
     }
 
 
-def _reason(text: str) -> tuple[str, str]:
-    """Split the gate's name from the sentence."""
-    name, colon, rest = text.partition(": ")
-    if name == "residency" and len(rest) > NAMED:
-        rest = rest[:NAMED].rpartition(", ")[0] + ", and more, all named under Residency"
-    if colon and name in GATES:
-        return GATES[name], words.sentence(rest)
-    return "", words.sentence(text)
-
-
 def _headline(name: str, gates: list[dict[str, Any]]) -> str:
-    deciding = [gate["status"] for gate in gates if gate["decides"]]
+    deciding = [gate for gate in gates if gate["decides"]]
     if name == "PASS":
-        judged = "could be judged" if "NOT RUN" in deciding else "was set"
+        open_ones = (gate for gate in deciding if gate["status"] == "NOT RUN")
+        judged = "could be judged" if CLAIMS & {gate["name"] for gate in open_ones} else "was set"
         return f"Every limit that {judged} is met."
     if name == "FAIL":
-        missed = deciding.count("FAIL")
-        return "One limit is missed." if missed == 1 else f"{missed} limits are missed."
+        missed = [gate["name"] for gate in deciding if gate["status"] == "FAIL"]
+        what = ("limit is", "limits are") if CLAIMS.issuperset(missed) else ("gate is", "gates are")
+        many = len(missed) != 1
+        return f"{len(missed) if many else 'One'} {what[many]} missed."
     if name == "UNVERIFIED":
         return "Built, but not measured on the target."
     return "No limit is shown to be missed, but not every limit is shown to be met."
@@ -185,48 +164,3 @@ def _flips(agreement: Node) -> str:
 def _smaller(size: Node) -> str:
     before, after = size["reference_bytes"].value, size["candidate_bytes"].value
     return f"{before / after:.1f}× smaller" if before and after and before > after else ""
-
-
-def gates(report: Node) -> list[dict[str, Any]]:
-    """One row a gate: what was measured, the limit, how it went and whether that counts."""
-    return [_gate(row) for row in report["gates"].rows()]
-
-
-def _gate(gate: Node) -> dict[str, Any]:
-    name, status = str(gate["name"].value), str(gate["status"].value)
-    unit, limit, measured = gate["unit"].value, gate["limit"], gate["measured"]
-    counted = unit in ("logits", "Conv")
-    after = "" if counted else f"{words.SPACE}{unit}"
-    if measured.missing and measured.reason == gate["message"].value:
-        shown: str = absent("not measured")
-    elif measured.missing or counted:
-        shown = measured.show(words.COUNT)
-    else:
-        shown = words.apart(measured.value, limit.value or 0.0) + after
-    warns = status == "FAIL" and not gate["decides"].value
-    return {
-        "name": GATES.get(name, name),
-        "measured": shown,
-        "limit": _allowed(name, limit, after),
-        "meter": _meter(gate),
-        "status": "WARNING" if warns else status,
-        "icon": charts.icon("WARNING" if warns else status),
-        "decides": bool(gate["decides"].value),
-        "message": _reason(str(gate["message"].value))[1],
-    }
-
-
-def _allowed(name: str, limit: Node, after: str) -> str:
-    if limit.missing:
-        return limit.show()
-    if limit.value == 0:
-        return "none"
-    return f"{ALLOWS.get(name, 'under')} {limit.value:g}{after}"
-
-
-def _meter(gate: Node) -> Markup | None:
-    measured, limit = gate["measured"].value, gate["limit"].value
-    if gate["measured"].missing or not limit or limit <= 0:
-        return None
-    scale = Scale(0, 1.25 * max(measured, limit))
-    return charts.meter(scale, measured, limit)

@@ -26,6 +26,7 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 
 EPOCHS, TAUGHT_EPOCHS = 12, 30
 RANK = 8
+GUESSING = ("probe", "contrastive")  # after these a head may learn from texts without labels
 AUTO_MINUTES = 30.0
 TAUGHT_LEARNING_RATE = 2e-3
 """A teacher has more to say than the labels, so its student may go further without learning the
@@ -152,8 +153,8 @@ class DistillSpec(Spec):
     )
     unlabelled: str | None = Field(
         None,
-        description="a folder of pictures without labels: it teaches with them as well; with "
-        "[adapt] and no teacher, the device's pictures",
+        description="pictures (a folder) or texts (a table or a .txt file) without labels: what a "
+        "teacher teaches with as well, the device's with [adapt], else what a head guesses",
     )
     fit: TeacherFit = Field("probe", description="how the teacher is fitted first")
     temperature: Positive = Field(4.0, description="what logits are divided by")
@@ -178,6 +179,13 @@ class Budget(Spec):
     max_size_mib: Positive | None = Field(None, description="size of model.onnx")
     max_flips_pct: Positive | None = Field(None, description="95 % bound of changed decisions")
     min_sqnr_db: float | None = Field(None, description="signal to quantisation noise of logits")
+    max_kl: Positive | None = Field(None, description="95 % bound of the mean divergence, nats")
+    max_ece_change: Share | None = Field(
+        None, gt=0, description="95 % bound of the change of the calibration error"
+    )
+    max_class_drop_pp: Positive | None = Field(
+        None, description="points of recall that any class may lose, at most"
+    )
 
 
 class Recipe(Spec):
@@ -219,7 +227,7 @@ class Recipe(Spec):
 
     @field_validator("distill")
     @classmethod
-    def _unlabelled_pictures_serve(cls, distill: DistillSpec, info: ValidationInfo) -> DistillSpec:
+    def _unlabelled_examples_serve(cls, distill: DistillSpec, info: ValidationInfo) -> DistillSpec:
         if "adapt" not in info.data:
             return distill  # that it cannot be has been said
         adapts = info.data["adapt"].method != "none"
@@ -229,8 +237,11 @@ class Recipe(Spec):
         if adapts and distill.unlabelled is None:
             msg = "--adapt needs the device's pictures: --unlabelled DIR"
             raise ValueError(msg)
-        if distill.unlabelled is not None and distill.source is None and not adapts:
-            msg = "--unlabelled needs a teacher (--distill-from) or --adapt"
+        fit = info.data.get("fit")
+        serves = adapts or distill.source is not None or (fit and fit.method in GUESSING)
+        if distill.unlabelled is not None and not serves:
+            also = "or for texts --fit contrastive or probe"
+            msg = f"--unlabelled needs --distill-from or --adapt, {also}"
             raise ValueError(msg)
         return distill
 
@@ -260,6 +271,12 @@ class Recipe(Spec):
     def rank(self) -> int:
         """Rank of the adapters; 0 where there are none."""
         return (self.fit.rank or RANK) if self.fit.method == "lora" else 0
+
+    @property
+    def guesses(self) -> bool:
+        """Whether a head is fitted on texts without labels beside the labelled ones."""
+        unclaimed = self.distill.source is None and not self.adapts
+        return self.distill.unlabelled is not None and unclaimed
 
     @property
     def adapts(self) -> bool:

@@ -17,8 +17,9 @@ IntType = Literal["u8", "s8"]
 class Runtime(Spec):
     """The runtime on the device and the newest files it reads."""
 
-    name: Literal["onnxruntime", "tensorrt"] = "onnxruntime"
+    name: Literal["onnxruntime", "onnxruntime-web", "tensorrt"] = "onnxruntime"
     provider: str = "CPUExecutionProvider"
+    package: str = Field("onnxruntime", description="what brings it to a device's Python")
     min_version: str = Field(description="oldest release the artefact is made for")
     opset: int = Field(20, ge=18, le=20, description="ONNX operator set of the artefact")
     ir_version: int = Field(10, ge=8, le=10, description="ONNX file format; boards lag, so <= 10")
@@ -72,6 +73,12 @@ class Session(Spec):
     why: str = Field("", description="what goes wrong without these entries, in a few words")
 
 
+class Preview(Spec):
+    """Which emulated processor stands for the target's numbers before there is a device."""
+
+    on: str = Field(description="what `bench --on` takes; empty: nothing here stands for it")
+
+
 class Evidence(Spec):
     """Where the numbers of a target file come from."""
 
@@ -93,4 +100,9 @@ class TargetSpec(Spec):
     precision: Literal["w8a8", "fp16", "fp32"] = Field("w8a8", description="what `auto` takes")
     int8: Int8Scheme = Int8Scheme()
     session: Session = Session()
+    preview: Preview = Preview(on="")
+    export_only: bool = Field(
+        False, description="files are made for it; no transport of ours measures there"
+    )
+    rules: tuple[str, ...] = Field((), description="what else holds there, in words")
     evidence: Evidence

@@ -74,12 +74,12 @@ class Running:
     """A Chromium that was started."""
 
     def __init__(self, process: subprocess.Popen[bytes], errors: Path) -> None:
-        self._process = process
+        self.process = process
         self._errors = errors
 
     def ended(self) -> str | None:
         """Say how it ended; None while it runs."""
-        code = self._process.poll()
+        code = self.process.poll()
         if code is None:
             return None
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

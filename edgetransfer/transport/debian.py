@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -195,6 +196,30 @@ def unpack(packages: Sequence[Path], root: Path) -> None:
         (root / name).symlink_to(f"usr/{name}")
     for package in packages:
         _run(["dpkg-deb", "-x", str(package), str(root)], root, os.environ)
+
+
+def unpack_one(package: Path, member: str, target: Path) -> None:
+    """Take one program out of a package that holds much more."""
+    with subprocess.Popen(
+        ["dpkg-deb", "--fsys-tarfile", str(package)], stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None  # PIPE above
+        with tarfile.open(fileobj=process.stdout, mode="r|") as archive:
+            for each in archive:
+                if each.isfile() and each.name.removeprefix("./") == member:
+                    content = archive.extractfile(each)
+                    assert content is not None  # a file, above
+                    with target.open("wb") as file:
+                        shutil.copyfileobj(content, file)
+                    target.chmod(0o755)
+                    process.kill()  # the rest is not needed
+                    return
+    raise StageError(
+        "the package does not hold what is needed of it",
+        where=str(package),
+        expected=member,
+        fix=f"rm {package}, then run the same command again",
+    )
 
 
 def _run(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:

@@ -77,7 +77,7 @@ _COMPLAINTS = (
     _Complaint(
         "Connection refused",
         "the device is there, and no ssh server answers",
-        "on the device: sudo systemctl enable --now ssh; or another port: --on ssh:USER@HOST:PORT",
+        "start one there (sudo systemctl enable --now ssh), or name its port: ssh:HOST:PORT",
     ),
     _Complaint(
         "onfiguration option",
@@ -113,10 +113,10 @@ class Call:
         self._errors = errors
 
     def ended(self) -> tuple[int, str]:
-        """Wait for the end; return the return code and the last words."""
+        """Wait for the end; return the return code and what was complained of."""
         code = self._process.wait()
         self._errors.seek(0)
-        return code, last_words(self._errors.read().decode("utf-8", "replace"))
+        return code, self._errors.read().decode("utf-8", "replace")
 
 
 class Client:
@@ -136,13 +136,13 @@ class Client:
         self._target = target(address)
         self._command = shlex.split(os.environ.get(COMMAND) or "ssh")
         self._options: list[str] = []
-        self._socket = folder / "s"
+        self.socket = folder / "s"
         options = list(_ALWAYS)
         wishes = self._wishes()
         options += [o for key, (unset, o) in _UNLESS_SET.items() if wishes.get(key) == unset]
         self._shared = wishes.get("controlpath", "none") != "none"
         if not self._shared:
-            options += ["ControlMaster=auto", "ControlPersist=60", f"ControlPath={self._socket}"]
+            options += ["ControlMaster=auto", "ControlPersist=60", f"ControlPath={self.socket}"]
         self._options = [word for option in options for word in ("-o", option)]
 
     def _wishes(self) -> dict[str, str]:
@@ -208,7 +208,7 @@ class Client:
         return StageError(
             said.what,
             where=self.where,
-            found=words,
+            found=last_words(words),
             fix=said.fix.format(
                 login=login,
                 copy=login.replace("ssh", "ssh-copy-id", 1),
@@ -223,7 +223,7 @@ class Client:
 
     def close(self) -> None:
         """End the shared connection, unless it is the user's own."""
-        if not self._shared and self._socket.exists():
+        if not self._shared and self.socket.exists():
             self._run([*self._options, "-O", "exit", *self._target])
 
 

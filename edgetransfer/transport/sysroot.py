@@ -194,18 +194,22 @@ def _new(folder: Path) -> Path:
 def _emulator(
     preview: Preview, partial: Path, room: Path, tell: Callable[[str], None]
 ) -> tuple[Path, str]:
-    """Take the system's emulator where it is new enough, else fetch one."""
+    """Take the system's emulator where it is new enough, else that of Debian's package.
+
+    The package holds those of every processor, so it is kept beside what is prepared.
+    """
     found = _system_emulator(preview)
     if found is not None:
         return found
     wanted = preview.emulator
     tell(f"{wanted.program} of {wanted.suite}")
-    package = debian.Wanted(debian.own_architecture(), wanted.suite, ("qemu-user",), False)
-    room.mkdir()
-    files = debian.fetch(package, debian.system_mirror(), room)
-    debian.unpack(files, _new(room / "root"))
+    kept = room.parent.parent / f"qemu-user-{wanted.suite}.deb"
+    if not kept.is_file():
+        package = debian.Wanted(debian.own_architecture(), wanted.suite, ("qemu-user",), False)
+        (file,) = debian.fetch(package, debian.system_mirror(), _new(room))
+        file.replace(kept)
     program = _new(partial / "bin") / wanted.program
-    shutil.copy2(room / "root" / "usr" / "bin" / wanted.program, program)
+    debian.unpack_one(kept, f"usr/bin/{wanted.program}", program)
     return program, _version_of(program)
 
 

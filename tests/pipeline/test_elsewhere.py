@@ -100,7 +100,7 @@ def test_a_device_that_agrees_is_judged_but_not_timed(
     assert (agreement["bit_equal"], agreement["n"], agreement["flips"]) == (True, 60, 0)
     assert report["latency"]["candidate"]["p50_ms"] is None
     assert report["residency"]["float_conv"] is None
-    (gate,) = [gate for gate in report["gates"] if gate["name"] == "device"]
+    (gate,) = [gate for gate in report["gates"] if gate["name"] == "preview"]
     assert (gate["status"], gate["decides"]) == ("PASS", True)
     assert "the same bits on" in shown
 
@@ -111,9 +111,9 @@ def test_a_device_that_is_wrong_fails_with_cause_and_cure(
     elsewhere(environment=OLD, wrong_without=SETTING)
     code, _, report = measure(command, bundle, pictures, tmp_path)
     assert (code, report["verdict"]) == (8, "FAIL")
-    (reason,) = [each for each in report["reasons"] if each.startswith("device: ")]
+    (reason,) = [each for each in report["reasons"] if each.startswith("preview: ")]
     assert reason.startswith(
-        "device: the same file computes other numbers there: against the floats "
+        "preview: the same file computes other numbers there: against the floats "
     )
     assert reason.endswith(
         "cause: its kernels are wrong; with session.set_denormal_as_zero=1 they are bit-equal: "

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edgetransfer.measure.agreement import Cure, OnHost, compare_with_host, device, written
+from edgetransfer.measure.agreement import Cure, OnHost, compare_with_host, elsewhere, written
 
 rng = np.random.default_rng(0)
 FLOATS = rng.normal(size=(40, 5)).astype(np.float32) * 4
@@ -14,8 +14,16 @@ def noisy(scale, of=HOST):
     return of + scale * np.random.default_rng(1).normal(size=of.shape).astype(np.float32)
 
 
-def gate(on_device, cure=None):
-    return device(compare_with_host(FLOATS, on_device, OnHost(HOST, {}, cure)), cure)
+def gate(on_device, cure=None, *, emulated=False):
+    on_host = OnHost(HOST, {}, cure, emulated)
+    return elsewhere(compare_with_host(FLOATS, on_device, on_host), on_host)
+
+
+def test_an_emulated_processor_is_a_preview():
+    assert (gate(HOST.copy()).code, gate(HOST.copy()).name) == ("G6", "device")
+    found = gate(HOST.copy(), emulated=True)
+    assert (found.code, found.name) == ("G5", "preview")
+    assert found.message == "preview: all logits of 40 examples are bit-equal to the build host's"
 
 
 def test_the_same_bits_pass():

@@ -5,7 +5,7 @@ import pytest
 from scipy import special, stats
 
 from edgetransfer.errors import StageError
-from edgetransfer.measure.drift import cosine_mean, kl_mean, measure_drift, sqnr_db
+from edgetransfer.measure.drift import cosine_mean, kl_each, mean_bounds, measure_drift, sqnr_db
 
 
 @pytest.fixture
@@ -27,9 +27,10 @@ def test_a_model_does_not_drift_from_itself(logits):
 def test_numbers_agree_with_scipy(logits):
     reference, candidate = (x.astype(np.float64) for x in logits)
     p, q = special.softmax(reference, axis=1), special.softmax(candidate, axis=1)
-    assert kl_mean(*logits) == pytest.approx(
-        np.mean([stats.entropy(a, b) for a, b in zip(p, q, strict=True)])
-    )
+    entropies = [stats.entropy(a, b) for a, b in zip(p, q, strict=True)]
+    assert kl_each(*logits) == pytest.approx(entropies)
+    bounds = stats.t.interval(0.9, len(p) - 1, np.mean(entropies), stats.sem(entropies))
+    assert mean_bounds(kl_each(*logits)) == pytest.approx(bounds)
     cosines = np.diag(reference @ candidate.T)
     cosines = cosines / np.linalg.norm(reference, axis=1) / np.linalg.norm(candidate, axis=1)
     assert cosine_mean(*logits) == pytest.approx(cosines.mean())
@@ -39,7 +40,7 @@ def test_a_common_offset_of_the_logits_does_not_count(logits):
     reference, candidate = (x.astype(np.float64) for x in logits)
     offset = np.random.default_rng(1).normal(0, 50, size=(80, 1))
     assert sqnr_db(reference, candidate + offset) == pytest.approx(sqnr_db(reference, candidate))
-    assert kl_mean(reference, candidate + offset) == pytest.approx(kl_mean(reference, candidate))
+    assert kl_each(reference, candidate + offset) == pytest.approx(kl_each(reference, candidate))
 
 
 def test_sqnr_follows_the_size_of_the_noise(logits):

@@ -21,9 +21,9 @@ def compared(n, lost=0, won=0, classes=3, metric="top1"):
     return compare(Outcomes(truth, reference, candidate, classes), metric, seed=0)
 
 
-def drifted(n=153, flips=0, sqnr_db=30.0, non_finite=0):
+def drifted(n=153, flips=0, sqnr_db=30.0, non_finite=0, kl=(0.004, 0.003, 0.005)):
     bounds = clopper_pearson_lower(flips, n), clopper_pearson_upper(flips, n)
-    return Drift(n, 1 - flips / n, flips, *bounds, sqnr_db, 0.01, 0.99, non_finite)
+    return Drift(n, 1 - flips / n, flips, *bounds, sqnr_db, *kl, 0.99, non_finite)
 
 
 def timed(n, ms=10.0):
@@ -211,11 +211,56 @@ def test_finite():
     assert (broken.status, broken.message) == ("FAIL", "finite: 3 of 1530 logits are NaN or Inf")
 
 
-def test_residency_names_the_convolutions_and_never_decides():
-    gate = gates.residency(1, ["/stem/Conv", "/head/Softmax"])
+def test_a_limit_that_nobody_named_warns_in_other_words():
+    gate = gates.flips(drifted(100, 12), 2.0, named=False)
     assert (gate.status, gate.decides) == ("FAIL", False)
-    assert gate.message == "residency: 1 Conv left in float: /stem/Conv"
-    assert gates.residency(0, ["/head/Softmax"]).status == "PASS"
+    assert gate.message == (
+        "flips: 12 of 100 decisions changed (95 % sure of over 7.1 %), where 2.0 % is usual"
+    )
+    noisy = gates.sqnr(drifted(sqnr_db=12.3), 20.0, named=False)
+    assert noisy.message == "sqnr: 12.3 dB, where at least 20.0 dB is usual"
+
+
+@pytest.mark.parametrize(
+    ("drift", "status", "message", "needed"),
+    [
+        (drifted(), "PASS", "kl: mean 0.004 nats (95 % bound 0.005) of 0.01 nats allowed", None),
+        (
+            drifted(kl=(0.05, 0.04, 0.06)),
+            "FAIL",
+            "kl: mean 0.05 nats (95 % sure of over 0.04) of 0.01 nats allowed",
+            None,
+        ),
+        (
+            drifted(100, kl=(0.006, -0.002, 0.014)),
+            "INCONCLUSIVE",
+            "kl: mean 0.006 nats (95 % bound 0.014) of 0.01 nats allowed;"
+            " about 400 test examples at this spread would decide (there are 100)",
+            400,
+        ),
+        (
+            drifted(1, kl=(0.001, nan, nan)),
+            "INCONCLUSIVE",
+            "kl: mean 0.001 nats of 0.01 nats allowed; a bound needs 2 examples, there is 1",
+            None,
+        ),
+        (
+            drifted(kl=(nan, nan, nan)),
+            "FAIL",
+            "kl: not defined with NaN or Inf among the logits of 0.01 nats allowed",
+            None,
+        ),
+    ],
+)
+def test_kl(drift, status, message, needed):
+    gate = gates.kl(drift, 0.01)
+    assert (gate.message, gate.status, gate.examples_needed) == (message, status, needed)
+
+
+def test_how_many_pictures_a_claim_takes_at_least():
+    assert [gates.flips(drifted(), pct).fewest_examples for pct in (1, 2, 0.5)] == [299, 149, 598]
+    assert gates.accuracy(compared(60), 2.0).fewest_examples == 133
+    assert gates.accuracy(compared(61, metric="macro-f1"), 2.0).fewest_examples == 136
 
 
 def test_gates_do_not_use_numpy_types():

@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from edgetransfer.measure.latency import Samples
 from edgetransfer.measure.plain import plain
 from edgetransfer.measure.record import REQUIRED, SCHEMA, check, make_report
 from edgetransfer.spec.recipe import Budget
+
+OLD = Path(__file__).parent / "report-before-gates.json"
 
 
 def samples(ms, seed, each=20):
@@ -115,7 +118,9 @@ def test_the_sections_of_the_interface():
         ("untimed", "residency.float_conv", "the runtime's graph was not looked at"),
         ("few", "latency.candidate.p90_ci95_ms", "needs 36 samples, there are 12"),
         ("identical", "numeric.sqnr_db", "identical"),
-        ("identical", "gates[2].measured", "identical"),
+        ("identical", "gates[7].measured", "identical"),
+        ("full", "gates[0].measured", "contract: not looked at in this run"),
+        ("unlabelled", "calibration.reference_ece", "the examples have no labels"),
         ("constant", "numeric.sqnr_db", "the reference's logits are constant"),
         (
             "macro-f1",
@@ -137,6 +142,7 @@ def test_nan_in_the_candidate_fails_and_leaves_the_numbers_out():
     assert report["numeric"] == {
         "sqnr_db": None,
         "kl_mean": None,
+        "kl_ucb95": None,
         "cosine_mean": None,
         "non_finite": 1,
     }
@@ -162,6 +168,14 @@ def test_times_that_are_not_valid_decide_nothing():
     assert report["reasons"][0].endswith(
         " ms of 100.0 ms allowed, but not valid: the machine was busy"
     )
+
+
+def test_a_report_from_before_the_gates_still_opens():
+    """Made by the program of docs/report.md as of the 0.1 reports, before G0 to G12 were in it."""
+    report = json.loads(OLD.read_text(encoding="utf-8"))
+    check(report)
+    assert "calibration" not in report
+    assert not any("code" in gate for gate in report["gates"])
 
 
 def test_check_refuses_another_schema():

@@ -1,10 +1,15 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from edgetransfer.measure.comparison import compare
 from edgetransfer.measure.drift import measure_drift
+from edgetransfer.measure.evidence import Evidence
+from edgetransfer.measure.gates import Gate
 from edgetransfer.measure.metrics import Outcomes, decisions
-from edgetransfer.measure.verdict import Evidence, exit_code, judge, unverified, worst
+from edgetransfer.measure.proofs import Intended, Proofs, Repeats
+from edgetransfer.measure.verdict import exit_code, judge, unverified, worst
 from edgetransfer.spec.recipe import Budget
 
 
@@ -29,13 +34,62 @@ def test_without_other_limits_accuracy_alone_decides():
     verdict = judge(evidence(), Budget())
     assert verdict.name == "PASS"
     assert verdict.reasons == ("accuracy: lost 0.00 pp (95 % bound 1.3 pp) of 2.0 pp allowed",)
-    assert [gate.name for gate in verdict.gates] == ["finite", "accuracy"]
 
 
-def test_gates_exist_only_where_the_budget_names_them():
-    budget = Budget(max_latency_ms=5, max_size_mib=4, max_flips_pct=2, min_sqnr_db=20)
-    names = [gate.name for gate in judge(evidence(), budget).gates]
-    assert names == ["finite", "accuracy", "latency", "size", "flips", "sqnr"]
+CODED = [
+    *(("G0", "contract"), ("G0", "integrity"), ("G1", "preprocessing"), ("G2", "export")),
+    *(("G3", "finite"), ("G3", "accuracy"), ("G3", "flips"), ("G3", "sqnr"), ("G3", "kl")),
+    *(("G4", "fusion"), ("G5", "preview"), ("G6", "device"), ("G7", "determinism")),
+    *(("G8", "residency"), ("G9", "classes"), ("G10", "calibration"), ("G11", "performance")),
+    ("G12", "rebuild"),
+]
+ALWAYS = {"contract", "integrity", "preprocessing", "export", "finite", "accuracy", "preview"}
+ALWAYS |= {"device", "determinism", "residency"}
+
+
+def test_all_gates_stand_in_their_order_and_those_that_nobody_named_only_warn():
+    found = judge(evidence(), Budget()).gates
+    assert [(gate.code, gate.name) for gate in found] == CODED
+    assert {gate.name for gate in found if gate.decides} == ALWAYS
+
+
+def test_what_the_budget_names_decides():
+    budget = Budget(
+        max_latency_ms=5,
+        max_size_mib=4,
+        max_flips_pct=2,
+        min_sqnr_db=20,
+        max_kl=0.01,
+        max_ece_change=0.02,
+        max_class_drop_pp=5,
+    )
+    named = {"latency", "size", "flips", "sqnr", "kl", "classes", "calibration"}
+    found = judge(evidence(), budget).gates
+    assert {gate.name for gate in found if gate.decides} == ALWAYS | named
+
+
+def test_what_was_not_looked_at_decides_nothing_and_is_no_news():
+    verdict = judge(evidence(), Budget())
+    not_run = {gate.name for gate in verdict.gates if gate.status == "NOT RUN"}
+    assert not_run >= {"contract", "integrity", "preprocessing", "export", "determinism"}
+    assert verdict.name == "PASS"
+
+
+def test_a_run_that_is_not_right_fails_however_good_the_numbers_are():
+    proofs = Proofs(repeats=Repeats({"reference": True, "candidate": False}, 32))
+    verdict = judge(evidence(proofs=proofs), Budget())
+    assert verdict.name == "FAIL"
+    assert verdict.reasons == ("determinism: the candidate gave other bits when run again",)
+
+
+def test_agreement_takes_its_places_and_decides():
+    other = Gate("device", "FAIL", True, 3, 0, "flips", "device: 3 flips", code="G6")
+    verdict = judge(evidence(proofs=Proofs(agreement=(other,))), Budget())
+    assert [gate.status for gate in verdict.gates if gate.code in ("G5", "G6")] == [
+        "NOT RUN",
+        "FAIL",
+    ]
+    assert (verdict.name, verdict.reasons) == ("FAIL", ("device: 3 flips",))
 
 
 def test_the_worst_deciding_gate_is_the_verdict_and_tells_why():
@@ -78,13 +132,28 @@ def test_unlabelled_examples_without_any_limit_give_no_pass():
     )
 
 
-@pytest.mark.parametrize("quantised", [True, False])
-def test_a_convolution_left_in_float_warns_only_in_a_quantised_model(quantised):
-    residency = {"float_conv": 1, "int8_conv": 51, "float_ops": ["/stem/Conv"]}
-    verdict = judge(evidence(residency=residency, quantised=quantised), Budget())
+def test_noise_warns_unless_the_budget_names_it():
+    noisy = evidence()
+    candidate = np.eye(4, dtype=np.float32)[np.arange(200) % 4]
+    drift = measure_drift(candidate, candidate + 0.2 * np.sin(np.arange(800)).reshape(200, 4))
+    noisy = replace(noisy, drift=drift)
+    verdict = judge(noisy, Budget())
     assert verdict.name == "PASS"
-    warning = "warning: residency: 1 Conv left in float: /stem/Conv"
-    assert (warning in verdict.reasons) == quantised
+    assert "warning: sqnr: 10.8 dB, where at least 20.0 dB is usual" in verdict.reasons
+    verdict = judge(noisy, Budget(min_sqnr_db=20))
+    assert verdict.name == "FAIL"
+    assert "sqnr: 10.8 dB, at least 20.0 dB demanded" in verdict.reasons
+
+
+def test_a_convolution_left_in_float_fails_unless_the_bundle_says_so():
+    residency = {"float_conv": 1, "int8_conv": 51, "float_ops": ["Conv /stem/Conv"]}
+    surprised = Proofs(intended=Intended(52, ()))
+    verdict = judge(evidence(residency=residency, proofs=surprised), Budget())
+    assert verdict.name == "FAIL"
+    message = "residency: 1 Conv that the bundle has in int8 run in float: Conv /stem/Conv"
+    assert verdict.reasons == (message,)
+    meant = Proofs(intended=Intended(51, ("/stem/Conv",)))
+    assert judge(evidence(residency=residency, proofs=meant), Budget()).name == "PASS"
 
 
 def test_unverified_names_the_command():

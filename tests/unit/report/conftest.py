@@ -5,6 +5,18 @@ import pytest
 
 from edgetransfer.measure.facts import Facts, Timing
 from edgetransfer.measure.latency import Samples
+from edgetransfer.measure.plain import Missing
+from edgetransfer.measure.proofs import (
+    Contract,
+    Export,
+    Integrity,
+    Intended,
+    Port,
+    Proofs,
+    Repeats,
+    TensorParity,
+    Twice,
+)
 from edgetransfer.measure.record import make_report
 from edgetransfer.spec.recipe import Budget
 
@@ -82,6 +94,27 @@ COMPRESSION = {
 }
 
 
+def proofs(candidate, int8=52, floats=()):
+    """What a run on this machine proves."""
+    few = candidate[:32].astype(np.float32)
+    ports = (Port("input", "float32", ("batch", 3, 224, 224)), Port("logits", "float32", (1, 2)))
+    return Proofs(
+        contract=Contract(
+            {"core.onnx": ports}, {"core.onnx": ports}, 20, 10, "onnxruntime 1.32.0", "1.19.2"
+        ),
+        integrity=Integrity({"core.onnx": (SHA, SHA), "model.onnx": (SHA, SHA)}, 2e-6, 14.2, 12),
+        preprocessing=TensorParity(1.0, 0.004, 12),
+        export=Export(3.1e-5, 14.2, 0.9999998, 16, 0),
+        fusion=Twice(few, few + np.float32(0.01) * np.sin(np.arange(few.size)).reshape(few.shape)),
+        repeats=Repeats(
+            {"reference": True, "candidate": True},
+            32,
+            {"1 and 2 threads": Twice(few, few), "batches of 1 and 8": Missing("one batch only")},
+        ),
+        intended=Intended(int8, floats),
+    )
+
+
 def samples(ms, seed, spread=0.05):
     rng = np.random.default_rng(seed)
     tables = []
@@ -117,6 +150,7 @@ def make_facts(n, labels, *, noise=0.05, signal=5.0, **more):
         "load": LOAD,
         "environment": MACHINE,
         "validity": VALID,
+        "proofs": proofs(candidate),
     }
     return Facts(**{**given, **more})
 
@@ -231,6 +265,7 @@ def cases():
             precision="fp32",
             candidate_bytes=8_951_000,
             residency={"float_conv": 52, "int8_conv": 0, "float_ops": ["Conv a"] * 52},
+            proofs=proofs(np.ones((32, 2)), 0, tuple(f"/{i}" for i in range(52))),
         ),
     }
 

@@ -3,6 +3,7 @@ import json
 import re
 from html.parser import HTMLParser
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from edgetransfer.report.ladder import ladder
 from edgetransfer.report.node import Node
 from edgetransfer.report.page import render_page
 
+OLD = Path(__file__).parents[1] / "measure" / "report-before-gates.json"
 CASES = ("pass", "inconclusive", "fail", "unverified", "unlabelled", "fp32")
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 
@@ -243,3 +245,9 @@ def test_disturbances_stand_with_the_times(reports, manifest):
         "Times had not settled after the warm-up: candidate.",
         "The same input gave different outputs: candidate.",
     ]
+
+
+def test_a_report_from_before_the_gates_is_shown():
+    report = json.loads(OLD.read_text(encoding="utf-8"))
+    text = Page(render_page(report, {})).text()
+    assert "60 examples bound a drop at 4.3 pp at best" in text

@@ -4,7 +4,7 @@ from importlib.resources import files
 
 import pytest
 
-from edgetransfer.report import confusions, quality, speed, verdict, words
+from edgetransfer.report import confusions, gates, quality, speed, verdict, words
 from edgetransfer.report.histogram import Bars, Marker, draw
 from edgetransfer.report.node import Node
 from edgetransfer.report.scale import Scale
@@ -19,7 +19,7 @@ def node(report):
     [
         ("pass", "Every limit that was set is met."),
         ("inconclusive", "No limit is shown to be missed, but not every limit is shown to be met."),
-        ("fail", "2 limits are missed."),
+        ("fail", "3 gates are missed."),
         ("unverified", "Built, but not measured on the target."),
         ("unlabelled", "Every limit that could be judged is met."),
     ],
@@ -32,42 +32,65 @@ def test_reasons_are_sentences_with_the_name_of_the_gate(reports):
     reasons = verdict.verdict(node(reports["pass"]), Node({}))["reasons"]
     assert [name for name, _ in reasons] == [
         "Accuracy",
-        "Latency",
-        "Size",
         "Changed decisions",
         "SQNR",
+        "Latency",
+        "Size",
     ]
-    assert reasons[2] == ("Size", "2.38 MiB of 4.0 MiB allowed.")
+    assert reasons[4] == ("Size", "2.38 MiB of 4.0 MiB allowed.")
 
 
-def test_a_warning_names_a_few_and_says_where_the_rest_is(reports):
-    ((name, text),) = verdict.verdict(node(reports["fail"]), Node({}))["warnings"]
-    assert name == "Int8 residency"
-    assert text.startswith("17 Conv left in float: Conv /features/0/conv/Conv, ")
+def test_a_long_reason_names_a_few_and_says_where_the_rest_is(reports):
+    reasons = verdict.verdict(node(reports["fail"]), Node({}))["reasons"]
+    (text,) = [text for name, text in reasons if name == "Int8 residency"]
+    assert text.startswith(
+        "17 Conv that the bundle has in int8 run in float: Conv /features/0/conv/Conv, "
+    )
     assert text.endswith(", and more, all named under Residency.")
     assert len(text) < 220
 
 
+def rows_of(report):
+    return {row["name"]: row for group in gates.gates(node(report)) for row in group["gates"]}
+
+
 def test_every_gate_has_a_row_with_limit_and_measurement(reports):
-    rows = {row["name"]: row for row in verdict.gates(node(reports["pass"]))}
-    assert rows["Size"]["measured"].replace("\u00a0", " ") == "2.38 MiB"
-    assert rows["Size"]["limit"].replace("\u00a0", " ") == "at most 4 MiB"
-    assert rows["SQNR"]["limit"].replace("\u00a0", " ") == "at least 20 dB"
-    assert rows["Finite outputs"]["limit"] == "none"
-    assert not rows["Int8 residency"]["decides"]
+    rows = rows_of(reports["pass"])
+    assert len(rows) == len(reports["pass"]["gates"])
+    shown = {
+        name: tuple(row[key].replace("\u00a0", " ") for key in ("measured", "limit", "takes"))
+        for name, row in rows.items()
+    }
+    assert shown["Size"] == ("2.38 MiB", "at most 4 MiB", "")
+    assert shown["SQNR"][1] == "at least 20 dB"
+    assert shown["Finite outputs"][1] == "none"
+    assert shown["Changed decisions"] == ("1.94 %", "under 5 %", "59 at least")
+    assert shown["Export"] == ("2.2 × 10⁻⁶", "at most 0.001", "")
+    assert shown["Preprocessing"] == ("1.00 levels", "at most 2 levels", "")
+    assert shown["Faster than floats"][1] == "over 1×"
     assert rows["Finite outputs"]["meter"] is None
     assert "<svg" in rows["Accuracy"]["meter"]
 
 
-def test_a_gate_that_did_not_run_has_no_number(reports):
-    (row,) = [r for r in verdict.gates(node(reports["unlabelled"])) if r["status"] == "NOT RUN"]
-    assert row["measured"] == '<span class="absent">not measured</span>'
+def test_gates_are_grouped_by_whether_they_count(reports):
+    groups = {group["key"]: group for group in gates.gates(node(reports["inconclusive"]))}
+    assert list(groups) == ["claim", "proof", "warns", "not run"]
+    named = {key: [row["name"] for row in group["gates"]] for key, group in groups.items()}
+    assert named["claim"] == ["Accuracy"]
+    assert named["proof"][:2] == ["Inputs and outputs", "Same files"]
+    assert "Changed decisions" in named["warns"]
+    assert named["not run"] == ["Other instruction set", "Device against host", "Rebuilt engines"]
+
+
+def test_a_gate_that_did_not_run_says_why(reports):
+    row = rows_of(reports["unlabelled"])["Accuracy"]
+    assert row["group"] == "not run"
     assert row["message"] == "Not judged, the examples have no labels."
 
 
-def test_a_float_conv_is_a_warning_not_a_fail(reports):
-    rows = {row["name"]: row["status"] for row in verdict.gates(node(reports["fail"]))}
-    assert rows["Int8 residency"] == "WARNING"
+def test_noise_that_nobody_limited_is_a_warning_not_a_fail(reports):
+    assert rows_of(reports["fail"])["SQNR"]["status"] == "WARNING"
+    assert rows_of(reports["fail"])["Int8 residency"]["status"] == "FAIL"
 
 
 def test_tiles_of_an_untimed_run_say_why(reports):

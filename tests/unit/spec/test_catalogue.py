@@ -6,13 +6,10 @@ from edgetransfer.errors import SpecError
 from edgetransfer.spec import catalogue
 
 SHIPPED = (
-    "arm64-dotprod",
-    "arm64-generic",
-    "raspberry-pi-4",
-    "raspberry-pi-5",
-    "this-machine",
-    "x86-avx2",
-    "x86-vnni",
+    *("android-cpu", "android-qnn", "arm64-dotprod", "arm64-generic", "arm64-i8mm", "ios-coreml"),
+    *("ios-cpu", "jetson-agx-orin", "jetson-orin-jetpack7", "jetson-orin-nano", "jetson-thor"),
+    *("nvidia-rtx", "nvidia-rtx-jit", "openvino-cpu", "radxa-orion-o6", "raspberry-pi-4"),
+    *("raspberry-pi-5", "rk3588", "this-machine", "web-wasm", "web-webgpu", "x86-avx2", "x86-vnni"),
 )
 HEAD = 'name = "mine"\ntitle = "Mine"\n'
 EVIDENCE = '[evidence]\nstatus = "declared"\nsource = "a test"\ndate = "2026-11-22"\n'
@@ -29,7 +26,7 @@ def message(call, *arguments):
 def test_every_shipped_target_is_valid(name):
     spec = catalogue.target(name)
     assert spec.name == name
-    assert spec.detect or (spec.runtime and spec.isa)
+    assert spec.detect or (spec.runtime and (spec.isa or spec.runtime.name == "onnxruntime-web"))
 
 
 @pytest.mark.parametrize("name", ["default", "percentile"])
@@ -68,6 +65,19 @@ def test_a_board_is_no_class_though_it_extends_one():
     assert not catalogue.target("raspberry-pi-5").device_class
 
 
+def test_a_preview_that_a_target_names_is_there():
+    for name in catalogue.names("targets"):
+        word, _, cpu = catalogue.target(name).preview.on.partition(":")
+        assert word != "qemu" or catalogue.preview(cpu).emulator
+
+
+def test_what_is_only_exported_has_no_preview_on_a_processor():
+    for name in ("android-qnn", "ios-coreml"):
+        spec = catalogue.target(name)
+        assert spec.export_only
+        assert spec.preview.on == ""
+
+
 def test_a_users_target_wins_over_the_shipped_one(project):
     project("x86-vnni", HEAD + EVIDENCE)
     assert catalogue.target("x86-vnni").title == "Mine"
@@ -87,8 +97,7 @@ def test_specs_are_frozen():
 def test_unknown_names():
     assert message(catalogue.target, "toaster") == (
         "no target is called 'toaster'\n"
-        "  expected: arm64-dotprod, arm64-generic, raspberry-pi-4, raspberry-pi-5, this-machine,"
-        " x86-avx2, x86-vnni, or the path of a .toml file"
+        f"  expected: {', '.join(catalogue.names('targets'))}, or the path of a .toml file"
     )
     assert message(catalogue.calibration_recipe, "best") == (
         "no calibration recipe is called 'best'\n"
@@ -171,7 +180,8 @@ def test_extends_that_is_no_name(project):
         ("x86_64", {"avx2", "fma", "avx512f", "avx512_vnni"}, "x86-vnni"),
         ("x86_64", {"avx2", "fma", "avx_vnni"}, "x86-vnni"),
         ("x86_64", {"avx2", "fma"}, "x86-avx2"),
-        ("arm64", {"asimd", "asimddp", "i8mm"}, "arm64-dotprod"),
+        ("arm64", {"asimd", "asimddp", "i8mm"}, "arm64-i8mm"),
+        ("arm64", {"asimd", "asimddp"}, "arm64-dotprod"),
         ("arm64", {"asimd"}, "arm64-generic"),
         ("arm64", set(), "arm64-generic"),
     ],

@@ -4,6 +4,8 @@ import textwrap
 
 import pytest
 
+from tests.sshd import board, served  # noqa: F401 (fixtures)
+
 
 @pytest.fixture
 def agent(tmp_path):

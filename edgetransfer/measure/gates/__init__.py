@@ -1,0 +1,42 @@
+"""The gates: each holds one thing that was found against its limit, as pure functions of values.
+
+They do not measure anything, and `verdict` adds them up.
+"""
+
+from edgetransfer.measure.gates.classes import calibration, classes
+from edgetransfer.measure.gates.contract import contract, integrity
+from edgetransfer.measure.gates.gate import Gate, Status, not_run
+from edgetransfer.measure.gates.limits import MIB, accuracy, latency, size
+from edgetransfer.measure.gates.logits import finite, flips, flips_needed, kl, sqnr
+from edgetransfer.measure.gates.parity import export, fusion, preprocessing
+from edgetransfer.measure.gates.runtime import performance, residency
+from edgetransfer.measure.gates.soundness import chance, transfer
+from edgetransfer.measure.gates.stability import determinism, rebuild
+
+__all__ = [
+    "MIB",
+    "Gate",
+    "Status",
+    "accuracy",
+    "calibration",
+    "chance",
+    "classes",
+    "contract",
+    "determinism",
+    "export",
+    "finite",
+    "flips",
+    "flips_needed",
+    "fusion",
+    "integrity",
+    "kl",
+    "latency",
+    "not_run",
+    "performance",
+    "preprocessing",
+    "rebuild",
+    "residency",
+    "size",
+    "sqnr",
+    "transfer",
+]

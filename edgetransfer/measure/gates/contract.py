@@ -1,0 +1,116 @@
+"""G0: the files that ran there are those that were built, and do what they promise.
+
+It does not open a model: the runtime there did.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from edgetransfer.measure.gates.gate import Gate, Status, not_run
+from edgetransfer.measure.plain import Missing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from edgetransfer.measure.proofs import Contract, Integrity, Port
+
+CODE = "G0"
+WHOLE_TOLERANCE = 1e-3
+"""Largest difference between model.onnx and core.onnx, over the range of the logits."""
+
+TAKES: Mapping[tuple[int, int], tuple[int, int]] = {
+    (1, 19): (21, 10),
+    (1, 23): (23, 11),
+    (1, 24): (25, 13),
+    (1, 32): (28, 14),
+}
+"""Newest opset and file format of releases of ONNX Runtime that were tried
+(`shared/design/devices.md` section 0.1); a release between two takes what the older one does."""
+
+
+def contract(proof: Contract | Missing) -> Gate:
+    """FAIL where an input or output is not as promised, or the oldest runtime would refuse."""
+    if isinstance(proof, Missing):
+        return not_run("contract", CODE, proof.reason, decides=True)
+    wrong = [
+        *(
+            f"{file} has {_told(found)}, expected {_told(promised)}"
+            for file, promised in proof.promised.items()
+            for found in [proof.found.get(file, ())]
+            if not _fit(promised, found)
+        ),
+        *_too_new(proof),
+        *([proof.why_not] if proof.loads is False else []),
+    ]
+    ports = sum(len(each) for each in proof.promised.values())
+    held = f"{ports} inputs and outputs of {len(proof.promised)} files are as promised"
+    version = f"opset {proof.opset}, IR {proof.ir_version}, opened by {proof.runtime}"
+    version += ", which a child process imports" if proof.loads else ""
+    message = f"contract: {'; '.join(wrong) or held} ({version})"
+    status: Status = "FAIL" if wrong else "PASS"
+    return Gate("contract", status, True, len(wrong), 0, "mismatches", message, code=CODE)
+
+
+def takes(version: str) -> tuple[int, int] | None:
+    """Newest opset and IR that a release of ONNX Runtime reads, None where none was tried.
+
+    >>> takes("1.19.2"), takes("1.25.0"), takes("1.12")
+    ((21, 10), (25, 13), None)
+    """
+    found = re.match(r"(\d+)\.(\d+)", version)
+    if found is None:
+        return None
+    release = int(found[1]), int(found[2])
+    tried = [each for each in TAKES if each <= release]
+    return TAKES[max(tried)] if tried else None
+
+
+def integrity(proof: Integrity | Missing) -> Gate:
+    """FAIL where a file there is another one, or model.onnx does not give core.onnx's logits."""
+    if isinstance(proof, Missing):
+        return not_run("integrity", CODE, proof.reason, decides=True)
+    other = [file for file, (here, there) in proof.digests.items() if here != there]
+    wrong = [f"{file} is another file there" for file in other]
+    relative = proof.whole_max_abs / max(proof.whole_range, 1.0)
+    if not relative <= WHOLE_TOLERANCE:
+        wrong.append(
+            "model.onnx does not give the logits of core.onnx: they differ by "
+            f"{proof.whole_max_abs:.3g} on {proof.examples} examples"
+        )
+    same = f"{len(proof.digests)} files there have the digests of those here; " * bool(
+        proof.digests
+    )
+    held = (
+        f"{same}model.onnx gives the logits of core.onnx within {proof.whole_max_abs:.1e} "
+        f"on {proof.examples} examples"
+    )
+    message = f"integrity: {'; '.join(wrong) or held}"
+    status: Status = "FAIL" if wrong else "PASS"
+    return Gate("integrity", status, True, len(wrong), 0, "mismatches", message, code=CODE)
+
+
+def _too_new(proof: Contract) -> list[str]:
+    """Say what the oldest runtime that the target promises would not read."""
+    limits = None if proof.oldest is None else takes(proof.oldest)
+    if limits is None:
+        return []
+    opset, ir_version = limits
+    told = f"the oldest runtime that the target names, {proof.oldest}, reads"
+    return [
+        *([f"{told} opset {opset} at most"] if proof.opset > opset else []),
+        *([f"{told} IR {ir_version} at most"] if proof.ir_version > ir_version else []),
+    ]
+
+
+def _fit(promised: Sequence[Port], found: Sequence[Port]) -> bool:
+    return len(promised) == len(found) and all(map(_fits, promised, found))
+
+
+def _fits(promised: Port, found: Port) -> bool:
+    return promised.fits(found)
+
+
+def _told(ports: Sequence[Port]) -> str:
+    return ", ".join(map(str, ports)) or "nothing"

@@ -1,0 +1,92 @@
+"""What a gate is, and the words that all gates share.
+
+It does not judge: the other modules of this package do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Status = Literal["PASS", "FAIL", "INCONCLUSIVE", "NOT RUN"]
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One limit and how the candidate stands to it.
+
+    Args:
+        name: what it is called in `report.json`, and in front of its message.
+        status: how it went.
+        decides: whether it counts for the verdict; where not, a FAIL is a warning.
+        measured: the number held against the limit, None where there is none.
+        limit: the limit itself, None where the gate has no number.
+        unit: of both numbers.
+        message: one line for people, with the gate's name in front.
+        examples_needed: test examples that would decide, None where that does not apply.
+        code: "G0" to "G12", empty for what has no number there (latency, size, the transfer).
+        fewest_examples: examples without any change that a PASS takes, None where that does not
+            apply.
+    """
+
+    name: str
+    status: Status
+    decides: bool
+    measured: float | None
+    limit: float | None
+    unit: str
+    message: str
+    examples_needed: int | None = None
+    code: str = ""
+    fewest_examples: int | None = None
+
+
+def not_run(name: str, code: str, reason: str, *, decides: bool) -> Gate:
+    """Give the gate that nothing was measured for, with the reason."""
+    return Gate(name, "NOT RUN", decides, None, None, "", f"{name}: {reason}", code=code)
+
+
+def against(limit: str, *, named: bool) -> str:
+    """Say what a number is held against: a limit of the budget, or one that is usual.
+
+    >>> "3 %" + against("2.0 %", named=True), "3 %" + against("2.0 %", named=False)
+    ('3 % of 2.0 % allowed', '3 %, where 2.0 % is usual')
+    """
+    return f" of {limit} allowed" if named else f", where {limit} is usual"
+
+
+def more(needed: int | None, n: int, what: str) -> str:
+    """Say how many test examples would decide."""
+    if needed is None:
+        return f"no number of test examples decides at {what} (there are {n})"
+    return f"about {rounded(needed)} test examples at {what} would decide (there are {n})"
+
+
+def number(limit: float) -> str:
+    """Write a limit as the user gave it, with a decimal at least.
+
+    >>> number(2), number(0.25)
+    ('2.0', '0.25')
+    """
+    return f"{limit:.1f}" if round(limit, 1) == limit else f"{limit:g}"
+
+
+def apart(value: float, limit: float, digits: int = 1) -> str:
+    """Write a value with as many decimals as show on which side of the limit it lies.
+
+    >>> apart(2.9, 2.0), apart(1.994, 2.0), apart(2.00004, 2.0)
+    ('2.9', '1.99', '2.00004')
+    """
+    while digits < 6 and value != limit and float(f"{value:.{digits}f}") == limit:
+        digits += 1
+    return f"{value:.{digits}f}"
+
+
+def rounded(count: int) -> int:
+    """Round up to two significant digits: more would claim too much.
+
+    >>> rounded(417), rounded(183), rounded(60)
+    (420, 190, 60)
+    """
+    step = int(10 ** max(0, len(str(count)) - 2))
+    return -(-count // step) * step

@@ -1,0 +1,134 @@
+"""Holds accuracy, latency and size against the limits of the budget.
+
+It does not add the gates up; `verdict` does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgetransfer.measure.comparison import DEGENERATE, examples_to_decide
+from edgetransfer.measure.gates.gate import Gate, Status, apart, more, number
+from edgetransfer.measure.paired import Pairs, examples_needed
+from edgetransfer.measure.quantiles import samples_needed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgetransfer.measure.comparison import Comparison
+    from edgetransfer.measure.latency import LatencySummary
+
+MIB = 2**20
+
+
+def accuracy(comparison: Comparison | None, max_drop_pp: float) -> Gate:
+    """One-sided non-inferiority test of the paired loss, 5 % level on either side.
+
+    PASS where the upper bound lies under the limit, FAIL where the lower bound lies over it.
+    """
+    if comparison is None:
+        message = "accuracy: not judged, the examples have no labels"
+        return Gate("accuracy", "NOT RUN", True, None, max_drop_pp, "pp", message, code="G3")
+    upper, lower = comparison.drop_ucb95_pp, comparison.drop_lcb95_pp
+    status: Status = "INCONCLUSIVE"
+    needed = None
+    allowed = f"of {number(max_drop_pp)} pp allowed"
+    change = _change(comparison.delta_pp)
+    if upper < max_drop_pp:
+        status = "PASS"
+        message = f"{change} ({_bound(comparison, max_drop_pp)}) {allowed}"
+    elif lower > max_drop_pp:
+        status = "FAIL"
+        message = f"{change} (95 % sure of over {apart(lower, max_drop_pp)} pp) {allowed}"
+    else:
+        needed = examples_to_decide(comparison, max_drop_pp)
+        message = _undecided(comparison, max_drop_pp, needed)
+    return Gate(
+        "accuracy",
+        status,
+        True,
+        upper,
+        max_drop_pp,
+        "pp",
+        f"accuracy: {message}",
+        needed,
+        code="G3",
+        fewest_examples=_fewest(comparison, max_drop_pp),
+    )
+
+
+def latency(
+    summary: LatencySummary | None, max_latency_ms: float, invalid: Sequence[str] = ()
+) -> Gate:
+    """Holds the interval of the 90th percentile against the limit.
+
+    Args:
+        summary: of the candidate's core.onnx, None where it was not timed.
+        max_latency_ms: the limit.
+        invalid: why the times are not to be trusted, empty where they are.
+    """
+    limit = f"of {number(max_latency_ms)} ms allowed"
+    measured = None if summary is None else summary.p90_ms
+    status: Status = "INCONCLUSIVE"
+    if summary is None:
+        message = f"not measured, {limit}"
+    elif invalid:
+        message = f"p90 {summary.p90_ms:.2f} ms {limit}, but not valid: {'; '.join(invalid)}"
+    elif summary.p90_ci95_ms is None:
+        need = f"its interval needs {samples_needed(0.9)} samples, there are {summary.n}"
+        message = f"p90 {summary.p90_ms:.2f} ms {limit}; {need}"
+    else:
+        low, high = summary.p90_ci95_ms
+        if high < max_latency_ms:
+            status = "PASS"
+        elif low > max_latency_ms:
+            status = "FAIL"
+        message = f"p90 {summary.p90_ms:.2f} ms [{low:.2f}, {high:.2f}] {limit}"
+    message = f"latency: {message}"
+    return Gate("latency", status, True, measured, max_latency_ms, "ms", message)
+
+
+def size(candidate_bytes: int, max_size_mib: float) -> Gate:
+    """Holds the exact size of model.onnx against the limit."""
+    mib = candidate_bytes / MIB
+    status: Status = "PASS" if mib <= max_size_mib else "FAIL"
+    message = f"size: {apart(mib, max_size_mib, 2)} MiB of {number(max_size_mib)} MiB allowed"
+    return Gate("size", status, True, mib, max_size_mib, "MiB", message)
+
+
+def _fewest(comparison: Comparison, limit_pp: float) -> int | None:
+    """Examples that would pass the limit if none of them flipped."""
+    quiet = examples_needed(limit_pp / 100, Pairs(0, 0, comparison.n))
+    if quiet is None:
+        return None
+    return -(-quiet * comparison.n // comparison.n_effective)
+
+
+def _undecided(comparison: Comparison, limit_pp: float, needed: int | None) -> str:
+    """Say what was seen and how many examples would decide."""
+    n, effective = comparison.n, comparison.n_effective
+    limit = number(limit_pp)
+    top1 = comparison.metric == "top1"
+    quiet = comparison.pairs.discordant == 0 if top1 else comparison.method == DEGENERATE
+    if not quiet or needed is None:
+        seen = f"{_change(comparison.delta_pp)} ({_bound(comparison, limit_pp)})"
+        seen = f"{seen} of {limit} pp allowed"
+        return f"{seen}; {more(needed, n, 'this rate of changes')}"
+    worth = "" if effective == n else f" (worth {effective}: the smallest class decides)"
+    quietly = f"{needed} without a flip would bound it under {limit} pp"
+    best = apart(comparison.drop_ucb95_pp, limit_pp)
+    return f"{n} examples{worth} bound a drop at {best} pp at best; {quietly}"
+
+
+def _bound(comparison: Comparison, limit_pp: float) -> str:
+    what = "95 % bound of the loss" if comparison.delta_pp > 0 else "95 % bound"
+    return f"{what} {apart(comparison.drop_ucb95_pp, limit_pp)} pp"
+
+
+def _change(delta_pp: float) -> str:
+    """Say which way it went.
+
+    >>> _change(-0.654), _change(1.3)
+    ('lost 0.65 pp', 'gained 1.30 pp')
+    """
+    return f"gained {delta_pp:.2f} pp" if delta_pp > 0 else f"lost {abs(delta_pp):.2f} pp"

@@ -1,0 +1,75 @@
+"""G1, G2 and G4: what is computed there, or after a step, is what was computed before it.
+
+It does not run anything twice: the pipeline did.
+"""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import TYPE_CHECKING
+
+from edgetransfer.measure.drift import sqnr_db
+from edgetransfer.measure.gates.gate import Gate, Status, apart, not_run
+from edgetransfer.measure.plain import Missing
+from edgetransfer.measure.proportions import clopper_pearson_lower
+
+if TYPE_CHECKING:
+    from edgetransfer.measure.proofs import Export, TensorParity, Twice
+
+MAX_LEVELS, MEAN_LEVELS = 2.0, 0.25
+"""Of 255: what the largest and the mean difference of a prepared picture may be."""
+EXPORT_RELATIVE, EXPORT_COSINE = 1e-3, 0.9999
+FUSED_DB, FUSED_FLIPS = 30.0, 0.005
+"""How near the runtime's integer kernels have to come to the same arithmetic in float."""
+
+
+def preprocessing(proof: TensorParity | Missing) -> Gate:
+    """FAIL where pictures are prepared otherwise there than for the training."""
+    if isinstance(proof, Missing):
+        return not_run("preprocessing", "G1", proof.reason, decides=True)
+    largest, mean = proof.max_levels, proof.mean_levels
+    status: Status = "PASS" if largest <= MAX_LEVELS and mean <= MEAN_LEVELS else "FAIL"
+    message = (
+        f"preprocessing: {proof.examples} pictures prepared there differ from the training's by "
+        f"{apart(largest, MAX_LEVELS, 2)} of 255 levels at most (mean {mean:.3f}), "
+        f"{MAX_LEVELS:g} (mean {MEAN_LEVELS:g}) allowed"
+    )
+    return Gate("preprocessing", status, True, largest, MAX_LEVELS, "levels", message, code="G1")
+
+
+def export(proof: Export | Missing) -> Gate:
+    """FAIL where the exported graph does not compute what the network computes."""
+    if isinstance(proof, Missing):
+        return not_run("export", "G2", proof.reason, decides=True)
+    relative = proof.max_abs / proof.range
+    held = relative <= EXPORT_RELATIVE and proof.min_cosine >= EXPORT_COSINE and not proof.flips
+    flipped = "" if proof.flips is None else f", {proof.flips} decisions changed"
+    message = (
+        f"export: the graph gives the network's logits within {relative:.1e} of their range on "
+        f"{proof.examples} examples (smallest cosine {proof.min_cosine:.6f}{flipped}), "
+        f"{EXPORT_RELATIVE:g} allowed"
+    )
+    status: Status = "PASS" if held else "FAIL"
+    return Gate("export", status, True, relative, EXPORT_RELATIVE, "of range", message, code="G2")
+
+
+def fusion(proof: Twice | Missing) -> Gate:
+    """Warns where integer kernels give other logits than the same arithmetic in float.
+
+    Without graph optimisation the runtime executes Q and DQ as written, in float; with it, integer
+    kernels. Far apart they are where kernels saturate, or an optimisation changes the graph.
+    """
+    if isinstance(proof, Missing):
+        return not_run("fusion", "G4", proof.reason, decides=False)
+    value, n, flips = sqnr_db(proof.first, proof.second), proof.examples, proof.flips
+    status: Status = "PASS" if value >= FUSED_DB else "FAIL"
+    if clopper_pearson_lower(flips, n) > FUSED_FLIPS:
+        status = "FAIL"
+    told = f"{apart(value, FUSED_DB)} dB" if isfinite(value) else "no noise at all"
+    message = (
+        f"fusion: {told} between the runtime's own kernels and the same arithmetic unfused, "
+        f"{flips} of {n} decisions differ; at least {FUSED_DB:g} dB is usual"
+    )
+    if status == "FAIL":
+        message += ": kernels that saturate, or an optimisation that changes the graph"
+    return Gate("fusion", status, False, value, FUSED_DB, "dB", message, code="G4")

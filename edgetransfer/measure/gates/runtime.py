@@ -1,0 +1,94 @@
+"""G8 and G11: the runtime does in integers what the bundle says, and that pays.
+
+It does not count or time; `graph.census` and `latency` do.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from edgetransfer.measure.gates.gate import Gate, Status, not_run, number
+from edgetransfer.measure.gates.limits import MIB
+from edgetransfer.measure.plain import Missing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from edgetransfer.measure.latency import Speedup
+    from edgetransfer.measure.proofs import Intended
+
+SMALLER = 2.0
+"""How many times smaller a candidate of the same speed has to be."""
+NAMED = 8
+"""Operators named in a message; the report has all."""
+
+
+def residency(found: Mapping[str, Any], intended: Intended | Missing) -> Gate:
+    """FAIL where a convolution that the bundle has in integers runs in float.
+
+    Layers that the ladder left in float on purpose, and all of a model in floats, are as intended.
+
+    Args:
+        found: `residency` of the facts, after the runtime's optimisation; empty where it was not
+            looked at.
+        intended: what core.onnx itself says.
+    """
+    if isinstance(intended, Missing) or found.get("float_conv") is None:
+        reason = intended.reason if isinstance(intended, Missing) else "the graph was not looked at"
+        return not_run("residency", "G8", reason, decides=True)
+    wanted = len(intended.float_conv)
+    surplus = max(0, int(found["float_conv"]) - wanted)
+    whole = int(found["float_conv"]) + int(found["int8_conv"])
+    on_purpose = f", {wanted} in float on purpose" if wanted else ""
+    message = f"{found['int8_conv']} of {whole} Conv run in int8{on_purpose}"
+    if not whole:
+        message = "no Conv among the operators"
+    elif intended.int8_conv == 0 and not surplus:
+        message = f"all {whole} Conv are floats on purpose"
+    if surplus:
+        names = _surprising(found, intended)
+        told = f": {', '.join(names[:NAMED])}" if names else ""
+        rest = ", and more" if len(names) > NAMED else ""
+        message = f"{surplus} Conv that the bundle has in int8 run in float{told}{rest}"
+    status: Status = "FAIL" if surplus else "PASS"
+    return Gate("residency", status, True, surplus, 0, "Conv", f"residency: {message}", code="G8")
+
+
+def _surprising(found: Mapping[str, Any], intended: Intended) -> list[str]:
+    """Names of convolutions in float that are not so on purpose, as far as names were kept."""
+    floats = [str(name) for name in found.get("float_ops") or () if "conv" in str(name).lower()]
+    return [name for name in floats if name.partition(" ")[2] not in intended.float_conv] or floats
+
+
+def performance(
+    speedup: Speedup | None, precision: str, sizes: tuple[int, int], max_size_mib: float | None
+) -> Gate:
+    """Warns where floats would serve better: slower, or the same speed and not much smaller.
+
+    Args:
+        speedup: of the candidate against the floats, None where it was not timed.
+        precision: of the candidate.
+        sizes: bytes of the float model and of the candidate.
+        max_size_mib: limit of the budget.
+    """
+    if precision == "fp32":
+        return not_run("performance", "G11", "floats are shipped", decides=False)
+    if speedup is None or speedup.wall.ratio is None:
+        return not_run("performance", "G11", "not timed in this run", decides=False)
+    smaller, ratio, kind = sizes[0] / max(sizes[1], 1), speedup.wall.ratio, speedup.wall.speed
+    pays = kind == "FASTER" or (kind == "SAME" and smaller >= SMALLER)
+    status: Status = "PASS" if pays else "INCONCLUSIVE" if kind == "UNDECIDED" else "FAIL"
+    words = {
+        "FASTER": f"{ratio:.2f} x as fast as floats",
+        "SLOWER": f"{1 / ratio:.2f} x slower than floats",
+        "SAME": "as fast as floats",
+        "UNDECIDED": "undecided whether faster than floats",
+    }
+    message = f"{precision} is {words[kind]} here, and {smaller:.1f} x smaller"
+    if status == "FAIL":
+        fits = max_size_mib is None or sizes[0] / MIB <= max_size_mib
+        cure = "--precision fp32 may serve better"
+        message += f": {cure if fits else f'floats would not fit {number(max_size_mib or 0)} MiB'}"
+    return Gate(
+        "performance", status, False, ratio, 1.0, "x", f"performance: {message}", code="G11"
+    )

@@ -1,0 +1,220 @@
+"""What proves that the right thing was measured: values, or the reason why there is none.
+
+It does not judge: `gates` does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgetransfer.measure.plain import Missing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from edgetransfer.measure.gates.gate import Gate
+
+UNSEEN = Missing("not looked at in this run")
+NO_ENGINE = Missing("only TensorRT builds an engine on the device")
+
+
+@dataclass(frozen=True)
+class Port:
+    """One input or output of a model; a dimension that is a word may be of any size.
+
+    >>> Port("logits", "float32", ("batch", 2)).fits(Port("logits", "float32", ("N", 2)))
+    True
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+    def fits(self, other: Port) -> bool:
+        """Tell whether another model's port can stand in this one's place."""
+        same = (self.name, self.dtype, len(self.shape))
+        return same == (other.name, other.dtype, len(other.shape)) and all(
+            mine == theirs or isinstance(mine, str)
+            for mine, theirs in zip(self.shape, other.shape, strict=True)
+        )
+
+    def __str__(self) -> str:
+        """Write it as people do."""
+        return f"{self.name} {self.dtype} [{', '.join(map(str, self.shape))}]"
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What the bundle promises of its models, and what the runtime there found in them.
+
+    Args:
+        promised: inputs and outputs of each file, by the preprocessing and the labels.
+        found: the same, as the runtime there told them.
+        opset: newest operator set among the files.
+        ir_version: newest file format among them.
+        runtime: that opened them, with its version.
+        oldest: release of the runtime that the target promises, None where it promises none.
+        loads: whether a child process there could import the runtime; None where none was started.
+        why_not: the signal or error where it could not.
+    """
+
+    promised: Mapping[str, Sequence[Port]]
+    found: Mapping[str, Sequence[Port]]
+    opset: int
+    ir_version: int
+    runtime: str
+    oldest: str | None = None
+    loads: bool | None = None
+    why_not: str = ""
+
+
+@dataclass(frozen=True)
+class Integrity:
+    """Whether what ran there is what was built here.
+
+    Args:
+        digests: by file, SHA-256 here and there.
+        whole_max_abs: largest difference of logits between model.onnx and core.onnx there, on the
+            tensors that were prepared there.
+        whole_range: range of those logits.
+        examples: how many were compared.
+    """
+
+    digests: Mapping[str, tuple[str, str]]
+    whole_max_abs: float
+    whole_range: float
+    examples: int
+
+
+@dataclass(frozen=True)
+class TensorParity:
+    """How far tensors prepared there are from those of the training, in levels of 8 bits."""
+
+    max_levels: float
+    mean_levels: float
+    examples: int
+
+
+@dataclass(frozen=True)
+class Export:
+    """What the trace stage proved; `flips` is None in bundles that did not count them."""
+
+    max_abs: float
+    range: float
+    min_cosine: float
+    examples: int
+    flips: int | None = None
+
+
+@dataclass(frozen=True)
+class Twice:
+    """Logits [n, C] of the same examples from two runs that ought to agree."""
+
+    first: NDArray[Any]
+    second: NDArray[Any]
+
+    @property
+    def examples(self) -> int:
+        """How many examples both ran."""
+        return len(self.first)
+
+    @property
+    def equal(self) -> bool:
+        """Whether every bit is the same."""
+        return self.first.tobytes() == self.second.tobytes()
+
+    @property
+    def flips(self) -> int:
+        """Decisions that differ."""
+        from edgetransfer.measure.metrics import decisions
+
+        return int(np.sum(decisions(self.first) != decisions(self.second)))
+
+    @property
+    def relative(self) -> float:
+        """Largest difference over the range of the first."""
+        span = float(np.ptp(self.first)) or 1.0
+        difference = float(np.abs(self.first - self.second).max())
+        return difference / span if np.isfinite(difference) else np.inf
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """What was run again.
+
+    Args:
+        repeated: by variant, whether the same run gave the same bits twice.
+        examples: how many were run twice.
+        varied: by what was changed ("1 and 2 threads"), the candidate's logits; or why not.
+        dynamic: whether activations get their scale from the batch they are in, so that another
+            batch may change bits.
+    """
+
+    repeated: Mapping[str, bool]
+    examples: int
+    varied: Mapping[str, Twice | Missing] = field(default_factory=dict)
+    dynamic: bool = False
+
+
+@dataclass(frozen=True)
+class Intended:
+    """Convolutions of the bundle's core.onnx: in integers, and in float on purpose, by name."""
+
+    int8_conv: int
+    float_conv: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Rebuilds:
+    """Engines built from the same file, and decisions among which they differ."""
+
+    builds: int
+    examples: int
+    flips: int
+
+
+@dataclass(frozen=True)
+class Proofs:
+    """All of them; what a run did not look at is `Missing`, with the reason.
+
+    Args:
+        contract: G0, of interfaces and versions.
+        integrity: G0, of files.
+        preprocessing: G1.
+        export: G2.
+        fusion: G4: the candidate's logits without and with the runtime's graph optimisation.
+        agreement: G5 and G6, judged already: see `agreement`.
+        repeats: G7.
+        intended: G8: what the bundle has in float on purpose.
+        rebuilds: G12.
+    """
+
+    contract: Contract | Missing = UNSEEN
+    integrity: Integrity | Missing = UNSEEN
+    preprocessing: TensorParity | Missing = UNSEEN
+    export: Export | Missing = UNSEEN
+    fusion: Twice | Missing = UNSEEN
+    agreement: tuple[Gate, ...] = ()
+    repeats: Repeats | Missing = UNSEEN
+    intended: Intended | Missing = UNSEEN
+    rebuilds: Rebuilds | Missing = NO_ENGINE
+
+
+UNPROVEN = Proofs()
+
+
+def tensor_parity(here: NDArray[Any], there: NDArray[Any], level: NDArray[Any]) -> TensorParity:
+    """Compare prepared tensors [N, 3, h, w] of both sides.
+
+    Args:
+        here: as the network was fitted on them.
+        there: as the device made them.
+        level: [3], by how much one of 255 levels of a channel moves the tensor.
+    """
+    apart = np.abs(there.astype(np.float64) - here) / level.reshape(1, -1, 1, 1)
+    return TensorParity(float(apart.max()), float(apart.mean()), len(here))

@@ -1,0 +1,265 @@
+"""Looks at a place and says what it has, what each target would need, and what mends it.
+
+It does not change a setting; `prepare` alone writes, and only below the cache.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from edgetransfer.bundle.agent_archive import pack_agent
+from edgetransfer.errors import EdgeTransferError, SpecError
+from edgetransfer.pipeline.reporter import telling
+from edgetransfer.spec import catalogue
+from edgetransfer.transport import qemu, sysroot
+from edgetransfer.transport.job import Job
+from edgetransfer.transport.where import connect
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from edgetransfer.pipeline.reporter import Reporter
+    from edgetransfer.spec.target import Runtime, TargetSpec
+
+State = Literal["ready", "lacks", "another device", "export only"]
+_LITTLE_MIB = 512
+"""With less memory or disk, a benchmark of a small network may fail."""
+_HOT_C = 75.0
+_FILES = {"ir_version": "files up to IR version", "opset": "operators up to set"}
+_GOVERNOR = "/sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is amiss or absent, and the command that mends it, where one does."""
+
+    what: str
+    fix: str | None = None
+
+
+@dataclass(frozen=True)
+class TargetRow:
+    """How one target stands to a place.
+
+    Attributes:
+        state: ``ready`` where the place can measure it.
+        findings: what is lacking, or how to come to its numbers without it.
+    """
+
+    name: str
+    title: str
+    state: State
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
+class PreviewRow:
+    """One emulated processor, as ``--on`` takes it; `why` says why it cannot be had here."""
+
+    where: str
+    title: str
+    prepared: bool
+    emulator: str | None
+    why: str | None
+
+
+@dataclass(frozen=True)
+class Examined:
+    """All that was found."""
+
+    where: str
+    environment: Mapping[str, Any]
+    capabilities: Mapping[str, Any] | None
+    findings: tuple[Finding, ...]
+    targets: tuple[TargetRow, ...]
+    previews: tuple[PreviewRow, ...]
+
+
+def examine(where: str, targets: Sequence[str], cache: Path) -> Examined:
+    """Ask the agent at a place, and hold the targets against what it tells.
+
+    Args:
+        where: what `transport.where.connect` takes.
+        targets: names; all of the catalogue where none is given.
+        cache: below which emulated processors are prepared.
+
+    Raises:
+        SpecError: there is no such place, or no such target.
+        StageError: the agent does not run there.
+    """
+    specs = [catalogue.target(name) for name in targets or catalogue.names("targets")]
+    with tempfile.TemporaryDirectory() as folder:
+        agent = Path(folder) / "agent.pyz"
+        pack_agent(agent)
+        with connect(where, agent) as place:
+            told = place.run(Job("describe"), Path(folder))
+    environment, capabilities = told["environment"], told.get("capabilities")
+    previews = tuple(_preview(name, cache) for name in catalogue.names("targets/previews"))
+    ready = frozenset(row.where for row in previews if row.prepared)
+    return Examined(
+        where,
+        environment,
+        capabilities,
+        findings_of(environment, capabilities),
+        tuple(row_of(spec, environment, capabilities, ready) for spec in specs),
+        previews,
+    )
+
+
+def findings_of(
+    environment: Mapping[str, Any], capabilities: Mapping[str, Any] | None
+) -> tuple[Finding, ...]:
+    """Say what is amiss at a place, whatever it is built for."""
+    found = []
+    loads = environment.get("import") or {}
+    if loads.get("loads") is False:
+        install = "python3 -m pip install onnxruntime numpy"
+        found.append(Finding(str(loads.get("why")), install))
+    if not environment.get("emulator"):
+        found += [Finding(warning, _cure(warning)) for warning in environment.get("warnings", ())]
+        found += _heat(environment.get("conditions") or {})
+    for key, what in (("free_memory_mib", "memory"), ("free_disk_mib", "disk")):
+        free = (capabilities or {}).get(key)
+        if free is not None and free < _LITTLE_MIB:
+            found.append(Finding(f"only {free} MiB of {what} are free"))
+    return tuple(found)
+
+
+def _cure(warning: str) -> str | None:
+    """Return the command for a warning of the agent's `environment.warnings`."""
+    if warning.startswith("frequency governor"):
+        return f"echo performance | sudo tee {_GOVERNOR}"
+    if "other work is running" in warning or "waited for a core" in warning:
+        return "ps -eo pid,pcpu,comm --sort=-pcpu | head"
+    return None
+
+
+def _heat(conditions: Mapping[str, Any]) -> list[Finding]:
+    hot = {k: v for k, v in (conditions.get("temperatures_c") or {}).items() if v >= _HOT_C}
+    return [Finding(f"{sensor} tells {told:.0f} °C: let it cool") for sensor, told in hot.items()]
+
+
+def row_of(
+    spec: TargetSpec,
+    environment: Mapping[str, Any],
+    capabilities: Mapping[str, Any] | None,
+    prepared: frozenset[str],
+) -> TargetRow:
+    """Hold one target against a place.
+
+    Args:
+        spec: the target.
+        environment: of the place.
+        capabilities: of its runtime, None where it does not load or was not asked.
+        prepared: emulated processors that can be used, as ``--on`` takes them.
+    """
+    arch, flags = str(environment.get("arch")), frozenset(environment.get("isa") or ())
+    if spec.detect:
+        try:
+            spec = catalogue.resolve(spec.name, arch, flags)
+        except SpecError as error:
+            return TargetRow(spec.name, spec.title, "lacks", (Finding(str(error)),))
+    elif spec.isa is None or not spec.isa.matches(arch, flags):
+        state: State = "export only" if spec.export_only else "another device"
+        return TargetRow(spec.name, spec.title, state, _without_device(spec, prepared))
+    lacks = _lacking(spec.runtime, environment, capabilities) if spec.runtime else ()
+    if spec.export_only:
+        return TargetRow(spec.name, spec.title, "export only", ())
+    return TargetRow(spec.name, spec.title, "lacks" if lacks else "ready", lacks)
+
+
+def _without_device(spec: TargetSpec, prepared: frozenset[str]) -> tuple[Finding, ...]:
+    """Say how to come to a target's numbers before there is a device."""
+    on = spec.preview.on
+    if not on:
+        return ()
+    if on.startswith(f"{qemu.WORD}:") and on not in prepared:
+        return (Finding(f"{on} is not prepared", f"edgetransfer doctor --prepare {on}"),)
+    return (Finding(f"numbers on {on}", f"edgetransfer bench BUNDLE --on {on}"),)
+
+
+def _lacking(
+    runtime: Runtime, environment: Mapping[str, Any], capabilities: Mapping[str, Any] | None
+) -> tuple[Finding, ...]:
+    takes = capabilities or {}
+    install = f"python3 -m pip install '{runtime.package}>={runtime.min_version}'"
+    others: Mapping[str, str | None] = takes.get("other_runtimes") or {}
+    own = runtime.provider in (environment.get("providers") or ())
+    if not own and runtime.provider not in others:
+        return (Finding(f"no {runtime.provider} there", install),)
+    told = str(environment.get("runtime") or "").rpartition(" ")[2]
+    version = told if own else others[runtime.provider]
+    if version is not None and _numbers(version) < _numbers(runtime.min_version):
+        what = f"{runtime.package} {version} there, older than {runtime.min_version}"
+        return (Finding(what, install),)
+    wanted = {"ir_version": runtime.ir_version, "opset": runtime.opset} if own else {}
+    return tuple(
+        Finding(f"takes {_FILES[key]} {takes[key]}, not {least}", install)
+        for key, least in wanted.items()
+        if takes.get(key, least) < least
+    )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """Return a version as what can be compared.
+
+    >>> _numbers("1.9.2") < _numbers("1.19")
+    True
+    """
+    return tuple(int(part) for part in re.findall(r"\d+", version))
+
+
+def _preview(name: str, cache: Path) -> PreviewRow:
+    preview = catalogue.preview(name)
+    where = f"{qemu.WORD}:{name}"
+    try:
+        qemu.check_host(preview)
+    except EdgeTransferError as error:
+        return PreviewRow(where, preview.title, False, None, str(error).partition("\n")[0])
+    found = sysroot.find(preview, cache)
+    told = None if found is None else f"{preview.emulator.program} {found.emulator_version}"
+    return PreviewRow(where, preview.title, found is not None, told, None)
+
+
+def prepare(places: Sequence[str], cache: Path, reporter: Reporter) -> list[dict[str, Any]]:
+    """Prepare emulated processors and return what each took.
+
+    Args:
+        places: as ``--on`` takes them: ``qemu:NAME``.
+        cache: below which they go.
+        reporter: told of each step.
+
+    Raises:
+        SpecError: a place that needs no preparing, or that is not known.
+        UnsupportedError: it cannot be emulated on this machine.
+        StageError: something could not be fetched, or does not run.
+    """
+    previews = []
+    for where in places:
+        word, _, name = where.partition(":")
+        if word != qemu.WORD:
+            raise SpecError(
+                "only emulated processors are prepared",
+                where="--prepare",
+                found=repr(where),
+                expected=", ".join(
+                    f"{qemu.WORD}:{each}" for each in catalogue.names("targets/previews")
+                ),
+            )
+        previews.append(catalogue.preview(name))
+        qemu.check_host(previews[-1])
+    done = []
+    for preview in previews:
+        with telling(reporter, f"prepare {preview.name}") as line:
+            steps: list[str] = []
+            record = sysroot.prepare(preview, cache, steps.append)
+            line.reused = record["seconds"] == 0
+            size = f"{record['bytes'] / 2**20:.0f} MiB"
+            runtimes = ", ".join(f"{k} {v}" for k, v in record["runtimes"].items())
+            line.summary = f"{size}, {runtimes}, emulator {record['emulator_version']}"
+        done.append({"where": f"{qemu.WORD}:{preview.name}", **record})
+    return done

@@ -1,0 +1,159 @@
+"""Runs a few examples again, otherwise: what proves that the right thing was measured, rightly.
+
+It does not judge what comes back; `measure.gates` does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+
+from edgetransfer.graph.census import intended
+from edgetransfer.graph.embed import PREPARED, preprocessing_graph
+from edgetransfer.measure.proofs import tensor_parity
+from edgetransfer.spec.preprocess import ImagePreprocessing
+from edgetransfer.transport.job import Job, Variant
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from edgetransfer.spec.preprocess import TextPreprocessing
+    from edgetransfer.transport.job import InputFiles
+    from edgetransfer.transport.place import Place
+
+FEW = 32
+"""Examples that are run again with other threads, in batches, and without fusion."""
+BATCH = 8
+RAW_EXAMPLES = 12
+"""Examples that model.onnx runs from decoded pictures."""
+THREADS, BATCHED, UNFUSED = "threads", "batch", "unfused"
+
+
+@dataclass(frozen=True)
+class Prover:
+    """Runs what is to be proven of one candidate.
+
+    Attributes:
+        place: where the agent runs.
+        candidate: core.onnx on all examples.
+        whole: model.onnx on a few, spread evenly.
+        spec: the contract.
+        scratch: for files that are not kept.
+        out: of the measurement, where `candidate.logits.npy` lies already.
+    """
+
+    place: Place
+    candidate: Variant
+    whole: Variant
+    spec: ImagePreprocessing | TextPreprocessing
+    scratch: Path
+    out: Path
+
+    def prove(self) -> dict[str, Any]:
+        """Run everything and return the record; logits are left in `out`."""
+        model = onnx.load(self.candidate.model)
+        whole = onnx.load(self.whole.model)
+        record: dict[str, Any] = {
+            "intended": asdict(intended(model)),
+            "opset": max(_opset(each) for each in (model, whole)),
+            "ir_version": max(each.ir_version for each in (model, whole)),
+            "dynamic": any(n.op_type == "DynamicQuantizeLinear" for n in model.graph.node),
+        }
+        prepared = self._prepared(model)
+        record |= {"preprocessing": prepared[0]} if prepared else {}
+        record["whole"] = self._whole(None if prepared is None else prepared[1])
+        return record | self._varied(model)
+
+    def _prepared(self, model: onnx.ModelProto) -> tuple[dict[str, Any], str | None] | None:
+        """Prepare pictures there: how far they are from those here, and their file if at all."""
+        if not isinstance(self.spec, ImagePreprocessing):
+            return None
+        path = self.scratch / "preprocessing.onnx"
+        graph = preprocessing_graph(self.spec, opset=_opset(model), ir_version=model.ir_version)
+        onnx.save(graph, path)
+        variant = replace(self.whole, name="preprocessing", model=str(path))
+        there, _ = self._run(variant, "prepared")
+        here = np.load(_file(self.candidate.inputs), mmap_mode="r")
+        here = here[spread(len(here), RAW_EXAMPLES)]
+        level = self.spec.rescale / np.array(self.spec.std)
+        told = asdict(tensor_parity(here, there, level))
+        same = there.tobytes() == np.ascontiguousarray(here).tobytes()
+        return told, None if same else str(self.scratch / "prepared.npy")
+
+    def _whole(self, prepared: str | None) -> dict[str, Any]:
+        """Run the artefact that is shipped, and the core on the tensors that it prepared there."""
+        whole, told = self._run(self.whole, "whole")
+        if prepared is None:
+            logits = np.load(self.out / "candidate.logits.npy")
+            core = logits[spread(len(logits), RAW_EXAMPLES)]
+        else:
+            inputs = {PREPARED: prepared}
+            core, _ = self._run(replace(self.candidate, inputs=inputs), "core_there")
+        return {
+            "examples": len(core),
+            "max_abs": float(np.abs(whole - core).max()),
+            "range": float(np.ptp(core)),
+            "model": told.get("model"),
+        }
+
+    def _varied(self, model: onnx.ModelProto) -> dict[str, Any]:
+        """Run a few examples with other threads, in batches and unfused; say what was not."""
+        few = self._few()
+        threads = 2 if self.candidate.threads == 1 else 1
+        runs = {THREADS: replace(few, threads=threads), UNFUSED: replace(few, fused=False)}
+        missing = {}
+        if "optimise" not in self.place.actions:  # nor can it open a graph in another way
+            missing = dict.fromkeys((*runs, BATCHED), "the runtime there takes no such settings")
+            runs = {}
+        elif not isinstance(self.spec, ImagePreprocessing):
+            missing[BATCHED] = "texts differ in length"
+        elif model.graph.input[0].type.tensor_type.shape.dim[0].dim_value:
+            missing[BATCHED] = "the model takes one batch only"
+        else:
+            runs[BATCHED] = replace(few, batch=BATCH)
+        for name, variant in runs.items():
+            logits, _ = self._run(variant, name)
+            np.save(self.out / f"{name}.logits.npy", logits)
+        counts = sorted({self.candidate.threads, threads})
+        return {"threads": counts, "few": FEW, "not_varied": missing}
+
+    def _few(self) -> Variant:
+        """Return the candidate on a few of its examples."""
+        inputs: dict[str, str | list[str]] = {}
+        for name, files in self.candidate.inputs.items():
+            if isinstance(files, str):
+                stacked = np.load(files, mmap_mode="r")
+                np.save(self.scratch / f"few-{name}.npy", stacked[spread(len(stacked), FEW)])
+                inputs[name] = str(self.scratch / f"few-{name}.npy")
+            else:
+                inputs[name] = [files[i] for i in spread(len(files), FEW)]
+        return replace(self.candidate, inputs=inputs)
+
+    def _run(self, variant: Variant, name: str) -> tuple[np.ndarray[Any, Any], Mapping[str, Any]]:
+        told = self.place.run(Job("logits", (variant,)), self.scratch)
+        file = (self.scratch / "logits.npy").rename(self.scratch / f"{name}.npy")
+        return np.load(file), told
+
+
+def spread(count: int, few: int) -> Sequence[int]:
+    """Return the indices of a few examples, spread evenly over all.
+
+    >>> spread(5, 3)
+    [0, 2, 4]
+    """
+    return [int(index) for index in np.linspace(0, count - 1, num=min(few, count))]
+
+
+def _opset(model: onnx.ModelProto) -> int:
+    return int(max(o.version for o in model.opset_import if o.domain in ("", "ai.onnx")))
+
+
+def _file(inputs: InputFiles) -> str:
+    """Return the stack of prepared pictures: a model of pictures has one input."""
+    (file,) = inputs.values()
+    assert isinstance(file, str)
+    return file

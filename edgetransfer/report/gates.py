@@ -1,0 +1,152 @@
+"""Puts the gates into a table: what each measured, how it went, whether it counts, what it takes.
+
+It does not judge: the report holds the gates already.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from edgetransfer.measure.evidence import CLAIMS
+from edgetransfer.measure.gates.gate import rounded
+from edgetransfer.report import charts, words
+from edgetransfer.report.node import absent
+from edgetransfer.report.scale import Scale
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+    from edgetransfer.report.node import Node
+
+GATES = {
+    "contract": "Inputs and outputs",
+    "integrity": "Same files",
+    "preprocessing": "Preprocessing",
+    "export": "Export",
+    "finite": "Finite outputs",
+    "accuracy": "Accuracy",
+    "flips": "Changed decisions",
+    "sqnr": "SQNR",
+    "kl": "Divergence",
+    "fusion": "Fused kernels",
+    "preview": "Other instruction set",
+    "device": "Device against host",
+    "determinism": "Repeatability",
+    "residency": "Int8 residency",
+    "classes": "Worst class",
+    "calibration": "Calibration",
+    "performance": "Faster than floats",
+    "latency": "Latency",
+    "size": "Size",
+    "rebuild": "Rebuilt engines",
+    "chance": "Better than chance",
+    "transfer": "Sound transfer",
+}
+ALLOWS = {
+    "sqnr": "at least",
+    "fusion": "at least",
+    "size": "at most",
+    "preprocessing": "at most",
+    "export": "at most",
+    "performance": "over",
+}
+COUNTED = ("logits", "Conv", "mismatches", "deviations", "flips")
+"""Units whose numbers are counts that ought to be 0."""
+SMALL = {"of range": "", "nats": f"{words.SPACE}nats", "": ""}
+"""Units whose numbers are mostly far under 1, and what is written behind them."""
+NAMED = 160
+"""Characters of a message after which names are cut off; all are in their own section."""
+HEADS = {
+    "claim": "How good it is: what the budget names decides",
+    "proof": "Whether the right thing was run, rightly: always decides",
+    "warns": "Only warn: the budget does not name them",
+    "not run": "Not run",
+}
+
+
+def reason(text: str) -> tuple[str, str]:
+    """Split the gate's name from the sentence.
+
+    >>> reason("size: 2.29 MiB of 4.0 MiB allowed")
+    ('Size', '2.29 MiB of 4.0 MiB allowed.')
+    """
+    name, colon, rest = text.partition(": ")
+    if name == "residency" and len(rest) > NAMED:
+        rest = rest[:NAMED].rpartition(", ")[0] + ", and more, all named under Residency"
+    if colon and name in GATES:
+        return GATES[name], words.sentence(rest)
+    return "", words.sentence(text)
+
+
+def gates(report: Node) -> list[dict[str, Any]]:
+    """Group the gates by what they are for and whether they decide."""
+    rows = [_gate(row) for row in report["gates"].rows()]
+    groups = [
+        {"head": head, "key": key, "gates": [row for row in rows if row["group"] == key]}
+        for key, head in HEADS.items()
+    ]
+    return [group for group in groups if group["gates"]]
+
+
+def _gate(gate: Node) -> dict[str, Any]:
+    name, status = str(gate["name"].value), str(gate["status"].value)
+    warns = status == "FAIL" and not gate["decides"].value
+    shown = "WARNING" if warns else status
+    group = "claim" if name in CLAIMS else "proof"
+    if status == "NOT RUN" or not gate["decides"].value:
+        group = "not run" if status == "NOT RUN" else "warns"
+    return {
+        "name": GATES.get(name, name),
+        "code": str(gate["code"].value or ""),
+        "measured": _measured(gate),
+        "limit": _allowed(name, gate),
+        "meter": _meter(gate),
+        "status": shown,
+        "icon": charts.icon(shown),
+        "takes": _takes(gate),
+        "group": group,
+        "brief": status == "NOT RUN" or (status == "PASS" and gate["limit"].value == 0),
+        "message": reason(str(gate["message"].value))[1],
+    }
+
+
+def _measured(gate: Node) -> str:
+    measured, unit = gate["measured"], gate["unit"].value
+    if measured.missing and measured.reason == gate["message"].value:
+        return absent("not measured")
+    if measured.missing or unit in COUNTED:
+        return measured.show(words.COUNT)
+    if unit in SMALL:
+        return words.tiny(measured.value) + SMALL[unit]
+    return words.apart(measured.value, gate["limit"].value or 0.0) + _after(unit)
+
+
+def _allowed(name: str, gate: Node) -> str:
+    limit, unit = gate["limit"], gate["unit"].value
+    if limit.missing:
+        return ""
+    if limit.value == 0:
+        return "none"
+    return f"{ALLOWS.get(name, 'under')} {limit.value:g}{SMALL.get(unit, _after(unit))}"
+
+
+def _after(unit: object) -> str:
+    if unit == "x":
+        return "×"
+    return f"{words.SPACE}{unit}" if unit and unit not in COUNTED else ""
+
+
+def _takes(gate: Node) -> str:
+    """How many examples would decide, or how many a PASS takes at least."""
+    needed, fewest = gate["examples_needed"], gate["fewest_examples"]
+    if needed.value:
+        return f"about {words.COUNT(rounded(needed.value))}"
+    return f"{words.COUNT(fewest.value)} at least" if fewest.value else ""
+
+
+def _meter(gate: Node) -> Markup | None:
+    measured, limit = gate["measured"].value, gate["limit"].value
+    if gate["measured"].missing or not limit or limit <= 0 or measured < 0:
+        return None
+    scale = Scale(0, 1.25 * max(measured, limit))
+    return charts.meter(scale, measured, limit)

@@ -1,0 +1,237 @@
+"""A real headless Chromium does real jobs; where it or its runtime is absent, this is skipped."""
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from edgetransfer.agent.benchmark import CHECKED
+from edgetransfer.agent.session import OnnxSession
+from edgetransfer.errors import EdgeTransferError, StageError
+from edgetransfer.transport import browser, browser_chromium, browser_runtime
+from edgetransfer.transport.job import Job, TimingPlan, Variant
+
+AGENT = Path("agent.pyz")
+QUICK = TimingPlan(blocks=2, block_s=0.01, warmup_s=0.0, warmup_max_s=0.2)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def prepared():
+    try:
+        browser_chromium.find()
+        browser_runtime.prepared("wasm")
+    except EdgeTransferError as error:
+        pytest.skip(str(error))
+
+
+NODE = helper.make_node
+EXACT = (NODE("Flatten", ["cd"], ["logits"]),)
+FLOAT = (
+    NODE("FusedConv", ["cd", "float", "bias"], ["f"], domain="com.microsoft", activation="Relu"),
+    NODE("GlobalAveragePool", ["f"], ["g"]),
+    NODE("Flatten", ["g"], ["logits"]),
+)
+
+
+def quantised(path, *, tail, seed=0):
+    """Write a U8S8 convolution as our bundles hold it, with Q/DQ around, and a tail in float."""
+    rng = np.random.default_rng(seed)
+    held = {
+        "scale": np.float32(0.02),
+        "zero": np.uint8(114),
+        "weights": rng.integers(-127, 128, (8, 3, 3, 3), dtype=np.int8),
+        "w_scale": rng.uniform(0.001, 0.01, 8).astype(np.float32),
+        "w_zero": np.zeros(8, np.int8),
+        "float": rng.normal(size=(5, 8, 3, 3)).astype(np.float32),
+        "bias": np.zeros(5, np.float32),
+    }
+    graph = helper.make_graph(
+        [
+            NODE("QuantizeLinear", ["x", "scale", "zero"], ["xq"]),
+            NODE("DequantizeLinear", ["xq", "scale", "zero"], ["xd"]),
+            NODE("DequantizeLinear", ["weights", "w_scale", "w_zero"], ["wd"], axis=0),
+            NODE("Conv", ["xd", "wd"], ["c"], pads=[1, 1, 1, 1]),
+            NODE("QuantizeLinear", ["c", "scale", "zero"], ["cq"]),
+            NODE("DequantizeLinear", ["cq", "scale", "zero"], ["cd"]),
+            *tail,
+        ],
+        "quantised",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 3, 16, 16])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", None])],
+        initializer=[numpy_helper.from_array(np.asarray(v), k) for k, v in held.items()],
+    )
+    opsets = [helper.make_opsetid("", 20), helper.make_opsetid("com.microsoft", 1)]
+    model = helper.make_model(graph, opset_imports=opsets)
+    model.ir_version = 10
+    onnx.save(model, path)
+
+
+@pytest.fixture(scope="module")
+def variants(tmp_path_factory):
+    """Two models: one that only int8 sums decide, one with a convolution in float behind."""
+    folder = tmp_path_factory.mktemp("model")
+    rows = np.random.default_rng(1).normal(size=(5, 3, 16, 16)).astype(np.float32)
+    np.save(folder / "x.npy", rows)
+    inputs = {"x": str(folder / "x.npy")}
+    config = {"session.x64quantprecision": "1"}
+    made = {}
+    for name, tail in (("exact", EXACT), ("float", FLOAT)):
+        quantised(folder / f"{name}.onnx", tail=tail)
+        model = str(folder / f"{name}.onnx")
+        made[name] = Variant("candidate", model, inputs, threads=2, config=config)
+    return made
+
+
+@pytest.fixture(scope="module")
+def variant(variants):
+    return variants["exact"]
+
+
+@pytest.fixture(scope="module")
+def place(prepared):
+    with browser.connect("", AGENT) as place:
+        yield place
+
+
+def here(variant):
+    """Return the logits of this machine's runtime on the same tensors."""
+    session = OnnxSession(variant.model, config=variant.config)
+    rows = np.load(variant.inputs["x"])
+    return np.concatenate([session.run({"x": row[None]})[0] for row in rows])
+
+
+def test_int8_logits_are_those_of_this_machine_bit_by_bit(place, variant, tmp_path):
+    told = []
+    result = place.run(Job("logits", (variant,)), tmp_path, progress=lambda *p: told.append(p))
+    found = np.load(tmp_path / "logits.npy")
+    assert found.dtype == np.float32
+    assert found.tobytes() == here(variant).tobytes()
+    assert len(np.unique(found)) > 20
+    assert result["deterministic"] is True
+    assert result["peak_mib"] >= result["resident_after_mib"] > 0
+    assert told[-1] == (5, 5)
+
+
+def test_a_convolution_in_float_gives_nearly_the_same(place, variants, tmp_path):
+    place.run(Job("logits", (variants["float"],)), tmp_path)
+    found = np.load(tmp_path / "logits.npy")
+    np.testing.assert_allclose(found, here(variants["float"]), rtol=1e-5, atol=1e-5)
+
+
+def test_times_are_raw_samples_in_blocks_with_what_the_agent_tells_beside(place, variant, tmp_path):
+    other = replace(variant, name="reference")
+    result = place.run(Job("time", (variant, other), QUICK, seed=4), tmp_path)
+    rounds = {
+        name: {turn["block"] for turn in result["turns"] if turn["name"] == name}
+        for name in ("candidate", "reference")
+    }
+    judged = hashlib.sha256(here(variant)[:CHECKED].tobytes()).hexdigest()
+    for name, blocks in rounds.items():
+        rows = np.load(tmp_path / f"{name}.npy")
+        assert rows.dtype == np.int64
+        assert set(rows[:, 0]) == blocks >= {0, 1}  # one that was disturbed was taken twice
+        assert (rows[:, 1] > 0).all()
+        assert not rows[:, 2].any()  # no CPU time is told
+        assert result["calls_per_sample"][name] >= 1
+        assert result["logits"][name] == [judged, judged]
+        assert result["load_ms"][name] > 0
+        assert result["first_inference_ms"][name] > 0
+    assert set(result["warmed_up"]) == set(rounds)
+    assert result["floor_ns"] > 0
+    assert result["probe"]["held_against_ns"] <= result["probe"]["baseline_ns"]
+
+
+def test_the_environment_says_what_the_browser_is(place, tmp_path):
+    found = place.run(Job("describe"), tmp_path)["environment"]
+    assert found["runtime"] == "onnxruntime-web 1.30.0, wasm"
+    assert "Chrom" in found["user_agent"]
+    assert found["secure_context"] is True
+    assert found["cross_origin_isolated"] is True
+    assert {"wasm_simd", "wasm_threads"} <= set(found["isa"])
+    assert found["process"] == "a browser"
+    assert 0 < found["clock_step_ms"] < 1
+
+
+def test_a_model_that_is_none_is_an_error_in_words(place, variant, tmp_path):
+    (tmp_path / "broken.onnx").write_bytes(b"not a model")
+    job = Job("logits", (Variant("candidate", str(tmp_path / "broken.onnx"), variant.inputs),))
+    with pytest.raises(StageError) as caught:
+        place.run(job, tmp_path)
+    first, found = str(caught.value).splitlines()[:2]
+    assert first == "browser: the browser did not finish the job 'logits'"
+    assert "protobuf parsing failed" in found
+    assert found.endswith("last seen: candidate: loading")
+
+
+def test_a_chromium_that_is_killed_is_told_of_at_once(place, variant, tmp_path, monkeypatch):
+    opened = browser_chromium.opened
+
+    class Killed:
+        def __init__(self, *words):
+            self.context = opened(*words)
+
+        def __enter__(self):
+            running = self.context.__enter__()
+            os.killpg(running.process.pid, signal.SIGKILL)
+            return running
+
+        def __exit__(self, *error):
+            return self.context.__exit__(*error)
+
+    monkeypatch.setattr(browser_chromium, "opened", Killed)
+    with pytest.raises(StageError) as caught:
+        place.run(Job("describe"), tmp_path)
+    assert str(caught.value) == (
+        "browser: the browser did not finish the job 'describe'\n"
+        "  found: Chromium ended: killed by SIGKILL; last seen: nothing"
+    )
+
+
+def test_chromium_does_not_outlive_a_host_that_is_killed(tmp_path):
+    program = (
+        "import sys, time\n"
+        "from edgetransfer.transport import browser_chromium as c\n"
+        "with c.opened(c.find(), 'about:blank', 'wasm') as running:\n"
+        "    print(running.process.pid, flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    host = subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    chromium = int(host.stdout.readline())
+    time.sleep(2)
+    host.kill()
+    host.wait()
+    until = time.monotonic() + 60
+    while _members(chromium) and time.monotonic() < until:
+        time.sleep(0.2)
+    left = _members(chromium)
+    host.stdout.close()
+    assert left == []
+    shutil.rmtree(tmp_path, ignore_errors=True)
+
+
+def _members(group):
+    """Return the processes of a group that still run."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, number = stat.read_text().rpartition(")")[2].split()[:3]
+        except OSError:
+            continue
+        if int(number) == group and state != "Z":
+            found.append(stat.parent.name)
+    return found
