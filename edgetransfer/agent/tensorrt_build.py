@@ -45,7 +45,8 @@ def load(provider: str, at_least: Optional[str] = None) -> ModuleType:
     Raises:
         Unavailable: it is not installed, cannot be loaded, or is too old.
     """
-    causes, wanted = [], at_least or _OLDEST[provider]
+    wanted = at_least or _OLDEST[provider]
+    causes: List[str] = []
     for name in PROVIDERS[provider]:
         try:
             trt = importlib.import_module(name)

@@ -43,7 +43,8 @@ def engine_residency(told: Mapping[str, Any]) -> Residency:
         told: ``{"Layers": [...]}``, each layer with its tensors' types (profiling verbosity
             ``DETAILED``); where names alone were kept, every layer counts as unknown.
     """
-    convolutions, floats = {True: 0, False: 0}, []
+    convolutions = {True: 0, False: 0}
+    floats: list[str] = []
     for layer in told["Layers"]:
         details = {"Name": layer} if isinstance(layer, str) else layer
         kind, computes = _kind(details), _type_of(details)
