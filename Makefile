@@ -10,7 +10,7 @@ export ORT_DISABLE_TELEMETRY := 1
 DEMO_OUT ?= demo-out
 PYTEST ?= -n 2 --dist worksteal
 
-.PHONY: help demo test test-timm test-ray test-optimum test-kills prepare-qemu check lint types layers bench-compression clean
+.PHONY: help demo test test-timm test-ray test-optimum test-tensorrt test-kills prepare-qemu check lint types layers bench-compression clean
 
 help:
 	@echo "make demo    build on scikit-learn's digits and print the verdict"
@@ -67,6 +67,20 @@ $(OPTIMUM)/.installed: pyproject.toml constraints.txt
 
 test-optimum: $(OPTIMUM)/.installed
 	$(OPTIMUM)/bin/python -m pytest --quiet tests/unit/export/test_transformers_files.py
+
+# TensorRT-RTX builds engines without a GPU; of TensorRT only the bindings, whose names are looked at.
+TENSORRT := $(VENV)/tensorrt
+$(TENSORRT)/.installed: constraints.txt | $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(TENSORRT)/rtx \
+		tensorrt-rtx-cu13-libs==1.7.1.116 tensorrt-rtx-cu13-bindings==1.7.1.116
+	for version in cu12_bindings==10.13.3.9 cu13_bindings==10.16.1.11 cu13_bindings==11.4.0.106; do \
+		$(BIN)/python -m pip install --quiet --no-deps --upgrade \
+			--target $(TENSORRT)/$${version##*==} tensorrt_$$version || exit 1; done
+	@touch $@
+
+test-tensorrt: $(TENSORRT)/.installed
+	PYTHONPATH=$(TENSORRT)/rtx EDGETRANSFER_TENSORRT_BINDINGS="$$(ls -d $(TENSORRT)/1?.*)" \
+		$(BIN)/python -m pytest --quiet tests/tensorrt
 
 # The long form of the resume test: killed at twenty random moments.
 test-kills: $(VENV)/.dev

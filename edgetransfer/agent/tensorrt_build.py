@@ -45,7 +45,8 @@ def load(provider: str, at_least: Optional[str] = None) -> ModuleType:
     Raises:
         Unavailable: it is not installed, cannot be loaded, or is too old.
     """
-    causes, wanted = [], at_least or _OLDEST[provider]
+    wanted = at_least or _OLDEST[provider]
+    causes: List[str] = []
     for name in PROVIDERS[provider]:
         try:
             trt = importlib.import_module(name)
@@ -119,7 +120,7 @@ def build(
     trt: Any,  # noqa: ANN401
     model: str,
     settings: Settings,
-    timings: bytes = b"",
+    timings: Optional[bytes] = None,
     tell: Tell = quiet,
 ) -> Built:
     """Build an engine; the graph alone says which type every tensor has.
@@ -132,7 +133,8 @@ def build(
         trt: the module `load` gave.
         model: path of the ONNX file.
         settings: shapes and effort.
-        timings: what an earlier build timed on the same device.
+        timings: what an earlier build timed on the same device, nothing at first; None where
+            timings are not to be kept: TensorRT-RTX makes none.
         tell: told of progress.
 
     Raises:
@@ -145,6 +147,23 @@ def build(
     parser = trt.OnnxParser(network, log)
     if not parser.parse_from_file(model):
         raise Unavailable("TensorRT does not take %s: %s" % (model, _complaints(parser, log)))
+    config = _configured(trt, builder, settings)
+    profile = builder.create_optimization_profile()
+    if _set_shapes(network, profile, settings):
+        config.add_optimization_profile(profile)
+    cache = None
+    if timings is not None:
+        cache = config.create_timing_cache(timings)
+        config.set_timing_cache(cache, False)
+    config.progress_monitor = _monitor(trt, tell)
+    layers = int(network.num_layers)
+    plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        raise Unavailable("TensorRT cannot build %s: %s" % (model, last(log.words)))
+    return Built(bytes(plan), b"" if cache is None else bytes(cache.serialize()), layers)
+
+
+def _configured(trt: Any, builder: Any, settings: Settings) -> Any:  # noqa: ANN401
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, settings.workspace_mib << 20)
     config.builder_optimization_level = settings.optimisation_level
@@ -155,17 +174,7 @@ def build(
         config.num_compute_capabilities = 1
         name = "SM" + settings.compute_capability.replace(".", "")
         config.set_compute_capability(getattr(trt.ComputeCapability, name), 0)
-    profile = builder.create_optimization_profile()
-    if _set_shapes(network, profile, settings):
-        config.add_optimization_profile(profile)
-    cache = config.create_timing_cache(timings)
-    config.set_timing_cache(cache, False)
-    config.progress_monitor = _monitor(trt, tell)
-    layers = int(network.num_layers)
-    plan = builder.build_serialized_network(network, config)
-    if plan is None:
-        raise Unavailable("TensorRT cannot build %s: %s" % (model, last(log.words)))
-    return Built(bytes(plan), bytes(cache.serialize()), layers)
+    return config
 
 
 def _set_shapes(network: Any, profile: Any, settings: Settings) -> bool:  # noqa: ANN401

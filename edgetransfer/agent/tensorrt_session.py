@@ -101,7 +101,8 @@ class TensorRtSession:
         tell: Tell,
     ) -> Any:  # noqa: ANN401
         start = time.perf_counter_ns()
-        built = tensorrt_build.build(trt, model, settings, cache.timings(key), tell)
+        timings = None if hasattr(trt, "ComputeCapability") else cache.timings(key)
+        built = tensorrt_build.build(trt, model, settings, timings, tell)
         self.built_ms = (time.perf_counter_ns() - start) / 1e6
         engine = self._runtime.deserialize_cuda_engine(built.plan)
         if engine is None:
@@ -110,7 +111,8 @@ class TensorRtSession:
                 % (model, tensorrt_build.last(self._log.words))
             )
         cache.keep(key, built.plan)
-        cache.keep_timings(key, built.timings)
+        if built.timings:
+            cache.keep_timings(key, built.timings)
         return engine
 
     def _inspected(self, trt: Any) -> str:  # noqa: ANN401

@@ -6,6 +6,7 @@ It does not open any runtime.
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import onnx
@@ -13,10 +14,18 @@ import onnx
 from edgetransfer.graph.census import Residency, residency
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
-_HEAVY = ("convolution", "gemm", "matrix_multiply", "matrixmultiply")
-_WORDS = (("int8", "int8"), ("half", "fp16"), ("fp16", "fp16"), ("bf16", "bf16"), ("fp8", "fp8"))
+_KINDS = (
+    ("convolution", ("convolution", "correlation")),
+    ("gemm", ("gemm", "matrix_multiply", "matrixmultiply")),
+)
+"""How versions call what multiplies by weights, by the layer's type."""
+_FUSED = ("myelin", "kgen", "runtime_fusion", "foreignnode")
+"""Types of layers that were made of several: what is inside, their names say."""
+_INSIDE = (("convolution", re.compile("Conv(?!e)")), ("gemm", re.compile("Fc|Gemm|MatMul")))
+_TYPES = (("int8", "int8"), ("half", "fp16"), ("fp16", "fp16"), ("bf16", "bf16"), ("fp8", "fp8"))
 
 
 def read_residency(file: Path) -> Residency:
@@ -27,49 +36,45 @@ def read_residency(file: Path) -> Residency:
     return residency(onnx.load_from_string(content))
 
 
-def engine_residency(told: dict[str, Any]) -> Residency:
+def engine_residency(told: Mapping[str, Any]) -> Residency:
     """Count the convolutions of an engine by the type that they compute in.
-
-    Layers that the builder fused beyond recognition (``Myelin``) are named among the floats: what
-    runs inside them the inspector does not say.
 
     Args:
         told: ``{"Layers": [...]}``, each layer with its tensors' types (profiling verbosity
-            ``DETAILED``).
+            ``DETAILED``); where names alone were kept, every layer counts as unknown.
     """
-    convolutions = {"int8": 0, "other": 0}
-    floats = []
+    convolutions = {True: 0, False: 0}
+    floats: list[str] = []
     for layer in told["Layers"]:
-        kind, name = _kind(layer), str(layer.get("Name", "?") if isinstance(layer, dict) else layer)
+        details = {"Name": layer} if isinstance(layer, str) else layer
+        kind, computes = _kind(details), _type_of(details)
         if kind is None:
             continue
-        computes = _type_of(layer)
         if kind == "convolution":
-            convolutions["int8" if computes == "int8" else "other"] += 1
+            convolutions[computes == "int8"] += 1
         if computes != "int8":
-            floats.append(f"{kind} {name} ({computes})")
-    return Residency(
-        float_conv=convolutions["other"],
-        int8_conv=convolutions["int8"],
-        float_ops=tuple(floats),
-    )
+            floats.append(f"{kind} {details.get('Name', '')} ({computes})")
+    return Residency(convolutions[False], convolutions[True], tuple(floats))
 
 
-def _kind(layer: dict[str, Any] | str) -> str | None:
+def _kind(layer: Mapping[str, Any]) -> str | None:
     """Return what a layer multiplies by, None where it does not."""
-    if isinstance(layer, str):  # names alone: built without details
-        return "layer"
+    name = str(layer.get("Name", ""))
     words = f"{layer.get('ParameterType', '')} {layer.get('LayerType', '')}".lower()
-    if "myelin" in words or "kgen" in words:
-        return "fused"
-    return next((kind for kind in _HEAVY if kind in words), None)
+    if not words.strip():
+        return "layer"
+    for kind, called in _KINDS:
+        if any(each in words for each in called):
+            return kind
+    if any(each in words for each in _FUSED):
+        return next((kind for kind, inside in _INSIDE if inside.search(name)), None)
+    return None
 
 
-def _type_of(layer: dict[str, Any] | str) -> str:
-    """Return the type that a layer computes in: that of its weights, or of what it takes."""
-    if isinstance(layer, str):
+def _type_of(layer: Mapping[str, Any]) -> str:
+    """Return the type that a layer computes in, which is that of what it takes."""
+    taken = next(iter(layer.get("Inputs", ())), None)
+    if not isinstance(taken, dict):
         return "unknown"
-    taken = layer.get("Inputs") or [{}]
-    first = taken[0].get("Format/Datatype", "") if isinstance(taken[0], dict) else ""
-    words = (str(layer.get("Weights", {}).get("Type", "")) + " " + str(first)).lower()
-    return next((name for word, name in _WORDS if word in words), "fp32")
+    words = str(taken.get("Format/Datatype", taken.get("Datatype", ""))).lower()
+    return next((name for word, name in _TYPES if word in words), "fp32")

@@ -178,9 +178,11 @@ def test_constants_of_integer_kernels_are_quantised(
     assert np.abs(wanted - got).max() < 0.06 * np.abs(wanted).max()
 
 
+@pytest.mark.parametrize("scheme", [Int8Scheme(), TENSORRT], ids=["onnxruntime", "tensorrt"])
 def test_a_dead_channel_with_a_large_bias_does_not_overflow(
-    build, rng, images, quantised_from, run
+    build, rng, images, quantised_from, run, scheme
 ):
+    """ONNX Runtime rounds a bias that was left in float too: MobileNetV2 came out at 0 dB."""
     behind = [
         helper.make_node("Relu", ["conv"], ["active"], name="active"),
         helper.make_node("Conv", ["active", "w2"], ["logits"], name="last"),
@@ -193,9 +195,9 @@ def test_a_dead_channel_with_a_large_bias_does_not_overflow(
             array[1] = 1e-15 if each.name == "w" else 5.0
             each.CopyFrom(numpy_helper.from_array(array, each.name))
     for equalised in (True, False):
-        graph = quantised_from(model, images, equalised=equalised).graph()
-        constants = {each.name: numpy_helper.to_array(each) for each in graph.graph.initializer}
-        assert np.abs(constants["b_codes"].astype(np.int64)).max() <= 2**30 + 1
+        graph = quantised_from(model, images, scheme, equalised=equalised).graph()
+        if scheme.quantised_bias:
+            assert np.abs(constants_of(graph)["b_codes"].astype(np.int64)).max() <= 2**30 + 1
         wanted, got = run(model, input=images), run(graph, input=images)
         assert np.abs(wanted - got).max() < 0.03 * np.abs(wanted).max()
 

@@ -1,7 +1,7 @@
-"""What TensorRT's inspector says of an engine, in the form that it has since TensorRT 8.
+"""What TensorRT says of an engine's layers, as its versions word it.
 
-Written by hand: the layers of a network of ours, with the fields and words that NVIDIA's own
-explorer of engines reads. No engine of ours has been inspected on a GPU yet.
+Written by hand, in the words of TensorRT 8's inspector and of what TensorRT-RTX 1.7 says of the
+engines that `make test-tensorrt` builds. No engine of ours has been inspected on a GPU yet.
 """
 
 import json
@@ -45,9 +45,25 @@ def test_convolutions_are_counted_by_what_they_compute_in():
     assert found.float_ops == ("convolution left (fp16)", "gemm head (fp32)")
 
 
-def test_what_was_fused_beyond_recognition_is_named():
-    told = {"Layers": [layer("{ForeignNode[a...b]}", "Myelin", HALF, parameters="Myelin")]}
-    assert engine_residency(told).float_ops == ("fused {ForeignNode[a...b]} (fp16)",)
+def newer(name, kind, taken):
+    inputs = [{"Name": "in", "Dimensions": [-1, 3, 8, 8], "Datatype": taken, "Format": "(NHWC)"}]
+    return {"Name": name, "LayerType": kind, "Inputs": inputs, "Constants": []}
+
+
+def test_the_words_of_newer_versions():
+    layers = [
+        newer("__myl_MulMinMaxRounCastReplConc_myl0_1", "kgen", "Float"),
+        newer("node_Conv_350_myl0_2", "correlation", "Int8"),
+        newer("node_Conv_352_myl0_3", "correlation", "Half"),
+        newer("__myl_ConvMulMinMax_myl0_4", "kgen", "Int8"),
+        newer("__myl_FcAdd_myl0_46", "runtime_fusion", "Float"),
+    ]
+    found = engine_residency({"Layers": layers})
+    assert (found.int8_conv, found.float_conv) == (2, 1)
+    assert found.float_ops == (
+        "convolution node_Conv_352_myl0_3 (fp16)",
+        "gemm __myl_FcAdd_myl0_46 (fp32)",
+    )
 
 
 def test_names_without_details_say_nothing_of_types():
