@@ -10,7 +10,7 @@ export ORT_DISABLE_TELEMETRY := 1
 DEMO_OUT ?= demo-out
 PYTEST ?= -n 2 --dist worksteal
 
-.PHONY: help demo test test-timm test-ray test-optimum test-tensorrt test-kills prepare-qemu check lint types layers bench-compression clean
+.PHONY: help demo test test-timm test-ray test-optimum test-tensorrt test-kills prepare-qemu prepare-browser prepare-adbd check lint types layers bench-compression clean
 
 help:
 	@echo "make demo    build on scikit-learn's digits and print the verdict"
@@ -90,6 +90,17 @@ test-kills: $(VENV)/.dev
 QEMU ?= x86-avx2 arm64
 prepare-qemu: $(VENV)/.core
 	$(BIN)/edgetransfer doctor $(QEMU:%=--prepare qemu:%)
+
+# Chromium (398 MB installed) from Debian, and onnxruntime-web (41 MB kept, 33 MB fetched) by npm: `--on browser`.
+prepare-browser: $(VENV)/.core
+	command -v chromium >/dev/null || apt-get install -y --no-install-recommends chromium
+	command -v npm >/dev/null || apt-get install -y --no-install-recommends npm
+	$(BIN)/python -m edgetransfer.transport.browser_runtime
+
+# The daemon of a phone (7 MB), for the test of `--on adb`.
+prepare-adbd: $(VENV)/.core
+	command -v adb >/dev/null || apt-get install -y --no-install-recommends adb
+	$(BIN)/python scripts/fetch_adbd.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check

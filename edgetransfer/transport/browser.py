@@ -128,6 +128,7 @@ class Browser:
             self.exchange.offer(errand)
             with self.opening() as running:
                 result = listener.follow(job.action, self.where, running.ended)
+            self.exchange.free()
         self.seen["hidden"] = self.seen.get("hidden", False) or listener.hidden
         return {"event": "result", **self._environment(result)}
 

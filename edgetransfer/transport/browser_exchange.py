@@ -51,7 +51,7 @@ class Exchange:
     def __init__(self) -> None:
         self._turn = threading.Condition()
         self._visitor: str | None = None
-        self._closed = False
+        self._closed = self._told_end = False
         self.errand: Errand | None = None
         self.messages: queue.Queue[Message] = queue.Queue()
         self.heard_at = time.monotonic()
@@ -91,12 +91,13 @@ class Exchange:
         with self._turn:
             self.errand = None
 
-    def close(self) -> None:
-        """Tell the page that there is nothing more to do."""
+    def close(self, timeout_s: float) -> None:
+        """Tell the page, if one is there, that there is nothing more to do: wait until it asks."""
         with self._turn:
             self._closed = True
             self.errand = None
             self._turn.notify_all()
+            self._turn.wait_for(lambda: self._told_end or self._visitor is None, timeout_s)
 
     def take(self, visitor: str, timeout_s: float) -> Mapping[str, Any] | None:
         """Return the next errand for the page, None where there is none yet.
@@ -111,6 +112,8 @@ class Exchange:
         with self._turn:
             self._turn.wait_for(settled, timeout_s)
             if self._closed:
+                self._told_end = True
+                self._turn.notify_all()
                 return {"action": "end"}
             if self.errand is None or self._visitor != visitor:
                 return None

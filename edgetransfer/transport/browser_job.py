@@ -61,8 +61,8 @@ def errand(job: Job, engine: Engine) -> Errand:
         "logits": {"logits"},
         "time": {name + part for name in names for part in ("", *_CHECKS)},
     }
-    models: tuple[bytes | Path, ...] = (*(Path(each.model) for each in job.variants), NULL_MODEL)
-    return Errand(told, models, examples, frozenset(arrays.get(job.action, ())))
+    models: tuple[bytes | Path, ...] = tuple(Path(each.model) for each in job.variants)
+    return Errand(told, (*models, NULL_MODEL), examples, frozenset(arrays.get(job.action, ())))
 
 
 def _variant(variant: Variant, examples: Examples) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import subprocess
+import sys
 import tarfile
 import tempfile
 from pathlib import Path
@@ -140,3 +141,7 @@ def _check(file: Path, digest: str) -> None:
             expected=f"sha256 {digest}",
             fix=f"delete {file.parent} and run {PREPARE}",
         )
+
+
+if __name__ == "__main__":  # what `make prepare-browser` runs
+    sys.stdout.write(f"{prepare()}\n")

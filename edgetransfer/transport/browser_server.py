@@ -53,6 +53,7 @@ _TOKEN_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 _TOKEN_LENGTH = 12
 _POLL_S = 10.0
 _LINGER_S = 2.0
+_FAREWELL_S = 5.0
 _MOST_SAID = 2**20
 _MOST_SENT = 2**31
 _ARRAYS = {"float32": np.float32, "float16": np.float16, "float64": np.float64}
@@ -144,7 +145,7 @@ def serving(
         try:
             yield server
         finally:
-            exchange.close()
+            exchange.close(_FAREWELL_S)
             server.shutdown()
             thread.join()
             server.cut()

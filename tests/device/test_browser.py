@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -160,6 +161,35 @@ def test_the_environment_says_what_the_browser_is(place, tmp_path):
     assert {"wasm_simd", "wasm_threads"} <= set(found["isa"])
     assert found["process"] == "a browser"
     assert 0 < found["clock_step_ms"] < 1
+
+
+def test_a_page_of_another_device_does_all_jobs_and_says_what_it_lacks(
+    variant, tmp_path, monkeypatch
+):
+    """Chromium stands in for a phone: it opens the address in the network, which is not secure."""
+    try:
+        address = browser.own_address()
+    except StageError as error:
+        pytest.skip(str(error))
+    with ExitStack() as phone:
+
+        def open_it(url):
+            program = browser_chromium.find()
+            phone.enter_context(browser_chromium.opened(program, url, "wasm"))
+
+        monkeypatch.setattr(browser, "invite", open_it)
+        with browser.connect(f"listen:{address}", AGENT) as place:
+            first = place.run(Job("logits", (variant,)), tmp_path)
+            place.run(Job("time", (variant,), QUICK), tmp_path)
+            found = place.run(Job("describe"), tmp_path)["environment"]
+    assert np.load(tmp_path / "logits.npy").tobytes() == here(variant).tobytes()
+    assert len(np.load(tmp_path / "candidate.npy")) >= 2
+    assert first["threads"] == found["threads_used"] == 1
+    assert found["secure_context"] is False
+    assert found["process"] == "a worker of one page"
+    assert found["cpu"] is None
+    assert found["warnings"][0].startswith("the page came by plain http, which browsers give no ")
+    assert "2 threads were asked for and 1 used" in found["warnings"]
 
 
 def test_a_model_that_is_none_is_an_error_in_words(place, variant, tmp_path):

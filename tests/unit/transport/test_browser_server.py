@@ -3,6 +3,7 @@
 import http.client
 import json
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -217,6 +218,24 @@ def test_who_waits_for_a_job_hears_of_the_end_and_no_thread_is_left(exchange, tm
     silent.close()
     assert told == [{"action": "end"}]
     assert threading.active_count() == before
+
+
+def test_a_page_that_asks_only_after_the_end_hears_of_it(exchange, tmp_path):
+    told = []
+    with serving(exchange, {}) as server:
+        assert exchange.admits("phone")
+
+        def ask():
+            time.sleep(0.3)
+            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+            connection.request("GET", f"/{server.token}/next", headers=VISITOR)
+            told.append(json.loads(connection.getresponse().read()))
+            connection.close()
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+    asking.join(30)
+    assert told == [{"action": "end"}]
 
 
 def test_the_order_of_the_blocks_is_the_agents(job):
