@@ -6,7 +6,7 @@ It does not say whether that is too much: the host does.
 from __future__ import annotations
 
 import time
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -48,12 +48,13 @@ def sustain(
         senses: of the machine.
     """
     fixed, snapshot, clock = senses or Senses(probe.Kernel())
-    start, rows = clock.wall_ns(), []
+    start = clock.wall_ns()
+    rows: List[Dict[str, Any]] = []
     while True:
         began = clock.wall_ns()
         if began - start >= seconds * 1e9:
             return rows
-        taken = []
+        taken: List[Tuple[int, int]] = []
         while clock.wall_ns() - began < window_s * 1e9 or not taken:
             taken.append(timing.timed(call, clock))
         wall, cpu = np.array(taken, dtype=np.float64).T

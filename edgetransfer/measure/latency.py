@@ -172,10 +172,9 @@ def speedup(reference: Samples, candidate: Samples) -> Speedup:
     Source of the interval: `ratio.estimate`; of the four classes: the noise threshold of
     criterion.rs and the practical-equivalence region of Kruschke (2018).
     """
-    wall, cpu = (
-        [block_medians(side.process, side.block, times(side)) for side in (reference, candidate)]
-        for times in (lambda side: side.wall_ns, lambda side: side.cpu_ns)
-    )
+    both = (reference, candidate)
+    wall = [block_medians(side.process, side.block, side.wall_ns) for side in both]
+    cpu = [block_medians(side.process, side.block, side.cpu_ns) for side in both]
     shared = sorted(wall[0].keys() & wall[1].keys())
     return Speedup(_ratio(shared, *wall), _ratio(shared, *cpu), len(shared))
 
