@@ -10,7 +10,7 @@ export ORT_DISABLE_TELEMETRY := 1
 DEMO_OUT ?= demo-out
 PYTEST ?= -n 2 --dist worksteal
 
-.PHONY: help demo test test-timm test-ray test-optimum test-tensorrt test-kills prepare-qemu prepare-browser prepare-adbd check lint types layers bench-compression clean
+.PHONY: help demo test test-timm test-ray test-optimum test-tensorrt test-kills prepare-qemu prepare-browser prepare-adbd check lint types layers bench-compression bench-aa clean
 
 help:
 	@echo "make demo    build on scikit-learn's digits and print the verdict"
@@ -116,6 +116,10 @@ layers: $(VENV)/.dev
 # Quantisers side by side, peers in environments of their own: an hour. BENCH holds more options.
 bench-compression: $(VENV)/.dev
 	$(BIN)/python benchmarks/compression.py $(BENCH)
+
+# A network against itself and against 5 % more work, ten times: what the protocol says, and this machine's noise.
+bench-aa: $(VENV)/.dev
+	$(BIN)/python benchmarks/bench_aa.py --out benchmarks/results/bench_aa.json $(BENCH)
 
 check: lint types layers test-timm test
 

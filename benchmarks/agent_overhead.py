@@ -2,7 +2,9 @@
 
 Both run the same session and example in one process, call by call in random order, so that other
 work on the machine meets both alike. Beside the medians stand the tenth percentiles: on a busy
-machine half of the calls are interrupted, and the medians tell of that.
+machine half of the calls are interrupted, and the medians tell of that. `yielding` is the bare loop
+with one system call before each: on a busy machine that gives the core away, and the call that
+follows finds the caches cold. Without other work it is the same as `bare`.
 
     python benchmarks/agent_overhead.py [MODEL.onnx ...]
 """
@@ -10,6 +12,7 @@ machine half of the calls are interrupted, and the medians tell of that.
 from __future__ import annotations
 
 import json
+import os
 import random
 import sys
 import tempfile
@@ -39,6 +42,12 @@ def bare(run: Callable[[], object]) -> int:
     return time.perf_counter_ns() - start
 
 
+def yielding(run: Callable[[], object]) -> int:
+    """Time a call like `bare`, after a system call that does nothing."""
+    os.getppid()
+    return bare(run)
+
+
 def agents(run: Callable[[], object]) -> int:
     """Time a call as the agent does."""
     return timed(run, REAL_CLOCK)[0]
@@ -59,19 +68,21 @@ def overhead(model: Path, files: dict[str, str]) -> dict[str, Any]:
     order, end = random.Random(0), time.monotonic() + SECONDS
     sides: list[tuple[list[int], Callable[..., int], Callable[[], object]]] = [
         ([], bare, plain),
+        ([], yielding, plain),
         ([], agents, cycle),
     ]
     for _ in range(CALLS):
-        for taken, time_one, run in order.sample(sides, 2):
+        for taken, time_one, run in order.sample(sides, 3):
             taken.append(time_one(run))
         if time.monotonic() > end:
             break
     row: dict[str, Any] = {"model": model.name, "pairs": len(sides[0][0])}
     for name, p in (("p50", 50), ("p10", 10)):
-        alone, added = (float(np.percentile(taken, p)) / 1e3 for taken, *_ in sides)
+        alone, yielded, added = (float(np.percentile(taken, p)) / 1e3 for taken, *_ in sides)
         allowed = max(ALLOWED_SHARE * alone, ALLOWED_US)
         row |= {
             f"{name}_bare_us": round(alone, 2),
+            f"{name}_yielding_added_us": round(yielded - alone, 2),
             f"{name}_added_us": round(added - alone, 2),
             f"{name}_allowed_us": round(allowed, 2),
             f"{name}_within": added - alone <= allowed,

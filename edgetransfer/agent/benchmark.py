@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple
 
 import numpy as np
 
-from edgetransfer.agent import conditions, floor, probe, throttle, timing
+from edgetransfer.agent import conditions, energy, floor, probe, sustain, throttle, timing
 from edgetransfer.agent.examples import Examples
 from edgetransfer.agent.session import OnnxSession
 
@@ -42,7 +42,8 @@ def open_variant(variant: Mapping[str, Any], open_session: Open) -> Opened:
     loaded = time.perf_counter_ns()
     session.run(example)
     first = time.perf_counter_ns()
-    return Opened(session, examples, (loaded - start) / 1e6, (first - loaded) / 1e6)
+    built_ms = getattr(session, "built_ms", 0.0)
+    return Opened(session, examples, (loaded - start) / 1e6 - built_ms, (first - loaded) / 1e6)
 
 
 def digest_of_logits(opened: Opened) -> str:
@@ -100,3 +101,30 @@ def time_variants(job: Mapping[str, Any], open_session: Open) -> Dict[str, objec
 def _plain(turns: List[throttle.Reading]) -> List[throttle.Reading]:
     """Number the turns in the order of time."""
     return [{"turn": number, **turn} for number, turn in enumerate(turns)]
+
+
+def _cycle(variant: Mapping[str, Any], open_session: Open) -> timing.Cycle:
+    opened = open_variant(variant, open_session)
+    return timing.Cycle(opened.session.run, opened.examples.some(CYCLED))
+
+
+def sustain_variant(
+    job: Mapping[str, Any], open_session: Open, tell: sustain.Tell
+) -> Dict[str, object]:
+    """Run the one variant of a job for minutes; return a row a window."""
+    (variant,) = job["variants"]
+    call = _cycle(variant, open_session)
+    sustain.settle(call)
+    asked = job["sustained"]
+    return {"series": sustain.sustain(call, asked["seconds"], asked["window_s"], tell)}
+
+
+def measure_energy(job: Mapping[str, Any], open_session: Open) -> Dict[str, object]:
+    """Measure the energy of an inference of each variant of a job, one after the other."""
+    source = energy.find_source()
+    told = {}
+    for variant in job["variants"]:
+        call = _cycle(variant, open_session)
+        sustain.settle(call)
+        told[variant["name"]] = energy.measure(call, source, job["sustained"]["seconds"])
+    return {"energy": told}

@@ -87,6 +87,17 @@ def _time(job: Mapping[str, Any]) -> Dict[str, object]:
     return benchmark.time_variants(job, _open)
 
 
+def _sustain(job: Mapping[str, Any]) -> Dict[str, object]:
+    def tell(done: int, total: int) -> None:
+        emit("progress", done=done, total=total)
+
+    return benchmark.sustain_variant(job, _open, tell)
+
+
+def _energy(job: Mapping[str, Any]) -> Dict[str, object]:
+    return benchmark.measure_energy(job, _open)
+
+
 def _optimise(job: Mapping[str, Any]) -> Dict[str, object]:
     (variant,) = job["variants"]
     _open(variant)
@@ -102,10 +113,17 @@ def _describe(job: Mapping[str, Any]) -> Dict[str, object]:
     }
 
 
-ACTIONS = {"logits": _logits, "time": _time, "optimise": _optimise, "describe": _describe}
+ACTIONS = {
+    "logits": _logits,
+    "time": _time,
+    "sustain": _sustain,
+    "energy": _energy,
+    "optimise": _optimise,
+    "describe": _describe,
+}
 
-TIMED = frozenset(["time"])
-"""Actions whose result is a time."""
+TIMED = frozenset(["time", "sustain", "energy"])
+"""Actions whose result depends on the speed of the processor."""
 
 
 def main(argv: list[str]) -> int:

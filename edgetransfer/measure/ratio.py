@@ -62,7 +62,11 @@ def estimate(processes: Sequence[Sequence[float]]) -> Estimate:
     >>> round(found.ratio, 4), [round(end, 4) for end in found.ci95]
     (1.1052, [1.1052, 1.1052])
     """
-    each = np.array([np.median(blocks) for blocks in processes])
+    return of_processes(np.array([np.median(blocks) for blocks in processes]))
+
+
+def of_processes(each: NDArray[Any]) -> Estimate:
+    """Estimate a ratio from its logarithms [K] in each process: see `estimate`."""
     middle = float(each.mean())
     if len(each) < 2:
         return Estimate(exp(middle), None)

@@ -150,7 +150,7 @@ def _built(cell: Cell, store: Store, reporter: Reporter) -> list[Row]:
     rows = []
     for target, report in outcome.reports.items():
         folder = outcome.folders[target]
-        accuracy = report["accuracy"]
+        accuracy, valid = report["accuracy"], report["validity"].get("valid", True)
         row = {
             **_place(cell, target),
             "verdict": report["verdict"],
@@ -158,7 +158,7 @@ def _built(cell: Cell, store: Store, reporter: Reporter) -> list[Row]:
             "float_accuracy": accuracy["reference"],
             "accuracy": accuracy["candidate"],
             "delta_pp": accuracy["delta_pp"],
-            "p90_ms": report["latency"]["candidate"]["p90_ms"],
+            "p90_ms": report["latency"]["candidate"]["p90_ms"] if valid else None,
             "bytes": report["size"]["candidate_bytes"],
             "model": open_bundle(folder).manifest["files"]["model.onnx"],
             "folder": str(folder),

@@ -63,6 +63,14 @@ class Guard:
 
 
 @dataclass(frozen=True)
+class Sustained:
+    """How long the actions `sustain` and `energy` work without a rest, and a row of the series."""
+
+    seconds: float = 0.0
+    window_s: float = 5.0
+
+
+@dataclass(frozen=True)
 class Effort:
     """How many fresh processes take times, and how: variance between processes is part of it.
 
@@ -108,11 +116,12 @@ from process to process, and by 2 % from block to block, which are cheaper."""
 class Job:
     """One thing to do in one fresh process."""
 
-    action: Literal["logits", "time", "optimise", "describe"]
+    action: Literal["logits", "time", "sustain", "energy", "optimise", "describe"]
     variants: tuple[Variant, ...] = ()
     plan: TimingPlan = TimingPlan()
     seed: int = 0
     guard: Guard = Guard()
+    sustained: Sustained = Sustained()
 
 
 def plain(job: Job, out: str, put: Callable[[str], str] = str) -> dict[str, Any]:

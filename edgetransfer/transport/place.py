@@ -63,4 +63,4 @@ class Place(Protocol):
         ...
 
 
-ALL_ACTIONS = frozenset({"logits", "time", "optimise", "describe"})
+ALL_ACTIONS = frozenset({"logits", "time", "sustain", "energy", "optimise", "describe"})

@@ -1,5 +1,7 @@
 """Processes are added until times are known well enough, or there were enough of them."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -96,14 +98,14 @@ def test_processes_are_added_while_the_ratio_is_not_known(tmp_path):
         def run(self, job, out, **rest):
             told = super().run(job, out, **rest)
             rows = np.load(out / "candidate.npy")
-            rows[:, 1] = rows[:, 1] * (1.0 + 0.014 * (len(self.jobs) % 2))
+            rows[:, 1] = rows[:, 1] * (1.0 + 0.03 * (len(self.jobs) % 2))
             np.save(out / "candidate.npy", rows)
             return told
 
-    taken = take(Wavering(*[10, 10.15] * 2), BOTH, Effort(3, PLAN, 4), 0, tmp_path)
+    taken = take(Wavering(*[10] * 4), BOTH, Effort(4, PLAN, 4), 0, tmp_path)
     ((name, lacks),) = taken.record["lacking"].items()
-    assert (name, len(taken.record["processes"])) == ("candidate", 4)
-    assert [each.split()[0] for each in lacks] == ["median"] or lacks[-1].endswith("reference")
+    assert name == "candidate"
+    assert re.fullmatch(r"ratio within \d\.\d %, not 2 % against reference", lacks[-1])
 
 
 @pytest.mark.parametrize("name", list(EFFORTS))

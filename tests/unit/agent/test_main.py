@@ -158,6 +158,20 @@ def test_no_times_are_taken_on_an_emulated_processor(do, variant, capsys, monkey
     assert do("logits", variant())[0] == 0
 
 
+def test_sustain(do, variant):
+    _, told = do("sustain", variant(), sustained={"seconds": 0.1, "window_s": 0.001})
+    series = told[-1]["series"]
+    assert series
+    assert all(row["n"] > 0 and row["p50_ms"] > 0 for row in series)
+    assert [line["event"] for line in told[:-1]] == ["progress"] * len(series)
+
+
+def test_energy(do, variant):
+    _, told = do("energy", variant(), sustained={"seconds": 0.05, "window_s": 0.02})
+    found = told[-1]["energy"]["reference"]
+    assert (found["mj_per_inference"] is None) == ("reason" in found)
+
+
 def test_a_runtime_that_does_not_load_is_described(do, monkeypatch):
     why = {"loads": False, "why": "import onnxruntime was killed by SIGSEGV"}
     monkeypatch.setattr(runtime, "try_import", lambda: why)
@@ -191,7 +205,8 @@ def test_a_job_of_another_kind(tmp_path, capsys, schema, action):
     assert out == ""
     assert error == (
         f"{file}: not a job of this agent: found schema {schema!r}, action {action!r}; "
-        "expected 'edgetransfer.job/1' and one of describe, logits, optimise, time\n"
+        "expected 'edgetransfer.job/1' and one of "
+        "describe, energy, logits, optimise, sustain, time\n"
     )
 
 
