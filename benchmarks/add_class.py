@@ -31,7 +31,7 @@ from scipy import stats
 from threadpoolctl import threadpool_limits
 
 from edgetransfer.agent.environment import fingerprint
-from edgetransfer.agent.session import runtime_version
+from edgetransfer.agent.runtime import build as runtime_facts
 from edgetransfer.backbone import sources as backbones
 from edgetransfer.backbone.head import LinearHead
 from edgetransfer.data import sources
@@ -220,7 +220,7 @@ def main() -> None:
                 print(json.dumps(row), flush=True)
                 kept.append(row)
     if len(sys.argv) > 1:
-        record = {"environment": fingerprint(runtime_version()), "rows": kept}
+        record = {"environment": fingerprint(runtime_facts()), "rows": kept}
         Path(sys.argv[1]).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 

@@ -19,7 +19,7 @@ import onnx
 import torch
 
 from edgetransfer.agent.environment import fingerprint
-from edgetransfer.agent.session import runtime_version
+from edgetransfer.agent.runtime import build as runtime_facts
 from edgetransfer.backbone import sources as backbones
 from edgetransfer.pipeline.fitting import fit
 from edgetransfer.pipeline.reporter import SilentReporter
@@ -71,7 +71,7 @@ def main() -> None:
         means = {m: float(np.mean([each[m]["accuracy"] for each in seeds])) for m in seeds[0]}
         rows.append({"case": case, "mean": means, "seeds": seeds})
         print(case, means, flush=True)
-        record = {"environment": fingerprint(runtime_version()), "rows": rows}
+        record = {"environment": fingerprint(runtime_facts()), "rows": rows}
         Path(sys.argv[1]).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 

@@ -22,7 +22,7 @@ import torch
 from scipy import stats
 
 from edgetransfer.agent.environment import fingerprint
-from edgetransfer.agent.session import runtime_version
+from edgetransfer.agent.runtime import build as runtime_facts
 from edgetransfer.backbone import sources as backbones
 from edgetransfer.data import sources
 from edgetransfer.graph.prepare import preparer
@@ -108,7 +108,7 @@ def main() -> None:
         rows.append(compare(name, manifest, weights))
         print(json.dumps(rows[-1]), flush=True)
     if len(sys.argv) > 1 and sys.argv[1] != "-":
-        record = {"environment": fingerprint(runtime_version()), "rows": rows}
+        record = {"environment": fingerprint(runtime_facts()), "rows": rows}
         Path(sys.argv[1]).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 

@@ -28,7 +28,7 @@ from compressing.making import Made, make_own, resolve
 from compressing.rows import is_openvino, row
 
 from edgetransfer.agent.environment import fingerprint
-from edgetransfer.agent.session import runtime_version
+from edgetransfer.agent.runtime import build as runtime_facts
 from edgetransfer.bundle.files import write_json
 
 HERE = Path(__file__).parent
@@ -168,7 +168,7 @@ def earlier_cases(asked: argparse.Namespace) -> dict[str, Any]:
     if not asked.keep or not asked.out.is_file():
         return {}
     record = json.loads(asked.out.read_text(encoding="utf-8"))
-    here, there = fingerprint(runtime_version()), record["environment"]
+    here, there = fingerprint(runtime_facts()), record["environment"]
     if any(here[each] != there[each] for each in ("cpu", "isa")):  # a name alone covers several
         raise SystemExit(f"{asked.out} is of another machine: --keep would mix the two")
     return {case["name"]: case for case in record["cases"]}
@@ -195,7 +195,7 @@ def main() -> None:
     record: dict[str, Any] = {
         "schema": "edgetransfer.benchmark.compression/1",
         "date": today(),
-        "environment": fingerprint(runtime_version()),
+        "environment": fingerprint(runtime_facts()),
         "versions": {},
     }
     asked.out.parent.mkdir(parents=True, exist_ok=True)

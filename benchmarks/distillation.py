@@ -34,7 +34,7 @@ import torch
 from scipy import stats
 
 from edgetransfer.agent.environment import fingerprint
-from edgetransfer.agent.session import runtime_version
+from edgetransfer.agent.runtime import build as runtime_facts
 from edgetransfer.backbone import sources as backbones
 from edgetransfer.pipeline.fitting import fit
 from edgetransfer.pipeline.reporter import SilentReporter
@@ -189,7 +189,7 @@ def main() -> None:
             print(f"{time.monotonic() - began:7.0f} s  {data.name}  seed {seed}  {name}: ", end="")
             print(f"{row['accuracy']:.4f} of {row['n']}", flush=True)
         record = {
-            "environment": fingerprint(runtime_version()),
+            "environment": fingerprint(runtime_facts()),
             "versions": versions(),
             "schedule": SCHEDULE,
             "data": {name: summary(found) for name, found in rows.items()},

@@ -26,7 +26,7 @@ from PIL import Image, ImageEnhance, ImageFilter
 from scipy.stats import sem, t
 
 from edgetransfer.agent.environment import fingerprint
-from edgetransfer.agent.session import runtime_version
+from edgetransfer.agent.runtime import build as runtime_facts
 from edgetransfer.backbone import sources as backbones
 from edgetransfer.data import sources
 from edgetransfer.graph.prepare import PicturePreparer, ahead, preparer
@@ -294,7 +294,7 @@ def main() -> None:
             sys.stdout.write(f"{json.dumps(shown)}\n")
             sys.stdout.flush()
             record = {
-                "environment": fingerprint(runtime_version()),
+                "environment": fingerprint(runtime_facts()),
                 "rows": [rows[each] for each in every if each in rows],
             }
             result.write_text(json.dumps(record, indent=1) + "\n")

@@ -24,7 +24,7 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from edgetransfer.agent.environment import fingerprint
-from edgetransfer.agent.session import runtime_version
+from edgetransfer.agent.runtime import build as runtime_facts
 from edgetransfer.backbone import sources as backbones
 from edgetransfer.data import sources
 from edgetransfer.graph.prepare import preparer
@@ -175,7 +175,7 @@ def _old_rows() -> list[dict[str, Any]]:
 def _write(rows: list[dict[str, Any]]) -> None:
     """Write what there is so far, so that a run that is stopped leaves its rows."""
     if len(sys.argv) > 1:
-        record = {"environment": fingerprint(runtime_version()), "rows": rows}
+        record = {"environment": fingerprint(runtime_facts()), "rows": rows}
         Path(sys.argv[1]).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 

@@ -25,7 +25,8 @@ import torch
 from transformers import AutoModelForImageClassification, Trainer, TrainingArguments
 
 from edgetransfer.agent.environment import fingerprint
-from edgetransfer.agent.session import OnnxSession, runtime_version
+from edgetransfer.agent.runtime import build as runtime_facts
+from edgetransfer.agent.session import OnnxSession
 from edgetransfer.backbone import sources as backbones
 from edgetransfer.data import sources
 from edgetransfer.graph.prepare import preparer
@@ -181,7 +182,7 @@ def main() -> None:
         rows.append(row)
         print(json.dumps(row), flush=True)
     if len(sys.argv) > 1:
-        record = {"environment": fingerprint(runtime_version()), "rows": rows}
+        record = {"environment": fingerprint(runtime_facts()), "rows": rows}
         Path(sys.argv[1]).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from real_data import CASES, Rows, rows_of
 
 from edgetransfer.agent.environment import fingerprint
-from edgetransfer.agent.session import runtime_version
+from edgetransfer.agent.runtime import build as runtime_facts
 from edgetransfer.transfer.confident import confident_joint, find_suspects, softmax
 from edgetransfer.transfer.probe import fit_probe
 
@@ -66,7 +66,7 @@ def main() -> None:
             rows.append(row)
             print(json.dumps({key: row[key] for key in row if key != "draws"}), flush=True)
             if len(sys.argv) > 1:
-                record = {"environment": fingerprint(runtime_version()), "rows": rows}
+                record = {"environment": fingerprint(runtime_facts()), "rows": rows}
                 Path(sys.argv[1]).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 

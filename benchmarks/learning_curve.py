@@ -22,7 +22,7 @@ import numpy as np
 from real_data import CASES, Rows, rows_of
 
 from edgetransfer.agent.environment import fingerprint
-from edgetransfer.agent.session import runtime_version
+from edgetransfer.agent.runtime import build as runtime_facts
 from edgetransfer.measure.power_law import FARTHEST, extrapolate
 from edgetransfer.transfer.learning_curve import Judged, measure_curve, nested_order
 from edgetransfer.transfer.probe import fit_at, fit_probe
@@ -102,7 +102,7 @@ def main() -> None:
             print(json.dumps({k: v for k, v in rows[-1].items() if k != "each"}), flush=True)
             if len(sys.argv) > 1:
                 all_of_it = {"case": "all", **summary(every)}
-                record = {"environment": fingerprint(runtime_version()), "rows": [*rows, all_of_it]}
+                record = {"environment": fingerprint(runtime_facts()), "rows": [*rows, all_of_it]}
                 Path(sys.argv[1]).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 

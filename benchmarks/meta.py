@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 from pretraining.pictures import Pictures, decode, held_out, normalise, read_classes
 
 from edgetransfer.agent.environment import fingerprint
-from edgetransfer.agent.session import runtime_version
+from edgetransfer.agent.runtime import build as runtime_facts
 from edgetransfer.backbone import sources
 from edgetransfer.transfer.episodes import Episodes, Task, accuracies, mean_and_half_width
 from edgetransfer.transfer.meta import INNER, RATES, MetaTraining, adapted_accuracies
@@ -107,7 +107,7 @@ def main() -> None:
         print(json.dumps(rows[-1]), flush=True)
         if len(sys.argv) > 2:
             told = {name: card[name] for name in ("how", "data", "validation_top1")}
-            environment = fingerprint(runtime_version())
+            environment = fingerprint(runtime_facts())
             record = {"environment": environment, "backbone": told, "rows": rows}
             Path(sys.argv[2]).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 

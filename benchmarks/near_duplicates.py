@@ -23,7 +23,7 @@ from PIL import Image
 from real_data import CASES, opened_of
 
 from edgetransfer.agent.environment import fingerprint
-from edgetransfer.agent.session import runtime_version
+from edgetransfer.agent.runtime import build as runtime_facts
 from edgetransfer.data.decode import decode
 from edgetransfer.data.digests import picture_digest
 from edgetransfer.data.surface import surfaces
@@ -113,7 +113,7 @@ def main() -> None:
     for name in sys.argv[2:] or CASES:
         rows.append(measure(name))
         print(json.dumps({key: rows[-1][key] for key in rows[-1] if key != "pairs"}), flush=True)
-        record = {"environment": fingerprint(runtime_version()), "rows": rows}
+        record = {"environment": fingerprint(runtime_facts()), "rows": rows}
         Path(sys.argv[1]).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 

@@ -33,7 +33,7 @@ from real_data import SHARED, SMALL, WORK
 from scipy import stats
 
 from edgetransfer.agent.environment import fingerprint
-from edgetransfer.agent.session import runtime_version
+from edgetransfer.agent.runtime import build as runtime_facts
 from edgetransfer.backbone import sources as backbones
 from edgetransfer.data import sources
 from edgetransfer.graph.prepare import preparer
@@ -270,7 +270,7 @@ def main() -> None:
     if file is not None:
         old = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"rows": []}
         rows += [row for row in old["rows"] if row["part"] != part]
-        environment = fingerprint(runtime_version()) | {"versions": versions()}
+        environment = fingerprint(runtime_facts()) | {"versions": versions()}
         record = {
             "environment": environment,
             "cpu_s": {**old.get("cpu_s", {}), part: cpu},

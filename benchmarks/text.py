@@ -33,7 +33,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 
 from edgetransfer.agent.environment import fingerprint
-from edgetransfer.agent.session import runtime_version
+from edgetransfer.agent.runtime import build as runtime_facts
 from edgetransfer.backbone import sources as backbones
 from edgetransfer.data import sources
 from edgetransfer.graph.prepare import preparer
@@ -226,7 +226,7 @@ def main() -> None:
         print(json.dumps(row), flush=True)
         rows.append(row)
         if file is not None:
-            environment = fingerprint(runtime_version()) | {"versions": versions()}
+            environment = fingerprint(runtime_facts()) | {"versions": versions()}
             record = {"environment": environment, "rows": rows}
             file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
