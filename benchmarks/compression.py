@@ -47,6 +47,7 @@ def options() -> argparse.Namespace:
     add("--cache", type=Path, help="edgetransfer's cache for what is built")
     add("--work", type=Path, default=HERE / ".work", help="where quantised files are kept")
     add("--venvs", type=Path, default=HERE / ".venvs", help="where peers are installed")
+    add("--epochs", type=int, help="of fine-tuning at most, where a network is not built yet")
     add("--seeds", type=int, nargs="+", default=[0], help="seeds of the fine-tuned networks")
     add("--only", nargs="+", help="cases whose name holds one of these words")
     add("--methods", nargs="+", help="rows to make, by id; float and ort-u8s8 always are")
@@ -67,7 +68,8 @@ def brought_along(asked: argparse.Namespace, case: Case) -> dict[str, Made]:
     """Return the files that no peer makes: edgetransfer's own, and those on the command line."""
     brought: dict[str, Made] = {}
     if not asked.no_edgetransfer:
-        brought |= {name: make_own(name, case) for name in methods.OWN}
+        wanted = [name for name in methods.OWN if not asked.methods or name in asked.methods]
+        brought |= {name: make_own(name, case) for name in wanted}
     for candidate in asked.candidate:
         name, _, file = candidate.partition("=")
         path = Path(file.replace("{case}", case.name)).absolute()
@@ -126,6 +128,7 @@ def measure(asked: argparse.Namespace, case: Case, makings: Makings) -> dict[str
         "name": case.name, "judged": case.judged, "seed": case.seed,
         "n": len(np.load(case.rows, mmap_mode="r")), "calibration": cases.CALIBRATION,
         "load_average": round(os.getloadavg()[0], 2), "exported_by": case.exported_by(),
+        "fit": case.fit(),
         "rows": told,
     }  # fmt: skip
 
@@ -165,7 +168,8 @@ def earlier_cases(asked: argparse.Namespace) -> dict[str, Any]:
     if not asked.keep or not asked.out.is_file():
         return {}
     record = json.loads(asked.out.read_text(encoding="utf-8"))
-    if record["environment"]["cpu"] != fingerprint(runtime_version())["cpu"]:
+    here, there = fingerprint(runtime_version()), record["environment"]
+    if any(here[each] != there[each] for each in ("cpu", "isa")):  # a name alone covers several
         raise SystemExit(f"{asked.out} is of another machine: --keep would mix the two")
     return {case["name"]: case for case in record["cases"]}
 
@@ -182,7 +186,11 @@ def main() -> None:
         print(table.render(json.loads(asked.print.read_text(encoding="utf-8"))))
         return
     makings = Makings(
-        asked.work.absolute(), asked.bundles, asked.cache, Environments(asked.venvs.absolute())
+        asked.work.absolute(),
+        asked.bundles,
+        asked.cache,
+        Environments(asked.venvs.absolute()),
+        asked.epochs,
     )
     record: dict[str, Any] = {
         "schema": "edgetransfer.benchmark.compression/1",

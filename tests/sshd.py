@@ -102,14 +102,14 @@ class Board:
         self.config = folder / "ssh_config"
         self.known = folder / "known"
         public = " ".join((folder / "host.pub").read_text().split()[:2])
-        self.known.write_text(f"[127.0.0.1]:{self.wire.port} {public}\n")
+        ports = (self.wire.port, self.port)
+        self.known.write_text("".join(f"[127.0.0.1]:{each} {public}\n" for each in ports))
         self.config.write_text(
-            "Host board absent.invalid\n"
-            f"  Port {self.wire.port}\n  User {getpass.getuser()}\n"
+            f"Host *\n  User {getpass.getuser()}\n"
             f"  IdentityFile {folder}/key\n  IdentitiesOnly yes\n"
             f"  UserKnownHostsFile {self.known}\n  GlobalKnownHostsFile none\n"
             "  ServerAliveInterval 1\n"
-            "Host board\n  HostName 127.0.0.1\n"
+            f"Host board\n  HostName 127.0.0.1\n  Port {self.wire.port}\n"
         )
         self.config.chmod(0o600)
         self.command = shlex.join(["ssh", "-F", str(self.config)])
@@ -117,6 +117,16 @@ class Board:
     @property
     def work(self):
         return self.home / ".cache" / "edgetransfer-device"
+
+    @contextlib.contextmanager
+    def configured(self, lines):
+        """Add lines to ssh's configuration: options of ``board``, or other hosts."""
+        before = self.config.read_text()
+        self.config.write_text(before + lines)
+        try:
+            yield
+        finally:
+            self.config.write_text(before)
 
     @contextlib.contextmanager
     def serving(self):

@@ -73,6 +73,14 @@ class Case:
         made = self.folder / "made.json"
         return dict(read_json(made)["versions"]) if made.is_file() else {}
 
+    def fit(self) -> dict[str, int]:
+        """Return how long it was fine-tuned and which epoch was kept; 0 is the probe's head."""
+        made = self.folder / "manifest.json"
+        if not made.is_file():
+            return {}
+        told = read_json(made)["fit"]
+        return {"epochs": told["schedule"]["epochs"], "kept": told["best_epoch"]}
+
     def input_name(self) -> str:
         """Return what the graph calls its only input."""
         graph = onnx.load(self.model, load_external_data=False).graph
@@ -81,12 +89,17 @@ class Case:
 
 @dataclass(frozen=True)
 class Makings:
-    """Where cases come from and go to."""
+    """Where cases come from and go to.
+
+    Attributes:
+        epochs: of fine-tuning at most; None: as many as `edgetransfer build` runs.
+    """
 
     work: Path
     bundles: Path | None
     cache: Path | None
     environments: Environments
+    epochs: int | None = None
 
 
 def fitted_case(data: str, backbone: str, seed: int, makings: Makings) -> Case:
@@ -97,13 +110,14 @@ def fitted_case(data: str, backbone: str, seed: int, makings: Makings) -> Case:
     if not (bundle / "manifest.json").is_file():
         build(
             [str(SHARED / "datasets" / data), "--backbone", str(SHARED / "backbones" / backbone),
-             "--fit", "finetune", "--precision", "fp32", "--seed", str(seed)],
+             "--fit", "finetune", "--precision", "fp32", "--seed", str(seed),
+             *(["--epochs", str(makings.epochs)] if makings.epochs else [])],
             place, makings.cache,
         )  # fmt: skip
     case = Case(name, makings.work / name, SHARED / "datasets" / data, seed, judged=True)
     case.folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(bundle / "reference.onnx", case.model)
-    for file in ("preprocess.json", "labels.txt"):
+    for file in ("manifest.json", "preprocess.json", "labels.txt"):
         shutil.copyfile(bundle / file, case.folder / file)
     manifest = _manifest(case)
     opened = Bundle(bundle, {})

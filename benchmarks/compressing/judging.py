@@ -8,6 +8,7 @@ U8S8 baseline and the files that were brought along: a ratio never crosses two j
 from __future__ import annotations
 
 import json
+import platform
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,10 +19,12 @@ import onnx
 
 from compressing.envs import PeerError, last_words, run_peer
 from compressing.methods import BASELINE, FLOAT, OPENVINO, ORT
+from edgetransfer.agent.environment import isa_flags
 from edgetransfer.bundle.agent_archive import pack_agent
 from edgetransfer.errors import EdgeTransferError
 from edgetransfer.graph.census import residency
 from edgetransfer.measure.latency import Samples
+from edgetransfer.spec import catalogue
 from edgetransfer.transport import local
 from edgetransfer.transport.job import EFFORTS, Effort, Job, TimingPlan, Variant
 
@@ -90,8 +93,8 @@ class Bench:
         return Observed(logits, held)
 
     def _variant(self, method: Method, optimised_to: str | None = None) -> Variant:
-        file = str(self._made[method.id].file)
-        return Variant(method.id, file, self._inputs, optimised_to=optimised_to)
+        file, config = str(self._made[method.id].file), session_of(method)
+        return Variant(method.id, file, self._inputs, config=config, optimised_to=optimised_to)
 
     def _observe_openvino(self, method: Method, folder: Path) -> Observed:
         told = self._run_openvino({"action": "logits"}, [method], folder)
@@ -154,6 +157,14 @@ class Bench:
                 for name, table in tables.items():
                     table.append(np.load(Path(folder) / f"{name}.npy"))
         return {name: Samples.from_processes(table) for name, table in tables.items()}, ""
+
+
+def session_of(method: Method) -> dict[str, str]:
+    """Return the runtime's settings: ours come with those of this machine's class, as shipped."""
+    if method.runtime != ORT or not method.id.startswith("edgetransfer"):
+        return {}
+    here = catalogue.resolve("this-machine", platform.machine(), frozenset(isa_flags()))
+    return dict(here.session.config)
 
 
 def beside_openvino(methods: Sequence[Method], brought: Sequence[str]) -> list[Method]:

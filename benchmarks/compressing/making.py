@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from compressing.cases import build, digest
 from compressing.envs import PEERS, Environments, PeerError, run_peer
-from compressing.methods import FLOAT, ORT, OWN
+from compressing.methods import FLOAT, ORT, OWN, RUNG
 from edgetransfer.bundle.files import digest_of
+from edgetransfer.pipeline.run import code
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,7 +68,8 @@ def make(method: Method, case: Case, environments: Environments) -> Made:
 
 def _code(method: Method) -> list[str]:
     files = [PEERS / method.script, PEERS / "common.py", PEERS / f"{method.environment}.txt"]
-    return [digest_of(file) for file in files if file.is_file()]
+    ours = [code("compress")] if method.id == RUNG else []
+    return [digest_of(file) for file in files if file.is_file()] + ours
 
 
 def make_own(name: str, case: Case) -> Made:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 FLOAT = "float"
 BASELINE = "ort-u8s8"
 """The second denominator of the time ratios: the best of ONNX Runtime's own recipes on x86."""
+RUNG = "edgetransfer-rung"
+"""Ours without a build around it: also for networks whose random weights judge nothing."""
 ORT = "onnxruntime"
 OPENVINO = "openvino"
 
@@ -79,6 +81,8 @@ METHODS = (
     _nncf("ov-nncf", "OpenVINO: NNCF default", OPENVINO),
     _nncf("ov-nncf-full", "OpenVINO: NNCF aligned, full bias", OPENVINO, full=True),
     Method("ov-ort-u8s8", "OpenVINO: the ORT U8S8 file", OPENVINO, source=BASELINE),
+    Method(RUNG, "edgetransfer, post-training rung, these rows", script="edgetransfer_quantise.py"),
+    Method(f"ov-{RUNG}", "OpenVINO: the file of that rung", OPENVINO, source=RUNG),
 )
 OWN = {"edgetransfer": "auto", "edgetransfer-w8a8": "w8a8"}
 """edgetransfer's own rows, with what they ask of ``--precision``: auto may ship floats."""

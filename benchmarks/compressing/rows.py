@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from compressing.judging import session_of
 from compressing.methods import BASELINE, FLOAT, OPENVINO
 from edgetransfer.measure.drift import sqnr_db
 from edgetransfer.measure.latency import Samples, speedup, summarise
@@ -45,6 +46,7 @@ def row(
         "id": method.id,
         "method": method.title,
         "runtime": method.runtime,
+        "session": session_of(method),
         "reason": made.reason or seen.reason or times[1],
         "bytes": made.bytes() if made.file is not None else None,
         "residency": seen.residency,

@@ -37,6 +37,11 @@ def render(results: Mapping[str, Any]) -> str:
 
 def _case(case: Mapping[str, Any]) -> str:
     judged = f"n = {case['n']} test examples" if case["judged"] else "random weights"
+    if fit := case.get("fit"):
+        kept = (
+            f"epoch {fit['kept']} of {fit['epochs']}" if fit["kept"] else "none: the probe's head"
+        )
+        judged += f", fine-tuned, kept {kept}"
     title = f"## {case['name']} ({judged}, {case['calibration']} calibration rows, {case['date']})"
     if "reason" in case:
         return f"{title}\n\nnot measured: {case['reason']}"

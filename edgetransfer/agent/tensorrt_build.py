@@ -6,26 +6,25 @@ It does not keep engines and does not run them.
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from edgetransfer.agent.session import Unavailable
 
 if TYPE_CHECKING:
     from types import ModuleType
 
+    from edgetransfer.agent.tensorrt_settings import Settings
+
 Tell = Callable[[str, int, int], object]
 """Told of a phase, the steps done and all of them."""
-Range = Tuple[int, int, int]
-"""Least, usual and largest size of a free axis."""
 
 PROVIDERS = {
     "TensorRT": ("tensorrt", "tensorrt_bindings"),
     "TensorRT-RTX": ("tensorrt_rtx", "tensorrt_rtx_bindings"),
 }
 """What a variant calls its runtime, and the Python modules that may hold it."""
-OLDEST = (10, 12)
-"""Before it, strongly typed networks lack what our graphs use (NVIDIA's release notes)."""
-_PREFIX = "tensorrt."
+_OLDEST = {"TensorRT": "10.12", "TensorRT-RTX": "1.2"}
+"""Before TensorRT 10.12, strongly typed networks lack much (NVIDIA's release notes)."""
 _INSTALL = {
     "TensorRT": (
         "on a Jetson: sudo apt-get install python3-libnvinfer; elsewhere: pip install tensorrt"
@@ -36,73 +35,27 @@ _WORDS = 4
 """Messages of TensorRT that are quoted when a build fails."""
 
 
-class Settings(NamedTuple):
-    """What an engine is built for, beside the graph.
-
-    Attributes:
-        batch: sizes of the free first axis.
-        length: sizes of any other free axis: tokens of a text.
-        tf32: whether 32-bit products may be rounded to 10 bits; no, where numbers are compared.
-        optimisation_level: 0 to 5: how long the builder searches.
-        workspace_mib: scratch memory that a layer may take at most.
-        compute_capability: ``8.9`` and so on to build where there is no GPU, which only
-            TensorRT-RTX can; None for the GPU at hand.
-    """
-
-    batch: Range = (1, 1, 8)
-    length: Range = (1, 64, 512)
-    tf32: bool = False
-    optimisation_level: int = 3
-    workspace_mib: int = 1024
-    compute_capability: Optional[str] = None
+def _version(text: str) -> Tuple[int, ...]:
+    return tuple(int(each) for each in text.split("."))
 
 
-def settings_from(config: Mapping[str, str]) -> Settings:
-    """Read the entries of a session's config that begin with ``tensorrt.``.
-
-    >>> settings_from({"tensorrt.batch": "1,4,16", "tensorrt.tf32": "1"}).batch
-    (1, 4, 16)
-    """
-    found: Dict[str, Any] = {}
-    for key, text in config.items():
-        if not key.startswith(_PREFIX):
-            continue
-        name = key[len(_PREFIX) :]
-        if name in ("batch", "length"):
-            sizes = tuple(int(each) for each in text.split(","))
-            if len(sizes) != 3 or not 1 <= sizes[0] <= sizes[1] <= sizes[2]:
-                raise Unavailable("%s: found %r, expected three rising sizes: 1,1,8" % (key, text))
-            found[name] = sizes
-        elif name == "tf32":
-            found[name] = text == "1"
-        elif name in ("optimisation_level", "workspace_mib"):
-            found[name] = int(text)
-        elif name == "compute_capability":
-            found[name] = text
-        else:
-            known = ", ".join(_PREFIX + each for each in Settings._fields)
-            raise Unavailable("no such setting: found %r, expected one of %s" % (key, known))
-    return Settings(**found)
-
-
-def load(provider: str) -> ModuleType:
+def load(provider: str, at_least: Optional[str] = None) -> ModuleType:
     """Import TensorRT, or TensorRT-RTX.
 
     Raises:
         Unavailable: it is not installed, cannot be loaded, or is too old.
     """
-    causes = []
+    causes, wanted = [], at_least or _OLDEST[provider]
     for name in PROVIDERS[provider]:
         try:
             trt = importlib.import_module(name)
         except (ImportError, OSError) as error:
             causes.append("%s: %s" % (name, error))
             continue
-        version = tuple(int(each) for each in trt.__version__.split(".")[:2])
-        if provider == "TensorRT" and version < OLDEST:
+        if _version(trt.__version__) < _version(wanted):
             raise Unavailable(
-                "TensorRT %s is too old: expected 10.12 or newer (JetPack 6.2 and older bring "
-                "10.3: update JetPack, or build for the CPU of this board)" % trt.__version__
+                "%s %s is too old: expected %s or newer; update JetPack or the package, or build "
+                "for the processor of this machine" % (provider, trt.__version__, wanted)
             )
         return trt
     raise Unavailable(

@@ -17,9 +17,11 @@ from edgetransfer.agent import tensorrt_build
 from edgetransfer.agent.cuda_driver import Cuda, Gpu
 from edgetransfer.agent.session import Arrays, Unavailable
 from edgetransfer.agent.tensorrt_cache import EngineCache, Key, folder_of
+from edgetransfer.agent.tensorrt_settings import settings_from
 
 if TYPE_CHECKING:
-    from edgetransfer.agent.tensorrt_build import Settings, Tell
+    from edgetransfer.agent.tensorrt_build import Tell
+    from edgetransfer.agent.tensorrt_settings import Settings
 
 
 def key_of(trt: Any, gpu: Gpu, model: bytes, settings: Settings) -> Key:  # noqa: ANN401
@@ -60,8 +62,8 @@ class TensorRtSession:
         tell: Optional[Tell] = None,
         cuda: Optional[Cuda] = None,
     ) -> None:
-        trt = tensorrt_build.load(provider)
-        settings = tensorrt_build.settings_from(config)
+        settings = settings_from(config)
+        trt = tensorrt_build.load(provider, settings.at_least)
         self._cuda = cuda or Cuda()
         gpu = self._cuda.gpu()
         key = key_of(trt, gpu, Path(model).read_bytes(), settings)

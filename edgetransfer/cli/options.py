@@ -94,8 +94,9 @@ DistillFrom = Annotated[
 Unlabelled = Annotated[
     str | None,
     typer.Option(
-        metavar="DIR",
-        help="Pictures without labels: a teacher's, or with --adapt the device's.",
+        metavar="PATH",
+        help="Examples without labels: pictures for a teacher or, with --adapt, the device's; "
+        "texts for --fit contrastive or probe.",
         rich_help_panel=_MODEL,
     ),
 ]

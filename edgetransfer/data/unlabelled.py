@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,19 +67,50 @@ def load(source: str, labelled: Manifest, *, progress: Progress = silent) -> Man
     ]
     found, unreadable = add_digests(records, progress)
     checks.raise_if(unreadable, str(root))
-    reasons = _reasons(found, labelled)
+    return without(found, _reasons(found, labelled), labelled, Named(source, "picture", root))
+
+
+@dataclass(frozen=True)
+class Named:
+    """How messages name what was read.
+
+    Attributes:
+        source: as the user gave it.
+        noun: of one example.
+        root: absolute folder that keys are relative to.
+    """
+
+    source: str
+    noun: str
+    root: Path
+
+
+def without(
+    found: tuple[Record, ...], reasons: dict[str, str], labelled: Manifest, named: Named
+) -> Manifest:
+    """Return what is left of some records as train examples without a label.
+
+    Args:
+        found: with digests.
+        reasons: why records are left out, by their keys.
+        labelled: the examples that they go with.
+        named: how messages name them.
+
+    Raises:
+        DataError: nothing is left.
+    """
     kept = [record for record in found if record.key not in reasons]
     dropped = {why: list(reasons.values()).count(why) for why in dict.fromkeys(reasons.values())}
     if not kept:
         raise DataError(
-            "no unlabelled picture is left",
-            where=f"--unlabelled {source}",
-            found=_told(dropped, len(found)),
-            fix="give a folder with other pictures, or leave --unlabelled out",
+            f"no unlabelled {named.noun} is left",
+            where=f"--unlabelled {named.source}",
+            found=_told(dropped, len(found), named.noun),
+            fix=f"give other {named.noun}s, or leave --unlabelled out",
         )
-    examples = tuple(Example(r.key, r.path, None, None, "train", {}, r.digest) for r in kept)
-    notes = (_told(dropped, len(found)),) if dropped else ()
-    return Manifest("image", examples, labelled.labels, str(root), notes, dropped)
+    examples = tuple(Example(r.key, r.path, r.text, None, "train", {}, r.digest) for r in kept)
+    notes = (_told(dropped, len(found), named.noun),) if dropped else ()
+    return Manifest(labelled.modality, examples, labelled.labels, str(named.root), notes, dropped)
 
 
 def _find(source: str) -> tuple[Path, list[Path]]:
@@ -97,17 +129,7 @@ def _find(source: str) -> tuple[Path, list[Path]]:
 
 def _reasons(found: tuple[Record, ...], labelled: Manifest) -> dict[str, str]:
     """Return why pictures are left out, by their keys; the gravest reason of each."""
-    reasons: dict[str, str] = {}
-    for split in (*_JUDGED, "train"):
-        held = {example.digest for example in labelled.examples if example.split == split}
-        for record in found:
-            if record.digest in held:
-                reasons.setdefault(record.key, f"duplicate of a {split} example")
-    seen: set[str] = set()
-    for record in found:
-        if record.digest in seen:
-            reasons.setdefault(record.key, "duplicate of another unlabelled picture")
-        seen.add(record.digest)
+    reasons = equals(found, labelled, "picture")
     left = [record for record in found if record.key not in reasons]
     looks = thumbnails(record.path for record in left if record.path is not None)
     judged = {split: labelled.split(split) for split in _JUDGED}
@@ -121,8 +143,24 @@ def _reasons(found: tuple[Record, ...], labelled: Manifest) -> dict[str, str]:
     return reasons
 
 
-def _told(dropped: dict[str, int], total: int) -> str:
+def equals(found: tuple[Record, ...], labelled: Manifest, noun: str) -> dict[str, str]:
+    """Return which records repeat an example that is there, by their keys; the gravest reason."""
+    reasons: dict[str, str] = {}
+    for split in (*_JUDGED, "train"):
+        held = {example.digest for example in labelled.examples if example.split == split}
+        for record in found:
+            if record.digest in held:
+                reasons.setdefault(record.key, f"duplicate of a {split} example")
+    seen: set[str] = set()
+    for record in found:
+        if record.digest in seen:
+            reasons.setdefault(record.key, f"duplicate of another unlabelled {noun}")
+        seen.add(record.digest)
+    return reasons
+
+
+def _told(dropped: dict[str, int], total: int, noun: str) -> str:
     parts = ", ".join(f"{number:,} {reason}" for reason, number in dropped.items())
     gone = sum(dropped.values())
     verb = "was" if gone == 1 else "were"
-    return f"{gone:,} of {count(total, 'unlabelled picture')} {verb} dropped: {parts}"
+    return f"{gone:,} of {count(total, f'unlabelled {noun}')} {verb} dropped: {parts}"

@@ -15,7 +15,10 @@ from edgetransfer.bundle.agent_archive import pack_agent
 from edgetransfer.bundle.files import write_json
 from edgetransfer.export.golden import write_golden
 from edgetransfer.export.head_file import STATISTICS, write_statistics
-from edgetransfer.export.transformers_files import write_transformers_files
+from edgetransfer.export.transformers_files import (
+    write_picture_classifier,
+    write_transformers_files,
+)
 from edgetransfer.graph.embed import preprocessing_graph, with_preprocessing
 from edgetransfer.spec.preprocess import ImagePreprocessing
 
@@ -86,6 +89,10 @@ def write_bundle(folder: Path, parts: Parts, prepare: Preparer) -> None:
     write_json(folder / "preprocess.json", contract)
     if parts.config is not None:
         write_transformers_files(folder, parts.config, parts.labels, parts.preprocessing)
+        if isinstance(parts.preprocessing, ImagePreprocessing):
+            write_picture_classifier(
+                folder, parts.core, parts.config, parts.labels, parts.preprocessing
+            )
     digests = sorted(set(parts.fitted_on))
     (folder / FITTED_ON).write_text("".join(f"{each}\n" for each in digests), encoding="utf-8")
     if parts.statistics is not None:

@@ -1,11 +1,15 @@
 """Writes what the libraries of Hugging Face ask of a folder: `config.json`, picture preparation.
 
-It does not write models; `optimum.onnxruntime` opens those of the bundle by these files.
+Of models it only writes the one whose input has the name that optimum feeds; the others are the
+bundle's own.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+
+import onnx
+import onnx_ir as ir
 
 from edgetransfer.bundle.files import write_json
 from edgetransfer.spec.preprocess import ImagePreprocessing
@@ -17,6 +21,8 @@ if TYPE_CHECKING:
     from edgetransfer.spec.preprocess import TextPreprocessing
 
 CONFIG, PICTURES = "config.json", "preprocessor_config.json"
+FOLDER, PIXELS = "optimum", "pixel_values"
+"""Where optimum's picture classifier finds the network, and what it calls the input."""
 _FILTERS = {"nearest": 0, "bilinear": 2, "bicubic": 3}
 """As Pillow numbers them, which transformers does too."""
 
@@ -45,6 +51,33 @@ def write_transformers_files(
     write_json(folder / CONFIG, {**kept, **names})
     if isinstance(preprocessing, ImagePreprocessing):
         write_json(folder / PICTURES, picture_preparation(preprocessing))
+
+
+def write_picture_classifier(
+    folder: Path,
+    core: onnx.ModelProto,
+    config: Mapping[str, Any],
+    labels: Sequence[str],
+    preprocessing: ImagePreprocessing,
+) -> None:
+    """Write ``optimum/``, which `ORTModelForImageClassification` opens.
+
+    It feeds prepared tensors, and by the name ``pixel_values`` only: so the folder holds
+    ``core.onnx`` with its input called that, beside copies of the two files.
+
+    Args:
+        folder: the bundle.
+        core: prepared tensor -> logits.
+        config: ``config.json`` of the backbone, in transformers' form.
+        labels: the classes, in the order of the logits.
+        preprocessing: the contract.
+    """
+    within = folder / FOLDER
+    within.mkdir()
+    model = ir.from_proto(core)
+    model.graph.inputs[0].name = PIXELS
+    onnx.save(ir.to_proto(model), within / "model.onnx")
+    write_transformers_files(within, config, labels, preprocessing)
 
 
 def picture_preparation(spec: ImagePreprocessing) -> dict[str, Any]:

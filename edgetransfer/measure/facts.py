@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from edgetransfer.measure.agreement import OnHost
     from edgetransfer.measure.latency import Samples
-    from edgetransfer.spec.recipe import Budget
+    from edgetransfer.spec.budget import Budget
     from edgetransfer.spec.words import Metric
 
 

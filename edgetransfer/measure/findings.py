@@ -68,7 +68,7 @@ def examine(facts: Facts) -> Findings:
     drift = measure_drift(facts.reference, facts.candidate)
     outcomes = _outcomes(facts)
     accuracy = None if outcomes is None else compare(outcomes, facts.metric, seed=facts.seed)
-    core = _series(facts.core, facts.seed)
+    core = _series(facts.core)
     agreement = None
     if facts.on_host is not None:
         agreement = compare_with_host(facts.reference, facts.candidate, facts.on_host)
@@ -99,7 +99,7 @@ def examine(facts: Facts) -> Findings:
         if outcomes is None
         else by_group(outcomes, facts.groups, facts.metric, seed=facts.seed),
         core=core,
-        end_to_end=_series(facts.end_to_end, facts.seed),
+        end_to_end=_series(facts.end_to_end),
         agreement=agreement,
         verdict=verdict,
     )
@@ -151,14 +151,14 @@ def _outcomes(facts: Facts) -> Outcomes | None:
     return Outcomes(facts.truth, reference, candidate, len(facts.labels))
 
 
-def _series(timing: Timing | None, seed: int) -> SeriesFindings | None:
+def _series(timing: Timing | None) -> SeriesFindings | None:
     if timing is None:
         return None
     first, second = timing.reference, timing.candidate
     return SeriesFindings(
         summarise(first),
         summarise(second),
-        speedup(first, second, seed=seed),
+        speedup(first, second),
         histogram(first, second),
     )
 

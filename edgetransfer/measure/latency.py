@@ -6,16 +6,17 @@ It does not time anything; the agent does, and hands over every sample.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import log
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from edgetransfer.measure.bootstrap import Blocked, median_ratios, percentile_bounds
 from edgetransfer.measure.quantiles import early_stopping, quantile, quantile_ci
+from edgetransfer.measure.ratio import block_medians, estimate
 from edgetransfer.measure.spread import between, mad, outliers, rel_iqr
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -23,9 +24,6 @@ Speed = Literal["FASTER", "SLOWER", "SAME", "UNDECIDED"]
 
 MARGIN = 1.02
 """Ratios between 1 / MARGIN and MARGIN are the same speed to a user."""
-
-FEWEST_BLOCKS = 6
-"""Of k paired blocks all lie on one side by chance with 2 * 0.5^k: under 5 % from 6 on."""
 
 Interval = tuple[float, float]
 
@@ -168,28 +166,17 @@ def summarise(samples: Samples) -> LatencySummary:
     )
 
 
-def speedup(
-    reference: Samples, candidate: Samples, *, seed: int = 0, resamples: int = 2000
-) -> Speedup:
+def speedup(reference: Samples, candidate: Samples) -> Speedup:
     """Compare two variants in the (process, block) pairs in which both were timed.
 
-    Source of the interval: `bootstrap.median_ratios`; of the four classes: the noise threshold
-    of criterion.rs and the practical-equivalence region of Kruschke (2018).
+    Source of the interval: `ratio.estimate`; of the four classes: the noise threshold of
+    criterion.rs and the practical-equivalence region of Kruschke (2018).
     """
-    first, second = _keys(reference), _keys(candidate)
-    shared = sorted(set(first) & set(second))
-    number = {key: i for i, key in enumerate(shared)}
-    mine = np.array([number.get(key, -1) for key in first])
-    theirs = np.array([number.get(key, -1) for key in second])
-    ratios = []
-    for ours, others in (
-        (reference.wall_ns, candidate.wall_ns),
-        (reference.cpu_ns, candidate.cpu_ns),
-    ):
-        above = Blocked(ours[mine >= 0], mine[mine >= 0])
-        below = Blocked(others[theirs >= 0], theirs[theirs >= 0])
-        ratios.append(_ratio(above, below, len(shared), (seed, resamples)))
-    return Speedup(ratios[0], ratios[1], len(shared))
+    sides = (reference, candidate)
+    wall = [block_medians(side.process, side.block, side.wall_ns) for side in sides]
+    cpu = [block_medians(side.process, side.block, side.cpu_ns) for side in sides]
+    shared = sorted(wall[0].keys() & wall[1].keys())
+    return Speedup(_ratio(shared, *wall), _ratio(shared, *cpu), len(shared))
 
 
 def histogram(reference: Samples, candidate: Samples, bins: int = 40) -> Histogram:
@@ -216,25 +203,20 @@ def classify(ci95: Interval) -> Speed:
     return "SAME" if low >= 1 / MARGIN and high <= MARGIN else "UNDECIDED"
 
 
-def _keys(samples: Samples) -> list[tuple[int, int]]:
-    return list(zip(samples.process.tolist(), samples.block.tolist(), strict=True))
+Key = tuple[int, int]
 
 
-def _ratio(above: Blocked, below: Blocked, blocks: int, draw: tuple[int, int]) -> Ratio:
-    """Ratio of medians and its interval; `draw` is seed and number of resamples."""
-    if blocks == 0:
+def _ratio(shared: Sequence[Key], above: Mapping[Key, float], below: Mapping[Key, float]) -> Ratio:
+    """Ratio of two variants by the medians of the blocks that both share."""
+    if not shared:
         return Ratio(None, None, "UNDECIDED", "no block was timed for both variants")
-    bottom = quantile(below.values, 0.5)
-    if bottom <= 0 or quantile(above.values, 0.5) <= 0:
+    if any(medians[key] <= 0 for medians in (above, below) for key in shared):
         return Ratio(None, None, "UNDECIDED", "the clock is too coarse: a median is 0 ns")
-    ratio = quantile(above.values, 0.5) / bottom
-    if blocks < FEWEST_BLOCKS:
-        reason = f"needs {FEWEST_BLOCKS} blocks timed for both variants, there are {blocks}"
-        return Ratio(ratio, None, "UNDECIDED", reason)
-    seed, resamples = draw
-    with np.errstate(divide="ignore", invalid="ignore"):
-        draws = median_ratios(above, below, blocks, seed=seed, resamples=resamples)
-    if not np.isfinite(draws).all() or (draws <= 0).any():
-        return Ratio(ratio, None, "UNDECIDED", "the clock is too coarse: a median is 0 ns")
-    ci95 = percentile_bounds(draws, 0.95)
-    return Ratio(ratio, ci95, classify(ci95), "")
+    by_process: dict[int, list[float]] = {}
+    for key in shared:
+        by_process.setdefault(key[0], []).append(log(above[key] / below[key]))
+    found = estimate(list(by_process.values()))
+    if found.ci95 is None:
+        reason = "needs 2 processes that timed both variants, there is 1"
+        return Ratio(found.ratio, None, "UNDECIDED", reason)
+    return Ratio(found.ratio, found.ci95, classify(found.ci95), "")

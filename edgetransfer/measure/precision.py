@@ -13,12 +13,15 @@ from edgetransfer.measure.quantiles import early_stopping_needed, quantile, quan
 from edgetransfer.measure.spread import interval_of_processes
 
 if TYPE_CHECKING:
-    from edgetransfer.measure.latency import Samples
+    from edgetransfer.measure.latency import Ratio, Samples
     from edgetransfer.measure.spread import Interval
 
 MEDIAN_WITHIN = 0.02
 """Half of the width that the interval of a median may have, over the median."""
 P90_WITHIN = 0.05
+RATIO_WITHIN = 0.02
+"""Of a ratio. Its width ends the run and not what it says: looking until something is decided
+would decide too often (it doubled the errors in `benchmarks/comparison_rule.py`)."""
 FEWEST_SAMPLES = early_stopping_needed(0.9)
 
 
@@ -46,6 +49,14 @@ def lacking(samples: Samples) -> tuple[str, ...]:
     if reach > P90_WITHIN:
         found.append(_wide("p90", reach, P90_WITHIN))
     return tuple(found)
+
+
+def lacking_of_ratio(ratio: Ratio) -> str:
+    """Say how much too wide the interval of a ratio is, empty where it is not."""
+    if ratio.ratio is None or ratio.ci95 is None:
+        return "ratio has no interval yet"
+    reach = half_width(ratio.ci95, ratio.ratio)
+    return _wide("ratio", reach, RATIO_WITHIN) if reach > RATIO_WITHIN else ""
 
 
 def half_width(ends: Interval | None, centre: float) -> float:

@@ -59,6 +59,8 @@ class Contract:
         ir_version: newest file format among them.
         runtime: that opened them, with its version.
         oldest: release of the runtime that the target promises, None where it promises none.
+        loads: whether a child process there could import the runtime; None where none was started.
+        why_not: the signal or error where it could not.
     """
 
     promised: Mapping[str, Sequence[Port]]
@@ -67,6 +69,8 @@ class Contract:
     ir_version: int
     runtime: str
     oldest: str | None = None
+    loads: bool | None = None
+    why_not: str = ""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgetransfer.measure.quantiles import quantile
+from edgetransfer.measure.ratio import student
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -70,10 +71,8 @@ def interval_of_processes(medians: NDArray[Any], level: float = 0.95) -> Interva
     >>> [round(end, 3) for end in interval_of_processes(np.array([10.0, 10.1, 9.9]))]
     [9.752, 10.248]
     """
-    from scipy.special import stdtrit
-
     count = len(medians)
     if count < 2:
         return None
-    reach = float(stdtrit(count - 1, (1 + level) / 2)) * medians.std(ddof=1) / np.sqrt(count)
+    reach = student(count - 1, level) * medians.std(ddof=1) / np.sqrt(count)
     return float(medians.mean() - reach), float(medians.mean() + reach)

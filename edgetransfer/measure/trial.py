@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from math import log
 from typing import TYPE_CHECKING, Any, Literal
 
+from edgetransfer.measure.calibration import calibration
+from edgetransfer.measure.class_drops import class_drops
 from edgetransfer.measure.comparison import compare, examples_to_decide
 from edgetransfer.measure.drift import Drift, measure_drift
 from edgetransfer.measure.gates import MIB, flips_needed
@@ -18,9 +20,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgetransfer.measure.comparison import Comparison
-    from edgetransfer.spec.recipe import Budget
+    from edgetransfer.spec.budget import Budget
     from edgetransfer.spec.words import Metric
 
+_Parts = list[tuple[str, float]]
 Status = Literal["holds", "open", "misses"]
 ORDER: tuple[Status, ...] = ("holds", "open", "misses")
 
@@ -84,6 +87,7 @@ def hold_trial(tried: Tried, budget: Budget, metric: Metric, seed: int) -> Trial
         return Trial("misses", why, drift, None, float("inf"))
     labelled = len(tried.truth)
     comparison = None
+    parts: _Parts = []
     if labelled:
         outcomes = Outcomes(
             truth=tried.truth,
@@ -92,7 +96,8 @@ def hold_trial(tried: Tried, budget: Budget, metric: Metric, seed: int) -> Trial
             classes=tried.reference.shape[1],
         )
         comparison = compare(outcomes, metric, seed=seed)
-    missed = _missed(tried, budget, drift, comparison)
+        parts = _missed_parts(tried, outcomes, budget, seed)
+    missed = [*_missed(tried, budget, drift, comparison), *parts]
     if missed:
         overshoot = sum(log(1 + over) for _, over in missed)
         return Trial("misses", "; ".join(why for why, _ in missed), drift, comparison, overshoot)
@@ -116,6 +121,8 @@ def _missed(
     flipped = 100 * drift.flips / drift.n
     told = f"{flipped:.1f} % of decisions changed of {budget.max_flips_pct} allowed"
     limits.append((flipped, budget.max_flips_pct, told))
+    told = f"{drift.kl_mean:.2g} nats of {budget.max_kl} allowed"
+    limits.append((drift.kl_mean, budget.max_kl, told))
     missed = [
         (why, (found - limit) / limit)
         for found, limit, why in limits
@@ -124,6 +131,31 @@ def _missed(
     wanted = budget.min_sqnr_db
     if wanted is not None and drift.sqnr_db < wanted:
         missed.append((f"{drift.sqnr_db:.1f} dB of {wanted:g} demanded", wanted - drift.sqnr_db))
+    return missed
+
+
+def _missed_parts(tried: Tried, outcomes: Outcomes, budget: Budget, seed: int) -> _Parts:
+    """Return the limits on classes and calibration that are missed for sure.
+
+    A class has too few examples of validation, and a calibration error too much noise, for an
+    estimate to say so.
+    """
+    missed: _Parts = []
+    drop, change = budget.max_class_drop_pp, budget.max_ece_change
+    if drop is not None:
+        numbers = [str(k) for k in range(outcomes.classes)]
+        lost = max(each.lower_pp for each in class_drops(outcomes, numbers))
+        if lost > drop:
+            missed.append(
+                (f"a class loses over {lost:.1f} pp of {drop:g} allowed", lost / drop - 1)
+            )
+    if change is not None:
+        rows = outcomes.n
+        found = calibration(tried.truth, tried.reference[:rows], tried.candidate[:rows], seed=seed)
+        worse = found.loss_lcb95
+        if worse > change:
+            told = f"the calibration error grows by over {worse:.3f} of {change:g} allowed"
+            missed.append((told, worse / change - 1))
     return missed
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from edgetransfer.measure.evidence import Evidence
     from edgetransfer.measure.gates import Gate
-    from edgetransfer.spec.recipe import Budget
+    from edgetransfer.spec.budget import Budget
 
 VerdictName = Literal["PASS", "FAIL", "INCONCLUSIVE", "UNVERIFIED"]
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.pipeline.own_model import take_fitted
-from edgetransfer.pipeline.reading import read_data
+from edgetransfer.pipeline.reading import read_data, read_unlabelled
 from edgetransfer.pipeline.soundness import examine
 from edgetransfer.pipeline.tracing import Fitted, keep_graph, traced
 from edgetransfer.pipeline.training import fit_network
@@ -36,6 +36,13 @@ def fit(run: Run) -> Fitted:
 
         adapted = adapt(run, manifest)
         manifest, student = adapted.manifest, adapted.student
+    elif run.recipe.guesses:
+        from edgetransfer.pipeline.guessing import refuse_pictures
+
+        refuse_pictures(run, manifest)
+        more = read_unlabelled(run, manifest)
+        manifest = replace(manifest, notes=(*manifest.notes, *more.notes))
+        student = fit_network(run, manifest, more=more.examples)
     else:
         student = fit_network(run, manifest, teaching)
     run.team.part()
@@ -52,5 +59,5 @@ def fit(run: Run) -> Fitted:
         facts["choice"] = run.choice
     if adapted is not None:
         facts["adaptation"] = adapted.block
-    beside = teaching or adapted
-    return replace(fitted, facts=facts, unlabelled=() if beside is None else beside.unlabelled)
+    beside = teaching or adapted or student
+    return replace(fitted, facts=facts, unlabelled=beside.unlabelled)

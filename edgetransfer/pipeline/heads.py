@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import onnx
 
-from edgetransfer.bundle.files import writing
+from edgetransfer.bundle.files import read_json, writing
 from edgetransfer.bundle.opened import open_bundle, seal
 from edgetransfer.errors import SpecError
 from edgetransfer.export.head_file import (
@@ -24,6 +24,7 @@ from edgetransfer.export.head_file import (
 )
 from edgetransfer.export.heads import backbone_digest, find_head, with_head
 from edgetransfer.export.onnx_bundle import FITTED_ON, TOKENIZER, Parts, write_bundle
+from edgetransfer.export.transformers_files import CONFIG
 from edgetransfer.graph.prepare import preparer
 from edgetransfer.pipeline.assembling import replacing
 from edgetransfer.pipeline.bench import golden_of, measuring_afresh, unlabelled_golden
@@ -155,6 +156,7 @@ def rebuild(
         golden=golden_of(bundle),
         fitted_on=fitted_on | {digest for each in heads.added for digest in each["digests"]},
         statistics=_statistics(bundle, heads),
+        config=read_json(bundle.file(CONFIG)) if bundle.file(CONFIG).is_file() else None,
     )
     facts = {k: v for k, v in bundle.manifest.items() if k not in _OF_THE_OLD_CLASSES}
     facts["compression"] = {**facts["compression"], "ladder": []}

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from edgetransfer.graph.prepare import Preparer
     from edgetransfer.pipeline.reporter import Reporter
     from edgetransfer.pipeline.store import Kept
-    from edgetransfer.spec.recipe import Budget
+    from edgetransfer.spec.budget import Budget
     from edgetransfer.spec.words import Metric, TimingEffort
     from edgetransfer.transport.place import Place
 

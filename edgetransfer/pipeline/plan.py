@@ -83,6 +83,9 @@ def _fitting(run: Run, name: str) -> list[Step]:
         return [*steps, Step("adapt", _adapting(recipe.adapt.method))]
     if recipe.fit.method == "contrastive":
         steps.append(Step("contrastive", "the encoder by pairs of texts, then the head again"))
+    if recipe.guesses:
+        what = "the head with guessed labels of texts too, kept only where a gain is shown"
+        steps += [_unlabelled(run), Step("self-training", what)]
     if recipe.rank:
         what = f"adapters of rank {recipe.rank} in attention, at most {recipe.epochs} epochs"
         steps.append(Step("lora", what))

@@ -80,6 +80,7 @@ def _contract(
     record: Record, bundle: Bundle, target: TargetSpec, told: Mapping[str, Record]
 ) -> Contract:
     promised = {file: _promised(bundle, file) for file in told}
+    probe = record["environment"].get("import") or {}
     return Contract(
         promised,
         {file: _ports(model) for file, model in told.items()},
@@ -87,6 +88,8 @@ def _contract(
         record["proofs"]["ir_version"],
         str(record["environment"]["runtime"]),
         None if target.runtime is None else target.runtime.min_version,
+        probe.get("loads"),
+        probe.get("why", ""),
     )
 
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from edgetransfer.data import sources
+from edgetransfer.data import sources, unlabelled_texts
 from edgetransfer.data import unlabelled as unlabelled_pictures
 from edgetransfer.data.manifest import SPLITS, Manifest
-from edgetransfer.errors import SpecError
 from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.run import Run, code, leave
 
@@ -41,32 +40,29 @@ def read_data(run: Run) -> Manifest:
 
 
 def read_unlabelled(run: Run, manifest: Manifest) -> Manifest:
-    """Read the pictures without labels, none where no folder was named.
-
-    Raises:
-        SpecError: they go with texts.
-    """
+    """Read the examples without labels, none where none were named."""
     source = run.recipe.distill.unlabelled
     if source is None:
         return replace(manifest, examples=(), notes=())
-    if manifest.modality != "image":
-        raise SpecError(
-            "the examples are texts, and only pictures can be given without labels",
-            where=f"--unlabelled {source}",
-            fix="leave the option out",
-        )
+    texts, column = manifest.modality == "text", run.recipe.data.text_column
+    reader = unlabelled_texts if texts else unlabelled_pictures
     with telling(run.reporter, "unlabelled") as line:
         inputs = {
-            "fingerprint": unlabelled_pictures.fingerprint(source),
+            "fingerprint": reader.fingerprint(source),
             "labelled": manifest.digest,
+            "column": column,
             "code": code("data"),
         }
 
         def make(folder: Path) -> None:
-            found = unlabelled_pictures.load(source, manifest, progress=line.progress)
+            if texts:
+                found = unlabelled_texts.load(source, manifest, column, progress=line.progress)
+            else:
+                found = unlabelled_pictures.load(source, manifest, progress=line.progress)
             leave(folder, "manifest.json", found.to_json())
 
         kept = run.keep(line, "unlabelled", inputs, make)
         more = Manifest.from_json(kept.record("manifest.json"))
-        line.summary = f"{len(more.examples)} pictures, {sum(more.dropped.values())} left out"
+        noun = "texts" if texts else "pictures"
+        line.summary = f"{len(more.examples)} {noun}, {sum(more.dropped.values())} left out"
     return more

@@ -5,13 +5,14 @@ It does not judge the times.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgetransfer.measure.latency import Samples
-from edgetransfer.measure.precision import lacking
+from edgetransfer.measure.latency import Samples, speedup
+from edgetransfer.measure.precision import lacking, lacking_of_ratio
 from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.transport.job import Effort, Guard, Job, Variant
 
@@ -34,8 +35,9 @@ class Taken:
     Attributes:
         tables: for each variant int64 [n, 5]: process, block, wall ns, CPU ns, and 1 where the
             turn was disturbed.
-        record: what else they told, as plain JSON: `processes` as the agent said it, and `lacking`,
-            what was not known well enough when the last process allowed had ended.
+        record: what else they told, as plain JSON: `processes` as the agent said it, `lacking`,
+            what was not known well enough at the end, and `stopped`, why no more were taken:
+            `precise`, `processes` (the most allowed) or `seconds` (the budget).
     """
 
     tables: Mapping[str, NDArray[np.int64]]
@@ -76,10 +78,12 @@ def take(
     parts: dict[str, list[NDArray[np.int64]]] = {each.name: [] for each in variants}
     told: list[dict[str, Any]] = []
     baseline: float | None = None
-    most = max(effort.processes, effort.most)
+    most, start = max(effort.processes, effort.most), time.monotonic()
+    stopped: str | None = None
     wanting: dict[str, tuple[str, ...]] = {}
-    for process in range(most):
+    while stopped is None:
         guard = Guard(effort.cooldown_s, baseline)
+        process = len(told)
         job = Job("time", tuple(variants), plan=effort.plan, seed=seed + process, guard=guard)
         result = dict(place.run(job, room))
         result.pop("event", None)
@@ -87,16 +91,31 @@ def take(
         baseline = _fastest(baseline, result)
         for name, rows in parts.items():
             rows.append(_table(np.load(room / f"{name}.npy"), process, name, result))
-        if process + 1 < effort.processes:
-            progress(process + 1, most)
-            continue
-        wanting = {name: lacking(samples_of(np.concatenate(rows))) for name, rows in parts.items()}
-        enough = not any(wanting.values())
-        progress(most if enough else process + 1, most)
-        if enough:
-            break
+        if len(told) >= effort.processes:
+            wanting = _wanting(parts)
+            spent_s = time.monotonic() - start
+            stopped = _stopped(wanting, len(told) >= most, spent_s > effort.budget_s)
+        progress(most if stopped else len(told), most)
     tables = {name: np.concatenate(rows) for name, rows in parts.items()}
-    return Taken(tables, {"processes": told, "lacking": {k: v for k, v in wanting.items() if v}})
+    return Taken(tables, {"processes": told, "lacking": wanting, "stopped": stopped})
+
+
+def _stopped(wanting: Mapping[str, object], most: bool, late: bool) -> str | None:
+    """Say why no more processes are taken, None where more are."""
+    if not wanting:
+        return "precise"
+    return "processes" if most else "seconds" if late else None
+
+
+def _wanting(parts: Mapping[str, Sequence[NDArray[np.int64]]]) -> dict[str, tuple[str, ...]]:
+    """Return what is not known well enough of each variant; those of which all is are left out."""
+    samples = {name: samples_of(np.concatenate(rows)) for name, rows in parts.items()}
+    first, *others = samples
+    found = {name: lacking(each) for name, each in samples.items()}
+    for name in others:
+        if wide := lacking_of_ratio(speedup(samples[first], samples[name]).wall):
+            found[name] += (f"{wide} against {first}",)
+    return {name: lacks for name, lacks in found.items() if lacks}
 
 
 def _fastest(baseline: float | None, result: Mapping[str, Any]) -> float | None:

@@ -17,7 +17,9 @@ from edgetransfer.transfer.classifier import Classifier
 from edgetransfer.transfer.lora import projections
 
 if TYPE_CHECKING:
-    from edgetransfer.data.manifest import Manifest
+    from collections.abc import Sequence
+
+    from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.pipeline.distilling import Teaching
     from edgetransfer.pipeline.run import Run
     from edgetransfer.pipeline.store import Kept
@@ -31,6 +33,7 @@ class FittedNetwork:
         kept: what the last stage that changed its weights left.
         record: how it was fitted, for the manifest.
         labels: what the probe says of labels, for the manifest, see `labelling`.
+        unlabelled: examples without a label that went into it.
     """
 
     opened: OpenedBackbone
@@ -38,10 +41,22 @@ class FittedNetwork:
     kept: Kept
     record: dict[str, Any]
     labels: dict[str, Any] | None = None
+    unlabelled: tuple[Example, ...] = ()
 
 
-def fit_network(run: Run, manifest: Manifest, teaching: Teaching | None = None) -> FittedNetwork:
+def fit_network(
+    run: Run,
+    manifest: Manifest,
+    teaching: Teaching | None = None,
+    more: Sequence[Example] = (),
+) -> FittedNetwork:
     """Fit the probe and, where the recipe or the evidence says so, layers from there.
+
+    Args:
+        run: the build.
+        manifest: labelled examples.
+        teaching: what a teacher says, if there is one.
+        more: texts whose labels are guessed at the end.
 
     Raises:
         SpecError: the method does not go with the examples or the backbone.
@@ -61,8 +76,12 @@ def fit_network(run: Run, manifest: Manifest, teaching: Teaching | None = None) 
     if run.recipe.fit.method == "contrastive":
         from edgetransfer.pipeline.contrasting import contrast
 
-        return contrast(run, manifest, fitted)
-    if run.recipe.fit.method == "probe":
+        fitted = contrast(run, manifest, fitted)
+    if more:
+        from edgetransfer.pipeline.guessing import learn_from_guesses
+
+        return learn_from_guesses(run, manifest, fitted, more)
+    if run.recipe.fit.method in ("probe", "contrastive"):
         return fitted
     from edgetransfer.pipeline.finetuning import finetune, finetune_if_better
 

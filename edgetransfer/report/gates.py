@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from edgetransfer.measure.evidence import CLAIMS
+from edgetransfer.measure.gates.gate import rounded
 from edgetransfer.report import charts, words
 from edgetransfer.report.node import absent
 from edgetransfer.report.scale import Scale
@@ -50,14 +52,15 @@ ALLOWS = {
 }
 COUNTED = ("logits", "Conv", "mismatches", "deviations", "flips")
 """Units whose numbers are counts that ought to be 0."""
-SMALL = {"of range": f"{words.SPACE}of range", "nats": f"{words.SPACE}nats", "": ""}
+SMALL = {"of range": "", "nats": f"{words.SPACE}nats", "": ""}
 """Units whose numbers are mostly far under 1, and what is written behind them."""
 NAMED = 160
 """Characters of a message after which names are cut off; all are in their own section."""
 HEADS = {
-    "decides": "These decide",
-    "warns": "These only warn: the budget does not name them",
-    "not run": "These were not run",
+    "claim": "How good it is: what the budget names decides",
+    "proof": "Whether the right thing was run, rightly: always decides",
+    "warns": "Only warn: the budget does not name them",
+    "not run": "Not run",
 }
 
 
@@ -76,7 +79,7 @@ def reason(text: str) -> tuple[str, str]:
 
 
 def gates(report: Node) -> list[dict[str, Any]]:
-    """Group the gates: those that decide, those that warn, those that were not run."""
+    """Group the gates by what they are for and whether they decide."""
     rows = [_gate(row) for row in report["gates"].rows()]
     groups = [
         {"head": head, "key": key, "gates": [row for row in rows if row["group"] == key]}
@@ -89,7 +92,9 @@ def _gate(gate: Node) -> dict[str, Any]:
     name, status = str(gate["name"].value), str(gate["status"].value)
     warns = status == "FAIL" and not gate["decides"].value
     shown = "WARNING" if warns else status
-    decides = bool(gate["decides"].value)
+    group = "claim" if name in CLAIMS else "proof"
+    if status == "NOT RUN" or not gate["decides"].value:
+        group = "not run" if status == "NOT RUN" else "warns"
     return {
         "name": GATES.get(name, name),
         "code": str(gate["code"].value or ""),
@@ -99,7 +104,8 @@ def _gate(gate: Node) -> dict[str, Any]:
         "status": shown,
         "icon": charts.icon(shown),
         "takes": _takes(gate),
-        "group": "not run" if status == "NOT RUN" else "decides" if decides else "warns",
+        "group": group,
+        "brief": status == "NOT RUN" or (status == "PASS" and gate["limit"].value == 0),
         "message": reason(str(gate["message"].value))[1],
     }
 
@@ -134,7 +140,7 @@ def _takes(gate: Node) -> str:
     """How many examples would decide, or how many a PASS takes at least."""
     needed, fewest = gate["examples_needed"], gate["fewest_examples"]
     if needed.value:
-        return f"about {words.COUNT(needed.value)}"
+        return f"about {words.COUNT(rounded(needed.value))}"
     return f"{words.COUNT(fewest.value)} at least" if fewest.value else ""
 
 

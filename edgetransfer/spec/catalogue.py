@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from edgetransfer.errors import SpecError
+from edgetransfer.spec.base import Spec
 from edgetransfer.spec.preview import Preview
-from edgetransfer.spec.recipe import Recipe, Spec
+from edgetransfer.spec.recipe import Recipe
 from edgetransfer.spec.target import TargetSpec
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, TypeAdapter, model_validator
 
-from edgetransfer.spec.recipe import Positive, Spec
+from edgetransfer.spec.base import Positive, Spec
 
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 TextInput = Literal["input_ids", "attention_mask", "token_type_ids"]

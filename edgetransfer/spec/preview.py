@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from edgetransfer.spec.recipe import Spec
+from edgetransfer.spec.base import Spec
 from edgetransfer.spec.target import Evidence
 
 

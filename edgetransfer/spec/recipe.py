@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
+from edgetransfer.spec.base import Positive, Share, Spec
+from edgetransfer.spec.budget import Budget
 from edgetransfer.spec.words import (
     AUTO,
     AdaptMethod,
@@ -19,24 +21,16 @@ from edgetransfer.spec.words import (
     TimingEffort,
 )
 
-Positive = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
-
-Share = Annotated[float, Field(ge=0, lt=1)]
 
 EPOCHS, TAUGHT_EPOCHS = 12, 30
 RANK = 8
+GUESSING = ("probe", "contrastive")  # after these a head may learn from texts without labels
 AUTO_MINUTES = 30.0
 TAUGHT_LEARNING_RATE = 2e-3
 """A teacher has more to say than the labels, so its student may go further without learning the
 examples by heart. On ten classes of tiny-imagenet the same schedule without a teacher never beat
 the probe it started from (`benchmarks/distillation.py`)."""
-
-
-class Spec(BaseModel):
-    """Base of all specs: frozen, no unknown fields, finite numbers."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class DataSpec(Spec):
@@ -152,8 +146,8 @@ class DistillSpec(Spec):
     )
     unlabelled: str | None = Field(
         None,
-        description="a folder of pictures without labels: it teaches with them as well; with "
-        "[adapt] and no teacher, the device's pictures",
+        description="pictures (a folder) or texts (a table or a .txt file) without labels: what a "
+        "teacher teaches with as well, the device's with [adapt], else what a head guesses",
     )
     fit: TeacherFit = Field("probe", description="how the teacher is fitted first")
     temperature: Positive = Field(4.0, description="what logits are divided by")
@@ -168,23 +162,6 @@ class QuantSpec(Spec):
 
     precision: PrecisionChoice = "auto"
     calibration: str = Field("default", description="name or path of a calibration recipe")
-
-
-class Budget(Spec):
-    """What the artefact may cost. Only `max_drop_pp` gates when nothing is given."""
-
-    max_drop_pp: Positive = Field(2.0, description="accuracy points that may be lost, at most")
-    max_latency_ms: Positive | None = Field(None, description="p90 of one inference of core.onnx")
-    max_size_mib: Positive | None = Field(None, description="size of model.onnx")
-    max_flips_pct: Positive | None = Field(None, description="95 % bound of changed decisions")
-    min_sqnr_db: float | None = Field(None, description="signal to quantisation noise of logits")
-    max_kl: Positive | None = Field(None, description="95 % bound of the mean divergence, nats")
-    max_ece_change: Share | None = Field(
-        None, gt=0, description="95 % bound of the change of the calibration error"
-    )
-    max_class_drop_pp: Positive | None = Field(
-        None, description="points of recall that any class may lose, at most"
-    )
 
 
 class Recipe(Spec):
@@ -226,7 +203,7 @@ class Recipe(Spec):
 
     @field_validator("distill")
     @classmethod
-    def _unlabelled_pictures_serve(cls, distill: DistillSpec, info: ValidationInfo) -> DistillSpec:
+    def _unlabelled_examples_serve(cls, distill: DistillSpec, info: ValidationInfo) -> DistillSpec:
         if "adapt" not in info.data:
             return distill  # that it cannot be has been said
         adapts = info.data["adapt"].method != "none"
@@ -236,8 +213,11 @@ class Recipe(Spec):
         if adapts and distill.unlabelled is None:
             msg = "--adapt needs the device's pictures: --unlabelled DIR"
             raise ValueError(msg)
-        if distill.unlabelled is not None and distill.source is None and not adapts:
-            msg = "--unlabelled needs a teacher (--distill-from) or --adapt"
+        fit = info.data.get("fit")
+        serves = adapts or distill.source is not None or (fit and fit.method in GUESSING)
+        if distill.unlabelled is not None and not serves:
+            also = "or for texts --fit contrastive or probe"
+            msg = f"--unlabelled needs --distill-from or --adapt, {also}"
             raise ValueError(msg)
         return distill
 
@@ -267,6 +247,12 @@ class Recipe(Spec):
     def rank(self) -> int:
         """Rank of the adapters; 0 where there are none."""
         return (self.fit.rank or RANK) if self.fit.method == "lora" else 0
+
+    @property
+    def guesses(self) -> bool:
+        """Whether a head is fitted on texts without labels beside the labelled ones."""
+        unclaimed = self.distill.source is None and not self.adapts
+        return self.distill.unlabelled is not None and unclaimed
 
     @property
     def adapts(self) -> bool:

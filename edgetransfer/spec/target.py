@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from edgetransfer.spec.recipe import Spec
+from edgetransfer.spec.base import Spec
 
 IntType = Literal["u8", "s8"]
 

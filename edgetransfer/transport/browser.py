@@ -5,45 +5,30 @@ It does not judge, and it cannot see the runtime's graph.
 
 from __future__ import annotations
 
-import queue
 import socket
 import sys
-import time
+import tempfile
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.agent import environment as machine
-from edgetransfer.errors import SpecError, StageError
+from edgetransfer.errors import SpecError, StageError, UnsupportedError
 from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.transport import browser_chromium, browser_job, browser_runtime
 from edgetransfer.transport.browser_exchange import Exchange
+from edgetransfer.transport.browser_listener import Listener, Patience
 from edgetransfer.transport.browser_server import serving
+from edgetransfer.transport.job import Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
 
     from edgetransfer.transport.browser_exchange import Message
     from edgetransfer.transport.browser_runtime import Engine
-    from edgetransfer.transport.job import Job
 
 ACTIONS = frozenset({"logits", "time", "describe"})
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long silence is no failure, in seconds.
-
-    Attributes:
-        silent_s: the page says every two seconds that it is there.
-        step_s: within one step, one inference or the loading of a model.
-        opened_s: until somebody opens the address.
-    """
-
-    silent_s: float = 60.0
-    step_s: float = 600.0
-    opened_s: float = 900.0
 
 
 @dataclass(frozen=True)
@@ -107,14 +92,16 @@ class Browser:
     Attributes:
         exchange: with the page.
         opening: makes a fresh browser for one job; None where the user's own page does them all.
-        here: whether it runs on this machine, whose processor can then be named.
+        known: of the device, which a browser does not tell.
+        notes: what to warn of in every measurement there.
     """
 
     where: str
     engine: Engine
     exchange: Exchange
     opening: Callable[[], AbstractContextManager[browser_chromium.Running]] | None
-    here: bool
+    known: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     patience: Patience = field(default_factory=Patience)
     emulated: bool = False
     actions: frozenset[str] = ACTIONS
@@ -129,58 +116,20 @@ class Browser:
         if job.action not in self.actions:
             raise StageError(f"a browser cannot do the job {job.action!r}", where=self.where)
         errand = browser_job.errand(job, self.engine)
-        self.seen |= {"asked": errand.told["engine"]["threads"], "engine": self.engine}
+        if job.variants:
+            self.seen |= {"asked": errand.told["engine"]["threads"], "engine": self.engine}
+        arrays = browser_job.Arrays(job.action, out)
+        listener = Listener(self.exchange, arrays, progress, self.patience)
         if self.opening is None:
             self.exchange.offer(errand)
-            result = self._follow(job, out, progress, lambda: None)
+            result = listener.follow(job.action, self.where, lambda: None)
         else:
             self.exchange.free()
             self.exchange.offer(errand)
             with self.opening() as running:
-                result = self._follow(job, out, progress, running.ended)
+                result = listener.follow(job.action, self.where, running.ended)
+        self.seen["hidden"] = self.seen.get("hidden", False) or listener.hidden
         return {"event": "result", **self._environment(result)}
-
-    def _follow(
-        self, job: Job, out: Path, progress: Progress, ended: Callable[[], str | None]
-    ) -> Message:
-        """Hear the page out."""
-        last, moved_at = "nothing", time.monotonic()
-        try:
-            while True:
-                try:
-                    message = self.exchange.messages.get(timeout=0.5)
-                except queue.Empty:
-                    message = {}
-                event = message.get("event")
-                self.seen["hidden"] = self.seen.get("hidden") or bool(message.get("hidden"))
-                if event == "array":
-                    browser_job.save(job.action, message["name"], message["array"], out)
-                elif event == "progress":
-                    progress(message["done"], message["total"])
-                    last = f"{last.partition(',')[0]}, {message['done']} of {message['total']}"
-                elif event == "step":
-                    last = str(message["text"])
-                elif event == "result":
-                    return {k: v for k, v in message.items() if k not in ("event", "hidden")}
-                if event not in (None, "alive"):
-                    moved_at = time.monotonic()
-                cause = _failure(message) or ended() or self._stalled(moved_at)
-                if cause is not None:
-                    raise StageError(
-                        f"the browser did not finish the job {job.action!r}",
-                        where=self.where,
-                        found=f"{cause}; last seen: {last}",
-                    )
-        finally:
-            self.exchange.withdraw()
-
-    def _stalled(self, moved_at: float) -> str | None:
-        now = time.monotonic()
-        if now - self.exchange.heard_at > self.patience.silent_s:
-            return f"the page has said nothing for {self.patience.silent_s:.0f} s"
-        if now - moved_at > self.patience.step_s:
-            return f"the page is there, but nothing has moved for {self.patience.step_s:.0f} s"
-        return None
 
     def _environment(self, result: Message) -> Message:
         """Keep what matters later, and put what the page tells of itself in the agent's words."""
@@ -191,20 +140,13 @@ class Browser:
         if facts is None:
             return result
         found = browser_job.environment(facts, self.engine, browser_runtime.VERSION)
-        if self.here:
-            found["cpu"] = machine.cpu_model()
+        found |= self.known
         found["threads_used"] = self.seen.get("used")
         found["process"] = "a browser" if self.opening else "a worker of one page"
-        found["warnings"] = browser_job.warnings(facts, self.seen)
-        if self.here:
+        found["warnings"] = [*self.notes, *browser_job.warnings(facts, self.seen)]
+        if self.opening:  # on this machine, that is
             found["warnings"] += machine.warnings()
         return {"environment": found}
-
-
-def _failure(message: Message) -> str | None:
-    if message.get("event") == "closed":
-        return "the page was closed or left"
-    return str(message["text"]) if message.get("event") == "error" else None
 
 
 @contextmanager
@@ -229,17 +171,41 @@ def connect(address: str, agent: Path) -> Iterator[Browser]:
     with serving(exchange, runtime, asked.listen or ("127.0.0.1", 0)) as server:
         if asked.listen:
             invite(server.url)
-            place = Browser(where, asked.engine, exchange, None, here=False)
-            await_page(place)
+            known = {"route": "a browser that opened the printed address"}
+            place = Browser(where, asked.engine, exchange, None, known)
+            await_page(
+                place,
+                "bring the device into the same network, and let it through a firewall here",
+            )
         else:
             place = Browser(
                 where,
                 asked.engine,
                 exchange,
                 lambda: browser_chromium.opened(program, server.url, asked.engine),
-                here=True,
+                {"cpu": machine.cpu_model(), "route": "headless Chromium on this machine"},
             )
+        look(place)
         yield place
+
+
+def look(place: Browser) -> None:
+    """See what WebGPU runs on: in software it computes, and its times say nothing.
+
+    Raises:
+        UnsupportedError: the browser has no WebGPU.
+    """
+    if place.engine != "webgpu":
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        found = place.run(Job("describe"), Path(folder))["environment"]["gpu"]
+    if found is None:
+        raise UnsupportedError(
+            "this browser has no WebGPU",
+            where=place.where,
+            fix="--on browser for WebAssembly; a page by plain http over the network never has it",
+        )
+    place.emulated = found["software"]
 
 
 def invite(url: str) -> None:
@@ -254,8 +220,12 @@ def invite(url: str) -> None:
     sys.stderr.flush()
 
 
-def await_page(place: Browser) -> None:
+def await_page(place: Browser, fix: str) -> None:
     """Wait until somebody opens the address.
+
+    Args:
+        place: the page is to be for.
+        fix: what to do where nobody does.
 
     Raises:
         StageError: nobody does.
@@ -264,6 +234,6 @@ def await_page(place: Browser) -> None:
         raise StageError(
             "nobody opened the address",
             where=place.where,
-            found=f"no page within {place.patience.opened_s / 60:.0f} minutes",
-            fix="bring the device into the same network, and let it through a firewall here",
+            found=f"no page within {place.patience.opened_s:g} s",
+            fix=fix,
         )

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 Message = dict[str, Any]
 
+_LAST = frozenset({"result", "error", "closed"})
+"""Events after which a page has nothing more to say of an errand."""
+
 
 @dataclass(frozen=True)
 class Errand:
@@ -27,13 +30,13 @@ class Errand:
 
     Attributes:
         told: the JSON that the page reads.
-        models: files, by the numbers that the page asks for them by.
+        models: bytes or files, by the numbers that the page asks for them by.
         examples: of each model, by the same numbers.
         arrays: names of the arrays that may come back.
     """
 
     told: Mapping[str, Any]
-    models: tuple[Path, ...] = ()
+    models: tuple[bytes | Path, ...] = ()
     examples: tuple[Examples, ...] = ()
     arrays: frozenset[str] = frozenset()
     number: str = field(default_factory=lambda: secrets.token_hex(4))
@@ -48,7 +51,6 @@ class Exchange:
     def __init__(self) -> None:
         self._turn = threading.Condition()
         self._visitor: str | None = None
-        self._taken = False
         self._closed = False
         self.errand: Errand | None = None
         self.messages: queue.Queue[Message] = queue.Queue()
@@ -58,6 +60,7 @@ class Exchange:
         """Let another page come: the one before is gone."""
         with self._turn:
             self._visitor = None
+            self._turn.notify_all()
 
     def admits(self, visitor: str) -> bool:
         """Tell whether this is the page that is measured; the first to ask is."""
@@ -78,7 +81,7 @@ class Exchange:
     def offer(self, errand: Errand) -> None:
         """Give the page something to do."""
         with self._turn:
-            self.errand, self._taken = errand, False
+            self.errand = errand
             self.messages = queue.Queue()
             self.heard_at = time.monotonic()
             self._turn.notify_all()
@@ -95,17 +98,22 @@ class Exchange:
             self.errand = None
             self._turn.notify_all()
 
-    def take(self, timeout_s: float) -> Mapping[str, Any] | None:
-        """Return the next errand for the page, None where there is none yet."""
+    def take(self, visitor: str, timeout_s: float) -> Mapping[str, Any] | None:
+        """Return the next errand for the page, None where there is none yet.
+
+        A page that asks has nothing to do: where it was given this errand before, that answer got
+        lost on the way, and it is given again. A page that is gone may still seem to wait here.
+        """
+
+        def settled() -> bool:
+            return self._closed or self._visitor != visitor or self.errand is not None
+
         with self._turn:
-            self._turn.wait_for(
-                lambda: self._closed or (self.errand is not None and not self._taken), timeout_s
-            )
+            self._turn.wait_for(settled, timeout_s)
             if self._closed:
                 return {"action": "end"}
-            if self.errand is None or self._taken:
+            if self.errand is None or self._visitor != visitor:
                 return None
-            self._taken = True
             return {**self.errand.told, "number": self.errand.number}
 
     def current(self, number: str) -> Errand | None:
@@ -114,6 +122,10 @@ class Exchange:
         return errand if errand is not None and errand.number == number else None
 
     def hear(self, number: str, message: Message) -> None:
-        """Keep what the page says of an errand that is still wanted."""
-        if self.current(number) is not None:
+        """Keep what the page says of an errand that is still wanted; its last word ends that."""
+        with self._turn:
+            if self.current(number) is None:
+                return
             self.messages.put(message)
+            if message.get("event") in _LAST:
+                self.errand = None

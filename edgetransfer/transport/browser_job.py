@@ -5,6 +5,7 @@ It does not talk with the page.
 
 from __future__ import annotations
 
+import hashlib
 import random
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgetransfer.agent.benchmark import CYCLED
+from edgetransfer.agent.environment import PROTOCOL
 from edgetransfer.agent.examples import Examples
+from edgetransfer.agent.floor import NULL_MODEL
 from edgetransfer.transport.browser_exchange import Errand
 from edgetransfer.transport.browser_runtime import FILES
 
@@ -25,8 +29,8 @@ if TYPE_CHECKING:
     from edgetransfer.transport.job import Job, Variant
 
 
-CYCLED = 16
-"""Real examples that a timing cycles through, as the agent's does."""
+_CHECKS = (".before", ".after")
+"""Ends of the names of the first logits of a timed session, from before and after its timing."""
 
 
 def errand(job: Job, engine: Engine) -> Errand:
@@ -50,11 +54,15 @@ def errand(job: Job, engine: Engine) -> Errand:
             _variant(variant, held) for variant, held in zip(job.variants, examples, strict=True)
         ],
         "plan": asdict(job.plan),
+        "guard": asdict(job.guard),
         "order": [draw.sample(sorted(names), len(names)) for _ in range(job.plan.blocks)],
     }
-    arrays = {"logits": {"logits"}, "time": set(names)}.get(job.action, set())
-    models = tuple(Path(each.model) for each in job.variants)
-    return Errand(told, models, examples, frozenset(arrays))
+    arrays = {
+        "logits": {"logits"},
+        "time": {name + part for name in names for part in ("", *_CHECKS)},
+    }
+    models: tuple[bytes | Path, ...] = (*(Path(each.model) for each in job.variants), NULL_MODEL)
+    return Errand(told, models, examples, frozenset(arrays.get(job.action, ())))
 
 
 def _variant(variant: Variant, examples: Examples) -> dict[str, Any]:
@@ -76,18 +84,33 @@ def _spread(held: int, count: int) -> list[int]:
     return [int(index) for index in np.linspace(0, held - 1, num=min(count, held))]
 
 
-def save(action: str, name: str, array: NDArray[Any], out: Path) -> None:
-    """Write an array that came back as the agent would have written it.
+class Arrays:
+    """Takes the arrays of one job, and writes those that the agent would have written.
 
     A browser tells wall time in ms and no CPU time, which is written as 0.
+
+    Attributes:
+        digests: of the first logits of each timed session, as `agent.benchmark` tells them.
     """
-    if action == "time":
-        block, wall_ms = array.T
-        columns = [block, np.round(wall_ms * 1e6), np.zeros_like(block)]
-        array = np.stack(columns, axis=1).astype(np.int64)
-    else:
-        array = array.astype(np.float32)
-    np.save(out / f"{name}.npy", array)
+
+    def __init__(self, action: str, out: Path) -> None:
+        self._action = action
+        self._out = out
+        self.digests: dict[str, list[str]] = {}
+
+    def take(self, name: str, array: NDArray[Any]) -> None:
+        """Take one array that came back."""
+        variant, _, check = name.rpartition(".")
+        if check and f".{check}" in _CHECKS and self._action == "time":
+            digest = hashlib.sha256(array.astype(np.float32).tobytes()).hexdigest()
+            self.digests.setdefault(variant, []).append(digest)
+            return
+        if self._action == "time":
+            block, wall_ms = array.T
+            columns = [block, np.round(wall_ms * 1e6), np.zeros_like(block)]
+            np.save(self._out / f"{name}.npy", np.stack(columns, axis=1).astype(np.int64))
+        else:
+            np.save(self._out / f"{name}.npy", array.astype(np.float32))
 
 
 def environment(facts: Mapping[str, Any], engine: Engine, version: str) -> dict[str, Any]:
@@ -95,8 +118,10 @@ def environment(facts: Mapping[str, Any], engine: Engine, version: str) -> dict[
     known = dict(facts)
     memory = known.pop("memory_gib_rounded")
     return {
+        "protocol": PROTOCOL,
         "cpu": known.pop("model") or None,
-        "arch": known.pop("architecture"),
+        "arch": "wasm32" if engine == "wasm" else engine,
+        "device_arch": known.pop("architecture"),
         "isa": sorted(f"wasm_{each}" for each in known.pop("wasm")),
         "cores": known.pop("cores"),
         "memory_mib": None if memory is None else int(memory * 1024),

@@ -13,9 +13,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import platformdirs
-
 from edgetransfer.errors import IntegrityError, StageError, UnsupportedError
+from edgetransfer.spec.caching import default_cache
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,7 +50,7 @@ FILES: Mapping[Engine, Mapping[str, str]] = {
 
 def folder() -> Path:
     """Return where the files are kept."""
-    return Path(platformdirs.user_cache_dir("edgetransfer")) / "browser" / PACKAGE
+    return default_cache() / "browser" / PACKAGE
 
 
 def prepared(engine: Engine, kept: Path | None = None) -> dict[str, Path]:

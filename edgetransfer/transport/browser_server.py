@@ -21,6 +21,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 
+from edgetransfer.errors import StageError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -72,7 +74,7 @@ class Server(ThreadingHTTPServer):
     ) -> None:
         self.exchange = exchange
         self.token = token()
-        self.files = {name: PAGE / name for name in ("page.js", "page.css")}
+        self.files = {file.name: file for file in PAGE.iterdir() if file.suffix in (".js", ".css")}
         self.files |= {"": PAGE / "index.html"}
         self.files |= {f"ort/{name}": file for name, file in runtime.items()}
         self._open: set[Any] = set()
@@ -82,6 +84,11 @@ class Server(ThreadingHTTPServer):
         if host == "127.0.0.1":
             self.hosts.add(f"localhost:{self.port}")
         self.url = f"http://{host}:{self.port}/{self.token}/"
+
+    def url_at(self, port: int) -> str:
+        """Return the address on a device whose own port leads here, and answer to it."""
+        self.hosts.add(f"127.0.0.1:{port}")
+        return f"http://127.0.0.1:{port}/{self.token}/"
 
     def get_request(self) -> tuple[Any, Any]:
         """Remember the connection, so that it can be cut."""
@@ -117,8 +124,21 @@ class Server(ThreadingHTTPServer):
 def serving(
     exchange: Exchange, runtime: Mapping[str, Path], address: tuple[str, int] = ("127.0.0.1", 0)
 ) -> Iterator[Server]:
-    """Serve until the block ends; no thread is left then."""
-    with Server(address, exchange, runtime) as server:
+    """Serve until the block ends; no thread is left then.
+
+    Raises:
+        StageError: this machine has no such address, or something else listens there.
+    """
+    try:
+        made = Server(address, exchange, runtime)
+    except OSError as error:
+        raise StageError(
+            "cannot listen on this address",
+            where=f"--on browser:listen:{address[0]}:{address[1]}",
+            found=error.strerror or str(error),
+            expected="an address of this machine and a port that is free, or no port",
+        ) from error
+    with made as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.1,))
         thread.start()
         try:
@@ -151,8 +171,9 @@ class Handler(BaseHTTPRequestHandler):
         elif found := re.fullmatch(r"(\w+)/model/(\d+)", path):
             errand = self._errand(found[1])
             if errand is not None and int(found[2]) < len(errand.models):
-                model = errand.models[int(found[2])].read_bytes()
-                self._answer(200, model, "application/octet-stream")
+                model = errand.models[int(found[2])]
+                body = model if isinstance(model, bytes) else model.read_bytes()
+                self._answer(200, body, "application/octet-stream")
             elif errand is not None:
                 self._refuse(404)
         elif found := re.fullmatch(r"(\w+)/example/(\d+)/(\d+)/(\d+)", path):
@@ -167,7 +188,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         if found := re.fullmatch(r"(\w+)/say", path):
             self._say(found[1])
-        elif found := re.fullmatch(r"(\w+)/array/([\w-]+)", path):
+        elif found := re.fullmatch(r"(\w+)/array/([\w.-]+)", path):
             self._array(found[1], found[2])
         else:
             self._refuse(404)
@@ -197,7 +218,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _next(self) -> None:
         if self._admitted():
-            told = self.server.exchange.take(_POLL_S)
+            told = self.server.exchange.take(self.headers["X-Visitor"], _POLL_S)
             self._answer(200, json.dumps(told).encode(), "application/json")
 
     def _errand(self, number: str) -> Errand | None:

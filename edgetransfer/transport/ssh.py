@@ -97,7 +97,7 @@ def connect(address: str, agent: Path, software: Software = AS_IT_IS) -> Iterato
     client = Client(address, sockets)
     try:
         board = ssh_board.look(client, software.python)
-        if not board.complete and software.wheels is None:
+        if not board.complete and (software.wheels is None or board.wanted.obstacle()):
             raise ssh_board.lacking(client, board)
         link = Link(client, board.python, PATIENCE)
         link.work = link.ask("hello")["work"]
@@ -122,8 +122,6 @@ def _bring(place: Ssh, board: ssh_board.Board, folder: Path) -> Mapping[str, str
         UnsupportedError: with them too the agent cannot run there.
     """
     client = place.link.client
-    if board.wanted.obstacle():
-        raise ssh_board.lacking(client, board)
     found = [place.staging.staged(path) for path in wheels.fitting(folder, board.wanted)]
     for each in found:
         place.staging.put(str(each.path))

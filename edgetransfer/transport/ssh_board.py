@@ -103,7 +103,7 @@ def look(client: Client, python: str | None, site: str = "") -> Board:
         StageError: the device cannot be reached.
         UnsupportedError: there is no Python, or none that is new enough.
     """
-    wanted = [shlex.quote(python)] if python else [f'"{each}"' for each in _USUAL]
+    wanted = [_word(python)] if python else [f'"{each}"' for each in _USUAL]
     script = (
         f"look={shlex.quote(_LOOK)}\n"
         f"echo {ssh_look.MARK}\n"
@@ -125,11 +125,17 @@ def look(client: Client, python: str | None, site: str = "") -> Board:
         raise UnsupportedError(
             "the device has no POSIX shell to start the agent with",
             where=client.where,
-            found=words or said[-200:],
+            found=last_words(words) or said[-200:],
             expected="Linux, or macOS",
         )
     boards = [_board(json.loads(line)) for line in lines.splitlines()]
     return _best(client, boards, python)
+
+
+def _word(path: str) -> str:
+    """Quote a path for a shell, less the home folder that begins it."""
+    rest = path.removeprefix("~/")
+    return shlex.quote(path) if rest == path else f'"$HOME"/{shlex.quote(rest)}'
 
 
 def _board(told: Mapping[str, Any]) -> Board:

@@ -77,7 +77,7 @@ _COMPLAINTS = (
     _Complaint(
         "Connection refused",
         "the device is there, and no ssh server answers",
-        "on the device: sudo systemctl enable --now ssh; or another port: --on ssh:USER@HOST:PORT",
+        "start one there (sudo systemctl enable --now ssh), or name its port: ssh:HOST:PORT",
     ),
     _Complaint(
         "onfiguration option",
@@ -113,10 +113,10 @@ class Call:
         self._errors = errors
 
     def ended(self) -> tuple[int, str]:
-        """Wait for the end; return the return code and the last words."""
+        """Wait for the end; return the return code and what was complained of."""
         code = self._process.wait()
         self._errors.seek(0)
-        return code, last_words(self._errors.read().decode("utf-8", "replace"))
+        return code, self._errors.read().decode("utf-8", "replace")
 
 
 class Client:
@@ -208,7 +208,7 @@ class Client:
         return StageError(
             said.what,
             where=self.where,
-            found=words,
+            found=last_words(words),
             fix=said.fix.format(
                 login=login,
                 copy=login.replace("ssh", "ssh-copy-id", 1),

@@ -213,7 +213,7 @@ def _looks(side: Side, folder: Path) -> Iterator[dict[str, object] | None]:
             yield {"lost": True}
             return
         yield None
-        pause = min(pause * 1.5, 0.5)
+        pause = min(pause * 1.5, 1.0)
         host, _, _ = select.select([side.taken], [], [], pause)
         if host and not side.taken.read(1):
             return  # the link is gone: whoever comes next follows on

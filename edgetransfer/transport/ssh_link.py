@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from edgetransfer.errors import StageError
 from edgetransfer.transport import ssh_far
+from edgetransfer.transport.outcome import last_words
 from edgetransfer.transport.ssh_client import LOST, LinkLostError
 
 if TYPE_CHECKING:
@@ -52,7 +53,14 @@ class Answers:
         for line in self.stdout:
             if not line.endswith(b"\n"):
                 break
-            answer: Mapping[str, Any] = json.loads(line)
+            try:
+                answer: Mapping[str, Any] = json.loads(line)
+            except ValueError as error:
+                raise StageError(
+                    "the device's answer cannot be read",
+                    where=self._client.where,
+                    found=repr(line[:200].decode("utf-8", "replace")),
+                ) from error
             if "failed" in answer:
                 raise _failed(self._client, answer)
             yield answer
@@ -74,7 +82,9 @@ class Answers:
         if code in (LOST, 0) or code < 0:
             return LinkLostError(words)
         return StageError(
-            "the device's side of edgetransfer failed", where=self._client.where, found=words
+            "the device's side of edgetransfer failed",
+            where=self._client.where,
+            found=last_words(words),
         )
 
 
@@ -160,6 +170,7 @@ class Link:
             except LinkLostError as lost:
                 self.lost += 1
                 words = str(lost)
+                words = last_words(str(lost))
                 if time.monotonic() - self._reached > _HELD_S:
                     self.moved()  # a job that says nothing for long goes on all the same
                 if self.client.is_final(words):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from edgetransfer.transport.place import Place
 
 LOCAL = "local"
-TRANSPORTS = {LOCAL: "local", "ssh": "ssh", "qemu": "qemu", "browser": "browser"}
+TRANSPORTS = {LOCAL: "local", "ssh": "ssh", "qemu": "qemu", "browser": "browser", "adb": "adb"}
 """Each transport's word and the module of this package that has its `connect(address, agent)`."""
 TAKES_SOFTWARE = frozenset({"ssh"})
 """Those whose `connect` also takes what the user says of the software there."""

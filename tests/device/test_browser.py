@@ -1,11 +1,13 @@
 """A real headless Chromium does real jobs; where it or its runtime is absent, this is skipped."""
 
+import hashlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edgetransfer.agent.benchmark import CHECKED
 from edgetransfer.agent.session import OnnxSession
 from edgetransfer.errors import EdgeTransferError, StageError
 from edgetransfer.transport import browser, browser_chromium, browser_runtime
@@ -125,17 +128,27 @@ def test_a_convolution_in_float_gives_nearly_the_same(place, variants, tmp_path)
     np.testing.assert_allclose(found, here(variants["float"]), rtol=1e-5, atol=1e-5)
 
 
-def test_times_are_raw_samples_in_blocks(place, variant, tmp_path):
-    other = Variant("reference", variant.model, variant.inputs)
+def test_times_are_raw_samples_in_blocks_with_what_the_agent_tells_beside(place, variant, tmp_path):
+    other = replace(variant, name="reference")
     result = place.run(Job("time", (variant, other), QUICK, seed=4), tmp_path)
-    assert result["warmed_up"].keys() == {"candidate", "reference"}
-    for name in ("candidate", "reference"):
+    rounds = {
+        name: {turn["block"] for turn in result["turns"] if turn["name"] == name}
+        for name in ("candidate", "reference")
+    }
+    judged = hashlib.sha256(here(variant)[:CHECKED].tobytes()).hexdigest()
+    for name, blocks in rounds.items():
         rows = np.load(tmp_path / f"{name}.npy")
         assert rows.dtype == np.int64
-        assert set(rows[:, 0]) == {0, 1}
+        assert set(rows[:, 0]) == blocks >= {0, 1}  # one that was disturbed was taken twice
         assert (rows[:, 1] > 0).all()
-        assert not rows[:, 2].any()
+        assert not rows[:, 2].any()  # no CPU time is told
         assert result["calls_per_sample"][name] >= 1
+        assert result["logits"][name] == [judged, judged]
+        assert result["load_ms"][name] > 0
+        assert result["first_inference_ms"][name] > 0
+    assert set(result["warmed_up"]) == set(rounds)
+    assert result["floor_ns"] > 0
+    assert result["probe"]["held_against_ns"] <= result["probe"]["baseline_ns"]
 
 
 def test_the_environment_says_what_the_browser_is(place, tmp_path):

@@ -142,6 +142,48 @@ def test_pictures_are_not_contrasted(pictures, cache, tmp_path):
 
 
 @pytest.fixture(scope="module")
+def more(tmp_path_factory):
+    """Texts without labels, and one of the labelled set's."""
+    rng = np.random.default_rng(7)
+    lines = [
+        " ".join(rng.permutation([*rng.choice(words, 2), *rng.choice(COMMON, 4)]))
+        for words in WORDS.values()
+        for _ in range(40)
+    ]
+    file = tmp_path_factory.mktemp("more") / "more.txt"
+    file.write_text("\n".join(dict.fromkeys(lines)) + "\n")
+    return file
+
+
+@pytest.mark.parametrize("fit", ["probe", "contrastive"])
+def test_the_head_learns_from_texts_without_labels(texts, encoder, more, cache, tmp_path, fit):
+    outcome = edgetransfer.build(
+        texts, backbone=str(encoder), fit=fit, epochs=1, unlabelled=str(more), soundness=False,
+        precision="fp32", out=tmp_path, cache=cache, timing="quick",
+    )  # fmt: skip
+    folder = outcome.folders["this-machine"]
+    fit_record = read_json(folder / "manifest.json")["fit"]
+    told, lines = fit_record["self_training"], len(more.read_text().splitlines())
+    assert (fit_record["method"], told["unlabelled"]) == (fit, lines)
+    assert told["guessed"] == round(0.7 * lines)
+    moved = fit_record.get("moved", False)
+    assert told["judged"] == (30 if moved else 120)  # validation, and train where it can be
+    assert outcome.reports["this-machine"]["accuracy"]["reference"] > 0.8
+    fitted_on = (folder / "fitted_on.txt").read_text().splitlines()
+    assert len(fitted_on) == 120 + lines * told["gain"]["proven"]
+
+
+def test_labels_of_pictures_are_not_guessed(pictures, more, cache, tmp_path):
+    with pytest.raises(SpecError) as caught:
+        edgetransfer.build(pictures, fit="probe", unlabelled=str(more), out=tmp_path, cache=cache)
+    assert str(caught.value) == (
+        f"--unlabelled {more}: labels are guessed of texts only\n"
+        "  found: pictures\n"
+        "  fix: name a teacher with --distill-from, or take --adapt"
+    )
+
+
+@pytest.fixture(scope="module")
 def low_rank(texts, encoder, cache, tmp_path_factory):
     out = tmp_path_factory.mktemp("low-rank")
     return edgetransfer.build(

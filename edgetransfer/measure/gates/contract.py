@@ -42,10 +42,12 @@ def contract(proof: Contract | Missing) -> Gate:
             if not _fit(promised, found)
         ),
         *_too_new(proof),
+        *([proof.why_not] if proof.loads is False else []),
     ]
     ports = sum(len(each) for each in proof.promised.values())
     held = f"{ports} inputs and outputs of {len(proof.promised)} files are as promised"
     version = f"opset {proof.opset}, IR {proof.ir_version}, opened by {proof.runtime}"
+    version += ", which a child process imports" if proof.loads else ""
     message = f"contract: {'; '.join(wrong) or held} ({version})"
     status: Status = "FAIL" if wrong else "PASS"
     return Gate("contract", status, True, len(wrong), 0, "mismatches", message, code=CODE)

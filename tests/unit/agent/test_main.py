@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 from edgetransfer.agent import emulation, runtime, session
@@ -25,6 +27,13 @@ def test_logits(do, variant, rows, weight, tmp_path):
     assert result.pop("event") == "result"
     assert result.pop("deterministic") is True
     assert isinstance(result.pop("peak_is_own"), bool)
+    assert result.pop("repeated") == 5
+    assert (result.pop("session"), result.pop("built_ms")) == ({}, 0.0)
+    assert result.pop("model") == {
+        "sha256": hashlib.sha256(Path(variant()["model"]).read_bytes()).hexdigest(),
+        "inputs": [{"name": "x", "type": "tensor(float)", "shape": ["batch", 4]}],
+        "outputs": [{"name": "logits", "type": "tensor(float)", "shape": ["batch", 3]}],
+    }
     assert set(result) == {
         "load_ms",
         "first_inference_ms",
@@ -34,6 +43,43 @@ def test_logits(do, variant, rows, weight, tmp_path):
         "proportional_mib",
     }
     assert all(value > 0 for value in result.values())
+
+
+def test_what_was_opened_is_told_as_the_runtime_sees_it(do, variant, model):
+    _, told = do("logits", variant())
+    assert told[-1]["model"] == {
+        "sha256": hashlib.sha256(model.read_bytes()).hexdigest(),
+        "inputs": [{"name": "x", "type": "tensor(float)", "shape": ["batch", 4]}],
+        "outputs": [{"name": "logits", "type": "tensor(float)", "shape": ["batch", 3]}],
+    }
+
+
+def test_batches_give_all_examples_in_order(do, variant, rows, weight, tmp_path):
+    _, told = do("logits", variant(batch=2))
+    assert told[:-1] == [{"event": "progress", "done": done, "total": 3} for done in (2, 3)]
+    logits = np.load(tmp_path / "logits.npy")
+    np.testing.assert_allclose(logits, rows[0] @ weight, rtol=1e-5)
+
+
+def test_examples_of_their_own_shapes_make_no_batch(do, variant, tmp_path):
+    np.save(tmp_path / "one.npy", np.ones((1, 4), np.float32))
+    with pytest.raises(ValueError, match=r"^examples of their own shapes make no batch of 2$"):
+        do("logits", variant(inputs={"x": [str(tmp_path / "one.npy")]}, batch=2))
+
+
+def test_unfused_the_graph_runs_as_it_is_written(do, variant, monkeypatch):
+    levels = []
+    inference_session = onnxruntime.InferenceSession
+
+    def opened(source, options, **more):
+        levels.append(options.graph_optimization_level)
+        return inference_session(source, options, **more)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", opened)
+    for fused in (True, False):
+        do("logits", variant(fused=fused))
+    level = onnxruntime.GraphOptimizationLevel
+    assert levels == [level.ORT_ENABLE_ALL, level.ORT_DISABLE_ALL]
 
 
 def test_one_example_needs_no_progress(do, variant, tmp_path):

@@ -44,7 +44,7 @@ def test_a_call_is_timed_in_wall_and_cpu_time(machine):
 
 def test_the_warm_up_ends_after_three_equal_windows(machine):
     assert warm_up(machine.call("a", 2), PLAN, machine.clock)
-    assert len(machine.log) == 36
+    assert len(machine.log) == 12
 
 
 def test_the_windows_fill_the_shortest_warm_up(machine):
@@ -54,37 +54,37 @@ def test_the_windows_fill_the_shortest_warm_up(machine):
 
 @pytest.mark.parametrize(("third_ms", "windows"), [(10.3, 3), (10.31, 4)])
 def test_windows_are_equal_within_three_per_cent_of_the_fastest(machine, third_ms, windows):
-    wavering = [10.0] * 12 + [third_ms] * 12 + [10.0] * 12 + [10.1]
+    wavering = [10.0] * 4 + [third_ms] * 4 + [10.0] * 4 + [10.1]
     assert warm_up(machine.call("a", *wavering), PLAN, machine.clock) is True
-    assert len(machine.log) == 12 * (windows if windows == 3 else 5)
+    assert len(machine.log) == 4 * (windows if windows == 3 else 5)
 
 
 def test_a_trend_that_matters_is_no_rest(machine):
-    ever_slower = np.concatenate([np.linspace(10, 10.25, 36), np.full(36, 10.25)])
+    ever_slower = np.concatenate([np.linspace(10, 10.25, 12), np.full(12, 10.25)])
     assert warm_up(machine.call("a", *ever_slower), PLAN, machine.clock)
-    assert len(machine.log) > 36
+    assert len(machine.log) > 12
 
 
 def test_a_trend_of_a_thousandth_does_not_matter(machine):
-    hardly = np.linspace(10, 10.01, 36)
+    hardly = np.linspace(10, 10.01, 12)
     assert warm_up(machine.call("a", *hardly), PLAN, machine.clock)
-    assert len(machine.log) == 36
+    assert len(machine.log) == 12
 
 
 def test_one_slow_call_in_a_window_does_not_count(machine):
-    assert warm_up(machine.call("a", 90.0, *[2.0] * 11, 2.0), PLAN, machine.clock)
-    assert len(machine.log) == 36
+    assert warm_up(machine.call("a", 90.0, *[2.0] * 3, 2.0), PLAN, machine.clock)
+    assert len(machine.log) == 12
 
 
 def test_the_warm_up_gives_up(machine):
-    ever_slower = np.repeat(1.1 ** np.arange(50), 12)
+    ever_slower = np.repeat(1.1 ** np.arange(50), 4)
     assert not warm_up(machine.call("a", *ever_slower), PLAN, machine.clock)
     assert PLAN.warmup_max_s * 1e9 <= machine.now_ns < 1.2e9
-    assert len(machine.log) % 12 == 0
+    assert len(machine.log) % 4 == 0
 
 
-def test_a_call_longer_than_the_longest_warm_up_runs_in_one_window(machine):
-    assert not warm_up(machine.call("a", 500), PLAN, machine.clock)
+def test_a_slow_call_gets_its_three_windows(machine):
+    assert warm_up(machine.call("a", 500), PLAN, machine.clock)
     assert len(machine.log) == 12
 
 

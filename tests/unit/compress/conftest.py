@@ -12,6 +12,7 @@ from edgetransfer.compress.layout import find_layout
 from edgetransfer.compress.posttraining import Calibration, quantise
 from edgetransfer.compress.separation import separate
 from edgetransfer.graph.census import residency
+from edgetransfer.graph.hosted import open_here
 from edgetransfer.spec.catalogue import CalibrationRecipe
 from edgetransfer.spec.target import Int8Scheme
 
@@ -162,8 +163,7 @@ def plain(network, pictures, quantised_from):
 def run():
 
     def one(model, **inputs):
-        whole = model.SerializeToString() if isinstance(model, onnx.ModelProto) else model
-        return OnnxSession(whole).run(inputs)[0]
+        return open_here(model).run(inputs)[0]
 
     return one
 

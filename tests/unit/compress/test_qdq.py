@@ -18,12 +18,23 @@ from edgetransfer.spec.catalogue import names, target
 from edgetransfer.spec.target import Int8Scheme
 
 EXAMPLES = 20
-SCHEMES = sorted({target(name).int8.model_dump_json() for name in names("targets")})
+SHIPPED = [target(name) for name in names("targets")]
+SCHEMES = sorted(
+    {
+        each.int8.model_dump_json()
+        for each in SHIPPED
+        if each.runtime is None or each.runtime.name == "onnxruntime"
+    }
+)
+TENSORRT = Int8Scheme(
+    activation="s8", symmetric_activation=True, quantised_bias=False, own_operators=False
+)
 OTHERS = [
     Int8Scheme(symmetric_activation=True),
     Int8Scheme(activation="s8"),
     Int8Scheme(activation="s8", symmetric_activation=True),
     Int8Scheme(weight="u8"),
+    TENSORRT,
 ]
 
 
@@ -263,3 +274,72 @@ def test_codes_come_out_as_they_went_in(quantised):
     (found,) = (e for e in changed.graph.initializer if e.name == f"{layer.name}_codes")
     assert (numpy_helper.to_array(found) == 3).all()
     assert write_qdq(quantised.model, quantised.layout, encoding) == changed
+
+
+def test_tensorrt_s_scheme_is_that_of_its_targets():
+    found = [each.int8 for each in SHIPPED if each.runtime and each.runtime.name == "tensorrt"]
+    assert found
+    assert set(found) == {TENSORRT}
+
+
+@pytest.fixture(scope="module")
+def for_tensorrt(network, pictures, quantised_from):
+    return quantised_from(network, pictures[:EXAMPLES], TENSORRT)
+
+
+def constants_of(model):
+    return {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
+
+
+def test_for_tensorrt_zero_points_are_zero_and_int8(for_tensorrt):
+    model = for_tensorrt.graph()
+    constants = constants_of(model)
+    zeros = [
+        constants[each.input[2]]
+        for each in model.graph.node
+        if each.op_type in ("QuantizeLinear", "DequantizeLinear")
+    ]
+    assert {(each.dtype.name, int(np.abs(each).max())) for each in zeros} == {("int8", 0)}
+
+
+def test_for_tensorrt_biases_stay_in_float(for_tensorrt):
+    model = for_tensorrt.graph()
+    constants = constants_of(model)
+    biases = [constants[each.input[2]] for each in model.graph.node if each.op_type == "Conv"]
+    assert [each.dtype for each in biases] == [np.float32] * 4
+
+
+def test_for_tensorrt_both_inputs_of_a_sum_are_quantised(for_tensorrt):
+    model = for_tensorrt.graph()
+    by_output = {each.output[0]: each for each in model.graph.node}
+    (total,) = (each for each in model.graph.node if each.op_type == "Add")
+    assert [by_output[name].op_type for name in total.input] == ["DequantizeLinear"] * 2
+
+
+def test_for_tensorrt_a_layer_left_in_float_keeps_its_standard_name(for_tensorrt):
+    model = for_tensorrt.keeping_float({"expand.w"}).graph()
+    assert {each.domain for each in model.graph.node} == {""}
+
+
+def test_for_tensorrt_constants_of_integer_kernels_are_int8(build, quantised_from):
+    nodes = [
+        helper.make_node("Conv", ["input", "w"], ["c"]),
+        helper.make_node("Mul", ["c", "k"], ["m"]),
+        helper.make_node("Conv", ["m", "v"], ["d"]),
+        helper.make_node("ReduceMean", ["d", "space"], ["logits"], keepdims=0),
+    ]
+    generator = np.random.default_rng(5)
+    constants = {
+        name: generator.normal(size=shape).astype(np.float32)
+        for name, shape in {"w": (4, 3, 1, 1), "k": (4, 1, 1), "v": (4, 4, 1, 1)}.items()
+    }
+    model = build(nodes, {**constants, "space": np.array([2, 3])}, ["batch", 3, 8, 8])
+    array = generator.normal(size=(8, 3, 8, 8)).astype(np.float32)
+    found = constants_of(quantised_from(model, array, TENSORRT).graph())
+    assert (found["k_codes"].dtype, int(found["k_zero"])) == (np.int8, 0)
+
+
+def test_what_tensorrt_is_given_is_what_was_simulated(for_tensorrt, pictures, run):
+    found = run(for_tensorrt.graph(), input=pictures[EXAMPLES:])
+    simulation = simulated(for_tensorrt, pictures[EXAMPLES:])
+    assert np.abs(found - simulation).max() < 4 * step_of(for_tensorrt)

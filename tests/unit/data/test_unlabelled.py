@@ -71,7 +71,7 @@ def test_nothing_left(labelled, folder):
     assert str(caught.value) == (
         f"--unlabelled {folder}: no unlabelled picture is left\n"
         "  found: 1 of 1 unlabelled picture was dropped: 1 duplicate of a test example\n"
-        "  fix: give a folder with other pictures, or leave --unlabelled out"
+        "  fix: give other pictures, or leave --unlabelled out"
     )
 
 

@@ -40,6 +40,31 @@ def test_the_configuration_names_the_classes_and_no_class_of_another_head(tmp_pa
     }
 
 
+def test_the_network_is_there_by_the_name_that_optimum_feeds(
+    tmp_path, core, contract, pictures, prepare, run
+):
+    parts = Parts(core(0), core(1), contract, None, LABELS, pictures[0], config=CONFIG)
+    write_bundle(tmp_path, parts, prepare)
+    folder = tmp_path / "optimum"
+    assert sorted(file.name for file in folder.iterdir()) == [
+        "config.json",
+        "model.onnx",
+        "preprocessor_config.json",
+    ]
+    for name in ("config.json", "preprocessor_config.json"):
+        assert (folder / name).read_bytes() == (tmp_path / name).read_bytes()
+    prepared = prepare.prepare(pictures[0][0])["input"]
+    found = run(folder / "model.onnx", pixel_values=prepared)
+    np.testing.assert_array_equal(found, run(tmp_path / "core.onnx", input=prepared))
+
+
+def test_without_a_configuration_nothing_is_written_for_optimum(
+    tmp_path, core, contract, pictures, prepare
+):
+    write_bundle(tmp_path, Parts(core(0), core(1), contract, None, LABELS, pictures[0]), prepare)
+    assert not (tmp_path / "optimum").exists()
+
+
 @pytest.fixture
 def optimum():
     return pytest.importorskip(
@@ -70,4 +95,24 @@ def test_optimum_opens_a_bundle_of_pictures(
     for pixels in pictures[1]:
         expected = run(tmp_path / "model.onnx", picture=pixels[None])
         np.testing.assert_array_equal(model(picture=pixels[None])["logits"], expected)
+    assert model.config.id2label == {0: "a", 1: "b", 2: "c"}
+
+
+def test_optimum_classifies_prepared_pictures(
+    optimum, tmp_path, core, contract, pictures, prepare, run
+):
+    """By its own class and with the preparation that transformers reads from the folder."""
+    transformers = pytest.importorskip("transformers")
+    config = {"model_type": "vit", "hidden_size": 16}
+    parts = Parts(core(0), core(1), contract, None, ("a", "b", "c"), pictures[0], config=config)
+    write_bundle(tmp_path, parts, prepare)
+    folder = tmp_path / "optimum"
+    model = optimum.ORTModelForImageClassification.from_pretrained(folder)
+    processor = transformers.AutoImageProcessor.from_pretrained(folder)
+    for example, pixels in zip(*pictures, strict=True):
+        prepared = prepare.prepare(example)["input"]
+        expected = run(core(1), input=prepared)
+        np.testing.assert_array_equal(model(pixel_values=prepared).logits, expected)
+        theirs = processor(pixels, return_tensors="np")["pixel_values"]
+        assert np.abs(theirs - prepared).max() < 2 / 255 / min(contract.std)
     assert model.config.id2label == {0: "a", 1: "b", 2: "c"}

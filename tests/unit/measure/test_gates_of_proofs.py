@@ -66,6 +66,19 @@ VERSION = "opset 20, IR 10, opened by onnxruntime 1.32.0"
             " (opset 22, IR 14, opened by onnxruntime 1.32.0)",
         ),
         (
+            gates.contract(replace(CONTRACT, loads=True)),
+            "PASS",
+            "contract: 2 inputs and outputs of 1 files are as promised"
+            f" ({VERSION}, which a child process imports)",
+        ),
+        (
+            gates.contract(
+                replace(CONTRACT, loads=False, why_not="import onnxruntime was killed by SIGSEGV")
+            ),
+            "FAIL",
+            f"contract: import onnxruntime was killed by SIGSEGV ({VERSION})",
+        ),
+        (
             gates.integrity(Integrity({"core.onnx": ("a", "a")}, 1e-5, 20.0, 12)),
             "PASS",
             "integrity: 1 files there have the digests of those here;"

@@ -10,7 +10,7 @@ from edgetransfer.measure.facts import Facts, Timing
 from edgetransfer.measure.latency import Samples
 from edgetransfer.measure.plain import plain
 from edgetransfer.measure.record import REQUIRED, SCHEMA, check, make_report
-from edgetransfer.spec.recipe import Budget
+from edgetransfer.spec.budget import Budget
 
 OLD = Path(__file__).parent / "report-before-gates.json"
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgetransfer.measure.trial import Tried, hold_trial
-from edgetransfer.spec.recipe import Budget
+from edgetransfer.spec.budget import Budget
 
 MIB = 2**20
 
@@ -54,6 +54,20 @@ def held(candidate, metric="top1", **limits):
             "1.5 % of decisions changed of 1.0 allowed",
         ),
         (tried(noise=0.0), {"min_sqnr_db": 900}, "holds", "within the budget"),
+        (tried(wrong=3), {"max_kl": 0.01}, "misses", "0.15 nats of 0.01 allowed"),
+        (tried(), {"max_kl": 0.01, "max_class_drop_pp": 5}, "holds", "within the budget"),
+        (
+            tried(wrong=120),
+            {"max_drop_pp": 90, "max_class_drop_pp": 5},
+            "misses",
+            "a class loses over 44.3 pp of 5 allowed",
+        ),
+        (
+            tried(wrong=120),
+            {"max_drop_pp": 90, "max_ece_change": 0.05},
+            "misses",
+            "the calibration error grows by over 0.545 of 0.05 allowed",
+        ),
         (
             tried(wrong=8, size=3 * MIB, ms=4.0),
             {"max_size_mib": 1, "max_latency_ms": 2},

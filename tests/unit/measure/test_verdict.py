@@ -10,7 +10,7 @@ from edgetransfer.measure.gates import Gate
 from edgetransfer.measure.metrics import Outcomes, decisions
 from edgetransfer.measure.proofs import Intended, Proofs, Repeats
 from edgetransfer.measure.verdict import exit_code, judge, unverified, worst
-from edgetransfer.spec.recipe import Budget
+from edgetransfer.spec.budget import Budget
 
 
 def evidence(n=200, wrong=0, labelled=True, nan=0, **more):

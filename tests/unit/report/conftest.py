@@ -18,7 +18,7 @@ from edgetransfer.measure.proofs import (
     Twice,
 )
 from edgetransfer.measure.record import make_report
-from edgetransfer.spec.recipe import Budget
+from edgetransfer.spec.budget import Budget
 
 DIGITS = tuple(str(i) for i in range(10))
 FLOWERS = (*(f"species {i:03d}" for i in range(118)), "<script>alert('x')</script>", "long " * 40)

@@ -150,10 +150,18 @@ def test_adapters_have_a_rank(recipe_file):
         )
 
 
-def test_unlabelled_pictures_serve_a_teacher_or_an_adaptation():
+def test_unlabelled_examples_serve_a_teacher_an_adaptation_or_a_head_of_texts():
     assert message({"data": "photos", "unlabelled": "more"}) == (
-        "command line: distill: --unlabelled needs a teacher (--distill-from) or --adapt"
+        "command line: distill: --unlabelled needs --distill-from or --adapt, or for texts "
+        "--fit contrastive or probe"
     )
+
+
+@pytest.mark.parametrize("fit", ["probe", "contrastive"])
+def test_texts_without_labels_need_no_teacher(fit):
+    recipe = recipe_from({"data": "texts.csv", "unlabelled": "more.txt", "fit": fit})
+    assert (recipe.guesses, recipe.adapts) == (True, False)
+    assert not recipe_from({"data": "texts.csv", "fit": fit}).guesses
 
 
 ADAPTED = {"data": "photos", "unlabelled": "more", "adapt": "align"}

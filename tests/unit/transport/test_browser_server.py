@@ -123,7 +123,7 @@ def test_the_job_and_its_files(ask, exchange, job):
     status, headers, body = ask(f"{number}/example/0/1/0")
     assert (status, headers["X-Type"], headers["X-Shape"]) == (200, "float32", "[1, 3]")
     np.testing.assert_array_equal(np.frombuffer(body, np.float32), [3, 4, 5])
-    for absent in ("model/1", "example/1/0/0", "example/0/2/0", "example/0/0/1"):
+    for absent in ("model/2", "example/1/0/0", "example/0/2/0", "example/0/0/1"):
         assert ask(f"{number}/{absent}")[0] == 404
 
 
@@ -131,6 +131,26 @@ def test_the_page_that_comes_first_is_the_only_one(ask):
     assert ask("next")[0] == 200
     assert ask("next", X_Visitor="another")[0] == 409
     assert ask("next", X_Visitor="")[0] == 409
+
+
+def test_an_answer_that_got_lost_is_given_again(ask, exchange):
+    first, again = (json.loads(ask("next")[2]) for _ in range(2))
+    assert first["number"] == again["number"] == exchange.errand.number
+    ask(f"{first['number']}/say", method="POST", body=b'{"event": "result"}')
+    assert exchange.errand is None
+
+
+def test_a_page_that_is_gone_does_not_take_the_next_ones_job(ask, exchange, job):
+    exchange.withdraw()
+    told = []
+    waiting = threading.Thread(target=lambda: told.append(ask("next", X_Visitor="gone")[2]))
+    waiting.start()
+    assert exchange.await_visitor(30)
+    exchange.free()
+    exchange.offer(browser_job.errand(job, "wasm"))
+    waiting.join(30)
+    assert told == [b"null"]
+    assert json.loads(ask("next")[2])["number"] == exchange.errand.number
 
 
 def test_files_of_a_job_that_is_over_are_gone(ask, exchange):
@@ -215,7 +235,7 @@ def test_the_order_of_the_blocks_is_the_agents(job):
 
 
 def test_times_are_written_as_the_agent_writes_them(tmp_path):
-    browser_job.save("time", "candidate", np.array([[0.0, 1.25], [1.0, 0.005]]), tmp_path)
+    browser_job.Arrays("time", tmp_path).take("candidate", np.array([[0.0, 1.25], [1.0, 0.005]]))
     rows = np.load(tmp_path / "candidate.npy")
     assert rows.dtype == np.int64
     assert rows.tolist() == [[0, 1_250_000, 0], [1, 5_000, 0]]

@@ -49,6 +49,8 @@ def test_the_job_is_plain_json_and_is_taken_away(agent, out):
                 "config": {"k": "v"},
                 "provider": "CPUExecutionProvider",
                 "optimised_to": None,
+                "fused": True,
+                "batch": 1,
             }
         ],
         "plan": {"blocks": 1, "block_s": 0.25, "warmup_s": 0.3, "warmup_max_s": 5.0},

@@ -36,8 +36,8 @@ def place(board, agent, monkeypatch):
     found = Board(sys.executable, sys.version_info[:3], "Linux", "x86_64", 64, "", PRESENT)
     monkeypatch.setattr(ssh_board, "look", lambda *_: found)
 
-    def start(body):
-        return connect("ssh:board", agent(body), HERE)
+    def start(body, where="ssh:board"):
+        return connect(where, agent(body), HERE)
 
     return start
 
@@ -146,9 +146,9 @@ def test_ssh_itself_is_killed(board, place, tmp_path, out):
 
     def kill(done, total):
         heard.append(done)
-        running = clients(board.config)
-        if len(killed) < 3 and running:
-            killed.append(running)
+        if len(killed) < 3 and done % 10 == 0:
+            running = clients(board.config)
+            killed.extend(running[:1])
             for pid in running:
                 os.kill(pid, signal.SIGKILL)
         elif len(killed) == 3:
@@ -217,13 +217,22 @@ def test_a_job_that_is_stopped_is_stopped_on_the_device_too(board, place, tmp_pa
 
 
 def test_two_measurements_at_once_would_disturb_each_other(board, place, tmp_path, out):
+    release = tmp_path / "release"
+    body = f"""
+        import time
+        emit(event="progress", done=1, total=1)
+        while not os.path.exists({str(release)!r}):
+            time.sleep(0.02)
+        emit(event="result")
+        """
+
     def second(done, total):
         with place("emit(event='result')") as other, pytest.raises(StageError) as caught:
             other.run(DESCRIBE, out)
         (tmp_path / "message").write_text(str(caught.value))
+        release.touch()
 
-    with place("emit(event='progress', done=1, total=1); emit(event='result'); "
-               "import time; time.sleep(3)") as device:  # fmt: skip
+    with place(body) as device:
         device.run(DESCRIBE, out, progress=second)
     lines = (tmp_path / "message").read_text().splitlines()
     group = lines[1].split()[-1]
@@ -284,13 +293,31 @@ def test_wheels_and_python_are_for_devices_that_have_one(tmp_path):
     )
 
 
+def masters(socket):
+    done = subprocess.run(["pgrep", "-fc", str(socket)], capture_output=True, check=False)
+    return int(done.stdout)
+
+
 def test_the_shared_connection_ends_with_the_measurement(board, place, out):
     with place("emit(event='result')") as device:
         device.run(DESCRIBE, out)
-        assert clients(board.config) == []  # the master is there, under a title of its own
-        masters = subprocess.run(["pgrep", "-fc", str(device.link.client.socket)],
-                                 capture_output=True, text=True, check=False).stdout  # fmt: skip
-        assert masters.strip() == "1"
         socket = device.link.client.socket
-    assert not socket.exists()
+        assert masters(socket) == 1
+    assert masters(socket) == 0
     assert not socket.parent.exists()
+
+
+def test_a_connection_that_the_user_shares_is_used_and_left_open(board, place, tmp_path, out):
+    socket = tmp_path / "own"
+    with board.configured(f"  ControlMaster auto\n  ControlPath {socket}\n  ControlPersist 60\n"):
+        with place("emit(event='result')") as device:
+            device.run(DESCRIBE, out)
+            assert not device.link.client.socket.exists()
+        assert masters(socket) == 1
+        subprocess.run([*board.command.split(), "-q", "-O", "exit", "board"], check=True)
+
+
+def test_a_jump_host(board, place, agent, out):
+    far = f"Host far\n  HostName 127.0.0.1\n  Port {board.port}\n  ProxyJump board\n"
+    with board.configured(far), place("emit(event='result', n=1)", "ssh:far") as device:
+        assert device.run(DESCRIBE, out)["n"] == 1

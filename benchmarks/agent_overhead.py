@@ -1,0 +1,101 @@
+"""What the agent's timing adds to a call, against a bare loop around `session.run`.
+
+Both run the same session and example in one process, call by call in random order, so that other
+work on the machine meets both alike. Beside the medians stand the tenth percentiles: on a busy
+machine half of the calls are interrupted, and the medians tell of that.
+
+    python benchmarks/agent_overhead.py [MODEL.onnx ...]
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from timed_models import CHANNELS, SIDE, convolutions, inputs, product
+
+from edgetransfer.agent.examples import Examples
+from edgetransfer.agent.session import OnnxSession
+from edgetransfer.agent.timing import REAL_CLOCK, Cycle, timed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CALLS = 4000
+SECONDS = 30.0
+ALLOWED_SHARE, ALLOWED_US = 0.02, 5.0
+
+
+def bare(run: Callable[[], object]) -> int:
+    """Time a call with nothing but a clock before and after: the least that a loop can do."""
+    start = time.perf_counter_ns()
+    run()
+    return time.perf_counter_ns() - start
+
+
+def agents(run: Callable[[], object]) -> int:
+    """Time a call as the agent does."""
+    return timed(run, REAL_CLOCK)[0]
+
+
+def overhead(model: Path, files: dict[str, str]) -> dict[str, Any]:
+    """Compare both on one model."""
+    session = OnnxSession(str(model))
+    example = Examples(files)[0]
+    cycle = Cycle(session.run, [example])
+    inner = session._session.run
+
+    def plain() -> object:
+        return inner(None, example)
+
+    for _ in range(50):
+        plain()
+    order, end = random.Random(0), time.monotonic() + SECONDS
+    sides: list[tuple[list[int], Callable[..., int], Callable[[], object]]] = [
+        ([], bare, plain),
+        ([], agents, cycle),
+    ]
+    for _ in range(CALLS):
+        for taken, time_one, run in order.sample(sides, 2):
+            taken.append(time_one(run))
+        if time.monotonic() > end:
+            break
+    row: dict[str, Any] = {"model": model.name, "pairs": len(sides[0][0])}
+    for name, p in (("p50", 50), ("p10", 10)):
+        alone, added = (float(np.percentile(taken, p)) / 1e3 for taken, *_ in sides)
+        allowed = max(ALLOWED_SHARE * alone, ALLOWED_US)
+        row |= {
+            f"{name}_bare_us": round(alone, 2),
+            f"{name}_added_us": round(added - alone, 2),
+            f"{name}_allowed_us": round(allowed, 2),
+            f"{name}_within": added - alone <= allowed,
+        }
+    return row
+
+
+def main() -> None:
+    """Print one line a model."""
+    with tempfile.TemporaryDirectory() as name:
+        room = Path(name)
+        tiny, chain = product(room / "product.onnx"), convolutions(room / "chain.onnx", 20)
+        cases = [
+            (tiny, {"x": inputs(room / "a.npy", [1, 16])}),
+            (chain, {"x": inputs(room / "b.npy", [1, CHANNELS, SIDE, SIDE])}),
+        ]
+        for number, model in enumerate(map(Path, sys.argv[1:])):
+            session = OnnxSession(str(model))
+            ((input_name, shape),) = session.input_shapes.items()
+            fixed = [size if isinstance(size, int) else 1 for size in shape]
+            cases.append((model, {input_name: inputs(room / f"{number}.npy", fixed)}))
+        for model, files in cases:
+            print(json.dumps(overhead(model, files)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""What an engine of TensorRT is built for, read from the config of a session.
+
+It does not build any.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Mapping, NamedTuple, Optional, Tuple
+
+from edgetransfer.agent.session import Unavailable
+
+Range = Tuple[int, int, int]
+"""Least, usual and largest size of a free axis."""
+_PREFIX = "tensorrt."
+
+
+class Settings(NamedTuple):
+    """What an engine is built for, beside the graph.
+
+    Attributes:
+        batch: sizes of the free first axis.
+        length: sizes of any other free axis: tokens of a text.
+        tf32: whether 32-bit products may be rounded to 10 bits; no, where numbers are compared.
+        optimisation_level: 0 to 5: how long the builder searches.
+        workspace_mib: scratch memory that a layer may take at most.
+        at_least: oldest version that is taken; None for the oldest that we know to do.
+        compute_capability: ``8.9`` and so on to build where there is no GPU, which only
+            TensorRT-RTX can; None for the GPU at hand.
+    """
+
+    batch: Range = (1, 1, 8)
+    length: Range = (1, 64, 512)
+    tf32: bool = False
+    optimisation_level: int = 3
+    workspace_mib: int = 1024
+    at_least: Optional[str] = None
+    compute_capability: Optional[str] = None
+
+
+def settings_from(entries: Mapping[str, str]) -> Settings:
+    """Read the entries of a session's config that begin with ``tensorrt.``.
+
+    >>> settings_from({"tensorrt.batch": "1,4,16", "tensorrt.tf32": "1"}).batch
+    (1, 4, 16)
+
+    Raises:
+        Unavailable: an entry is not what it should be.
+    """
+    found = {}
+    for key, text in entries.items():
+        if not key.startswith(_PREFIX):
+            continue
+        name = key[len(_PREFIX) :]
+        if name not in _READERS:
+            known = ", ".join(_PREFIX + each for each in Settings._fields)
+            raise Unavailable("no such setting: found %r, expected one of %s" % (key, known))
+        read, wanted = _READERS[name]
+        try:
+            found[name] = read(text)
+        except ValueError as error:
+            raise Unavailable("%s: found %r, expected %s" % (key, text, wanted)) from error
+    return Settings(**found)
+
+
+def _range(text: str) -> Range:
+    least, usual, most = (int(each) for each in text.split(","))
+    if not 1 <= least <= usual <= most:
+        raise ValueError
+    return least, usual, most
+
+
+def _switch(text: str) -> bool:
+    return bool(("0", "1").index(text))
+
+
+_RANGE = (_range, "three rising sizes: 1,1,8")
+_READERS: Mapping[str, Tuple[Callable[[str], Any], str]] = {
+    "batch": _RANGE,
+    "length": _RANGE,
+    "tf32": (_switch, "0 or 1"),
+    "optimisation_level": (int, "a number from 0 to 5"),
+    "workspace_mib": (int, "a number of MiB"),
+    "at_least": (str, "a version"),
+    "compute_capability": (str, "a compute capability: 8.9"),
+}

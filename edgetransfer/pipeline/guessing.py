@@ -1,0 +1,137 @@
+"""The self-training stage: the head of a text encoder learns from texts without labels too.
+
+It does not move the encoder, and leaves the head as it was where no gain is shown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from safetensors.numpy import save_file
+
+from edgetransfer.backbone.head import linear_head
+from edgetransfer.errors import SpecError
+from edgetransfer.graph.prepare import TextPreparer
+from edgetransfer.pipeline.opening import content_of
+from edgetransfer.pipeline.probing import group_index, read_head
+from edgetransfer.pipeline.reporter import telling
+from edgetransfer.pipeline.run import Run, code, leave, versions
+from edgetransfer.transfer.choice import gain
+from edgetransfer.transfer.classifier import Classifier
+from edgetransfer.transfer.self_training import fit_with_guesses, held_out
+from edgetransfer.transfer.texts import Texts, run_in_groups
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from edgetransfer.data.manifest import Example, Manifest
+    from edgetransfer.pipeline.training import FittedNetwork
+
+Array = np.ndarray[Any, Any]
+
+
+def refuse_pictures(run: Run, manifest: Manifest) -> None:
+    """Meet pictures before the work: nothing was measured of guessing theirs.
+
+    Raises:
+        SpecError: the examples are pictures.
+    """
+    if manifest.modality != "text":
+        raise SpecError(
+            "labels are guessed of texts only",
+            where=f"--unlabelled {run.recipe.distill.unlabelled}",
+            found="pictures",
+            fix="name a teacher with --distill-from, or take --adapt",
+        )
+
+
+def learn_from_guesses(
+    run: Run, manifest: Manifest, fitted: FittedNetwork, more: Sequence[Example]
+) -> FittedNetwork:
+    """Fit the head again with guessed labels, where that is shown to gain.
+
+    It is shown by validation and, where the encoder is as it was, by cross-validating train too.
+
+    Args:
+        run: the build.
+        manifest: texts.
+        fitted: an encoder with a head; the head is changed in place.
+        more: texts without labels.
+    """
+    inputs = {
+        "fit": fitted.kept.key,
+        "labelled": manifest.digest,
+        "more": content_of(more),
+        "groups": run.recipe.data.split_by,
+        "seed": run.recipe.seed,
+        "code": code("transfer", "graph"),
+        "versions": versions("torch", "transformers", "tokenizers", "scikit-learn", "scipy"),
+    }
+    with telling(run.reporter, "self-training") as line:
+
+        def make(folder: Path) -> None:
+            leave(folder, "fit.json", _fit(run, manifest, fitted, more, folder))
+
+        kept = run.keep(line, "self-training", inputs, make)
+        told = kept.record("fit.json")
+        gained = told["gain"]
+        line.summary = (
+            f"{told['guessed']} guessed labels of {told['unlabelled']}, held-out accuracy "
+            f"{100 * gained['accuracy']:+.1f} points"
+            + ("" if gained["proven"] else ": no gain that is shown, the head stays")
+        )
+    record = {**fitted.record, "self_training": told}
+    if not gained["proven"]:
+        return replace(fitted, record=record)
+    network = Classifier(fitted.network.network, read_head(kept)).eval()
+    record["validation_accuracy"] = told["validation_accuracy"]
+    return replace(fitted, network=network, kept=kept, record=record, unlabelled=tuple(more))
+
+
+def _fit(
+    run: Run, manifest: Manifest, fitted: FittedNetwork, more: Sequence[Example], folder: Path
+) -> dict[str, Any]:
+    """Leave ``head.safetensors``, and return what examples say of it that it was not fitted on."""
+    train, validation = manifest.split("train"), manifest.split("validation")
+    truth = manifest.label_index((*train, *validation))
+    count, strength, seed = len(train), fitted.record["strength"], run.recipe.seed
+    features = _features(fitted, (*train, *validation, *more))
+    known, unseen, others = np.split(features, [count, len(truth)])
+    head, guesses = fit_with_guesses(known, truth[:count], others, strength)
+    save_file(asdict(head), folder / "head.safetensors")
+    before, after = linear_head(fitted.network.head).logits(unseen), head.logits(unseen)
+    judged = truth[count:]
+    right = float((after.argmax(axis=1) == judged).mean())
+    if not fitted.record.get("moved", False):  # a moved encoder knows the labels of train
+        groups = group_index(run.recipe.data.split_by, train)
+        crossed = held_out(known, truth[:count], others, strength, groups=groups, seed=seed)
+        there = np.isfinite(crossed[0]).all(axis=1)
+        before, after = (
+            np.concatenate([said[there], new])
+            for said, new in zip(crossed, (before, after), strict=True)
+        )
+        judged = np.concatenate([truth[:count][there], judged])
+    gained = gain(before, after, judged, seed)
+    return {
+        "unlabelled": len(more),
+        "guessed": len(guesses.rows),
+        "judged": len(judged),
+        "gain": {**asdict(gained), "proven": gained.proven},
+        "validation_accuracy": right,
+    }
+
+
+def _features(fitted: FittedNetwork, examples: Sequence[Example]) -> Array:
+    """Return what the encoder makes of texts, float32 [N, D]."""
+    prepare = fitted.opened.prepare
+    assert isinstance(prepare, TextPreparer)  # whoever calls has looked
+    inputs = prepare.join([prepare.prepare(example) for example in examples])
+    rows = np.arange(len(examples))
+    encoder = fitted.network.network.eval()
+    with torch.no_grad():
+        made: Array = run_in_groups(encoder, Texts.of(inputs, rows), rows).numpy()
+    return made

@@ -1,0 +1,80 @@
+"""A bundle gives one report through this machine and ssh, however often the link is cut."""
+
+import random
+import sys
+
+import numpy as np
+import pytest
+
+from edgetransfer.pipeline.bench import bench
+from edgetransfer.pipeline.reporter import SilentReporter
+from edgetransfer.spec.recipe import DataSpec
+from edgetransfer.transport import ssh, ssh_jobs
+from edgetransfer.transport.place import Software
+from edgetransfer.transport.ssh_link import Patience
+from tests.sshd import board, served  # noqa: F401 (fixtures)
+
+CUTS = 20
+HERE = Software(python=sys.executable)
+
+
+def shape(value):
+    """Return a report with its values left out."""
+    if isinstance(value, dict):
+        return {key: shape(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [shape(each) for each in value[:1]]
+    return "number" if isinstance(value, int | float) else type(value).__name__
+
+
+@pytest.fixture
+def cut_often(board, monkeypatch):  # noqa: F811 (fixture)
+    """Drop the link twenty times: as it carries files, while jobs run, and as results come back."""
+    monkeypatch.setattr(ssh, "PATIENCE", Patience(60.0, 0.02, 0.1))
+    chance = random.Random(0)
+    lives = [
+        {"bytes": chance.randrange(30_000, 400_000)}
+        if number % 2
+        else {"seconds": chance.uniform(0.2, 1.2)}
+        for number in range(CUTS)
+    ]
+    follow, timed = ssh_jobs.follow, []
+
+    def watched(link, job, start, progress):
+        if not board.wire.after and not board.wire.cuts:
+            board.wire.after = lives
+            board.wire.cut()
+            board.wire.cuts = 0
+        found = follow(link, job, start, progress)
+        written = board.work / "jobs" / start.job / "out" / "candidate.npy"
+        if job.action == "time" and written.is_file():
+            timed.append(np.load(written))
+        return found
+
+    monkeypatch.setattr(ssh_jobs, "follow", watched)
+    return timed
+
+
+def test_the_link_is_cut_twenty_times_and_the_report_is_whole(
+    built, pictures, board, cut_often, tmp_path  # noqa: F811 (fixture)
+):  # fmt: skip
+    bundle = built.folders["this-machine"]
+    data = DataSpec(source=str(pictures))
+    here = bench(bundle, data, tmp_path / "here", SilentReporter()).report
+    there = bench(bundle, data, tmp_path / "there", SilentReporter(), "ssh:board", HERE).report
+    assert board.wire.cuts == CUTS
+
+    for report in (here, there):
+        for varying in ("portability", "findings", "reasons", "gates", "validity", "environment"):
+            report.pop(varying, None)
+    assert shape(there).keys() == shape(here).keys()
+    assert there["accuracy"] == here["accuracy"]
+    for name in ("reference", "candidate"):
+        rows = [np.load(tmp_path / where / "raw" / f"{name}.logits.npy") for where in
+                ("here", "there")]  # fmt: skip
+        np.testing.assert_array_equal(*rows)
+
+    # What each process wrote on the device is here, once, in its order.
+    times = np.load(tmp_path / "there" / "raw" / "candidate.times.npy")
+    assert [len(each) for each in cut_often] == list(np.unique(times[:, 0], return_counts=True)[1])
+    np.testing.assert_array_equal(times[:, 1:], np.concatenate(cut_often))
