@@ -1,8 +1,16 @@
-"""What all tests share: timm is opened beside a torch without CUDA."""
+"""What all tests share: timm beside a torch without CUDA, emulated processors, what breaks them."""
 
 import importlib.util
 
+import numpy as np
+import pytest
 import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from edgetransfer.errors import UnsupportedError
+from edgetransfer.spec import catalogue
+from edgetransfer.spec.caching import default_cache
+from edgetransfer.transport import qemu, sysroot
 
 _LIBRARY = None
 if torch.version.cuda is None and importlib.util.find_spec("torchvision") is not None:
@@ -11,3 +19,58 @@ if torch.version.cuda is None and importlib.util.find_spec("torchvision") is not
     _LIBRARY = torch.library.Library("torchvision", "FRAGMENT")
     for _name in ("nms", "qnms"):
         _LIBRARY.define(f"{_name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+
+
+@pytest.fixture(scope="session")
+def prepared():
+    """Skip where an emulated processor is not prepared."""
+
+    def check(where):
+        preview = catalogue.preview(where.partition(":")[2])
+        try:
+            qemu.check_host(preview)
+        except UnsupportedError as error:
+            pytest.skip(str(error))
+        if sysroot.find(preview, default_cache()) is None:
+            pytest.skip(f"not prepared: edgetransfer doctor --prepare {where}")
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def convolution():
+    """Make a quantised convolution whose products overflow 16 bits in pairs."""
+    return _convolution
+
+
+def _convolution(activation):
+    kind, lowest = (np.uint8, 0) if activation == "u8" else (np.int8, -128)
+    rng = np.random.default_rng(0)
+    arrays = {
+        "scale": np.float32(1 / 255),
+        "zero": np.array(lowest, kind),
+        "weights": rng.integers(-127, 128, (8, 4, 3, 3)).astype(np.int8),
+        "scales": np.full(8, 0.01, np.float32),
+        "zeros": np.zeros(8, np.int8),
+        "scale_out": np.float32(0.2),
+        "zero_out": np.array(lowest + 128, kind),
+    }
+    nodes = [
+        ("QuantizeLinear", ["x", "scale", "zero"], "codes", {}),
+        ("DequantizeLinear", ["codes", "scale", "zero"], "values", {}),
+        ("DequantizeLinear", ["weights", "scales", "zeros"], "kernel", {"axis": 0}),
+        ("Conv", ["values", "kernel"], "sums", {}),
+        ("QuantizeLinear", ["sums", "scale_out", "zero_out"], "sums_codes", {}),
+        ("DequantizeLinear", ["sums_codes", "scale_out", "zero_out"], "out", {}),
+        ("Flatten", ["out"], "logits", {}),
+    ]
+    graph = helper.make_graph(
+        [helper.make_node(kind, ins, [out], **more) for kind, ins, out, more in nodes],
+        activation,
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 4, 6, 6])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 128])],
+        initializer=[numpy_helper.from_array(array, name) for name, array in arrays.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
+    model.ir_version = 10
+    return model

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from edgetransfer.compress.encoding import Encoding, Grid
 
 Array = np.ndarray[Any, Any]
+_MIDDLE = 128
+"""The zero point of unsigned weights: the same for all, as older runtimes demand of channels."""
 
 
 def write_qdq(model: ir.Model, layout: Layout, encoding: Encoding) -> onnx.ModelProto:
@@ -102,10 +104,14 @@ class _Writer:
         stored = np.ascontiguousarray(np.moveaxis(codes.codes, 0, layer.axis))
         source = self._encoding.grids[layout.root(name_of(layer.input))]
         bias = layer.bias
+        zero = 0
+        if self._scheme.weight == "u8":
+            zero = _MIDDLE
+            stored = (stored.astype(np.int16) + zero).astype(np.uint8)
         if self._scheme.per_channel:
-            self._replace(weight, stored, codes.scale, axis=layer.axis)
+            self._replace(weight, stored, codes.scale, zero=zero, axis=layer.axis)
         else:
-            self._replace(weight, stored, codes.scale[0])
+            self._replace(weight, stored, codes.scale[0], zero=zero)
         if bias is None:
             return
         value, numbers = self._values[name_of(bias)], self._encoding.biases[layer.name]

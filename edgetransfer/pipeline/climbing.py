@@ -58,6 +58,10 @@ class Ladder:
             asked: ``auto`` begins with the target's precision and ends with floats where nothing
                 else holds; any other word keeps to that precision.
         """
+        best = self._climb(asked)
+        return self._race(best) if asked == "auto" else best
+
+    def _climb(self, asked: PrecisionChoice) -> Result:
         precision = self._shop.target.precision if asked == "auto" else asked
         self._try_all(self._cheap(precision))
         if asked == "auto" and precision == "w8a8":
@@ -69,6 +73,23 @@ class Ladder:
         if asked == "auto" and precision != "fp32" and self._best().trial.status == "misses":
             self._try(self._shop.floats())
         return self._best()
+
+    def _race(self, best: Result) -> Result:
+        """Hold the target's other schemes against the best, and say which is to be shipped.
+
+        Unsigned weights are the same numbers, so only a measured time can speak for them. Floats
+        are there to be compared with: what holds the budget in a quarter of the size is not given
+        up for them.
+        """
+        schemes = self._shop.target.schemes
+        image = self._shop.fitted.manifest.modality == "image"
+        if "u8u8" in schemes and image and best.made.rung.precision == "w8a8":
+            unsigned = self._try(self._shop.unsigned(best.made))
+            if unsigned.trial.rank() <= best.trial.rank() and unsigned.is_faster_than(best):
+                best = unsigned
+        if "fp32" in schemes and all(each.made.rung.precision != "fp32" for each in self.results):
+            self._try(self._shop.floats())
+        return best
 
     def rows(self, chosen: Result) -> list[dict[str, Any]]:
         """Return what the report says of every rung; of noisy integers also where noise is from."""

@@ -53,5 +53,6 @@ def compress(run: Run, fitted: Fitted, target: TargetSpec, *, timed: bool = True
     facts: dict[str, Any] = {"precision": rung.precision, "rung": rung.name}
     if rung.precision == "w8a8":
         facts |= shop.facts()
+        facts["scheme"]["weight"] = chosen.made.record.get("weight", target.int8.weight)
     facts["ladder"] = ladder.rows(chosen)
     return Compressed(chosen.made.graph, chosen.made.kept.key, facts)

@@ -6,7 +6,7 @@ It does not judge them, and does not choose their order.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import onnx
@@ -185,6 +185,17 @@ class Workshop:
 
         name = "post-training, channels equalised" if equalised else "post-training"
         return Rung(name, "w8a8", self.facts(), make)
+
+    def unsigned(self, made: Made) -> Rung:
+        """Write the integers of a rung with unsigned weights: the same numbers, other kernels."""
+
+        def make(folder: Path, _: Progress) -> dict[str, Any]:
+            quantised = self.open(made)
+            scheme = quantised.encoding.scheme.model_copy(update={"weight": "u8"})
+            moved = replace(quantised.encoding, scheme=scheme)
+            return write_quantised(folder, replace(quantised, encoding=moved)) | {"weight": "u8"}
+
+        return Rung("the same, weights unsigned", "w8a8", {"from": made.kept.key}, make)
 
     def calibration(self, room: Path) -> Calibration:
         """Return the calibration examples as batches; `room` is for what does not fit in memory."""

@@ -19,6 +19,7 @@ from edgetransfer.measure.latency import speedup, summarise
 from edgetransfer.measure.proportions import wilson
 from edgetransfer.measure.trial import Trial, Tried, hold_trial
 from edgetransfer.pipeline.opening import content_of
+from edgetransfer.pipeline.previewing import Previewer
 from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.run import code, leave, versions
 from edgetransfer.pipeline.stopwatch import input_files, take_times, variants_of
@@ -42,13 +43,21 @@ class Result:
     Attributes:
         faster: False where the runtime was measured to be slower than with floats, True where it
             was measured to be faster, None where it was not measured or does not tell.
+        speed_ci95: bounds of its speed against the floats, None where it was not measured.
         row: for the report.
     """
 
     made: Made
     trial: Trial
     faster: bool | None
+    speed_ci95: tuple[float, float] | None
     row: dict[str, Any]
+
+    def is_faster_than(self, other: Result) -> bool:
+        """Tell whether it was measured to be, beyond doubt."""
+        if self.speed_ci95 is None or other.speed_ci95 is None:
+            return False
+        return self.speed_ci95[0] > other.speed_ci95[1]
 
 
 class Judge:
@@ -65,6 +74,7 @@ class Judge:
         manifest = workshop.fitted.manifest
         self.labelled: Sequence[Example] = manifest.split("validation")
         self.examples = (*self.labelled, *workshop.fitted.unlabelled) or workshop.examples
+        self._previewer = Previewer(workshop.target, workshop.fitted.preparer(), here=here)
 
     def hold(self, made: Made) -> Result:
         """Run a rung on the examples and hold it against the budget."""
@@ -75,6 +85,7 @@ class Judge:
             "timed": [cpu_model(), platform.node(), *sorted(isa_flags())] if self._here else None,
             "session": shop.target.session.model_dump(),
             "run_here_with": exact_here(),
+            "preview": self._previewer.state(),
             "threads": recipe.threads,
             "code": code("pipeline", "transport", "graph", "transfer"),
             "versions": versions("onnxruntime", "numpy"),
@@ -98,7 +109,9 @@ class Judge:
             )
             trial = hold_trial(tried, recipe.budget, recipe.metric, recipe.seed)
             line.summary = f"{trial.status}: {trial.why}"
-        return Result(made, trial, record["faster"], _row(made, trial, record))
+        low_high = record.get("cpu_ci95")
+        bounds = None if low_high is None else (low_high[0], low_high[1])
+        return Result(made, trial, record["faster"], bounds, _row(made, trial, record))
 
     def _reference(self, line: Line) -> tuple[dict[str, Any], Callable[[Path], None]]:
         """Return what the float graph's decisions depend on, and what makes them."""
@@ -124,6 +137,12 @@ class Judge:
         whole = whole_model(core, self._shop.fitted.preprocessing)
         record: dict[str, Any] = {"bytes": whole.ByteSize(), "p90_ms": None, "faster": None}
         self._decide(core, folder, progress)
+        if self._previewer.on:
+            with scratch(folder) as room:
+                host = np.load(folder / "logits.npy")
+                numbers = self._previewer.numbers(made.graph, self.examples, host, room)
+            np.save(folder / "logits", numbers.logits)
+            record["numbers_by"] = numbers.by
         if self._here:
             with scratch(folder) as room:
                 record |= self._time(made, room)
@@ -163,6 +182,7 @@ def _row(made: Made, trial: Trial, record: dict[str, Any]) -> dict[str, Any]:
         "cpu_ratio": record.get("cpu_ratio"),
         "slower": record["faster"] is False,
         "not_timed": record.get("not_timed"),
+        "numbers_by": record.get("numbers_by"),
         "bytes": record["bytes"],
         "seconds": round(made.kept.seconds, 1),
     }

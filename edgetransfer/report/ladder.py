@@ -75,6 +75,8 @@ def _why(rung: Node) -> str:
     parts = [] if rung["why"].missing else [str(rung["why"].value)]
     if rung["slower"].value:
         parts.append("slower than floats on this target")
+    if not rung["numbers_by"].missing:
+        parts.append(f"numbers by {rung['numbers_by'].value}")
     for key, text in DETAILS.items():
         names = [str(each.value) for each in rung[key].rows()]
         if names:

@@ -56,7 +56,7 @@ class Int8Scheme(Spec):
     """How 8-bit numbers are laid out where the target's kernels are fast and exact."""
 
     activation: IntType = "u8"
-    weight: Literal["s8"] = "s8"
+    weight: IntType = Field("s8", description="u8: the same numbers, moved up by 128")
     per_channel: bool = True
     symmetric_activation: bool = False
     quantised_bias: bool = Field(True, description="false where the runtime adds biases in float")
@@ -99,6 +99,9 @@ class TargetSpec(Spec):
     isa: Isa | None = None
     precision: Literal["w8a8", "fp16", "fp32"] = Field("w8a8", description="what `auto` takes")
     int8: Int8Scheme = Int8Scheme()
+    schemes: tuple[Literal["u8s8", "u8u8", "fp32"], ...] = Field(
+        (), description="what `auto` holds side by side; none: what it takes, and floats if need be"
+    )
     session: Session = Session()
     preview: Preview = Preview(on="")
     export_only: bool = Field(

@@ -1,5 +1,7 @@
 """w8a8 as the runtime gets it: every convolution in int8, what was simulated, the same bytes."""
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
@@ -11,6 +13,7 @@ from edgetransfer.compress.encoding import Codes
 from edgetransfer.compress.fakequant import FakeQuantised, FreeWeights
 from edgetransfer.compress.posttraining import Quantised
 from edgetransfer.compress.qdq import write_qdq
+from edgetransfer.graph.hosted import open_here
 from edgetransfer.spec.catalogue import names, target
 from edgetransfer.spec.target import Int8Scheme
 
@@ -30,6 +33,7 @@ OTHERS = [
     Int8Scheme(symmetric_activation=True),
     Int8Scheme(activation="s8"),
     Int8Scheme(activation="s8", symmetric_activation=True),
+    Int8Scheme(weight="u8"),
     TENSORRT,
 ]
 
@@ -63,6 +67,22 @@ def test_every_convolution_runs_in_int8_for_every_shipped_target(
 @pytest.mark.parametrize("scheme", OTHERS, ids=lambda each: each.model_dump_json())
 def test_other_layouts_are_close_too(network, pictures, quantised_from, sqnr_db, scheme):
     assert sqnr_db(quantised_from(network, pictures[:EXAMPLES], scheme).graph()) > 25
+
+
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_unsigned_weights_are_the_same_numbers(
+    network, pictures, quantised_from, resident, per_channel
+):
+    signed = quantised_from(network, pictures[:EXAMPLES], Int8Scheme(per_channel=per_channel))
+    scheme = Int8Scheme(weight="u8", per_channel=per_channel)
+    moved = replace(signed, encoding=replace(signed.encoding, scheme=scheme)).graph()
+    kinds = {each.name: each.data_type for each in moved.graph.initializer}
+    assert kinds["stem.w_codes"] == onnx.TensorProto.UINT8
+    assert resident(moved).float_conv == 0
+    inputs = {"input": pictures}
+    np.testing.assert_array_equal(
+        open_here(moved).run(inputs)[0], open_here(signed.graph()).run(inputs)[0]
+    )
 
 
 def test_one_scale_a_tensor_is_resident_too(network, pictures, quantised_from, sqnr_db, resident):

@@ -52,9 +52,9 @@ def test_reading_and_writing_again_changes_nothing(quantised):
 
 
 @pytest.mark.parametrize("per_channel", [True, False])
-@pytest.mark.parametrize("activation", ["u8", "s8"])
-def test_in_every_scheme(network, pictures, quantised_from, per_channel, activation):
-    scheme = Int8Scheme(activation=activation, per_channel=per_channel)
+@pytest.mark.parametrize(("activation", "weight"), [("u8", "s8"), ("s8", "s8"), ("u8", "u8")])
+def test_in_every_scheme(network, pictures, quantised_from, per_channel, activation, weight):
+    scheme = Int8Scheme(activation=activation, weight=weight, per_channel=per_channel)
     made = quantised_from(network, pictures[:EXAMPLES], scheme)
     again = write_qdq(made.model, made.layout, read_back(made))
     assert again.SerializeToString() == made.graph().SerializeToString()

@@ -3,12 +3,10 @@
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 from edgetransfer.bundle.agent_archive import pack_agent
 from edgetransfer.errors import SpecError, StageError, UnsupportedError
 from edgetransfer.spec import catalogue
-from edgetransfer.spec.caching import default_cache
 from edgetransfer.transport import local, qemu, sysroot
 from edgetransfer.transport.job import Job, TimingPlan, Variant
 from edgetransfer.transport.where import connect
@@ -18,44 +16,10 @@ EXACT = {"session.x64quantprecision": "1"}
 AS_ON_ARM = {"session.qdqisint8allowed": "1"}
 
 
-def convolution(activation):
-    """Return a quantised convolution whose products overflow 16 bits in pairs."""
-    kind, lowest = (np.uint8, 0) if activation == "u8" else (np.int8, -128)
-    rng = np.random.default_rng(0)
-    arrays = {
-        "scale": np.float32(1 / 255),
-        "zero": np.array(lowest, kind),
-        "weights": rng.integers(-127, 128, (8, 4, 3, 3)).astype(np.int8),
-        "scales": np.full(8, 0.01, np.float32),
-        "zeros": np.zeros(8, np.int8),
-        "scale_out": np.float32(0.2),
-        "zero_out": np.array(lowest + 128, kind),
-    }
-    nodes = [
-        ("QuantizeLinear", ["x", "scale", "zero"], "codes", {}),
-        ("DequantizeLinear", ["codes", "scale", "zero"], "values", {}),
-        ("DequantizeLinear", ["weights", "scales", "zeros"], "kernel", {"axis": 0}),
-        ("Conv", ["values", "kernel"], "sums", {}),
-        ("QuantizeLinear", ["sums", "scale_out", "zero_out"], "sums_codes", {}),
-        ("DequantizeLinear", ["sums_codes", "scale_out", "zero_out"], "out", {}),
-        ("Flatten", ["out"], "logits", {}),
-    ]
-    graph = helper.make_graph(
-        [helper.make_node(kind, ins, [out], **more) for kind, ins, out, more in nodes],
-        activation,
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 4, 6, 6])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 128])],
-        initializer=[numpy_helper.from_array(array, name) for name, array in arrays.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
-    model.ir_version = 10
-    return model
-
-
 class Bench:
     """Runs the convolutions at places."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, convolution):
         self.folder = folder
         self.agent = folder / "agent.pyz"
         pack_agent(self.agent)
@@ -75,22 +39,16 @@ class Bench:
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory):
-    return Bench(tmp_path_factory.mktemp("qemu"))
+def bench(tmp_path_factory, convolution):
+    return Bench(tmp_path_factory.mktemp("qemu"), convolution)
 
 
 @pytest.fixture(scope="module")
-def emulated(bench):
+def emulated(bench, prepared):
     """Connect to an emulated processor, or skip where it is not prepared."""
 
     def connected(where):
-        preview = catalogue.preview(where.partition(":")[2])
-        try:
-            qemu.check_host(preview)
-        except UnsupportedError as error:
-            pytest.skip(str(error))
-        if sysroot.find(preview, default_cache()) is None:
-            pytest.skip(f"not prepared: edgetransfer doctor --prepare {where}")
+        prepared(where)
         return connect(where, bench.agent)
 
     return connected
