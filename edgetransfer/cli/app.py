@@ -126,6 +126,8 @@ def bench(
     file_column: o.FileColumn = None,
     group_by: o.GroupBy = None,
     on: o.On = None,
+    sustained: o.Sustained = None,
+    energy: o.Energy = False,
     wheels: o.Wheels = None,
     python: o.Python = None,
     out: Annotated[

@@ -178,6 +178,22 @@ On = Annotated[
         rich_help_panel=_RUN,
     ),
 ]
+Sustained = Annotated[
+    str | None,
+    typer.Option(
+        metavar="10m",
+        help="Also let it work for so long without a rest, and tell what it loses.",
+        rich_help_panel=_RUN,
+    ),
+]
+Energy = Annotated[
+    bool,
+    typer.Option(
+        "--energy",
+        help="Also measure the energy of an inference, where the device counts it.",
+        rich_help_panel=_RUN,
+    ),
+]
 Threads = Annotated[
     int | None,
     typer.Option(help="Threads of the measured model.", rich_help_panel=_RUN),

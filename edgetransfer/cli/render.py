@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from edgetransfer.measure import adaptation, labelling
+from edgetransfer.measure import adaptation, labelling, sustained
 from edgetransfer.measure.soundness import unseen_cost
 from edgetransfer.pipeline import portability
 
@@ -177,6 +177,7 @@ def _footnotes(report: Mapping[str, Any]) -> Iterable[str]:
     if "portability" in report:
         yield portability.told(report["portability"])
     yield gates_told(report["gates"])
+    yield from sustained.told(report)
     if report["latency"]["candidate"]["p50_ms"] is not None:
         yield from (f"while measuring: {each}" for each in report["environment"]["warnings"])
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from edgetransfer.errors import SpecError
 from edgetransfer.measure.verdict import exit_code, worst
 from edgetransfer.pipeline.store import Store
 from edgetransfer.spec.caching import default_cache
+from edgetransfer.spec.duration import seconds_of
 from edgetransfer.spec.options import FIELDS, recipe_from
 from edgetransfer.transport.where import LOCAL, folder_name
 
@@ -100,18 +102,24 @@ def _tell(outcome: Outcome, *, as_json: bool) -> None:
 
 def bench(options: Mapping[str, Any]) -> None:
     """Measure a bundle and end with the exit code of the verdict."""
+    from edgetransfer.pipeline.bench import There
     from edgetransfer.pipeline.bench import bench as run
     from edgetransfer.transport.place import Software
 
     data = recipe_from(asked_of(options)).data if options["data"] else None
     folder: Path = options["bundle"]
     out = options["out"] or folder / "bench"
-    software = Software(options["wheels"], options["python"])
+    asked = options["sustained"]
+    there = There(
+        software=Software(options["wheels"], options["python"]),
+        sustained_s=None if asked is None else seconds_of(asked, "--sustained"),
+        energy=options["energy"],
+    )
     places = tuple(dict.fromkeys(options["on"] or (LOCAL,)))
     reports = {}
     for where in places:
         room = out if places == (LOCAL,) else out / folder_name(where)
-        done = run(folder, data, room, TerminalReporter(), where, software)
+        done = run(folder, data, room, TerminalReporter(), replace(there, where=where))
         reports[where] = done.report
         if not options["json"]:
             render.notes(done.notes)

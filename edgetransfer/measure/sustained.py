@@ -12,7 +12,7 @@ import numpy as np
 from edgetransfer.measure.quantiles import quantile
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 STEADY_SHARE = 0.25
 """Last part of a series that is taken for what the device can keep up."""
@@ -45,3 +45,23 @@ def summarise_series(series: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "throttled_by": sorted(name for name, told in end.items() if told > first.get(name, told)),
         "series": list(series),
     }
+
+
+def told(report: Mapping[str, Any]) -> Iterator[str]:
+    """Say what a report found of long work and of energy, a line each.
+
+    >>> list(told({"energy": {"candidate": {"mj_per_inference": None, "reason": "no counter"}}}))
+    ['energy of the candidate: no counter']
+    """
+    found = report.get("sustained")
+    if found is not None:
+        yield (
+            f"after {found['seconds']:g} s of work: p50 {found['steady_p50_ms']:.2f} ms, "
+            f"{found['cool_p50_ms']:.2f} at first ({-found['drop_pct']:+.1f} % inferences a second)"
+        )
+    for name, row in report.get("energy", {}).items():
+        joules = row["mj_per_inference"]
+        what = (
+            row["reason"] if joules is None else f"{joules:.2f} mJ an inference ({row['method']})"
+        )
+        yield f"energy of the {name}: {what}"

@@ -6,8 +6,10 @@ It does not build.
 from __future__ import annotations
 
 import shutil
+import tempfile
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.bundle.files import read_json, writing
@@ -28,6 +30,7 @@ from edgetransfer.pipeline.judging import (
 from edgetransfer.pipeline.portability import note
 from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.store import Kept
+from edgetransfer.pipeline.sustaining import core_variants, energy, sustained
 from edgetransfer.spec.recipe import Recipe
 from edgetransfer.spec.target import TargetSpec
 from edgetransfer.transport.local import Local
@@ -36,9 +39,9 @@ from edgetransfer.transport.where import LOCAL, connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from edgetransfer.bundle.opened import Bundle
+    from edgetransfer.graph.prepare import Preparer
     from edgetransfer.pipeline.judging import Standing
     from edgetransfer.pipeline.reporter import Reporter
     from edgetransfer.spec.progress import Progress
@@ -59,13 +62,28 @@ class Benched:
     notes: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class There:
+    """Where to measure, and what beside the verdict.
+
+    Attributes:
+        where: what `transport.where.connect` takes.
+        software: what is said of the software there.
+        sustained_s: for how long the bundle is to work without a rest; None for not at all.
+        energy: whether the energy of an inference is measured.
+    """
+
+    where: str = LOCAL
+    software: Software = AS_IT_IS
+    sustained_s: float | None = None
+    energy: bool = False
+
+
+HERE = There()
+
+
 def bench(
-    folder: Path,
-    data: DataSpec | None,
-    out: Path,
-    reporter: Reporter,
-    where: str = LOCAL,
-    software: Software = AS_IT_IS,
+    folder: Path, data: DataSpec | None, out: Path, reporter: Reporter, there: There = HERE
 ) -> Benched:
     """Measure a bundle somewhere, now, and write report and raw samples to `out`.
 
@@ -77,29 +95,56 @@ def bench(
         data: examples to judge by; None for the golden ones, unlabelled.
         out: gets the report and the raw samples.
         reporter: told of every stage.
-        where: what `transport.where.connect` takes.
-        software: what is said of the software there.
+        there: the place, and what beside the verdict is measured.
 
     Raises:
-        SpecError: there is no such place.
+        SpecError: there is no such place, or it cannot do what is asked.
         IntegrityError: not a bundle, or a changed one.
         DataError: the data cannot be read, or is of the other kind.
     """
     bundle = open_bundle(folder)
-    with connect(where, bundle.file("agent.pyz"), software) as place:
+    with connect(there.where, bundle.file("agent.pyz"), there.software) as place:
         question, notes = _question(bundle, data, reporter)
+        prepare = preparer(bundle.preprocessing, bundle.file("tokenizer.json"))
         with writing(out):
             out.mkdir(parents=True, exist_ok=True)
             report = judge_bundle(
                 Bench(measuring_afresh(out / RAW), reporter, place, standing(place, bundle)),
                 bundle,
                 question,
-                preparer(bundle.preprocessing, bundle.file("tokenizer.json")),
+                prepare,
             )
-            if where != LOCAL:
-                report["portability"] = note(bundle, _this_machine(bundle), where, report)
+            if there.where != LOCAL:
+                report["portability"] = note(bundle, _this_machine(bundle), there.where, report)
+            report |= _beside(there, place, bundle, prepare, question, reporter)
             write_report(out, report, bundle)
     return Benched(report, out, notes)
+
+
+def _beside(
+    there: There,
+    place: Place,
+    bundle: Bundle,
+    prepare: Preparer,
+    question: Question,
+    reporter: Reporter,
+) -> dict[str, Any]:
+    """Measure what stands beside the verdict, where it was asked for."""
+    if there.sustained_s is None and not there.energy:
+        return {}
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as room, telling(reporter, "sustained work") as line:
+        variants = core_variants(bundle, prepare, question.examples, Path(room))
+        told = []
+        if there.sustained_s is not None:
+            (candidate,) = (each for each in variants if each.name == "candidate")
+            found["sustained"] = sustained(place, candidate, there.sustained_s, line.progress)
+            told.append(f"{found['sustained']['drop_pct']:.1f} % fewer inferences a second")
+        if there.energy:
+            found["energy"] = energy(place, variants)
+            told.append("energy looked for")
+        line.summary = ", ".join(told)
+    return found
 
 
 def _question(

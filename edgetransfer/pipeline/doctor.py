@@ -15,7 +15,7 @@ from edgetransfer.bundle.agent_archive import pack_agent
 from edgetransfer.errors import EdgeTransferError, SpecError
 from edgetransfer.pipeline.reporter import telling
 from edgetransfer.spec import catalogue
-from edgetransfer.transport import qemu, sysroot
+from edgetransfer.transport import browser_runtime, qemu, sysroot
 from edgetransfer.transport.job import Job
 from edgetransfer.transport.where import connect
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from edgetransfer.spec.target import Runtime, TargetSpec
 
 State = Literal["ready", "lacks", "another device", "export only"]
+BROWSER = "browser"
 _LITTLE_MIB = 512
 """With less memory or disk, a benchmark of a small network may fail."""
 _HOT_C = 75.0
@@ -226,10 +227,10 @@ def _preview(name: str, cache: Path) -> PreviewRow:
 
 
 def prepare(places: Sequence[str], cache: Path, reporter: Reporter) -> list[dict[str, Any]]:
-    """Prepare emulated processors and return what each took.
+    """Prepare emulated processors, and the runtime of browsers; return what each took.
 
     Args:
-        places: as ``--on`` takes them: ``qemu:NAME``.
+        places: as ``--on`` takes them: ``qemu:NAME``, ``browser``.
         cache: below which they go.
         reporter: told of each step.
 
@@ -238,21 +239,26 @@ def prepare(places: Sequence[str], cache: Path, reporter: Reporter) -> list[dict
         UnsupportedError: it cannot be emulated on this machine.
         StageError: something could not be fetched, or does not run.
     """
-    previews = []
+    previews, done = [], []
     for where in places:
+        if where == BROWSER:
+            done.append(_prepare_browser(reporter))
+            continue
         word, _, name = where.partition(":")
         if word != qemu.WORD:
             raise SpecError(
-                "only emulated processors are prepared",
+                "nothing has to be prepared there",
                 where="--prepare",
                 found=repr(where),
                 expected=", ".join(
-                    f"{qemu.WORD}:{each}" for each in catalogue.names("targets/previews")
+                    (
+                        BROWSER,
+                        *(f"{qemu.WORD}:{each}" for each in catalogue.names("targets/previews")),
+                    )
                 ),
             )
         previews.append(catalogue.preview(name))
         qemu.check_host(previews[-1])
-    done = []
     for preview in previews:
         with telling(reporter, f"prepare {preview.name}") as line:
             steps: list[str] = []
@@ -263,3 +269,10 @@ def prepare(places: Sequence[str], cache: Path, reporter: Reporter) -> list[dict
             line.summary = f"{size}, {runtimes}, emulator {record['emulator_version']}"
         done.append({"where": f"{qemu.WORD}:{preview.name}", **record})
     return done
+
+
+def _prepare_browser(reporter: Reporter) -> dict[str, Any]:
+    with telling(reporter, f"prepare {BROWSER}") as line:
+        folder = browser_runtime.prepare()
+        line.summary = browser_runtime.PACKAGE
+    return {"where": BROWSER, "folder": str(folder)}

@@ -102,13 +102,13 @@ def test_nothing_disturbs_an_emulated_processor():
     assert doctor.findings_of({"emulator": "qemu-test", "warnings": ["load"]}, TAKES) == ()
 
 
-def test_only_emulated_processors_are_prepared(tmp_path):
+def test_what_needs_no_preparing_is_refused(tmp_path):
     with pytest.raises(SpecError) as caught:
         doctor.prepare(["ssh:pi"], tmp_path, SilentReporter())
     assert str(caught.value) == (
-        "--prepare: only emulated processors are prepared\n"
+        "--prepare: nothing has to be prepared there\n"
         "  found: 'ssh:pi'\n"
-        "  expected: qemu:arm64, qemu:armhf, qemu:riscv64, qemu:x86-avx2"
+        "  expected: browser, qemu:arm64, qemu:armhf, qemu:riscv64, qemu:x86-avx2"
     )
 
 

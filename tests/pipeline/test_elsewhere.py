@@ -178,7 +178,13 @@ def test_the_host_computes_as_arm_where_activations_are_signed(monkeypatch):
     monkeypatch.setattr(module, lambda: "x86_64")
     signed = {"session.qdqisint8allowed": "1"}
     assert oracle("s8", "arm64") == signed
-    assert oracle("s8", "x86_64") == oracle("u8", "arm64") == oracle(None, "arm64") == {}
+    assert (
+        oracle("s8", "x86_64")
+        == oracle("s8", "wasm32")
+        == oracle("u8", "arm64")
+        == oracle(None, "arm64")
+        == {}
+    )
     monkeypatch.setattr(module, lambda: "arm64")
     assert oracle("s8", "arm64") == {}
 

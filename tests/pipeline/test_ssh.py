@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from edgetransfer.pipeline.bench import bench
+from edgetransfer.pipeline.bench import There, bench
 from edgetransfer.pipeline.reporter import SilentReporter
 from edgetransfer.spec.recipe import DataSpec
 from edgetransfer.transport import ssh, ssh_jobs
@@ -65,7 +65,9 @@ def test_the_link_is_cut_twenty_times_and_the_report_is_whole(
     built, pictures, board, cut_often, tmp_path  # noqa: F811 (fixture)
 ):  # fmt: skip
     bundle, out = built.folders["this-machine"], tmp_path / "bench"
-    done = bench(bundle, DataSpec(source=str(pictures)), out, SilentReporter(), "ssh:board", HERE)
+    done = bench(
+        bundle, DataSpec(source=str(pictures)), out, SilentReporter(), There("ssh:board", HERE)
+    )
     assert board.wire.cuts == CUTS
     here, there = built.reports["this-machine"], done.report
     assert set(here) <= set(there)
