@@ -178,13 +178,8 @@ def test_the_host_computes_as_arm_where_activations_are_signed(monkeypatch):
     monkeypatch.setattr(module, lambda: "x86_64")
     signed = {"session.qdqisint8allowed": "1"}
     assert oracle("s8", "arm64") == signed
-    assert (
-        oracle("s8", "x86_64")
-        == oracle("s8", "wasm32")
-        == oracle("u8", "arm64")
-        == oracle(None, "arm64")
-        == {}
-    )
+    for activation, arch in (("s8", "x86_64"), ("s8", "wasm32"), ("u8", "arm64"), (None, "arm64")):
+        assert oracle(activation, arch) == {}
     monkeypatch.setattr(module, lambda: "arm64")
     assert oracle("s8", "arm64") == {}
 
