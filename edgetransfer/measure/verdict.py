@@ -61,10 +61,10 @@ def unverified(command: str, measured_here: tuple[Gate, ...] = ()) -> Verdict:
         command: what verifies it there.
         measured_here: gates of a run elsewhere; kept as information.
 
-    >>> unverified("edgetransfer bench OUT --target b").reasons
-    ('not measured on the target; to verify, run there: edgetransfer bench OUT --target b',)
+    >>> unverified("edgetransfer bench OUT/b --on ssh:HOST").reasons
+    ('not measured on the target; to verify: edgetransfer bench OUT/b --on ssh:HOST',)
     """
-    reasons = (f"not measured on the target; to verify, run there: {command}",)
+    reasons = (f"not measured on the target; to verify: {command}",)
     return Verdict("UNVERIFIED", reasons, measured_here)
 
 

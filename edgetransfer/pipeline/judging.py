@@ -238,8 +238,8 @@ def _memory(run: dict[str, Any]) -> dict[str, Any]:
 
 
 def verification_command(target: TargetSpec) -> str:
-    """Return the command that verifies a bundle when it is copied to the target and run there."""
-    return f"edgetransfer bench {target.name} --data TEST_DATA"
+    """Return the command that measures a bundle on a device that is connected to this machine."""
+    return f"edgetransfer bench {target.name} --data TEST_DATA --on {target.reached}"
 
 
 def write_report(folder: Path, report: dict[str, Any], bundle: Bundle) -> None:

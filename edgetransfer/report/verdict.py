@@ -5,6 +5,7 @@ It does not judge: the report holds the verdict already.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
@@ -23,7 +24,8 @@ METHODS = {
     "lora": "low-rank adapters",
     "contrastive": "contrastive fine-tuning",
 }
-VERIFY = "; to verify, run there: "
+VERIFY = re.compile(r"; to verify(?:, run there)?: ")
+"""Older reports name a command for the device itself."""
 PREVIEW = "What follows was measured on another machine: a preview, not a result."
 
 
@@ -34,8 +36,8 @@ def verdict(report: Node, manifest: Node) -> dict[str, Any]:
     for text in (str(row.value) for row in report["reasons"].rows()):
         if text.startswith("warning: "):
             warnings.append(reason(text.removeprefix("warning: ")))
-        elif VERIFY in text:
-            command = text.partition(VERIFY)[2]
+        elif VERIFY.search(text):
+            command = VERIFY.split(text, 1)[1]
             reasons.append(("", PREVIEW))
         else:
             reasons.append(reason(text))

@@ -108,4 +108,5 @@ class TargetSpec(Spec):
         False, description="files are made for it; no transport of ours measures there"
     )
     rules: tuple[str, ...] = Field((), description="what else holds there, in words")
+    reached: str = Field("ssh:HOST", description="what `bench --on` takes for a device of the kind")
     evidence: Evidence

@@ -155,7 +155,7 @@ def test_measured_elsewhere_is_unverified_and_no_gate_decides():
     report = make_report(CASES["elsewhere"])
     assert report["verdict"] == "UNVERIFIED"
     assert report["reasons"] == [
-        "not measured on the target; to verify, run there: edgetransfer bench OUT --target x"
+        "not measured on the target; to verify: edgetransfer bench OUT --target x"
     ]
     assert report["gates"]
     assert not any(gate["decides"] for gate in report["gates"])

@@ -171,8 +171,7 @@ def test_unverified_names_the_command():
     verdict = unverified("edgetransfer bench out/pi --target raspberry-pi-5")
     assert verdict.name == "UNVERIFIED"
     assert verdict.reasons == (
-        "not measured on the target; to verify, run there: "
-        "edgetransfer bench out/pi --target raspberry-pi-5",
+        "not measured on the target; to verify: edgetransfer bench out/pi --target raspberry-pi-5",
     )
 
 
