@@ -9,6 +9,7 @@ from PIL import Image
 
 import edgetransfer
 from edgetransfer.cli import app
+from edgetransfer.transport import job
 
 COUNTS = {"train": 12, "val": 6, "test": 20}
 SHAPES = ("disc", "square", "stripes")
@@ -39,6 +40,16 @@ def write_pictures(root, seed=0):
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def hasty():
+    """Let builds take few times: what times are is no matter here, `test_sampling` has its own."""
+    kept = dict(job.EFFORTS)
+    plan = job.TimingPlan(blocks=3, block_s=0.02, warmup_s=0.02, warmup_max_s=0.3)
+    job.EFFORTS.update(dict.fromkeys(("quick", "standard"), job.Effort(3, plan, most=3)))
+    yield kept
+    job.EFFORTS.update(kept)
 
 
 @pytest.fixture(scope="session")

@@ -109,8 +109,8 @@ def test_processes_are_added_while_the_ratio_is_not_known(tmp_path):
 
 
 @pytest.mark.parametrize("name", list(EFFORTS))
-def test_every_effort_takes_processes_enough_for_an_interval(name):
-    effort = EFFORTS[name]
+def test_every_effort_takes_processes_enough_for_an_interval(name, hasty):
+    effort = hasty[name]
     assert effort.most >= effort.processes >= 3
 
 
