@@ -6,6 +6,7 @@ It does not time: a device's own settings are its target's.
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgetransfer.agent.environment import architecture, isa_flags
@@ -33,7 +34,9 @@ def exact_here() -> dict[str, str]:
     return dict(_settings())
 
 
-def open_here(model: onnx.ModelProto | str, config: Mapping[str, str] | None = None) -> OnnxSession:
+def open_here(
+    model: onnx.ModelProto | str | Path, config: Mapping[str, str] | None = None
+) -> OnnxSession:
     """Open a graph, or a file, with these settings beside those of `config`."""
-    source = model if isinstance(model, str) else model.SerializeToString()
+    source = str(model) if isinstance(model, str | Path) else model.SerializeToString()
     return OnnxSession(source, config={**exact_here(), **(config or {})})

@@ -63,4 +63,5 @@ class Place(Protocol):
         ...
 
 
-ALL_ACTIONS = frozenset({"logits", "time", "sustain", "energy", "optimise", "describe"})
+TIMED_ACTIONS = frozenset({"time", "sustain", "energy"})
+ALL_ACTIONS = frozenset({"logits", "optimise", "describe"}) | TIMED_ACTIONS

@@ -16,7 +16,7 @@ from edgetransfer.spec import catalogue
 from edgetransfer.spec.caching import default_cache
 from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.transport import local, sysroot
-from edgetransfer.transport.place import ALL_ACTIONS
+from edgetransfer.transport.place import ALL_ACTIONS, TIMED_ACTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -36,7 +36,7 @@ class Qemu:
     agent: Path
     prepared: Prepared
     emulated: bool = True
-    actions: frozenset[str] = ALL_ACTIONS - {"time"}
+    actions: frozenset[str] = ALL_ACTIONS - TIMED_ACTIONS
 
     @property
     def where(self) -> str:

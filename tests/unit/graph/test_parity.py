@@ -21,6 +21,7 @@ def test_the_same_graph_passes(traced, pictures, expected):
         "range": float(np.ptp(expected)),
         "min_cosine": pytest.approx(1.0),
         "n": 4,
+        "flips": 0,
     }
 
 

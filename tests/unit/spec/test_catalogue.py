@@ -29,14 +29,14 @@ def test_every_shipped_target_is_valid(name):
     assert spec.detect or (spec.runtime and (spec.isa or spec.runtime.name == "onnxruntime-web"))
 
 
-@pytest.mark.parametrize("name", ["default", "percentile"])
+@pytest.mark.parametrize("name", ["default", "exact", "percentile"])
 def test_every_shipped_calibration_recipe_is_valid(name):
     assert catalogue.calibration_recipe(name).name == name
 
 
 def test_the_names_are_those_that_can_be_asked_for(project):
     assert catalogue.names("targets") == list(SHIPPED)
-    assert catalogue.names("calibration/recipes") == ["default", "percentile"]
+    assert catalogue.names("calibration/recipes") == ["default", "exact", "percentile"]
     project("mine", HEAD + EVIDENCE)
     assert catalogue.names("targets") == sorted([*SHIPPED, "mine"])
 
@@ -101,7 +101,7 @@ def test_unknown_names():
     )
     assert message(catalogue.calibration_recipe, "best") == (
         "no calibration recipe is called 'best'\n"
-        "  expected: default, percentile, or the path of a .toml file"
+        "  expected: default, exact, percentile, or the path of a .toml file"
     )
 
 
