@@ -64,6 +64,12 @@ def adapt(run: Run, manifest: Manifest) -> Adapted:
         SpecError: texts, or a network without batch norms whose batch norms are to be set.
         DataError: too few pictures of the device, or too few labelled ones to choose by.
     """
+    if manifest.modality != "image":
+        raise SpecError(
+            "the examples are texts, and only pictures can be moved to",
+            where=f"--adapt {run.recipe.adapt.method}",
+            fix="leave --adapt out: texts without labels serve by --unlabelled alone",
+        )
     parts = set_aside(manifest, run.recipe.adapt.device_part)
     _refuse_too_few_labels(run, parts)
     more = read_unlabelled(run, parts.all_judged())

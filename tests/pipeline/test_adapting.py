@@ -150,7 +150,7 @@ def test_texts_are_refused(adapted, tmp_path):
     table.write_text(f"text,label\n{rows}\n")
     with pytest.raises(SpecError) as caught:
         adapted(data=table, adapt="align")
-    assert str(caught.value).endswith(
-        ": the examples are texts, and only pictures can be given without labels\n"
-        "  fix: leave the option out"
+    assert str(caught.value) == (
+        "--adapt align: the examples are texts, and only pictures can be moved to\n"
+        "  fix: leave --adapt out: texts without labels serve by --unlabelled alone"
     )
