@@ -45,6 +45,8 @@ GATES = {
 ALLOWS = {
     "sqnr": "at least",
     "fusion": "at least",
+    "preview": "at least",
+    "device": "at least",
     "size": "at most",
     "preprocessing": "at most",
     "export": "at most",
