@@ -65,7 +65,8 @@ def test_golden_vectors_are_not_of_the_test_set_and_can_be_replayed(built):
     folder = built.folders["this-machine"]
     cases = read_json(folder / "golden" / "index.json")["cases"]
     assert len(cases) == 8
-    session = OnnxSession(str(folder / "model.onnx"))
+    settings = read_json(folder / "manifest.json")["session"]["config"]
+    session = OnnxSession(str(folder / "model.onnx"), config=settings)
     for case in cases:
         shape = case["picture"]["shape"]
         raw = np.fromfile(folder / "golden" / case["picture"]["file"], np.uint8).reshape(shape)
