@@ -59,9 +59,8 @@ def test_all_built_in_backbones_are_ranked_best_first(ranked):
     for row in rows:
         taken = [row[key] for key in ("float_p90_ms", "int8_p90_ms") if key in row]
         assert row.get("p90_ms") == min(taken, default=None)
-        assert all(
-            0 < row[f"{kind}_p50_ms"] for kind in ("float", "int8") if f"{kind}_p90_ms" in row
-        )
+        for key in ("float_p90_ms", "int8_p90_ms"):
+            assert key not in row or row[key] >= row[key.replace("p90", "p50")] > 0
         assert row["int8_bytes"] < row["float_bytes"]
     assert poor["macs"] < good["macs"]
     assert "builtin:tiny-64" in ranked[1].read_text()
