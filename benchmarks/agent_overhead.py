@@ -6,14 +6,15 @@ machine half of the calls are interrupted, and the medians tell of that. `yieldi
 with the CPU clock read before each, as the agent must: what that costs the call that follows is not
 the loop of the agent, but the price of knowing CPU time at all.
 
-    python benchmarks/agent_overhead.py [MODEL.onnx ...]
+    python benchmarks/agent_overhead.py [MODEL.onnx ...] [--out RESULT.json]
 """
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
 import random
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -90,7 +91,11 @@ def overhead(model: Path, files: dict[str, str]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Print one line a model."""
+    """Print one line a model, and keep them."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("models", type=Path, nargs="*", metavar="MODEL.onnx")
+    parser.add_argument("--out", type=Path, help="JSON file of the result")
+    asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         room = Path(name)
         tiny, chain = product(room / "product.onnx"), convolutions(room / "chain.onnx", 20)
@@ -98,13 +103,18 @@ def main() -> None:
             (tiny, {"x": inputs(room / "a.npy", [1, 16])}),
             (chain, {"x": inputs(room / "b.npy", [1, CHANNELS, SIDE, SIDE])}),
         ]
-        for number, model in enumerate(map(Path, sys.argv[1:])):
+        for number, model in enumerate(asked.models):
             session = OnnxSession(str(model))
             ((input_name, shape),) = session.input_shapes.items()
             fixed = [size if isinstance(size, int) else 1 for size in shape]
             cases.append((model, {input_name: inputs(room / f"{number}.npy", fixed)}))
+        rows = []
         for model, files in cases:
-            print(json.dumps(overhead(model, files)), flush=True)
+            rows.append(overhead(model, files) | {"load": os.getloadavg()[0]})
+            print(json.dumps(rows[-1]), flush=True)
+    if asked.out is not None:
+        result = {"cores": os.cpu_count(), "rows": rows}
+        asked.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 TIMINGS = {
-    "standard": Effort(3, TimingPlan(blocks=24, block_s=0.1, warmup_s=0.2, warmup_max_s=1.0)),
+    "standard": Effort(3, TimingPlan(blocks=192, warmup_s=0.2, warmup_max_s=1.0)),
     "quick": EFFORTS["quick"],
 }
-"""More and shorter blocks than a build's: many variants share a machine with other work."""
+"""Fewer and longer processes than a build's: many variants have to be opened in each."""
 
 
 @dataclass

@@ -43,8 +43,8 @@ class Variant:
 class TimingPlan:
     """How long each fresh process warms up and measures, per variant: for `agent.timing.Plan`."""
 
-    blocks: int = 8
-    block_s: float = 0.25
+    blocks: int = 20
+    block_s: float = 0.0125
     warmup_s: float = 0.3
     warmup_max_s: float = 5.0
 
@@ -91,18 +91,18 @@ class Effort:
 
 EFFORTS: Mapping[TimingEffort, Effort] = {
     "quick": Effort(
-        3, TimingPlan(blocks=3, block_s=0.05, warmup_s=0.05, warmup_max_s=1.0), most=4, budget_s=8.0
+        3, TimingPlan(blocks=12, warmup_s=0.05, warmup_max_s=1.0), most=4, budget_s=8.0
     ),
     "standard": Effort(
         5,
-        TimingPlan(blocks=5, block_s=0.05, warmup_s=0.15, warmup_max_s=2.0),
+        TimingPlan(blocks=20, warmup_s=0.15, warmup_max_s=2.0),
         most=20,
         cooldown_s=1.0,
         budget_s=25.0,
     ),
     "thorough": Effort(
         20,
-        TimingPlan(blocks=10, block_s=0.15, warmup_s=0.3, warmup_max_s=15.0),
+        TimingPlan(blocks=120, warmup_s=0.3, warmup_max_s=15.0),
         most=60,
         cooldown_s=20.0,
         budget_s=360.0,

@@ -88,14 +88,31 @@ def test_a_slow_call_gets_its_three_windows(machine):
     assert len(machine.log) == 12
 
 
-def test_every_sample_is_kept_with_its_block(machine):
+def test_every_timed_call_is_kept_with_its_block(machine):
     samples = measure({"a": machine.call("a", 20)}, PLAN, 0, machine.clock).samples["a"]
     assert samples.dtype == np.int64
     blocks = [0, 0, 0, 1, 1, 1, 2, 2, 2]
     np.testing.assert_array_equal(samples, [(block, 20 * MS, 10 * MS) for block in blocks])
 
 
-def test_a_block_holds_one_call_at_least(machine):
+def test_the_first_call_of_a_turn_finds_cold_caches_and_is_not_timed(machine):
+    cold_then_warm = [30, 20, 20, 20] * 3
+    samples = measure({"a": machine.call("a", *cold_then_warm)}, PLAN, 0, machine.clock)
+    assert samples.samples["a"][:, 1].tolist() == [20 * MS] * 9
+
+
+@pytest.mark.parametrize(("took_ms", "rounds"), [(10, 60), (20, 60), (25, 48), (900, 3)])
+def test_slow_calls_end_the_rounds_at_twice_the_planned_time(machine, took_ms, rounds):
+    plan = PLAN._replace(blocks=60, block_s=0.02)
+    calls = {name: machine.call(name, took_ms) for name in "ab"}
+    samples = measure(calls, plan, 0, machine.clock).samples
+    assert {name: len(np.unique(rows[:, 0])) for name, rows in samples.items()} == {
+        "a": rounds,
+        "b": rounds,
+    }
+
+
+def test_a_block_holds_one_timed_call_at_least(machine):
     samples = measure({"a": machine.call("a", 70)}, PLAN, 0, machine.clock).samples["a"]
     np.testing.assert_array_equal(samples[:, 0], [0, 1, 2])
 
@@ -103,9 +120,9 @@ def test_a_block_holds_one_call_at_least(machine):
 @pytest.mark.parametrize("seed", range(5))
 def test_every_round_is_a_permutation_of_all(machine, seed):
     names = ["a", "b", "c", "d"]
-    calls = {name: machine.call(name, 70) for name in names}
-    measure(calls, PLAN._replace(blocks=20), seed, machine.clock)
-    rounds = np.array(machine.log).reshape(20, 4)
+    calls = {name: machine.call(name, 30) for name in names}
+    turns = measure(calls, PLAN._replace(blocks=20), seed, machine.clock).turns
+    rounds = np.array([turn["name"] for turn in turns]).reshape(20, 4)
     assert all(sorted(order) == names for order in rounds.tolist())
     assert len({tuple(order) for order in rounds.tolist()}) > 5
 

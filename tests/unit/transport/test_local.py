@@ -53,7 +53,7 @@ def test_the_job_is_plain_json_and_is_taken_away(agent, out):
                 "batch": 1,
             }
         ],
-        "plan": {"blocks": 1, "block_s": 0.25, "warmup_s": 0.3, "warmup_max_s": 5.0},
+        "plan": {"blocks": 1, "block_s": 0.0125, "warmup_s": 0.3, "warmup_max_s": 5.0},
         "seed": 9,
         "guard": {"cooldown_s": 0.0, "baseline_ns": None},
         "sustained": {"seconds": 0.0, "window_s": 5.0},
