@@ -10,7 +10,7 @@ export ORT_DISABLE_TELEMETRY := 1
 DEMO_OUT ?= demo-out
 PYTEST ?= -n 2 --dist worksteal
 
-.PHONY: help demo test test-timm test-ray test-optimum test-tensorrt test-kills test-cuts prepare-qemu prepare-browser prepare-adbd prepare-devices check lint types layers bench-compression bench-aa clean
+.PHONY: help demo test test-timm test-ray test-optimum test-tensorrt test-kills prepare-qemu prepare-browser prepare-adbd prepare-devices check lint types layers bench-compression bench-aa clean
 
 help:
 	@echo "make demo    build on scikit-learn's digits and print the verdict"
@@ -97,18 +97,14 @@ prepare-browser: $(VENV)/.core
 	command -v npm >/dev/null || apt-get install -y --no-install-recommends npm
 	$(BIN)/python -m edgetransfer.transport.browser_runtime
 
-# The daemon of a phone (7 MB), for the test of `--on adb`.
 # All that .ci/run measures on: emulated processors, a browser, a real sshd.
 prepare-devices: prepare-qemu prepare-browser
 	test -x /usr/sbin/sshd || apt-get install -y --no-install-recommends openssh-server
 
+# The daemon of a phone (7 MB), for the test of `--on adb`.
 prepare-adbd: $(VENV)/.core
 	command -v adb >/dev/null || apt-get install -y --no-install-recommends adb
 	$(BIN)/python scripts/fetch_adbd.py
-
-# A whole benchmark over ssh, its link cut twenty times.
-test-cuts: $(VENV)/.dev
-	EDGETRANSFER_TEST_CUTS=1 $(BIN)/python -m pytest tests/pipeline/test_ssh.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check
