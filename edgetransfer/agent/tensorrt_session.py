@@ -73,7 +73,7 @@ class TensorRtSession:
         self.built_ms = 0.0
         self._log = tensorrt_build.logger(trt)
         self._runtime = trt.Runtime(self._log)  # an engine must not outlive it
-        cache = EngineCache(folder_of(os.environ))
+        cache = None if settings.rebuild else EngineCache(folder_of(os.environ))
         self._engine = self._taken(cache, key) or self._built(
             trt, model, settings, cache, key, tell or tensorrt_build.quiet
         )
@@ -86,9 +86,9 @@ class TensorRtSession:
         if optimised_to is not None:
             Path(optimised_to).write_text(self._inspected(trt), encoding="utf-8")
 
-    def _taken(self, cache: EngineCache, key: Key) -> Any:  # noqa: ANN401
+    def _taken(self, cache: Optional[EngineCache], key: Key) -> Any:  # noqa: ANN401
         """Return the engine that is kept, None where it is missing or does not load."""
-        plan = cache.take(key)
+        plan = None if cache is None else cache.take(key)
         return None if plan is None else self._runtime.deserialize_cuda_engine(plan)
 
     def _built(
@@ -96,12 +96,14 @@ class TensorRtSession:
         trt: Any,  # noqa: ANN401
         model: str,
         settings: Settings,
-        cache: EngineCache,
+        cache: Optional[EngineCache],
         key: Key,
         tell: Tell,
     ) -> Any:  # noqa: ANN401
         start = time.perf_counter_ns()
-        timings = None if hasattr(trt, "ComputeCapability") else cache.timings(key)
+        timings = None
+        if cache is not None and not hasattr(trt, "ComputeCapability"):
+            timings = cache.timings(key)
         built = tensorrt_build.build(trt, model, settings, timings, tell)
         self.built_ms = (time.perf_counter_ns() - start) / 1e6
         engine = self._runtime.deserialize_cuda_engine(built.plan)
@@ -110,9 +112,10 @@ class TensorRtSession:
                 "TensorRT built %s, and does not load what it built: %s"
                 % (model, tensorrt_build.last(self._log.words))
             )
-        cache.keep(key, built.plan)
-        if built.timings:
-            cache.keep_timings(key, built.timings)
+        if cache is not None:
+            cache.keep(key, built.plan)
+            if built.timings:
+                cache.keep_timings(key, built.timings)
         return engine
 
     def _inspected(self, trt: Any) -> str:  # noqa: ANN401

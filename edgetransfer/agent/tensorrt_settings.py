@@ -26,6 +26,8 @@ class Settings(NamedTuple):
         at_least: oldest version that is taken; None for the oldest that we know to do.
         compute_capability: ``8.9`` and so on to build where there is no GPU, which only
             TensorRT-RTX can; None for the GPU at hand.
+        rebuild: above 0 the engine is built anew, by nothing that an earlier build left, and is not
+            kept: to see whether builds agree.
     """
 
     batch: Range = (1, 1, 8)
@@ -35,6 +37,7 @@ class Settings(NamedTuple):
     workspace_mib: int = 1024
     at_least: Optional[str] = None
     compute_capability: Optional[str] = None
+    rebuild: int = 0
 
 
 def settings_from(entries: Mapping[str, str]) -> Settings:
@@ -82,4 +85,5 @@ _READERS: Mapping[str, Tuple[Callable[[str], Any], str]] = {
     "workspace_mib": (int, "a number of MiB"),
     "at_least": (str, "a version"),
     "compute_capability": (str, "a compute capability: 8.9"),
+    "rebuild": (int, "a number"),
 }

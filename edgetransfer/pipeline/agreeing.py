@@ -82,7 +82,7 @@ def agree(
     record: dict[str, Any] = {"config": config, "emulated": two.place.emulated}
     if np.array_equal(host, np.load(room / "candidate.logits.npy")):
         return record
-    remedy = _remedy(environment, candidate.config)
+    remedy = _remedy(environment, candidate.config) if candidate.provider == _CPU else None
     if remedy is not None:
         settings = remedy.session.config
         there = replace(candidate, config={**candidate.config, **settings})

@@ -20,7 +20,7 @@ from edgetransfer.graph.engine import read_residency
 from edgetransfer.graph.prepare import TextPreparer, stack, write_each
 from edgetransfer.measure.facts import Timing
 from edgetransfer.pipeline.agreeing import Two, agree
-from edgetransfer.pipeline.proving import RAW_EXAMPLES, Prover, spread
+from edgetransfer.pipeline.proving import RAW_EXAMPLES, Prover, rebuilt, spread
 from edgetransfer.pipeline.run import leave
 from edgetransfer.pipeline.sampling import samples_of, take
 from edgetransfer.pipeline.store import scratch
@@ -49,8 +49,8 @@ class Subject:
         effort: how times are taken; None where the place may not stand for the target.
         place: where the agent runs.
         activation: type of the activations' codes, None where they are floats.
-        prepared_only: whether the runtime there takes prepared tensors alone, so that there is
-            no whole model to run.
+        prepared_only: whether the runtime there builds an engine, which takes prepared tensors
+            alone, so that there is no whole model to run.
     """
 
     folder: Path
@@ -93,6 +93,8 @@ def measure(
             if not subject.prepared_only:
                 whole = session.whole_variants(prepare, examples)
                 record["proofs"] = session.prove(whole["candidate_whole"])
+            else:
+                record["rebuilds"] = session.rebuilt()
             if subject.effort is not None:
                 record["timing"] = {"core": session.times(session.core, subject.effort, seed)}
                 if whole and subject.preprocessing.kind == "image":
@@ -167,6 +169,10 @@ class _Session:
         record = prover.prove()
         self._judged[whole.name] = _digest(np.load(self._scratch / "whole.npy"))
         return record
+
+    def rebuilt(self) -> dict[str, Any]:
+        """Build the candidate's engine again, and see whether the builds decide alike."""
+        return rebuilt(self._place, self.core["candidate"], self._scratch)
 
     def times(self, variants: Mapping[str, Variant], effort: Effort, seed: int) -> dict[str, Any]:
         """Time variants against each other in fresh processes; return what else these told."""

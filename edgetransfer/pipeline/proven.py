@@ -12,12 +12,14 @@ import numpy as np
 from edgetransfer.graph.embed import PICTURE, PREPARED
 from edgetransfer.measure.plain import Missing
 from edgetransfer.measure.proofs import (
+    NO_ENGINE,
     Contract,
     Export,
     Integrity,
     Intended,
     Port,
     Proofs,
+    Rebuilds,
     Repeats,
     TensorParity,
     Twice,
@@ -53,6 +55,7 @@ def proofs(kept: Kept, bundle: Bundle, target: TargetSpec) -> Proofs:
             fusion=reason,
             repeats=reason,
             intended=reason,
+            rebuilds=Rebuilds(**record["rebuilds"]) if "rebuilds" in record else NO_ENGINE,
         )
     found = record["proofs"]
     told = {

@@ -13,7 +13,8 @@ import onnx
 
 from edgetransfer.graph.census import intended
 from edgetransfer.graph.embed import PREPARED, preprocessing_graph
-from edgetransfer.measure.proofs import tensor_parity
+from edgetransfer.measure.metrics import decisions
+from edgetransfer.measure.proofs import Rebuilds, tensor_parity
 from edgetransfer.spec.preprocess import ImagePreprocessing
 from edgetransfer.transport.job import Job, Variant
 
@@ -31,6 +32,9 @@ BATCH = 8
 RAW_EXAMPLES = 12
 """Examples that model.onnx runs from decoded pictures."""
 THREADS, BATCHED, UNFUSED = "threads", "batch", "unfused"
+BUILDS = 3
+"""Engines of one file that have to decide alike: a builder times its kernels, and may take others
+the next time."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +145,23 @@ class Prover:
         told = self.place.run(Job("logits", (variant,)), self.scratch)
         file = (self.scratch / "logits.npy").rename(self.scratch / f"{name}.npy")
         return np.load(file), told
+
+
+def rebuilt(place: Place, candidate: Variant, scratch: Path) -> dict[str, Any]:
+    """Build the candidate's engine anew, and return of all builds among which decisions differ.
+
+    Args:
+        place: where the engines are built.
+        candidate: on all examples; its session takes settings of TensorRT.
+        scratch: holds ``candidate.npy``, the logits of the engine that is measured.
+    """
+    same = decisions(np.load(scratch / "candidate.npy"))
+    stable = np.ones(len(same), dtype=bool)
+    for number in range(1, BUILDS):
+        anew = replace(candidate, config={**candidate.config, "tensorrt.rebuild": str(number)})
+        place.run(Job("logits", (anew,)), scratch)
+        stable &= decisions(np.load(scratch / "logits.npy")) == same
+    return asdict(Rebuilds(BUILDS, len(same), int(np.count_nonzero(~stable))))
 
 
 def spread(count: int, few: int) -> Sequence[int]:

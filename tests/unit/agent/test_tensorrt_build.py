@@ -39,7 +39,7 @@ def test_an_unknown_setting_is_refused():
     assert str(caught.value) == (
         "no such setting: found 'tensorrt.fp16', expected one of tensorrt.batch, tensorrt.length, "
         "tensorrt.tf32, tensorrt.optimisation_level, tensorrt.workspace_mib, tensorrt.at_least, "
-        "tensorrt.compute_capability"
+        "tensorrt.compute_capability, tensorrt.rebuild"
     )
 
 

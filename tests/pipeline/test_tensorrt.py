@@ -1,0 +1,54 @@
+"""A bundle for TensorRT from `build` to the report of `bench`, on what stands in for a board."""
+
+import os
+
+import pytest
+
+import edgetransfer
+from edgetransfer.pipeline.bench import bench
+from edgetransfer.pipeline.reporter import SilentReporter
+from edgetransfer.spec.recipe import DataSpec
+from tests.tensorrt_board import MODULES, make_driver
+
+TARGET = "nvidia-rtx"
+
+
+@pytest.fixture(scope="module")
+def bundle(pictures, cache, built, tmp_path_factory):
+    out = tmp_path_factory.mktemp("built")
+    made = edgetransfer.build(pictures, target=TARGET, out=out, cache=cache, timing="quick")
+    return made.folders[TARGET]
+
+
+@pytest.fixture
+def board(monkeypatch, tmp_path):
+    """Put a driver and a module `tensorrt` before this machine's, and return the log of builds."""
+    make_driver(tmp_path)
+    kept = os.environ.get("LD_LIBRARY_PATH", "")
+    monkeypatch.setenv("LD_LIBRARY_PATH", f"{tmp_path}:{kept}")
+    monkeypatch.setenv("PYTHONPATH", f"{MODULES}:{os.environ.get('PYTHONPATH', '')}")
+    monkeypatch.setenv("EDGETRANSFER_ENGINES", str(tmp_path / "engines"))
+    monkeypatch.setenv("TENSORRT_BUILDS", str(tmp_path / "builds"))
+    return tmp_path / "builds"
+
+
+def test_the_report_is_that_of_any_device_and_its_engine_is_built_again(
+    bundle, built, pictures, board, tmp_path
+):
+    done = bench(bundle, DataSpec(source=str(pictures)), tmp_path / "bench", SilentReporter())
+    report = done.report
+    assert set(built.reports["this-machine"]) <= set(report)
+    assert report["agreement"]["n"] == 60
+    assert report["latency"]["candidate"]["p50_ms"] > 0
+    gates = {gate["name"]: gate for gate in report["gates"]}
+    assert (gates["rebuild"]["status"], gates["rebuild"]["message"]) == (
+        "PASS",
+        "rebuild: 0 of 60 decisions differ among 3 builds of the engine",
+    )
+    assert gates["contract"]["status"] == "NOT RUN"
+    assert gates["contract"]["message"] == (
+        "contract: the runtime there takes prepared tensors alone"
+    )
+    assert not list(tmp_path.glob("bench/raw/cured*"))
+    # One engine of each of the two networks is kept; the candidate's is built twice again.
+    assert board.read_text().splitlines() == ["built"] * 4
