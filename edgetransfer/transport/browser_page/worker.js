@@ -4,15 +4,13 @@
 
 import { clockStep, environment, Probe } from "./device.js";
 import { ask, base, pause, quantile } from "./host.js";
+import { warmUp } from "./warmup.js";
 
 const ARRAYS = {
   float32: Float32Array, float64: Float64Array, float16: Uint16Array, bool: Uint8Array,
   uint8: Uint8Array, int8: Int8Array, uint16: Uint16Array, int16: Int16Array,
   uint32: Uint32Array, int32: Int32Array, uint64: BigUint64Array, int64: BigInt64Array,
 };
-const WINDOW = 12; // calls in one window of the warm-up rule, at least
-const WINDOWS = 3;
-const STABLE_WITHIN = 0.03;
 const REPEATED = 32; // examples run twice
 const CHECKED = 4; // first examples whose logits are told before and after the timing
 const FINE = 100; // a sample lasts at least this many steps of the clock
@@ -122,12 +120,13 @@ class Job {
     }
     const peak = heapMiB();
     let deterministic = true;
-    for (let index = 0; index < Math.min(REPEATED, count); index += 1) {
+    const repeated = Math.min(REPEATED, count);
+    for (let index = 0; index < repeated; index += 1) {
       deterministic &&= same(rows[index].data, (await run(await this.example(0, index))).data);
     }
     await this.sendRows("logits", rows);
     return {
-      load_ms, first_inference_ms, deterministic, threads: this.ort.env.wasm.numThreads,
+      load_ms, first_inference_ms, deterministic, repeated, threads: this.ort.env.wasm.numThreads,
       resident_before_mib: 0, resident_after_mib: after, peak_mib: peak, peak_is_own: true,
     };
   }
@@ -145,7 +144,7 @@ class Job {
     const result = { warmed_up: {}, calls_per_sample: {}, load_ms: {}, first_inference_ms: {} };
     for (const [name, each] of Object.entries(opened)) {
       tell("step", { text: `${name}: warming up` });
-      const { stable, mean } = await warmUp(each.call, plan);
+      const { stable, mean } = await warmUp(() => timed(each.call, 1), plan);
       each.calls = Math.max(1, Math.ceil((FINE * step) / Math.max(mean, step / FINE)));
       result.warmed_up[name] = stable;
       result.calls_per_sample[name] = each.calls;
@@ -240,28 +239,6 @@ async function inTurn(run, examples) {
   const rows = [];
   for (const example of examples) rows.push(await run(example));
   return rows;
-}
-
-/** Run until three windows of calls take the same time, as in agent/timing.py. */
-async function warmUp(call, plan) {
-  const start = performance.now();
-  const spent = () => (performance.now() - start) / 1000;
-  const medians = [];
-  for (;;) {
-    const begun = performance.now();
-    const times = [];
-    while (times.length < WINDOW || performance.now() - begun < (plan.warmup_s / WINDOWS) * 1000) {
-      times.push(await timed(call, 1));
-      if (spent() >= plan.warmup_max_s) break; // calls of seconds each
-    }
-    // Under a coarse clock single times are 0: the whole window tells more.
-    const mean = (performance.now() - begun) / times.length;
-    medians.push(quantile(times, 0.5) || mean);
-    const last = medians.slice(-WINDOWS);
-    const stable = last.length === WINDOWS
-      && Math.max(...last) - Math.min(...last) <= STABLE_WITHIN * Math.min(...last);
-    if ((stable && spent() >= plan.warmup_s) || spent() >= plan.warmup_max_s) return { stable, mean };
-  }
 }
 
 function same(first, second) {
