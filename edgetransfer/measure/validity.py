@@ -6,6 +6,7 @@ It does not look at the times themselves, but at what the processes told beside 
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,7 +16,8 @@ PROTOCOL = "etb-1"
 FEWEST_PROCESSES = 2
 """One process has one layout of memory: what differs between processes would not show."""
 DISTURBED_SHARE = 0.25
-"""Share of disturbed turns over which too little is left of a run that was interleaved."""
+"""Share of disturbed turns over which too little is left of a run that was interleaved; those that
+were taken again do not count, but their second tries."""
 NEAR_FLOOR = 0.05
 """Share of a median that a model which does nothing takes, over which it is told."""
 MOSTLY_FLOOR = 0.5
@@ -93,10 +95,11 @@ def violations(record: Mapping[str, Any]) -> tuple[str, ...]:
         for name, cold in _cold(processes).items()
         if 2 * cold > len(processes)
     ]
-    turns, disturbed = disturbed_turns(record)
-    if disturbed > DISTURBED_SHARE * turns:
+    standing = [turn for process in processes for turn in _standing(process)]
+    disturbed = sum(bool(turn.get("marks")) for turn in standing)
+    if disturbed > DISTURBED_SHARE * len(standing):
         why = " and ".join(sorted(marks_of(record)))
-        found.append(f"the machine was slower in {disturbed} of {turns} turns ({why})")
+        found.append(f"the machine was slower in {disturbed} of {len(standing)} turns ({why})")
     found += [
         f"the timed session of {name} does not give the judged logits"
         for name in _other_logits(record)
@@ -151,6 +154,17 @@ def disturbed_turns(record: Mapping[str, Any]) -> tuple[int, int]:
     """Return how many turns were taken, and how many of them the machine was slower in."""
     turns = [turn for process in record["processes"] for turn in process.get("turns", ())]
     return len(turns), sum(bool(turn.get("marks")) for turn in turns)
+
+
+def _standing(process: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the turns of a process but those that were taken again: see `agent.timing.measure`."""
+    turns = list(process.get("turns", ()))
+    again = {
+        number
+        for number, (turn, after) in enumerate(pairwise(turns))
+        if after["name"] == turn["name"] and after["block"] < turn["block"]
+    }
+    return [turn for number, turn in enumerate(turns) if number not in again]
 
 
 def marks_of(record: Mapping[str, Any]) -> Counter[str]:

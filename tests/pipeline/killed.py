@@ -1,12 +1,23 @@
-"""Builds, and kills itself without warning: at or in a stage, or when a timer says so.
+"""Builds in one process after the other, each of which kills itself without warning.
 
-Usage: killed.py DATA OUT CACHE (FIT | distill) (STAGE NAME | SECONDS S | NEVER -)
+At or in a stage, or when a timer says so. The processes are forks of one that has imported all that
+a build does, which would take longer than most of them live. Prints how each ended, as JSON.
+
+Usage: killed.py DATA OUT CACHE (FIT | distill) (STAGE NAME | SECONDS S | NEVER -)...
 """
 
+import importlib
+import json
 import os
 import signal
 import sys
 import threading
+import traceback
+
+IMPORTED = (
+    "edgetransfer", "torch.onnx", "onnxscript", "onnx", "onnxruntime", "sklearn.linear_model",
+    "edgetransfer.pipeline.build", "edgetransfer.export.onnx_bundle",
+)  # fmt: skip
 
 
 def die():
@@ -29,8 +40,7 @@ class Killer:
             die()
 
 
-def main():
-    data, out, cache, fit, how, when = sys.argv[1:]
+def build(data, out, cache, fit, how, when):
     if how == "SECONDS":
         timer = threading.Timer(float(when), die)
         timer.daemon = True
@@ -44,6 +54,28 @@ def main():
     how_to_fit = {"distill_from": "builtin:tiny-64"} if fit == "distill" else {"fit": fit}
     options = {**how_to_fit, "epochs": 2, "timing": "quick", "reporter": reporter}
     edgetransfer.build(data, out=out, cache=cache, **options)
+
+
+def forked(*words):
+    """Build in a fork; return its exit code, negative for the signal that ended it."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    try:
+        build(*words)
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
+    os._exit(0)
+
+
+def main():
+    data, out, cache, fit, *moments = sys.argv[1:]
+    for name in IMPORTED:
+        importlib.import_module(name)
+    pairs = zip(moments[::2], moments[1::2], strict=True)
+    print(json.dumps([forked(data, out, cache, fit, how, when) for how, when in pairs]))
 
 
 if __name__ == "__main__":

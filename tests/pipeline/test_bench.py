@@ -124,7 +124,7 @@ def test_cache(command, built, cache, tmp_path):
 
 def test_build_and_exit_codes(command, pictures, cache, tmp_path):
     words = ["build", pictures, "--cache", cache, "--timing", "quick", "--out", tmp_path / "out"]
-    code, out = command(*words, "--max-size-mib", "0.01", "--json")
+    code, out = command(*words, "--max-size-mib", "0.01", "--precision", "w8a8", "--json")
     assert code == 8
     report = json.loads(out)["reports"]["this-machine"]
     assert report["verdict"] == "FAIL"

@@ -1,5 +1,6 @@
 """A killed run goes on from the last finished stage, and ends with the same files."""
 
+import json
 import os
 import random
 import signal
@@ -25,9 +26,14 @@ MOMENTS = int(os.environ.get("EDGETRANSFER_TEST_KILLS", "2"))
 """Random moments to die at; `make test-kills` asks for twenty."""
 
 
-def run(data, out, cache, *how, fit="finetune"):
-    command = [sys.executable, str(SCRIPT), str(data), str(out), str(cache), fit, *how]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+def run(data, out, cache, *moments, fit="finetune"):
+    """Build once for each moment to die at, and then to the end; return how each ended."""
+    words = [word for moment in (*moments, ("NEVER", "-")) for word in moment]
+    command = [sys.executable, str(SCRIPT), str(data), str(out), str(cache), fit, *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    *ended, last = json.loads(done.stdout or "[1]")
+    assert last == 0, done.stderr
+    return ended
 
 
 def made(out):
@@ -55,17 +61,14 @@ def weights(cache):
 def uninterrupted(pictures, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     start = time.monotonic()
-    done = run(pictures, folder / "out", folder / "cache", "NEVER", "-")
-    assert done.returncode == 0, done.stderr
+    run(pictures, folder / "out", folder / "cache")
     return made(folder / "out"), weights(folder / "cache"), time.monotonic() - start
 
 
 def test_killed_at_every_stage(pictures, uninterrupted, tmp_path):
     out, cache = tmp_path / "out", tmp_path / "cache"
-    for stage in STAGES:
-        assert run(pictures, out, cache, "STAGE", stage).returncode == -signal.SIGKILL, stage
-    done = run(pictures, out, cache, "NEVER", "-")
-    assert done.returncode == 0, done.stderr
+    ended = run(pictures, out, cache, *(("STAGE", stage) for stage in STAGES))
+    assert dict(zip(STAGES, ended, strict=True)) == dict.fromkeys(STAGES, -signal.SIGKILL)
     assert made(out) == uninterrupted[0]
     assert weights(cache) == uninterrupted[1]
 
@@ -74,9 +77,7 @@ def test_killed_at_every_stage(pictures, uninterrupted, tmp_path):
 def test_killed_at_a_random_moment(pictures, uninterrupted, tmp_path, moment):
     out, cache = tmp_path / "out", tmp_path / "cache"
     seconds = random.Random(moment).uniform(0.5, uninterrupted[2])
-    run(pictures, out, cache, "SECONDS", f"{seconds:.2f}")
-    done = run(pictures, out, cache, "NEVER", "-")
-    assert done.returncode == 0, done.stderr
+    run(pictures, out, cache, ("SECONDS", f"{seconds:.2f}"))
     assert made(out) == uninterrupted[0]
     assert weights(cache) == uninterrupted[1]
     assert [name for name in digests_below(out) if ".this-machine." in name] == []
@@ -87,10 +88,7 @@ def test_a_taught_run_killed(pictures, tmp_path):
     done = []
     for name, moments in (("whole", ()), ("killed", TAUGHT)):
         out, cache = tmp_path / name / "out", tmp_path / name / "cache"
-        for stage in moments:
-            killed = run(pictures, out, cache, "STAGE", stage, fit="distill")
-            assert killed.returncode == -signal.SIGKILL, (stage, killed.stderr)
-        finished = run(pictures, out, cache, "NEVER", "-", fit="distill")
-        assert finished.returncode == 0, finished.stderr
+        ended = run(pictures, out, cache, *(("STAGE", stage) for stage in moments), fit="distill")
+        assert ended == [-signal.SIGKILL] * len(moments)
         done.append((made(out), weights(cache)))
     assert done[0] == done[1]

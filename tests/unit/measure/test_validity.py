@@ -70,6 +70,21 @@ def test_more_than_a_quarter_of_the_turns_disturbed(disturbed, valid):
     assert series["disturbed_by"] == {"frequency": disturbed, "probe": disturbed}
 
 
+@pytest.mark.parametrize(("again", "valid"), [((), True), (("probe",), False)])
+def test_a_disturbed_turn_that_was_taken_again_is_judged_by_its_second_try(again, valid):
+    tries = [
+        each
+        for n in range(4)
+        for name in ("reference", "candidate")
+        for each in (turn(name, 4 + n, "probe"), turn(name, n, *again))
+    ]
+    run = record(process(turns=tries), process())
+    told = "the machine was slower in 8 of 16 turns (probe)"
+    assert violations(run) == (() if valid else (told,))
+    series = block({"core": run}, {"reference": 1.0, "candidate": 1.0})["series"]["core"]
+    assert (series["turns"], series["disturbed_turns"]) == (24, 8 if valid else 16)
+
+
 @pytest.mark.parametrize(
     "logits",
     [

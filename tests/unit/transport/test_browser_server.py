@@ -1,6 +1,7 @@
 """The server gives the page and one job's files to one page that knows the token, and no more."""
 
 import http.client
+import itertools
 import json
 import threading
 import time
@@ -241,13 +242,15 @@ def test_a_page_that_asks_only_after_the_end_hears_of_it(exchange, tmp_path):
 def test_the_order_of_the_blocks_is_the_agents(job):
     import random
 
-    from edgetransfer.agent.timing import Plan, measure
+    from edgetransfer.agent.timing import Clock, Plan, measure
 
     variants = (job.variants[0], Variant("reference", "r.onnx", job.variants[0].inputs))
     plan = TimingPlan(blocks=6)
     order = browser_job.errand(Job("time", variants, plan, seed=7), "wasm").told["order"]
     calls = {name: lambda: None for name in ("candidate", "reference")}
-    turns = measure(calls, Plan(6, 0.001, 0.0, 0.0), 7).turns
+    ticks = itertools.count()
+    clock = Clock(lambda: next(ticks), lambda: 0)
+    turns = measure(calls, Plan(6, 1e-6, 0.0, 0.0), 7, clock).turns
     assert [name for names in order for name in names] == [turn["name"] for turn in turns]
     assert random.Random(7).sample(["candidate", "reference"], 2) == order[0]
 
