@@ -75,7 +75,7 @@ def main():
     for name in IMPORTED:
         importlib.import_module(name)
     pairs = zip(moments[::2], moments[1::2], strict=True)
-    print(json.dumps([forked(data, out, cache, fit, how, when) for how, when in pairs]))
+    sys.stdout.write(json.dumps([forked(data, out, cache, fit, how, when) for how, when in pairs]))
 
 
 if __name__ == "__main__":
