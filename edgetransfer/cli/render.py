@@ -12,8 +12,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from edgetransfer.measure import adaptation, labelling, sustained
-from edgetransfer.measure.soundness import unseen_cost
+from edgetransfer.cli import of_build
+from edgetransfer.measure import sustained
 from edgetransfer.pipeline import portability
 
 if TYPE_CHECKING:
@@ -51,8 +51,14 @@ def notes(found: Sequence[str]) -> None:
             console.print(Padding(Text(note), (0, 0, 0, 2)))
 
 
-def verdict(report: Mapping[str, Any], folder: Path) -> None:
-    """Print one target's verdict, its reasons, and the numbers."""
+def verdict(report: Mapping[str, Any], folder: Path, *, again: bool = False) -> None:
+    """Print one target's verdict, its reasons, and the numbers.
+
+    Args:
+        report: of a build or a bench.
+        folder: where its files are.
+        again: whether a bundle is measured again, where what its build saw was told before.
+    """
     console = _console()
     name = report["verdict"]
     head = Text.assemble((f"\n{name}", f"bold {_COLOURS[name]}"), ("  " + report["target"], "bold"))
@@ -69,7 +75,7 @@ def verdict(report: Mapping[str, Any], folder: Path) -> None:
         table.add_row(*row)
     console.print()
     console.print(Padding(table, (0, 0, 0, 2)))
-    for line in _footnotes(report):
+    for line in _footnotes(report, again=again):
         console.print(Padding(Text(line), (0, 0, 0, 2)))
     console.print()
     for file in ("report.html", "report.json"):
@@ -153,7 +159,7 @@ def _speed(speedup: Mapping[str, Any]) -> str:
     return f"{word} ({ratio:.2f} x [{low:.2f}, {high:.2f}])"
 
 
-def _footnotes(report: Mapping[str, Any]) -> Iterable[str]:
+def _footnotes(report: Mapping[str, Any], *, again: bool) -> Iterable[str]:
     agreement, numeric, residency = (report[k] for k in ("agreement", "numeric", "residency"))
     noise = (
         "identical logits" if numeric["sqnr_db"] is None else f"{numeric['sqnr_db']:.1f} dB SQNR"
@@ -163,13 +169,8 @@ def _footnotes(report: Mapping[str, Any]) -> Iterable[str]:
         f"{agreement['flips']} of {agreement['n']} decisions changed "
         f"(95 % bound {bound:.1f} %), {noise}"
     )
-    unseen = report.get("soundness", {}).get("unseen")
-    if unseen is not None:
-        yield unseen_cost(unseen)
-    if "adaptation" in report:
-        yield from adaptation.told(report["adaptation"])
-    if "labelling" in report:
-        yield from labelling.told(report["labelling"])
+    if not again:
+        yield from of_build.told(report)
     yield from _ladder(report["ladder"])
     if residency["int8_conv"]:
         whole = residency["int8_conv"] + residency["float_conv"]

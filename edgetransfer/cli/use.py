@@ -123,7 +123,7 @@ def bench(options: Mapping[str, Any]) -> None:
         reports[where] = done.report
         if not options["json"]:
             render.notes(done.notes)
-            render.verdict(done.report, done.folder)
+            render.verdict(done.report, done.folder, again=True)
     if options["json"]:
         print_json(done.report if len(places) == 1 else {"reports": reports})
     verdict = worst([report["verdict"] for report in reports.values()])

@@ -133,3 +133,14 @@ def test_build_and_exit_codes(command, pictures, cache, tmp_path):
     assert (code, "UNVERIFIED  raspberry-pi-4" in out) == (0, True)
     code, out = command(*words, "--target", "raspberry-pi-4", "--max-drop", "90", "--strict")
     assert code == 8
+
+
+def test_what_the_build_saw_in_its_own_data_is_not_told_again(command, bundle, pictures, tmp_path):
+    report = json.loads((bundle / "report.json").read_text())
+    assert "labelling" in report
+    code, out = command("bench", bundle, "--data", pictures, "--out", tmp_path / "again")
+    assert code == 0
+    assert "decisions changed" in out
+    assert "labels look wrong" not in out
+    code, out = command("report", bundle)
+    assert (code, "labels look wrong" in out) == (0, True)
