@@ -8,9 +8,10 @@ full           banking77, all labels of train
 sentiment      afrisenti-pcm-swa, all labels of train: accuracy and macro-F1 by language
 
 Names of classes are heard where cross-validation on the labels shows a gain; `nameless` is the same
-encoder with a head that never hears them. With few labels the other texts of train, without their labels, serve `guessed`: the contrastive
-encoder with a head that learns from its own guesses too (`--unlabelled`). It is judged whether or
-not `edgetransfer build` would have found it shown to gain.
+encoder with a head that never hears them. With few labels the other texts of train, without their
+labels, serve `guessed`: the contrastive encoder with a head that learns from its own guesses too
+(`--unlabelled`). It is judged whether or not `edgetransfer build` would have found it shown to
+gain.
 
 Duplicates of test texts (case-folded) are out of train, as `edgetransfer build` leaves them. All
 methods see the same labels; the fitted encoder is always taken, no validation set chooses. All run

@@ -15,12 +15,14 @@ from safetensors.torch import load_file, save_file
 from edgetransfer.errors import SpecError
 from edgetransfer.graph.prepare import TextPreparer
 from edgetransfer.pipeline.finetuning import fit_epochs
+from edgetransfer.pipeline.probing import group_index
 from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.run import Run, code, leave, versions
 from edgetransfer.transfer import machine as machines
 from edgetransfer.transfer.classifier import Classifier
-from edgetransfer.transfer.contrastive import Course, tune
-from edgetransfer.transfer.probe import fit_at, log_loss
+from edgetransfer.transfer.contrastive import STRENGTH_SHARE, Course, tune
+from edgetransfer.transfer.names import fit_with_names, spelled, worth
+from edgetransfer.transfer.probe import log_loss
 from edgetransfer.transfer.schedule import Machine, Schedule
 from edgetransfer.transfer.texts import Texts, run_in_groups
 
@@ -28,9 +30,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from torch import nn
+
     from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.pipeline.training import FittedNetwork
     from edgetransfer.spec.progress import Progress
+
+Array = np.ndarray[Any, Any]
 
 WEIGHTS = "network.safetensors"
 TRIED_TEXTS = 16
@@ -79,9 +85,10 @@ def contrast(run: Run, manifest: Manifest, fitted: FittedNetwork) -> FittedNetwo
     Raises:
         OutOfTimeError: not one epoch fits the time.
     """
-    work = _Work(manifest, fitted, course_of(run))
+    work = _Work(manifest, fitted, course_of(run), run.recipe.data.split_by)
     asked = {
         "probe": fitted.kept.key,
+        "labels": manifest.labels,
         "course": asdict(work.course),
         "code": code("transfer", "graph"),
         "versions": versions("torch", "transformers", "tokenizers"),
@@ -109,12 +116,15 @@ def contrast(run: Run, manifest: Manifest, fitted: FittedNetwork) -> FittedNetwo
 class _Work:
     """Tokenises only where that is needed."""
 
-    def __init__(self, manifest: Manifest, fitted: FittedNetwork, course: Course) -> None:
+    def __init__(
+        self, manifest: Manifest, fitted: FittedNetwork, course: Course, groups: str | None
+    ) -> None:
         assert isinstance(fitted.opened.prepare, TextPreparer)  # whoever calls has looked
         self._manifest = manifest
         self._prepare = fitted.opened.prepare
         self._network = fitted.network
         self._strength: float = fitted.record["strength"]
+        self._groups = groups
         self.course = course
 
     def choose_machine(self, folder: Path) -> None:
@@ -128,7 +138,8 @@ class _Work:
     def within(self, minutes: float | None, machine: Machine) -> Course:
         """Return the course with as many epochs as fit the time, of forward and backward passes."""
         rows = len(self._manifest.split("train"))
-        return replace(self.course, epochs=fit_epochs(minutes, self._tried(), machine, rows))
+        slower = replace(machine, step_seconds=self.course.passes * machine.step_seconds)
+        return replace(self.course, epochs=fit_epochs(minutes, self._tried(), slower, rows))
 
     def train(
         self, folder: Path, course: Course, machine: Machine, progress: Progress
@@ -136,14 +147,15 @@ class _Work:
         """Train, save the weights that validation likes better, and return the record."""
         train = self._texts(self._manifest.split("train"))
         validation = self._texts(self._manifest.split("validation"))
+        names = name_texts(self._prepare, self._manifest.labels)
         encoder = self._network.network
         before = {name: value.clone() for name, value in self._network.state_dict().items()}
         probe = _judged(self._network, validation)
+        heard = self._names_help(encoder, train, names)
         losses = tune(encoder, train, course, machine, progress=progress)
-        with torch.no_grad():
-            features = run_in_groups(encoder, train, np.arange(len(train.labels))).numpy()
-        # The strength is the frozen encoder's: these features know their examples' labels.
-        head = fit_at(features, train.labels, self._strength)
+        named = features_of(encoder, names) if heard["heard"] else None
+        strength = STRENGTH_SHARE * self._strength
+        head = fit_with_names(features_of(encoder, train), train.labels, named, strength)
         moved = Classifier(encoder, head).eval()
         contrastive = _judged(moved, validation)
         better = contrastive["log_loss"] < probe["log_loss"]
@@ -156,14 +168,42 @@ class _Work:
             "contrastive": contrastive,
             "validation_accuracy": (contrastive if better else probe)["accuracy"],
             "losses": list(losses),
-            "strength": self._strength,
+            "strength": strength if better else self._strength,
+            "names": heard,
             "course": asdict(course),
             "machine": {"threads": machine.threads, "bf16": machine.bf16},
         }
 
+    def _names_help(self, encoder: nn.Module, train: Texts, names: Texts) -> dict[str, Any]:
+        """Tell whether names of classes are heard: the frozen encoder's cross-validation says."""
+        gained = worth(
+            features_of(encoder, train),
+            train.labels,
+            features_of(encoder, names),
+            self._strength,
+            groups=group_index(self._groups, self._manifest.split("train")),
+            seed=self.course.seed,
+        )
+        if gained is None:
+            return {"heard": False, "gain": None}
+        return {"heard": gained.proven, "gain": asdict(gained)}
+
     def _texts(self, chosen: Sequence[Example]) -> Texts:
         inputs = self._prepare.join([self._prepare.prepare(example) for example in chosen])
         return Texts.of(inputs, self._manifest.label_index(chosen))
+
+
+def name_texts(prepare: TextPreparer, labels: Sequence[str]) -> Texts:
+    """Return the words of classes' names, in the order of the classes."""
+    words = prepare.join([prepare.tokens(spelled(label)) for label in labels])
+    return Texts.of(words, np.arange(len(labels)))
+
+
+def features_of(encoder: nn.Module, texts: Texts) -> Array:
+    """Return what an encoder makes of texts, float32 [N, D]."""
+    with torch.no_grad():
+        made: Array = run_in_groups(encoder.eval(), texts, np.arange(len(texts.labels))).numpy()
+    return made
 
 
 def _judged(network: Classifier, texts: Texts) -> dict[str, float]:

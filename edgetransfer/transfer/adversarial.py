@@ -74,7 +74,8 @@ class WorstWords:
         assert slope is not None  # the loss of the watched pass was taken back
         steepness = slope.flatten(1).norm(dim=1).clamp(min=1e-12)
         length = self._size * vectors.detach().norm(dim=2).mean()
-        return slope * (length / steepness)[:, None, None]
+        step: Tensor = slope * (length / steepness)[:, None, None]
+        return step
 
     @contextmanager
     def _hooked(self, hook: Any) -> Iterator[None]:  # noqa: ANN401 (torch's type of hooks)

@@ -127,6 +127,8 @@ def test_contrastive_fine_tuning(contrasted):
     assert (fit["method"], fit["course"]["epochs"], len(fit["losses"])) == ("contrastive", 2, 2)
     better = fit["contrastive"]["log_loss"] < fit["probe"]["log_loss"]
     assert fit["moved"] is better
+    gained = fit["names"]["gain"]
+    assert fit["names"]["heard"] is (gained["ci95"][0] > 0 and gained["accuracy"] >= 0)
     kept = fit["contrastive" if better else "probe"]
     assert fit["validation_accuracy"] == kept["accuracy"]
 

@@ -1,5 +1,6 @@
 """The laws of contrastive fine-tuning, on an encoder that trains in a blink."""
 
+import copy
 import math
 from dataclasses import replace
 
@@ -101,6 +102,40 @@ def test_word_vectors_stay_and_weights_end_half_way(encoder, texts):
     middle = (start["turn.weight"] + whole["turn.weight"]) / 2
     assert not torch.equal(whole["turn.weight"], start["turn.weight"])
     torch.testing.assert_close(half["turn.weight"], middle)
+
+
+@pytest.mark.parametrize("field", ["telling", "adversarial"])
+def test_every_part_of_the_loss_has_its_say(encoder, texts, field):
+    other = copy.deepcopy(encoder)
+    tune(encoder, texts(), COURSE, ONE_THREAD)
+    tune(other, texts(), replace(COURSE, **{field: 0.0}), ONE_THREAD)
+    assert not torch.equal(encoder.turn.weight, other.turn.weight)
+
+
+def test_a_batch_is_gone_through_twice_unless_words_stay(encoder, texts):
+    told = []
+    for adversarial in (1.0, 0.0):
+        encoder.widths.clear()
+        course = replace(COURSE, adversarial=adversarial, telling=0.0)
+        tune(encoder, texts(), course, ONE_THREAD)
+        told.append(len(encoder.widths) - 2)  # the means of classes take two groups of texts
+        assert told[-1] % course.passes == 0
+    assert told[0] == 2 * told[1]
+
+
+def test_a_network_that_looks_nothing_up_is_trained_all_the_same(texts):
+    class Counts(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.turn = nn.Linear(40, 8)
+
+        def forward(self, ids, mask):
+            words = nn.functional.one_hot(ids, 40).float() * mask[..., None]
+            return self.turn(words.sum(1) / mask.sum(1, keepdim=True))
+
+    torch.manual_seed(0)
+    losses = tune(Counts(), texts(), replace(COURSE, epochs=16), ONE_THREAD)
+    assert losses[-1] < losses[0]
 
 
 def test_the_same_seed_gives_the_same_weights(texts):
