@@ -35,7 +35,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 
-from edgetransfer.agent.environment import fingerprint
+from edgetransfer.agent.environment import fingerprint, isa_flags
 from edgetransfer.agent.runtime import build as runtime_facts
 from edgetransfer.backbone import sources as backbones
 from edgetransfer.data import sources
@@ -43,6 +43,7 @@ from edgetransfer.graph.prepare import preparer
 from edgetransfer.pipeline.run import versions
 from edgetransfer.spec.recipe import DataSpec
 from edgetransfer.transfer.contrastive import STRENGTH_SHARE, Course, tune
+from edgetransfer.transfer.machine import BF16_FLAGS
 from edgetransfer.transfer.names import fit_with_names, spelled, worth
 from edgetransfer.transfer.probe import fit_probe
 from edgetransfer.transfer.schedule import Machine
@@ -57,7 +58,7 @@ Array = np.ndarray[Any, Any]
 DATASETS = Path(__file__).parents[2] / "shared" / "datasets"
 DRAWS = 5
 ROUNDS = 2000
-MACHINE = Machine(threads=1, bf16=True)
+MACHINE = Machine(threads=1, bf16=not BF16_FLAGS.isdisjoint(isa_flags()))
 
 
 class Lab:
@@ -108,6 +109,7 @@ class Lab:
             "names": {"heard": heard, "cross_validated": gained and asdict(gained)},
             "losses": [round(each, 3) for each in losses],
             "tuning_cpu_s": round(seconds, 1),
+            "bf16": MACHINE.bf16,
         }
         if more is not None:
             others = features(encoder, more)

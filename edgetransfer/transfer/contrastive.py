@@ -89,7 +89,7 @@ def contrast(features: Tensor, labels: Tensor, temperature: float) -> Tensor:
     0.5514
     """
     directions = nn.functional.normalize(features, dim=1)
-    itself = torch.eye(len(labels), dtype=torch.bool)
+    itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
     cosines = (directions @ directions.T / temperature).masked_fill(itself, APART)
     chances = cosines - torch.logsumexp(cosines, dim=1, keepdim=True)
     alike = (labels[:, None] == labels[None, :]) & ~itself
@@ -144,12 +144,14 @@ def tune(
         network: token ids and mask -> features [B, D].
         texts: all of them labelled.
         course: how far.
-        machine: threads and precision.
+        machine: threads, precision and device; the network is back on the CPU afterwards.
         progress: told of steps done.
     """
+    network.to(machine.device)
     moved = _movable(network)
     start = [parameter.detach().clone() for parameter in moved]
-    with threads(machine.threads), torch.random.fork_rng(devices=[]):
+    seeded = [machine.device] if machine.device.startswith("cuda") else []
+    with threads(machine.threads), torch.random.fork_rng(devices=seeded):
         task = _Task(network, texts, course, machine)
         network.train()
         torch.manual_seed(course.seed)  # what dropout draws from
@@ -158,6 +160,7 @@ def tune(
     with torch.no_grad():
         for parameter, before in zip(moved, start, strict=True):
             parameter.lerp_(before, 1 - course.share)
+    network.cpu()
     return losses
 
 
@@ -182,7 +185,8 @@ class _Task:
     def _loss(self, rows: Array) -> Tensor:
         with precision(self.machine):
             features = run_in_groups(self.network, self.texts, rows)
-        features, labels = features.float(), torch.from_numpy(self.texts.labels[rows])
+        features = features.float()
+        labels = torch.from_numpy(self.texts.labels[rows]).to(features.device)
         course = self.course
         loss = contrast(features, labels, course.temperature)
         if course.telling:
@@ -198,8 +202,8 @@ def _class_means(network: nn.Module, texts: Texts) -> Tensor:
     network.eval()
     with torch.no_grad():
         features = run_in_groups(network, texts, np.arange(len(texts.labels))).float()
-    labels = torch.from_numpy(texts.labels)
-    sums = torch.zeros(int(labels.max()) + 1, features.shape[1])
+    labels = torch.from_numpy(texts.labels).to(features.device)
+    sums = torch.zeros(int(labels.max()) + 1, features.shape[1], device=features.device)
     sums.index_add_(0, labels, nn.functional.normalize(features, dim=1))
     return nn.functional.normalize(sums, dim=1)
 

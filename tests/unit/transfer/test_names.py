@@ -52,10 +52,10 @@ def test_names_that_say_what_a_class_is_are_worth_it_and_help_new_examples(made)
 
 
 def test_names_that_say_nothing_are_not_heard(made):
-    """Over twenty sets of names drawn at will; an interval of 95 % may err on one."""
+    """Over ten sets of names drawn at will; an interval of 95 % may err on one."""
     (features, labels), *_ = made
     heard = []
-    for seed in range(20):
+    for seed in range(10):
         names = np.random.default_rng(seed).standard_normal((CLASSES, WIDTH)).astype(np.float32)
         heard.append(worth(features, labels, names, 0.1).proven)
     assert sum(heard) <= 1
