@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 WEIGHTS = "network.safetensors"
+DEVICES = ("cuda", "cpu")
 TRIED_TEXTS = 16
 """Texts on which the fastest way of training here is found."""
 
@@ -52,7 +53,7 @@ def course_of(run: Run) -> Course:
 
 
 def refuse_what_it_cannot(run: Run, manifest: Manifest) -> None:
-    """Meet pictures, and a device that is not the CPU, before the work.
+    """Meet pictures, and a device that it was not tried on, before the work.
 
     Raises:
         SpecError: there is one of these.
@@ -64,10 +65,12 @@ def refuse_what_it_cannot(run: Run, manifest: Manifest) -> None:
             found="pictures",
             fix="take --fit finetune",
         )
-    if run.recipe.fit.device not in (None, "cpu"):
+    asked = run.recipe.fit.device
+    if asked not in (None, *DEVICES):
         raise SpecError(
-            "contrastive fine-tuning runs on the CPU",
-            where=f"--device {run.recipe.fit.device}",
+            "contrastive fine-tuning was not tried there",
+            where=f"--device {asked}",
+            expected=" or ".join(DEVICES),
             fix="leave --device out, or take --fit finetune",
         )
 
@@ -85,12 +88,13 @@ def contrast(run: Run, manifest: Manifest, fitted: FittedNetwork) -> FittedNetwo
     Raises:
         OutOfTimeError: not one epoch fits the time.
     """
-    work = _Work(manifest, fitted, course_of(run), run.recipe.data.split_by)
+    work = _Work(run, manifest, fitted)
     asked = {
         "probe": fitted.kept.key,
         "labels": manifest.labels,
         "course": asdict(work.course),
         "code": code("transfer", "graph"),
+        "device": work.where,
         "versions": versions("torch", "transformers", "tokenizers"),
     }
     with telling(run.reporter, "contrastive") as line:
@@ -116,21 +120,22 @@ def contrast(run: Run, manifest: Manifest, fitted: FittedNetwork) -> FittedNetwo
 class _Work:
     """Tokenises only where that is needed."""
 
-    def __init__(
-        self, manifest: Manifest, fitted: FittedNetwork, course: Course, groups: str | None
-    ) -> None:
+    def __init__(self, run: Run, manifest: Manifest, fitted: FittedNetwork) -> None:
         assert isinstance(fitted.opened.prepare, TextPreparer)  # whoever calls has looked
         self._manifest = manifest
         self._prepare = fitted.opened.prepare
         self._network = fitted.network
         self._strength: float = fitted.record["strength"]
-        self._groups = groups
-        self.course = course
+        self._groups = run.recipe.data.split_by
+        found = [each for each in machines.devices() if each in DEVICES]
+        self.where = run.recipe.fit.device or found[0]
+        self.course = course_of(run)
 
     def choose_machine(self, folder: Path) -> None:
         """Find the fastest way to train on a few examples."""
         few = self._texts(self._manifest.split("train")[:TRIED_TEXTS])
-        leave(folder, "machine.json", asdict(machines.measure(self._network, few, self._tried())))
+        way = machines.measure(self._network, few, self._tried(), self.where)
+        leave(folder, "machine.json", asdict(way))
 
     def _tried(self) -> Schedule:
         return Schedule(self.course.epochs, self.course.learning_rate, TRIED_TEXTS, 0)
@@ -171,7 +176,11 @@ class _Work:
             "strength": strength if better else self._strength,
             "names": heard,
             "course": asdict(course),
-            "machine": {"threads": machine.threads, "bf16": machine.bf16},
+            "machine": {
+                "threads": machine.threads,
+                "bf16": machine.bf16,
+                "device": machine.device,
+            },
         }
 
     def _names_help(self, encoder: nn.Module, train: Texts, names: Texts) -> dict[str, Any]:

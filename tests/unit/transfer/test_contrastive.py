@@ -148,6 +148,15 @@ def test_the_same_seed_gives_the_same_weights(texts):
     assert torch.equal(*results)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
+def test_a_gpu_comes_to_what_the_cpu_does(encoder, texts):
+    other = copy.deepcopy(encoder)
+    losses = tune(encoder, texts(), COURSE, ONE_THREAD)
+    there = tune(other, texts(), COURSE, replace(ONE_THREAD, device="cuda"))
+    assert there == pytest.approx(losses, rel=1e-3)
+    torch.testing.assert_close(other.turn.weight, encoder.turn.weight, rtol=1e-2, atol=1e-3)
+
+
 @pytest.mark.parametrize("together", [2, 3, 4])
 def test_an_epoch_shows_every_text_once_in_handfuls_of_its_class(together):
     labels = np.repeat([0, 1, 2], [5, 9, 4])
