@@ -25,7 +25,7 @@ import copy
 import json
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,7 +42,7 @@ from edgetransfer.data import sources
 from edgetransfer.graph.prepare import preparer
 from edgetransfer.pipeline.run import versions
 from edgetransfer.spec.recipe import DataSpec
-from edgetransfer.transfer.contrastive import STRENGTH_SHARE, Course, tune
+from edgetransfer.transfer.contrastive import course_for, tune
 from edgetransfer.transfer.machine import BF16_FLAGS
 from edgetransfer.transfer.names import fit_with_names, spelled, worth
 from edgetransfer.transfer.probe import fit_probe
@@ -86,16 +86,18 @@ class Lab:
         frozen, labels = features(self.backbone.network, train), train.labels
         probe = fit_probe(frozen, labels, seed=seed)
         plain = LogisticRegression(C=1.0, max_iter=1000).fit(frozen, labels)
-        words = features(self.backbone.network, self.names)
-        gained = worth(frozen, labels, words, probe.strength, seed=seed)
+        course = replace(course_for(labels), epochs=epochs, seed=seed)
+        words, gained = features(self.backbone.network, self.names), None
+        if course.names:
+            gained = worth(frozen, labels, words, probe.strength, seed=seed)
         heard = gained is not None and gained.proven
         encoder = copy.deepcopy(self.backbone.network)
         start = time.process_time()
-        losses = tune(encoder, train, Course(epochs=epochs, seed=seed), MACHINE)
+        losses = tune(encoder, train, course, MACHINE)
         seconds = time.process_time() - start
         moved, test = features(encoder, train), features(encoder, self.test)
         named = features(encoder, self.names) if heard else None
-        strength = STRENGTH_SHARE * probe.strength
+        strength = course.strength * probe.strength
         head = fit_with_names(moved, labels, named, strength)
         nameless = fit_with_names(moved, labels, None, strength)
         found = {

@@ -20,7 +20,7 @@ from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.run import Run, code, leave, versions
 from edgetransfer.transfer import machine as machines
 from edgetransfer.transfer.classifier import Classifier
-from edgetransfer.transfer.contrastive import STRENGTH_SHARE, Course, tune
+from edgetransfer.transfer.contrastive import Course, course_for, tune
 from edgetransfer.transfer.names import fit_with_names, spelled, worth
 from edgetransfer.transfer.probe import log_loss
 from edgetransfer.transfer.schedule import Machine, Schedule
@@ -44,11 +44,15 @@ TRIED_TEXTS = 16
 """Texts on which the fastest way of training here is found."""
 
 
-def course_of(run: Run) -> Course:
-    """Return what the recipe says of it, and the defaults of texts for what it leaves open."""
-    fit, usual = run.recipe.fit, Course()
-    return Course(
-        fit.epochs or usual.epochs, fit.learning_rate or usual.learning_rate, seed=run.recipe.seed
+def course_of(run: Run, manifest: Manifest) -> Course:
+    """Return what the recipe says of it, and what is usual for so many labels beside that."""
+    fit = run.recipe.fit
+    usual = course_for(manifest.label_index(manifest.split("train")))
+    return replace(
+        usual,
+        epochs=fit.epochs or usual.epochs,
+        learning_rate=fit.learning_rate or usual.learning_rate,
+        seed=run.recipe.seed,
     )
 
 
@@ -129,7 +133,7 @@ class _Work:
         self._groups = run.recipe.data.split_by
         found = [each for each in machines.devices() if each in DEVICES]
         self.where = run.recipe.fit.device or found[0]
-        self.course = course_of(run)
+        self.course = course_of(run, manifest)
 
     def choose_machine(self, folder: Path) -> None:
         """Find the fastest way to train on a few examples."""
@@ -159,7 +163,7 @@ class _Work:
         heard = self._names_help(encoder, train, names)
         losses = tune(encoder, train, course, machine, progress=progress)
         named = features_of(encoder, names) if heard["heard"] else None
-        strength = STRENGTH_SHARE * self._strength
+        strength = course.strength * self._strength
         head = fit_with_names(features_of(encoder, train), train.labels, named, strength)
         moved = Classifier(encoder, head).eval()
         contrastive = _judged(moved, validation)
@@ -185,6 +189,8 @@ class _Work:
 
     def _names_help(self, encoder: nn.Module, train: Texts, names: Texts) -> dict[str, Any]:
         """Tell whether names of classes are heard: the frozen encoder's cross-validation says."""
+        if not self.course.names:
+            return {"heard": False, "gain": None}
         gained = worth(
             features_of(encoder, train),
             train.labels,

@@ -31,11 +31,9 @@ APART = -1e9
 """Stands for minus infinity where a text meets itself; its product with nought is nought."""
 QUICKER = 10
 """Times the encoder's learning rate at which the classes' directions learn."""
-STRENGTH_SHARE = 0.3
-"""Share of the frozen encoder's C with which a head is fitted on features of the moved one. These
-know their texts' labels, so that they lie further apart than those of new texts do, and nothing can
-be cross-validated on them. On held-out training texts, six draws each, it gave banking77 (10 labels
-a class) +0.1 points and afrisenti (100 a class) +0.8 over the C as it was; a tenth no less."""
+FEW = 100
+"""Labels a class, on average, up to which every part of `Course` is taken. Up to there they were
+tried (`docs/text.md`)."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +50,10 @@ class Course:
         telling: weight of the loss of telling classes apart by one direction each.
         adversarial: how far word vectors are moved in a second pass, see `WorstWords`; 0 leaves it
             out, and halves the time.
+        strength: share of the frozen encoder's C with which a head is fitted on features of the
+            moved one. These know their texts' labels, so that they lie further apart than those of
+            new texts do, and nothing can be cross-validated on them.
+        names: whether names of classes are tried as further texts, see `names.worth`.
         seed: of batches and dropout.
     """
 
@@ -63,12 +65,26 @@ class Course:
     share: float = 0.5
     telling: float = 1.0
     adversarial: float = 1.0
+    strength: float = 0.3
+    names: bool = True
     seed: int = 0
 
     @property
     def passes(self) -> int:
         """How often a step goes through the network and back."""
         return 2 if self.adversarial else 1
+
+
+MANY = Course(telling=0.0, adversarial=0.0, strength=1.0, names=False)
+
+
+def course_for(labels: Array) -> Course:
+    """Return what is usual for so many labels: with many, contrast alone.
+
+    >>> course_for(np.repeat([0, 1], 100)).passes, course_for(np.repeat([0, 1], 101)).passes
+    (2, 1)
+    """
+    return Course() if len(labels) <= FEW * len(np.unique(labels)) else MANY
 
 
 def contrast(features: Tensor, labels: Tensor, temperature: float) -> Tensor:

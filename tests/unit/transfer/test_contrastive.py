@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgetransfer.transfer.contrastive import Course, batches, contrast, tune
+from edgetransfer.transfer.contrastive import Course, batches, contrast, course_for, tune
 from edgetransfer.transfer.schedule import Machine
 from edgetransfer.transfer.texts import Texts, run_in_groups
 
@@ -102,6 +102,13 @@ def test_word_vectors_stay_and_weights_end_half_way(encoder, texts):
     middle = (start["turn.weight"] + whole["turn.weight"]) / 2
     assert not torch.equal(whole["turn.weight"], start["turn.weight"])
     torch.testing.assert_close(half["turn.weight"], middle)
+
+
+def test_with_many_labels_it_is_contrast_alone():
+    few, many = (course_for(np.arange(3 * count) % 3) for count in (100, 101))
+    assert few == Course()
+    assert (many.telling, many.adversarial, many.strength, many.names) == (0, 0, 1, False)
+    assert replace(many, telling=1.0, adversarial=1.0, strength=0.3, names=True) == few
 
 
 @pytest.mark.parametrize("field", ["telling", "adversarial"])
