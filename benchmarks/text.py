@@ -7,9 +7,11 @@ few-sentiment  afrisenti-pcm-swa, 100 labels a class, 5 draws
 full           banking77, all labels of train
 sentiment      afrisenti-pcm-swa, all labels of train: accuracy and macro-F1 by language
 
-With few labels the other texts of train, without their labels, serve `guessed`: the contrastive
-encoder with a head that learns from its own guesses too (`--unlabelled`). It is judged whether or
-not `edgetransfer build` would have found it shown to gain.
+Names of classes are heard where cross-validation on the labels shows a gain; `nameless` is the same
+encoder with a head that never hears them. With few labels the other texts of train, without their
+labels, serve `guessed`: the contrastive encoder with a head that learns from its own guesses too
+(`--unlabelled`). It is judged whether or not `edgetransfer build` would have found it shown to
+gain.
 
 Duplicates of test texts (case-folded) are out of train, as `edgetransfer build` leaves them. All
 methods see the same labels; the fitted encoder is always taken, no validation set chooses. All run
@@ -23,6 +25,7 @@ import copy
 import json
 import sys
 import time
+from dataclasses import asdict, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,15 +35,17 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 
-from edgetransfer.agent.environment import fingerprint
+from edgetransfer.agent.environment import fingerprint, isa_flags
 from edgetransfer.agent.runtime import build as runtime_facts
 from edgetransfer.backbone import sources as backbones
 from edgetransfer.data import sources
 from edgetransfer.graph.prepare import preparer
 from edgetransfer.pipeline.run import versions
 from edgetransfer.spec.recipe import DataSpec
-from edgetransfer.transfer.contrastive import Course, tune
-from edgetransfer.transfer.probe import fit_at, fit_probe
+from edgetransfer.transfer.contrastive import course_for, tune
+from edgetransfer.transfer.machine import BF16_FLAGS
+from edgetransfer.transfer.names import fit_with_names, spelled, worth
+from edgetransfer.transfer.probe import fit_probe
 from edgetransfer.transfer.schedule import Machine
 from edgetransfer.transfer.self_training import fit_with_guesses
 from edgetransfer.transfer.texts import Texts, run_in_groups
@@ -53,7 +58,7 @@ Array = np.ndarray[Any, Any]
 DATASETS = Path(__file__).parents[2] / "shared" / "datasets"
 DRAWS = 5
 ROUNDS = 2000
-MACHINE = Machine(threads=1, bf16=True)
+MACHINE = Machine(threads=1, bf16=not BF16_FLAGS.isdisjoint(isa_flags()))
 
 
 class Lab:
@@ -65,6 +70,8 @@ class Lab:
         self.manifest = sources.load(DataSpec(source=str(DATASETS / data)), seed=0)
         self._prepare = preparer(self.backbone.preprocessing, self.backbone.tokenizer)
         self.test = self.texts(self.manifest.split("test"))
+        words = [self._prepare.tokens(spelled(label)) for label in self.manifest.labels]
+        self.names = Texts.of(self._prepare.join(words), np.arange(len(words)))
         self._frozen_test = features(self.backbone.network, self.test)
 
     def texts(self, examples: Any) -> Texts:  # noqa: ANN401 (a sequence of examples)
@@ -76,29 +83,39 @@ class Lab:
         self, train: Texts, seed: int, epochs: int, more: Texts | None = None
     ) -> dict[str, Any]:
         """Fit all ways; returns decisions on the test set and facts."""
-        frozen = features(self.backbone.network, train)
-        probe = fit_probe(frozen, train.labels, seed=seed)
-        plain = LogisticRegression(C=1.0, max_iter=1000).fit(frozen, train.labels)
+        frozen, labels = features(self.backbone.network, train), train.labels
+        probe = fit_probe(frozen, labels, seed=seed)
+        plain = LogisticRegression(C=1.0, max_iter=1000).fit(frozen, labels)
+        course = replace(course_for(labels), epochs=epochs, seed=seed)
+        words, gained = features(self.backbone.network, self.names), None
+        if course.names:
+            gained = worth(frozen, labels, words, probe.strength, seed=seed)
+        heard = gained is not None and gained.proven
         encoder = copy.deepcopy(self.backbone.network)
         start = time.process_time()
-        losses = tune(encoder, train, Course(epochs=epochs, seed=seed), MACHINE)
+        losses = tune(encoder, train, course, MACHINE)
         seconds = time.process_time() - start
-        moved = features(encoder, train)
-        head = fit_at(moved, train.labels, probe.strength)
-        test = features(encoder, self.test)
+        moved, test = features(encoder, train), features(encoder, self.test)
+        named = features(encoder, self.names) if heard else None
+        strength = course.strength * probe.strength
+        head = fit_with_names(moved, labels, named, strength)
+        nameless = fit_with_names(moved, labels, None, strength)
         found = {
             "probe": probe.head.logits(self._frozen_test).argmax(axis=1),
             "sklearn": plain.predict(self._frozen_test),
             "contrastive": head.logits(test).argmax(axis=1),
+            "nameless": nameless.logits(test).argmax(axis=1),
         }
         facts: dict[str, Any] = {
             "strength": probe.strength,
+            "names": {"heard": heard, "cross_validated": gained and asdict(gained)},
             "losses": [round(each, 3) for each in losses],
             "tuning_cpu_s": round(seconds, 1),
+            "bf16": MACHINE.bf16,
         }
         if more is not None:
-            others, labels = features(encoder, more), train.labels
-            head, guesses = fit_with_guesses(moved, labels, others, probe.strength)
+            others = features(encoder, more)
+            head, guesses = fit_with_guesses(moved, labels, others, strength, named=named)
             found["guessed"] = head.logits(test).argmax(axis=1)
             facts |= {
                 "unlabelled": len(others),

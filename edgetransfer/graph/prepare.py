@@ -104,7 +104,11 @@ class TextPreparer:
 
     def prepare(self, example: Example) -> Batch:
         """Return what the network takes, by name: ids, mask, segments."""
-        encoding = self._tokenizer.encode(example.text or "")
+        return self.tokens(example.text or "")
+
+    def tokens(self, text: str) -> Batch:
+        """Return what the network takes of a text that is no example."""
+        encoding = self._tokenizer.encode(text)
         return {
             name: np.array([getattr(encoding, _COLUMNS[name])], dtype=np.int64)
             for name in self.input_names

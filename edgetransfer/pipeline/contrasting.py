@@ -15,12 +15,14 @@ from safetensors.torch import load_file, save_file
 from edgetransfer.errors import SpecError
 from edgetransfer.graph.prepare import TextPreparer
 from edgetransfer.pipeline.finetuning import fit_epochs
+from edgetransfer.pipeline.probing import group_index
 from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.run import Run, code, leave, versions
 from edgetransfer.transfer import machine as machines
 from edgetransfer.transfer.classifier import Classifier
-from edgetransfer.transfer.contrastive import Course, tune
-from edgetransfer.transfer.probe import fit_at, log_loss
+from edgetransfer.transfer.contrastive import Course, course_for, tune
+from edgetransfer.transfer.names import fit_with_names, spelled, worth
+from edgetransfer.transfer.probe import log_loss
 from edgetransfer.transfer.schedule import Machine, Schedule
 from edgetransfer.transfer.texts import Texts, run_in_groups
 
@@ -28,25 +30,34 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from torch import nn
+
     from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.pipeline.training import FittedNetwork
     from edgetransfer.spec.progress import Progress
 
+Array = np.ndarray[Any, Any]
+
 WEIGHTS = "network.safetensors"
+DEVICES = ("cuda", "cpu")
 TRIED_TEXTS = 16
 """Texts on which the fastest way of training here is found."""
 
 
-def course_of(run: Run) -> Course:
-    """Return what the recipe says of it, and the defaults of texts for what it leaves open."""
-    fit, usual = run.recipe.fit, Course()
-    return Course(
-        fit.epochs or usual.epochs, fit.learning_rate or usual.learning_rate, seed=run.recipe.seed
+def course_of(run: Run, manifest: Manifest) -> Course:
+    """Return what the recipe says of it, and what is usual for so many labels beside that."""
+    fit = run.recipe.fit
+    usual = course_for(manifest.label_index(manifest.split("train")))
+    return replace(
+        usual,
+        epochs=fit.epochs or usual.epochs,
+        learning_rate=fit.learning_rate or usual.learning_rate,
+        seed=run.recipe.seed,
     )
 
 
 def refuse_what_it_cannot(run: Run, manifest: Manifest) -> None:
-    """Meet pictures, and a device that is not the CPU, before the work.
+    """Meet pictures, and a device that it was not tried on, before the work.
 
     Raises:
         SpecError: there is one of these.
@@ -58,10 +69,12 @@ def refuse_what_it_cannot(run: Run, manifest: Manifest) -> None:
             found="pictures",
             fix="take --fit finetune",
         )
-    if run.recipe.fit.device not in (None, "cpu"):
+    asked = run.recipe.fit.device
+    if asked not in (None, *DEVICES):
         raise SpecError(
-            "contrastive fine-tuning runs on the CPU",
-            where=f"--device {run.recipe.fit.device}",
+            "contrastive fine-tuning was not tried there",
+            where=f"--device {asked}",
+            expected=" or ".join(DEVICES),
             fix="leave --device out, or take --fit finetune",
         )
 
@@ -79,11 +92,13 @@ def contrast(run: Run, manifest: Manifest, fitted: FittedNetwork) -> FittedNetwo
     Raises:
         OutOfTimeError: not one epoch fits the time.
     """
-    work = _Work(manifest, fitted, course_of(run))
+    work = _Work(run, manifest, fitted)
     asked = {
         "probe": fitted.kept.key,
+        "labels": manifest.labels,
         "course": asdict(work.course),
         "code": code("transfer", "graph"),
+        "device": work.where,
         "versions": versions("torch", "transformers", "tokenizers"),
     }
     with telling(run.reporter, "contrastive") as line:
@@ -109,18 +124,22 @@ def contrast(run: Run, manifest: Manifest, fitted: FittedNetwork) -> FittedNetwo
 class _Work:
     """Tokenises only where that is needed."""
 
-    def __init__(self, manifest: Manifest, fitted: FittedNetwork, course: Course) -> None:
+    def __init__(self, run: Run, manifest: Manifest, fitted: FittedNetwork) -> None:
         assert isinstance(fitted.opened.prepare, TextPreparer)  # whoever calls has looked
         self._manifest = manifest
         self._prepare = fitted.opened.prepare
         self._network = fitted.network
         self._strength: float = fitted.record["strength"]
-        self.course = course
+        self._groups = run.recipe.data.split_by
+        found = [each for each in machines.devices() if each in DEVICES]
+        self.where = run.recipe.fit.device or found[0]
+        self.course = course_of(run, manifest)
 
     def choose_machine(self, folder: Path) -> None:
         """Find the fastest way to train on a few examples."""
         few = self._texts(self._manifest.split("train")[:TRIED_TEXTS])
-        leave(folder, "machine.json", asdict(machines.measure(self._network, few, self._tried())))
+        way = machines.measure(self._network, few, self._tried(), self.where)
+        leave(folder, "machine.json", asdict(way))
 
     def _tried(self) -> Schedule:
         return Schedule(self.course.epochs, self.course.learning_rate, TRIED_TEXTS, 0)
@@ -128,7 +147,8 @@ class _Work:
     def within(self, minutes: float | None, machine: Machine) -> Course:
         """Return the course with as many epochs as fit the time, of forward and backward passes."""
         rows = len(self._manifest.split("train"))
-        return replace(self.course, epochs=fit_epochs(minutes, self._tried(), machine, rows))
+        slower = replace(machine, step_seconds=self.course.passes * machine.step_seconds)
+        return replace(self.course, epochs=fit_epochs(minutes, self._tried(), slower, rows))
 
     def train(
         self, folder: Path, course: Course, machine: Machine, progress: Progress
@@ -136,14 +156,15 @@ class _Work:
         """Train, save the weights that validation likes better, and return the record."""
         train = self._texts(self._manifest.split("train"))
         validation = self._texts(self._manifest.split("validation"))
+        names = name_texts(self._prepare, self._manifest.labels)
         encoder = self._network.network
         before = {name: value.clone() for name, value in self._network.state_dict().items()}
         probe = _judged(self._network, validation)
+        heard = self._names_help(encoder, train, names)
         losses = tune(encoder, train, course, machine, progress=progress)
-        with torch.no_grad():
-            features = run_in_groups(encoder, train, np.arange(len(train.labels))).numpy()
-        # The strength is the frozen encoder's: these features know their examples' labels.
-        head = fit_at(features, train.labels, self._strength)
+        named = features_of(encoder, names) if heard["heard"] else None
+        strength = course.strength * self._strength
+        head = fit_with_names(features_of(encoder, train), train.labels, named, strength)
         moved = Classifier(encoder, head).eval()
         contrastive = _judged(moved, validation)
         better = contrastive["log_loss"] < probe["log_loss"]
@@ -156,14 +177,48 @@ class _Work:
             "contrastive": contrastive,
             "validation_accuracy": (contrastive if better else probe)["accuracy"],
             "losses": list(losses),
-            "strength": self._strength,
+            "strength": strength if better else self._strength,
+            "names": heard,
             "course": asdict(course),
-            "machine": {"threads": machine.threads, "bf16": machine.bf16},
+            "machine": {
+                "threads": machine.threads,
+                "bf16": machine.bf16,
+                "device": machine.device,
+            },
         }
+
+    def _names_help(self, encoder: nn.Module, train: Texts, names: Texts) -> dict[str, Any]:
+        """Tell whether names of classes are heard: the frozen encoder's cross-validation says."""
+        if not self.course.names:
+            return {"heard": False, "gain": None}
+        gained = worth(
+            features_of(encoder, train),
+            train.labels,
+            features_of(encoder, names),
+            self._strength,
+            groups=group_index(self._groups, self._manifest.split("train")),
+            seed=self.course.seed,
+        )
+        if gained is None:
+            return {"heard": False, "gain": None}
+        return {"heard": gained.proven, "gain": asdict(gained)}
 
     def _texts(self, chosen: Sequence[Example]) -> Texts:
         inputs = self._prepare.join([self._prepare.prepare(example) for example in chosen])
         return Texts.of(inputs, self._manifest.label_index(chosen))
+
+
+def name_texts(prepare: TextPreparer, labels: Sequence[str]) -> Texts:
+    """Return the words of classes' names, in the order of the classes."""
+    words = prepare.join([prepare.tokens(spelled(label)) for label in labels])
+    return Texts.of(words, np.arange(len(labels)))
+
+
+def features_of(encoder: nn.Module, texts: Texts) -> Array:
+    """Return what an encoder makes of texts, float32 [N, D]."""
+    with torch.no_grad():
+        made: Array = run_in_groups(encoder.eval(), texts, np.arange(len(texts.labels))).numpy()
+    return made
 
 
 def _judged(network: Classifier, texts: Texts) -> dict[str, float]:

@@ -9,12 +9,12 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from safetensors.numpy import save_file
 
 from edgetransfer.backbone.head import linear_head
 from edgetransfer.errors import SpecError
 from edgetransfer.graph.prepare import TextPreparer
+from edgetransfer.pipeline.contrasting import features_of, name_texts
 from edgetransfer.pipeline.opening import content_of
 from edgetransfer.pipeline.probing import group_index, read_head
 from edgetransfer.pipeline.reporter import telling
@@ -22,7 +22,7 @@ from edgetransfer.pipeline.run import Run, code, leave, versions
 from edgetransfer.transfer.choice import gain
 from edgetransfer.transfer.classifier import Classifier
 from edgetransfer.transfer.self_training import fit_with_guesses, held_out
-from edgetransfer.transfer.texts import Texts, run_in_groups
+from edgetransfer.transfer.texts import Texts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,6 +66,7 @@ def learn_from_guesses(
         "fit": fitted.kept.key,
         "labelled": manifest.digest,
         "more": content_of(more),
+        "labels": manifest.labels,
         "groups": run.recipe.data.split_by,
         "seed": run.recipe.seed,
         "code": code("transfer", "graph"),
@@ -101,7 +102,8 @@ def _fit(
     count, strength, seed = len(train), fitted.record["strength"], run.recipe.seed
     features = _features(fitted, (*train, *validation, *more))
     known, unseen, others = np.split(features, [count, len(truth)])
-    head, guesses = fit_with_guesses(known, truth[:count], others, strength)
+    named = _named(fitted, manifest)
+    head, guesses = fit_with_guesses(known, truth[:count], others, strength, named=named)
     save_file(asdict(head), folder / "head.safetensors")
     before, after = linear_head(fitted.network.head).logits(unseen), head.logits(unseen)
     judged = truth[count:]
@@ -125,13 +127,21 @@ def _fit(
     }
 
 
+def _named(fitted: FittedNetwork, manifest: Manifest) -> Array | None:
+    """Return the features of classes' names where the head that is there has heard them."""
+    record = fitted.record
+    if not (record.get("moved", False) and record["names"]["heard"]):
+        return None
+    return features_of(fitted.network.network, name_texts(_preparer(fitted), manifest.labels))
+
+
 def _features(fitted: FittedNetwork, examples: Sequence[Example]) -> Array:
     """Return what the encoder makes of texts, float32 [N, D]."""
-    prepare = fitted.opened.prepare
-    assert isinstance(prepare, TextPreparer)  # whoever calls has looked
+    prepare = _preparer(fitted)
     inputs = prepare.join([prepare.prepare(example) for example in examples])
-    rows = np.arange(len(examples))
-    encoder = fitted.network.network.eval()
-    with torch.no_grad():
-        made: Array = run_in_groups(encoder, Texts.of(inputs, rows), rows).numpy()
-    return made
+    return features_of(fitted.network.network, Texts.of(inputs, np.arange(len(examples))))
+
+
+def _preparer(fitted: FittedNetwork) -> TextPreparer:
+    assert isinstance(fitted.opened.prepare, TextPreparer)  # whoever calls has looked
+    return fitted.opened.prepare

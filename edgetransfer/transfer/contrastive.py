@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from edgetransfer.spec.progress import Progress, silent
+from edgetransfer.transfer.adversarial import WorstWords, tables
 from edgetransfer.transfer.running import precision, threads
 from edgetransfer.transfer.schedule import warm_cosine
 from edgetransfer.transfer.texts import Texts, run_in_groups
@@ -28,6 +29,11 @@ Array = np.ndarray[Any, Any]
 
 APART = -1e9
 """Stands for minus infinity where a text meets itself; its product with nought is nought."""
+QUICKER = 10
+"""Times the encoder's learning rate at which the classes' directions learn."""
+FEW = 100
+"""Labels a class, on average, up to which every part of `Course` is taken. Up to there they were
+tried (`docs/text.md`)."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,13 @@ class Course:
         together: texts of one class that are drawn into a batch together.
         batch_size: texts in a batch.
         share: how far along the way from the old weights to the new ones it ends.
+        telling: weight of the loss of telling classes apart by one direction each.
+        adversarial: how far word vectors are moved in a second pass, see `WorstWords`; 0 leaves it
+            out, and halves the time.
+        strength: share of the frozen encoder's C with which a head is fitted on features of the
+            moved one. These know their texts' labels, so that they lie further apart than those of
+            new texts do, and nothing can be cross-validated on them.
+        names: whether names of classes are tried as further texts, see `names.worth`.
         seed: of batches and dropout.
     """
 
@@ -50,7 +63,28 @@ class Course:
     together: int = 4
     batch_size: int = 128
     share: float = 0.5
+    telling: float = 1.0
+    adversarial: float = 1.0
+    strength: float = 0.3
+    names: bool = True
     seed: int = 0
+
+    @property
+    def passes(self) -> int:
+        """How often a step goes through the network and back."""
+        return 2 if self.adversarial else 1
+
+
+MANY = Course(telling=0.0, adversarial=0.0, strength=1.0, names=False)
+
+
+def course_for(labels: Array) -> Course:
+    """Return what is usual for so many labels: with many, contrast alone.
+
+    >>> course_for(np.repeat([0, 1], 100)).passes, course_for(np.repeat([0, 1], 101)).passes
+    (2, 1)
+    """
+    return Course() if len(labels) <= FEW * len(np.unique(labels)) else MANY
 
 
 def contrast(features: Tensor, labels: Tensor, temperature: float) -> Tensor:
@@ -71,7 +105,7 @@ def contrast(features: Tensor, labels: Tensor, temperature: float) -> Tensor:
     0.5514
     """
     directions = nn.functional.normalize(features, dim=1)
-    itself = torch.eye(len(labels), dtype=torch.bool)
+    itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
     cosines = (directions @ directions.T / temperature).masked_fill(itself, APART)
     chances = cosines - torch.logsumexp(cosines, dim=1, keepdim=True)
     alike = (labels[:, None] == labels[None, :]) & ~itself
@@ -112,63 +146,110 @@ def tune(
     """Move an encoder in place, and return the mean loss of every epoch, in nats.
 
     The first step of SetFit (Tunstall et al. 2022, "Efficient few-shot learning without prompts"),
-    with every pair of a batch in place of drawn pairs. Tables of embeddings stay as they are: few
-    texts hold few of the words. The weights end between where they were and where training took
-    them (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models", section 3): few examples
-    are soon known by heart, and half of the way keeps most of what was gained and undoes most of
-    what was lost.
+    with every pair of a batch in place of drawn pairs. Beside that every class has a direction,
+    learnt from the mean of its texts on, and texts are told apart by their cosines with all of them
+    (cross-entropy beside contrast: Gunel et al. 2021, "Supervised contrastive learning for
+    pre-trained language model fine-tuning"). Every batch is gone through twice, the second time
+    with its words moved the way that hurts most (`WorstWords`). Tables of embeddings stay as they
+    are: few texts hold few of the words. The weights end between where they were and where training
+    took them (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models", section 3): few
+    examples are soon known by heart, and half of the way keeps most of what was gained and undoes
+    most of what was lost.
 
     Args:
         network: token ids and mask -> features [B, D].
         texts: all of them labelled.
         course: how far.
-        machine: threads and precision.
+        machine: threads, precision and device; the network is back on the CPU afterwards.
         progress: told of steps done.
     """
+    network.to(machine.device)
     moved = _movable(network)
     start = [parameter.detach().clone() for parameter in moved]
-    network.train()
-    with threads(machine.threads), torch.random.fork_rng(devices=[]):
+    seeded = [machine.device] if machine.device.startswith("cuda") else []
+    with threads(machine.threads), torch.random.fork_rng(devices=seeded):
+        task = _Task(network, texts, course, machine)
+        network.train()
         torch.manual_seed(course.seed)  # what dropout draws from
-        losses = _train(network, moved, texts, course, machine, progress)
+        losses = _train(task, moved, progress)
     network.eval()
     with torch.no_grad():
         for parameter, before in zip(moved, start, strict=True):
             parameter.lerp_(before, 1 - course.share)
+    network.cpu()
     return losses
 
 
-def _train(
-    network: nn.Module,
-    moved: list[nn.Parameter],
-    texts: Texts,
-    course: Course,
-    machine: Machine,
-    progress: Progress,
-) -> tuple[float, ...]:
+class _Task:
+    """What is asked of the encoder on a batch."""
+
+    def __init__(self, network: nn.Module, texts: Texts, course: Course, machine: Machine) -> None:
+        self.network, self.texts, self.course, self.machine = network, texts, course, machine
+        self.directions = nn.Parameter(_class_means(network, texts))
+        self._words = WorstWords(network, course.adversarial)
+
+    def take_back(self, rows: Array) -> float:
+        """Add the gradients of a batch to the weights' and return its loss as it stands."""
+        with self._words.watched():
+            loss = self._loss(rows)
+            torch.autograd.backward(loss)
+        if self._words.moves:
+            with self._words.moved():
+                torch.autograd.backward(self._loss(rows))
+        return loss.item()
+
+    def _loss(self, rows: Array) -> Tensor:
+        with precision(self.machine):
+            features = run_in_groups(self.network, self.texts, rows)
+        features = features.float()
+        labels = torch.from_numpy(self.texts.labels[rows]).to(features.device)
+        course = self.course
+        loss = contrast(features, labels, course.temperature)
+        if course.telling:
+            ways = nn.functional.normalize(self.directions, dim=1)
+            cosines = nn.functional.normalize(features, dim=1) @ ways.T
+            told = nn.functional.cross_entropy(cosines / course.temperature, labels)
+            loss = loss + course.telling * told
+        return loss
+
+
+def _class_means(network: nn.Module, texts: Texts) -> Tensor:
+    """Return the direction [C, D] of the mean of every class's directions."""
+    network.eval()
+    with torch.no_grad():
+        features = run_in_groups(network, texts, np.arange(len(texts.labels))).float()
+    labels = torch.from_numpy(texts.labels).to(features.device)
+    sums = torch.zeros(int(labels.max()) + 1, features.shape[1], device=features.device)
+    sums.index_add_(0, labels, nn.functional.normalize(features, dim=1))
+    return nn.functional.normalize(sums, dim=1)
+
+
+def _train(task: _Task, moved: list[nn.Parameter], progress: Progress) -> tuple[float, ...]:
+    course = task.course
     generator = np.random.default_rng(course.seed)
-    epochs = [list(batches(texts.labels, course, generator)) for _ in range(course.epochs)]
+    epochs = [list(batches(task.texts.labels, course, generator)) for _ in range(course.epochs)]
     total = sum(map(len, epochs))
-    optimiser = torch.optim.AdamW(moved, lr=course.learning_rate, fused=True)
+    optimiser = torch.optim.AdamW(
+        [
+            {"params": moved, "lr": course.learning_rate},
+            {"params": [task.directions], "lr": QUICKER * course.learning_rate},
+        ],
+        fused=True,
+    )
     rate = torch.optim.lr_scheduler.LambdaLR(optimiser, warm_cosine(total))
     losses: list[list[float]] = []
     for epoch in epochs:
         losses.append([])
         for rows in epoch:
             optimiser.zero_grad(set_to_none=True)
-            with precision(machine):
-                features = run_in_groups(network, texts, rows)
-            labels = torch.from_numpy(texts.labels[rows])
-            loss = contrast(features.float(), labels, course.temperature)
-            torch.autograd.backward(loss)
+            losses[-1].append(task.take_back(rows))
             optimiser.step()
             rate.step()
-            losses[-1].append(loss.item())
             progress(sum(map(len, losses)), total)
     return tuple(float(np.mean(each)) for each in losses)
 
 
 def _movable(network: nn.Module) -> list[nn.Parameter]:
     """Return the parameters that are no table of embeddings."""
-    tables = {id(each.weight) for each in network.modules() if isinstance(each, nn.Embedding)}
-    return [each for each in network.parameters() if id(each) not in tables]
+    fixed = {id(table.weight) for table in tables(network)}
+    return [each for each in network.parameters() if id(each) not in fixed]

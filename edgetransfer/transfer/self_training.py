@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgetransfer.transfer.names import beside, fit_with_names
 from edgetransfer.transfer.probe import fit_at, folds
 
 if TYPE_CHECKING:
@@ -65,22 +66,24 @@ def guess(logits: Array, shares: Array) -> Guesses:
 
 
 def fit_with_guesses(
-    features: Array, labels: Array, more: Array, strength: float
+    features: Array, labels: Array, more: Array, strength: float, *, named: Array | None = None
 ) -> tuple[LinearHead, Guesses]:
-    """Fit a head as `fit_at` does, then again with what it is surest of among other examples.
+    """Fit a head, then again with what it is surest of among other examples.
 
     Args:
         features: float [N, D], labelled.
         labels: int [N], every class occurs.
         more: float [M, D], unlabelled.
         strength: C of both fits.
+        named: float [C, D], see `names.fit_with_names`.
     """
-    head = fit_at(features, labels, strength)
+    head = fit_with_names(features, labels, named, strength)
     shares = np.bincount(labels) / len(labels)
+    known, truth = beside(features, labels, named)
     for _ in range(ROUNDS):
         guesses = guess(head.logits(more), shares)
-        both = np.concatenate([features, more[guesses.rows]])
-        head = fit_at(both, np.concatenate([labels, guesses.labels]), strength)
+        both = np.concatenate([known, more[guesses.rows]])
+        head = fit_at(both, np.concatenate([truth, guesses.labels]), strength)
     return head, guesses
 
 

@@ -61,11 +61,13 @@ def run_in_groups(network: nn.Module, texts: Texts, rows: Array) -> Tensor:
     """Return what a network makes of some texts, [B, D] in the order of `rows`.
 
     They run in groups of like length: of 128 questions to a bank the longest is four times as long
-    as the mean, and one batch of them would be three quarters padding.
+    as the mean, and one batch of them would be three quarters padding. The result lies where the
+    network does.
     """
+    where = next((each.device for each in network.parameters()), torch.device("cpu"))
     order = np.argsort(texts.lengths[rows], kind="stable")
     made = [
-        network(*texts.batch(rows[order[start : start + GROUP]])[0])
+        network(*(each.to(where) for each in texts.batch(rows[order[start : start + GROUP]])[0]))
         for start in range(0, len(order), GROUP)
     ]
-    return torch.cat(made)[torch.from_numpy(np.argsort(order))]
+    return torch.cat(made)[torch.from_numpy(np.argsort(order)).to(where)]

@@ -1,6 +1,7 @@
 """Short texts, end to end, with a tiny random encoder."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 import edgetransfer
 from edgetransfer.bundle.files import read_json
 from edgetransfer.errors import SpecError
+from edgetransfer.pipeline.contrasting import refuse_what_it_cannot
 from edgetransfer.pipeline.predict import predict
 
 transformers = pytest.importorskip("transformers", reason="the extra `hf` is not installed")
@@ -127,6 +129,8 @@ def test_contrastive_fine_tuning(contrasted):
     assert (fit["method"], fit["course"]["epochs"], len(fit["losses"])) == ("contrastive", 2, 2)
     better = fit["contrastive"]["log_loss"] < fit["probe"]["log_loss"]
     assert fit["moved"] is better
+    gained = fit["names"]["gain"]
+    assert fit["names"]["heard"] is (gained["ci95"][0] > 0 and gained["accuracy"] >= 0)
     kept = fit["contrastive" if better else "probe"]
     assert fit["validation_accuracy"] == kept["accuracy"]
 
@@ -138,6 +142,17 @@ def test_pictures_are_not_contrasted(pictures, cache, tmp_path):
         "--fit contrastive: contrastive fine-tuning is for texts\n"
         "  found: pictures\n"
         "  fix: take --fit finetune"
+    )
+
+
+def test_contrastive_fine_tuning_names_the_devices_that_it_was_tried_on():
+    run = SimpleNamespace(recipe=SimpleNamespace(fit=SimpleNamespace(device="mps")))
+    with pytest.raises(SpecError) as caught:
+        refuse_what_it_cannot(run, SimpleNamespace(modality="text"))
+    assert str(caught.value) == (
+        "--device mps: contrastive fine-tuning was not tried there\n"
+        "  expected: cuda or cpu\n"
+        "  fix: leave --device out, or take --fit finetune"
     )
 
 

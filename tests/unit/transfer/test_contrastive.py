@@ -1,5 +1,6 @@
 """The laws of contrastive fine-tuning, on an encoder that trains in a blink."""
 
+import copy
 import math
 from dataclasses import replace
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgetransfer.transfer.contrastive import Course, batches, contrast, tune
+from edgetransfer.transfer.contrastive import Course, batches, contrast, course_for, tune
 from edgetransfer.transfer.schedule import Machine
 from edgetransfer.transfer.texts import Texts, run_in_groups
 
@@ -103,6 +104,47 @@ def test_word_vectors_stay_and_weights_end_half_way(encoder, texts):
     torch.testing.assert_close(half["turn.weight"], middle)
 
 
+def test_with_many_labels_it_is_contrast_alone():
+    few, many = (course_for(np.arange(3 * count) % 3) for count in (100, 101))
+    assert few == Course()
+    assert (many.telling, many.adversarial, many.strength, many.names) == (0, 0, 1, False)
+    assert replace(many, telling=1.0, adversarial=1.0, strength=0.3, names=True) == few
+
+
+@pytest.mark.parametrize("field", ["telling", "adversarial"])
+def test_every_part_of_the_loss_has_its_say(encoder, texts, field):
+    other = copy.deepcopy(encoder)
+    tune(encoder, texts(), COURSE, ONE_THREAD)
+    tune(other, texts(), replace(COURSE, **{field: 0.0}), ONE_THREAD)
+    assert not torch.equal(encoder.turn.weight, other.turn.weight)
+
+
+def test_a_batch_is_gone_through_twice_unless_words_stay(encoder, texts):
+    told = []
+    for adversarial in (1.0, 0.0):
+        encoder.widths.clear()
+        course = replace(COURSE, adversarial=adversarial, telling=0.0)
+        tune(encoder, texts(), course, ONE_THREAD)
+        told.append(len(encoder.widths) - 2)  # the means of classes take two groups of texts
+        assert told[-1] % course.passes == 0
+    assert told[0] == 2 * told[1]
+
+
+def test_a_network_that_looks_nothing_up_is_trained_all_the_same(texts):
+    class Counts(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.turn = nn.Linear(40, 8)
+
+        def forward(self, ids, mask):
+            words = nn.functional.one_hot(ids, 40).float() * mask[..., None]
+            return self.turn(words.sum(1) / mask.sum(1, keepdim=True))
+
+    torch.manual_seed(0)
+    losses = tune(Counts(), texts(), replace(COURSE, epochs=16), ONE_THREAD)
+    assert losses[-1] < losses[0]
+
+
 def test_the_same_seed_gives_the_same_weights(texts):
     results = []
     for _ in range(2):
@@ -111,6 +153,15 @@ def test_the_same_seed_gives_the_same_weights(texts):
         tune(encoder, texts(), COURSE, ONE_THREAD)
         results.append(encoder.turn.weight.detach())
     assert torch.equal(*results)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
+def test_a_gpu_comes_to_what_the_cpu_does(encoder, texts):
+    other = copy.deepcopy(encoder)
+    losses = tune(encoder, texts(), COURSE, ONE_THREAD)
+    there = tune(other, texts(), COURSE, replace(ONE_THREAD, device="cuda"))
+    assert there == pytest.approx(losses, rel=1e-3)
+    torch.testing.assert_close(other.turn.weight, encoder.turn.weight, rtol=1e-2, atol=1e-3)
 
 
 @pytest.mark.parametrize("together", [2, 3, 4])
