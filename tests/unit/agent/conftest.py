@@ -1,12 +1,18 @@
-"""A tiny ONNX file, and jobs for the agent."""
+"""A tiny ONNX file, jobs for the agent, and machines that are nothing but their files."""
 
+import fnmatch
 import json
+import os
+import platform
+import sys
 
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edgetransfer.agent import emulation
 from edgetransfer.agent import main as agent_main
+from edgetransfer.agent.system import System
 
 
 @pytest.fixture(scope="session")
@@ -67,3 +73,27 @@ def do(tmp_path, capsys):
         return code, [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
     return run
+
+
+@pytest.fixture(scope="session")
+def system():
+    """Make a machine that is nothing but these files, and programs by their first word."""
+
+    def make(files, programs=None):
+        def find(pattern):
+            parts = {"/".join(file.split("/")[: pattern.count("/") + 1]) for file in files}
+            return sorted(part for part in parts if fnmatch.fnmatch(part, pattern))
+
+        return System(files.get, find, lambda command: (programs or {}).get(command[0]))
+
+    return make
+
+
+@pytest.fixture
+def linux(monkeypatch):
+    """Answer as a Linux machine of four cores does, with little to do."""
+    monkeypatch.setattr(emulation, "emulator", lambda _: None)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.25, 0.0, 0.0))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
+    monkeypatch.setattr(platform, "processor", lambda: "unnamed")

@@ -1,19 +1,15 @@
 """w8a8 as the runtime gets it: every convolution in int8, what was simulated, the same bytes."""
 
-from dataclasses import replace
-
 import numpy as np
 import onnx
 import pytest
 import torch
 from onnx import helper, numpy_helper
 
-from edgetransfer.agent.session import OnnxSession
 from edgetransfer.compress.encoding import Codes
 from edgetransfer.compress.fakequant import FakeQuantised, FreeWeights
 from edgetransfer.compress.posttraining import Quantised
 from edgetransfer.compress.qdq import write_qdq
-from edgetransfer.graph.hosted import open_here
 from edgetransfer.spec.catalogue import names, target
 from edgetransfer.spec.target import Int8Scheme
 
@@ -69,28 +65,6 @@ def test_other_layouts_are_close_too(network, pictures, quantised_from, sqnr_db,
     assert sqnr_db(quantised_from(network, pictures[:EXAMPLES], scheme).graph()) > 25
 
 
-@pytest.mark.parametrize("per_channel", [True, False])
-def test_unsigned_weights_are_the_same_numbers(
-    network, pictures, quantised_from, resident, per_channel
-):
-    signed = quantised_from(network, pictures[:EXAMPLES], Int8Scheme(per_channel=per_channel))
-    scheme = Int8Scheme(weight="u8", per_channel=per_channel)
-    moved = replace(signed, encoding=replace(signed.encoding, scheme=scheme)).graph()
-    kinds = {each.name: each.data_type for each in moved.graph.initializer}
-    assert kinds["stem.w_codes"] == onnx.TensorProto.UINT8
-    assert resident(moved).float_conv == 0
-    inputs = {"input": pictures}
-    np.testing.assert_array_equal(
-        open_here(moved).run(inputs)[0], open_here(signed.graph()).run(inputs)[0]
-    )
-
-
-def test_one_scale_a_tensor_is_resident_too(network, pictures, quantised_from, sqnr_db, resident):
-    model = quantised_from(network, pictures[:EXAMPLES], Int8Scheme(per_channel=False)).graph()
-    assert sqnr_db(model) > 25
-    assert resident(model).float_conv == 0
-
-
 def test_the_activations_are_gone(quantised):
     kinds = {node.op_type for node in quantised.graph().graph.node}
     assert kinds.isdisjoint({"Relu", "Clip"})
@@ -100,31 +74,6 @@ def test_the_runtime_gives_what_was_simulated(quantised, plain, pictures, run):
     for each in (quantised, plain):
         found = run(each.graph(), input=pictures[EXAMPLES:])
         assert np.abs(found - simulated(each, pictures[EXAMPLES:])).max() < 4 * step_of(each)
-
-
-def stored(model, name):
-    """The weights of a convolution as they come out of their 8 bits."""
-    constants = {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
-    return constants[f"{name}_codes"] * constants[f"{name}_scale"].reshape(-1, 1, 1, 1)
-
-
-def test_each_channel_has_a_scale_of_its_own(network, pictures, quantised_from):
-    options = {"equalised": False}
-    channel, tensor = (
-        quantised_from(network, pictures[:EXAMPLES], Int8Scheme(per_channel=each), **options)
-        for each in (True, False)
-    )
-    (layer,) = (each for each in channel.layout.layers if each.name == "depthwise.w")
-    size = np.abs(layer.weights()).max(axis=(1, 2, 3))
-    assert size.max() > 50 * size.min()
-    errors = [
-        np.abs(stored(each.graph(), "depthwise.w") - layer.weights()).max(axis=(1, 2, 3))
-        for each in (channel, tensor)
-    ]
-    assert (errors[0] < 0.05 * size).all()
-    assert errors[1][size.argmin()] > 0.2 * size.min()
-    assert len(set(channel.encoding.weights["depthwise.w"].scale.tolist())) == 16
-    assert len(set(tensor.encoding.weights["depthwise.w"].scale.tolist())) == 1
 
 
 def test_the_same_bytes_every_time(network, pictures, quantised, quantised_from):
@@ -220,48 +169,6 @@ def test_a_dead_channel_with_a_large_bias_does_not_overflow(
             assert np.abs(constants_of(graph)["b_codes"].astype(np.int64)).max() <= 2**30 + 1
         wanted, got = run(model, input=images), run(graph, input=images)
         assert np.abs(wanted - got).max() < 0.03 * np.abs(wanted).max()
-
-
-def test_layers_left_in_float_are_as_they_were(plain, sqnr_db, resident):
-    one = plain.keeping_float({"depthwise.w"})
-    found = resident(one.graph())
-    assert (found.int8_conv, found.float_conv) == (3, 1)
-    assert sqnr_db(one.graph()) > 30
-    none = plain.keeping_float({each.name for each in plain.layout.layers})
-    assert sqnr_db(none.graph()) > 80
-    assert resident(none.graph()).int8_conv == 0
-
-
-def test_products_that_the_runtime_would_round_are_not_left_in_float(build, rng, quantised_from):
-    nodes, source = [], "input"
-    for place in range(3):
-        name = "logits" if place == 2 else f"h{place}"
-        taken = [source, f"w{place}", f"b{place}"]
-        nodes.append(helper.make_node("Gemm", taken, [name], name=f"g{place}", transB=1))
-        if place < 2:
-            nodes.append(helper.make_node("Relu", [name], [f"{name}.a"], name=f"r{place}"))
-        source = f"{name}.a"
-    shapes = {f"w{place}": (4, 4) for place in range(3)} | {f"b{place}": (4,) for place in range(3)}
-    constants = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
-    made = quantised_from(
-        build(nodes, constants, ["batch", 4]), rng.normal(size=(32, 4)).astype(np.float32)
-    )
-    assert [each.name for each in made.keeping_float({"w1"}).layout.layers] == ["w0", "w1", "w2"]
-    assert [each.name for each in made.keeping_float({"w2"}).layout.layers] == ["w0", "w1"]
-
-
-def test_convolutions_left_in_float_before_a_clip_that_stays(
-    network, pictures, quantised_from, tmp_path
-):
-    scheme = Int8Scheme(symmetric_activation=True)
-    made = quantised_from(network, pictures[:EXAMPLES], scheme, equalised=False)
-    kinds = made.keeping_float({"depthwise.w"}).graph()
-    weights = {each.name: each.data_type for each in kinds.graph.initializer}
-    assert weights["depthwise.w"] == onnx.TensorProto.FLOAT
-    OnnxSession(kinds.SerializeToString(), optimised_to=str(tmp_path / "optimised.onnx"))
-    stored = onnx.load(tmp_path / "optimised.onnx").graph.initializer
-    sizes = {tuple(each.dims): each.data_type for each in stored if len(each.dims) == 4}
-    assert sizes[(16, 1, 3, 3)] == onnx.TensorProto.FLOAT
 
 
 def test_codes_come_out_as_they_went_in(quantised):

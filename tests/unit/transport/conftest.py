@@ -1,10 +1,19 @@
-"""Stand-ins for the agent: programs that end in every way an agent can."""
+"""Stand-ins for the agent, programs that end in every way an agent can, and a board for them."""
 
+import sys
 import textwrap
 
 import pytest
 
+from edgetransfer.transport import ssh, ssh_board
+from edgetransfer.transport.place import Software
+from edgetransfer.transport.ssh_board import Board, Import
+from edgetransfer.transport.ssh_link import Patience
+from edgetransfer.transport.wheels import PACKAGES
+from edgetransfer.transport.where import connect
 from tests.sshd import board, served  # noqa: F401 (fixtures)
+
+PRESENT = tuple(Import(package, 0, "1", "") for package in PACKAGES)
 
 
 @pytest.fixture
@@ -25,3 +34,21 @@ def agent(tmp_path):
 def out(tmp_path):
     (tmp_path / "out").mkdir()
     return tmp_path / "out"
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Ask the board often, and wait a minute at most."""
+    monkeypatch.setattr(ssh, "PATIENCE", Patience(60.0, 0.02, 0.1))
+
+
+@pytest.fixture
+def place(board, agent, impatient, monkeypatch):  # noqa: F811 (fixture)
+    """Connect to the board with a stand-in for the agent, which needs no runtime."""
+    found = Board(sys.executable, sys.version_info[:3], "Linux", "x86_64", 64, "", PRESENT)
+    monkeypatch.setattr(ssh_board, "look", lambda *_: found)
+
+    def start(body, where="ssh:board"):
+        return connect(where, agent(body), Software(python=sys.executable))
+
+    return start

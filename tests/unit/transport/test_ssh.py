@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -12,34 +11,14 @@ import pytest
 
 from edgetransfer.bundle.agent_archive import pack_agent
 from edgetransfer.errors import SpecError, StageError
-from edgetransfer.transport import ssh, ssh_board
+from edgetransfer.transport import ssh
 from edgetransfer.transport.job import Job, Variant
 from edgetransfer.transport.place import Software
-from edgetransfer.transport.ssh_board import Board, Import
 from edgetransfer.transport.ssh_link import Patience
-from edgetransfer.transport.wheels import PACKAGES
 from edgetransfer.transport.where import connect
 
 HERE = Software(python=sys.executable)
 DESCRIBE = Job("describe")
-PRESENT = tuple(Import(package, 0, "1", "") for package in PACKAGES)
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch):
-    monkeypatch.setattr(ssh, "PATIENCE", Patience(60.0, 0.02, 0.1))
-
-
-@pytest.fixture
-def place(board, agent, monkeypatch):
-    """Connect to the board with a stand-in for the agent, which needs no runtime."""
-    found = Board(sys.executable, sys.version_info[:3], "Linux", "x86_64", 64, "", PRESENT)
-    monkeypatch.setattr(ssh_board, "look", lambda *_: found)
-
-    def start(body, where="ssh:board"):
-        return connect(where, agent(body), HERE)
-
-    return start
 
 
 def noise(path, mib, seed=0):
@@ -47,6 +26,7 @@ def noise(path, mib, seed=0):
     return path
 
 
+@pytest.mark.usefixtures("impatient")
 def test_the_real_agent_describes_the_board(board, tmp_path, out):
     pack_agent(tmp_path / "agent.pyz")
     with connect("ssh:board", tmp_path / "agent.pyz", HERE) as place:
@@ -260,12 +240,6 @@ def test_an_agent_that_ends_badly(place, out, body, found):
     assert str(caught.value).endswith(found)
 
 
-def test_a_login_that_talks(board, place, out):
-    (board.home / ".bashrc").write_text("echo welcome\n")
-    with place("emit(event='result', n=1)") as device:
-        assert device.run(DESCRIBE, out) == {"event": "result", "n": 1}
-
-
 def test_the_job_is_gone(board, place, out):
     def kill_all(done, total):
         # The runner, which alone could leave how the job ended; then the agent.
@@ -291,33 +265,3 @@ def test_wheels_and_python_are_for_devices_that_have_one(tmp_path):
         "  found: 'local'\n"
         "  expected: ssh:HOST"
     )
-
-
-def masters(socket):
-    done = subprocess.run(["pgrep", "-fc", str(socket)], capture_output=True, check=False)
-    return int(done.stdout)
-
-
-def test_the_shared_connection_ends_with_the_measurement(board, place, out):
-    with place("emit(event='result')") as device:
-        device.run(DESCRIBE, out)
-        socket = device.link.client.socket
-        assert masters(socket) == 1
-    assert masters(socket) == 0
-    assert not socket.parent.exists()
-
-
-def test_a_connection_that_the_user_shares_is_used_and_left_open(board, place, tmp_path, out):
-    socket = tmp_path / "own"
-    with board.configured(f"  ControlMaster auto\n  ControlPath {socket}\n  ControlPersist 60\n"):
-        with place("emit(event='result')") as device:
-            device.run(DESCRIBE, out)
-            assert not device.link.client.socket.exists()
-        assert masters(socket) == 1
-        subprocess.run([*board.command.split(), "-q", "-O", "exit", "board"], check=True)
-
-
-def test_a_jump_host(board, place, agent, out):
-    far = f"Host far\n  HostName 127.0.0.1\n  Port {board.port}\n  ProxyJump board\n"
-    with board.configured(far), place("emit(event='result', n=1)", "ssh:far") as device:
-        assert device.run(DESCRIBE, out)["n"] == 1
