@@ -32,7 +32,10 @@ CLASSES = {
 """What the agent's code calls its objects of TensorRT."""
 OURS = {"cache": {"take", "timings", "keep", "keep_timings"}}
 """What an object of ours that has such a name is asked."""
-PLAIN = {"flag", "layers", "plan", "engine", "version", "name", "names", "modes", "log", "built"}
+PLAIN = {
+    "flag", "layers", "plan", "engine", "version", "name", "names", "modes", "log", "built",
+    "timings",
+}  # fmt: skip
 """Variables that hold a number, bytes, or what only goes into an attribute above."""
 RTX_ONLY = {"num_compute_capabilities", "set_compute_capability", "ComputeCapability"}
 """Of TensorRT-RTX alone; touched where a build names a compute capability."""
