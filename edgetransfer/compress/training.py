@@ -16,6 +16,7 @@ from edgetransfer.compress.execution import Execution
 from edgetransfer.compress.fakequant import FakeQuantised, FreeWeights, LearnedRounding
 from edgetransfer.compress.layout import Layout, find_layers, name_of
 from edgetransfer.spec.progress import Progress, silent
+from edgetransfer.transfer.memory import reused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,6 +59,7 @@ QAT = Course(FreeWeights, steps=400, seconds=600.0, rate=3e-5, scale_rate=1e-4)
 """Quantisation-aware training."""
 
 
+@reused()
 def train(
     graph: ir.Graph,
     layout: Layout,

@@ -14,7 +14,8 @@ from torch import nn
 
 from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.transfer.adversarial import WorstWords, tables
-from edgetransfer.transfer.running import precision, threads
+from edgetransfer.transfer.memory import reused
+from edgetransfer.transfer.running import forward, threads
 from edgetransfer.transfer.schedule import warm_cosine
 from edgetransfer.transfer.texts import Texts, run_in_groups
 
@@ -167,7 +168,7 @@ def tune(
     moved = _movable(network)
     start = [parameter.detach().clone() for parameter in moved]
     seeded = [machine.device] if machine.device.startswith("cuda") else []
-    with threads(machine.threads), torch.random.fork_rng(devices=seeded):
+    with threads(machine.threads), reused(), torch.random.fork_rng(devices=seeded):
         task = _Task(network, texts, course, machine)
         network.train()
         torch.manual_seed(course.seed)  # what dropout draws from
@@ -199,7 +200,7 @@ class _Task:
         return loss.item()
 
     def _loss(self, rows: Array) -> Tensor:
-        with precision(self.machine):
+        with forward(self.machine):
             features = run_in_groups(self.network, self.texts, rows)
         features = features.float()
         labels = torch.from_numpy(self.texts.labels[rows]).to(features.device)

@@ -23,9 +23,10 @@ from edgetransfer.transfer.layers import (
 )
 from edgetransfer.transfer.lesson import batches
 from edgetransfer.transfer.lora import adapted, adapter_groups
+from edgetransfer.transfer.memory import reused
 from edgetransfer.transfer.objective import Seen
 from edgetransfer.transfer.probe import log_loss
-from edgetransfer.transfer.running import precision, threads
+from edgetransfer.transfer.running import forward, threads
 from edgetransfer.transfer.schedule import warm_cosine
 from edgetransfer.transfer.team import ALONE, Team
 
@@ -79,7 +80,7 @@ def finetune(
     checkpoints hold folded ones whose statistics mean nothing.
     """
     adapters = adapted(network, schedule.technique.rank, schedule.seed)
-    with adapters, threads(machine.threads), torch.random.fork_rng(devices=[]):
+    with adapters, threads(machine.threads), reused(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(schedule.seed + team.rank)  # what dropout draws from
         network.to(machine.device)
         try:
@@ -164,7 +165,7 @@ class _Training:
         """Show some examples to the network, and return what it made of them."""
         inputs, labels = self._lesson.train.batch(rows)
         shown = _show(inputs, self._schedule.views, view, rows)
-        with precision(self._machine):
+        with forward(self._machine):
             features = self._network.network(*self._there(shown))
             logits = self._network.head(features)
         return Seen(features.float(), logits.float(), labels.to(logits.device), rows, view)
@@ -189,7 +190,7 @@ class _Training:
         rows = np.arange(len(examples.labels))
         logits = np.zeros((len(rows), len(self._network.head.weight)), np.float32)
         size, team = self._schedule.batch_size, self._team
-        with precision(self._machine):
+        with forward(self._machine):
             for start in range(team.rank * size, len(rows), team.size * size):
                 chosen = rows[start : start + size]
                 inputs = self._there(examples.batch(chosen)[0])

@@ -1,14 +1,16 @@
-"""Sets torch's threads and number format for as long as something trains.
+"""Sets torch's threads, number format and fusing for as long as something trains.
 
 It does not choose them: `machine` does.
 """
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING
 
 import torch
+
+from edgetransfer.transfer.fusing import Fusing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,10 +18,13 @@ if TYPE_CHECKING:
     from edgetransfer.transfer.schedule import Machine
 
 
-def precision(machine: Machine) -> AbstractContextManager[Any]:
-    """Take products in bfloat16 where the machine is faster with it."""
+@contextmanager
+def forward(machine: Machine) -> Iterator[None]:
+    """Run the passes of a network as the machine is faster: in bfloat16, norms fused."""
     kind = torch.device(machine.device).type
-    return torch.autocast(kind, dtype=torch.bfloat16) if machine.bf16 else nullcontext()
+    precision = torch.autocast(kind, dtype=torch.bfloat16) if machine.bf16 else nullcontext()
+    with precision, Fusing() if machine.fused else nullcontext():
+        yield
 
 
 @contextmanager

@@ -31,12 +31,14 @@ class Machine:
         bf16: whether products are taken in bfloat16.
         device: where the network is trained, as torch calls it.
         step_seconds: what one step took when it was tried; 0 where it was not.
+        fused: whether frozen batch norms run as part of their convolutions (`fusing`).
     """
 
     threads: int
     bf16: bool
     device: str = "cpu"
     step_seconds: float = 0.0
+    fused: bool = False
 
 
 @dataclass(frozen=True)

@@ -40,14 +40,14 @@ def cores(monkeypatch):
 def test_the_faster_number_of_threads_is_taken(cores, network, examples, seconds, threads):
     state = cores(seconds)
     found = machine.measure(network(), examples(40), SCHEDULE)
-    assert found == Machine(threads, bf16=False, step_seconds=1.0 * 8 / 16)
+    assert found == Machine(threads, bf16=False, step_seconds=1.0 * 8 / 16, fused=True)
     assert {(rows, epochs) for _, rows, epochs in state.runs} == {(16, 1)}
 
 
 def test_the_time_of_a_step_is_that_of_a_whole_batch(cores, network, examples):
     cores((3.0,))
     found = machine.measure(network(), examples(40), replace(SCHEDULE, batch_size=32))
-    assert found == Machine(1, bf16=False, step_seconds=6.0)  # 16 examples took 3 s
+    assert found == Machine(1, bf16=False, step_seconds=6.0, fused=True)  # 16 took 3 s
 
 
 def test_a_device_that_is_not_there_is_refused():

@@ -1,0 +1,59 @@
+"""Freed memory stays while something trains, and goes back afterwards."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import resource, sys
+from pathlib import Path
+import torch
+from edgetransfer.transfer.memory import reused
+
+def faults_of(rounds):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(rounds):
+        torch.zeros(2**24)  # 64 MiB, 16,384 pages
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+def held():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4 // 1024
+
+start = held()
+with reused():
+    faults_of(2)
+    with reused():
+        print(faults_of(8))
+    print(faults_of(8), held() - start)
+print(held() - start)
+"""
+
+
+def run(**variables):
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], env={**kept, **variables}, check=True,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    return [int(each) for each in done.stdout.split()]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs glibc's malloc")
+def test_pages_are_not_asked_for_again_and_are_given_back():
+    inner, outer, inside, after = run()
+    assert inner < 1000
+    assert outer < 1000
+    assert inside > 60
+    assert after < 8
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs glibc's malloc")
+@pytest.mark.parametrize(
+    "told", [{"MALLOC_ARENA_MAX": "2"}, {"GLIBC_TUNABLES": "glibc.malloc.arena_max=2"}]
+)
+def test_what_the_user_told_malloc_stands(told):
+    _, faults, inside, _ = run(**told)
+    assert faults > 8 * 16384 / 600  # huge pages count as one
+    assert inside < 60
