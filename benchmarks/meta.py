@@ -1,9 +1,10 @@
 """Starts learnt over episodes, judged on classes that neither they nor the backbone have seen.
 
-Usage: python benchmarks/meta.py BACKBONE [RESULT.json]
+Usage: python benchmarks/meta.py BACKBONE [RESULT.json [WORK]]
 
 BACKBONE is what `scripts/pretrain_builtin.py --hold-out 20 --out BACKBONE` wrote: tiny-64, by
-labels alone, on 180 of Tiny ImageNet's 200 classes. ProtoNet, ANIL and first-order MAML go on over
+labels alone, on 180 of Tiny ImageNet's 200 classes; WORK the folder that it kept pictures in, its
+`--work`. ProtoNet, ANIL and first-order MAML go on over
 EPISODES episodes of those 180 (5 ways, 5 shots); 5-way 1- and 5-shot episodes of the other 20
 judge them and the plain start. All are judged on the same episodes; 95 % intervals are over them.
 """
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 DATA = Path(__file__).parents[2] / "shared" / "sources" / "tiny-imagenet-64"
-WORK = Path("/tmp/pretrain-tiny-64")
+WORK = Path(sys.argv[3] if len(sys.argv) > 3 else "/tmp/pretrain-tiny-64")
 HELD_OUT, EPISODES, JUDGED = 20, 400, 600
 ADAPTED = 300
 """Episodes that judge what has to be fitted anew in each: the first of the same."""

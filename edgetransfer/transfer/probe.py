@@ -26,8 +26,9 @@ Array = np.ndarray[Any, Any]
 STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 """Values of C (inverse L2 strength) tried, on features of mean spread 1."""
 MAX_FOLDS = 5
-RISEN = 1.05
-"""Times the smallest cross-validated loss at which no weaker penalty is tried."""
+RISEN = 1.02
+"""Times the smallest cross-validated loss at which no weaker penalty is tried: on 36 subsets of
+spoken digits, of 3 to 40 examples a class, some with wrong labels, none came back from 1.005."""
 FEW = 20
 """Examples a class, on average, up to which the probe is fitted on several looks at each."""
 LOOKS = 6

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from edgetransfer.transfer.logistic import LogisticPath
+from edgetransfer.transfer.logistic import LogisticPath, _Problem
 from edgetransfer.transfer.probe import log_loss
 
 STRENGTHS = (0.01, 0.3, 10.0)
@@ -98,3 +98,13 @@ def test_a_feature_that_stands_there_twice_is_shared():
     twice = np.concatenate([features, features], axis=1)
     weight, _ = LogisticPath(twice).fit(np.arange(50), labels, [1.0], tolerance=1e-6)[1.0]
     np.testing.assert_allclose(weight[:, :4], weight[:, 4:], atol=1e-4)
+
+
+def test_either_library_of_products_finds_the_same(monkeypatch):
+    features, labels = problem(60, 30, 3)
+    found = []
+    for by_torch in (True, False):
+        monkeypatch.setattr(_Problem, "_by_torch", by_torch)
+        fitted = LogisticPath(features).fit(np.arange(60), labels, STRENGTHS, tolerance=1e-6)
+        found.append(np.concatenate([weight for weight, _ in fitted.values()]))
+    np.testing.assert_allclose(*found, atol=2e-3 * np.abs(found[0]).max())
