@@ -108,7 +108,8 @@ class Ladder:
         elif precision == "fp16":
             yield self._shop.halves()
         elif self._shop.fitted.manifest.modality == "text":
-            yield self._shop.dynamic()
+            yield self._shop.dynamic(smooth=False)
+            yield self._shop.dynamic(smooth=True)
         else:
             yield self._shop.post_training(equalised=False)
             yield self._shop.post_training(equalised=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import onnx
@@ -16,6 +17,7 @@ from edgetransfer.compress.dynamic import quantise_weights
 from edgetransfer.compress.half import to_half
 from edgetransfer.compress.layout import find_layout
 from edgetransfer.compress.posttraining import MOST_FITTED, Calibration, Quantised, quantise
+from edgetransfer.compress.smoothing import smoothed
 from edgetransfer.compress.transplant import read_encoding
 from edgetransfer.data.calibration import calibration_sample
 from edgetransfer.errors import SpecError
@@ -147,8 +149,8 @@ class Workshop:
 
         return Rung("16-bit floats", "fp16", {"examples": _digest(self.examples)}, make)
 
-    def dynamic(self) -> Rung:
-        """Store a text encoder's weights in 8 bits.
+    def dynamic(self, *, smooth: bool) -> Rung:
+        """Store a text encoder's weights in 8 bits, what is hard to quantise moved into them.
 
         Raises:
             SpecError: the target's runtime finds no ranges while it runs.
@@ -160,13 +162,19 @@ class Workshop:
                 fix="build with --precision fp16",
             )
 
-        def make(folder: Path, _: Progress) -> dict[str, Any]:
-            onnx.save(
-                quantise_weights(onnx.load(self.fitted.graph), self.target.int8), folder / CORE
-            )
-            return {}
+        stored = partial(quantise_weights, scheme=self.target.int8)
 
-        return Rung("8-bit weights, activations as they come", "w8a8", self.facts(), make)
+        def make(folder: Path, _: Progress) -> dict[str, Any]:
+            graph, told = onnx.load(self.fitted.graph), {}
+            if smooth:
+                prepare = self.fitted.preparer()
+                texts = [prepare.prepare(each) for each in self.examples]
+                graph, told["smoothing"] = smoothed(graph, texts, stored)
+            onnx.save(stored(graph), folder / CORE)
+            return told
+
+        name = "8-bit weights, activations smoothed" if smooth else "8-bit weights"
+        return Rung(f"{name}, scales as they come", "w8a8", self.facts(), make)
 
     def post_training(self, *, equalised: bool) -> Rung:
         """Quantise after training, with channels equalised or as they are."""
