@@ -45,7 +45,6 @@ Change = Callable[[onnx.ModelProto], onnx.ModelProto]
 
 JUDGED, CALIBRATED, TURNS = 1000, 128, 3
 PRODUCTS = ["MatMul", "Gemm", "Gather"]
-SCHEME = Int8Scheme()
 
 
 class Texts(ort.CalibrationDataReader):
@@ -89,11 +88,11 @@ def ways(feeds: list[Feeds], model: onnx.ModelProto) -> dict[str, Change]:
     most = largest(model, feeds)
     built = partial(quantise_weights, scheme=Int8Scheme())
     ranged = partial(static, feeds)
-    found: dict[str, Change] = {"8-bit weights, scales as they come": built, "static": ranged}
+    found: dict[str, Change] = {"dynamic": built, "static": ranged}
     for share in SHARES:
         moved = partial(smooth, largest=most, share=share)
-        found[f"8-bit weights, scales as they come, smoothed {share}"] = chained(moved, built)
-        found[f"static, smoothed {share}"] = chained(moved, ranged)
+        found[f"dynamic, smooth {share}"] = chained(moved, built)
+        found[f"static, smooth {share}"] = chained(moved, ranged)
     for bits in (8, 4):
         found[f"{bits}-bit weights only"] = partial(weight_only, bits)
     return found
