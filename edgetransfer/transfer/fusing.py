@@ -5,7 +5,7 @@ It changes no module: the same parameters get the same gradients.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -35,8 +35,8 @@ def fusible(network: nn.Module, inputs: list[Tensor]) -> bool:
         try:
             with Fusing():
                 fused: Tensor = network(*inputs)
-        except (RuntimeError, TypeError, ValueError, NotImplementedError):
-            return False  # a network that looks into tensors in a way that a promise cannot answer
+        except (RuntimeError, TypeError, ValueError):
+            return False  # it asks a promise for what only a tensor has: it runs as it is written
     return float((plain - fused).abs().max()) <= TOLERANCE * float(plain.abs().max())
 
 
@@ -53,54 +53,45 @@ class Fusing(TorchFunctionMode):
 
     def __torch_function__(
         self,
-        func: Callable[..., Any],
-        types: Any,  # noqa: ANN401 (torch's signature)
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:  # noqa: ANN401 (whatever the function returns)
+        func: Callable[..., object],
+        types: object,
+        args: tuple[object, ...] = (),
+        kwargs: dict[str, object] | None = None,
+    ) -> object:
         """Take a call of a torch function."""
         return _call(func, args, kwargs or {})
 
 
 class _Promise(Tensor):
-    """A tensor of a known shape that is computed when something other than a partner asks."""
+    """A tensor of a known shape, computed when something other than a partner asks for it."""
 
-    parts: tuple[Any, ...]
+    call: _Pad | _Convolution
     _value: Tensor | None
     _made_at: tuple[bool, int]
 
     @staticmethod
-    def __new__(cls: type[_Promise], shape: tuple[int, ...], parts: tuple[Any, ...]) -> _Promise:
-        """Promise what `compute` makes of the parts, the first of which is its input."""
+    def __new__(cls: type[_Promise], shape: tuple[int, ...], call: _Pad | _Convolution) -> _Promise:
+        """Promise what the call gives."""
+        like = call.input
         made: _Promise = Tensor._make_wrapper_subclass(
-            cls, shape, dtype=parts[0].dtype, device=parts[0].device
+            cls, shape, dtype=like.dtype, device=like.device
         )
-        made.parts, made._value = parts, None
-        made._made_at = (torch.is_grad_enabled(), parts[0]._version)
+        made.call, made._value = call, None
+        made._made_at = _moment(like)
         return made
 
     @classmethod
     def __torch_function__(
         cls,
-        func: Callable[..., Any],
-        types: Any,  # noqa: ANN401
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:  # noqa: ANN401
+        func: Callable[..., object],
+        types: object,
+        args: tuple[object, ...] = (),
+        kwargs: dict[str, object] | None = None,
+    ) -> object:
         return _call(func, args, kwargs or {})
 
-    @classmethod
-    def __torch_dispatch__(  # type: ignore[override]
-        cls,
-        func: Callable[..., Any],
-        types: Any,  # noqa: ANN401
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:  # noqa: ANN401
-        return _plainly(func, args, kwargs or {})
-
-    def compute(self) -> Tensor:
-        raise NotImplementedError
+    # Below autograd nothing knows of promises either; torch's stub leaves out the function.
+    __torch_dispatch__ = __torch_function__  # type: ignore[assignment]
 
     def kept(self) -> Tensor:
         """Return the tensor, computed once.
@@ -110,131 +101,156 @@ class _Promise(Tensor):
         """
         if self._value is None:
             gradients, version = self._made_at
-            if self.parts[0]._version != version:
+            if self.call.input._version != version:
                 raise RuntimeError("the input of a held back operation was changed in place")
             with torch.set_grad_enabled(gradients):
-                self._value = self.compute()
+                self._value = self.call.plainly()
         return self._value
 
     @property
     def free(self) -> bool:
         """Whether a partner may still take its place: nobody asked, and all is as it was."""
-        now = (torch.is_grad_enabled(), self.parts[0]._version)
-        return self._value is None and self._made_at == now
+        return self._value is None and self._made_at == _moment(self.call.input)
 
 
-class _Padded(_Promise):
-    """Parts: what is padded with zeros, and by how much as `functional.pad` takes it."""
-
-    def compute(self) -> Tensor:
-        return functional.pad(*self.parts)
+def _moment(tensor: Tensor) -> tuple[bool, int]:
+    """Return what a held back operation depends on beside its inputs' names."""
+    return torch.is_grad_enabled(), tensor._version
 
 
-class _Convolved(_Promise):
-    """Parts: input, weight, bias, stride, padding, dilation and groups."""
+class _Partner(Protocol):
+    """The arguments of a function under their names, which knows how to be part of another."""
 
-    def compute(self) -> Tensor:
-        return torch.conv2d(*self.parts)
+    def fused(self) -> Tensor | None:
+        """Return the result or a promise of it; None where the function is to be called."""
 
 
-def _call(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ANN401
+def _call(
+    func: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]
+) -> object:
     if func in _ASKS_SHAPE:
         with torch._C.DisableTorchFunctionSubclass():
             return func(*args, **kwargs)
     partner = _PARTNERS.get(func)
-    made = partner(*args, **kwargs) if partner else None
-    return _plainly(func, args, kwargs) if made is None else made
-
-
-def _plainly(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ANN401
+    made = None if partner is None else partner(*args, **kwargs).fused()
+    if made is not None:
+        return made
     args, kwargs = tree_map_only(_Promise, _Promise.kept, (args, kwargs))
     return func(*args, **kwargs)
 
 
-def _pad(
-    input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None
-) -> Tensor | None:
-    plain = mode == "constant" and not value and not isinstance(input, _Promise)
-    if not plain or input.ndim != 4:
-        return None
-    if not any(pad):
-        return input
-    if len(pad) != 4 or pad[0] != pad[1] or pad[2] != pad[3] or min(pad) < 0:
-        return None
-    count, channels, height, width = input.shape
-    return _Padded((count, channels, height + 2 * pad[2], width + 2 * pad[0]), (input, tuple(pad)))
+class _Pad(NamedTuple):
+    """The arguments of `torch.nn.functional.pad`."""
+
+    input: Tensor
+    pad: Sequence[int]
+    mode: str = "constant"
+    value: float | None = None
+
+    def plainly(self) -> Tensor:
+        return functional.pad(*self)
+
+    def fused(self) -> Tensor | None:
+        zeros = self.mode == "constant" and not self.value
+        if not zeros or isinstance(self.input, _Promise) or self.input.ndim != 4:
+            return None
+        if not any(self.pad):
+            return self.input
+        around = self.around
+        if around is None:
+            return None
+        count, channels, *size = self.input.shape
+        high, wide = (each + 2 * more for each, more in zip(size, around, strict=True))
+        return _Promise((count, channels, high, wide), self)
+
+    @property
+    def around(self) -> tuple[int, int] | None:
+        """What is added above as below, and left as right; None where they are not alike."""
+        if len(self.pad) != 4 or min(self.pad) < 0:
+            return None
+        left, right, above, below = self.pad
+        return (above, left) if above == below and left == right else None
 
 
-def _conv2d(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    *geometry: Any,  # noqa: ANN401
-    **named: Any,  # noqa: ANN401
-) -> Tensor | None:
-    stride, padding, dilation, groups = _Geometry(*geometry, **named)
-    if isinstance(padding, str) or input.ndim != 4:
-        return None
-    around = _pair(padding)
-    if isinstance(input, _Padded) and input.free:
-        input, (across, _, along, _) = input.parts
-        around = (around[0] + along, around[1] + across)
-    elif isinstance(input, _Promise):
-        input = input.kept()
-    steps, wide = _pair(stride), _pair(dilation)
-    size = [
-        (input.shape[2 + axis] + 2 * around[axis] - wide[axis] * (weight.shape[2 + axis] - 1) - 1)
-        // steps[axis]
-        + 1
-        for axis in (0, 1)
-    ]
-    shape = (input.shape[0], weight.shape[0], *size)
-    return _Convolved(shape, (input, weight, bias, steps, around, wide, groups))
+class _Convolution(NamedTuple):
+    """The arguments of `torch.conv2d`."""
 
-
-class _Geometry(NamedTuple):
-    stride: Any = 1
-    padding: Any = 0
-    dilation: Any = 1
+    input: Tensor
+    weight: Tensor
+    bias: Tensor | None = None
+    stride: int | Sequence[int] = 1
+    padding: str | int | Sequence[int] = 0
+    dilation: int | Sequence[int] = 1
     groups: int = 1
 
+    def plainly(self) -> Tensor:
+        result: Tensor = _CONV2D(*self)
+        return result
 
-def _pair(value: int | Sequence[int]) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (value[0], value[-1])
+    def fused(self) -> Tensor | None:
+        if isinstance(self.padding, str) or self.input.ndim != 4:
+            return None
+        taken, (above, left) = self.input, _pair(self.padding)
+        if isinstance(taken, _Promise):
+            around = taken.call.around if isinstance(taken.call, _Pad) and taken.free else None
+            if around is None:
+                taken = taken.kept()
+            else:
+                taken, above, left = taken.call.input, above + around[0], left + around[1]
+        held = self._replace(input=taken, padding=(above, left))
+        return _Promise((len(taken), len(self.weight), *held.size((above, left))), held)
+
+    def size(self, padding: tuple[int, int]) -> list[int]:
+        """Return height and width of what comes out."""
+        steps, wide = _pair(self.stride), _pair(self.dilation)
+        inner, kernel = self.input.shape[2:], self.weight.shape[2:]
+        return [
+            (inner[axis] + 2 * padding[axis] - wide[axis] * (kernel[axis] - 1) - 1) // steps[axis]
+            + 1
+            for axis in (0, 1)
+        ]
+
+    def scaled(self, scale: Tensor, shift: Tensor) -> Tensor:
+        """Return it with every channel times a scale, plus a shift."""
+        bias = shift if self.bias is None else shift + self.bias * scale
+        return self._replace(weight=self.weight * scale[:, None, None, None], bias=bias).plainly()
 
 
-class _Norm(NamedTuple):
+class _BatchNorm(NamedTuple):
+    """The arguments of `torch.nn.functional.batch_norm`."""
+
+    input: Tensor
+    running_mean: Tensor | None
+    running_var: Tensor | None
     weight: Tensor | None = None
     bias: Tensor | None = None
     training: bool = False
     momentum: float = 0.1
     eps: float = 1e-5
 
-
-def _batch_norm(
-    input: Tensor,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    *told: Any,  # noqa: ANN401
-    **named: Any,  # noqa: ANN401
-) -> Tensor | None:
-    norm = _Norm(*told, **named)
-    if norm.training or running_mean is None or running_var is None:
-        return None
-    if not isinstance(input, _Convolved) or not input.free:
-        return None
-    taken, kernel, shift, *geometry = input.parts
-    scale = torch.rsqrt(running_var + norm.eps)
-    scale = scale if norm.weight is None else scale * norm.weight
-    moved = -scale * (running_mean if shift is None else running_mean - shift)
-    moved = moved if norm.bias is None else moved + norm.bias
-    return torch.conv2d(taken, kernel * scale[:, None, None, None], moved, *geometry)
+    def fused(self) -> Tensor | None:
+        if self.training or self.running_mean is None or self.running_var is None:
+            return None
+        held = self.input
+        if not isinstance(held, _Promise) or not held.free:
+            return None
+        if not isinstance(held.call, _Convolution):
+            return None
+        scale = torch.rsqrt(self.running_var + self.eps)
+        scale = scale if self.weight is None else scale * self.weight
+        shift = -self.running_mean * scale
+        return held.call.scaled(scale, shift if self.bias is None else shift + self.bias)
 
 
-_TENSOR: Any = Tensor
+def _pair(value: int | Sequence[int]) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else (value[0], value[-1])
+
+
+_CONV2D: Any = torch.conv2d  # whose stub has an overload for every kind of padding
+_TENSOR: Any = Tensor  # whose stub hides that attributes are descriptors
 _ASKS_SHAPE = (_TENSOR.shape.__get__, _TENSOR.ndim.__get__, _TENSOR.size, _TENSOR.dim)
-_PARTNERS: dict[Callable[..., Any], Callable[..., Tensor | None]] = {
-    functional.pad: _pad,
-    torch.conv2d: _conv2d,
-    functional.batch_norm: _batch_norm,
+_PARTNERS: dict[Callable[..., object], Callable[..., _Partner]] = {
+    functional.pad: _Pad,
+    _CONV2D: _Convolution,
+    functional.batch_norm: _BatchNorm,
 }
