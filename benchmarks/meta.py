@@ -4,9 +4,9 @@ Usage: python benchmarks/meta.py BACKBONE [RESULT.json [WORK]]
 
 BACKBONE is what `scripts/pretrain_builtin.py --hold-out 20 --out BACKBONE` wrote: tiny-64, by
 labels alone, on 180 of Tiny ImageNet's 200 classes; WORK the folder that it kept pictures in, its
-`--work`. ProtoNet, ANIL and first-order MAML go on over
-EPISODES episodes of those 180 (5 ways, 5 shots); 5-way 1- and 5-shot episodes of the other 20
-judge them and the plain start. All are judged on the same episodes; 95 % intervals are over them.
+`--work`. ProtoNet, ANIL and first-order MAML go on over EPISODES episodes of those 180 (5 ways, 5
+shots); 5-way 1- and 5-shot episodes of the other 20 judge them and the plain start. All are judged
+on the same episodes; 95 % intervals are over them.
 """
 
 from __future__ import annotations

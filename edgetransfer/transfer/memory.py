@@ -31,26 +31,26 @@ def reused() -> Iterator[None]:
     Where the user has set malloc by the environment, and with another C library, nothing is done.
     """
     library = _glibc()
-    if library is None or _Uses.count:
+    if library is None or _Process.keeps:
         yield
         return
     library.mallopt(_MMAP_MAX, 0)
     library.mallopt(_TRIM_THRESHOLD, _LARGEST)
-    _Uses.count += 1
+    _Process.keeps = True
     try:
         yield
     finally:
-        _Uses.count -= 1
+        _Process.keeps = False
         library.mallopt(_MMAP_MAX, _MOST_MAPS)
         library.mallopt(_MMAP_THRESHOLD, _GROWN)
         library.mallopt(_TRIM_THRESHOLD, 2 * _GROWN)
         library.malloc_trim(0)
 
 
-class _Uses:
-    """How many are within `reused` in this process, whose malloc is one: the outermost ends it."""
+class _Process:
+    """Whether memory is kept already: malloc is one for all, and the outermost use ends it."""
 
-    count = 0
+    keeps = False
 
 
 def _glibc() -> ctypes.CDLL | None:

@@ -52,7 +52,9 @@ def build(data, out, cache, fit, how, when):
     torch.set_num_threads(1)
     reporter = Killer(when if how == "STAGE" else None)
     how_to_fit = {"distill_from": "builtin:tiny-64"} if fit == "distill" else {"fit": fit}
-    options = {**how_to_fit, "epochs": 2, "timing": "quick", "reporter": reporter}
+    # Only integers are as small: else the clock says whether they or floats are shipped.
+    how_to_ship = {"max_size_mib": 1.0, "timing": "quick"}
+    options = {**how_to_fit, **how_to_ship, "epochs": 2, "reporter": reporter}
     edgetransfer.build(data, out=out, cache=cache, **options)
 
 
