@@ -129,8 +129,13 @@ class Judge:
         return inputs, make
 
     def _decide(self, graph: onnx.ModelProto, folder: Path, progress: Progress) -> None:
+        """Keep the logits of each example by itself, as the device will run it.
+
+        Texts of a batch would share the scales that 8-bit activations get as they come.
+        """
         prepare = self._shop.fitted.preparer()
-        np.save(folder / "logits", run_over(graph, prepare, self.examples, progress=progress))
+        logits = run_over(graph, prepare, self.examples, batch_size=1, progress=progress)
+        np.save(folder / "logits", logits)
 
     def _measure(self, made: Made, folder: Path, progress: Progress) -> None:
         core = onnx.load(made.graph)

@@ -33,6 +33,7 @@ def run_over(
     examples: Sequence[Example],
     *,
     change: Callable[[Batch, Array], Batch] | None = None,
+    batch_size: int = BATCH,
     progress: Progress = silent,
 ) -> Array:
     """Return the first output for every example, float32 [N, ...], in order.
@@ -43,13 +44,14 @@ def run_over(
         examples: what to run over.
         change: is given every prepared batch and the rows of its examples, int [B], and returns
             what the graph gets instead.
+        batch_size: examples at once; 1 where a graph's scales come from all of a batch.
         progress: told of examples done.
     """
     session = open_here(model)
     rows = []
     done = 0
     prepared = ahead(prepare.prepare, examples)
-    while group := list(islice(prepared, BATCH)):
+    while group := list(islice(prepared, batch_size)):
         batch = prepare.join(group)
         if change is not None:
             batch = change(batch, np.arange(done, done + len(group)))

@@ -8,9 +8,16 @@ import pytest
 
 import edgetransfer
 from edgetransfer.bundle.files import read_json
+from edgetransfer.bundle.opened import open_bundle
+from edgetransfer.compress.smoothing import SHARES
+from edgetransfer.data import sources
 from edgetransfer.errors import SpecError
+from edgetransfer.graph.hosted import open_here
+from edgetransfer.graph.prepare import preparer
+from edgetransfer.measure.drift import sqnr_db
 from edgetransfer.pipeline.contrasting import refuse_what_it_cannot
 from edgetransfer.pipeline.predict import predict
+from edgetransfer.spec.recipe import DataSpec
 
 transformers = pytest.importorskip("transformers", reason="the extra `hf` is not installed")
 WORDS = {
@@ -81,6 +88,29 @@ def test_the_bundle_carries_tokenizer_and_golden_tokens(outcome):
     file = case["prepared"]["input_ids"]
     ids = np.fromfile(folder / "golden" / file["file"], "<i8").reshape(file["shape"])
     assert (ids[0], ids[-1]) == (2, 3)
+
+
+def test_rungs_are_judged_text_by_text_as_the_device_runs_them(outcome, texts):
+    folder = outcome.folders["this-machine"]
+    bundle = open_bundle(folder)
+    prepare = preparer(bundle.preprocessing, bundle.file("tokenizer.json"))
+    examples = sources.load(DataSpec(source=str(texts)), seed=0).split("validation")
+    reference, shipped = (
+        np.concatenate(
+            [open_here(folder / name).run(prepare.prepare(each))[0] for each in examples]
+        )
+        for name in ("reference.onnx", "core.onnx")
+    )
+    (row,) = [each for each in outcome.reports["this-machine"]["ladder"] if each["shipped"]]
+    assert row["examples"] == len(examples) == 30
+    assert row["sqnr_db"] == pytest.approx(sqnr_db(reference, shipped), abs=1e-3)
+
+
+def test_both_rungs_of_texts_are_tried(outcome):
+    plain, smoothed = outcome.reports["this-machine"]["ladder"]
+    assert plain["rung"] == "8-bit weights, scales as they come"
+    assert smoothed["rung"] == "8-bit weights, activations smoothed, scales as they come"
+    assert smoothed["smoothing"] in SHARES
 
 
 def test_prediction_reads_the_words(outcome):
