@@ -31,21 +31,21 @@ def smoothed(
     texts: Sequence[Feeds],
     quantise: Callable[[onnx.ModelProto], onnx.ModelProto],
 ) -> tuple[onnx.ModelProto, float]:
-    """Return the model that keeps its logits best once it is quantised, and the share it has.
+    """Return the quantised model that keeps the logits best of those of all shares, and its share.
 
     Args:
         model: of floats.
         texts: prepared, each by itself, as scales of whole batches would be others.
-        quantise: what will be done to it.
+        quantise: what is done to it once it is smooth.
     """
     most = largest(model, texts)
     wanted = _logits(model, texts)
-    found: dict[float, float] = {}
+    found = []
     for share in SHARES:
-        got = _logits(quantise(smooth(model, most, share)), texts)
-        found[share] = sqnr_db(wanted, got)
-    best = max(found, key=lambda share: found[share])
-    return smooth(model, most, best), best
+        made = quantise(smooth(model, most, share))
+        found.append((sqnr_db(wanted, _logits(made, texts)), made, share))
+    _, best, share = max(found, key=lambda each: each[0])
+    return best, share
 
 
 def smooth(model: onnx.ModelProto, largest: dict[str, Array], share: float) -> onnx.ModelProto:

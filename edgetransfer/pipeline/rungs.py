@@ -150,7 +150,7 @@ class Workshop:
         return Rung("16-bit floats", "fp16", {"examples": _digest(self.examples)}, make)
 
     def dynamic(self, *, smooth: bool) -> Rung:
-        """Store a text encoder's weights in 8 bits, what is hard to quantise moved into them.
+        """Store a text encoder's weights in 8 bits; smooth, what is hard to quantise moves there first.
 
         Raises:
             SpecError: the target's runtime finds no ranges while it runs.
@@ -165,13 +165,15 @@ class Workshop:
         stored = partial(quantise_weights, scheme=self.target.int8)
 
         def make(folder: Path, _: Progress) -> dict[str, Any]:
-            graph, told = onnx.load(self.fitted.graph), {}
-            if smooth:
-                prepare = self.fitted.preparer()
-                texts = [prepare.prepare(each) for each in self.examples]
-                graph, told["smoothing"] = smoothed(graph, texts, stored)
-            onnx.save(stored(graph), folder / CORE)
-            return told
+            graph = onnx.load(self.fitted.graph)
+            if not smooth:
+                onnx.save(stored(graph), folder / CORE)
+                return {}
+            prepare = self.fitted.preparer()
+            texts = [prepare.prepare(each) for each in self.examples]
+            made, share = smoothed(graph, texts, stored)
+            onnx.save(made, folder / CORE)
+            return {"smoothing": share}
 
         name = "8-bit weights, activations smoothed" if smooth else "8-bit weights"
         return Rung(f"{name}, scales as they come", "w8a8", self.facts(), make)

@@ -98,5 +98,5 @@ def test_loud_channels_cost_less_noise(texts):
     made, share = smoothed(model, texts, QUANTISE)
     assert share in SHARES
     wanted = logits(model, texts)
-    plain, better = (sqnr_db(wanted, logits(QUANTISE(each), texts)) for each in (model, made))
+    plain, better = (sqnr_db(wanted, logits(each, texts)) for each in (QUANTISE(model), made))
     assert better > plain + 6
