@@ -150,7 +150,7 @@ class Workshop:
         return Rung("16-bit floats", "fp16", {"examples": _digest(self.examples)}, make)
 
     def dynamic(self, *, smooth: bool) -> Rung:
-        """Store a text encoder's weights in 8 bits; smooth, what is hard to quantise moves there first.
+        """Store a text encoder's weights in 8 bits; `smooth` moves there what is hard to quantise.
 
         Raises:
             SpecError: the target's runtime finds no ranges while it runs.
