@@ -43,6 +43,7 @@ def outcome(cache, tmp_path_factory):
         folder / "questions.csv",
         backbone=str(Path(PACKAGE.origin).parent / "model"),
         fit="probe",
+        max_size_mib=30,
         out=folder / "out",
         cache=cache,
         timing="quick",

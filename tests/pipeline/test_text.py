@@ -69,7 +69,9 @@ def texts(tmp_path_factory):
 @pytest.fixture(scope="module")
 def outcome(texts, encoder, cache, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
-    return edgetransfer.build(texts, backbone=str(encoder), out=out, cache=cache, timing="quick")
+    return edgetransfer.build(
+        texts, backbone=str(encoder), precision="w8a8", out=out, cache=cache, timing="quick"
+    )
 
 
 def test_texts_end_on_a_verdict(outcome):
