@@ -31,8 +31,9 @@ from edgetransfer.measure.adaptation import choose
 from edgetransfer.measure.separability import area
 from edgetransfer.pipeline.demo import write_digits
 from edgetransfer.transfer.coral import fit_alignment
+from edgetransfer.transfer.linear_heads import Known
 from edgetransfer.transfer.norms import most_pictures, renormalise
-from edgetransfer.transfer.probe import Known, fit_probe
+from edgetransfer.transfer.probe import fit_probe
 from edgetransfer.transfer.shift import domain_scores, weigh
 
 if TYPE_CHECKING:

@@ -33,7 +33,8 @@ from edgetransfer.pipeline.tracing import proving_batch, traced
 from edgetransfer.spec.recipe import DataSpec
 from edgetransfer.transfer.episodes import mean_and_half_width
 from edgetransfer.transfer.features import looks_over, run_over
-from edgetransfer.transfer.probe import Known, fit_probe
+from edgetransfer.transfer.linear_heads import Known
+from edgetransfer.transfer.probe import fit_probe
 from edgetransfer.transfer.prototypes import fit_prototypes
 
 if TYPE_CHECKING:

@@ -15,8 +15,9 @@ from edgetransfer.pipeline.pretraining import Pictures, inner_of
 from edgetransfer.pipeline.reading import read_data
 from edgetransfer.pipeline.reporter import telling
 from edgetransfer.transfer.episodes import Episodes, Task, accuracies, mean_and_half_width
+from edgetransfer.transfer.linear_heads import Known
 from edgetransfer.transfer.meta import adapted_accuracies
-from edgetransfer.transfer.probe import Known, fit_probe
+from edgetransfer.transfer.probe import fit_probe
 from edgetransfer.transfer.prototypes import fit_prototypes
 
 if TYPE_CHECKING:

@@ -23,8 +23,9 @@ from edgetransfer.pipeline.tracing import proving_batch, traced
 from edgetransfer.transfer.classifier import Classifier
 from edgetransfer.transfer.coral import fit_alignment
 from edgetransfer.transfer.features import run_over
+from edgetransfer.transfer.linear_heads import Known
 from edgetransfer.transfer.norms import batch_norms, most_pictures, renormalise
-from edgetransfer.transfer.probe import Known, fit_probe
+from edgetransfer.transfer.probe import fit_probe
 from edgetransfer.transfer.shift import weigh
 
 if TYPE_CHECKING:

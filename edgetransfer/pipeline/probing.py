@@ -14,7 +14,8 @@ from safetensors.numpy import load_file, save_file
 from edgetransfer.backbone.head import LinearHead
 from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.run import Run, code, leave, versions
-from edgetransfer.transfer.probe import Known, fit_probe
+from edgetransfer.transfer.linear_heads import Known
+from edgetransfer.transfer.probe import fit_probe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

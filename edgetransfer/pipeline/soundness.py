@@ -102,8 +102,8 @@ def _look(
 
     def make(folder: Path) -> None:
         from edgetransfer.transfer.domain import compare_with_source, read_statistics
+        from edgetransfer.transfer.linear_heads import Known
         from edgetransfer.transfer.neighbours import ask_neighbours
-        from edgetransfer.transfer.probe import Known
         from edgetransfer.transfer.unseen import ask_unseen
 
         known = np.load(features.file("features.npy"))[chosen.rows]
@@ -188,7 +188,8 @@ def _contests(
 
 def _decide(features: Array, chosen: Chosen, seed: int, source: LinearHead | None = None) -> Array:
     """Return int [N]: train by fits on the other folds, validation by the fit on all of train."""
-    from edgetransfer.transfer.probe import Known, fit_probe
+    from edgetransfer.transfer.linear_heads import Known
+    from edgetransfer.transfer.probe import fit_probe
 
     truth = chosen.truth[: chosen.fitted]
     known = Known(groups=chosen.groups, source=source)

@@ -14,12 +14,10 @@ from threadpoolctl import threadpool_limits
 
 from edgetransfer.backbone.head import LinearHead
 from edgetransfer.spec.progress import Progress, silent
-from edgetransfer.transfer.logistic import Beside, LogisticPath
-from edgetransfer.transfer.prior import source_prior
-from edgetransfer.transfer.scaling import scaling
+from edgetransfer.transfer.linear_heads import NOTHING, Heads, Known
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
 Array = np.ndarray[Any, Any]
 
@@ -34,6 +32,10 @@ FEW = 20
 LOOKS = 6
 """Looks beside the picture itself. In 5-way episodes over seven pairs of data and backbone they
 gave 0.2 to 2.3 points at one example a class and -0.1 to 4.7 at ten (`docs/few-labels.md`)."""
+SIDE_BY_SIDE = 2**25
+"""Logits (128 MiB) up to which folds are fitted side by side."""
+FINAL = 1e-8
+"""Tolerance of the fit that is kept: its logits are within 0.04 of the minimum's."""
 FEWEST = 0.1
 """The C taken where a class has one example, so that nothing can be held out."""
 
@@ -58,29 +60,6 @@ class Probe:
     folds: int
     cross_validated: dict[float, tuple[float, float]]
     held_out: Array
-
-
-@dataclass(frozen=True)
-class Known:
-    """What is known of N examples beside their features and labels.
-
-    Attributes:
-        groups: int [N]; examples of one group are never on both sides of a fold.
-        looks: float [L, N, D], features of other looks at the same examples: fitted on, never
-            judged by, and together with the first look as heavy as one example.
-        source: the classifier that the backbone was pretrained with, on the same features: the
-            head is pulled to what that says of the classes (`prior.source_prior`), not to zero.
-        weights: float [N], mean 1: how much an example counts, where it is fitted on and where it
-            is held out (importance-weighted cross-validation, Sugiyama et al. 2007).
-    """
-
-    groups: Array | None = None
-    looks: Array | None = None
-    source: LinearHead | None = None
-    weights: Array | None = None
-
-
-NOTHING = Known()
 
 
 def fit_probe(
@@ -111,62 +90,25 @@ def fit_probe(
         progress: told of fits done.
     """
     splits = list(folds(labels, known.groups, seed))
+    everything = [np.arange(len(labels))]
     with threadpool_limits(limits=1):
         heads = Heads(features, labels, known)
-        scores, said = _cross_validate(heads, splits, progress) if splits else ({}, {})
-        strength = min(scores, key=lambda c: scores[c][0]) if scores else FEWEST
-        head = next(heads.walk(np.arange(len(labels)), [strength], tolerance=1e-6))
+        found = _cross_validate(heads, splits, progress) if splits else {}
+        strength = min(found, key=lambda c: found[c].loss) if found else FEWEST
+        start = found[strength].head if found else None
+        ((head,),) = heads.walk(everything, [strength], tolerance=FINAL, start=start)
     nothing = np.full((len(labels), len(head.bias)), np.nan, dtype=np.float32)
-    return Probe(head, strength, len(splits), scores, said.get(strength, nothing))
+    scores = {c: (each.loss, each.accuracy) for c, each in found.items()}
+    held_out = found[strength].logits if found else nothing
+    return Probe(head, strength, len(splits), scores, held_out)
 
 
 def fit_at(features: Array, labels: Array, strength: float) -> LinearHead:
     """Fit a head as `fit_probe` does, with a C that is known."""
     with threadpool_limits(limits=1):
         heads = Heads(features, labels, NOTHING)
-        return next(heads.walk(np.arange(len(labels)), [strength], tolerance=1e-6))
-
-
-class Heads:
-    """Fits heads for raw features [N, D] on some of the examples, one for each strength.
-
-    Its path is fitted on looks at examples: [first look of all, second look of all, ...].
-    """
-
-    def __init__(self, features: Array, labels: Array, known: Known) -> None:
-        looks = known.looks
-        self._shown = features if looks is None else np.concatenate([features, *looks])
-        self._mean, self._scale = scaling(self._shown)
-        self._path = LogisticPath((self._shown - self._mean) / self._scale)
-        self._source = known.source
-        self.features, self.labels, self.weights = features, labels, known.weights
-
-    def walk(
-        self, examples: Array, strengths: Iterable[float], *, tolerance: float = 1e-4
-    ) -> Iterator[LinearHead]:
-        """Fit on all looks at some examples, int [M], so that each example weighs one."""
-        looks = len(self._shown) // len(self.features)
-        rows = (len(self.labels) * np.arange(looks)[:, None] + examples).ravel()
-        truth = np.tile(self.labels[examples], looks)
-        shares = [strength / looks for strength in strengths]
-        prior = None
-        if self._source is not None:
-            prior = source_prior(self._source, self._shown[rows], truth)
-        offsets = None if prior is None else prior.logits(self._shown[rows])
-        counts = None if self.weights is None else np.tile(self.weights[examples], looks)
-        beside = Beside(offsets, counts)
-        for weight, bias in self._path.walk(
-            rows, truth, shares, tolerance=tolerance, beside=beside
-        ):
-            yield self._unscaled(weight, bias, prior)
-
-    def _unscaled(self, weight: Array, bias: Array, prior: LinearHead | None) -> LinearHead:
-        """Return the head that applies to raw features."""
-        weight = weight / self._scale
-        bias = bias - weight @ self._mean
-        if prior is not None:
-            weight, bias = weight + prior.weight, bias + prior.bias
-        return LinearHead(weight.astype(np.float32), bias.astype(np.float32))
+        ((head,),) = heads.walk([np.arange(len(labels))], [strength], tolerance=FINAL)
+    return head
 
 
 def folds(labels: Array, groups: Array | None, seed: int) -> Iterator[tuple[Array, Array]]:
@@ -191,33 +133,61 @@ def folds(labels: Array, groups: Array | None, seed: int) -> Iterator[tuple[Arra
                 yield train, held_out
 
 
+@dataclass(frozen=True)
+class _Tried:
+    """One strength, cross-validated.
+
+    Attributes:
+        loss: mean log loss over the folds, nats.
+        accuracy: mean over the folds.
+        logits: float32 [N, C], by the fit on the other folds, NaN where none held it out.
+        head: the mean of the folds' heads.
+    """
+
+    loss: float
+    accuracy: float
+    logits: Array
+    head: LinearHead
+
+
 def _cross_validate(
     heads: Heads, splits: list[tuple[Array, Array]], progress: Progress
-) -> tuple[dict[float, tuple[float, float]], dict[float, Array]]:
-    """Return mean (log loss, accuracy), and logits where held out, of every strength tried.
+) -> dict[float, _Tried]:
+    """Return what every strength tried comes to.
 
     That is up to where the loss has clearly risen: weak penalties take most of the time, and
     nothing comes back after the loss has turned.
     """
-    features, labels = heads.features, heads.labels
-    paths = [heads.walk(train, STRENGTHS) for train, _ in splits]
-    scores: dict[float, tuple[float, float]] = {}
-    said: dict[float, Array] = {}
+    tried: dict[float, _Tried] = {}
+    paths = [heads.walk(part, STRENGTHS) for part in _parts(heads, [each for each, _ in splits])]
     for done, strength in enumerate(STRENGTHS, start=1):
-        losses, right = [], []
-        said[strength] = np.full((len(labels), int(labels.max()) + 1), np.nan, dtype=np.float32)
-        for (_, held_out), head in zip(splits, map(next, paths), strict=True):
-            logits, truth = head.logits(features[held_out]), labels[held_out]
-            counts = None if heads.weights is None else heads.weights[held_out]
-            losses.append(log_loss(logits, truth, counts))
-            right.append(float(np.average(logits.argmax(axis=1) == truth, weights=counts)))
-            said[strength][held_out] = logits
-        scores[strength] = (float(np.mean(losses)), float(np.mean(right)))
+        fitted = [head for path in paths for head in next(path)]
+        tried[strength] = _judged(heads, splits, fitted)
         progress(done, len(STRENGTHS))
-        if scores[strength][0] > RISEN * min(loss for loss, _ in scores.values()):
+        if tried[strength].loss > RISEN * min(each.loss for each in tried.values()):
             progress(len(STRENGTHS), len(STRENGTHS))
             break
-    return scores, said
+    return tried
+
+
+def _parts(heads: Heads, subsets: list[Array]) -> list[list[Array]]:
+    """Return the subsets in parts that are fitted side by side, as many as memory is meant for."""
+    most = max(1, SIDE_BY_SIDE // heads.logits_of_one)
+    return [subsets[start : start + most] for start in range(0, len(subsets), most)]
+
+
+def _judged(heads: Heads, splits: list[tuple[Array, Array]], fitted: list[LinearHead]) -> _Tried:
+    labels, losses, right = heads.labels, [], []
+    said = np.full((len(labels), len(fitted[0].bias)), np.nan, dtype=np.float32)
+    for (_, held_out), head in zip(splits, fitted, strict=True):
+        logits, truth = head.logits(heads.features[held_out]), labels[held_out]
+        counts = None if heads.weights is None else heads.weights[held_out]
+        losses.append(log_loss(logits, truth, counts))
+        right.append(float(np.average(logits.argmax(axis=1) == truth, weights=counts)))
+        said[held_out] = logits
+    weight = np.mean([head.weight for head in fitted], axis=0)
+    mean = LinearHead(weight, np.mean([head.bias for head in fitted], axis=0))
+    return _Tried(float(np.mean(losses)), float(np.mean(right)), said, mean)
 
 
 def log_loss(logits: Array, labels: Array, weights: Array | None = None) -> float:

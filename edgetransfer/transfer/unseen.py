@@ -13,7 +13,7 @@ import numpy as np
 from edgetransfer.transfer.probe import fit_probe
 
 if TYPE_CHECKING:
-    from edgetransfer.transfer.probe import Known
+    from edgetransfer.transfer.linear_heads import Known
 
 Array = np.ndarray[Any, Any]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from edgetransfer.transfer.logistic import LogisticPath, _Problem
+from edgetransfer.transfer.logistic import Fits, LogisticPath, _predicted
 from edgetransfer.transfer.probe import log_loss
 
 STRENGTHS = (0.01, 0.3, 10.0)
@@ -34,7 +34,7 @@ def by_sklearn(features, labels, strength):
 @pytest.mark.parametrize(("count", "width"), [(120, 10), (40, 60)], ids=["N > D", "N < D"])
 def test_the_objective_is_as_small_as_scikit_learns(count, width, seed):
     features, labels = problem(count, width, 4, seed)
-    fitted = LogisticPath(features).fit(np.arange(count), labels, STRENGTHS, tolerance=1e-6)
+    fitted = LogisticPath(features).fit(np.arange(count), labels, STRENGTHS, tolerance=1e-9)
     for strength, (weight, bias) in fitted.items():
         assert (weight.shape, bias.shape) == ((4, width), (4,))
         assert weight.dtype == bias.dtype == np.float32
@@ -47,7 +47,7 @@ def test_the_objective_is_as_small_as_scikit_learns(count, width, seed):
 @pytest.mark.parametrize("strength", STRENGTHS)
 def test_two_classes_are_scikit_learns_at_twice_the_c(strength):
     features, labels = problem(100, 8, 2)
-    weight, bias = LogisticPath(features).fit(np.arange(100), labels, [strength], tolerance=1e-6)[
+    weight, bias = LogisticPath(features).fit(np.arange(100), labels, [strength], tolerance=1e-9)[
         strength
     ]
     peer = by_sklearn(features, labels, 2 * strength)
@@ -60,7 +60,7 @@ def test_only_the_rows_given_are_fitted():
     features, labels = problem(90, 10, 3)
     rows = np.arange(0, 90, 2)
     path = LogisticPath(features)
-    weight, bias = path.fit(rows, labels[rows], [0.3], tolerance=1e-6)[0.3]
+    weight, bias = path.fit(rows, labels[rows], [0.3], tolerance=1e-9)[0.3]
     peer = by_sklearn(features[rows], labels[rows], 0.3)
     found = objective(features[rows], labels[rows], weight, bias, 0.3)
     least = objective(features[rows], labels[rows], peer.coef_, peer.intercept_, 0.3)
@@ -70,8 +70,8 @@ def test_only_the_rows_given_are_fitted():
 def test_where_the_path_has_been_does_not_matter():
     features, labels = problem(60, 12, 3)
     path, rows = LogisticPath(features), np.arange(60)
-    alone = path.fit(rows, labels, [1.0], tolerance=1e-6)[1.0]
-    along = path.fit(rows, labels, [1.0, 0.001, 0.1], tolerance=1e-6)
+    alone = path.fit(rows, labels, [1.0], tolerance=1e-9)[1.0]
+    along = path.fit(rows, labels, [1.0, 0.001, 0.1], tolerance=1e-9)
     assert list(along) == [0.001, 0.1, 1.0]
     for one, other in zip(alone, along[1.0], strict=True):
         np.testing.assert_allclose(one, other, atol=5e-3)
@@ -79,14 +79,14 @@ def test_where_the_path_has_been_does_not_matter():
 
 def test_a_stronger_penalty_gives_smaller_weights():
     features, labels = problem(60, 12, 3)
-    fitted = LogisticPath(features).fit(np.arange(60), labels, STRENGTHS, tolerance=1e-6)
+    fitted = LogisticPath(features).fit(np.arange(60), labels, STRENGTHS, tolerance=1e-9)
     sizes = [float((weight**2).sum()) for weight, _ in fitted.values()]
     assert sizes == sorted(sizes)
 
 
 def test_features_that_never_change_leave_the_shares_of_the_classes():
     labels = np.array([0, 0, 0, 1])
-    weight, bias = LogisticPath(np.zeros((4, 5))).fit(np.arange(4), labels, [1.0], tolerance=1e-6)[
+    weight, bias = LogisticPath(np.zeros((4, 5))).fit(np.arange(4), labels, [1.0], tolerance=1e-9)[
         1.0
     ]
     assert not weight.any()
@@ -96,15 +96,70 @@ def test_features_that_never_change_leave_the_shares_of_the_classes():
 def test_a_feature_that_stands_there_twice_is_shared():
     features, labels = problem(50, 4, 3)
     twice = np.concatenate([features, features], axis=1)
-    weight, _ = LogisticPath(twice).fit(np.arange(50), labels, [1.0], tolerance=1e-6)[1.0]
+    weight, _ = LogisticPath(twice).fit(np.arange(50), labels, [1.0], tolerance=1e-9)[1.0]
     np.testing.assert_allclose(weight[:, :4], weight[:, 4:], atol=1e-4)
 
 
-def test_either_library_of_products_finds_the_same(monkeypatch):
-    features, labels = problem(60, 30, 3)
-    found = []
-    for by_torch in (True, False):
-        monkeypatch.setattr(_Problem, "_by_torch", by_torch)
-        fitted = LogisticPath(features).fit(np.arange(60), labels, STRENGTHS, tolerance=1e-6)
-        found.append(np.concatenate([weight for weight, _ in fitted.values()]))
-    np.testing.assert_allclose(*found, atol=2e-3 * np.abs(found[0]).max())
+@pytest.fixture(scope="module")
+def folds():
+    """Three fits of 90 rows, some of which count twice, beside what is known before."""
+    features, labels = problem(90, 10, 3)
+    counts = np.random.default_rng(1).choice([0.0, 1.0, 2.0], size=(3, 90))
+    counts[:, :3] = 1
+    offsets = np.random.default_rng(2).normal(size=(3, 3, 90)).astype(np.float32)
+    return LogisticPath(features), labels, counts, offsets
+
+
+def test_fits_side_by_side_are_those_of_each_alone(folds):
+    path, labels, counts, offsets = folds
+    together = path.walk(Fits(np.arange(90), labels, counts, offsets), STRENGTHS, tolerance=1e-9)
+    alone = []
+    for count, offset in zip(counts, offsets, strict=True):
+        rows = np.flatnonzero(count)
+        fits = Fits(rows, labels[rows], count[None, rows], offset[None][:, :, rows])
+        alone.append(list(path.walk(fits, STRENGTHS, tolerance=1e-9)))
+    for place, (weights, biases) in enumerate(together):
+        assert (weights.shape, biases.shape) == ((3, 3, 10), (3, 3))
+        for fit in range(3):
+            (weight,), (bias,) = alone[fit][place]
+            np.testing.assert_allclose(weights[fit], weight, atol=2e-3 * np.abs(weight).max())
+            np.testing.assert_allclose(biases[fit], bias, atol=2e-3 * max(1, np.abs(bias).max()))
+
+
+def test_counting_twice_is_standing_there_twice(folds):
+    path, labels, counts, _ = folds
+    rows = np.repeat(np.arange(90), counts[0].astype(int))
+    known = path.fit(rows, labels[rows], [0.3], tolerance=1e-9)[0.3]
+    fits = Fits(np.arange(90), labels, counts[:1])
+    (((weight,), (bias,)),) = path.walk(fits, [0.3], tolerance=1e-9)
+    np.testing.assert_allclose(weight, known[0], atol=2e-3 * np.abs(weight).max())
+    np.testing.assert_allclose(bias, known[1], atol=2e-3)
+
+
+def test_where_a_fit_begins_does_not_matter(folds):
+    path, labels, counts, _ = folds
+    fits = Fits(np.arange(90), labels, counts[:1])
+    start = np.random.default_rng(3).normal(size=(3, 10)), np.ones(3)
+    (((weight,), _),) = path.walk(fits, [0.3], tolerance=1e-9)
+    (((other,), _),) = path.walk(fits, [0.3], tolerance=1e-9, start=start)
+    np.testing.assert_allclose(weight, other, atol=2e-3 * np.abs(weight).max())
+
+
+def test_a_fit_that_begins_near_its_end_has_little_left_to_do(folds):
+    path, labels, counts, _ = folds
+    fits = Fits(np.arange(90), labels, counts[:1])
+    (((weight,), (bias,)),) = path.walk(fits, [0.3], tolerance=1e-9)
+    offs = []
+    for start in (None, (weight, bias)):
+        (((other,), _),) = path.walk(fits, [0.3], tolerance=0.1, start=start)
+        offs.append(np.abs(other - weight).max() / np.abs(weight).max())
+    assert offs[1] < 0.01 < 0.05 < offs[0]
+
+
+def test_the_path_is_predicted_to_where_it_goes():
+    """Solutions on a line over log C are met by the first guess."""
+    past = [(1.0, np.full(3, 1.0, np.float32)), (10.0, np.full(3, 3.0, np.float32))]
+    found = past[1][1]
+    np.testing.assert_allclose(_predicted(past, 100.0, found), 5.0, rtol=1e-6)
+    np.testing.assert_allclose(_predicted(past, 10.0**1.5, found), 4.0, rtol=1e-6)
+    assert _predicted(past[:1], 100.0, found) is found

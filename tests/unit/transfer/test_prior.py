@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from edgetransfer.backbone.head import LinearHead
+from edgetransfer.transfer.linear_heads import Heads, Known
 from edgetransfer.transfer.prior import source_prior
-from edgetransfer.transfer.probe import Heads, Known, fit_probe
+from edgetransfer.transfer.probe import fit_probe
 
 WIDTH, SOURCES = 40, 8
 
@@ -54,7 +55,8 @@ def test_a_source_that_sees_all_classes_alike_changes_nothing(source):
 def test_a_strong_penalty_leaves_the_prior(source):
     features, labels = examples([1, 4, 6], 10)
     every = np.arange(len(labels))
-    head = next(Heads(features, labels, Known(source=source)).walk(every, [1e-9], tolerance=1e-9))
+    heads = Heads(features, labels, Known(source=source))
+    ((head,),) = heads.walk([every], [1e-9], tolerance=1e-9)
     np.testing.assert_allclose(
         head.weight, source_prior(source, features, labels).weight, atol=1e-5
     )
@@ -67,12 +69,8 @@ def test_held_out_examples_are_not_in_the_prior(source):
     odd[0] = -odd[0]
     moved = Heads(odd, labels, Known(source=source))
     rows = np.arange(1, len(labels))
-    for one, other in zip(
-        heads.walk(rows, [1e-9], tolerance=1e-9),
-        moved.walk(rows, [1e-9], tolerance=1e-9),
-        strict=True,
-    ):
-        np.testing.assert_allclose(one.weight, other.weight, atol=1e-5)
+    ((one,),), ((other,),) = (each.walk([rows], [1e-9], tolerance=1e-9) for each in (heads, moved))
+    np.testing.assert_allclose(one.weight, other.weight, atol=1e-5)
 
 
 def test_a_common_shift_of_all_classes_is_taken_off(source):

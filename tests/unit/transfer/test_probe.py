@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
+from edgetransfer.transfer import probe as probe_module
+from edgetransfer.transfer.linear_heads import Known
 from edgetransfer.transfer.probe import (
     FEWEST,
     MAX_FOLDS,
     RISEN,
     STRENGTHS,
-    Known,
     fit_at,
     fit_probe,
     folds,
@@ -215,3 +216,12 @@ def test_where_a_class_has_one_example_nothing_is_held_out():
     assert (probe.folds, probe.strength) == (0, FEWEST)
     assert np.isnan(probe.held_out).all()
     assert probe.held_out.shape == (len(alone), 3)
+
+
+def test_folds_that_memory_does_not_hold_side_by_side_are_the_same_folds(plain, monkeypatch):
+    monkeypatch.setattr(probe_module, "SIDE_BY_SIDE", 2 * 60 * 3)  # two of five
+    parted = fit_probe(*clusters(60))
+    assert parted.strength == plain.strength
+    for strength, (loss, _) in parted.cross_validated.items():
+        assert loss == pytest.approx(plain.cross_validated[strength][0], abs=2e-3)
+    np.testing.assert_allclose(parted.held_out, plain.held_out, atol=0.02)

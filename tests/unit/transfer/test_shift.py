@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from edgetransfer.measure.separability import area
-from edgetransfer.transfer.probe import Known, fit_probe
+from edgetransfer.transfer.linear_heads import Known
+from edgetransfer.transfer.probe import fit_probe
 from edgetransfer.transfer.shift import EFFECTIVE, LARGEST, domain_scores, weigh
 
 

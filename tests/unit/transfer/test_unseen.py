@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edgetransfer.transfer.probe import Known
+from edgetransfer.transfer.linear_heads import Known
 from edgetransfer.transfer.unseen import ask_unseen
 
 CLASSES, GROUPS, EACH, WIDTH = 3, 5, 8, 30

@@ -1,0 +1,120 @@
+"""Linear heads for raw features: scaled, with looks, weights and a prior, several side by side.
+
+It does not choose the strength and it holds nothing out: `probe` does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgetransfer.backbone.head import LinearHead
+from edgetransfer.transfer.logistic import Fits, LogisticPath
+from edgetransfer.transfer.prior import source_prior
+from edgetransfer.transfer.scaling import scaling
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of N examples beside their features and labels.
+
+    Attributes:
+        groups: int [N]; examples of one group are never on both sides of a fold.
+        looks: float [L, N, D], features of other looks at the same examples: fitted on, never
+            judged by, and together with the first look as heavy as one example.
+        source: the classifier that the backbone was pretrained with, on the same features: the
+            head is pulled to what that says of the classes (`prior.source_prior`), not to zero.
+        weights: float [N], mean 1: how much an example counts, where it is fitted on and where it
+            is held out (importance-weighted cross-validation, Sugiyama et al. 2007).
+    """
+
+    groups: Array | None = None
+    looks: Array | None = None
+    source: LinearHead | None = None
+    weights: Array | None = None
+
+
+NOTHING = Known()
+
+
+class Heads:
+    """Fits heads for raw features [N, D] on some of the examples, one for each strength.
+
+    Its path is fitted on looks at examples: [first look of all, second look of all, ...].
+    """
+
+    def __init__(self, features: Array, labels: Array, known: Known) -> None:
+        looks = known.looks
+        self._shown = features if looks is None else np.concatenate([features, *looks])
+        self._mean, self._scale = scaling(self._shown)
+        self._path = LogisticPath((self._shown - self._mean) / self._scale)
+        self._source = known.source
+        self._looks = len(self._shown) // len(features)
+        self.logits_of_one = len(self._shown) * (int(labels.max()) + 1)
+        self.features, self.labels, self.weights = features, labels, known.weights
+
+    def walk(
+        self,
+        subsets: Sequence[Array],
+        strengths: Iterable[float],
+        *,
+        tolerance: float = 1e-5,
+        start: LinearHead | None = None,
+    ) -> Iterator[list[LinearHead]]:
+        """Fit a head on all looks at each subset, int [M], so that each example weighs one.
+
+        Args:
+            subsets: the examples of each fit; they are fitted side by side.
+            strengths: values of C, ascending.
+            tolerance: see `LogisticPath.walk`.
+            start: what the first strength begins with, instead of a head that says nothing.
+        """
+        priors = [self._prior(each) for each in subsets]
+        fits = self._fits(subsets, priors)
+        first = None if start is None else self._scaled(start, priors[0])
+        shares = [strength / self._looks for strength in strengths]
+        for found in self._path.walk(fits, shares, tolerance=tolerance, start=first):
+            yield [self._unscaled(*each) for each in zip(*found, priors, strict=True)]
+
+    def _fits(self, subsets: Sequence[Array], priors: Sequence[LinearHead | None]) -> Fits:
+        examples = np.unique(np.concatenate(subsets))
+        rows, truth = self._rows(examples)
+        counts = np.stack([np.isin(examples, each) for each in subsets]).astype(np.float64)
+        if self.weights is not None:
+            counts *= self.weights[examples]
+        logits = [prior.logits(self._shown[rows]).T for prior in priors if prior is not None]
+        offsets = np.stack(logits) if logits else None
+        return Fits(rows, truth, np.tile(counts, (1, self._looks)), offsets)
+
+    def _rows(self, examples: Array) -> tuple[Array, Array]:
+        """Return where all looks at some examples are, and what they show."""
+        rows = (len(self.labels) * np.arange(self._looks)[:, None] + examples).ravel()
+        return rows, np.tile(self.labels[examples], self._looks)
+
+    def _prior(self, examples: Array) -> LinearHead | None:
+        if self._source is None:
+            return None
+        rows, truth = self._rows(examples)
+        return source_prior(self._source, self._shown[rows], truth)
+
+    def _unscaled(self, weight: Array, bias: Array, prior: LinearHead | None) -> LinearHead:
+        """Return the head that applies to raw features."""
+        weight = weight / self._scale
+        bias = bias - weight @ self._mean
+        if prior is not None:
+            weight, bias = weight + prior.weight, bias + prior.bias
+        return LinearHead(weight.astype(np.float32), bias.astype(np.float32))
+
+    def _scaled(self, head: LinearHead, prior: LinearHead | None) -> tuple[Array, Array]:
+        """Return the weight and bias that `_unscaled` makes this head of."""
+        weight, bias = head.weight.astype(np.float64), head.bias.astype(np.float64)
+        if prior is not None:
+            weight, bias = weight - prior.weight, bias - prior.bias
+        return weight * self._scale, bias + weight @ self._mean
