@@ -1,9 +1,10 @@
 """What fitting costs: an epoch of fine-tuning against the Trainer's, a probe against one pass.
 
-Usage: python benchmarks/fit.py [RESULT.json [DATA ...]]     (needs transformers and accelerate)
+Usage: python benchmarks/fit.py [RESULT.json [BACKBONE [DATA ...]]]
 
-Both fine-tune MobileNetV2 from the same weights on the same prepared pictures of hymenoptera, with
-the same batch, threads and number of epochs; the Trainer with all its defaults (AdamW at 5e-5,
+It needs transformers and accelerate. BACKBONE is a folder of ../shared/backbones, MobileNetV2 if
+none is named. Both fine-tune it from the same weights on the same prepared pictures of hymenoptera,
+with the same batch, threads and number of epochs; the Trainer with all its defaults (AdamW at 5e-5,
 float32), ours with its own (raced rate, bf16 where the processor has it, channels last). Epochs of
 the two alternate; times are of the process's own CPU and of the wall. Accuracy is that on the test
 pictures after EPOCHS epochs. A probe is everything but the pass: folds, strengths, the final fit.
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SHARED = Path(__file__).parents[2] / "shared"
-BACKBONE = str(SHARED / "backbones" / "mobilenet_v2_1.0_224")
+BACKBONE = "mobilenet_v2_1.0_224"
 DATA = ("hymenoptera", "fsdd-spectrograms")
 EPOCHS, BATCH, TIMED = 4, 32, 3
 BATCH_OF_PASS = 8
@@ -72,10 +73,10 @@ def clocked(work: Callable[[], object]) -> dict[str, float]:
     return {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
 
 
-def trainer(train: Examples, classes: int, epochs: int) -> Trainer:
+def trainer(backbone: str, train: Examples, classes: int, epochs: int) -> Trainer:
     """Return the default Trainer over a fresh network."""
     model = AutoModelForImageClassification.from_pretrained(
-        BACKBONE, num_labels=classes, ignore_mismatched_sizes=True
+        backbone, num_labels=classes, ignore_mismatched_sizes=True
     )
     told = TrainingArguments(
         tempfile.mkdtemp(), num_train_epochs=epochs, per_device_train_batch_size=BATCH,
@@ -92,9 +93,10 @@ def right(logits: np.ndarray, labels: np.ndarray) -> float:
 class Case:
     """One data set, prepared once for both."""
 
-    def __init__(self, data: str) -> None:
+    def __init__(self, data: str, backbone: str) -> None:
+        self.backbone = str(SHARED / "backbones" / backbone)
         manifest = sources.load(DataSpec(source=str(SHARED / "datasets" / data)), seed=0)
-        self.opened = backbones.load(backbones.locate(BACKBONE), "image")
+        self.opened = backbones.load(backbones.locate(self.backbone), "image")
         prepare = preparer(self.opened.preprocessing, None)
         self.graph, _ = traced(self.opened.network, proving_batch(manifest, prepare))
         self.parts = {}
@@ -138,7 +140,7 @@ class Case:
         schedule = Schedule(EPOCHS, 1e-3, BATCH, 0)
 
         def fresh() -> Classifier:
-            again = backbones.load(backbones.locate(BACKBONE), "image")
+            again = backbones.load(backbones.locate(self.backbone), "image")
             return Classifier(again.network, head)
 
         way = machines.measure(fresh(), train, schedule)
@@ -146,14 +148,14 @@ class Case:
         once = replace(schedule, epochs=1)
         times: dict[str, list[dict[str, float]]] = {"trainer": [], "ours": []}
         for _ in range(TIMED):
-            other, own = trainer(train, self.classes, 1), fresh()
+            other, own = trainer(self.backbone, train, self.classes, 1), fresh()
             times["trainer"].append(clocked(other.train))
             times["ours"].append(clocked(partial(finetune, own, nothing, once, way)))
         rates = race(fresh(), lesson, schedule, way)
         best = min(rates, key=lambda rate: rates[rate])
         own = fresh()
         finetune(own, lesson, replace(schedule, learning_rate=best), way)
-        other = trainer(train, self.classes, EPOCHS)
+        other = trainer(self.backbone, train, self.classes, EPOCHS)
         other.train()
         with torch.no_grad():
             accuracy = {
@@ -174,9 +176,10 @@ def main() -> None:
     """Print the table, and write it where the caller asks."""
     torch.set_num_threads(1)
     rows = []
-    for data in sys.argv[2:] or DATA:
-        case = Case(data)
-        row: dict[str, Any] = {"data": data, "probe": case.probe()}
+    backbone, *data_sets = sys.argv[2:] or (BACKBONE,)
+    for data in data_sets or DATA:
+        case = Case(data, backbone)
+        row: dict[str, Any] = {"data": data, "backbone": backbone, "probe": case.probe()}
         if data == DATA[0]:
             row["finetuning"] = case.finetuning()
         rows.append(row)
