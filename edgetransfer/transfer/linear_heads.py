@@ -65,8 +65,7 @@ class Heads:
         subsets: Sequence[Array],
         strengths: Iterable[float],
         *,
-        tolerance: float = 1e-5,
-        start: LinearHead | None = None,
+        tolerance: float = 3e-6,
     ) -> Iterator[list[LinearHead]]:
         """Fit a head on all looks at each subset, int [M], so that each example weighs one.
 
@@ -74,13 +73,11 @@ class Heads:
             subsets: the examples of each fit; they are fitted side by side.
             strengths: values of C, ascending.
             tolerance: see `LogisticPath.walk`.
-            start: what the first strength begins with, instead of a head that says nothing.
         """
         priors = [self._prior(each) for each in subsets]
         fits = self._fits(subsets, priors)
-        first = None if start is None else self._scaled(start, priors[0])
         shares = [strength / self._looks for strength in strengths]
-        for found in self._path.walk(fits, shares, tolerance=tolerance, start=first):
+        for found in self._path.walk(fits, shares, tolerance=tolerance):
             yield [self._unscaled(*each) for each in zip(*found, priors, strict=True)]
 
     def _fits(self, subsets: Sequence[Array], priors: Sequence[LinearHead | None]) -> Fits:
@@ -111,10 +108,3 @@ class Heads:
         if prior is not None:
             weight, bias = weight + prior.weight, bias + prior.bias
         return LinearHead(weight.astype(np.float32), bias.astype(np.float32))
-
-    def _scaled(self, head: LinearHead, prior: LinearHead | None) -> tuple[Array, Array]:
-        """Return the weight and bias that `_unscaled` makes this head of."""
-        weight, bias = head.weight.astype(np.float64), head.bias.astype(np.float64)
-        if prior is not None:
-            weight, bias = weight - prior.weight, bias - prior.bias
-        return weight * self._scale, bias + weight @ self._mean

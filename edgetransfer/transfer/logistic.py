@@ -66,7 +66,7 @@ class LogisticPath:
         self._rotated = features.astype(np.float32) @ self._rotation.T
 
     def fit(
-        self, rows: Array, labels: Array, strengths: Iterable[float], *, tolerance: float = 1e-5
+        self, rows: Array, labels: Array, strengths: Iterable[float], *, tolerance: float = 3e-6
     ) -> dict[float, tuple[Array, Array]]:
         """Fit once on some rows, and return weight [C, D] and bias [C] for every strength."""
         path = sorted(set(strengths))
@@ -79,8 +79,7 @@ class LogisticPath:
         fits: Fits,
         strengths: Iterable[float],
         *,
-        tolerance: float = 1e-5,
-        start: tuple[Array, Array] | None = None,
+        tolerance: float = 3e-6,
     ) -> Iterator[tuple[Array, Array]]:
         """Fit with one strength after the other, as it is asked for.
 
@@ -89,10 +88,10 @@ class LogisticPath:
         Args:
             fits: what is fitted on which rows.
             strengths: values of C, strictly ascending.
-            tolerance: share of the objective that one more iteration takes off, at which the fits
-                stop. How far that is from the minimum depends little on the number of features, as
-                it does for the largest component of the gradient.
-            start: weight [C, D] and bias [C] that the first begins with, instead of zeros.
+            tolerance: what one more iteration takes off the mean objective of the fits, per
+                example, at which they stop: nats, or a share of it where it is more than 1. How far
+                they are from the minimum then depends less on the number of features than where a
+                component of the gradient decides.
 
         Yields:
             Weight float32 [F, C, D] and bias float32 [F, C] for each strength, offsets not in them.
@@ -101,8 +100,6 @@ class LogisticPath:
 
         problem = _Problem(self._rotated[fits.rows], fits)
         found = np.zeros(problem.shape, dtype=np.float32)
-        if start is not None:
-            found[:, :, :-1], found[:, :, -1] = start[0] @ self._rotation.T, start[1]
         past: list[tuple[float, Array]] = []
         for strength in strengths:
             stretch = self._stretch(1 / (strength * fits.sizes), problem.shape[1])
@@ -144,59 +141,67 @@ def _predicted(past: list[tuple[float, Array]], strength: float, found: Array) -
 
 
 class _Problem:
-    """The mean losses of all fits, added up, and their gradient in stretched coordinates.
+    """The mean objective of all fits and its gradient, in stretched coordinates.
 
-    Features are float32 [M, R]; parameters, flattened, are [F, C, R + 1], the last the bias.
+    Parameters, flattened, are [F, C, R + 1], the last the bias: features have a column of ones.
+    What the labels contribute is linear in the parameters, so it is multiplied out once.
     """
 
     def __init__(self, features: Array, fits: Fits) -> None:
-        classes = int(fits.labels.max()) + 1
+        count, classes = len(features), int(fits.labels.max()) + 1
+        ones = np.ones((count, 1), dtype=np.float32)
+        self._features = torch.from_numpy(np.concatenate([features, ones], axis=1))
         self.shape = (len(fits.counts), classes, features.shape[1] + 1)
-        self._features = torch.from_numpy(features)
-        self._truth = np.zeros((classes, len(features)), dtype=np.float32)
-        self._truth[fits.labels, np.arange(len(features))] = 1.0
-        self._offsets = fits.offsets
-        self._sizes = fits.sizes
-        self._shares = (fits.counts / fits.sizes[:, None]).astype(np.float32)
+        self._sizes, self._offsets = fits.sizes, fits.offsets
+        shares = fits.counts / fits.sizes[:, None] / len(fits.counts)
+        self._shares = shares.astype(np.float32)
+        truth = np.zeros((classes, count), dtype=np.float32)
+        truth[fits.labels, np.arange(count)] = 1.0
+        true = truth * self._shares[:, None, :]
+        self._pulls = self._product(true, self._features)
+        self._known = 0.0 if self._offsets is None else float((true * self._offsets).sum())
 
     def at(self, strength: float, stretch: Array) -> Callable[[Array], tuple[float, Array]]:
         """Return the problem for one C, in coordinates stretched by [F, 1, R + 1]."""
-        penalties = (1 / (strength * self._sizes)).astype(np.float32)[:, None, None]
+        fits, _, columns = self.shape
+        penalties = np.zeros((fits, 1, columns), dtype=np.float32)
+        penalties[:, :, :-1] = (1 / (strength * self._sizes * fits))[:, None, None]
 
         def evaluate(flat: Array) -> tuple[float, Array]:
             weight = flat.reshape(self.shape).astype(np.float32) * stretch
-            loss, error = self._losses(weight)
-            gradient = np.empty_like(weight)
-            gradient[:, :, :-1] = self._product(error, self._features)
-            gradient[:, :, -1] = error.sum(axis=2)
-            shrunk = penalties * weight[:, :, :-1]
-            gradient[:, :, :-1] += shrunk
-            loss += float((shrunk * weight[:, :, :-1]).sum(dtype=np.float64)) / 2
-            return loss, (gradient * stretch).ravel().astype(np.float64)
+            normaliser, chances = self._chances(weight)
+            gradient = self._product(chances, self._features)
+            gradient -= self._pulls
+            shrunk = penalties * weight
+            loss = normaliser - self._known - _inner(weight, self._pulls)
+            gradient += shrunk
+            gradient *= stretch
+            return loss + _inner(weight, shrunk) / 2, gradient.ravel().astype(np.float64)
 
         return evaluate
 
-    def _losses(self, weight: Array) -> tuple[float, Array]:
-        """Return the loss without penalty, and its derivative by the logits, [F, C, M]."""
-        logits = self._product(weight[:, :, :-1], self._features.T)
-        logits += weight[:, :, -1:]
+    def _chances(self, weight: Array) -> tuple[float, Array]:
+        """Return the mean log normaliser, and chances times shares, [F, C, M]."""
+        logits = self._product(weight, self._features.T)
         if self._offsets is not None:
             logits += self._offsets
-        logits -= logits.max(axis=1, keepdims=True)
-        true = np.einsum("fcm,cm->fm", logits, self._truth)
-        error = np.exp(logits, out=logits)
-        total = error.sum(axis=1)
-        loss = float(((np.log(total) - true) * self._shares).sum(dtype=np.float64))
-        error /= total[:, None, :]
-        error -= self._truth
-        error *= self._shares[:, None, :]
-        return loss, error
+        highest = logits.max(axis=1, keepdims=True)
+        logits -= highest
+        chances = np.exp(logits, out=logits)
+        total = chances.sum(axis=1, keepdims=True)
+        chances *= self._shares[:, None, :] / total
+        highest += np.log(total)
+        return _inner(highest[:, 0, :], self._shares), chances
 
     def _product(self, stacked: Array, features: torch.Tensor) -> Array:
         """Return [F, C, A] times [A, B] as one product."""
         fits, classes, _ = self.shape
         flat = torch.from_numpy(stacked.reshape(fits * classes, len(features)))
         return (flat @ features).numpy().reshape(fits, classes, features.shape[1])
+
+
+def _inner(one: Array, other: Array) -> float:
+    return float((one * other).sum(dtype=np.float64))
 
 
 def _principal(features: Array) -> tuple[Array, Array]:

@@ -31,8 +31,9 @@ def own(built, tmp_path):
 
 def measure(own, pictures, cache, tmp_path):
     return edgetransfer.build(
-        pictures, backbone=str(own), fit="none", out=tmp_path / "out", cache=cache, timing="quick"
-    )
+        pictures, backbone=str(own), fit="none", precision="w8a8",
+        out=tmp_path / "out", cache=cache, timing="quick",
+    )  # fmt: skip
 
 
 def test_an_onnx_file_is_quantised_and_judged(own, built, pictures, cache, tmp_path):

@@ -19,6 +19,7 @@ def report(cache, tmp_path_factory):
         backbone=str(SHARED / "backbones" / "mobilenet_v2_1.0_224"),
         fit="probe",
         target="this-machine",
+        precision="w8a8",
         out=tmp_path_factory.mktemp("hymenoptera"),
         cache=cache,
         timing="quick",

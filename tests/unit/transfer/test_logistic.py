@@ -136,26 +136,6 @@ def test_counting_twice_is_standing_there_twice(folds):
     np.testing.assert_allclose(bias, known[1], atol=2e-3)
 
 
-def test_where_a_fit_begins_does_not_matter(folds):
-    path, labels, counts, _ = folds
-    fits = Fits(np.arange(90), labels, counts[:1])
-    start = np.random.default_rng(3).normal(size=(3, 10)), np.ones(3)
-    (((weight,), _),) = path.walk(fits, [0.3], tolerance=1e-9)
-    (((other,), _),) = path.walk(fits, [0.3], tolerance=1e-9, start=start)
-    np.testing.assert_allclose(weight, other, atol=2e-3 * np.abs(weight).max())
-
-
-def test_a_fit_that_begins_near_its_end_has_little_left_to_do(folds):
-    path, labels, counts, _ = folds
-    fits = Fits(np.arange(90), labels, counts[:1])
-    (((weight,), (bias,)),) = path.walk(fits, [0.3], tolerance=1e-9)
-    offs = []
-    for start in (None, (weight, bias)):
-        (((other,), _),) = path.walk(fits, [0.3], tolerance=0.1, start=start)
-        offs.append(np.abs(other - weight).max() / np.abs(weight).max())
-    assert offs[1] < 0.01 < 0.05 < offs[0]
-
-
 def test_the_path_is_predicted_to_where_it_goes():
     """Solutions on a line over log C are met by the first guess."""
     past = [(1.0, np.full(3, 1.0, np.float32)), (10.0, np.full(3, 3.0, np.float32))]
