@@ -61,11 +61,7 @@ class Heads:
         self.features, self.labels, self.weights = features, labels, known.weights
 
     def walk(
-        self,
-        subsets: Sequence[Array],
-        strengths: Iterable[float],
-        *,
-        tolerance: float = 3e-6,
+        self, subsets: Sequence[Array], strengths: Iterable[float], *, tolerance: float = 1e-5
     ) -> Iterator[list[LinearHead]]:
         """Fit a head on all looks at each subset, int [M], so that each example weighs one.
 

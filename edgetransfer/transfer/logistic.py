@@ -66,7 +66,7 @@ class LogisticPath:
         self._rotated = features.astype(np.float32) @ self._rotation.T
 
     def fit(
-        self, rows: Array, labels: Array, strengths: Iterable[float], *, tolerance: float = 3e-6
+        self, rows: Array, labels: Array, strengths: Iterable[float], *, tolerance: float = 1e-5
     ) -> dict[float, tuple[Array, Array]]:
         """Fit once on some rows, and return weight [C, D] and bias [C] for every strength."""
         path = sorted(set(strengths))
@@ -75,11 +75,7 @@ class LogisticPath:
         return {c: (weight[0], bias[0]) for c, (weight, bias) in zip(path, walked, strict=True)}
 
     def walk(
-        self,
-        fits: Fits,
-        strengths: Iterable[float],
-        *,
-        tolerance: float = 3e-6,
+        self, fits: Fits, strengths: Iterable[float], *, tolerance: float = 1e-5
     ) -> Iterator[tuple[Array, Array]]:
         """Fit with one strength after the other, as it is asked for.
 
