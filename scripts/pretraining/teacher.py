@@ -75,9 +75,7 @@ class Teacher:
             first = seen[0][:HEAD_ROWS].astype(np.float32)
             mean, scale = first.mean(axis=0), float(first.std())
             path = LogisticPath((first - mean) / scale)
-            fitted = path.fit(
-                np.arange(len(first)), pictures.labels[: len(first)], [STRENGTH], tolerance=1e-3
-            )
+            fitted = path.fit(np.arange(len(first)), pictures.labels[: len(first)], [STRENGTH])
             weight, bias = fitted[STRENGTH]
             for each, features in zip(itertools.count(), seen, strict=False):
                 rows = (features.astype(np.float32) - mean) / scale @ weight.T + bias
