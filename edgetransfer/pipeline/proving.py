@@ -13,6 +13,7 @@ import onnx
 
 from edgetransfer.graph.census import intended
 from edgetransfer.graph.embed import PREPARED, preprocessing_graph
+from edgetransfer.graph.float_products import with_float_products
 from edgetransfer.measure.metrics import decisions
 from edgetransfer.measure.proofs import Rebuilds, tensor_parity
 from edgetransfer.spec.preprocess import ImagePreprocessing
@@ -112,7 +113,7 @@ class Prover:
         """
         few = self._few()
         threads = 2 if self.candidate.threads == 1 else 1
-        runs = {THREADS: replace(few, threads=threads), UNFUSED: replace(few, fused=False)}
+        runs = {THREADS: replace(few, threads=threads), UNFUSED: self._unfused(model, few)}
         missing = {}
         if not obeyed or "optimise" not in self.place.actions:
             missing = dict.fromkeys((*runs, BATCHED), "the agent there takes no such settings")
@@ -128,6 +129,15 @@ class Prover:
             np.save(self.out / f"{name}.logits.npy", logits)
         counts = sorted({self.candidate.threads, threads})
         return {"threads": counts, "few": FEW, "not_varied": missing}
+
+    def _unfused(self, model: onnx.ModelProto, few: Variant) -> Variant:
+        """Return the candidate as it is written, its integer products in float."""
+        written = with_float_products(model)
+        if written is None:
+            return replace(few, fused=False)
+        path = self.scratch / "float_products.onnx"
+        onnx.save(written, path)
+        return replace(few, model=str(path), fused=False)
 
     def _few(self) -> Variant:
         """Return the candidate on a few of its examples."""

@@ -115,6 +115,12 @@ def test_both_rungs_of_texts_are_tried(outcome):
     assert smoothed["smoothing"] in SHARES
 
 
+def test_integer_kernels_compute_what_the_integers_mean(outcome):
+    (gate,) = [g for g in outcome.reports["this-machine"]["gates"] if g["name"] == "fusion"]
+    assert gate["status"] == "PASS"
+    assert gate["measured"] > 40
+
+
 def test_prediction_reads_the_words(outcome):
     found = predict(outcome.folders["this-machine"], ["very warm rain today", "bread and soup"])
     assert [each.best[0][0] for each in found] == ["weather", "food"]

@@ -56,8 +56,9 @@ def export(proof: Export | Missing) -> Gate:
 def fusion(proof: Twice | Missing) -> Gate:
     """Warns where integer kernels give other logits than the same arithmetic in float.
 
-    Without graph optimisation the runtime executes Q and DQ as written, in float; with it, integer
-    kernels. Far apart they are where kernels saturate, or an optimisation changes the graph.
+    Without graph optimisation the runtime executes Q and DQ as written, in float, and integer
+    products that are written out in float; with it, integer kernels. Far apart they are where
+    kernels saturate, or an optimisation changes the graph.
     """
     if isinstance(proof, Missing):
         return not_run("fusion", "G4", proof.reason, decides=False)
