@@ -9,6 +9,7 @@ from PIL import Image
 
 import edgetransfer
 from edgetransfer.cli import app
+from edgetransfer.pipeline.trying import Judge
 from edgetransfer.transport import job
 
 COUNTS = {"train": 12, "val": 6, "test": 20}
@@ -49,6 +50,19 @@ def hasty():
     job.EFFORTS["standard"] = job.EFFORTS["quick"]
     yield kept
     job.EFFORTS.update(kept)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def untimed():
+    """Let no clock decide what is shipped: beside other work integers may look slow.
+
+    `test_ladder` has a rung timed; builds in processes of their own time all.
+    """
+    kept = Judge._time
+    times = {"p90_ms": 1.5, "cpu_ratio": 1.3, "cpu_ci95": [1.2, 1.4], "faster": True}
+    Judge._time = lambda *_: dict(times)
+    yield kept
+    Judge._time = kept
 
 
 @pytest.fixture(scope="session")

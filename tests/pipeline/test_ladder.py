@@ -17,13 +17,11 @@ from edgetransfer.pipeline.trying import Judge
 CHEAP = ["post-training", "post-training, channels equalised"]
 FLOATS = [f"{count} more layer{'s' * (count > 1)} in float" for count in climbing.FLOAT_LAYERS]
 ALL = [*CHEAP, "learned rounding", *FLOATS, "quantisation-aware training", "32-bit floats"]
-TIMES = {"p90_ms": 1.5, "cpu_ratio": 1.3, "cpu_ci95": [1.2, 1.4], "faster": True}
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """Train for two steps, and take no times: they could make integers look slow."""
-    monkeypatch.setattr(Judge, "_time", lambda *_: dict(TIMES))
+    """Train for two steps."""
     for name in ("ROUNDING", "QAT"):
         monkeypatch.setattr(training, name, replace(getattr(training, name), steps=2))
 
@@ -84,6 +82,14 @@ def test_what_the_report_says_of_a_rung(climb):
         assert row["flips"] <= 2
     assert shipped(report)["bytes"] == report["size"]["candidate_bytes"]
     assert report["precision"] == "w8a8"
+
+
+def test_a_rung_is_timed_beside_the_floats(climb, fresh, untimed, monkeypatch):
+    monkeypatch.setattr(Judge, "_time", untimed)
+    for row in climb(cache=fresh, max_drop=30)["ladder"]:
+        if "not_timed" not in row:
+            assert 0.01 < row["p90_ms"] < 1000
+            assert row["precision"] == "fp32" or 0.05 < row["cpu_ratio"] < 20
 
 
 def test_no_rung_holds_an_impossible_size(climb):
@@ -162,7 +168,8 @@ def test_an_asked_precision_is_the_only_rung(climb, precision):
 def test_floats_are_shipped_where_integers_are_slower(climb, stages, tmp_path, monkeypatch):
     untried = shutil.ignore_patterns("trial", "measure")
     untimed = shutil.copytree(stages, tmp_path / "untimed", ignore=untried)
-    monkeypatch.setattr(Judge, "_time", lambda *_: {**TIMES, "faster": False, "cpu_ratio": 0.8})
+    slower = {"p90_ms": 1.5, "cpu_ratio": 0.8, "faster": False}
+    monkeypatch.setattr(Judge, "_time", lambda *_: dict(slower))
     report = climb(cache=untimed, max_drop=30)
     assert names(report) == [*CHEAP, "32-bit floats"]
     assert [row["slower"] for row in report["ladder"]][:2] == [True, True]
