@@ -10,6 +10,7 @@ from PIL import Image
 import edgetransfer
 from edgetransfer.cli import app
 from edgetransfer.pipeline.trying import Judge
+from edgetransfer.transfer import choice
 from edgetransfer.transport import job
 
 COUNTS = {"train": 12, "val": 6, "test": 20}
@@ -45,11 +46,14 @@ def one_thread():
 
 @pytest.fixture(scope="session", autouse=True)
 def hasty():
-    """Let builds take few times: what times are is no matter here, `test_sampling` has its own."""
-    kept = dict(job.EFFORTS)
-    job.EFFORTS["standard"] = job.EFFORTS["quick"]
+    """Let builds take few times, and races be short: neither is what these tests are about."""
+    kept, steps = dict(job.EFFORTS), choice.RACED_STEPS
+    choice.RACED_STEPS = 10
+    plan = job.TimingPlan(blocks=6, warmup_s=0.02, warmup_max_s=0.3)
+    job.EFFORTS |= dict.fromkeys(("quick", "standard"), job.Effort(2, plan, most=2))
     yield kept
-    job.EFFORTS.update(kept)
+    job.EFFORTS |= kept
+    choice.RACED_STEPS = steps
 
 
 @pytest.fixture(scope="session", autouse=True)
