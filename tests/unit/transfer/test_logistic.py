@@ -44,6 +44,20 @@ def test_the_objective_is_as_small_as_scikit_learns(count, width, seed):
         assert abs(found / least - 1) < 1e-3
 
 
+def test_logits_are_those_at_the_minimum():
+    """Where classes are told apart easily, what is left to gain is lost among larger numbers."""
+    off, labels, every = [], np.arange(150) % 2, np.arange(150)
+    for seed in range(3):
+        features = np.abs(np.random.default_rng(seed).normal(size=(150, 400)))
+        features += np.eye(2, 400)[labels] * 6
+        features -= features.mean(axis=0)
+        weight, bias = LogisticPath(features).fit(every, labels, [1.0], tolerance=1e-8)[1.0]
+        margins = features @ (weight[1] - weight[0]) + bias[1] - bias[0]
+        meant = by_sklearn(features, labels, 2.0).decision_function(features)
+        off.append(np.abs(margins - meant).max())
+    assert np.mean(off) < 0.01
+
+
 @pytest.mark.parametrize("strength", STRENGTHS)
 def test_two_classes_are_scikit_learns_at_twice_the_c(strength):
     features, labels = problem(100, 8, 2)
