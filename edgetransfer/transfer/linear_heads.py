@@ -42,12 +42,18 @@ class Known:
 
 
 NOTHING = Known()
+KEPT = 1e-8
+"""Tolerance of the fit that is kept: its logits were within 0.01 of those at the minimum on 195
+examples, within 0.05 on 2,160. Much less is lost in float32, at twice the evaluations."""
 
 
 class Heads:
     """Fits heads for raw features [N, D] on some of the examples, one for each strength.
 
     Its path is fitted on looks at examples: [first look of all, second look of all, ...].
+
+    Attributes:
+        logits: how many a fit on all examples computes, over all looks and classes.
     """
 
     def __init__(self, features: Array, labels: Array, known: Known) -> None:
@@ -57,8 +63,13 @@ class Heads:
         self._path = LogisticPath((self._shown - self._mean) / self._scale)
         self._source = known.source
         self._looks = len(self._shown) // len(features)
-        self.logits_of_one = len(self._shown) * (int(labels.max()) + 1)
         self.features, self.labels, self.weights = features, labels, known.weights
+        self.logits = len(self._shown) * (int(labels.max()) + 1)
+
+    def of_all(self, strength: float) -> LinearHead:
+        """Return the head that is kept: on all examples, with one C."""
+        ((head,),) = self.walk([np.arange(len(self.labels))], [strength], tolerance=KEPT)
+        return head
 
     def walk(
         self, subsets: Sequence[Array], strengths: Iterable[float], *, tolerance: float = 1e-5

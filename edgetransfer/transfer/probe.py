@@ -35,9 +35,6 @@ LOOKS = 6
 gave 0.2 to 2.3 points at one example a class and -0.1 to 4.7 at ten (`docs/few-labels.md`)."""
 SIDE_BY_SIDE = 2**25
 """Logits (128 MiB) up to which folds are fitted side by side."""
-FINAL = 1e-8
-"""Tolerance of the fit that is kept: its logits were within 0.01 of those at the minimum on 195
-examples, within 0.05 on 2,160. Much less is lost in float32, at twice the evaluations."""
 FEWEST = 0.1
 """The C taken where a class has one example, so that nothing can be held out."""
 
@@ -92,12 +89,11 @@ def fit_probe(
         progress: told of fits done.
     """
     splits = list(folds(labels, known.groups, seed))
-    everything = [np.arange(len(labels))]
     with threadpool_limits(limits=1):
         heads = Heads(features, labels, known)
         found = _cross_validate(heads, splits, progress) if splits else {}
         strength = min(found, key=lambda c: found[c].loss) if found else FEWEST
-        ((head,),) = heads.walk(everything, [strength], tolerance=FINAL)
+        head = heads.of_all(strength)
     nothing = np.full((len(labels), len(head.bias)), np.nan, dtype=np.float32)
     scores = {c: (each.loss, each.accuracy) for c, each in found.items()}
     held_out = found[strength].logits if found else nothing
@@ -107,9 +103,7 @@ def fit_probe(
 def fit_at(features: Array, labels: Array, strength: float) -> LinearHead:
     """Fit a head as `fit_probe` does, with a C that is known."""
     with threadpool_limits(limits=1):
-        heads = Heads(features, labels, NOTHING)
-        ((head,),) = heads.walk([np.arange(len(labels))], [strength], tolerance=FINAL)
-    return head
+        return Heads(features, labels, NOTHING).of_all(strength)
 
 
 def folds(labels: Array, groups: Array | None, seed: int) -> Iterator[tuple[Array, Array]]:
@@ -171,7 +165,7 @@ def _cross_validate(
 
 def _parts(heads: Heads, subsets: list[Array]) -> list[list[Array]]:
     """Return the subsets in parts that are fitted side by side, as many as memory is meant for."""
-    most = max(1, SIDE_BY_SIDE // heads.logits_of_one)
+    most = max(1, SIDE_BY_SIDE // heads.logits)
     return [subsets[start : start + most] for start in range(0, len(subsets), most)]
 
 
