@@ -72,5 +72,8 @@ def fusion(proof: Twice | Missing) -> Gate:
         f"{flips} of {n} decisions differ; at least {FUSED_DB:g} dB is usual"
     )
     if status == "FAIL":
-        message += ": kernels that saturate, or an optimisation that changes the graph"
+        message += (
+            ": kernels that saturate, or an optimisation that changes the graph; build with the "
+            "target of that processor's class (edgetransfer targets), or --precision fp32"
+        )
     return Gate("fusion", status, False, value, FUSED_DB, "dB", message, code="G4")
