@@ -34,8 +34,8 @@ def test_saturation_is_found_by_fusion(logits):
     gate = gates.fusion(Twice(logits, noisy(logits, 1.0)))
     assert gate.status == "FAIL"
     assert gate.message.endswith(
-        "at least 30 dB is usual: kernels that saturate, or an optimisation that changes the graph; "
-        "build with the target of that processor's class (edgetransfer targets), or "
+        "at least 30 dB is usual: kernels that saturate, or an optimisation that changes the "
+        "graph; build with the target of that processor's class (edgetransfer targets), or "
         "--precision fp32"
     )
 
