@@ -5,6 +5,7 @@ It writes to standard error, so that what is asked for can be piped.
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,8 @@ class TerminalReporter:
     """Tells of every stage as it goes."""
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False)
+        # Bound to the stream of now: tracing takes away what libraries print there meanwhile.
+        self._console = Console(file=sys.stderr, highlight=False)
         self._bar: Progress | None = None
         self._start = 0.0
 

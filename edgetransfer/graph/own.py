@@ -5,6 +5,7 @@ It does not change what it computes, and proves that.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import onnx_ir as ir
 from edgetransfer.errors import EdgeTransferError, SpecError
 from edgetransfer.graph.clean import clean
 from edgetransfer.graph.hosted import open_here
-from edgetransfer.graph.parity import parity
+from edgetransfer.graph.parity import parity, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -60,7 +61,8 @@ def take(
         )
     same = set(session.input_names) == set(names)
     renamed = dict(zip(session.input_names, session.input_names if same else names, strict=True))
-    expected = _expected(session, batches, renamed, file)
+    fitted = _Fed(file, session, renamed)
+    expected = fitted.outputs(batches)
     if expected.shape[1:] != (classes,):
         raise SpecError(
             "the first output is not one number a class",
@@ -68,8 +70,15 @@ def take(
             found=f"shape {list(expected.shape[1:])} for {classes} labels",
         )
     graph = clean(_with_names(model, renamed))
-    inputs = {name: np.concatenate([batch[name] for batch in batches]) for name in names}
-    return graph, _proof(expected, graph, inputs, file)
+    record = _proof(expected, graph, _joined(batches), file)
+    short = [shortened(batch) for batch in batches]
+    if all(short):
+        _proof(fitted.outputs(short), graph, _joined(short), file)
+    return graph, record
+
+
+def _joined(batches: Sequence[dict[str, Any]]) -> dict[str, Array]:
+    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
 
 
 def _first_line(error: Exception) -> str:
@@ -102,20 +111,30 @@ def _open(file: Path) -> OnnxSession:
         ) from error
 
 
-def _expected(
-    session: OnnxSession, batches: Sequence[dict[str, Any]], renamed: dict[str, str], file: Path
-) -> Array:
-    rows = []
-    for batch in batches:
-        try:
-            rows.append(session.run({old: batch[new] for old, new in renamed.items()})[0])
-        except Exception as error:  # the runtime raises kinds of its own
-            raise SpecError(
-                "the model does not run on what the contract prepares",
-                where=str(file),
-                found=_first_line(error),
-            ) from error
-    return np.concatenate(rows).astype(np.float32)
+@dataclass(frozen=True)
+class _Fed:
+    """The file as it is, and the contract's name of each of its inputs."""
+
+    file: Path
+    session: OnnxSession
+    renamed: Mapping[str, str]
+
+    def outputs(self, batches: Sequence[dict[str, Any]]) -> Array:
+        rows = []
+        for batch in batches:
+            fed = {old: batch[new] for old, new in self.renamed.items()}
+            try:
+                rows.append(self.session.run(fed)[0])
+            except Exception as error:  # the runtime raises kinds of its own
+                raise SpecError(
+                    "the model does not run on what the contract prepares",
+                    where=str(self.file),
+                    found=_first_line(error),
+                    fix="texts are of any length: export it with a free second axis"
+                    if shortened(batch)
+                    else None,
+                ) from error
+        return np.concatenate(rows).astype(np.float32)
 
 
 def _proof(

@@ -6,7 +6,9 @@ It does not quantise, does not add preprocessing, and does not prove parity: `pa
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
+import re
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     import onnx
 
 Array = np.ndarray[Any, Any]
+
+_FIX = "export it yourself and give the .onnx file with --backbone FILE --fit none"
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True)
@@ -55,16 +60,18 @@ class _Positional(nn.Module):
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter's remarks about packages it could have used off the user's screen."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """Keep the exporter's remarks, and the graph it prints when it fails, off the user's screen."""
+    loggers = [logging.getLogger(name) for name in ("torch", "torch.onnx", "onnxscript")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def trace(module: nn.Module, example: Sequence[Array], signature: Signature) -> onnx.ModelProto:
@@ -76,12 +83,12 @@ def trace(module: nn.Module, example: Sequence[Array], signature: Signature) -> 
         signature: names and versions.
 
     Raises:
-        StageError: torch cannot export the module.
+        StageError: torch cannot export the module, or only for the sizes of the example.
     """
     free = {index: torch.export.Dim(name, min=1) for index, name in enumerate(signature.axes)}
     tensors = tuple(torch.from_numpy(array) for array in example)
-    try:
-        with _quiet(), torch.no_grad():
+    with _quiet(), torch.no_grad():
+        try:
             program = torch.onnx.export(
                 _Positional(module).eval(),
                 tensors,
@@ -92,12 +99,36 @@ def trace(module: nn.Module, example: Sequence[Array], signature: Signature) -> 
                 output_names=[signature.output],
                 dynamic_shapes=(tuple(free for _ in tensors),),
             )
-    except Exception as error:  # the exporter raises whatever its many parts raise
-        raise StageError(
-            "torch could not export the network to ONNX",
-            where=type(module).__name__,
-            found=(str(error).strip().splitlines() or [repr(error)])[0][:300],
-            fix="export it yourself and give the .onnx file with --backbone FILE --fit none",
-        ) from error
-    assert program is not None  # dynamo=True without a file name
-    return clean(program.model_proto, ir_version=signature.ir_version)
+        except Exception as error:  # the exporter raises whatever its many parts raise
+            raise StageError(
+                "torch could not export the network to ONNX",
+                where=type(module).__name__,
+                found=_reason(error),
+                fix=_FIX,
+            ) from error
+        assert program is not None  # dynamo=True without a file name
+        graph = clean(program.model_proto, ir_version=signature.ir_version)
+    _refuse_fixed_sizes(graph, module, signature)
+    return graph
+
+
+def _reason(error: BaseException) -> str:
+    """Return the first line of what was raised first: the exporter wraps it in advice."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    words = _COLOURS.sub("", str(error)).strip().splitlines()
+    return (words or [repr(error)])[0][:300]
+
+
+def _refuse_fixed_sizes(graph: onnx.ModelProto, module: nn.Module, signature: Signature) -> None:
+    """Notice axes that the exporter fixed, which it does where a network computes with them."""
+    for value in graph.graph.input:
+        sizes = [size.dim_param or size.dim_value for size in value.type.tensor_type.shape.dim]
+        if any(not isinstance(size, str) for size in sizes[: len(signature.axes)]):
+            raise StageError(
+                "torch's exporter takes the network for one size of examples only",
+                where=type(module).__name__,
+                found=f"{value.name} {sizes}",
+                expected=f"a free {' and a free '.join(signature.axes)}",
+                fix=_FIX,
+            )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import onnx
 
+from edgetransfer.errors import EdgeTransferError, StageError
 from edgetransfer.graph.embed import PREPARED
 from edgetransfer.graph.prepare import preparer
 from edgetransfer.pipeline.reporter import telling
@@ -66,17 +67,39 @@ def proving_batch(manifest: Manifest, prepare: Preparer) -> Batch:
 
 def traced(network: nn.Module, inputs: Batch) -> tuple[onnx.ModelProto, dict[str, Any]]:
     """Trace a network and prove on real examples that the graph computes the same."""
-    import torch
-
-    from edgetransfer.graph.parity import parity
     from edgetransfer.graph.trace import Signature, trace
 
     axes = ("batch",) if PREPARED in inputs else ("batch", "length")
     few = [array[:2] for array in inputs.values()]
     graph = trace(network, few, Signature(tuple(inputs), OUTPUT, axes))
-    with torch.no_grad():
-        expected = network(*(torch.from_numpy(array) for array in inputs.values())).numpy()
-    return graph, parity(expected, graph, inputs)
+    return graph, proven(network, graph, inputs)
+
+
+def proven(network: nn.Module, graph: onnx.ModelProto, inputs: Batch) -> dict[str, Any]:
+    """Prove on real examples that a graph computes what a network does, texts at two lengths.
+
+    Returns:
+        The record of parity on the examples as they are.
+    """
+    import torch
+
+    from edgetransfer.graph.parity import parity, shortened
+
+    records = []
+    for batch in filter(None, (inputs, shortened(inputs))):
+        with torch.no_grad():
+            expected = network(*(torch.from_numpy(array) for array in batch.values())).numpy()
+        try:
+            records.append(parity(expected, graph, batch))
+        except EdgeTransferError:
+            raise
+        except Exception as error:  # the runtime raises kinds of its own
+            raise StageError(
+                "the exported graph runs on examples of one size only",
+                where="trace",
+                found=(str(error).strip().splitlines() or [repr(error)])[0][:200],
+            ) from error
+    return records[0]
 
 
 def keep_graph(

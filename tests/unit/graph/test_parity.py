@@ -6,7 +6,7 @@ import pytest
 from onnx import numpy_helper
 
 from edgetransfer.errors import StageError
-from edgetransfer.graph.parity import parity
+from edgetransfer.graph.parity import parity, shortened
 
 
 @pytest.fixture
@@ -68,3 +68,16 @@ def test_what_is_no_number_is_refused(traced, pictures, expected):
     spoilt[0, 0, 0, 0] = np.nan
     with pytest.raises(StageError, match="found: largest difference nan, "):
         parity(expected, traced, {"input": spoilt})
+
+
+@pytest.mark.parametrize(("length", "half"), [(1, 1), (2, 1), (9, 4)])
+def test_texts_are_cut_to_half(length, half):
+    ids = np.arange(3 * length).reshape(3, length)
+    short = shortened({"input_ids": ids, "attention_mask": ids > 0})
+    assert list(short) == ["input_ids", "attention_mask"]
+    np.testing.assert_array_equal(short["input_ids"], ids[:, :half])
+    np.testing.assert_array_equal(short["attention_mask"], ids[:, :half] > 0)
+
+
+def test_pictures_are_not_cut(pictures):
+    assert shortened({"input": pictures}) == {}

@@ -83,13 +83,51 @@ class Silent(nn.Module):
         raise AssertionError
 
 
-@pytest.mark.parametrize("module", [Branches(), Silent()])
-def test_what_cannot_be_traced(module):
+class Wrapped(nn.Module):
+    def forward(self, x):
+        try:
+            return x.nothing
+        except AttributeError as error:
+            raise RuntimeError("the network failed") from error
+
+
+@pytest.mark.parametrize(
+    ("module", "reason"),
+    [
+        (Branches(), "Could not guard on data-dependent expression Eq(u0, 1)"),
+        (Silent(), "AssertionError()"),
+        (Wrapped(), "'FakeTensor' object has no attribute 'nothing'"),
+    ],
+)
+def test_what_cannot_be_traced(module, reason, capfd):
+    """The reason is the network's own, not the exporter's advice; nothing else is printed."""
     with pytest.raises(StageError) as caught:
         trace(module, [np.ones((2, 3), np.float32)], Signature(("x",), "y"))
     lines = str(caught.value).splitlines()
-    assert lines[0] == (f"{type(module).__name__}: torch could not export the network to ONNX")
-    assert lines[1].startswith("  found: ")
+    assert lines[0] == f"{type(module).__name__}: torch could not export the network to ONNX"
+    assert lines[1].startswith(f"  found: {reason}")
     assert lines[2:] == [
         "  fix: export it yourself and give the .onnx file with --backbone FILE --fit none"
     ]
+    assert tuple(capfd.readouterr()) == ("", "")
+
+
+class Positions(nn.Module):
+    """Knows its number of tokens when it is traced only."""
+
+    def forward(self, ids, mask):
+        positions = torch.tensor(list(range(ids.shape[1])))
+        return (ids * positions * mask).sum(1, keepdim=True).float()
+
+
+def test_a_length_that_the_exporter_fixed_is_noticed():
+    example = [np.ones((2, 7), np.int64)] * 2
+    names = ("input_ids", "attention_mask")
+    with pytest.raises(StageError) as caught:
+        trace(Positions(), example, Signature(names, "logits", ("batch", "length")))
+    assert str(caught.value) == (
+        "Positions: torch's exporter takes the network for one size of examples only\n"
+        "  found: input_ids ['batch', 7]\n"
+        "  expected: a free batch and a free length\n"
+        "  fix: export it yourself and give the .onnx file with --backbone FILE --fit none"
+    )
