@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_model, save_model
 
 from edgetransfer.errors import SpecError
 from edgetransfer.graph.prepare import TextPreparer
@@ -111,7 +111,7 @@ def contrast(run: Run, manifest: Manifest, fitted: FittedNetwork) -> FittedNetwo
 
         inputs = {**asked, "machine": chosen.key, "course": asdict(course)}
         kept = run.keep(line, "contrastive", inputs, make)
-        fitted.network.load_state_dict(load_file(kept.file(WEIGHTS)))
+        load_model(fitted.network, kept.file(WEIGHTS))
         record = kept.record("fit.json")
         line.summary = (
             f"validation accuracy {record['validation_accuracy']:.3f}, "
@@ -168,8 +168,9 @@ class _Work:
         moved = Classifier(encoder, head).eval()
         contrastive = _judged(moved, validation)
         better = contrastive["log_loss"] < probe["log_loss"]
-        state = moved.state_dict() if better else before
-        save_file({name: value.contiguous() for name, value in state.items()}, folder / WEIGHTS)
+        if not better:
+            self._network.load_state_dict(before)
+        save_model(moved if better else self._network, str(folder / WEIGHTS))
         return {
             "method": "contrastive",
             "moved": better,

@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_model, save_model
 
 from edgetransfer.agent.environment import isa_flags
 from edgetransfer.errors import StageError
@@ -80,7 +80,7 @@ def finetune(
 
         inputs["teaching"] = taught
         kept = run.keep(line, stage, inputs, make, together=True)
-        fitted.network.load_state_dict(load_file(kept.file("network.safetensors")))
+        load_model(fitted.network, kept.file("network.safetensors"))
         record = {**kept.record("fit.json"), **raced}
         loss, accuracy = record["history"][record["best_epoch"]]
         line.summary = (
@@ -254,8 +254,7 @@ class _Work:
             tuned = train_network(
                 self._network, lesson, schedule, machine, progress=progress, team=self._run.team
             )
-        state = {name: value.contiguous() for name, value in self._network.state_dict().items()}
-        save_file(state, folder / "network.safetensors")
+        save_model(self._network, str(folder / "network.safetensors"))
         gained = gain(tuned.before, tuned.after, lesson.validation.labels, schedule.seed)
         return {
             "method": _stage(self._run),

@@ -1,6 +1,7 @@
 """Short texts, end to end, with a tiny random encoder."""
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -144,10 +145,20 @@ def test_texts_are_taught_as_they_are(texts, encoder, cache, tmp_path):
     assert (taught["teacher"], taught["views"]) == (str(encoder), 1)
 
 
-def test_finetuning_texts(texts, encoder, cache, tmp_path):
+def test_finetuning_a_network_with_tied_weights(texts, encoder, cache, tmp_path):
+    """T5's embedding goes by two names, of which safetensors writes one."""
+    import torch
+
+    torch.manual_seed(0)
+    config = transformers.T5Config(
+        vocab_size=40, d_model=64, d_kv=32, d_ff=64, num_layers=1, num_heads=2,
+        decoder_start_token_id=0,
+    )  # fmt: skip
+    transformers.T5Model(config).save_pretrained(tmp_path / "t5", safe_serialization=True)
+    shutil.copy(encoder / "tokenizer.json", tmp_path / "t5")
     outcome = edgetransfer.build(
-        texts, backbone=str(encoder), fit="finetune", epochs=1, precision="fp32",
-        out=tmp_path, cache=cache, timing="quick",
+        texts, backbone=str(tmp_path / "t5"), fit="finetune", epochs=1, precision="fp32",
+        out=tmp_path / "built", cache=cache, timing="quick",
     )  # fmt: skip
     assert outcome.reports["this-machine"]["accuracy"]["reference"] > 0.8
 
