@@ -14,6 +14,7 @@ from torch import nn
 from edgetransfer.backbone import contract
 from edgetransfer.backbone.head import linear_head
 from edgetransfer.backbone.model import Backbone, FittedModel, Modality, Source
+from edgetransfer.backbone.outputs import Logits, PooledImageEncoder, PooledTextEncoder
 from edgetransfer.errors import MissingExtraError, SpecError
 from edgetransfer.spec.preprocess import ImagePreprocessing, TextPreprocessing
 
@@ -25,54 +26,8 @@ if TYPE_CHECKING:
     from edgetransfer.backbone.head import LinearHead
 
 _LONGEST_TEXT = 128
-
-
-class PooledImageEncoder(nn.Module):
-    """Pictures ``[N, 3, h, w]`` -> features ``[N, D]``, pooled as the weights were trained."""
-
-    def __init__(self, encoder: nn.Module, *, use_pooler: bool) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.use_pooler = use_pooler
-
-    def forward(self, pixel_values: Tensor) -> Tensor:
-        """Take the pooler where it is trained, else the mean over space or the class token."""
-        output = self.encoder(pixel_values)
-        if self.use_pooler:
-            return torch.flatten(output.pooler_output, 1)
-        hidden: Tensor = output.last_hidden_state
-        return hidden.mean(dim=(2, 3)) if hidden.ndim == 4 else hidden[:, 0]
-
-
-class PooledTextEncoder(nn.Module):
-    """Token ids and mask ``[N, L]`` -> features ``[N, D]``: class token, or mean over tokens."""
-
-    def __init__(self, encoder: nn.Module, *, class_token: bool) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.class_token = class_token
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Pool the last hidden state."""
-        output = self.encoder(input_ids=input_ids, attention_mask=attention_mask)
-        hidden: Tensor = output.last_hidden_state
-        if self.class_token:
-            return hidden[:, 0]
-        mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
-        return (hidden * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1e-9)
-
-
-class Logits(nn.Module):
-    """A transformers classifier that returns its logits alone."""
-
-    def __init__(self, classifier: nn.Module) -> None:
-        super().__init__()
-        self.classifier = classifier
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """Run the classifier."""
-        logits: Tensor = self.classifier(*inputs).logits
-        return logits
+_ENCODER_ALONE = {"t5", "mt5", "umt5"}
+"""Kinds whose encoder opens without their decoder, which wants an input of its own."""
 
 
 def _refuse_other_modality(source: Source, modality: Modality) -> None:
@@ -153,6 +108,13 @@ def _config(folder: Path) -> dict[str, Any]:
     return found
 
 
+def _names_within(part: nn.Module, network: nn.Module) -> set[str]:
+    """Return what a network calls the weights and buffers of its part."""
+    within = {id(each) for each in part.state_dict(keep_vars=True).values()}
+    named = network.state_dict(keep_vars=True)
+    return {name for name, each in named.items() if id(each) in within}
+
+
 def load(source: Source, modality: Modality) -> Backbone:
     """Open an encoder with its pooling.
 
@@ -161,12 +123,17 @@ def load(source: Source, modality: Modality) -> Backbone:
         MissingExtraError: transformers is not installed.
     """
     _refuse_other_modality(source, modality)
-    network, missing = _open("AutoModel", source)
+    config = _config(source.path)
+    alone = config.get("model_type") in _ENCODER_ALONE
+    whole, missing = _open("AutoModelForTextEncoding" if alone else "AutoModel", source)
+    # Of CLIP and its like the half for pictures, whether the other is in the file or not.
+    network = getattr(whole, "vision_model", whole) if modality == "image" else whole
+    missing &= _names_within(network, whole)
     pooler = {key for key in missing if "pooler" in key}
     _refuse_untrained(source, missing - pooler)
     if modality == "text":
         encoder: nn.Module = PooledTextEncoder(network, class_token=_pools_class_token(source.path))
-        return Backbone(encoder, *_text_parts(source, network), config=_config(source.path))
+        return Backbone(encoder, *_text_parts(source, network), config=config)
     preprocessing = contract.from_transformers(source.path / "preprocessor_config.json")
     example = torch.zeros(1, 3, *preprocessing.output_size)
     try:
@@ -183,9 +150,7 @@ def load(source: Source, modality: Modality) -> Backbone:
         ) from error
     classifier = _own_classifier(source, network, encoder, example)
     licence = _licence(source.path)
-    return Backbone(
-        encoder, feature_dim, preprocessing, licence, None, classifier, _config(source.path)
-    )
+    return Backbone(encoder, feature_dim, preprocessing, licence, None, classifier, config)
 
 
 def _own_classifier(
@@ -231,6 +196,7 @@ def _text_parts(
 
 def _text_contract(source: Source, config: Any) -> tuple[TextPreprocessing, Path]:  # noqa: ANN401 (transformers' config)
     tokenizer = source.path / "tokenizer.json"
+    padding = getattr(config, "pad_token_id", None)
     if not tokenizer.is_file():
         raise SpecError(
             "no tokenizer.json",
@@ -241,9 +207,7 @@ def _text_contract(source: Source, config: Any) -> tuple[TextPreprocessing, Path
     if longest < 1:  # XLNet's positions are relative and have no end, which it says as -1
         longest = _LONGEST_TEXT
     return (
-        TextPreprocessing(
-            max_length=min(_LONGEST_TEXT, longest), pad_id=int(config.pad_token_id or 0)
-        ),
+        TextPreprocessing(max_length=min(_LONGEST_TEXT, longest), pad_id=int(padding or 0)),
         tokenizer,
     )
 
@@ -278,7 +242,7 @@ def load_fitted(source: Source, modality: Modality) -> FittedModel:
     else:
         preprocessing, tokenizer = _text_contract(source, config)
     return FittedModel(
-        Logits(network).eval(),
+        Logits(network, ("pixel_values",) if image else ("input_ids", "attention_mask")).eval(),
         labels,
         preprocessing,
         _licence(source.path),

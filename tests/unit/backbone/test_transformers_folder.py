@@ -93,6 +93,42 @@ def test_maps_without_a_pooler_are_averaged(transformers, saved, opened, picture
     torch.testing.assert_close(features, maps.last_hidden_state.mean(dim=(2, 3)))
 
 
+BOTH = {
+    "vision_config": VIT,
+    "text_config": {
+        "vocab_size": 9,
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+        "eos_token_id": 8,
+    },
+}
+
+
+@pytest.mark.parametrize("model", ["CLIPModel", "CLIPForImageClassification", "SiglipModel"])
+def test_of_pictures_and_texts_the_half_for_pictures_is_taken(
+    transformers, saved, opened, pictures, model
+):
+    """Whether the half for texts is in the file or not."""
+    folder = saved(model, f"{model.partition('For')[0].removesuffix('Model')}Config", BOTH)
+    backbone = opened(folder)
+    whole = getattr(transformers, model).from_pretrained(folder).eval()
+    with torch.no_grad():
+        expected = whole.vision_model(pictures).pooler_output
+        torch.testing.assert_close(backbone.network(pictures), expected)
+    assert backbone.feature_dim == 16
+
+
+def test_weights_that_are_missing_in_the_half_that_is_taken(saved, message):
+    folder = saved("CLIPModel", "CLIPConfig", BOTH)
+    config = json.loads((folder / "config.json").read_text())
+    config["vision_config"]["num_hidden_layers"] = 2
+    (folder / "config.json").write_text(json.dumps(config))
+    found = message(folder).splitlines()[1]
+    assert "vision_model.encoder.layers.1." in found
+
+
 def test_the_head_of_a_classifier_is_left_out(saved, opened):
     backbone = opened(saved("ViTForImageClassification", "ViTConfig", VIT))
     assert backbone.feature_dim == 16
@@ -132,6 +168,9 @@ def test_an_encoder_alone_has_no_classifier(saved, opened):
     assert opened(saved("ViTModel", "ViTConfig", VIT)).classifier is None
 
 
+A = [2, 4, 3]
+
+
 def encode(backbone, *texts):
     length = max(map(len, texts))
     ids = torch.tensor([[*text, *[0] * (length - len(text))] for text in texts])
@@ -147,6 +186,22 @@ def test_a_text_encoder_averages_over_the_tokens(bert, opened):
     assert backbone.tokenizer == bert / "tokenizer.json"
     alone, padded = encode(backbone, [2, 4, 3]), encode(backbone, [2, 4, 3], [2, 4, 5, 6, 3])
     torch.testing.assert_close(alone[0], padded[0])
+
+
+@pytest.mark.parametrize("model", ["T5Model", "T5EncoderModel"])
+def test_of_an_encoder_and_a_decoder_the_encoder_is_taken(
+    transformers, saved, opened, with_tokenizer, model
+):
+    sizes = {"vocab_size": 9, "d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2}
+    folder = saved(model, "T5Config", {**sizes, "decoder_start_token_id": 0})
+    with_tokenizer(folder)
+    backbone = opened(folder, "text")
+    alone, padded = (encode(backbone, *texts)[0] for texts in ([A], [A, [2, 4, 5, 6]]))
+    torch.testing.assert_close(alone, padded)
+    encoder = transformers.T5EncoderModel.from_pretrained(folder).eval()
+    with torch.no_grad():
+        expected = encoder(torch.tensor([A])).last_hidden_state.mean(dim=1)[0]
+    torch.testing.assert_close(alone, expected)
 
 
 def test_positions_without_an_end_do_not_shorten_texts(saved, opened, with_tokenizer):
@@ -194,6 +249,18 @@ def test_a_fitted_picture_classifier(transformers, saved, pictures):
         torch.testing.assert_close(model.network(pictures), plain(pictures).logits)
     assert model.labels == ("bee", "ant", "fly")
     assert model.preprocessing.exact == (32, 32)
+
+
+def test_a_fitted_text_classifier_is_told_which_input_is_which(transformers, saved, with_tokenizer):
+    """The second of GPT-2 is not the mask; its logits are those at the last token that is none."""
+    sizes = {"vocab_size": 9, "n_embd": 16, "n_layer": 1, "n_head": 2, "pad_token_id": 0}
+    folder = saved("GPT2ForSequenceClassification", "GPT2Config", {**sizes, "num_labels": 3})
+    with_tokenizer(folder)
+    model = sources.load_fitted(sources.locate(str(folder)), "text")
+    plain = transformers.GPT2ForSequenceClassification.from_pretrained(folder).eval()
+    with torch.no_grad():
+        expected = plain(torch.tensor([A])).logits
+    torch.testing.assert_close(encode(model, A, [2, 4, 5, 6])[:1], expected)
 
 
 def test_a_backbone_is_no_fitted_classifier(vit, message):
