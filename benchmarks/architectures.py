@@ -6,8 +6,8 @@ backbone  open as a backbone (`edgetransfer.backbone`) and trace
 fitted    open as a classifier (`--fit none`) and trace
 optimum   export the classifier with optimum (environment of its own: `make test-optimum` makes it)
 
-Each graph is compared with torch on three examples; texts also at half of their length. Rows are
-added to RESULT.json as they come, and replace those of the same name and exporter.
+Each graph is compared with torch on three examples; the shortest text also without its padding.
+Rows are added to RESULT.json as they come, and replace those of the same name and exporter.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ TEXTS: dict[str, dict[str, Any]] = {
     "XLM": {"vocab_size": WORDS, "emb_dim": 32, "n_layers": 2, "n_heads": 2},
     "Flaubert": {"vocab_size": WORDS, "emb_dim": 32, "n_layers": 2, "n_heads": 2},
     "T5": {"vocab_size": WORDS, "d_model": 32, "d_kv": 16, "d_ff": 37, "num_layers": 2,
-           "num_heads": 2, "decoder_start_token_id": 0},
+           "num_heads": 2, "decoder_start_token_id": 0, "eos_token_id": 2},
     "Bart": LETTERS, "MBart": LETTERS,
     **dict.fromkeys(
         ["Llama", "Mistral", "Gemma", "Gemma2", "Qwen2", "Qwen3", "Phi", "Phi3", "GPTNeoX",
@@ -147,12 +147,12 @@ def write(name: str, modality: str, folder: Path) -> None:
 
 
 def inputs(modality: str) -> dict[str, np.ndarray[Any, Any]]:
-    """Return three examples: noise, or words with padding at the end of one text."""
+    """Return three examples: noise, or words up to an end (2), one text of them shorter."""
     rng = np.random.default_rng(0)
     if modality == "image":
         return {PREPARED: rng.normal(size=(3, 3, SIDE, SIDE)).astype(np.float32)}
     ids, mask = rng.integers(3, WORDS, (3, 24)), np.ones((3, 24), dtype=np.int64)
-    ids[2, 20:], mask[2, 20:] = 0, 0
+    ids[:, -1], ids[2, 9], ids[2, 10:], mask[2, 10:] = 2, 2, 0, 0
     return {"input_ids": ids, "attention_mask": mask}
 
 

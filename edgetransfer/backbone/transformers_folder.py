@@ -234,6 +234,12 @@ def load_fitted(source: Source, modality: Modality) -> FittedModel:
     )
     _refuse_untrained(source, missing)
     config: Any = network.config
+    if not config.id2label:
+        raise SpecError(
+            "config.json does not name the classes",
+            where=source.asked,
+            expected='"id2label": {"0": NAME, "1": NAME, ...}, in the order of the outputs',
+        )
     labels = tuple(str(config.id2label[index]) for index in range(config.num_labels))
     preprocessing: ImagePreprocessing | TextPreprocessing
     tokenizer = None

@@ -70,15 +70,14 @@ def take(
             found=f"shape {list(expected.shape[1:])} for {classes} labels",
         )
     graph = clean(_with_names(model, renamed))
-    record = _proof(expected, graph, _joined(batches), file)
-    short = [shortened(batch) for batch in batches]
-    if all(short):
-        _proof(fitted.outputs(short), graph, _joined(short), file)
+    inputs = {name: np.concatenate([batch[name] for batch in batches]) for name in names}
+    record = _proof(expected, graph, inputs, file)
+    short = shortened(inputs)
+    if short:
+        count = len(short[names[0]])
+        alone = [{k: v[i : i + 1] for k, v in short.items()} for i in range(count)]
+        _proof(fitted.outputs(alone), graph, short, file)
     return graph, record
-
-
-def _joined(batches: Sequence[dict[str, Any]]) -> dict[str, Array]:
-    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
 
 
 def _first_line(error: Exception) -> str:
@@ -131,7 +130,7 @@ class _Fed:
                     where=str(self.file),
                     found=_first_line(error),
                     fix="texts are of any length: export it with a free second axis"
-                    if shortened(batch)
+                    if "attention_mask" in batch
                     else None,
                 ) from error
         return np.concatenate(rows).astype(np.float32)

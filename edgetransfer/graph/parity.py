@@ -61,17 +61,24 @@ def parity(expected: Array, model: onnx.ModelProto, inputs: Mapping[str, Array])
 
 
 def shortened(inputs: Mapping[str, Array]) -> dict[str, Array]:
-    """Cut texts to half their length, which an exporter may have taken for the only one.
+    """Take the shortest texts of a batch without their padding.
+
+    An exporter may have taken the length that it saw for the only one.
 
     Args:
-        inputs: token ids and mask, each [N, L], or pictures.
+        inputs: token ids, mask and the like, each [N, L], padded at the end; or pictures.
 
     Returns:
-        The same arrays [N, max(1, L // 2)]; nothing of pictures, whose size is fixed.
+        The same arrays [n, l], l < L; nothing of pictures, or where all texts are as long.
     """
-    if any(array.ndim != 2 for array in inputs.values()):
+    mask = inputs.get("attention_mask")
+    if mask is None:
         return {}
-    return {name: array[:, : max(1, array.shape[1] // 2)] for name, array in inputs.items()}
+    lengths = mask.sum(axis=1)
+    shortest = int(lengths.min())
+    if shortest == mask.shape[1]:
+        return {}
+    return {name: array[lengths == shortest, :shortest] for name, array in inputs.items()}
 
 
 def _flips(expected: Array, actual: Array, tie: float) -> int:

@@ -87,15 +87,15 @@ def proven(network: nn.Module, graph: onnx.ModelProto, inputs: Batch) -> dict[st
 
     records = []
     for batch in filter(None, (inputs, shortened(inputs))):
-        with torch.no_grad():
-            expected = network(*(torch.from_numpy(array) for array in batch.values())).numpy()
         try:
+            with torch.no_grad():
+                expected = network(*(torch.from_numpy(array) for array in batch.values())).numpy()
             records.append(parity(expected, graph, batch))
         except EdgeTransferError:
             raise
-        except Exception as error:  # the runtime raises kinds of its own
+        except Exception as error:  # torch and the runtime raise kinds of their own
             raise StageError(
-                "the exported graph runs on examples of one size only",
+                "the network, or the graph exported from it, does not run on these examples",
                 where="trace",
                 found=(str(error).strip().splitlines() or [repr(error)])[0][:200],
             ) from error

@@ -251,6 +251,18 @@ def test_a_fitted_picture_classifier(transformers, saved, pictures):
     assert model.preprocessing.exact == (32, 32)
 
 
+def test_a_fitted_classifier_without_names_of_classes(transformers, saved, message):
+    sizes = {"hidden_sizes": [8, 8, 8, 8], "num_attention_heads": [1, 1, 1, 1], "image_size": 32}
+    config = transformers.PvtConfig(num_labels=3)
+    if config.id2label is not None:
+        pytest.skip("this version of transformers names the classes of PVT")
+    folder = saved("PvtForImageClassification", "PvtConfig", {**sizes, "depths": [1, 1, 1, 1]})
+    assert message(folder, load=sources.load_fitted) == (
+        f"--backbone {folder}: config.json does not name the classes\n"
+        '  expected: "id2label": {"0": NAME, "1": NAME, ...}, in the order of the outputs'
+    )
+
+
 def test_a_fitted_text_classifier_is_told_which_input_is_which(transformers, saved, with_tokenizer):
     """The second of GPT-2 is not the mask; its logits are those at the last token that is none."""
     sizes = {"vocab_size": 9, "n_embd": 16, "n_layer": 1, "n_head": 2, "pad_token_id": 0}

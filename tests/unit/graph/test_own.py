@@ -145,24 +145,25 @@ def test_an_old_file_with_its_weights_among_the_inputs(taken, saved, weights):
 def test_inputs_of_the_same_names_are_matched_by_name(graph, tmp_path, normal, run):
     """By order the mask and the ids would change places, and nothing would tell."""
     nodes = [node("Mul", "attention_mask two", "twice"), node("Sub", "input_ids twice", "scores")]
-    inputs = {"attention_mask": ["N", "L"], "input_ids": ["N", "L"]}
+    inputs = {"attention_mask": ["N", CLASSES], "input_ids": ["N", CLASSES]}
     file = tmp_path / "mine.onnx"
-    outputs = {"scores": ["N", "L"]}
+    outputs = {"scores": ["N", CLASSES]}
     onnx.save(graph(nodes, {"two": np.float32(2)}, inputs=inputs, outputs=outputs), file)
-    ids, mask = normal(1, CLASSES), normal(1, CLASSES)
+    ids, mask = normal(1, CLASSES), np.ones((1, CLASSES), np.float32)
     model, _ = take(file, [{"input_ids": ids, "attention_mask": mask}], CLASSES)
     logits = run(model, input_ids=ids, attention_mask=mask)[0]
     np.testing.assert_allclose(logits, ids - 2 * mask, rtol=1e-5)
 
 
-def test_a_file_for_texts_of_one_length(graph, tmp_path, normal):
+def test_a_file_for_texts_of_one_length(graph, tmp_path):
     nodes = [node("Mul", "attention_mask two", "twice"), node("Sub", "input_ids twice", "scores")]
     inputs = {"input_ids": ["N", CLASSES], "attention_mask": ["N", CLASSES]}
     file = tmp_path / "mine.onnx"
     outputs = {"scores": ["N", CLASSES]}
     onnx.save(graph(nodes, {"two": np.float32(2)}, inputs=inputs, outputs=outputs), file)
-    ids, mask = normal(1, CLASSES), normal(1, CLASSES)
-    lines = message(file, [{"input_ids": ids, "attention_mask": mask}]).splitlines()
+    long = {name: np.ones((1, CLASSES), np.float32) for name in inputs}
+    short = {**long, "attention_mask": np.float32([[1, 1, 0, 0]])}
+    lines = message(file, [long, short]).splitlines()
     assert lines[0] == f"{file}: the model does not run on what the contract prepares"
     assert lines[1].startswith("  found: [ONNXRuntimeError] : 2 : INVALID_ARGUMENT")
     assert lines[2:] == ["  fix: texts are of any length: export it with a free second axis"]

@@ -70,14 +70,15 @@ def test_what_is_no_number_is_refused(traced, pictures, expected):
         parity(expected, traced, {"input": spoilt})
 
 
-@pytest.mark.parametrize(("length", "half"), [(1, 1), (2, 1), (9, 4)])
-def test_texts_are_cut_to_half(length, half):
-    ids = np.arange(3 * length).reshape(3, length)
-    short = shortened({"input_ids": ids, "attention_mask": ids > 0})
+def test_the_shortest_texts_lose_their_padding():
+    ids = np.arange(1, 13).reshape(3, 4)
+    mask = np.array([[1, 1, 1, 1], [1, 1, 0, 0], [1, 1, 0, 0]])
+    short = shortened({"input_ids": ids, "attention_mask": mask})
     assert list(short) == ["input_ids", "attention_mask"]
-    np.testing.assert_array_equal(short["input_ids"], ids[:, :half])
-    np.testing.assert_array_equal(short["attention_mask"], ids[:, :half] > 0)
+    np.testing.assert_array_equal(short["input_ids"], [[5, 6], [9, 10]])
+    np.testing.assert_array_equal(short["attention_mask"], [[1, 1], [1, 1]])
 
 
-def test_pictures_are_not_cut(pictures):
+def test_what_has_one_length_is_not_cut(pictures):
     assert shortened({"input": pictures}) == {}
+    assert shortened({"input_ids": np.ones((2, 3)), "attention_mask": np.ones((2, 3))}) == {}
