@@ -80,7 +80,7 @@ $(OPTIMUM)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 test-optimum: $(OPTIMUM)/.installed
-	$(OPTIMUM)/bin/python -m pytest --quiet tests/unit/export/test_transformers_files.py
+	$(OPTIMUM)/bin/python -m pytest --quiet tests/unit/export/test_transformers_files.py tests/unit/graph/test_by_optimum.py
 
 # TensorRT-RTX builds engines without a GPU; of TensorRT only the bindings, whose names are looked at.
 TENSORRT := $(VENV)/tensorrt

@@ -6,7 +6,7 @@ backbone  open as a backbone (`edgetransfer.backbone`) and trace
 fitted    open as a classifier (`--fit none`) and trace
 optimum   export the classifier with optimum (environment of its own: `make test-optimum` makes it)
 
-Each graph is compared with torch on three examples; the shortest text also without its padding.
+Each graph is compared with torch on three examples, and on one alone, a text without padding.
 Rows are added to RESULT.json as they come, and replace those of the same name and exporter.
 """
 
@@ -27,7 +27,7 @@ from edgetransfer.agent.session import OnnxSession
 from edgetransfer.backbone import sources
 from edgetransfer.errors import EdgeTransferError
 from edgetransfer.graph.embed import PREPARED
-from edgetransfer.graph.parity import PARITY_RELATIVE, shortened
+from edgetransfer.graph.parity import PARITY_RELATIVE, alone
 from edgetransfer.pipeline.run import versions
 
 SIDE, WORDS = 64, 99
@@ -170,7 +170,7 @@ def by_optimum(folder: Path, modality: str) -> dict[str, Any]:
     from optimum.exporters.onnx import main_export
 
     given = inputs(modality)
-    batches = [each for each in (given, shortened(given)) if each]
+    batches = (given, alone(given))
     classifier = sources.load_fitted(sources.locate(str(folder)), modality).network
     with torch.no_grad():  # before optimum, which patches transformers for good
         expected = [classifier(*map(torch.from_numpy, each.values())).numpy() for each in batches]

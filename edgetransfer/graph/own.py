@@ -15,7 +15,7 @@ import onnx_ir as ir
 from edgetransfer.errors import EdgeTransferError, SpecError
 from edgetransfer.graph.clean import clean
 from edgetransfer.graph.hosted import open_here
-from edgetransfer.graph.parity import parity, shortened
+from edgetransfer.graph.parity import alone, parity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -72,11 +72,8 @@ def take(
     graph = clean(_with_names(model, renamed))
     inputs = {name: np.concatenate([batch[name] for batch in batches]) for name in names}
     record = _proof(expected, graph, inputs, file)
-    short = shortened(inputs)
-    if short:
-        count = len(short[names[0]])
-        alone = [{k: v[i : i + 1] for k, v in short.items()} for i in range(count)]
-        _proof(fitted.outputs(alone), graph, short, file)
+    one = alone(inputs)
+    _proof(fitted.outputs([one]), graph, one, file)
     return graph, record
 
 

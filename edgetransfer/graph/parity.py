@@ -60,25 +60,23 @@ def parity(expected: Array, model: onnx.ModelProto, inputs: Mapping[str, Array])
     return record
 
 
-def shortened(inputs: Mapping[str, Array]) -> dict[str, Array]:
-    """Take the shortest texts of a batch without their padding.
+def alone(inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """Take one example as a device meets it: alone, a text without padding.
 
-    An exporter may have taken the length that it saw for the only one.
+    An exporter may have taken the number of examples, or the length, that it saw for the only one.
 
     Args:
-        inputs: token ids, mask and the like, each [N, L], padded at the end; or pictures.
+        inputs: pictures [N, ...]; or ids, mask and the like, each [N, L], padded at the end.
 
     Returns:
-        The same arrays [n, l], l < L; nothing of pictures, or where all texts are as long.
+        The same arrays [1, ...]: the shortest text, or the first picture.
     """
     mask = inputs.get("attention_mask")
     if mask is None:
-        return {}
+        return {name: array[:1] for name, array in inputs.items()}
     lengths = mask.sum(axis=1)
-    shortest = int(lengths.min())
-    if shortest == mask.shape[1]:
-        return {}
-    return {name: array[lengths == shortest, :shortest] for name, array in inputs.items()}
+    row = int(lengths.argmin())
+    return {name: array[row : row + 1, : int(lengths[row])] for name, array in inputs.items()}
 
 
 def _flips(expected: Array, actual: Array, tie: float) -> int:

@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 
-_FIX = "export it yourself and give the .onnx file with --backbone FILE --fit none"
+OTHER_WAYS = (
+    "export it yourself and give the .onnx file with --backbone FILE --fit none; for a classifier, "
+    "install the extra optimum, whose exporter --fit none then tries"
+)
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -104,7 +107,7 @@ def trace(module: nn.Module, example: Sequence[Array], signature: Signature) -> 
                 "torch could not export the network to ONNX",
                 where=type(module).__name__,
                 found=_reason(error),
-                fix=_FIX,
+                fix=OTHER_WAYS,
             ) from error
         assert program is not None  # dynamo=True without a file name
         graph = clean(program.model_proto, ir_version=signature.ir_version)
@@ -130,5 +133,5 @@ def _refuse_fixed_sizes(graph: onnx.ModelProto, module: nn.Module, signature: Si
                 where=type(module).__name__,
                 found=f"{value.name} {sizes}",
                 expected=f"a free {' and a free '.join(signature.axes)}",
-                fix=_FIX,
+                fix=OTHER_WAYS,
             )

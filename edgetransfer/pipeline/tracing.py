@@ -76,17 +76,18 @@ def traced(network: nn.Module, inputs: Batch) -> tuple[onnx.ModelProto, dict[str
 
 
 def proven(network: nn.Module, graph: onnx.ModelProto, inputs: Batch) -> dict[str, Any]:
-    """Prove on real examples that a graph computes what a network does, texts at two lengths.
+    """Prove on real examples, all at once and one alone, that a graph computes what a network does.
 
     Returns:
         The record of parity on the examples as they are.
     """
     import torch
 
-    from edgetransfer.graph.parity import parity, shortened
+    from edgetransfer.graph.parity import alone, parity
+    from edgetransfer.graph.trace import OTHER_WAYS
 
     records = []
-    for batch in filter(None, (inputs, shortened(inputs))):
+    for batch in (inputs, alone(inputs)):
         try:
             with torch.no_grad():
                 expected = network(*(torch.from_numpy(array) for array in batch.values())).numpy()
@@ -98,6 +99,7 @@ def proven(network: nn.Module, graph: onnx.ModelProto, inputs: Batch) -> dict[st
                 "the network, or the graph exported from it, does not run on these examples",
                 where="trace",
                 found=(str(error).strip().splitlines() or [repr(error)])[0][:200],
+                fix=OTHER_WAYS,
             ) from error
     return records[0]
 
@@ -124,7 +126,7 @@ def keep_graph(
     inputs = {
         "fit": key,
         "code": code("backbone", "graph"),
-        "versions": versions("torch", "onnx", "onnxscript", "transformers"),
+        "versions": versions("torch", "onnx", "onnxscript", "transformers", "optimum-onnx"),
     }
     with telling(run.reporter, "trace") as line:
 

@@ -87,6 +87,7 @@ EXPORT = {
     "range": "Range of its outputs",
     "min_cosine": "Smallest cosine",
     "n": "Examples compared",
+    "exporter": "Exported by",
 }
 
 

@@ -1,6 +1,7 @@
 """`--fit none`: somebody's fitted model, measured as it is."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -8,7 +9,8 @@ import pytest
 
 import edgetransfer
 from edgetransfer.agent.session import OnnxSession
-from edgetransfer.errors import DataError, SpecError
+from edgetransfer.errors import DataError, MissingExtraError, SpecError, StageError
+from edgetransfer.pipeline import own_model
 
 transformers = pytest.importorskip("transformers", reason="the extra `hf` is not installed")
 
@@ -97,3 +99,37 @@ def test_a_fitted_transformers_folder(pictures, cache, tmp_path):
         {"input": np.zeros((2, 3, 32, 32), np.float32)}
     )[0]
     assert logits.shape == (2, 4)
+
+
+@pytest.fixture
+def refused(monkeypatch):
+    """Ask for a network that torch cannot export, of an optimum that answers with an error."""
+    refusal = StageError("torch could not export the network to ONNX", where="Net", found="why")
+
+    def ask(answer):
+        def export(*_):
+            raise answer
+
+        monkeypatch.setattr(own_model, "export", export)
+        source = SimpleNamespace(path=None, asked="--backbone ./mine")
+        model = SimpleNamespace(network=object(), labels=())
+        with pytest.raises(StageError) as caught:
+            own_model._by_optimum(source, "text", model, {}, refusal)
+        return caught.value
+
+    return lambda answer: (ask(answer), refusal)
+
+
+def test_without_optimum_torch_has_the_last_word(refused):
+    error, refusal = refused(MissingExtraError("optimum-onnx", "optimum", purpose="exporting"))
+    assert error is refusal
+
+
+def test_what_neither_exports(refused):
+    error, _ = refused(StageError("optimum could not", where="trace", found="ValueError: no"))
+    assert str(error) == (
+        "--backbone ./mine: neither torch nor optimum could export the network to ONNX\n"
+        "  found: Net: torch could not export the network to ONNX, found: why; trace: optimum could "
+        "not, found: ValueError: no\n"
+        "  fix: export it yourself and give the .onnx file with --backbone FILE --fit none"
+    )

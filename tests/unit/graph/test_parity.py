@@ -6,7 +6,7 @@ import pytest
 from onnx import numpy_helper
 
 from edgetransfer.errors import StageError
-from edgetransfer.graph.parity import parity, shortened
+from edgetransfer.graph.parity import alone, parity
 
 
 @pytest.fixture
@@ -70,15 +70,15 @@ def test_what_is_no_number_is_refused(traced, pictures, expected):
         parity(expected, traced, {"input": spoilt})
 
 
-def test_the_shortest_texts_lose_their_padding():
+def test_the_shortest_text_alone_has_no_padding():
     ids = np.arange(1, 13).reshape(3, 4)
-    mask = np.array([[1, 1, 1, 1], [1, 1, 0, 0], [1, 1, 0, 0]])
-    short = shortened({"input_ids": ids, "attention_mask": mask})
-    assert list(short) == ["input_ids", "attention_mask"]
-    np.testing.assert_array_equal(short["input_ids"], [[5, 6], [9, 10]])
-    np.testing.assert_array_equal(short["attention_mask"], [[1, 1], [1, 1]])
+    mask = np.array([[1, 1, 1, 1], [1, 1, 0, 0], [1, 1, 1, 0]])
+    one = alone({"input_ids": ids, "attention_mask": mask})
+    assert list(one) == ["input_ids", "attention_mask"]
+    np.testing.assert_array_equal(one["input_ids"], [[5, 6]])
+    np.testing.assert_array_equal(one["attention_mask"], [[1, 1]])
 
 
-def test_what_has_one_length_is_not_cut(pictures):
-    assert shortened({"input": pictures}) == {}
-    assert shortened({"input_ids": np.ones((2, 3)), "attention_mask": np.ones((2, 3))}) == {}
+def test_one_picture_alone(pictures):
+    (one,) = alone({"input": pictures}).values()
+    np.testing.assert_array_equal(one, pictures[:1])

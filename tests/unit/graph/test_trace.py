@@ -13,6 +13,11 @@ from torch import nn
 from edgetransfer.errors import StageError
 from edgetransfer.graph.trace import Signature, trace
 
+FIX = (
+    "  fix: export it yourself and give the .onnx file with --backbone FILE --fit none; for a "
+    "classifier, install the extra optimum, whose exporter --fit none then tries"
+)
+
 
 def by_torch(network, *inputs):
     with torch.no_grad():
@@ -106,9 +111,7 @@ def test_what_cannot_be_traced(module, reason, capfd):
     lines = str(caught.value).splitlines()
     assert lines[0] == f"{type(module).__name__}: torch could not export the network to ONNX"
     assert lines[1].startswith(f"  found: {reason}")
-    assert lines[2:] == [
-        "  fix: export it yourself and give the .onnx file with --backbone FILE --fit none"
-    ]
+    assert lines[2:] == [FIX]
     assert tuple(capfd.readouterr()) == ("", "")
 
 
@@ -128,6 +131,5 @@ def test_a_length_that_the_exporter_fixed_is_noticed():
     assert str(caught.value) == (
         "Positions: torch's exporter takes the network for one size of examples only\n"
         "  found: input_ids ['batch', 7]\n"
-        "  expected: a free batch and a free length\n"
-        "  fix: export it yourself and give the .onnx file with --backbone FILE --fit none"
+        f"  expected: a free batch and a free length\n{FIX}"
     )

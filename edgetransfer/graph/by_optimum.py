@@ -1,0 +1,76 @@
+"""Exports a classifier in transformers layout with optimum, where torch's exporter refuses it.
+
+It does not clean what comes out, and does not prove it: `own.take` and `parity` do.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from edgetransfer.errors import MissingExtraError, StageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Literal
+
+_OPSET = "18"
+"""The oldest that devices are sent; optimum's patches know few newer ones."""
+_LONGEST_S = 1800
+_EXCEPTION = re.compile(r"[\w.]*(Error|Exception): ")
+
+
+def export(folder: Path, modality: Literal["image", "text"], into: Path) -> Path:
+    """Write the whole classifier as ONNX, in a process of its own: optimum patches transformers.
+
+    Args:
+        folder: config.json, weights and whatever else transformers wants.
+        modality: of the examples.
+        into: a folder for optimum's files.
+
+    Returns:
+        The ONNX file, with the weights in it or beside it.
+
+    Raises:
+        MissingExtraError: optimum's exporter is not installed.
+        StageError: optimum cannot export the network either.
+    """
+    if not _installed():
+        raise MissingExtraError("optimum-onnx", "optimum", purpose="exporting with optimum")
+    task = "image-classification" if modality == "image" else "text-classification"
+    asked = ["--model", str(folder), "--task", task, "--opset", _OPSET, str(into)]
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "optimum.exporters.onnx", *asked],
+            env={**os.environ, "HF_HUB_OFFLINE": "1"},
+            capture_output=True,
+            text=True,
+            timeout=_LONGEST_S,
+            check=False,
+        )
+        said = done.stderr
+    except subprocess.TimeoutExpired:
+        said = f"not done after {_LONGEST_S // 60} minutes"
+    file = into / "model.onnx"
+    if not file.is_file():
+        raise StageError(
+            "optimum could not export the network", where="trace", found=_reason(said)[:300]
+        )
+    return file
+
+
+def _reason(said: str) -> str:
+    """Return the line that names the exception, else the last."""
+    lines = said.strip().splitlines() or ["nothing"]
+    return next((line for line in reversed(lines) if _EXCEPTION.match(line)), lines[-1])
+
+
+def _installed() -> bool:
+    try:
+        return find_spec("optimum.exporters.onnx") is not None
+    except ModuleNotFoundError:
+        return False
