@@ -129,7 +129,7 @@ def test_what_neither_exports(refused):
     error, _ = refused(StageError("optimum could not", where="trace", found="ValueError: no"))
     assert str(error) == (
         "--backbone ./mine: neither torch nor optimum could export the network to ONNX\n"
-        "  found: Net: torch could not export the network to ONNX, found: why; trace: optimum could "
-        "not, found: ValueError: no\n"
+        "  found: Net: torch could not export the network to ONNX, found: why; "
+        "trace: optimum could not, found: ValueError: no\n"
         "  fix: export it yourself and give the .onnx file with --backbone FILE --fit none"
     )
