@@ -6,6 +6,7 @@ It does not fit a model to the user's classes: `build --backbone FOLDER` does.
 from __future__ import annotations
 
 import json
+import math
 import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -93,7 +94,10 @@ def pretrain(run: Run, plan: Plan, out: Path) -> dict[str, Any]:
         losses = work.train(pictures, episodes, plan, line.progress)
         few = max(1, len(losses) // 10)
         first, last = float(np.mean(losses[:few])), float(np.mean(losses[-few:]))
-        line.summary = f"{len(losses)} episodes, loss {first:.3f} -> {last:.3f}"
+        line.summary = (
+            f"{len(losses)} episodes, loss {first:.3f} -> {last:.3f} "
+            f"({math.log(plan.task.ways):.3f} by guessing)"
+        )
     kept = {name: value for name, value in card.items() if name not in _OF_THE_SOURCE}
     told = {"episodes": len(losses), "loss_first": first, "loss_last": last}
     facts["meta"] |= told

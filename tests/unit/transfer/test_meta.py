@@ -81,6 +81,17 @@ def test_the_order_of_classes_does_not_matter(source):
     torch.testing.assert_close(one.weight[[1, 2, 0]], other.weight, rtol=1e-4, atol=1e-6)
 
 
+def test_no_step_diverges_where_features_vary_along_one_direction():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(5).repeat_interleave(5)
+    features = torch.randn(25, 8, generator=generator)
+    features[:, 0] *= 30
+    features[:, 1:6] += 3 * nn.functional.one_hot(labels)
+    fitted = adapt(nn.Identity(), features, labels, INNER["anil"])
+    loss = nn.functional.cross_entropy(fitted.on(features), labels)
+    assert float(loss) < np.log(5)
+
+
 def test_the_nearest_prototype_has_the_largest_logit():
     support = torch.tensor([[4.0, 0.0], [0.0, 4.0], [-4.0, -4.0]])
     logits = proto_logits(support, torch.arange(3), torch.tensor([[3.0, 1.0], [-1.0, -2.0]]))
