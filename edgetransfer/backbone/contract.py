@@ -140,7 +140,7 @@ def _geometry(raw: Mapping[str, Any], file: Path) -> dict[str, Any]:
             "a way to resize that is not known",
             where=str(file),
             found=f"size = {raw.get('size')}" + (f" of {_kind(raw)}" if _kind(raw) else ""),
-            expected="shortest_edge, or height and width",
+            expected="size.shortest_edge" + ("" if by_share else ", or size.height and size.width"),
         )
     edge = size["shortest_edge"]
     square = crop or (edge, edge)

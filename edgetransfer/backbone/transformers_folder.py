@@ -190,11 +190,12 @@ def _text_parts(
             where=source.asked,
             expected="a text encoder with hidden_size in its configuration",
         )
-    preprocessing, tokenizer = _text_contract(source, config)
+    preprocessing, tokenizer = _text_contract(source, network)
     return int(width), preprocessing, _licence(source.path), tokenizer
 
 
-def _text_contract(source: Source, config: Any) -> tuple[TextPreprocessing, Path]:  # noqa: ANN401 (transformers' config)
+def _text_contract(source: Source, network: nn.Module) -> tuple[TextPreprocessing, Path]:
+    config: Any = network.config
     tokenizer = source.path / "tokenizer.json"
     padding = getattr(config, "pad_token_id", None)
     if not tokenizer.is_file():
@@ -204,12 +205,21 @@ def _text_contract(source: Source, config: Any) -> tuple[TextPreprocessing, Path
             fix="save it once: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)",
         )
     longest = getattr(config, "max_position_embeddings", _LONGEST_TEXT)
+    longest -= _first_position(network)
     if longest < 1:  # XLNet's positions are relative and have no end, which it says as -1
         longest = _LONGEST_TEXT
     return (
         TextPreprocessing(max_length=min(_LONGEST_TEXT, longest), pad_id=int(padding or 0)),
         tokenizer,
     )
+
+
+def _first_position(network: nn.Module) -> int:
+    """Return where positions begin: RoBERTa and its like count from behind their padding's."""
+    for name, layer in network.named_modules():
+        if name.endswith("position_embeddings") and isinstance(layer, nn.Embedding):
+            return 0 if layer.padding_idx is None else layer.padding_idx + 1
+    return 0
 
 
 def _pools_class_token(folder: Path) -> bool:
@@ -246,7 +256,7 @@ def load_fitted(source: Source, modality: Modality) -> FittedModel:
     if image:
         preprocessing = contract.from_transformers(source.path / "preprocessor_config.json")
     else:
-        preprocessing, tokenizer = _text_contract(source, config)
+        preprocessing, tokenizer = _text_contract(source, network)
     return FittedModel(
         Logits(network, ("pixel_values",) if image else ("input_ids", "attention_mask")).eval(),
         labels,

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _COLOURS = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow", "UNVERIFIED": "yellow"}
 _MIB = 2**20
+_SHOWN = 200
 _DAY = "%Y-%m-%d %H:%M"
 
 
@@ -218,12 +219,12 @@ def _short(label: str, most: int = 18) -> str:
 
 
 def predictions(found: Sequence[Prediction]) -> None:
-    """Print the best classes of every input."""
+    """Print the best classes of every input, of which 200 letters are shown."""
     table = _plain_table("input", "class", "share", "then", right=["share"])
     for each in found:
         (label, share), *others = each.best
         rest = ", ".join(f"{name} {part:.3f}" for name, part in others)
-        table.add_row(Text(each.input), Text(label), f"{share:.3f}", Text(rest))
+        table.add_row(Text(each.input[:_SHOWN]), Text(label), f"{share:.3f}", Text(rest))
     _console().print(table)
 
 
@@ -240,8 +241,7 @@ def target(spec: TargetSpec) -> None:
     """Print one target in full."""
     table = _plain_table("", "")
     for section, value in spec.model_dump(mode="json", exclude_none=True).items():
-        fields = value.items() if isinstance(value, dict) else [("", value)]
-        for key, each in fields:
+        for key, each in value.items() if isinstance(value, dict) else [("", value)]:
             table.add_row(f"{section}.{key}" if key else section, Text(str(each)))
     _console().print(table)
 
@@ -266,8 +266,7 @@ def plan(recipe: Recipe, steps: Sequence[Step]) -> None:
     console = _console()
     table = _plain_table("", "")
     for section, value in recipe.model_dump(mode="json", exclude_none=True).items():
-        fields = value.items() if isinstance(value, dict) else [("", value)]
-        for key, each in fields:
+        for key, each in value.items() if isinstance(value, dict) else [("", value)]:
             shown = ", ".join(map(str, each)) if isinstance(each, list) else str(each)
             table.add_row(f"{section}.{key}" if key else section, Text(shown or "-"))
     console.print("Recipe", style="bold")

@@ -69,7 +69,8 @@ def _refuse_nothing(manifest: Manifest, part: str, column: str, *, found: bool) 
     if not columns:
         what = "no columns beside files and labels"
     elif values:
-        what = f"{column} is {', '.join(sorted(values)[:5])}"
+        more = ", ..." if len(values) > 10 else ""
+        what = f"{column} is {', '.join(sorted(values)[:10])}{more}"
     else:
         what = f"columns {', '.join(columns[:10])}"
     raise DataError(

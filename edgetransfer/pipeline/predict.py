@@ -14,6 +14,7 @@ import numpy as np
 from edgetransfer.agent.session import OnnxSession
 from edgetransfer.bundle.opened import open_bundle
 from edgetransfer.data.manifest import Example
+from edgetransfer.errors import DataError
 from edgetransfer.graph.hosted import exact_here
 from edgetransfer.graph.prepare import preparer
 
@@ -36,7 +37,7 @@ def predict(folder: Path, inputs: Sequence[str]) -> list[Prediction]:
 
     Raises:
         IntegrityError: not a bundle, or a changed one.
-        DataError: a picture cannot be read.
+        DataError: a picture cannot be read, or a text is empty.
     """
     bundle = open_bundle(folder)
     labels = bundle.labels
@@ -47,6 +48,8 @@ def predict(folder: Path, inputs: Sequence[str]) -> list[Prediction]:
         config={**exact_here(), **bundle.manifest["session"]["config"]},
     )
     picture = bundle.preprocessing.kind == "image"
+    if not picture and not all(each.strip() for each in inputs):
+        raise DataError("empty text", where="INPUT")
     found = []
     for each in inputs:
         path = Path(each) if picture else None

@@ -58,9 +58,11 @@ def rank(run: Run, manifest: Manifest, candidates: Sequence[Source]) -> dict[str
         be had is not there.
 
     Raises:
-        SpecError: a candidate cannot be opened for these examples, or a class has one example
-            only, so that nothing can be cross-validated.
+        SpecError: a candidate cannot be opened for these examples, which is said before any of
+            them is tried; or a class has one example only, so that nothing can be cross-validated.
     """
+    for source in candidates:
+        backbones.load(source, manifest.modality)
     rows = [_row(run, manifest, source) for source in candidates]
     rows.sort(key=lambda row: (-row["accuracy"], row["log_loss"]))
     front = pareto_front(rows)

@@ -67,7 +67,10 @@ def test_labels_in_the_wrong_order_are_suspected(built, pictures, cache, tmp_pat
     )  # fmt: skip
     reason = outcome.reports["this-machine"]["reasons"][-1]
     assert reason.startswith("warning: the float model is right on ")
-    assert reason.endswith(": are the labels in the order of its outputs?")
+    assert reason.endswith(
+        ": it learnt nothing that these examples show, or the labels are not in the order of its "
+        "outputs"
+    )
 
 
 def test_a_board_is_measured_where_the_user_says_it_is(built):

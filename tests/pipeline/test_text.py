@@ -127,6 +127,15 @@ def test_prediction_reads_the_words(outcome):
     assert [each.best[0][0] for each in found] == ["weather", "food"]
 
 
+def test_a_text_that_is_empty(outcome, command, tmp_path):
+    bundle = outcome.folders["this-machine"]
+    code, _, told = command("predict", bundle, "bread and soup", " ")
+    assert (code, told) == (4, "error: INPUT: empty text\n")
+    code, _, told = command("add-class", bundle, "thanks", "very", "", "--out", tmp_path / "four")
+    assert code == 4
+    assert told.endswith("error: '': empty text\n")
+
+
 def test_a_class_is_added_from_texts(outcome, command, tmp_path):
     words = ("add-class", outcome.folders["this-machine"], "thanks", "--out", tmp_path / "four")
     code, told, _ = command(*words, "the very", "very", "the the very", "very very", "--json")

@@ -12,7 +12,8 @@ def chance(right: float, label: str, share: float) -> Gate:
     """Warns of a float model that does worse than naming the commonest class; it never decides."""
     message = (
         f"the float model is right on {100 * right:.1f} %, and always answering {label!r} would be "
-        f"on {100 * share:.1f} %: are the labels in the order of its outputs?"
+        f"on {100 * share:.1f} %: it learnt nothing that these examples show, or the labels are "
+        "not in the order of its outputs"
     )
     status: Status = "FAIL" if right < share else "PASS"
     return Gate("chance", status, False, 100 * right, 100 * share, "%", message)

@@ -116,7 +116,7 @@ def test_no_json(tmp_path, message):
 
 
 STEPS = "  expected: resize, centre crop, rescale, normalise, in this order"
-SIZES = "  expected: shortest_edge, or height and width"
+SIZES = "  expected: size.shortest_edge, or size.height and size.width"
 
 
 @pytest.mark.parametrize(

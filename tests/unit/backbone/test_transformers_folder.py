@@ -204,6 +204,23 @@ def test_of_an_encoder_and_a_decoder_the_encoder_is_taken(
     torch.testing.assert_close(alone, expected)
 
 
+def test_positions_that_begin_behind_the_padding_are_fewer(saved, opened, with_tokenizer):
+    sizes = {
+        "vocab_size": 9,
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+        "max_position_embeddings": 12,
+        "pad_token_id": 1,
+    }
+    folder = saved("RobertaModel", "RobertaConfig", sizes)
+    with_tokenizer(folder)
+    backbone = opened(folder, "text")
+    assert backbone.preprocessing.max_length == 10
+    assert encode(backbone, [3] * 10).shape == (1, 16)
+
+
 def test_positions_without_an_end_do_not_shorten_texts(saved, opened, with_tokenizer):
     sizes = {"vocab_size": 7, "d_model": 16, "n_layer": 1, "n_head": 2, "d_inner": 16}
     folder = saved("XLNetModel", "XLNetConfig", sizes)
