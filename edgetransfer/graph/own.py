@@ -73,7 +73,7 @@ def take(
     inputs = {name: np.concatenate([batch[name] for batch in batches]) for name in names}
     record = _proof(expected, graph, inputs, file)
     one = alone(inputs)
-    _proof(fitted.outputs([one]), graph, one, file)
+    _proof(fitted.outputs([one]), graph, one, file, record["range"])
     return graph, record
 
 
@@ -134,10 +134,14 @@ class _Fed:
 
 
 def _proof(
-    expected: Array, graph: onnx.ModelProto, inputs: Mapping[str, Array], file: Path
+    expected: Array,
+    graph: onnx.ModelProto,
+    inputs: Mapping[str, Array],
+    file: Path,
+    span: float | None = None,
 ) -> dict[str, Any]:
     try:
-        return parity(expected, graph, inputs)
+        return parity(expected, graph, inputs, span)
     except EdgeTransferError:
         raise
     except Exception as error:  # the runtime raises kinds of its own

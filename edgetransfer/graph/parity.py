@@ -24,13 +24,19 @@ PARITY_RELATIVE = 1e-3
 """The export gate: smallest cosine, and largest difference over the range of the output."""
 
 
-def parity(expected: Array, model: onnx.ModelProto, inputs: Mapping[str, Array]) -> dict[str, Any]:
+def parity(
+    expected: Array,
+    model: onnx.ModelProto,
+    inputs: Mapping[str, Array],
+    span: float | None = None,
+) -> dict[str, Any]:
     """Compare the graph with what torch computed on real inputs.
 
     Args:
         expected: float32 [N, C], what it was made from gives.
         model: the exported graph.
         inputs: the same inputs by name, each [N, ...].
+        span: the range of outputs that a difference is held against; None for that of `expected`.
 
     Returns:
         ``max_abs``, ``range``, ``min_cosine``, ``flips``, ``n``: the record kept in the manifest.
@@ -41,7 +47,7 @@ def parity(expected: Array, model: onnx.ModelProto, inputs: Mapping[str, Array])
     """
     actual = OnnxSession(model.SerializeToString()).run(inputs)[0]
     max_abs = float(np.abs(actual - expected).max())
-    span = float(np.ptp(expected)) or 1.0
+    span = span or float(np.ptp(expected)) or 1.0
     cosine = float((_directions(actual) * _directions(expected)).sum(axis=1).min())
     record = {
         "max_abs": max_abs,
@@ -69,13 +75,13 @@ def alone(inputs: Mapping[str, Array]) -> dict[str, Array]:
         inputs: pictures [N, ...]; or ids, mask and the like, each [N, L], padded at the end.
 
     Returns:
-        The same arrays [1, ...]: the shortest text, or the first picture.
+        The same arrays [1, ...]: the shortest text that has a token, or the first picture.
     """
     mask = inputs.get("attention_mask")
     if mask is None:
         return {name: array[:1] for name, array in inputs.items()}
     lengths = mask.sum(axis=1)
-    row = int(lengths.argmin())
+    row = int(np.where(lengths > 0, lengths, mask.shape[1]).argmin())
     return {name: array[row : row + 1, : int(lengths[row])] for name, array in inputs.items()}
 
 

@@ -86,12 +86,13 @@ def proven(network: nn.Module, graph: onnx.ModelProto, inputs: Batch) -> dict[st
     from edgetransfer.graph.parity import alone, parity
     from edgetransfer.graph.trace import OTHER_WAYS
 
-    records = []
+    records: list[dict[str, Any]] = []
     for batch in (inputs, alone(inputs)):
         try:
             with torch.no_grad():
                 expected = network(*(torch.from_numpy(array) for array in batch.values())).numpy()
-            records.append(parity(expected, graph, batch))
+            span = records[0]["range"] if records else None
+            records.append(parity(expected, graph, batch, span))
         except EdgeTransferError:
             raise
         except Exception as error:  # torch and the runtime raise kinds of their own

@@ -25,6 +25,15 @@ def test_the_same_graph_passes(traced, pictures, expected):
     }
 
 
+def test_a_difference_may_be_held_against_another_range(traced, pictures, expected):
+    """One example alone may have logits that hardly differ from each other."""
+    span = float(np.ptp(expected))
+    one, inputs = expected[:1] + 5e-4 * span, {"input": pictures[:1]}
+    assert parity(one, traced, inputs, 2 * span)["range"] == 2 * span
+    with pytest.raises(StageError):
+        parity(one, traced, inputs, 0.1 * span)
+
+
 def test_outputs_that_are_all_zero_are_the_same_too(graph, normal):
     zero = graph(
         [onnx.helper.make_node("Mul", ["x", "nought"], ["y"])],
