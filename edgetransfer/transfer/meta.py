@@ -77,8 +77,9 @@ class Fitted:
 def adapt(network: nn.Module, support: Tensor, labels: Tensor, inner: Inner) -> Fitted:
     """Fit to the examples of one episode, the head from zero.
 
-    Features are centred on the mean of the examples: after a ReLU most of their length is what all
-    have in common, and a step of the head would mostly follow that.
+    Features are centred on the mean of the examples, at every step anew where the layers move:
+    after a ReLU most of their length is what all have in common, and a step of the head would
+    mostly follow that.
     No step is longer than the inverse of their largest variance: with chances of 1 / N, as a head
     of zeros gives them, that step is Newton's along it (Boehning 1992, "Multinomial logistic
     regression algorithm"), and twice as long a one diverges. Spectrograms, which vary along one
@@ -96,20 +97,17 @@ def adapt(network: nn.Module, support: Tensor, labels: Tensor, inner: Inner) -> 
     layers = {name: each.detach() for name, each in network.named_parameters()}
     with torch.no_grad():
         features = network(support)
-    middle = features.mean(dim=0)
-    ways = int(labels.max()) + 1
-    centred = features - middle
-    length = float(centred.square().sum(dim=1).mean())
-    widest = float(torch.linalg.eigvalsh(centred @ centred.T)[-1]) / len(centred)
+    middle, ways = features.mean(dim=0), int(labels.max()) + 1
     weight, bias = features.new_zeros(ways, features.shape[1]), features.new_zeros(ways)
-    rate = min(inner.head_rate / max(length, 1e-12), 1.0 / max(widest, 1e-12))
     for _ in range(inner.steps):
         asked = [weight.requires_grad_(), bias.requires_grad_()]
         if moving:
             asked += [each.requires_grad_() for each in layers.values()]
             features = functional_call(network, layers, (support,))
-        logits = (features - middle) @ weight.T + bias
-        loss = nn.functional.cross_entropy(logits, labels)
+            middle = features.detach().mean(dim=0)
+        centred = features - middle
+        rate = _head_step(centred.detach(), inner.head_rate)
+        loss = nn.functional.cross_entropy(centred @ weight.T + bias, labels)
         found = torch.autograd.grad(loss * ways, asked)
         weight = (weight - rate * found[0]).detach()
         bias = (bias - min(rate, 1.0) * found[1]).detach()
@@ -117,6 +115,13 @@ def adapt(network: nn.Module, support: Tensor, labels: Tensor, inner: Inner) -> 
             steps = zip(layers.items(), found[2:], strict=True)
             layers = {n: (p - inner.body_rate * g / ways).detach() for (n, p), g in steps}
     return Fitted(layers, weight, bias - weight @ middle)
+
+
+def _head_step(centred: Tensor, rate: float) -> float:
+    """Return `rate` over the mean squared length of features [S, D], bounded as `adapt` says."""
+    length = float(centred.square().sum(dim=1).mean())
+    widest = float(torch.linalg.eigvalsh(centred @ centred.T)[-1]) / len(centred)
+    return min(rate / max(length, 1e-12), 1.0 / max(widest, 1e-12))
 
 
 def proto_logits(support: Tensor, labels: Tensor, query: Tensor) -> Tensor:
