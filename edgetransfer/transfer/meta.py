@@ -77,7 +77,7 @@ class Fitted:
 def adapt(network: nn.Module, support: Tensor, labels: Tensor, inner: Inner) -> Fitted:
     """Fit to the examples of one episode, the head from zero.
 
-    Features are centred on the mean of the examples, at every step anew where the layers move:
+    Features are centred on the mean of the examples, anew wherever the layers have moved to:
     after a ReLU most of their length is what all have in common, and a step of the head would
     mostly follow that.
     No step is longer than the inverse of their largest variance: with chances of 1 / N, as a head
@@ -114,6 +114,9 @@ def adapt(network: nn.Module, support: Tensor, labels: Tensor, inner: Inner) -> 
         if moving:
             steps = zip(layers.items(), found[2:], strict=True)
             layers = {n: (p - inner.body_rate * g / ways).detach() for (n, p), g in steps}
+    if moving:
+        with torch.no_grad():
+            middle = functional_call(network, layers, (support,)).mean(dim=0)
     return Fitted(layers, weight, bias - weight @ middle)
 
 
