@@ -1,4 +1,4 @@
-"""A tiny data set of pictures and one build of it, shared by the tests."""
+"""Tiny data sets of pictures and of texts and one build of pictures, shared by the tests."""
 
 import sys
 
@@ -15,6 +15,12 @@ from edgetransfer.transport import job
 
 COUNTS = {"train": 12, "val": 6, "test": 20}
 SHAPES = ("disc", "square", "stripes")
+WORDS = {
+    "weather": ["rain", "sun", "wind", "cloud", "storm", "snow", "warm", "cold"],
+    "food": ["bread", "soup", "rice", "fish", "salt", "oven", "plate", "fork"],
+    "money": ["bank", "coin", "price", "cash", "loan", "card", "debt", "tax"],
+}
+COMMON = ["the", "a", "is", "of", "and", "today", "very", "some"]
 
 
 def draw(shape, rng):
@@ -100,3 +106,55 @@ def command(monkeypatch, capsys, tmp_path):
         return stopped.value.code, captured.out, captured.err
 
     return run
+
+
+@pytest.fixture(scope="session")
+def encoder(tmp_path_factory):
+    """A random BERT: its residual stream carries the word embeddings, so words differ."""
+    transformers = pytest.importorskip("transformers", reason="the extra `hf` is not installed")
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    folder = tmp_path_factory.mktemp("encoder")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *COMMON, *(w for ws in WORDS.values() for w in ws)]
+    vocabulary = {word: index for index, word in enumerate(words)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    tokenizer.save(str(folder / "tokenizer.json"))
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        vocab_size=len(words), hidden_size=64, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=64, max_position_embeddings=64,
+    )  # fmt: skip
+    transformers.BertModel(config).save_pretrained(folder, safe_serialization=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def texts(tmp_path_factory):
+    rng = np.random.default_rng(0)
+    rows = ["text,label,split,source"]
+    for split, count in (("train", 30), ("validation", 10), ("test", 40)):
+        for label, words in WORDS.items():
+            for index in range(count):
+                picked = [*rng.choice(words, 2), *rng.choice(COMMON, rng.integers(1, 9))]
+                rows.append(f"{' '.join(rng.permutation(picked))} {index},{label},{split},web")
+    file = tmp_path_factory.mktemp("texts") / "texts.csv"
+    file.write_text("\n".join(rows) + "\n")
+    return file
+
+
+@pytest.fixture(scope="session")
+def more(tmp_path_factory):
+    """Texts without labels, and one of the labelled set's."""
+    rng = np.random.default_rng(7)
+    lines = [
+        " ".join(rng.permutation([*rng.choice(words, 2), *rng.choice(COMMON, 4)]))
+        for words in WORDS.values()
+        for _ in range(40)
+    ]
+    file = tmp_path_factory.mktemp("more") / "more.txt"
+    file.write_text("\n".join(dict.fromkeys(lines)) + "\n")
+    return file

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from edgetransfer.backbone import sources
+from edgetransfer.errors import SpecError
 
 torch.set_num_threads(1)
 SMALL = {
@@ -25,6 +26,12 @@ CONTRACT = {
     "image_std": [0.5, 0.5, 0.5],
 }
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "ants", "and", "bees"]
+
+
+@pytest.fixture
+def small():
+    """Sizes of a small transformer."""
+    return SMALL
 
 
 @pytest.fixture(scope="session")
@@ -102,3 +109,29 @@ def opened():
 @pytest.fixture
 def pictures():
     return torch.from_numpy(np.random.default_rng(0).normal(size=(3, 3, 32, 32))).float()
+
+
+@pytest.fixture
+def message():
+    """Load a folder that is refused; return what is said."""
+
+    def of(folder, modality="image", load=sources.load, error=SpecError):
+        with pytest.raises(error) as caught:
+            load(sources.locate(str(folder)), modality)
+        return str(caught.value)
+
+    return of
+
+
+@pytest.fixture
+def encode():
+    """Give token ids of several lengths to a network at once."""
+
+    def of(backbone, *texts):
+        length = max(map(len, texts))
+        ids = torch.tensor([[*text, *[0] * (length - len(text))] for text in texts])
+        mask = torch.tensor([[1] * len(text) + [0] * (length - len(text)) for text in texts])
+        with torch.no_grad():
+            return backbone.network(ids, mask)
+
+    return of

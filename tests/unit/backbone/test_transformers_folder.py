@@ -1,4 +1,4 @@
-"""Folders of transformers open as encoders or classifiers, from their files alone."""
+"""Folders of transformers open as encoders of pictures, from their files alone."""
 
 import json
 import sys
@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from edgetransfer.backbone import sources
-from edgetransfer.errors import IntegrityError, MissingExtraError, SpecError
-from edgetransfer.spec.preprocess import TextPreprocessing
+from edgetransfer.errors import IntegrityError, MissingExtraError
 
 VIT = {
     "hidden_size": 16,
@@ -18,16 +17,6 @@ VIT = {
     "image_size": 32,
     "patch_size": 16,
 }
-
-
-@pytest.fixture
-def message():
-    def of(folder, modality="image", load=sources.load, error=SpecError):
-        with pytest.raises(error) as caught:
-            load(sources.locate(str(folder)), modality)
-        return str(caught.value)
-
-    return of
 
 
 @pytest.mark.parametrize(
@@ -168,137 +157,6 @@ def test_an_encoder_alone_has_no_classifier(saved, opened):
     assert opened(saved("ViTModel", "ViTConfig", VIT)).classifier is None
 
 
-A = [2, 4, 3]
-
-
-def encode(backbone, *texts):
-    length = max(map(len, texts))
-    ids = torch.tensor([[*text, *[0] * (length - len(text))] for text in texts])
-    mask = torch.tensor([[1] * len(text) + [0] * (length - len(text)) for text in texts])
-    with torch.no_grad():
-        return backbone.network(ids, mask)
-
-
-def test_a_text_encoder_averages_over_the_tokens(bert, opened):
-    backbone = opened(bert, "text")
-    assert backbone.feature_dim == 16
-    assert backbone.preprocessing == TextPreprocessing(max_length=40)
-    assert backbone.tokenizer == bert / "tokenizer.json"
-    alone, padded = encode(backbone, [2, 4, 3]), encode(backbone, [2, 4, 3], [2, 4, 5, 6, 3])
-    torch.testing.assert_close(alone[0], padded[0])
-
-
-@pytest.mark.parametrize("model", ["T5Model", "T5EncoderModel"])
-def test_of_an_encoder_and_a_decoder_the_encoder_is_taken(
-    transformers, saved, opened, with_tokenizer, model
-):
-    sizes = {"vocab_size": 9, "d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2}
-    folder = saved(model, "T5Config", {**sizes, "decoder_start_token_id": 0})
-    with_tokenizer(folder)
-    backbone = opened(folder, "text")
-    alone, padded = (encode(backbone, *texts)[0] for texts in ([A], [A, [2, 4, 5, 6]]))
-    torch.testing.assert_close(alone, padded)
-    encoder = transformers.T5EncoderModel.from_pretrained(folder).eval()
-    with torch.no_grad():
-        expected = encoder(torch.tensor([A])).last_hidden_state.mean(dim=1)[0]
-    torch.testing.assert_close(alone, expected)
-
-
-def test_positions_that_begin_behind_the_padding_are_fewer(saved, opened, with_tokenizer):
-    sizes = {
-        "vocab_size": 9,
-        "hidden_size": 16,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "intermediate_size": 16,
-        "max_position_embeddings": 12,
-        "pad_token_id": 1,
-    }
-    folder = saved("RobertaModel", "RobertaConfig", sizes)
-    with_tokenizer(folder)
-    backbone = opened(folder, "text")
-    assert backbone.preprocessing.max_length == 10
-    assert encode(backbone, [3] * 10).shape == (1, 16)
-
-
-def test_positions_without_an_end_do_not_shorten_texts(saved, opened, with_tokenizer):
-    sizes = {"vocab_size": 7, "d_model": 16, "n_layer": 1, "n_head": 2, "d_inner": 16}
-    folder = saved("XLNetModel", "XLNetConfig", sizes)
-    with_tokenizer(folder)
-    assert opened(folder, "text").preprocessing.max_length == 128
-
-
-def test_a_text_network_of_unknown_width(saved, message, with_tokenizer):
-    sizes = {
-        "num_latents": 4,
-        "d_latents": 8,
-        "d_model": 8,
-        "num_blocks": 1,
-        "num_self_attends_per_block": 1,
-        "num_self_attention_heads": 1,
-        "num_cross_attention_heads": 1,
-    }
-    folder = saved("PerceiverModel", "PerceiverConfig", sizes)
-    with_tokenizer(folder)
-    assert message(folder, "text") == (
-        f"--backbone {folder}: PerceiverModel does not say how wide its features are\n"
-        "  expected: a text encoder with hidden_size in its configuration"
-    )
-
-
-def test_a_text_encoder_may_ask_for_its_class_token(transformers, bert, copied, opened):
-    folder = copied(bert)
-    (folder / "1_Pooling").mkdir()
-    pooling = {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}
-    (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
-    ids = torch.tensor([[2, 4, 5, 3]])
-    with torch.no_grad():
-        hidden = transformers.BertModel.from_pretrained(bert).eval()(ids).last_hidden_state
-    torch.testing.assert_close(encode(opened(folder, "text"), [2, 4, 5, 3]), hidden[:, 0])
-
-
-def test_a_fitted_picture_classifier(transformers, saved, pictures):
-    sizes = {**VIT, "id2label": {0: "bee", 1: "ant", 2: "fly"}}
-    folder = saved("ViTForImageClassification", "ViTConfig", sizes)
-    model = sources.load_fitted(sources.locate(str(folder)), "image")
-    plain = transformers.ViTForImageClassification.from_pretrained(folder).eval()
-    with torch.no_grad():
-        torch.testing.assert_close(model.network(pictures), plain(pictures).logits)
-    assert model.labels == ("bee", "ant", "fly")
-    assert model.preprocessing.exact == (32, 32)
-
-
-def test_a_fitted_classifier_without_names_of_classes(transformers, saved, message):
-    sizes = {"hidden_sizes": [8, 8, 8, 8], "num_attention_heads": [1, 1, 1, 1], "image_size": 32}
-    config = transformers.PvtConfig(num_labels=3)
-    if config.id2label is not None:
-        pytest.skip("this version of transformers names the classes of PVT")
-    folder = saved("PvtForImageClassification", "PvtConfig", {**sizes, "depths": [1, 1, 1, 1]})
-    assert message(folder, load=sources.load_fitted) == (
-        f"--backbone {folder}: config.json does not name the classes\n"
-        '  expected: "id2label": {"0": NAME, "1": NAME, ...}, in the order of the outputs'
-    )
-
-
-def test_a_fitted_text_classifier_is_told_which_input_is_which(transformers, saved, with_tokenizer):
-    """The second of GPT-2 is not the mask; its logits are those at the last token that is none."""
-    sizes = {"vocab_size": 9, "n_embd": 16, "n_layer": 1, "n_head": 2, "pad_token_id": 0}
-    folder = saved("GPT2ForSequenceClassification", "GPT2Config", {**sizes, "num_labels": 3})
-    with_tokenizer(folder)
-    model = sources.load_fitted(sources.locate(str(folder)), "text")
-    plain = transformers.GPT2ForSequenceClassification.from_pretrained(folder).eval()
-    with torch.no_grad():
-        expected = plain(torch.tensor([A])).logits
-    torch.testing.assert_close(encode(model, A, [2, 4, 5, 6])[:1], expected)
-
-
-def test_a_backbone_is_no_fitted_classifier(vit, message):
-    assert message(vit, load=sources.load_fitted) == (
-        f"--backbone {vit}: some weights are not in the file and would be random\n"
-        "  found: classifier.bias, classifier.weight"
-    )
-
-
 def test_the_licence_is_read_from_the_model_card(vit, copied, opened):
     folder = copied(vit)
     assert opened(folder).licence is None
@@ -373,16 +231,6 @@ def test_an_encoder_of_the_other_kind(vit, bert, copied, message, load):
     (texts / "preprocessor_config.json").unlink()
     assert message(texts, "image", load) == (
         f"--backbone {texts}: this is a text encoder, and the examples are pictures"
-    )
-
-
-def test_a_text_encoder_without_its_tokenizer(bert, copied, message):
-    folder = copied(bert)
-    for name in ("preprocessor_config.json", "tokenizer.json"):
-        (folder / name).unlink()
-    assert message(folder, "text") == (
-        f"--backbone {folder}: no tokenizer.json\n"
-        "  fix: save it once: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
     )
 
 
