@@ -81,5 +81,14 @@ class IntegrityError(EdgeTransferError):
     exit_code = 9
 
 
+def first_line(error: BaseException) -> str:
+    r"""Return the first line of what a library says, up to 200 letters, or what the error is.
+
+    >>> first_line(ValueError("no such axis\nstack: ...")), first_line(KeyError())
+    ('no such axis', 'KeyError()')
+    """
+    return (str(error).strip().splitlines() or [repr(error)])[0][:200]
+
+
 BUDGET_MISSED = 8
 """Exit code of a finished run whose verdict is FAIL (or, with ``--strict``, not PASS)."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from safetensors import SafetensorError
 
 from edgetransfer.backbone.model import Backbone, FittedModel, Modality, Source
-from edgetransfer.errors import IntegrityError, MissingExtraError, SpecError, StageError
+from edgetransfer.errors import IntegrityError, MissingExtraError, SpecError, StageError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -177,7 +177,7 @@ def _download(repository: str, asked: _Asked) -> Path:
         raise StageError(
             "the backbone could not be downloaded",
             where=str(asked),
-            found=(str(error).strip().splitlines() or [repr(error)])[0][:200],
+            found=first_line(error),
             fix="check the name and the connection, or download it elsewhere and give the folder",
         ) from error
 

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from edgetransfer.errors import EdgeTransferError, SpecError
+from edgetransfer.errors import EdgeTransferError, SpecError, first_line
 from edgetransfer.graph.clean import clean
 from edgetransfer.graph.hosted import open_here
 from edgetransfer.graph.parity import alone, parity
@@ -77,17 +77,13 @@ def take(
     return graph, record
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [repr(error)])[0][:200]
-
-
 def _read(file: Path) -> onnx.ModelProto:
     try:
         model = onnx.load(file)
         onnx.checker.check_model(model)
     except Exception as error:  # protobuf and the checker raise kinds of their own
         raise SpecError(
-            "not a valid ONNX file", where=str(file), found=_first_line(error)
+            "not a valid ONNX file", where=str(file), found=first_line(error)
         ) from error
     if any(node.op_type in _INT8 for node in model.graph.node):
         raise SpecError(
@@ -103,7 +99,7 @@ def _open(file: Path) -> OnnxSession:
         return open_here(str(file))
     except Exception as error:  # the runtime raises kinds of its own
         raise SpecError(
-            "ONNX Runtime cannot load the model", where=str(file), found=_first_line(error)
+            "ONNX Runtime cannot load the model", where=str(file), found=first_line(error)
         ) from error
 
 
@@ -125,7 +121,7 @@ class _Fed:
                 raise SpecError(
                     "the model does not run on what the contract prepares",
                     where=str(self.file),
-                    found=_first_line(error),
+                    found=first_line(error),
                     fix="texts are of any length: export it with a free second axis"
                     if "attention_mask" in batch
                     else None,
@@ -148,7 +144,7 @@ def _proof(
         raise SpecError(
             "the model runs on one example at a time only",
             where=str(file),
-            found=_first_line(error),
+            found=first_line(error),
             fix="export it again with a dynamic first axis",
         ) from error
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from edgetransfer.errors import StageError
+from edgetransfer.errors import StageError, first_line
 from edgetransfer.graph.clean import clean
 
 if TYPE_CHECKING:
@@ -119,8 +119,7 @@ def _reason(error: BaseException) -> str:
     """Return the first line of what was raised first: the exporter wraps it in advice."""
     while error.__cause__ is not None:
         error = error.__cause__
-    words = _COLOURS.sub("", str(error)).strip().splitlines()
-    return (words or [repr(error)])[0][:300]
+    return _COLOURS.sub("", first_line(error))
 
 
 def _refuse_fixed_sizes(graph: onnx.ModelProto, module: nn.Module, signature: Signature) -> None:

@@ -80,7 +80,7 @@ def examples_of(bundle: Bundle, name: str, inputs: Sequence[str]) -> tuple[Examp
 def _example(bundle: Bundle, given: str, label: str) -> Example:
     if bundle.preprocessing.kind == "text":
         if not given.strip():
-            raise DataError("empty text", where=repr(given))
+            raise DataError("empty text", where=repr(given), expected="a word at least")
         return Example(given, None, given, label, "train", {}, text_digest(given))
     path = Path(given)
     return Example(given, path, None, label, "train", {}, picture_digest(decode(path)))

@@ -49,7 +49,7 @@ def predict(folder: Path, inputs: Sequence[str]) -> list[Prediction]:
     )
     picture = bundle.preprocessing.kind == "image"
     if not picture and not all(each.strip() for each in inputs):
-        raise DataError("empty text", where="INPUT")
+        raise DataError("empty text", where="INPUT", expected="a word at least")
     found = []
     for each in inputs:
         path = Path(each) if picture else None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import onnx
 
-from edgetransfer.errors import EdgeTransferError, StageError
+from edgetransfer.errors import EdgeTransferError, StageError, first_line
 from edgetransfer.graph.embed import PREPARED
 from edgetransfer.graph.prepare import preparer
 from edgetransfer.pipeline.reporter import telling
@@ -99,7 +99,7 @@ def proven(network: nn.Module, graph: onnx.ModelProto, inputs: Batch) -> dict[st
             raise StageError(
                 "the network, or the graph exported from it, does not run on these examples",
                 where="trace",
-                found=(str(error).strip().splitlines() or [repr(error)])[0][:200],
+                found=first_line(error),
                 fix=OTHER_WAYS,
             ) from error
     return records[0]

@@ -98,6 +98,7 @@ def adapt(network: nn.Module, support: Tensor, labels: Tensor, inner: Inner) -> 
     with torch.no_grad():
         features = network(support)
     middle, ways = features.mean(dim=0), int(labels.max()) + 1
+    rate = _head_step(features - middle, inner.head_rate)
     weight, bias = features.new_zeros(ways, features.shape[1]), features.new_zeros(ways)
     for _ in range(inner.steps):
         asked = [weight.requires_grad_(), bias.requires_grad_()]
@@ -105,9 +106,8 @@ def adapt(network: nn.Module, support: Tensor, labels: Tensor, inner: Inner) -> 
             asked += [each.requires_grad_() for each in layers.values()]
             features = functional_call(network, layers, (support,))
             middle = features.detach().mean(dim=0)
-        centred = features - middle
-        rate = _head_step(centred.detach(), inner.head_rate)
-        loss = nn.functional.cross_entropy(centred @ weight.T + bias, labels)
+            rate = _head_step(features.detach() - middle, inner.head_rate)
+        loss = nn.functional.cross_entropy((features - middle) @ weight.T + bias, labels)
         found = torch.autograd.grad(loss * ways, asked)
         weight = (weight - rate * found[0]).detach()
         bias = (bias - min(rate, 1.0) * found[1]).detach()

@@ -80,10 +80,10 @@ def test_prediction_reads_the_words(outcome):
 def test_a_text_that_is_empty(outcome, command, tmp_path):
     bundle = outcome.folders["this-machine"]
     code, _, told = command("predict", bundle, "bread and soup", " ")
-    assert (code, told) == (4, "error: INPUT: empty text\n")
+    assert (code, told) == (4, "error: INPUT: empty text\n  expected: a word at least\n")
     code, _, told = command("add-class", bundle, "thanks", "very", "", "--out", tmp_path / "four")
     assert code == 4
-    assert told.endswith("error: '': empty text\n")
+    assert told.endswith("error: '': empty text\n  expected: a word at least\n")
 
 
 def test_a_class_is_added_from_texts(outcome, command, tmp_path):
