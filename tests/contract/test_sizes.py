@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted([*ROOT.glob("edgetransfer/**/*.py"), *ROOT.glob("scripts/**/*.py")])
-MAX_LINES, MAX_FUNCTION, MAX_PARAMETERS = 300, 50, 6
+MAX_LINES, MAX_FUNCTION, MAX_PARAMETERS = 450, 50, 6
 
 
 def declares_a_command(function):
