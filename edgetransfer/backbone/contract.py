@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from edgetransfer.errors import SpecError
-from edgetransfer.spec.catalogue import explain
+from edgetransfer.spec.outside import explain
 from edgetransfer.spec.preprocess import ImagePreprocessing
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from edgetransfer.backbone.model import FittedModel, Modality, Source
 from edgetransfer.errors import SpecError
-from edgetransfer.spec.catalogue import explain
+from edgetransfer.spec.outside import explain
 from edgetransfer.spec.preprocess import PREPROCESSING
 
 if TYPE_CHECKING:

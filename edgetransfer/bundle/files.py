@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgetransfer.errors import IntegrityError, StageError
+from edgetransfer.errors import StageError
+from edgetransfer.spec.outside import json_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +30,9 @@ _ADVICE = {
     errno.EEXIST: ("a file stands where a folder is needed", "choose another --out or --cache"),
     errno.EISDIR: ("a folder stands where a file is needed", "choose another --out or --cache"),
 }
+
+
+read_json = json_of
 
 
 @contextmanager
@@ -71,20 +75,6 @@ def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 (any plain JSON 
     """Write a plain value as readable JSON, whole."""
     text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
     write_whole(path, text.encode())
-
-
-def read_json(path: Path) -> Any:  # noqa: ANN401 (any plain JSON value)
-    """Read a JSON file.
-
-    Raises:
-        IntegrityError: the file is missing or not JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise IntegrityError(
-            "not a readable JSON file", where=str(path), found=str(error)
-        ) from error
 
 
 def digest_of(path: Path) -> str:

@@ -5,14 +5,14 @@ It does not probe the machine: `resolve` is told the architecture and its flags.
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import Field
 
 from edgetransfer.errors import SpecError
 from edgetransfer.spec.base import Spec
+from edgetransfer.spec.outside import TOML, toml_of, validated
 from edgetransfer.spec.preview import Preview
 from edgetransfer.spec.recipe import Recipe
 from edgetransfer.spec.target import TargetSpec
@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 _PACKAGED = Path(__file__).parent.parent / "_catalogue"
 _CHECKOUT = Path(__file__).parent.parent.parent
 _MAX_EXTENDS = 8
-_PLAINER = {"extra_forbidden": "no such field", "json_invalid": "not JSON"}
 
-S = TypeVar("S", bound=Spec)
 Kind = Literal["targets", "targets/previews", "calibration/recipes"]
 _CALLED: Mapping[Kind, str] = {
     "targets": "target",
@@ -75,40 +73,6 @@ def _locate(kind: Kind, name: str) -> Path:
     )
 
 
-def read_toml(file: Path) -> dict[str, Any]:
-    """Read one TOML file.
-
-    Raises:
-        SpecError: the file is missing, unreadable or not TOML.
-    """
-    if not file.is_file():
-        raise SpecError("no such file", where=str(file))
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SpecError("not a readable TOML file", where=str(file), found=str(error)) from error
-
-
-def explain(error: ValidationError, spelled: Mapping[tuple[str, ...], str] | None = None) -> str:
-    """Say every problem of a spec: field, what is wrong, what was found.
-
-    Args:
-        error: what pydantic found.
-        spelled: what the user calls a field, by its place; default: the place with dots.
-    """
-    lines = []
-    for item in error.errors():
-        place = tuple(str(part) for part in item["loc"])
-        field = (spelled or {}).get(place) or ".".join(place) or "the whole"
-        message = _PLAINER.get(item["type"], item["msg"].removeprefix("Value error, "))
-        found = item["input"]
-        told = item["type"] in _PLAINER or isinstance(found, dict | BaseModel | None)
-        named = isinstance(found, tuple) and all(isinstance(each, str) for each in found)
-        shown = ", ".join(found) if named else repr(found)
-        lines.append(f"{field}: {message}" + ("" if told else f" (found {shown})"))
-    return "; ".join(lines)
-
-
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in over.items():
@@ -120,7 +84,7 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 def _raw_target(name: str, depth: int = 0) -> tuple[dict[str, Any], Path]:
     file = _locate("targets", name)
-    raw = read_toml(file)
+    raw = toml_of(file)
     if not isinstance(raw.get("extends"), str):
         return raw, file
     if depth == _MAX_EXTENDS:
@@ -136,7 +100,7 @@ def target(name: str) -> TargetSpec:
         SpecError: no such target, or its file is not valid.
     """
     raw, file = _raw_target(name)
-    return _validate(TargetSpec, raw, where=str(file))
+    return validated(TargetSpec, raw, file, TOML)
 
 
 def class_of(arch: str, flags: frozenset[str]) -> TargetSpec | None:
@@ -189,7 +153,7 @@ def calibration_recipe(name: str) -> CalibrationRecipe:
         SpecError: no such recipe, or its file is not valid.
     """
     file = _locate("calibration/recipes", name)
-    return _validate(CalibrationRecipe, read_toml(file), where=str(file))
+    return validated(CalibrationRecipe, toml_of(file), file, TOML)
 
 
 def preview(name: str) -> Preview:
@@ -199,7 +163,7 @@ def preview(name: str) -> Preview:
         SpecError: no such processor, or its file is not valid.
     """
     file = _locate("targets/previews", name)
-    return _validate(Preview, read_toml(file), where=str(file))
+    return validated(Preview, toml_of(file), file, TOML)
 
 
 def recipe(
@@ -210,14 +174,4 @@ def recipe(
     Raises:
         SpecError: all its problems in one message.
     """
-    try:
-        return Recipe.model_validate(raw)
-    except ValidationError as error:
-        raise SpecError(explain(error, spelled), where=where) from error
-
-
-def _validate(kind: type[S], raw: dict[str, Any], *, where: str) -> S:
-    try:
-        return TypeAdapter(kind).validate_python(raw)
-    except ValidationError as error:
-        raise SpecError(explain(error), where=where) from error
+    return validated(Recipe, raw, where, TOML, spelled)

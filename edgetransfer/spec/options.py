@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgetransfer.errors import SpecError
 from edgetransfer.spec import catalogue
+from edgetransfer.spec.outside import toml_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,7 +66,7 @@ def recipe_from(options: Mapping[str, Any], recipe_file: Path | None = None) -> 
     Raises:
         SpecError: the file or an option is not valid; every problem is named by its option.
     """
-    raw = catalogue.read_toml(recipe_file) if recipe_file is not None else {}
+    raw = toml_of(recipe_file) if recipe_file is not None else {}
     for name, value in options.items():
         if value is None or value == () or value == []:
             continue

@@ -162,12 +162,9 @@ def test_json_files_are_readable_and_come_back(tmp_path):
 @pytest.mark.parametrize(
     ("content", "found"),
     [
-        (None, "[Errno 2] No such file or directory: '{}'"),
+        (None, "no such file"),
         (b"{", "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
-        (
-            b'"\xe9"',
-            "'utf-8' codec can't decode byte 0xe9 in position 1: invalid continuation byte",
-        ),
+        (b'"\xe9"', "not UTF-8: byte 0xe9 at offset 1"),
     ],
 )
 def test_what_is_no_json_file(tmp_path, content, found):
@@ -176,7 +173,7 @@ def test_what_is_no_json_file(tmp_path, content, found):
         file.write_bytes(content)
     with pytest.raises(IntegrityError) as caught:
         files.read_json(file)
-    assert str(caught.value) == (f"{file}: not a readable JSON file\n  found: {found.format(file)}")
+    assert str(caught.value) == (f"{file}: not a readable JSON file\n  found: {found}")
 
 
 def test_digests_of_a_folder_are_by_relative_name(tmp_path):

@@ -121,8 +121,7 @@ def test_what_is_not_utf8(tmp_path):
     file = tmp_path / "mine.toml"
     file.write_bytes(b'name = "caf\xe9"\n')
     assert message(catalogue.target, str(file)) == (
-        f"{file}: not a readable TOML file\n"
-        "  found: 'utf-8' codec can't decode byte 0xe9 in position 11: invalid continuation byte"
+        f"{file}: not a readable TOML file\n  found: not UTF-8: byte 0xe9 at offset 11"
     )
 
 

@@ -123,7 +123,9 @@ def test_a_value_where_a_table_belongs(recipe_file, options):
 
 def test_a_recipe_file_that_is_not_there(tmp_path):
     file = tmp_path / "absent.toml"
-    assert message({"data": "photos"}, file) == (f"{file}: no such file")
+    assert message({"data": "photos"}, file) == (
+        f"{file}: not a readable TOML file\n  found: no such file"
+    )
 
 
 def test_a_teacher_needs_a_network_whose_layers_learn():

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from edgetransfer.spec.catalogue import explain
+from edgetransfer.spec.outside import explain
 from edgetransfer.spec.preprocess import PREPROCESSING, ImagePreprocessing, TextPreprocessing
 
 

@@ -1,0 +1,318 @@
+"""Reads files and messages that somebody else may have written, within limits.
+
+Every reader of one kind of outside file stands on this: only a regular file is opened (a pipe, a
+device or a socket never makes it wait), no more is read than its `Kind` allows, and what is wrong
+ends in one error that says where, what was found and what was expected. `validated` adds the form:
+a pydantic model, with every field that does not fit.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import reprlib
+import stat
+import tomllib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+from edgetransfer.errors import EdgeTransferError, IntegrityError, SpecError, first_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from pydantic import BaseModel, ValidationError
+
+M = TypeVar("M", bound="BaseModel")
+
+KIB, MIB = 1024, 1024 * 1024
+_DEEPEST = 40
+"""Levels of nesting; what we write has at most 9, a transformers configuration 6."""
+_MOST_DIGITS = 40
+"""Of a whole number; ``model_max_length`` of tokenizers has 31."""
+_MOST_PROBLEMS = 8
+_PLAINER = {"extra_forbidden": "no such field"}
+_FILE_TYPES = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What one kind of outside file is.
+
+    Attributes:
+        called: as it stands in "not a readable ...".
+        most: bytes that are read, at most.
+        error: what is raised.
+        expected: who writes such a file, or what it looks like.
+        fix: what helps, where something always does.
+        once: whether a key may stand but once in an object of its JSON.
+    """
+
+    called: str
+    most: int = 16 * MIB
+    error: type[EdgeTransferError] = IntegrityError
+    expected: str | None = None
+    fix: str | None = None
+    once: bool = True
+
+    def fault(self, what: str, where: object, found: str | None = None) -> EdgeTransferError:
+        """Return the error of one such file or message."""
+        place = printable(str(where))
+        return self.error(what, where=place, found=found, expected=self.expected, fix=self.fix)
+
+    def unreadable(self, where: object, found: str) -> EdgeTransferError:
+        """Return the error of what cannot be taken for such a file at all."""
+        return self.fault(f"not a readable {self.called}", where, found)
+
+
+TOML = Kind("TOML file", MIB, SpecError)
+JSON = Kind("JSON file")
+
+
+def printable(text: str) -> str:
+    r"""Return a text that can be printed anywhere: what moves a terminal's cursor is spelled out.
+
+    >>> printable("caf\xe9\udcff\x1b[2J\n")
+    'café\\udcff\\x1b[2J\n'
+    """
+    return "".join(
+        each if each.isprintable() or each in "\n\t" else each.encode("unicode_escape").decode()
+        for each in text
+    )
+
+
+def shortened(value: object, most: int = 80) -> str:
+    """Return a value as a message shows it: one line, however large or deep it is.
+
+    >>> shortened({"a": [1, 2]}), shortened("x" * 100, 20)
+    ("{'a': [1, 2]}", "'xxxxxxx...xxxxxxx'")
+    """
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = short.maxlong = most
+    short.maxlevel = 3
+    shown = short.repr(value)
+    return shown if len(shown) <= most else shown[: most - 3] + "..."
+
+
+def content_of(path: Path, kind: Kind) -> bytes:
+    """Read a regular file whole.
+
+    Raises:
+        EdgeTransferError: of the kind: it is no regular file, too large, or cannot be read.
+    """
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+    try:
+        handle = os.open(path, flags)
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        raise kind.unreadable(path, _words(path, error)) from error
+    about = os.fstat(handle)
+    if not stat.S_ISREG(about.st_mode):
+        os.close(handle)
+        told = _FILE_TYPES.get(stat.S_IFMT(about.st_mode), "something else")
+        raise kind.unreadable(path, f"{told}, no file")
+    with os.fdopen(handle, "rb") as file:
+        try:
+            content = file.read(kind.most + 1) if about.st_size <= kind.most else None
+        except OSError as error:
+            raise kind.unreadable(path, _words(path, error)) from error
+    if content is None or len(content) > kind.most:
+        found = f"{max(about.st_size, kind.most + 1):,} bytes; at most {kind.most:,} are read"
+        raise kind.unreadable(path, found)
+    return content
+
+
+def _words(path: Path, error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "a link to nothing" if path.is_symlink() else "no such file"
+    return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+
+
+def text_of(path: Path, kind: Kind) -> str:
+    """Read a UTF-8 file whole, without the byte order mark that it may begin with.
+
+    Raises:
+        EdgeTransferError: of the kind: see `content_of`, or it is not UTF-8.
+    """
+    return decoded(content_of(path, kind), path, kind)
+
+
+def decoded(content: bytes, where: object, kind: Kind) -> str:
+    """Return UTF-8 as text, without a byte order mark.
+
+    Raises:
+        EdgeTransferError: of the kind: it is not UTF-8; the place of the first wrong byte is told.
+    """
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        found = f"not UTF-8: byte {error.object[error.start]:#04x} at offset {error.start:,}"
+        raise kind.unreadable(where, found) from error
+
+
+def json_of(path: Path, kind: Kind = JSON) -> Any:  # noqa: ANN401 (any plain JSON value)
+    """Read a JSON file.
+
+    Raises:
+        EdgeTransferError: of the kind: see `content_of` and `parsed`.
+    """
+    return parsed(content_of(path, kind), path, kind)
+
+
+def parsed(content: bytes | str, where: object, kind: Kind = JSON) -> Any:  # noqa: ANN401
+    """Return what JSON says: finite numbers, whole text, no deeper than 40 levels.
+
+    Raises:
+        EdgeTransferError: of the kind: it is not such JSON.
+    """
+    text = decoded(content, where, kind) if isinstance(content, bytes) else content
+    pairs = _once if kind.once else None
+
+    def read() -> object:
+        return json.loads(
+            text,
+            parse_int=_whole,
+            parse_float=_finite,
+            parse_constant=_no_number,
+            object_pairs_hook=pairs,
+        )
+
+    return _read(read, where, kind)
+
+
+def toml_of(path: Path, kind: Kind = TOML) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+        EdgeTransferError: of the kind: see `content_of`, or it is not TOML, or too deep.
+    """
+    text = text_of(path, kind)
+    found = _read(lambda: tomllib.loads(text), path, kind)
+    assert isinstance(found, dict)  # TOML is one table
+    return found
+
+
+def _read(read: Callable[[], object], where: object, kind: Kind) -> object:
+    try:
+        found = read()
+        _refuse_odd(found)
+    except RecursionError as error:
+        raise kind.unreadable(where, f"nested over {_DEEPEST} deep") from error
+    except ValueError as error:
+        raise kind.unreadable(where, printable(first_line(error))) from error
+    return found
+
+
+def _whole(text: str) -> int:
+    if len(text) > _MOST_DIGITS:
+        msg = f"a number of {len(text):,} digits"
+        raise ValueError(msg)
+    return int(text)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        _no_number(text)
+    return number
+
+
+def _no_number(text: str) -> NoReturn:
+    msg = f"{text[:20]} is no finite number"
+    raise ValueError(msg)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            msg = f"the key {shortened(name)} stands twice"
+            raise ValueError(msg)
+        found[name] = value
+    return found
+
+
+def _refuse_odd(value: object) -> None:
+    """Look through a value level by level, so that its depth is no matter.
+
+    Raises:
+        RecursionError: it is too deep.
+        ValueError: a text that is no Unicode, or a whole number of many digits.
+    """
+    level: list[object] = [value]
+    for _ in range(_DEEPEST):
+        below: list[object] = []
+        for each in level:
+            if isinstance(each, dict):
+                below += each
+                below += each.values()
+            elif isinstance(each, list):
+                below += each
+            elif isinstance(each, str) and not each.isascii():
+                each.encode()  # half of a pair of surrogates raises UnicodeEncodeError
+            elif isinstance(each, int) and each.bit_length() > 4 * _MOST_DIGITS:
+                msg = f"a number of {each.bit_length():,} bits"
+                raise ValueError(msg)
+        if not below:
+            return
+        level = below
+    raise RecursionError
+
+
+def validated(
+    model: type[M],
+    value: object,
+    where: object,
+    kind: Kind = JSON,
+    spelled: Mapping[tuple[str, ...], str] | None = None,
+) -> M:
+    """Return a value as a model has it.
+
+    Args:
+        model: says what fields there are.
+        value: a plain value that was read.
+        where: the file or message it is of.
+        kind: what is raised.
+        spelled: see `explain`.
+
+    Raises:
+        EdgeTransferError: of the kind: fields that do not fit, all of them named.
+    """
+    from pydantic import ValidationError
+
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise kind.fault(explain(error, spelled), where) from error
+
+
+def explain(error: ValidationError, spelled: Mapping[tuple[str, ...], str] | None = None) -> str:
+    """Say the problems of a value: field, what is wrong, what was found.
+
+    Args:
+        error: what pydantic found.
+        spelled: what the user calls a field, by its place; default: the place with dots.
+    """
+    from pydantic import BaseModel
+
+    lines = []
+    items = error.errors(include_url=False)
+    for item in items[:_MOST_PROBLEMS]:
+        place = tuple(str(part) for part in item["loc"])
+        field = (spelled or {}).get(place) or ".".join(place) or "the whole"
+        message = _PLAINER.get(item["type"], item["msg"].removeprefix("Value error, "))
+        found = item["input"]
+        told = item["type"] in _PLAINER or isinstance(found, dict | BaseModel | None)
+        named = isinstance(found, tuple) and all(isinstance(each, str) for each in found)
+        shown = ", ".join(found) if named else shortened(found)
+        lines.append(f"{printable(field)}: {message}" + ("" if told else f" (found {shown})"))
+    if len(items) > _MOST_PROBLEMS:
+        lines.append(f"and {len(items) - _MOST_PROBLEMS} more")
+    return "; ".join(lines)
