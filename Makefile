@@ -87,14 +87,14 @@ TENSORRT := $(VENV)/tensorrt
 $(TENSORRT)/.installed: constraints.txt | $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(TENSORRT)/rtx \
 		tensorrt-rtx-cu13-libs==1.7.1.116 tensorrt-rtx-cu13-bindings==1.7.1.116
-	for version in cu12_bindings==10.13.3.9 cu13_bindings==10.16.1.11 cu13_bindings==11.4.0.106; do \
+	for version in cu12_bindings==10.3.0 cu12_bindings==10.13.3.9 cu13_bindings==10.16.1.11 cu13_bindings==11.4.0.106; do \
 		$(BIN)/python -m pip install --quiet --no-deps --upgrade \
 			--target $(TENSORRT)/$${version##*==} tensorrt_$$version || exit 1; done
 	@touch $@
 
 test-tensorrt: $(TENSORRT)/.installed
 	PYTHONPATH=$(TENSORRT)/rtx EDGETRANSFER_TENSORRT_BINDINGS="$$(ls -d $(TENSORRT)/1?.*)" \
-		$(BIN)/python -m pytest --quiet tests/tensorrt
+		$(BIN)/python -m pytest --quiet tests/tensorrt tests/pipeline/test_engine.py
 
 # The long form of the resume test: killed at twenty random moments.
 test-kills: $(VENV)/.dev

@@ -26,8 +26,9 @@ SYMBOLS = (
     "initLibNvInferPlugins",
 )
 CLASSES = (
-    *("Builder", "BuilderFlag", "EngineInspector", "IBuilderConfig", "ICudaEngine"),
-    *("IExecutionContext", "IHostMemory", "ILogger", "INetworkDefinition", "IOptimizationProfile"),
+    *("Builder", "BuilderFlag", "DeviceType", "EngineInspector", "IBuilderConfig", "ICudaEngine"),
+    *("IExecutionContext", "IHostMemory", "ILayer", "ILogger", "INetworkDefinition"),
+    *("IOptimizationProfile", "LayerType"),
     *("IProgressMonitor", "ITensor", "ITimingCache", "LayerInformationFormat", "MemoryPoolType"),
     *("NetworkDefinitionCreationFlag", "OnnxParser", "ParserError", "ProfilingVerbosity"),
     *("Runtime", "TensorIOMode"),

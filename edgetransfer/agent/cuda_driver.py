@@ -10,12 +10,11 @@ import ctypes
 import shutil
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, NamedTuple
+from typing import Any, Dict, NamedTuple
+
+import numpy as np
 
 from edgetransfer.agent.session import Unavailable
-
-if TYPE_CHECKING:
-    import numpy as np
 
 LIBRARY = "libcuda.so.1"
 _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
@@ -59,6 +58,7 @@ class Cuda:
         self._stream = ctypes.c_void_p()
         self._call("cuStreamCreate", ctypes.byref(self._stream), ctypes.c_uint(0))
         self._rooms: Dict[str, "tuple[int, int]"] = {}
+        self._pinned: Dict[str, "tuple[int, int]"] = {}
 
     def _call(self, name: str, *arguments: Any) -> None:  # noqa: ANN401
         code = getattr(self._cuda, name)(*arguments)
@@ -101,6 +101,27 @@ class Cuda:
             address = found.value
             self._rooms[name] = (address, size)
         return address
+
+    def pinned(
+        self, name: str, shape: "tuple[int, ...]", kind: "np.dtype[Any]"
+    ) -> np.ndarray[Any, Any]:
+        """Return an array [shape] in page-locked memory of the host that is kept for a name.
+
+        The GPU reads and writes such memory by itself; from pageable memory the driver copies
+        piece by piece through a buffer of its own (CUDA C++ Best Practices Guide, Pinned Memory).
+        """
+        size = max(1, int(np.prod(shape)) * kind.itemsize)
+        address, held = self._pinned.get(name, (0, 0))
+        if held < size:
+            if address:
+                self._call("cuMemFreeHost", ctypes.c_void_p(address))
+            found = ctypes.c_void_p()
+            self._call("cuMemAllocHost_v2", ctypes.byref(found), ctypes.c_size_t(size))
+            address = found.value or 0
+            self._pinned[name] = (address, size)
+        buffer = (ctypes.c_char * size).from_address(address)
+        count = int(np.prod(shape))
+        return np.frombuffer(buffer, kind, count=count).reshape(shape)
 
     def send(self, address: int, array: np.ndarray[Any, Any]) -> None:
         """Copy a contiguous array to the GPU, in the order of the stream."""

@@ -6,6 +6,7 @@ It does not keep engines and does not run them.
 from __future__ import annotations
 
 import importlib
+import re
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from edgetransfer.agent.session import Unavailable
@@ -23,11 +24,14 @@ PROVIDERS = {
     "TensorRT-RTX": ("tensorrt_rtx", "tensorrt_rtx_bindings"),
 }
 """What a variant calls its runtime, and the Python modules that may hold it."""
-_OLDEST = {"TensorRT": "10.12", "TensorRT-RTX": "1.2"}
-"""Before TensorRT 10.12, strongly typed networks lack much (NVIDIA's release notes)."""
-_INSTALL = {
+_OLDEST = {"TensorRT": "10.0", "TensorRT-RTX": "1.2"}
+_STRONGLY_TYPED = (10, 12)
+"""Before TensorRT 10.12, strongly typed networks lack much (NVIDIA's release notes); JetPack 6
+ships 10.3, JetPack 7.0 and 7.1 ship 10.13."""
+INSTALL = {
     "TensorRT": (
-        "on a Jetson: sudo apt-get install python3-libnvinfer; elsewhere: pip install tensorrt"
+        "on a Jetson: sudo apt-get install python3-libnvinfer (the TensorRT of its JetPack; the "
+        "wheels of `pip install tensorrt` are for PCs and servers); elsewhere: pip install tensorrt"
     ),
     "TensorRT-RTX": "pip install tensorrt-rtx",
 }
@@ -35,8 +39,19 @@ _WORDS = 4
 """Messages of TensorRT that are quoted when a build fails."""
 
 
-def _version(text: str) -> Tuple[int, ...]:
-    return tuple(int(each) for each in text.split("."))
+def version_of(text: str) -> Tuple[int, ...]:
+    """Return a version as what can be compared; what follows its numbers is left out.
+
+    >>> version_of("10.0.0b6"), version_of("10.13.3.9.post1") < version_of("11.4")
+    ((10, 0, 0), True)
+    """
+    found = re.match(r"[0-9]+(\.[0-9]+)*", text.strip())
+    return tuple(int(each) for each in found.group().split(".")) if found else ()
+
+
+def is_strongly_typed(trt: Any) -> bool:  # noqa: ANN401
+    """Tell whether this TensorRT builds networks whose every type stands in the graph."""
+    return hasattr(trt, "ComputeCapability") or version_of(trt.__version__) >= _STRONGLY_TYPED
 
 
 def load(provider: str, at_least: Optional[str] = None) -> ModuleType:
@@ -53,14 +68,16 @@ def load(provider: str, at_least: Optional[str] = None) -> ModuleType:
         except (ImportError, OSError) as error:
             causes.append("%s: %s" % (name, error))
             continue
-        if _version(trt.__version__) < _version(wanted):
+        if version_of(trt.__version__) < version_of(wanted):
             raise Unavailable(
-                "%s %s is too old: expected %s or newer; update JetPack or the package, or build "
-                "for the processor of this machine" % (provider, trt.__version__, wanted)
+                "%s %s is too old: expected %s or newer; on a Jetson TensorRT comes with JetPack: "
+                "update that, or build for the target of the JetPack that is there; elsewhere: "
+                "pip install --upgrade %s"
+                % (provider, trt.__version__, wanted, PROVIDERS[provider][0].replace("_", "-"))
             )
         return trt
     raise Unavailable(
-        "%s cannot be loaded here (%s); %s" % (provider, "; ".join(causes), _INSTALL[provider])
+        "%s cannot be loaded here (%s); %s" % (provider, "; ".join(causes), INSTALL[provider])
     )
 
 
@@ -125,9 +142,8 @@ def build(
 ) -> Built:
     """Build an engine; the graph alone says which type every tensor has.
 
-    Strong typing is a flag in TensorRT 10 and all there is in 11, so nothing here names a
-    precision: what was removed in 11 (`BuilderFlag.FP16`, calibrators, `ITensor.dynamic_range`)
-    is never touched.
+    Strong typing is a flag from TensorRT 10.12 and all there is in 11. Before 10.12 the types of
+    the graph are held as constraints (`_hold_types`): what 11 removed is touched there alone.
 
     Args:
         trt: the module `load` gave.
@@ -142,12 +158,15 @@ def build(
     """
     log = logger(trt)
     builder = trt.Builder(log)
+    typed = is_strongly_typed(trt)
     flag = int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
-    network = builder.create_network(1 << flag)
+    network = builder.create_network(1 << flag if typed else 0)
     parser = trt.OnnxParser(network, log)
     if not parser.parse_from_file(model):
         raise Unavailable("TensorRT does not take %s: %s" % (model, _complaints(parser, log)))
     config = _configured(trt, builder, settings)
+    if not typed:
+        _hold_types(trt, network, config)
     profile = builder.create_optimization_profile()
     if _set_shapes(network, profile, settings):
         config.add_optimization_profile(profile)
@@ -173,8 +192,54 @@ def _configured(trt: Any, builder: Any, settings: Settings) -> Any:  # noqa: ANN
     if settings.compute_capability is not None:
         config.num_compute_capabilities = 1
         name = "SM" + settings.compute_capability.replace(".", "")
-        config.set_compute_capability(getattr(trt.ComputeCapability, name), 0)
+        found = getattr(trt.ComputeCapability, name, None)
+        if found is None:
+            names = [each[2:] for each in dir(trt.ComputeCapability) if each.startswith("SM")]
+            known = sorted(names, key=int)
+            raise Unavailable(
+                "compute capability %s: this TensorRT builds for %s"
+                % (settings.compute_capability, ", ".join(e[:-1] + "." + e[-1] for e in known))
+            )
+        config.set_compute_capability(found, 0)
+    if settings.dla is not None:
+        _use_dla(trt, builder, config, settings.dla)
     return config
+
+
+def _use_dla(trt: Any, builder: Any, config: Any, core: int) -> None:  # noqa: ANN401
+    """Give what it takes to a core of the deep learning accelerator, the rest to the GPU."""
+    if not 0 <= core < builder.num_DLA_cores:
+        raise Unavailable(
+            "tensorrt.dla: found %d, expected a core below %d, as many as this machine's TensorRT "
+            "has" % (core, builder.num_DLA_cores)
+        )
+    config.default_device_type = trt.DeviceType.DLA
+    config.DLA_core = core
+    config.set_flag(trt.BuilderFlag.GPU_FALLBACK)
+
+
+def _hold_types(trt: Any, network: Any, config: Any) -> None:  # noqa: ANN401
+    """Let TensorRT before 10.12 compute in the types of the graph, and in no others.
+
+    Explicit quantisation needs the flag INT8 and halves the flag FP16; these only *allow*, so where
+    halves are allowed every layer that gives 32-bit floats is held to them.
+    """
+    wide, halves, integers = [], False, False
+    for index in range(network.num_layers):
+        layer = network.get_layer(index)
+        kinds = {layer.get_output(i).dtype for i in range(layer.num_outputs)}
+        halves = halves or trt.float16 in kinds
+        integers = integers or layer.type == trt.LayerType.QUANTIZE
+        free = (trt.LayerType.QUANTIZE, trt.LayerType.DEQUANTIZE, trt.LayerType.CONSTANT)
+        if kinds == {trt.float32} and layer.type not in free:
+            wide.append(layer)
+    if integers:
+        config.set_flag(trt.BuilderFlag.INT8)
+    if halves:
+        config.set_flag(trt.BuilderFlag.FP16)
+        config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
+        for layer in wide:
+            layer.precision = trt.float32
 
 
 def _set_shapes(network: Any, profile: Any, settings: Settings) -> bool:  # noqa: ANN401

@@ -138,23 +138,27 @@ class TensorRtSession:
         }
 
     def run(self, inputs: Arrays) -> List[np.ndarray[Any, Any]]:
-        """Return all outputs for one batch of inputs, by name; copies to and fro included."""
-        sent: Dict[str, np.ndarray[Any, Any]] = {}  # must live until the stream has read them
+        """Return all outputs for one batch of inputs, by name; copies to and fro included.
+
+        What goes to the GPU and comes from it lies in page-locked memory; the outputs are copied
+        out of it, since the next call writes there again.
+        """
         for name in self.input_names:
-            array = np.ascontiguousarray(inputs[name], dtype=self._types[name])
-            sent[name] = array
-            if not self._context.set_input_shape(name, array.shape):
+            given = np.asarray(inputs[name])
+            if not self._context.set_input_shape(name, given.shape):
                 raise Unavailable(
                     "input %s: found shape %s, which the engine was not built for; widen "
-                    "tensorrt.batch or tensorrt.length" % (name, list(array.shape))
+                    "tensorrt.batch or tensorrt.length" % (name, list(given.shape))
                 )
+            array = self._cuda.pinned(name, given.shape, np.dtype(self._types[name]))
+            array[...] = given
             address = self._cuda.room(name, array.nbytes)
             self._cuda.send(address, array)
             self._context.set_tensor_address(name, address)
         outputs = []
         for name in self.output_names:
             shape = tuple(self._context.get_tensor_shape(name))
-            array = np.empty(shape, dtype=self._types[name])
+            array = self._cuda.pinned(name, shape, np.dtype(self._types[name]))
             self._context.set_tensor_address(name, self._cuda.room(name, array.nbytes))
             outputs.append(array)
         if not self._context.execute_async_v3(self._cuda.stream):
@@ -162,4 +166,4 @@ class TensorRtSession:
         for name, array in zip(self.output_names, outputs):
             self._cuda.fetch(array, self._cuda.room(name, array.nbytes))
         self._cuda.wait()
-        return outputs
+        return [array.copy() for array in outputs]

@@ -26,6 +26,8 @@ class Settings(NamedTuple):
         at_least: oldest version that is taken; None for the oldest that we know to do.
         compute_capability: ``8.9`` and so on to build where there is no GPU, which only
             TensorRT-RTX can; None for the GPU at hand.
+        dla: the deep learning accelerator's core that takes what it can, the GPU the rest; None for
+            the GPU alone. TensorRT 10.7 and older on JetPack, 11.4.1 and newer on AGX Orin.
         rebuild: above 0 the engine is built anew, by nothing that an earlier build left, and is not
             kept: to see whether builds agree.
     """
@@ -37,6 +39,7 @@ class Settings(NamedTuple):
     workspace_mib: int = 1024
     at_least: Optional[str] = None
     compute_capability: Optional[str] = None
+    dla: Optional[int] = None
     rebuild: int = 0
 
 
@@ -85,5 +88,6 @@ _READERS: Mapping[str, Tuple[Callable[[str], Any], str]] = {
     "workspace_mib": (int, "a number of MiB"),
     "at_least": (str, "a version"),
     "compute_capability": (str, "a compute capability: 8.9"),
+    "dla": (int, "the number of a core: 0"),
     "rebuild": (int, "a number"),
 }

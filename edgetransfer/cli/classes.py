@@ -1,4 +1,4 @@
-"""The commands about classes and heads: they call the use cases and print.
+"""The commands that make something else of a bundle: they call the use cases and print.
 
 It does not parse options.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.cli import render
@@ -17,7 +19,6 @@ from edgetransfer.spec.options import recipe_from
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 
 def add_class(options: Mapping[str, Any]) -> None:
@@ -77,6 +78,23 @@ def _tell(status: str, record: Mapping[str, Any], folder: Path | None) -> None:
             f"  not measured yet: edgetransfer bench {folder} --data TEST_DATA",
         ]
     sys.stdout.write("\n".join(lines) + "\n")
+
+
+def engine(folder: Path, capability: str, out: Path | None, *, as_json: bool) -> None:
+    """Build an engine and say what may load it."""
+    from edgetransfer.pipeline.engine import build_engine
+
+    file = out or Path(f"engine-{capability}.plan")
+    built = build_engine(folder, capability, file, TerminalReporter())
+    if as_json:
+        print_json({**asdict(built), "file": str(built.file)})
+        return
+    sys.stdout.write(
+        f"{built.file}: {built.bytes / 2**20:.1f} MiB, {built.layers} layers, for a GPU of compute "
+        f"capability {built.compute_capability}\n"
+        f"loads with {built.runtime} alone; not run, not measured: "
+        f"edgetransfer bench {folder} --data TEST_DATA, on that machine\n"
+    )
 
 
 def head_export(folder: Path, file: Path) -> None:

@@ -1,4 +1,4 @@
-"""The commands that add a class to a bundle and ship heads alone.
+"""The commands that make something else of a bundle: another class, a head alone, an engine.
 
 It does not hold any logic: `classes` calls the use cases.
 """
@@ -40,6 +40,23 @@ def add_class(
     from edgetransfer.cli import classes
 
     classes.add_class(dict(locals()))
+
+
+@classes_app.command("engine")
+def engine(
+    bundle: o.Bundle,
+    compute_capability: Annotated[
+        str, typer.Option(help="Of the GPU that it is for: 8.9 is an RTX 40, 8.6 an RTX 30.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="The file; default: engine-CAPABILITY.plan here.")
+    ] = None,
+    json: o.Json = False,
+) -> None:
+    """Build a TensorRT-RTX engine of a bundle without its GPU; engines hold code: ship yours."""
+    from edgetransfer.cli import classes
+
+    classes.engine(bundle, compute_capability, out, as_json=json)
 
 
 @head_app.command("export")

@@ -15,6 +15,7 @@ from edgetransfer.bundle.agent_archive import pack_agent
 from edgetransfer.bundle.files import write_json
 from edgetransfer.export.golden import write_golden
 from edgetransfer.export.head_file import STATISTICS, write_statistics
+from edgetransfer.export.tensorrt import write_for_tensorrt
 from edgetransfer.export.transformers_files import (
     write_picture_classifier,
     write_transformers_files,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from edgetransfer.data.manifest import Example
     from edgetransfer.graph.prepare import Preparer
     from edgetransfer.spec.preprocess import TextPreprocessing
+    from edgetransfer.spec.target import TargetSpec
     from edgetransfer.transfer.new_class import FeatureStatistics
 
 TOKENIZER = "tokenizer.json"
@@ -49,6 +51,7 @@ class Parts:
             notices them.
         statistics: of the shipped network's features, so that classes can be added later.
         config: ``config.json`` of the backbone, None where it has none in transformers' form.
+        target: what the bundle is for.
     """
 
     reference: onnx.ModelProto
@@ -60,6 +63,7 @@ class Parts:
     fitted_on: Iterable[str] = ()
     statistics: FeatureStatistics | None = None
     config: Mapping[str, Any] | None = None
+    target: TargetSpec | None = None
 
 
 def whole_model(
@@ -97,5 +101,8 @@ def write_bundle(folder: Path, parts: Parts, prepare: Preparer) -> None:
     (folder / FITTED_ON).write_text("".join(f"{each}\n" for each in digests), encoding="utf-8")
     if parts.statistics is not None:
         write_statistics(folder / STATISTICS, parts.statistics)
+    runtime = None if parts.target is None else parts.target.runtime
+    if parts.target is not None and runtime is not None and runtime.name == "tensorrt":
+        write_for_tensorrt(folder, parts.core, parts.preprocessing, parts.target)
     pack_agent(folder / "agent.pyz")
     write_golden(folder / "golden", folder, parts.golden, prepare)

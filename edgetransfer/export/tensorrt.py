@@ -1,4 +1,4 @@
-"""Proves that a graph is one that TensorRT takes strongly typed, before it is shipped.
+"""What a bundle for TensorRT needs more: a graph that it takes, and what prepares pictures there.
 
 It does not build an engine: the agent does, on the device. What the graph must be like was found
 by building with TensorRT's own parser (`docs/tensorrt.md`).
@@ -12,16 +12,51 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from edgetransfer.agent.tensorrt_settings import Settings, settings_from
 from edgetransfer.errors import StageError
+from edgetransfer.graph.embed import preprocessing_graph
+from edgetransfer.spec.preprocess import ImagePreprocessing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+
+    from edgetransfer.spec.preprocess import TextPreprocessing
+    from edgetransfer.spec.target import TargetSpec
 
 Array = np.ndarray[Any, Any]
 
 STANDARD = ("", "ai.onnx")
 MAX_OPSET = 20
 _SHOWN = 5
+PREPARE = "prepare.onnx"
+README = "README.md"
+_README = """# {title}
+
+`core.onnx` is what TensorRT takes: prepared tensors in, `logits` out. An engine is bound to the
+TensorRT, the GPU and the driver that it was built with and holds code, so it is built on the
+device: by the first `edgetransfer bench`, or by
+
+    {weak}      # TensorRT 10.0 to 10.11: JetPack 6
+    {strong}    # TensorRT 10.12 and newer: JetPack 7
+
+(`trtexec` lies in `/usr/src/tensorrt/bin` on a Jetson.) We have run neither line on a board.
+"""
+_PICTURES = """
+## Preparing a picture
+
+TensorRT has no antialiased resize and refuses `model.onnx`. `prepare.onnx` is its first half:
+decoded RGB `uint8 [N, H, W, 3]` of any size -> `float32 [N, 3, h, w]`, as `core.onnx` takes it, on
+the processor by ONNX Runtime (`pip install onnxruntime`, which has wheels for 64-bit Arm). What
+`prepare.onnx` and `core.onnx` give one after the other is what `model.onnx` gives.
+
+    import os; os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    import numpy, onnxruntime
+    from PIL import Image, ImageOps
+    prepare = onnxruntime.InferenceSession("prepare.onnx", providers=["CPUExecutionProvider"])
+    rgb = numpy.asarray(ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGB"))
+    (prepared,) = prepare.run(None, {{"picture": rgb[None]}})    # the input `{input}` of the engine
+"""
 
 
 def refuse_unfit(model: onnx.ModelProto) -> None:
@@ -41,6 +76,63 @@ def refuse_unfit(model: onnx.ModelProto) -> None:
             "float, and sums of integers alone",
             fix="build with --precision fp16",
         )
+
+
+def write_for_tensorrt(
+    folder: Path,
+    core: onnx.ModelProto,
+    preprocessing: ImagePreprocessing | TextPreprocessing,
+    target: TargetSpec,
+) -> None:
+    """Write the README with the lines of `trtexec`, and for pictures ``prepare.onnx``.
+
+    Args:
+        folder: of the bundle.
+        core: the network as it is shipped.
+        preprocessing: the contract.
+        target: its session config says for which sizes an engine is built.
+    """
+    settings = settings_from(target.session.config)
+    strong, weak = (trtexec_line(core, settings, strongly_typed=each) for each in (True, False))
+    text = _README.format(title=target.title, strong=strong, weak=weak)
+    if isinstance(preprocessing, ImagePreprocessing):
+        opset = max(o.version for o in core.opset_import if o.domain in STANDARD)
+        before = preprocessing_graph(preprocessing, opset=opset, ir_version=core.ir_version)
+        onnx.save(before, folder / PREPARE)
+        text += _PICTURES.format(input=core.graph.input[0].name)
+    (folder / README).write_text(text, encoding="utf-8")
+
+
+def trtexec_line(core: onnx.ModelProto, settings: Settings, *, strongly_typed: bool) -> str:
+    """Return the command of TensorRT's own tool that builds an engine as the agent does.
+
+    Args:
+        core: the network as it is shipped.
+        settings: sizes of free axes and effort.
+        strongly_typed: whether it is for TensorRT 10.12 and newer; older ones are only told what
+            they may compute in (the agent also holds them to the types of the graph).
+    """
+    words = ["trtexec", "--onnx=core.onnx", "--saveEngine=core.engine"]
+    for which, name in enumerate(("min", "opt", "max")):
+        shapes = [f"{each.name}:{_sizes(each, settings, which)}" for each in core.graph.input]
+        words.append(f"--{name}Shapes={','.join(shapes)}")
+    if not settings.tf32:
+        words.append("--noTF32")
+    if strongly_typed:
+        return " ".join([*words, "--stronglyTyped"])
+    if any(node.op_type == "QuantizeLinear" for node in core.graph.node):
+        words.append("--int8")
+    if any(each.data_type == onnx.TensorProto.FLOAT16 for each in core.graph.initializer):
+        words.append("--fp16")
+    return " ".join(words)
+
+
+def _sizes(port: onnx.ValueInfoProto, settings: Settings, which: int) -> str:
+    free = [settings.batch, settings.length]
+    return "x".join(
+        str(axis.dim_value or free[min(place, 1)][which])
+        for place, axis in enumerate(port.type.tensor_type.shape.dim)
+    )
 
 
 def _faults(model: onnx.ModelProto) -> Iterator[str]:

@@ -60,6 +60,7 @@ def assemble(
             labels=fitted.manifest.labels,
             golden=golden_examples(fitted.manifest),
             config=fitted.config,
+            target=target,
             fitted_on=(
                 ()
                 if run.recipe.fit.method == "none"

@@ -187,7 +187,8 @@ def _lacking(
     runtime: Runtime, environment: Mapping[str, Any], capabilities: Mapping[str, Any] | None
 ) -> tuple[Finding, ...]:
     takes = capabilities or {}
-    install = f"python3 -m pip install '{runtime.package}>={runtime.min_version}'"
+    pip = f"python3 -m pip install '{runtime.package}>={runtime.min_version}'"
+    install = runtime.install or pip
     others: Mapping[str, str | None] = takes.get("other_runtimes") or {}
     own = runtime.provider in (environment.get("providers") or ())
     if not own and runtime.provider not in others:
@@ -196,7 +197,7 @@ def _lacking(
     version = told if own else others[runtime.provider]
     if version is not None and _numbers(version) < _numbers(runtime.min_version):
         what = f"{runtime.package} {version} there, older than {runtime.min_version}"
-        return (Finding(what, install),)
+        return (Finding(what, runtime.update or install),)
     wanted = {"ir_version": runtime.ir_version, "opset": runtime.opset} if own else {}
     return tuple(
         Finding(f"takes {_FILES[key]} {takes[key]}, not {least}", install)

@@ -32,6 +32,7 @@ from edgetransfer.pipeline.judging import Bench, Question, judge_bundle, write_r
 from edgetransfer.pipeline.statistics import head_facts
 from edgetransfer.pipeline.store import scratch
 from edgetransfer.spec.recipe import Recipe
+from edgetransfer.spec.target import TargetSpec
 from edgetransfer.transport.local import Local
 
 if TYPE_CHECKING:
@@ -157,6 +158,7 @@ def rebuild(
         fitted_on=fitted_on | {digest for each in heads.added for digest in each["digests"]},
         statistics=_statistics(bundle, heads),
         config=read_json(bundle.file(CONFIG)) if bundle.file(CONFIG).is_file() else None,
+        target=TargetSpec.model_validate(bundle.manifest["target"]),
     )
     facts = {k: v for k, v in bundle.manifest.items() if k not in _OF_THE_OLD_CLASSES}
     facts["compression"] = {**facts["compression"], "ladder": []}

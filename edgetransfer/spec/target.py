@@ -20,6 +20,8 @@ class Runtime(Spec):
     name: Literal["onnxruntime", "onnxruntime-web", "tensorrt"] = "onnxruntime"
     provider: str = "CPUExecutionProvider"
     package: str = Field("onnxruntime", description="what brings it to a device's Python")
+    install: str = Field("", description="what brings it there; default: pip, by `package`")
+    update: str = Field("", description="what brings a newer one, where `install` does not")
     min_version: str = Field(description="oldest release the artefact is made for")
     opset: int = Field(20, ge=18, le=20, description="ONNX operator set of the artefact")
     ir_version: int = Field(10, ge=8, le=10, description="ONNX file format; boards lag, so <= 10")

@@ -63,7 +63,7 @@ def test_a_runtime_that_is_too_old(change, takes, what):
             [
                 (
                     "tensorrt 10.3.0 there, older than 10.12",
-                    "python3 -m pip install 'tensorrt>=10.12'",
+                    "python3 -m pip install --upgrade tensorrt",
                 )
             ],
         ),
@@ -72,6 +72,31 @@ def test_a_runtime_that_is_too_old(change, takes, what):
 def test_a_runtime_beside_onnxruntime(version, state, findings):
     takes = {**TAKES, "other_runtimes": {"TensorRT": version}}
     assert row("nvidia-rtx", X86, takes) == (state, findings)
+
+
+@pytest.mark.parametrize(
+    ("target", "version", "finding"),
+    [
+        ("jetson-orin-nano", "10.3.0.30", None),
+        ("jetson-thor", "10.13.3", None),
+        (
+            "jetson-orin-jetpack7",
+            "10.13.3",
+            ("tensorrt 10.13.3 there, older than 11.4.1", "update JetPack: TensorRT comes with it"),
+        ),
+        (
+            "jetson-thor",
+            "absent",
+            ("no TensorRT there", "sudo apt-get install python3-libnvinfer"),
+        ),
+    ],
+)
+def test_advice_is_right_for_each_jetpack(target, version, finding):
+    """F: what JetPack ships is taken, and no wheel for PCs is advised on a Jetson."""
+    takes = {**TAKES, "other_runtimes": {} if version == "absent" else {"TensorRT": version}}
+    board = {**X86, "arch": "arm64", "isa": ["asimd", "asimddp", "fphp", "asimdhp"]}
+    wanted = ("ready", []) if finding is None else ("lacks", [finding])
+    assert row(target, board, takes) == wanted
 
 
 def test_what_disturbs_comes_with_the_command_that_mends_it():

@@ -16,6 +16,8 @@ int cuDeviceGetAttribute(int *value, int which, int device) {
 int cuMemAlloc_v2(uint64_t *address, size_t size) {
   if (size > (1u << 30)) return 2;
   live++; *address = (uint64_t)malloc(size); return 0; }
+int cuMemAllocHost_v2(void **address, size_t size) { *address = malloc(size); return 0; }
+int cuMemFreeHost(void *address) { free(address); return 0; }
 int cuMemFree_v2(uint64_t address) { live--; free((void *)address); return 0; }
 int cuMemcpyHtoDAsync_v2(uint64_t to, const void *from, size_t size, void *stream) {
   memcpy((void *)to, from, size); return stream == (void *)0x5 ? 0 : 400; }

@@ -11,6 +11,8 @@ import numpy as np
 __version__ = "10.13.3.9"
 MOST = 8
 """Largest batch that any profile allows."""
+flags = []
+"""The builder flags of every engine that this process built."""
 built = []
 """The shapes of the profile of every engine that this process built."""
 _TYPES = {"tensor(float)": np.float32, "tensor(int64)": np.int64}
@@ -23,7 +25,9 @@ class Words:
         return name
 
 
-BuilderFlag, LayerInformationFormat = Words(), Words()
+BuilderFlag, LayerInformationFormat, LayerType = Words(), Words(), Words()
+DeviceType = Words()
+float16, float32 = "float16", "float32"
 MemoryPoolType, ProfilingVerbosity, TensorIOMode = Words(), Words(), Words()
 NetworkDefinitionCreationFlag = types.SimpleNamespace(STRONGLY_TYPED=1)
 
@@ -102,8 +106,27 @@ class Engine:
         return types.SimpleNamespace(get_engine_information=lambda kind: told)
 
 
+def layer(kind, gives):
+    output = types.SimpleNamespace(dtype=gives)
+    return types.SimpleNamespace(
+        type=kind, num_outputs=1, get_output=lambda _: output, precision=None
+    )
+
+
 class Network:
-    num_inputs, num_layers, model = 1, 1, b""
+    num_inputs, model = 1, b""
+    layers = ()
+
+    def __init__(self, typed):
+        self.typed = typed
+
+    @property
+    def num_layers(self):
+        return max(1, len(self.layers))
+
+    def get_layer(self, index):
+        assert not self.typed
+        return self.layers[index] if self.layers else layer("CONVOLUTION", float32)
 
     def get_input(self, index):
         import onnx
@@ -118,15 +141,18 @@ class Network:
 class Builder:
     """Gives the ONNX file as the plan."""
 
+    num_DLA_cores = 1
+
     def __init__(self, log):
         self._log = log
 
     def create_network(self, flags):
-        assert flags == 2
-        return Network()
+        assert flags in (0, 2)
+        return Network(typed=flags == 2)
 
     def create_builder_config(self):
-        config = types.SimpleNamespace(profiles=[])
+        config = types.SimpleNamespace(profiles=[], flags=set())
+        config.set_flag = config.flags.add
         config.set_memory_pool_limit = config.clear_flag = lambda *_: None
         config.set_timing_cache = lambda *_: None
         config.add_optimization_profile = config.profiles.append
@@ -152,6 +178,7 @@ class Builder:
             assert monitor.step_complete("Building engine", step)
         monitor.phase_finish("Building engine")
         built.append(config.profiles[0].shapes)
+        flags.append(config.flags)
         if "TENSORRT_BUILDS" in os.environ:
             with Path(os.environ["TENSORRT_BUILDS"]).open("a") as log:
                 log.write("built\n")

@@ -39,7 +39,7 @@ def test_an_unknown_setting_is_refused():
     assert str(caught.value) == (
         "no such setting: found 'tensorrt.fp16', expected one of tensorrt.batch, tensorrt.length, "
         "tensorrt.tf32, tensorrt.optimisation_level, tensorrt.workspace_mib, tensorrt.at_least, "
-        "tensorrt.compute_capability, tensorrt.rebuild"
+        "tensorrt.compute_capability, tensorrt.dla, tensorrt.rebuild"
     )
 
 
@@ -56,18 +56,22 @@ def test_without_tensorrt_the_lines_that_install_it_are_told():
     assert str(caught.value) == (
         "TensorRT cannot be loaded here (tensorrt: import of tensorrt halted; None in sys.modules; "
         "tensorrt_bindings: import of tensorrt_bindings halted; None in sys.modules); on a Jetson: "
-        "sudo apt-get install python3-libnvinfer; elsewhere: pip install tensorrt"
+        "sudo apt-get install python3-libnvinfer (the TensorRT of its JetPack; the wheels of `pip "
+        "install tensorrt` are for PCs and servers); elsewhere: pip install tensorrt"
     )
 
 
-@pytest.mark.parametrize(("found", "wanted"), [("10.3.0.26", None), ("11.4.0.106", "11.4.1")])
+@pytest.mark.parametrize(
+    ("found", "wanted"), [("8.6.2", None), ("10.0.0b6", "10.3"), ("11.4.0.106", "11.4.1")]
+)
 def test_a_version_that_is_too_old_is_refused(monkeypatch, found, wanted):
     monkeypatch.setitem(sys.modules, "tensorrt", types.SimpleNamespace(__version__=found))
     with pytest.raises(Unavailable) as caught:
         load("TensorRT", wanted)
     assert str(caught.value) == (
-        f"TensorRT {found} is too old: expected {wanted or '10.12'} or newer; update JetPack or "
-        "the package, or build for the processor of this machine"
+        f"TensorRT {found} is too old: expected {wanted or '10.0'} or newer; on a Jetson TensorRT "
+        "comes with JetPack: update that, or build for the target of the JetPack that is there; "
+        "elsewhere: pip install --upgrade tensorrt"
     )
 
 
@@ -75,3 +79,11 @@ def test_a_version_that_will_do_is_taken(monkeypatch):
     module = types.SimpleNamespace(__version__="11.4.1.20")
     monkeypatch.setitem(sys.modules, "tensorrt", module)
     assert load("TensorRT", "11.4.1") is module
+
+
+@pytest.mark.parametrize("found", ["10.3.0.30", "10.13.3.9.post1", "11.4.0.106"])
+def test_every_jetpack_of_now_is_taken(monkeypatch, found):
+    """F: JetPack 6 ships 10.3, JetPack 7.0 and 7.1 ship 10.13."""
+    module = types.SimpleNamespace(__version__=found)
+    monkeypatch.setitem(sys.modules, "tensorrt", module)
+    assert load("TensorRT") is module

@@ -1,4 +1,4 @@
-"""Every name of TensorRT that the agent uses is held by the bindings of 10.13, 10.16 and 11.4.
+"""Every name of TensorRT that the agent uses is held by the bindings of 10.3 to 11.4.
 
 `tensorrt_attributes.json` was read from the real bindings (scripts/tensorrt_attributes.py; `make
 test-tensorrt` reads it again), so what NVIDIA removed cannot come in unnoticed.
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from edgetransfer.agent import tensorrt_build, tensorrt_session
+from edgetransfer.agent.tensorrt_build import version_of
 
 HELD = json.loads((Path(__file__).parent / "tensorrt_attributes.json").read_text())
 MODULES = [Path(each.__file__) for each in (tensorrt_build, tensorrt_session)]
@@ -24,6 +25,7 @@ CLASSES = {
     "profile": "IOptimizationProfile",
     "cache": "ITimingCache",
     "tensor": "ITensor",
+    "layer": "ILayer",
     "inspector": "EngineInspector",
     "_runtime": "Runtime",
     "_engine": "ICudaEngine",
@@ -37,6 +39,8 @@ PLAIN = {
     "timings",
 }  # fmt: skip
 """Variables that hold a number, bytes, or what only goes into an attribute above."""
+WEAK_ONLY = {"precision", "FP16", "INT8", "OBEY_PRECISION_CONSTRAINTS"}
+"""What 11 removed: touched where TensorRT is older than 10.12 alone."""
 RTX_ONLY = {"num_compute_capabilities", "set_compute_capability", "ComputeCapability"}
 """Of TensorRT-RTX alone; touched where a build names a compute capability."""
 
@@ -82,8 +86,27 @@ USES = uses(SOURCE)
 @pytest.mark.parametrize("version", sorted(HELD))
 def test_every_name_is_held(version):
     held = HELD[version]
-    missing = {f"{of}.{name}" for of, name in USES if name not in RTX_ONLY and name not in held[of]}
+    spared = RTX_ONLY | (WEAK_ONLY if version_of(version) >= (10, 12) else set())
+    missing = {f"{of}.{name}" for of, name in USES if name not in spared and name not in held[of]}
     assert missing == set()
+
+
+def test_what_11_removed_is_touched_for_old_versions_alone():
+    tree = ast.parse(Path(tensorrt_build.__file__).read_text(encoding="utf-8"))
+    (inside,) = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and node.name == "_hold_types"
+    ]
+    (asked,) = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "_hold_types" in ast.unparse(node)
+    ]
+    assert ast.unparse(asked.test) == "not typed"
+    tree.body.remove(inside)
+    assert {name for _, name in uses(ast.unparse(inside))} >= WEAK_ONLY
+    assert not {name for _, name in uses(ast.unparse(tree))} & WEAK_ONLY
 
 
 def test_the_walk_sees_what_is_used():

@@ -46,6 +46,41 @@ def test_outputs_are_those_of_the_model(opened, model, batch):
     assert (session.input_names, session.output_names) == (["x"], ["logits"])
 
 
+def test_before_10_12_the_types_of_the_graph_are_held(opened, builds, monkeypatch):
+    """F: TensorRT 10.3, as JetPack 6 ships it, types weakly: flags allow, constraints hold."""
+    trt = sys.modules["tensorrt"]
+    monkeypatch.setattr(trt, "__version__", "10.3.0")
+    opened({"tensorrt.rebuild": "1"})
+    layers = [
+        trt.layer("QUANTIZE", "int8"),
+        trt.layer("CONSTANT", "float32"),
+        trt.layer("CONVOLUTION", "float16"),
+        trt.layer("SOFTMAX", "float32"),
+    ]
+    monkeypatch.setattr(trt.Network, "layers", layers)
+    opened({"tensorrt.rebuild": "1"})
+    assert trt.flags[-2:] == [set(), {"INT8", "FP16", "OBEY_PRECISION_CONSTRAINTS"}]
+    assert [each.precision for each in layers] == [None, None, None, "float32"]
+
+
+def test_a_core_of_the_accelerator_is_asked_for_by_number(opened, builds):
+    opened({"tensorrt.dla": "0"})
+    assert sys.modules["tensorrt"].flags[-1] == {"GPU_FALLBACK"}
+    with pytest.raises(Unavailable) as caught:
+        opened({"tensorrt.dla": "1"})
+    assert str(caught.value) == (
+        "tensorrt.dla: found 1, expected a core below 1, as many as this machine's TensorRT has"
+    )
+
+
+def test_what_one_call_gave_is_not_changed_by_the_next(opened):
+    session = opened()
+    first = session.run({"x": np.ones((2, 4), np.float32)})[0]
+    kept = first.copy()
+    session.run({"x": np.zeros((2, 4), np.float32)})
+    np.testing.assert_array_equal(first, kept)
+
+
 def test_memory_of_the_gpu_grows_and_is_given_back(opened, driver):
     live = ctypes.c_int.in_dll(ctypes.CDLL(driver), "live")
     session, before = opened(), live.value

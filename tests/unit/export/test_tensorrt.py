@@ -4,8 +4,12 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edgetransfer.agent.session import OnnxSession
 from edgetransfer.errors import StageError
-from edgetransfer.export.tensorrt import refuse_unfit
+from edgetransfer.export.onnx_bundle import whole_model
+from edgetransfer.export.tensorrt import refuse_unfit, write_for_tensorrt
+from edgetransfer.spec import catalogue
+from edgetransfer.spec.preprocess import ImagePreprocessing, TextPreprocessing
 
 GRID = {"s": np.float32(0.1), "z": np.int8(0)}
 
@@ -107,3 +111,57 @@ def test_the_graph_stays_as_it_is():
     before = model.SerializeToString(deterministic=True)
     refuse_unfit(model)
     assert model.SerializeToString(deterministic=True) == before
+
+
+def core_for(shape, inputs=("input",), kind=TensorProto.FLOAT):
+    """A network whose logits are sums of its first input's numbers."""
+    ports = [helper.make_tensor_value_info(name, kind, shape) for name in inputs]
+    nodes = [
+        helper.make_node("Cast", [inputs[0]], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceSum", ["floats", "axes"], ["logits"], keepdims=0),
+    ]
+    axes = numpy_helper.from_array(np.arange(2, len(shape), dtype=np.int64), "axes")
+    gives = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", "class"])
+    graph = helper.make_graph(nodes, "g", ports, [gives], initializer=[axes])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
+    model.ir_version = 10
+    return model
+
+
+@pytest.mark.parametrize("size", [(40, 60), (16, 16), (1, 7)])
+def test_prepare_onnx_and_core_onnx_are_model_onnx(tmp_path, size):
+    """F: how a picture is prepared on a Jetson, held against what every other device runs."""
+    contract = ImagePreprocessing(
+        shortest_edge=20, crop=(16, 16), mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.2)
+    )
+    core = core_for(["batch", 3, 16, 16])
+    write_for_tensorrt(tmp_path, core, contract, catalogue.target("jetson-orin-nano"))
+    picture = np.random.default_rng(0).integers(0, 256, (2, *size, 3)).astype(np.uint8)
+    whole = OnnxSession(whole_model(core, contract).SerializeToString())
+    prepared = OnnxSession(tmp_path / "prepare.onnx").run({"picture": picture})[0]
+    logits = OnnxSession(core.SerializeToString()).run({"input": prepared})[0]
+    np.testing.assert_array_equal(logits, whole.run({"picture": picture})[0])
+
+
+def test_the_readme_says_how_an_engine_is_built(tmp_path):
+    core = core_for(["batch", 3, 16, 16])
+    contract = ImagePreprocessing(exact=(16, 16))
+    write_for_tensorrt(tmp_path, core, contract, catalogue.target("jetson-orin-nano"))
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    line = (
+        "trtexec --onnx=core.onnx --saveEngine=core.engine --minShapes=input:1x3x16x16 "
+        "--optShapes=input:1x3x16x16 --maxShapes=input:8x3x16x16 --noTF32"
+    )
+    assert f"    {line}      # TensorRT 10.0 to 10.11: JetPack 6\n" in text
+    assert f"    {line} --stronglyTyped    # TensorRT 10.12 and newer: JetPack 7\n" in text
+    assert "the input `input` of the engine" in text
+
+
+def test_texts_have_two_free_axes_and_no_prepare_onnx(tmp_path):
+    names = ("input_ids", "attention_mask")
+    core = core_for(["batch", "tokens"], names, TensorProto.INT64)
+    target = catalogue.target("jetson-orin-nano")
+    write_for_tensorrt(tmp_path, core, TextPreprocessing(), target)
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "--maxShapes=input_ids:8x512,attention_mask:8x512 " in text
+    assert not (tmp_path / "prepare.onnx").exists()
