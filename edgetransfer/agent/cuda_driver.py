@@ -119,7 +119,7 @@ class Cuda:
             self._call("cuMemAllocHost_v2", ctypes.byref(found), ctypes.c_size_t(size))
             address = found.value or 0
             self._pinned[name] = (address, size)
-        buffer = (ctypes.c_char * size).from_address(address)
+        buffer: Any = (ctypes.c_char * size).from_address(address)
         count = int(np.prod(shape))
         return np.frombuffer(buffer, kind, count=count).reshape(shape)
 
