@@ -11,22 +11,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from edgetransfer.data import checks
 from edgetransfer.data.digests import add_digests, file_digests
 from edgetransfer.data.folders import pictures_below
-from edgetransfer.data.likeness import alike, least_alike, thumbnails
 from edgetransfer.data.manifest import Example, Manifest
 from edgetransfer.data.reading import Record, count
 from edgetransfer.errors import DataError
 from edgetransfer.spec.progress import silent
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
     from edgetransfer.data.manifest import Split
     from edgetransfer.spec.progress import Progress
 
-_JUDGED: tuple[Split, ...] = ("test", "validation")
+    Near = Callable[[Sequence[Example]], Mapping[str, str]]
+    """Says which examples nearly repeat one that is judged on, by their keys: why they go."""
+
+JUDGED: tuple[Split, ...] = ("test", "validation")
+
+
+def nothing_near(_: Sequence[Example]) -> Mapping[str, str]:
+    """Compare nothing."""
+    return {}
 
 
 def fingerprint(source: str) -> str:
@@ -41,16 +48,19 @@ def fingerprint(source: str) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def load(source: str, labelled: Manifest, *, progress: Progress = silent) -> Manifest:
+def load(
+    source: str, labelled: Manifest, *, near: Near = nothing_near, progress: Progress = silent
+) -> Manifest:
     """Read all pictures of a folder and of those in it, whatever the folders are called.
 
-    What equals or nearly equals (see `likeness`) a picture of the test or validation set is left
-    out, so that nothing is judged on what it was taught with; and so is what repeats a labelled
-    picture to train on, or another of these.
+    What equals or nearly equals a picture of the test or validation set is left out, so that
+    nothing is judged on what it was taught with; and so is what repeats a labelled picture to train
+    on, or another of these.
 
     Args:
         source: the folder.
         labelled: the pictures that it goes with.
+        near: finds what nearly equals one that is judged on.
         progress: called once a picture.
 
     Returns:
@@ -67,7 +77,7 @@ def load(source: str, labelled: Manifest, *, progress: Progress = silent) -> Man
     ]
     found, unreadable = add_digests(records, progress)
     checks.raise_if(unreadable, str(root))
-    return without(found, _reasons(found, labelled), labelled, Named(source, "picture", root))
+    return without(found, labelled, Named(source, "picture", root), near)
 
 
 @dataclass(frozen=True)
@@ -86,20 +96,22 @@ class Named:
 
 
 def without(
-    found: tuple[Record, ...], reasons: dict[str, str], labelled: Manifest, named: Named
+    found: tuple[Record, ...], labelled: Manifest, named: Named, near: Near = nothing_near
 ) -> Manifest:
     """Return what is left of some records as train examples without a label.
 
     Args:
         found: with digests.
-        reasons: why records are left out, by their keys.
         labelled: the examples that they go with.
         named: how messages name them.
+        near: finds what nearly equals an example that is judged on.
 
     Raises:
         DataError: nothing is left.
     """
-    kept = [record for record in found if record.key not in reasons]
+    reasons = _equals(found, labelled, named.noun)
+    reasons |= near(_examples(found, reasons))
+    kept = _examples(found, reasons)
     dropped = {why: list(reasons.values()).count(why) for why in dict.fromkeys(reasons.values())}
     if not kept:
         raise DataError(
@@ -108,9 +120,16 @@ def without(
             found=_told(dropped, len(found), named.noun),
             fix=f"give other {named.noun}s, or leave --unlabelled out",
         )
-    examples = tuple(Example(r.key, r.path, r.text, None, "train", {}, r.digest) for r in kept)
     notes = (_told(dropped, len(found), named.noun),) if dropped else ()
-    return Manifest(labelled.modality, examples, labelled.labels, str(named.root), notes, dropped)
+    return Manifest(labelled.modality, kept, labelled.labels, str(named.root), notes, dropped)
+
+
+def _examples(found: tuple[Record, ...], without: Mapping[str, str]) -> tuple[Example, ...]:
+    return tuple(
+        Example(r.key, r.path, r.text, None, "train", {}, r.digest)
+        for r in found
+        if r.key not in without
+    )
 
 
 def _find(source: str) -> tuple[Path, list[Path]]:
@@ -127,26 +146,10 @@ def _find(source: str) -> tuple[Path, list[Path]]:
     return root, paths
 
 
-def _reasons(found: tuple[Record, ...], labelled: Manifest) -> dict[str, str]:
-    """Return why pictures are left out, by their keys; the gravest reason of each."""
-    reasons = equals(found, labelled, "picture")
-    left = [record for record in found if record.key not in reasons]
-    looks = thumbnails(record.path for record in left if record.path is not None)
-    judged = {split: labelled.split(split) for split in _JUDGED}
-    known = {split: thumbnails(e.path for e in judged[split] if e.path) for split in _JUDGED}
-    labels = [example.label for split in _JUDGED for example in judged[split] if example.path]
-    least = least_alike(np.concatenate(list(known.values())), labels)
-    for split in _JUDGED:
-        for record, near in zip(left, alike(looks, known[split], least), strict=True):
-            if near:
-                reasons.setdefault(record.key, f"near-duplicate of a {split} example")
-    return reasons
-
-
-def equals(found: tuple[Record, ...], labelled: Manifest, noun: str) -> dict[str, str]:
+def _equals(found: tuple[Record, ...], labelled: Manifest, noun: str) -> dict[str, str]:
     """Return which records repeat an example that is there, by their keys; the gravest reason."""
     reasons: dict[str, str] = {}
-    for split in (*_JUDGED, "train"):
+    for split in (*JUDGED, "train"):
         held = {example.digest for example in labelled.examples if example.split == split}
         for record in found:
             if record.digest in held:

@@ -16,7 +16,7 @@ from edgetransfer.data.locate import locate
 from edgetransfer.data.reading import Record
 from edgetransfer.data.tables import read_table
 from edgetransfer.data.text import normalise
-from edgetransfer.data.unlabelled import Named, equals, without
+from edgetransfer.data.unlabelled import Named, nothing_near, without
 from edgetransfer.errors import DataError
 from edgetransfer.spec.progress import silent
 from edgetransfer.spec.recipe import DataSpec
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from edgetransfer.data.manifest import Manifest
+    from edgetransfer.data.unlabelled import Near
     from edgetransfer.spec.progress import Progress
 
 LINES = ".txt"
@@ -46,18 +47,24 @@ def fingerprint(source: str) -> str:
 
 
 def load(
-    source: str, labelled: Manifest, text_column: str | None, *, progress: Progress = silent
+    source: str,
+    labelled: Manifest,
+    text_column: str | None,
+    *,
+    near: Near = nothing_near,
+    progress: Progress = silent,
 ) -> Manifest:
     """Read all texts of a file, or of the tables of a folder; labels in them are not read.
 
-    What equals (see `text.normalise`) a text of the test or validation set is left out, so that
-    nothing is judged on what it was fitted with; and so is what repeats a labelled text to train
-    on, or another of these. Empty ones are passed over.
+    What equals (see `text.normalise`) or nearly equals a text of the test or validation set is left
+    out, so that nothing is judged on what it was fitted with; and so is what repeats a labelled
+    text to train on, or another of these. Empty ones are passed over.
 
     Args:
         source: a table, a folder of tables, or a file with a text a line.
         labelled: the texts that it goes with.
         text_column: default: text or sentence.
+        near: finds what nearly equals one that is judged on.
         progress: called once a text.
 
     Returns:
@@ -76,7 +83,7 @@ def load(
         if normalise(text)
     ]
     found, _ = add_digests(records, progress)
-    return without(found, equals(found, labelled, "text"), labelled, Named(source, "text", root))
+    return without(found, labelled, Named(source, "text", root), near)
 
 
 def _find(source: str) -> tuple[Path, list[Path]]:

@@ -6,11 +6,13 @@ It does not prepare them for a network.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from edgetransfer.data import sources, unlabelled_texts
 from edgetransfer.data import unlabelled as unlabelled_pictures
 from edgetransfer.data.manifest import SPLITS, Manifest
+from edgetransfer.pipeline.near_duplicates import near_judged
 from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.run import Run, code, leave
 
@@ -51,14 +53,20 @@ def read_unlabelled(run: Run, manifest: Manifest) -> Manifest:
             "fingerprint": reader.fingerprint(source),
             "labelled": manifest.digest,
             "column": column,
-            "code": code("data"),
+            "backbone": run.source.digest,
+            "code": code("data", "transfer", "graph", "backbone"),
         }
+        near = partial(near_judged, run, manifest)
 
         def make(folder: Path) -> None:
             if texts:
-                found = unlabelled_texts.load(source, manifest, column, progress=line.progress)
+                found = unlabelled_texts.load(
+                    source, manifest, column, near=near, progress=line.progress
+                )
             else:
-                found = unlabelled_pictures.load(source, manifest, progress=line.progress)
+                found = unlabelled_pictures.load(
+                    source, manifest, near=near, progress=line.progress
+                )
             leave(folder, "manifest.json", found.to_json())
 
         kept = run.keep(line, "unlabelled", inputs, make)

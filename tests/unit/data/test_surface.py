@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from edgetransfer.data.manifest import Example
-from edgetransfer.data.surface import surfaces
+from edgetransfer.data.surface import surfaces, thumbnail
 
 
 def example(key, path=None, text=None):
@@ -38,3 +38,8 @@ def test_pictures_are_thumbnails(tmp_path):
 def test_a_text_without_a_3_gram_is_like_none(text):
     rows = surfaces([example("0", text=text), example("1", text="some other text")])
     assert float((rows @ rows.T).toarray()[0, 1]) == 0
+
+
+def test_flat_pictures_are_like_none():
+    flat = thumbnail(np.full((20, 20, 3), 80, np.uint8))
+    assert not flat.any()

@@ -54,7 +54,19 @@ def test_what_is_judged_on_or_there_already_is_left_out(labelled, folder):
     photo(folder / "small of test.png", 21, size=(32, 24))
     photo(folder / "small of validation.png", 11, size=(32, 24))
     photo(folder / "small of train.png", 1, size=(32, 24))
-    more = load(str(folder), labelled)
+    compared = []
+
+    def near(examples):
+        compared.extend(e.key for e in examples)
+        return {
+            f"small of {split}.png": f"near-duplicate of a {split} example"
+            for split in ("test", "validation")
+        }
+
+    more = load(str(folder), labelled, near=near)
+    assert compared == [
+        "new again.png", "small of test.png", "small of train.png", "small of validation.png"
+    ]  # fmt: skip
     assert [e.key for e in more.examples] == ["new again.png", "small of train.png"]
     assert more.notes == (
         "6 of 8 unlabelled pictures were dropped: 1 duplicate of a test example, "

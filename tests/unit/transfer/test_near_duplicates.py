@@ -44,11 +44,19 @@ def test_copies_are_found_and_neighbours_of_a_class_are_not(spread):
 
 def test_both_views_have_to_agree():
     views, labels = clouds(1.0)
-    near, far = copies(views, [7])[0], clouds(1.0, seed=9)[0][1][:1]
+    near, far = copies(views, [7], noise=0.6)[0], clouds(1.0, seed=9)[0][1][:1]
     surface, features = np.concatenate([views[0], near]), np.concatenate([views[1], far])
     assert found(surface, features, labels) == set()
     surface, features = np.concatenate([views[0], far]), np.concatenate([views[1], near])
     assert found(surface, features, labels) == set()
+
+
+def test_a_copy_on_the_surface_counts_whatever_its_features_are():
+    """A9: a small picture that is halved is another one to a network, and the same to the eye."""
+    views, labels = clouds(1.0)
+    surface = np.concatenate([views[0], copies(views, [7])[0]])
+    features = np.concatenate([views[1], clouds(1.0, seed=9)[0][1][:1]])
+    assert found(surface, features, labels) == {(7, len(labels))}
 
 
 @pytest.mark.parametrize("label", [0, 1])
@@ -82,7 +90,7 @@ def test_sparse_rows_give_what_dense_ones_give():
 
 def test_one_class_alone_and_few_examples_are_no_error():
     rows = unit(np.random.default_rng(0).normal(size=(3, 5)))
-    assert np.isinf(scales(rows, np.zeros(3, int))).all()
+    assert (scales(rows, np.zeros(3, int)) == 1).all()
     assert found(rows, rows, np.array([0, 1, 0])) == set()
 
 
