@@ -75,6 +75,18 @@ class StageError(EdgeTransferError):
     exit_code = 7
 
 
+class MemoryFullError(StageError):
+    """More memory was asked for than there is."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(
+            "the memory is full",
+            found=first_line(error),
+            fix="end other programs, or take a smaller backbone, fewer examples or --threads 1; "
+            "the same command goes on from the last finished stage",
+        )
+
+
 class IntegrityError(EdgeTransferError):
     """A file is not what its digest says."""
 
@@ -88,6 +100,15 @@ def first_line(error: BaseException) -> str:
     ('no such axis', 'KeyError()')
     """
     return (str(error).strip().splitlines() or [repr(error)])[0][:200]
+
+
+def let_stop(error: BaseException) -> None:
+    """Go on stopping, where a library wrapped the user's ``Ctrl-C`` in an error of its own."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, KeyboardInterrupt | SystemExit):
+            raise cause
+        cause = cause.__cause__ or cause.__context__
 
 
 BUDGET_MISSED = 8

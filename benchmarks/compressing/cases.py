@@ -156,7 +156,7 @@ def build(arguments: Sequence[str], out: Path, cache: Path | None) -> None:
     Raises:
         PeerError: it failed; its last words are given.
     """
-    command = ["nice", "-n", "5", sys.executable, "-m", "edgetransfer.cli.app", "build"]
+    command = ["nice", "-n", "5", sys.executable, "-m", "edgetransfer", "build"]
     command += [*arguments, "--timing", "quick", "--out", str(out)]
     command += ["--cache", str(cache)] if cache else []
     print("  " + " ".join(command[3:]), flush=True)

@@ -35,6 +35,15 @@ _ADVICE = {
 read_json = json_of
 
 
+def refused(error: OSError) -> StageError:
+    """Return in words what the operating system refused."""
+    said = os.strerror(error.errno) if error.errno is not None else str(error)
+    what, fix = _ADVICE.get(error.errno or 0, ("", "see that it is there, and may be used"))
+    named = [str(each) for each in (error.filename, error.filename2) if each is not None]
+    where = " to ".join(named) or "the operating system"
+    return StageError(what or said, where=where, found=said if what else None, fix=fix)
+
+
 @contextmanager
 def writing(where: Path) -> Iterator[None]:
     """Turn a failed write below `where` into a `StageError` that says what to do."""

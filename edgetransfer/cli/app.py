@@ -4,8 +4,6 @@ It does not hold any logic of its own.
 """
 
 import inspect
-import signal
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +13,7 @@ from edgetransfer.cli import matrix
 from edgetransfer.cli import options as o
 from edgetransfer.cli.cached import cache_app
 from edgetransfer.cli.doctor import doctor
+from edgetransfer.cli.entry import main as main  # scripts installed before call it here
 from edgetransfer.cli.heads import classes_app, head_app
 
 app = typer.Typer(
@@ -34,8 +33,6 @@ backbones_app = typer.Typer(
 app.add_typer(backbones_app, name="backbones")
 
 _OUT = Path("edgetransfer-out")
-_STOPPED = 130
-"""Exit code of a run that the user stopped, as shells have it."""
 
 
 def _version(wanted: bool) -> None:
@@ -50,6 +47,9 @@ def _version(wanted: bool) -> None:
 def _common(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[  # taken off the command line, wherever it stands, by `entry`
+        bool, typer.Option("--debug", help="Show the traceback of an error, after any command too.")
     ] = False,
 ) -> None:
     pass
@@ -268,27 +268,3 @@ def pretrain(
     from edgetransfer.cli import pretrained
 
     pretrained.pretrain(dict(locals()))
-
-
-def _stop(*_: object) -> None:
-    sys.stderr.write("\nstopped. The same command goes on from the last finished stage.\n")
-    sys.exit(_STOPPED)
-
-
-def main() -> None:
-    """Run the command line; every failure that is not a bug is one message and an exit code."""
-    from edgetransfer.errors import EdgeTransferError, StageError
-
-    signal.signal(signal.SIGINT, _stop)
-    try:
-        app()
-    except EdgeTransferError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(error.exit_code)
-    except OSError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(StageError.exit_code)
-
-
-if __name__ == "__main__":
-    main()

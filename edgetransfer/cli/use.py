@@ -63,8 +63,9 @@ def whole_numbers(text: str, option: str, *, least: int) -> tuple[int, ...]:
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401 (any plain JSON value)
-    """Print plain JSON values."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    """Print plain JSON values, which stay JSON on a terminal that lacks some letters."""
+    plain = (sys.stdout.encoding or "").lower() not in ("utf-8", "utf8")
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=plain) + "\n")
 
 
 def build(options: Mapping[str, Any]) -> None:

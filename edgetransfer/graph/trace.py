@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from edgetransfer.errors import StageError, first_line
+from edgetransfer.errors import StageError, first_line, let_stop
 from edgetransfer.graph.clean import clean
 
 if TYPE_CHECKING:
@@ -103,6 +103,7 @@ def trace(module: nn.Module, example: Sequence[Array], signature: Signature) -> 
                 dynamic_shapes=(tuple(free for _ in tensors),),
             )
         except Exception as error:  # the exporter raises whatever its many parts raise
+            let_stop(error)
             raise StageError(
                 "torch could not export the network to ONNX",
                 where=type(module).__name__,

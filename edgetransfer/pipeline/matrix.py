@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgetransfer.bundle.files import write_json, writing
 from edgetransfer.bundle.opened import open_bundle
-from edgetransfer.errors import EdgeTransferError, SpecError, StageError
+from edgetransfer.errors import EdgeTransferError, SpecError, StageError, let_stop
 from edgetransfer.measure.verdict import worst
 from edgetransfer.pipeline.build import build
 from edgetransfer.pipeline.reporter import Prefixed
@@ -130,6 +130,7 @@ def run(
                     rows += _built(cell, store, reporter)
                 continue
             except Exception as error:
+                let_stop(error)
                 trouble = Trouble.of(error)
         rows += [
             {**_place(cell, target), "error": trouble.message, "exit_code": trouble.exit_code}

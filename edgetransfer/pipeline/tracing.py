@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import onnx
 
-from edgetransfer.errors import EdgeTransferError, StageError, first_line
+from edgetransfer.errors import EdgeTransferError, StageError, first_line, let_stop
 from edgetransfer.graph.embed import PREPARED
 from edgetransfer.graph.prepare import preparer
 from edgetransfer.pipeline.reporter import telling
@@ -96,6 +96,7 @@ def proven(network: nn.Module, graph: onnx.ModelProto, inputs: Batch) -> dict[st
         except EdgeTransferError:
             raise
         except Exception as error:  # torch and the runtime raise kinds of their own
+            let_stop(error)
             raise StageError(
                 "the network, or the graph exported from it, does not run on these examples",
                 where="trace",

@@ -149,7 +149,7 @@ def can_mount(tmp_path_factory):
         pytest.skip("needs the right to mount a small file system")
 
 
-COMMAND = '"$2" -m edgetransfer.cli.app build "$3" --timing quick'
+COMMAND = '"$2" -m edgetransfer build "$3" --timing quick'
 
 
 @pytest.mark.usefixtures("can_mount")

@@ -1,0 +1,170 @@
+"""D5: whatever goes wrong, and whenever the user stops, the end is one message and a known code."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from edgetransfer.cli import app, entry
+from edgetransfer.graph.trace import Signature, trace
+
+
+@pytest.fixture
+def ended(monkeypatch, capfd):
+    """Run `main` with a deed in place of a command; return exit code, output and error."""
+
+    def run(deed, *words):
+        monkeypatch.setattr(sys, "argv", ["edgetransfer", *words])
+        monkeypatch.setattr(app, "app", deed)
+        kept = signal.getsignal(signal.SIGINT)
+        try:
+            with pytest.raises(SystemExit) as stopped:
+                entry.main()
+        finally:
+            signal.signal(signal.SIGINT, kept)
+        return stopped.value.code, *capfd.readouterr()
+
+    return run
+
+
+def raising(error):
+    def deed():
+        raise error
+
+    return deed
+
+
+def test_a_crash_is_told_with_what_to_report(ended):
+    code, out, told = ended(lambda: 1 // 0, "build", "my photos")
+    lines = told.splitlines()
+    assert (code, out) == (7, "")
+    assert lines[0] == (
+        "error: edgetransfer broke down; this is a fault in it, not in what you gave"
+    )
+    assert lines[1].startswith("  found: ZeroDivisionError: integer division or modulo by zero (")
+    assert "cli/test_entry.py, line " in lines[1]
+    assert lines[2] == "  command: edgetransfer build 'my photos'"
+    assert lines[3].startswith("  version: edgetransfer 0")
+    assert lines[4] == (
+        "  fix: report these lines to the project, with the traceback that --debug shows; "
+        "finished stages are kept"
+    )
+    assert len(lines) == 5
+
+
+@pytest.mark.parametrize("words", [("--debug", "build"), ("build", "--debug", "--", "x")])
+def test_debug_shows_the_traceback_wherever_it_stands(ended, monkeypatch, words):
+    monkeypatch.setenv("EDGETRANSFER_DEBUG", "")
+    code, _, told = ended(lambda: 1 // 0, *words)
+    assert code == 7
+    assert told.startswith("Traceback (most recent call last):\n")
+    assert "--debug" not in sys.argv
+
+
+def test_a_text_that_is_debug_is_a_text(ended):
+    ended(lambda: None, "predict", "bundle", "--", "--debug")
+    assert sys.argv[-1] == "--debug"
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            FileNotFoundError(errno.ENOENT, "whatever", "a\x1b[2J"),
+            "error: a\\x1b[2J: No such file or directory\n"
+            "  fix: see that it is there, and may be used\n",
+        ),
+        (
+            OSError(errno.ENOSPC, "whatever", "x"),
+            "error: x: no space left on the disk\n  found: No space left on device\n"
+            "  fix: free some space and run the same command again\n",
+        ),
+        (
+            MemoryError("Unable to allocate 9 TiB"),
+            "error: the memory is full\n  found: Unable to allocate 9 TiB\n"
+            "  fix: end other programs, or take a smaller backbone, fewer examples or --threads 1; "
+            "the same command goes on from the last finished stage\n",
+        ),
+    ],
+)
+def test_what_the_system_refuses_is_told_in_words(ended, error, told):
+    assert ended(raising(error)) == (7, "", told)
+
+
+STOPPED = "\nstopped. The same command goes on from the last finished stage.\n"
+
+
+def stop(*_, **__):
+    signal.raise_signal(signal.SIGINT)
+
+
+def stop_within(*_, **__):
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except BaseException as error:
+        msg = "the exporter failed"
+        raise RuntimeError(msg) from error
+
+
+@pytest.mark.parametrize("export", [stop, stop_within])
+def test_stopping_during_the_export_is_neither_silent_nor_a_failed_export(
+    ended, monkeypatch, export
+):
+    monkeypatch.setattr(torch.onnx, "export", export)
+    rows = np.zeros((2, 3), np.float32)
+    deed = lambda: trace(torch.nn.Linear(3, 2), [rows], Signature(("x",), "y"))  # noqa: E731
+    assert ended(deed) == (130, "", STOPPED)
+
+
+def test_what_is_swallowed_still_stops_in_the_end(ended):
+    def deed():
+        try:
+            stop()
+        except BaseException:  # as a library may
+            return
+
+    assert ended(deed) == (130, "", STOPPED)
+
+
+@pytest.fixture
+def program():
+    """Start the program; return exit code, output and error."""
+
+    def run(*words, within=None, **environment):
+        command = [sys.executable, "-m", "edgetransfer", *map(str, words)]
+        done = subprocess.run(
+            ["bash", "-c", within, "bash", *command] if within else command,
+            capture_output=True,
+            check=False,
+            env={**os.environ, **environment},
+            timeout=60,
+        )
+        return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+    return run
+
+
+def test_a_reader_that_goes_away_is_no_failure(program):
+    code, _, told = program("targets", within='"$@" | true; exit ${PIPESTATUS[0]}')
+    assert (code, told) in ((141, ""), (0, ""))
+
+
+def test_a_closed_output_is_no_failure(program):
+    assert program("targets", within='"$@" >&-') == (0, "", "")
+
+
+def test_a_terminal_that_lacks_letters(program, tmp_path):
+    """`PYTHONIOENCODING=ascii` ended commands after their work."""
+    name = "caf\xe9 \U0001f600 \udcff"
+    code, _, told = program("predict", tmp_path / name, "x", PYTHONIOENCODING="ascii")
+    assert code == 3
+    assert told.startswith(f"error: {tmp_path}/caf\\xe9 \\U0001f600 \\udcff: not a bundle\n")
+    code, out, _ = program("targets", "this-machine", "--json", PYTHONIOENCODING="ascii")
+    assert code == 0
+    assert json.loads(out)[0]["name"] == "this-machine"
