@@ -38,7 +38,7 @@ def clean(model: onnx.ModelProto, *, ir_version: int = 10) -> onnx.ModelProto:
     Raises:
         StageError: the result is not valid ONNX, or its operator set is not 18 to 20.
     """
-    model = _to_supported_opset(model)
+    model = to_supported_opset(model)
     graph = ir.from_proto(model)
     RemoveInitializersFromInputsPass()(graph)
     optimizer.optimize(graph)
@@ -62,7 +62,12 @@ def opset_of(model: onnx.ModelProto) -> int:
     return max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=0)
 
 
-def _to_supported_opset(model: onnx.ModelProto) -> onnx.ModelProto:
+def to_supported_opset(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Bring a graph of an older operator set to the oldest that is taken.
+
+    Raises:
+        StageError: it cannot be brought there, or is newer than devices read.
+    """
     found = opset_of(model)
     if MIN_OPSET <= found <= MAX_OPSET:
         return model

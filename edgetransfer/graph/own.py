@@ -1,6 +1,6 @@
 """Takes a float ONNX file that somebody else exported into the form that the later stages take.
 
-It does not change what it computes, and proves that.
+It does not change which class it says, and proves that.
 """
 
 from __future__ import annotations
@@ -13,18 +13,27 @@ import onnx
 import onnx_ir as ir
 
 from edgetransfer.errors import EdgeTransferError, SpecError, first_line
-from edgetransfer.graph.clean import clean
+from edgetransfer.graph.clean import clean, to_supported_opset
+from edgetransfer.graph.ending import OUTPUT, run_each, with_logits
 from edgetransfer.graph.hosted import open_here
 from edgetransfer.graph.parity import alone, parity
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from edgetransfer.agent.session import OnnxSession
 
-OUTPUT = "logits"
-_INT8 = {"QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul"}
+STANDARD = ("", "ai.onnx")
+"""Names of the standard operator set: the only one that every device's runtime has."""
+_INTEGER_TYPES = {
+    onnx.TensorProto.DataType.Value(name)
+    for name in ("INT8", "UINT8", "INT4", "UINT4", "FLOAT8E4M3FN", "FLOAT8E5M2", "FLOAT4E2M1")
+}
+_A_FEW = 64
+"""Elements that a constant of 8-bit integers may have and be no weight."""
+_RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli"}
+_RUNTIME_TYPES = {"float32": "tensor(float)", "int64": "tensor(int64)"}
 
 Array = np.ndarray[Any, Any]
 
@@ -34,7 +43,9 @@ def take(
 ) -> tuple[onnx.ModelProto, dict[str, Any]]:
     """Read, check and clean an ONNX classifier.
 
-    Inputs are matched to the contract's by name where the names are the same, else by order.
+    Inputs are matched to the contract's by name where the names are the same, else by order. A
+    picture input with its channels last is turned. Where the file ends in what makes shares of
+    logits, the logits are taken: calibration, drift and every softmax after it are of them.
 
     Args:
         file: the ONNX file.
@@ -43,7 +54,7 @@ def take(
 
     Returns:
         The clean graph with the contract's input names and ``logits`` as its output, and the
-        record of its parity with the file.
+        record of its parity with the file; its ``notes`` say in words what was changed.
 
     Raises:
         SpecError: not a float classifier of that many classes with the contract's inputs.
@@ -51,30 +62,21 @@ def take(
     """
     model = _read(file)
     session = _open(file)
-    names = list(batches[0])
-    if len(session.input_names) != len(names):
-        raise SpecError(
-            "the inputs are not those of the contract",
-            where=str(file),
-            found=", ".join(f"{n} {session.input_shapes[n]}" for n in session.input_names),
-            expected=", ".join(f"{n} {list(batches[0][n].shape)}" for n in names),
-        )
-    same = set(session.input_names) == set(names)
-    renamed = dict(zip(session.input_names, session.input_names if same else names, strict=True))
-    fitted = _Fed(file, session, renamed)
-    expected = fitted.outputs(batches)
-    if expected.shape[1:] != (classes,):
-        raise SpecError(
-            "the first output is not one number a class",
-            where=str(file),
-            found=f"shape {list(expected.shape[1:])} for {classes} labels",
-        )
-    graph = clean(_with_names(model, renamed))
-    inputs = {name: np.concatenate([batch[name] for batch in batches]) for name in names}
+    renamed, turned = _matched(file, session, batches[0])
+    fitted = _Fed(file, session, renamed, turned)
+    said = fitted.outputs(batches)
+    _check_outputs(file, said, classes)
+    named = to_supported_opset(_with_names(model, renamed, turned=turned))
+    named, expected, notes = with_logits(named, said, batches)
+    graph = clean(named)
+    inputs = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
     record = _proof(expected, graph, inputs, file)
     one = alone(inputs)
-    _proof(fitted.outputs([one]), graph, one, file, record["range"])
-    return graph, record
+    told = run_each(open_here(named), [one]) if notes else fitted.outputs([one])
+    _proof(told, graph, one, file, record["range"])
+    if turned:
+        notes.append("the file takes pictures with the channels last: they are turned in the graph")
+    return graph, {**record, **({"notes": notes} if notes else {})}
 
 
 def _read(file: Path) -> onnx.ModelProto:
@@ -85,13 +87,104 @@ def _read(file: Path) -> onnx.ModelProto:
         raise SpecError(
             "not a valid ONNX file", where=str(file), found=first_line(error)
         ) from error
-    if any(node.op_type in _INT8 for node in model.graph.node):
+    nodes = list(_nodes(model))
+    _refuse_foreign(file, model, nodes)
+    _refuse_integers(file, model, nodes)
+    _refuse_chance(file, model, nodes)
+    return model
+
+
+def _nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    """All nodes, also those of branches, loops and functions."""
+    waiting = [model.graph.node, *(function.node for function in model.functions)]
+    while waiting:
+        for node in waiting.pop():
+            yield node
+            for attribute in node.attribute:
+                inner = [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]
+                waiting += [graph.node for graph in inner]
+
+
+def _refuse_foreign(file: Path, model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> None:
+    """Allow standard operators and functions that the file itself spells in them, nothing else.
+
+    Operators of one runtime are what its optimiser writes for the processor it ran on, what its
+    quantiser writes, or what other runtimes do not have: none of them is a float reference.
+    """
+    own = {(function.domain, function.name) for function in model.functions}
+    foreign = sorted(
+        {
+            f"{node.domain}:{node.op_type}"
+            for node in nodes
+            if node.domain not in STANDARD and (node.domain, node.op_type) not in own
+        }
+    )
+    if not foreign:
+        return
+    more = f" and {len(foreign) - 5} more" if len(foreign) > 5 else ""
+    raise SpecError(
+        "the model holds operators that are not standard ONNX",
+        where=str(file),
+        found=", ".join(foreign[:5]) + more,
+        expected="operators of the domain ai.onnx only, which every target's runtime has",
+        fix="export the float model without optimising or quantising it: a file that ONNX Runtime "
+        "optimised or quantised is for the machine and the runtime that it was made on"
+        if any(each.startswith("com.") for each in foreign)
+        else "export the network alone, without what prepares its input or sorts its output",
+    )
+
+
+def _refuse_integers(file: Path, model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> None:
+    found = {node.op_type for node in nodes if _computes_in_integers(node.op_type)}
+    constants = [a.t for node in nodes for a in node.attribute if a.HasField("t")]
+    for tensor in (*model.graph.initializer, *constants):
+        if tensor.data_type in _INTEGER_TYPES and np.prod(tensor.dims, dtype=np.int64) > _A_FEW:
+            kind = onnx.TensorProto.DataType.Name(tensor.data_type)
+            found.add(f"weights of {kind}")
+    if found:
         raise SpecError(
             "the model is quantised already",
             where=str(file),
+            found=", ".join(sorted(found)),
             expected="the float model: the drop is measured against it",
         )
-    return model
+
+
+def _computes_in_integers(kind: str) -> bool:
+    return (
+        "quantizelinear" in kind.lower() or kind.startswith("QLinear") or kind.endswith("Integer")
+    )
+
+
+def _refuse_chance(file: Path, model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> None:
+    """Name what makes every run another: it was exported while it was being trained."""
+    true = {
+        t.name for t in model.graph.initializer if not t.dims and any(t.raw_data or t.int32_data)
+    }
+    for node in nodes:
+        for attribute in node.attribute if node.op_type == "Constant" else ():
+            if attribute.HasField("t") and any(attribute.t.raw_data or attribute.t.int32_data):
+                true.add(node.output[0])
+    found = set()
+    for node in nodes:
+        flags = {a.name: a.i for a in node.attribute}
+        if node.op_type == "Dropout":
+            training = flags.get("is_test") == 0 or (len(node.input) > 2 and node.input[2] in true)
+        else:
+            training = node.op_type == "BatchNormalization" and (
+                flags.get("training_mode") == 1 or flags.get("is_test") == 0
+            )
+        if training:
+            found.add(f"{node.op_type} in training mode")
+        elif node.op_type in _RANDOM:
+            found.add(node.op_type)
+    if found:
+        raise SpecError(
+            "the model does not give the same answer twice, or not for one example as for many",
+            where=str(file),
+            found=", ".join(sorted(found)),
+            fix="call model.eval() and export it again, with training=TrainingMode.EVAL",
+        )
 
 
 def _open(file: Path) -> OnnxSession:
@@ -103,18 +196,105 @@ def _open(file: Path) -> OnnxSession:
         ) from error
 
 
+def _matched(
+    file: Path, session: OnnxSession, batch: Mapping[str, Array]
+) -> tuple[dict[str, str], bool]:
+    """Match the file's inputs with the contract's, and tell whether its channels come last.
+
+    Raises:
+        SpecError: another number of inputs, another type, or another shape.
+    """
+    names = list(batch)
+    if len(session.input_names) != len(names):
+        raise SpecError(
+            "the inputs are not those of the contract",
+            where=str(file),
+            found=", ".join(f"{n} {session.input_shapes[n]}" for n in session.input_names),
+            expected=", ".join(f"{n} {list(batch[n].shape)}" for n in names),
+        )
+    same = set(session.input_names) == set(names)
+    ordered = session.input_names if same else names
+    renamed = dict(zip(session.input_names, ordered, strict=True))
+    turned = False
+    for port in session.ports()["inputs"]:
+        array = batch[renamed[port["name"]]]
+        picture = array.ndim == 4
+        shape = port["shape"]
+        turned = picture and len(shape) == 4 and shape[3] == 3 and shape[1] != 3
+        prepared = np.moveaxis(array, 1, 3) if turned else array
+        wrong = _wrong_port(port["type"], shape, prepared)
+        if wrong is not None:
+            raise SpecError(
+                wrong[0],
+                where=str(file),
+                found=f"{port['name']}: {port['type']} {shape}",
+                expected=f"{_RUNTIME_TYPES.get(array.dtype.name)} {['N', *array.shape[1:]]}"
+                if picture
+                else f"{_RUNTIME_TYPES.get(array.dtype.name)} ['N', 'length']",
+                fix=wrong[1],
+            )
+    return renamed, turned
+
+
+def _wrong_port(kind: str, shape: Sequence[object], array: Array) -> tuple[str, str] | None:
+    """Return what is wrong with an input, and what to do; None where `array` can be fed."""
+    if kind != _RUNTIME_TYPES.get(array.dtype.name, kind):
+        return (
+            "the model takes numbers of another type than the contract prepares",
+            "export it with inputs of that type: the contract rescales and normalises in float32",
+        )
+    fixed = [size if isinstance(size, int) else None for size in shape]
+    if len(fixed) != array.ndim:
+        return (
+            "the model's input has another number of axes than the contract prepares",
+            "export the classifier with one axis for the examples",
+        )
+    if fixed[0] is not None and fixed[0] != 1:
+        return (
+            f"the model takes {fixed[0]} examples at a time only",
+            "export it again with a dynamic first axis",
+        )
+    if array.ndim != 4:
+        if fixed[1] in (None, array.shape[1]):
+            return None
+        return (
+            "the model takes texts of one length only",
+            "texts are of any length: export it with a free second axis",
+        )
+    if all(want in (None, has) for want, has in zip(fixed[1:], array.shape[1:], strict=True)):
+        return None
+    if 1 in (fixed[1], fixed[3]):
+        return (
+            "the model takes grey pictures, and the contract prepares red, green and blue",
+            "put the conversion to grey into the file, before its first layer",
+        )
+    axis = 3 if array.shape[3] == 3 else 1
+    if fixed[axis] not in (None, 3):
+        return (
+            f"the model takes {fixed[axis]} channels, and the contract prepares 3",
+            "export the classifier of pictures with an input of red, green and blue",
+        )
+    return (
+        "the model takes pictures of another size than the contract prepares",
+        'set "exact" or "crop" in preprocess.json to the [height, width] of the model',
+    )
+
+
 @dataclass(frozen=True)
 class _Fed:
-    """The file as it is, and the contract's name of each of its inputs."""
+    """The file as it is, the contract's name of each of its inputs, and the order of its axes."""
 
     file: Path
     session: OnnxSession
     renamed: Mapping[str, str]
+    turned: bool
 
     def outputs(self, batches: Sequence[dict[str, Any]]) -> Array:
         rows = []
         for batch in batches:
             fed = {old: batch[new] for old, new in self.renamed.items()}
+            if self.turned:
+                fed = {k: np.ascontiguousarray(np.moveaxis(v, 1, 3)) for k, v in fed.items()}
             try:
                 rows.append(self.session.run(fed)[0])
             except Exception as error:  # the runtime raises kinds of its own
@@ -126,7 +306,30 @@ class _Fed:
                     if "attention_mask" in batch
                     else None,
                 ) from error
-        return np.concatenate(rows).astype(np.float32)
+        return np.concatenate(rows)
+
+
+def _check_outputs(file: Path, said: Array, classes: int) -> None:
+    if said.shape[1:] != (classes,) or said.dtype.kind != "f":
+        one = said.shape[1:] in ((), (1,)) and classes == 2 and said.dtype.kind == "f"
+        raise SpecError(
+            "the first output is not one number a class",
+            where=str(file),
+            found=f"shape {list(said.shape[1:])} for {classes} labels"
+            + ("" if said.dtype.kind == "f" else f", of {said.dtype}"),
+            fix="end the network in two outputs, one a class: of a single output z before its "
+            "sigmoid they are 0 and z"
+            if one
+            else None,
+        )
+    bad = int((~np.isfinite(said)).any(axis=1).sum())
+    if np.isnan(said).any():
+        raise SpecError(
+            "the model's outputs are not numbers",
+            where=str(file),
+            found=f"NaN for {bad} of {len(said)} examples",
+            fix="look for a division by zero, or for weights that are NaN, in the file itself",
+        )
 
 
 def _proof(
@@ -149,7 +352,9 @@ def _proof(
         ) from error
 
 
-def _with_names(model: onnx.ModelProto, renamed: Mapping[str, str]) -> onnx.ModelProto:
+def _with_names(
+    model: onnx.ModelProto, renamed: Mapping[str, str], *, turned: bool
+) -> onnx.ModelProto:
     """Rename inputs to the contract's and the first output to ``logits``; free the first axis."""
     whole = ir.from_proto(model)
     graph = whole.graph
@@ -166,4 +371,20 @@ def _with_names(model: onnx.ModelProto, renamed: Mapping[str, str]) -> onnx.Mode
     for value, name in [*((each, renamed[each.name or ""]) for each in inputs), (output, OUTPUT)]:
         value.name = name
         value.shape = ir.Shape(["batch", *list(value.shape or [None])[1:]])
+    if turned:
+        _turn(graph, inputs[0])
     return ir.to_proto(whole)
+
+
+def _turn(graph: ir.Graph, picture: ir.Value) -> None:
+    """Let an input with its channels last come with its channels first."""
+    batch, height, width, channels = list(picture.shape or [])
+    first = ir.Value(
+        name=picture.name, type=picture.type, shape=ir.Shape([batch, channels, height, width])
+    )
+    picture.name = "own/channels_last"
+    graph.inputs[graph.inputs.index(picture)] = first
+    node = ir.Node("", "Transpose", [first], [ir.AttrInt64s("perm", [0, 2, 3, 1])])
+    graph.insert_before(graph[0], node)
+    for use in list(picture.uses()):
+        use.node.replace_input_with(use.idx, node.outputs[0])

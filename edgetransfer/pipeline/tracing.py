@@ -5,7 +5,7 @@ It does not know targets.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import onnx
@@ -144,7 +144,7 @@ def keep_graph(
         )
     graph, facts = kept.file("float.onnx"), {**facts, "export": proof}
     return Fitted(
-        manifest,
+        replace(manifest, notes=(*manifest.notes, *proof.get("notes", ()))),
         model.preprocessing,
         model.tokenizer,
         graph,

@@ -11,6 +11,7 @@ import edgetransfer
 from edgetransfer.agent.session import OnnxSession
 from edgetransfer.errors import DataError, MissingExtraError, SpecError, StageError
 from edgetransfer.pipeline import own_model
+from edgetransfer.pipeline.predict import predict
 
 transformers = pytest.importorskip("transformers", reason="the extra `hf` is not installed")
 
@@ -38,11 +39,22 @@ def measure(own, pictures, cache, tmp_path):
     )  # fmt: skip
 
 
-def test_an_onnx_file_is_quantised_and_judged(own, built, pictures, cache, tmp_path):
-    report = measure(own, pictures, cache, tmp_path).reports["this-machine"]
+def test_c2_an_onnx_file_is_quantised_and_judged(own, built, pictures, cache, tmp_path):
+    """Fault C2: it ends in Softmax, which was taken for logits: SQNR and shares were of shares."""
+    model = onnx.load(own)
+    model.graph.node.append(onnx.helper.make_node("Softmax", ["scores"], ["shares"], axis=1))
+    model.graph.output[0].name = "shares"
+    onnx.save(model, own)
+    outcome = measure(own, pictures, cache, tmp_path)
+    report = outcome.reports["this-machine"]
     same = built.reports["this-machine"]
     assert report["accuracy"]["reference"] == same["accuracy"]["reference"]
     assert report["residency"]["float_conv"] == 0
+    assert "the file ends in Softmax: the logits before it are taken" in outcome.notes
+    picture = str(next(pictures.glob("test/disc/*.png")))
+    (said,) = predict(outcome.folders["this-machine"], [picture])
+    (meant,) = predict(built.folders["this-machine"], [picture])
+    assert dict(said.best) == pytest.approx(dict(meant.best), abs=0.1)
 
 
 def test_an_onnx_file_needs_its_contract(own, pictures, cache, tmp_path):

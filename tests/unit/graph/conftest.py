@@ -7,10 +7,13 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
+from edgetransfer.errors import SpecError
+from edgetransfer.graph.own import take
 from edgetransfer.graph.trace import Signature, trace
 
 torch.set_num_threads(1)
 OPSET = 20
+COUNT, CLASSES = 5, 4
 
 
 class TinyNet(nn.Module):
@@ -122,3 +125,55 @@ def run():
         return OnnxSession(model.SerializeToString()).run(inputs)
 
     return outputs
+
+
+@pytest.fixture
+def weights(normal):
+    return {"w": normal(6, 3, 3, 3), "b": normal(6), "hw": normal(CLASSES, 6), "hb": normal(4)}
+
+
+@pytest.fixture
+def saved(graph, tmp_path):
+    def save(nodes, constants, **kinds):
+        kinds = {"outputs": {"scores": ["N", CLASSES]}, **kinds}
+        file = tmp_path / "mine.onnx"
+        onnx.save(graph(nodes, constants, **kinds), file)
+        return file
+
+    return save
+
+
+@pytest.fixture
+def batches(normal):
+    return [{"input": normal(1, 3, 9, 9)} for _ in range(COUNT)]
+
+
+@pytest.fixture
+def taken(run, batches):
+    """Take a file and prove that it gives what the file gives, all examples at once."""
+
+    def check(file):
+        model, record = take(file, batches, CLASSES)
+        (old,) = [value.name for value in onnx.load(file).graph.input][:1]
+        expected = [run(onnx.load(file), **{old: batch["input"]})[0] for batch in batches]
+        joined = np.concatenate([batch["input"] for batch in batches])
+        np.testing.assert_allclose(run(model, input=joined)[0], np.concatenate(expected), atol=1e-5)
+        assert [value.name for value in model.graph.input] == ["input"]
+        assert [value.name for value in model.graph.output] == ["logits"]
+        assert record["n"] == COUNT
+        assert record["max_abs"] <= 1e-3 * record["range"]
+        return model
+
+    return check
+
+
+@pytest.fixture
+def message():
+    """Return what is said where a file is refused."""
+
+    def text_of(file, batches, classes=CLASSES, error=SpecError):
+        with pytest.raises(error) as caught:
+            take(file, batches, classes)
+        return str(caught.value)
+
+    return text_of
