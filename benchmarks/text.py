@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from scipy.stats import t
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 
@@ -58,6 +59,8 @@ Array = np.ndarray[Any, Any]
 DATASETS = Path(__file__).parents[2] / "shared" / "datasets"
 DRAWS = 5
 ROUNDS = 2000
+HEADS = ("sklearn", "probe", "contrastive", "nameless", "guessed")
+SCORES = ("accuracy", "macro_f1")
 MACHINE = Machine(threads=1, bf16=not BF16_FLAGS.isdisjoint(isa_flags()))
 
 
@@ -231,20 +234,51 @@ TASKS = {
 }
 
 
+def means(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the means over draws, in per cent; differences with Student's 95 % interval."""
+    found = []
+    for data, labels in dict.fromkeys((row["data"], row["labels"]) for row in rows):
+        drawn = [row for row in rows if (row["data"], row["labels"]) == (data, labels)]
+        if len(drawn) < 2:
+            continue
+        told: dict[str, Any] = {"data": data, "labels": labels, "draws": len(drawn)}
+        heads = [head for head in HEADS if all(head in row for row in drawn)]
+        for head in heads:
+            told[head] = {key: _mean(drawn, head, key) for key in SCORES}
+        for one, two in (("contrastive", "probe"), ("guessed", "contrastive")):
+            if one in heads and two in heads:
+                told[f"{one} - {two}"] = {key: _gain(drawn, one, two, key) for key in SCORES}
+        found.append(told)
+    return found
+
+
+def _mean(rows: list[dict[str, Any]], head: str, key: str) -> float:
+    return round(100 * float(np.mean([row[head][key] for row in rows])), 2)
+
+
+def _gain(rows: list[dict[str, Any]], one: str, two: str, key: str) -> list[float]:
+    gains = 100 * np.array([row[one][key] - row[two][key] for row in rows])
+    half = t.ppf(0.975, len(gains) - 1) * gains.std(ddof=1) / len(gains) ** 0.5
+    return [
+        round(float(each), 2) for each in (gains.mean(), gains.mean() - half, gains.mean() + half)
+    ]
+
+
 def main() -> None:
     """Print rows as they come, and keep them where the caller asks."""
     torch.set_num_threads(MACHINE.threads)
     file = Path(sys.argv[2]) if len(sys.argv) > 2 else None
     task, *asked = TASKS[sys.argv[1]]
     there = file is not None and file.is_file()
-    rows = json.loads(file.read_text(encoding="utf-8"))["rows"] if file and there else []
+    kept = json.loads(file.read_text(encoding="utf-8")) if file and there else {"rows": []}
+    rows = kept["rows"]
     done = {row["seed"] for row in rows if [row["data"], row["labels"]] == asked}
     for row in task(done):
         print(json.dumps(row), flush=True)
         rows.append(row)
         if file is not None:
             environment = fingerprint(runtime_facts()) | {"versions": versions()}
-            record = {"environment": environment, "rows": rows}
+            record = {**kept, "environment": environment, "means": means(rows), "rows": rows}
             file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
