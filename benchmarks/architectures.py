@@ -28,7 +28,7 @@ from edgetransfer.backbone import sources
 from edgetransfer.errors import EdgeTransferError
 from edgetransfer.graph.embed import PREPARED
 from edgetransfer.graph.parity import PARITY_RELATIVE, alone
-from edgetransfer.pipeline.run import versions
+from edgetransfer.pipeline.stage import versions
 
 SIDE, WORDS = 64, 99
 TEXT = {

@@ -38,13 +38,16 @@ from edgetransfer.agent.runtime import build as runtime_facts
 from edgetransfer.backbone import sources as backbones
 from edgetransfer.pipeline.fitting import fit
 from edgetransfer.pipeline.reporter import SilentReporter
-from edgetransfer.pipeline.run import Run, leave, versions
+from edgetransfer.pipeline.run import Run
+from edgetransfer.pipeline.stage import Stage, versions
 from edgetransfer.pipeline.store import Store
 from edgetransfer.spec.options import recipe_from
 from edgetransfer.transfer.features import run_over
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from edgetransfer.spec.progress import Progress
 
 SHARED = Path(__file__).parents[2] / "shared"
 STUDENT = str(SHARED / "backbones" / "mobilenet_v1_0.25_128")
@@ -109,18 +112,19 @@ def measure(data: Data, store: Store, seed: int, options: dict[str, Any]) -> dic
     fitted = fit(Run(recipe, (), source, store, SilentReporter(), teacher))
     test = fitted.manifest.split("test")
 
-    def make(folder: Path) -> None:
+    def make(_: Path, __: Progress) -> dict[str, Any]:
         logits = run_over(onnx.load(fitted.graph), fitted.preparer(), test)
         right = logits.argmax(axis=1) == fitted.manifest.label_index(test)
-        leave(folder, "test.json", {"accuracy": float(right.mean()), "n": len(test)})
+        return {"accuracy": float(right.mean()), "n": len(test)}
 
-    kept = store.keep("benchmark", {"graph": fitted.key, "data": fitted.manifest.digest}, make)
+    inputs = {"graph": fitted.key, "data": fitted.manifest.digest}
+    kept = store.keep(Stage("benchmark", inputs, make))
     record = fitted.facts["fit"]
     taught = record.get("distilled")
     if taught is not None:
         taught = {**taught, "teacher": Path(taught["teacher"]).name}
     return {
-        **kept.record("test.json"),
+        **kept.record,
         "validation": record["validation_accuracy"],
         "best_epoch": record.get("best_epoch"),
         "epochs_run": len(record.get("history", [None])) - 1,

@@ -38,7 +38,7 @@ from edgetransfer.backbone import sources as backbones
 from edgetransfer.data import sources
 from edgetransfer.graph.prepare import preparer
 from edgetransfer.pipeline.demo import write_digits
-from edgetransfer.pipeline.run import versions
+from edgetransfer.pipeline.stage import versions
 from edgetransfer.spec.recipe import DataSpec
 from edgetransfer.transfer.choice import race
 from edgetransfer.transfer.classifier import Classifier

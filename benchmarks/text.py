@@ -41,7 +41,7 @@ from edgetransfer.agent.runtime import build as runtime_facts
 from edgetransfer.backbone import sources as backbones
 from edgetransfer.data import sources
 from edgetransfer.graph.prepare import preparer
-from edgetransfer.pipeline.run import versions
+from edgetransfer.pipeline.stage import versions
 from edgetransfer.spec.recipe import DataSpec
 from edgetransfer.transfer.contrastive import course_for, tune
 from edgetransfer.transfer.machine import BF16_FLAGS

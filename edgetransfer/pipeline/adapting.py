@@ -19,9 +19,8 @@ from edgetransfer.pipeline.moving import METHODS, Moved, Setting, move
 from edgetransfer.pipeline.opening import OpenedBackbone
 from edgetransfer.pipeline.probing import fit_head, read_head
 from edgetransfer.pipeline.reading import read_unlabelled
-from edgetransfer.pipeline.reporter import telling
-from edgetransfer.pipeline.run import Run, code, leave, versions
 from edgetransfer.pipeline.soundness import look_before
+from edgetransfer.pipeline.stage import Stage
 from edgetransfer.pipeline.training import FittedNetwork
 from edgetransfer.spec.words import AUTO
 from edgetransfer.transfer.classifier import Classifier
@@ -32,7 +31,9 @@ if TYPE_CHECKING:
 
     from edgetransfer.data.device_part import Parts
     from edgetransfer.data.manifest import Example, Manifest
+    from edgetransfer.pipeline.run import Run
     from edgetransfer.pipeline.store import Kept
+    from edgetransfer.spec.progress import Progress
 
 Array = np.ndarray[Any, Any]
 
@@ -138,34 +139,28 @@ def _ways(run: Run, opened: OpenedBackbone) -> tuple[str, ...]:
 
 
 def _tell_apart(run: Run, count: int, features: Kept, device: Kept) -> Kept:
-    """Ask a classifier which pictures are the device's: ``shift.json`` and ``log_odds.npy``."""
+    """Ask a classifier which pictures are the device's; leaves ``log_odds.npy``."""
     inputs = {
         "features": features.key,
         "train": count,
         "device": device.key,
         "seed": run.recipe.seed,
-        "code": code("transfer", "measure"),
-        "versions": versions("scikit-learn", "scipy", "numpy"),
     }
-    with telling(run.reporter, "shift") as line:
 
-        def make(folder: Path) -> None:
-            labelled = np.load(features.file("features.npy"))[:count]
-            theirs = np.load(device.file("features.npy"))
-            log_odds = domain_scores(labelled, theirs, seed=run.recipe.seed)
-            found = area(log_odds[count:], log_odds[:count])
-            np.save(folder / "log_odds.npy", log_odds[:count])
-            record = {
-                "auc": found.auc,
-                "ci95": list(found.ci95),
-                "labelled": count,
-                "device": len(theirs),
-            }
-            leave(folder, "shift.json", record)
+    def make(folder: Path, _: Progress) -> dict[str, Any]:
+        labelled = np.load(features.file("features.npy"))[:count]
+        theirs = np.load(device.file("features.npy"))
+        log_odds = domain_scores(labelled, theirs, seed=run.recipe.seed)
+        found = area(log_odds[count:], log_odds[:count])
+        np.save(folder / "log_odds.npy", log_odds[:count])
+        return {
+            "auc": found.auc,
+            "ci95": list(found.ci95),
+            "labelled": count,
+            "device": len(theirs),
+        }
 
-        kept = run.keep(line, "shift", inputs, make)
-        line.summary = judged.told_shift(kept.record("shift.json"))
-    return kept
+    return run.keep(Stage("shift", inputs, make, judged.told_shift))
 
 
 def _judge(
@@ -177,7 +172,7 @@ def _judge(
     block: dict[str, Any] = {
         "asked": recipe.adapt.method,
         "unlabelled": len(setting.unlabelled),
-        "shift": setting.shift.record("shift.json"),
+        "shift": setting.shift.record,
     }
     if not parts.device:
         block["unmeasured"] = "no labelled examples of the device were named (--device-part)"

@@ -20,7 +20,7 @@ from edgetransfer.data.manifest import SPLITS
 from edgetransfer.export.onnx_bundle import Parts, write_bundle
 from edgetransfer.export.tensorrt import refuse_unfit
 from edgetransfer.pipeline.reporter import telling
-from edgetransfer.pipeline.run import Run, versions
+from edgetransfer.pipeline.stage import versions
 from edgetransfer.pipeline.statistics import head_facts, keep_statistics, session_of
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.pipeline.compressing import Compressed
+    from edgetransfer.pipeline.run import Run
     from edgetransfer.pipeline.tracing import Fitted
     from edgetransfer.spec.target import TargetSpec
 

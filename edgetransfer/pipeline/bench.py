@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgetransfer.bundle.files import read_json, writing
+from edgetransfer.bundle.files import read_json, write_json, writing
 from edgetransfer.bundle.opened import open_bundle
 from edgetransfer.data.manifest import Example, Manifest
 from edgetransfer.data.sources import load_for_evaluation
@@ -29,7 +29,7 @@ from edgetransfer.pipeline.judging import (
 )
 from edgetransfer.pipeline.portability import note
 from edgetransfer.pipeline.reporter import telling
-from edgetransfer.pipeline.store import Kept
+from edgetransfer.pipeline.store import RECORD, Kept
 from edgetransfer.pipeline.sustaining import core_variants, energy, sustained
 from edgetransfer.spec.recipe import Recipe
 from edgetransfer.spec.target import TargetSpec
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from edgetransfer.graph.prepare import Preparer
     from edgetransfer.pipeline.judging import Standing
     from edgetransfer.pipeline.reporter import Reporter
+    from edgetransfer.pipeline.stage import Stage
     from edgetransfer.spec.progress import Progress
     from edgetransfer.spec.recipe import DataSpec
     from edgetransfer.transport.place import Place, Software
@@ -190,14 +191,14 @@ def standing(place: Place, bundle: Bundle) -> Standing:
     return "preview" if elsewhere else "target"
 
 
-def measuring_afresh(folder: Path) -> Callable[[dict[str, Any], Callable[[Path], None]], Kept]:
+def measuring_afresh(folder: Path) -> Callable[[Stage, Progress], Kept]:
     """Return what measures into `folder` whatever was measured before."""
 
-    def keep(_: dict[str, Any], make: Callable[[Path], None]) -> Kept:
+    def keep(stage: Stage, progress: Progress) -> Kept:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         start = time.monotonic()
-        make(folder)
+        write_json(folder / RECORD, stage.make(folder, progress))
         return Kept(folder, "", reused=False, seconds=time.monotonic() - start)
 
     return keep

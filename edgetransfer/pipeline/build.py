@@ -5,7 +5,6 @@ It does not print; the command line and the Python API call it.
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +25,8 @@ from edgetransfer.pipeline.judging import (
 )
 from edgetransfer.pipeline.ranking import candidates_of, choose
 from edgetransfer.pipeline.reporter import SilentReporter, telling
-from edgetransfer.pipeline.run import Run, versions
+from edgetransfer.pipeline.run import Run
+from edgetransfer.pipeline.stage import versions
 from edgetransfer.pipeline.together import SharedStore
 from edgetransfer.spec import catalogue
 from edgetransfer.spec.words import AUTO
@@ -151,7 +151,7 @@ def _build_target(run: Run, fitted: Fitted, target: TargetSpec, folder: Path) ->
         )
         report = judge_bundle(
             Bench(
-                functools.partial(run.store.keep, "measure"),
+                run.store.keep,
                 run.reporter,
                 Local(bundle.file("agent.pyz")),
                 "target" if matches_this_machine(target) else "preview",

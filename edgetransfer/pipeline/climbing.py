@@ -16,13 +16,13 @@ from edgetransfer.compress.posttraining import fit_again
 from edgetransfer.compress.sensitivity import rank_layers
 from edgetransfer.measure.gates import MIB
 from edgetransfer.pipeline.feeding import batches_of, shuffled
-from edgetransfer.pipeline.reporter import telling
-from edgetransfer.pipeline.run import code, leave
+from edgetransfer.pipeline.opening import content_of
 from edgetransfer.pipeline.rungs import Made, Rung, Workshop, write_quantised
+from edgetransfer.pipeline.stage import Stage
 from edgetransfer.pipeline.store import scratch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from edgetransfer.compress.training import Course
@@ -181,7 +181,7 @@ class Ladder:
         inputs = {
             "from": start.made.kept.key,
             "course": course.settings(),
-            "code_fed": code("pipeline"),
+            "trained_on": content_of(examples),
         }
         return Rung(name, "w8a8", inputs, make)
 
@@ -198,18 +198,18 @@ class Ladder:
     def _ranked(self, made: Made) -> list[tuple[str, float]]:
         shop = self._shop
         examples = shop.examples[:RANKED_EXAMPLES]
-        with telling(shop.run.reporter, f"sensitivity {shop.target.name}") as line:
 
-            def make(folder: Path) -> None:
-                batches = batches_of(shop.fitted, examples)()
-                ranked = rank_layers(shop.open(made), batches, line.progress)
-                leave(folder, "ranked.json", {"layers": ranked})
+        def make(_: Path, progress: Progress) -> dict[str, Any]:
+            batches = batches_of(shop.fitted, examples)()
+            return {"layers": rank_layers(shop.open(made), batches, progress)}
 
-            inputs = {"rung": made.kept.key, "code": code("compress", "pipeline")}
-            kept = shop.run.keep(line, "sensitivity", inputs, make)
-            ranked: list[tuple[str, float]] = kept.record("ranked.json")["layers"]
-            line.summary = f"most of the noise from {ranked[0][0]}"
-        return ranked
+        def told(record: Mapping[str, Any]) -> str:
+            return f"most of the noise from {record['layers'][0][0]}"
+
+        stage = Stage("sensitivity", {"rung": made.kept.key}, make, told)
+        kept = shop.run.keep(stage, f"sensitivity {shop.target.name}")
+        layers: list[tuple[str, float]] = kept.record["layers"]
+        return layers
 
     def _with_floats(self, start: Result, names: list[str]) -> Rung:
         def make(folder: Path, progress: Progress) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from edgetransfer.graph.prepare import TextPreparer
 from edgetransfer.pipeline.finetuning import fit_epochs
 from edgetransfer.pipeline.probing import group_index
 from edgetransfer.pipeline.reporter import telling
-from edgetransfer.pipeline.run import Run, code, leave, versions
+from edgetransfer.pipeline.stage import Stage
 from edgetransfer.transfer import machine as machines
 from edgetransfer.transfer.classifier import Classifier
 from edgetransfer.transfer.contrastive import Course, course_for, tune
@@ -27,12 +27,13 @@ from edgetransfer.transfer.schedule import Machine, Schedule
 from edgetransfer.transfer.texts import Texts, run_in_groups
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from torch import nn
 
     from edgetransfer.data.manifest import Example, Manifest
+    from edgetransfer.pipeline.run import Run
     from edgetransfer.pipeline.training import FittedNetwork
     from edgetransfer.spec.progress import Progress
 
@@ -97,28 +98,29 @@ def contrast(run: Run, manifest: Manifest, fitted: FittedNetwork) -> FittedNetwo
         "probe": fitted.kept.key,
         "labels": manifest.labels,
         "course": asdict(work.course),
-        "code": code("transfer", "graph"),
         "device": work.where,
-        "versions": versions("torch", "transformers", "tokenizers"),
     }
     with telling(run.reporter, "contrastive") as line:
-        chosen = run.store.keep("machine", asked, work.choose_machine)
-        way = Machine(**chosen.record("machine.json"))
+        opened = ("transformers",)
+        chosen = run.store.keep(Stage("machine", asked, work.choose_machine, packages=opened))
+        way = Machine(**chosen.record)
         course = work.within(run.recipe.time_budget, way)
 
-        def make(folder: Path) -> None:
-            leave(folder, "fit.json", work.train(folder, course, way, line.progress))
+        def make(folder: Path, progress: Progress) -> dict[str, Any]:
+            return work.train(folder, course, way, progress)
 
         inputs = {**asked, "machine": chosen.key, "course": asdict(course)}
-        kept = run.keep(line, "contrastive", inputs, make)
+        kept = run.keep_in(line, Stage("contrastive", inputs, make, _told, opened))
         load_model(fitted.network, kept.file(WEIGHTS))
-        record = kept.record("fit.json")
-        line.summary = (
-            f"validation accuracy {record['validation_accuracy']:.3f}, "
-            f"log loss {record['probe']['log_loss']:.3f} -> {record['contrastive']['log_loss']:.3f}"
-            + ("" if record["moved"] else ": the probe stays")
-        )
-    return replace(fitted, kept=kept, record=record)
+    return replace(fitted, kept=kept, record=kept.record)
+
+
+def _told(record: Mapping[str, Any]) -> str:
+    return (
+        f"validation accuracy {record['validation_accuracy']:.3f}, "
+        f"log loss {record['probe']['log_loss']:.3f} -> {record['contrastive']['log_loss']:.3f}"
+        + ("" if record["moved"] else ": the probe stays")
+    )
 
 
 class _Work:
@@ -135,11 +137,10 @@ class _Work:
         self.where = run.recipe.fit.device or found[0]
         self.course = course_of(run, manifest)
 
-    def choose_machine(self, folder: Path) -> None:
+    def choose_machine(self, _: Path, __: Progress) -> dict[str, Any]:
         """Find the fastest way to train on a few examples."""
         few = self._texts(self._manifest.split("train")[:TRIED_TEXTS])
-        way = machines.measure(self._network, few, self._tried(), self.where)
-        leave(folder, "machine.json", asdict(way))
+        return asdict(machines.measure(self._network, few, self._tried(), self.where))
 
     def _tried(self) -> Schedule:
         return Schedule(self.course.epochs, self.course.learning_rate, TRIED_TEXTS, 0)

@@ -18,7 +18,7 @@ from edgetransfer.pipeline.finetuning import schedule_of
 from edgetransfer.pipeline.opening import content_of
 from edgetransfer.pipeline.reading import read_unlabelled
 from edgetransfer.pipeline.reporter import telling
-from edgetransfer.pipeline.run import Run, code, versions
+from edgetransfer.pipeline.stage import Stage, made_by
 from edgetransfer.pipeline.teachers import Asked, fit_teacher
 from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.transfer.views import Views
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.pipeline.opening import OpenedBackbone
+    from edgetransfer.pipeline.run import Run
     from edgetransfer.pipeline.store import Kept
     from edgetransfer.pipeline.teachers import Teacher
 
@@ -96,7 +97,7 @@ def teach(run: Run, manifest: Manifest) -> tuple[Manifest, Teaching]:
         "teacher": teacher.key,
         "looks": [kept.key for kept in looks],
         "record": record,
-        "code": code("distill"),
+        **made_by((__name__,)),
     }
     teaching = Teaching(teacher, looks, examples, views, digest_of_value(heard), record)
     return replace(manifest, notes=(*manifest.notes, *more.notes)), teaching
@@ -136,13 +137,12 @@ def _keep_look(
         "examples": content_of(examples),
         "seed": look.views.seed,
         "look": look.number,
-        "code": code("data", "graph", "distill", "transfer"),
-        "versions": versions("onnxruntime", "torch", "numpy", "pillow", "tokenizers"),
     }
 
-    def make(folder: Path) -> None:
+    def make(folder: Path, progress: Progress) -> dict[str, Any]:
         graph = onnx.load(asked.graph)
         rows = ask(graph, asked.prepare, examples, look, progress=progress)
         np.save(folder / _SAID, rows)
+        return {"shape": rows.shape}
 
-    return run.store.keep("look", inputs, make)
+    return run.store.keep(Stage("look", inputs, make), progress)

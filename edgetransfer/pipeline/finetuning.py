@@ -16,7 +16,7 @@ from edgetransfer.agent.environment import isa_flags
 from edgetransfer.errors import StageError
 from edgetransfer.graph.prepare import TextPreparer, stack
 from edgetransfer.pipeline.reporter import telling
-from edgetransfer.pipeline.run import Run, code, leave, versions
+from edgetransfer.pipeline.stage import Stage
 from edgetransfer.pipeline.store import scratch
 from edgetransfer.transfer import machine as machines
 from edgetransfer.transfer.choice import (
@@ -34,15 +34,19 @@ from edgetransfer.transfer.schedule import Machine, Schedule, Technique
 from edgetransfer.transfer.texts import Texts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.pipeline.distilling import Teaching
     from edgetransfer.pipeline.reporter import Line
+    from edgetransfer.pipeline.run import Run
     from edgetransfer.pipeline.store import Kept
     from edgetransfer.pipeline.training import FittedNetwork
     from edgetransfer.spec.progress import Progress
+
+_OPENED = ("transformers", "timm")
+"""Libraries whose networks are trained, without an import from here."""
 
 
 def schedule_of(run: Run) -> Schedule:
@@ -73,21 +77,21 @@ def finetune(
         chosen = work.machine(where)
         schedule, raced = work.schedule(chosen, line)
         inputs = {**work.inputs, "schedule": asdict(schedule), "machine": chosen.key}
-        taught = None if teaching is None else teaching.key
 
-        def make(folder: Path) -> None:
-            leave(folder, "fit.json", work.train(folder, schedule, work.way(chosen), line.progress))
+        def make(folder: Path, progress: Progress) -> dict[str, Any]:
+            return work.train(folder, schedule, work.way(chosen), progress)
 
-        inputs["teaching"] = taught
-        kept = run.keep(line, stage, inputs, make, together=True)
+        kept = run.keep_in(line, Stage(stage, inputs, make, _told, _OPENED, together=True))
         load_model(fitted.network, kept.file("network.safetensors"))
-        record = {**kept.record("fit.json"), **raced}
-        loss, accuracy = record["history"][record["best_epoch"]]
-        line.summary = (
-            f"validation accuracy {accuracy:.3f} (log loss {loss:.3f}), "
-            f"epoch {record['best_epoch']} of {len(record['history']) - 1}"
-        )
-    return replace(fitted, kept=kept, record=record)
+    return replace(fitted, kept=kept, record={**kept.record, **raced})
+
+
+def _told(record: Mapping[str, Any]) -> str:
+    loss, accuracy = record["history"][record["best_epoch"]]
+    return (
+        f"validation accuracy {accuracy:.3f} (log loss {loss:.3f}), "
+        f"epoch {record['best_epoch']} of {len(record['history']) - 1}"
+    )
 
 
 def _stage(run: Run) -> str:
@@ -192,26 +196,26 @@ class _Work:
         self.inputs: dict[str, Any] = {
             "probe": fitted.kept.key,
             "asked": asdict(self._schedule),
-            "code": code("transfer", "graph"),
-            "versions": versions("torch", "transformers", "timm"),
+            "teaching": None if teaching is None else teaching.key,
         }
 
     def machine(self, where: str) -> Kept:
         """Find the fastest way to train on a few examples, or take what was found."""
 
-        def make(folder: Path) -> None:
+        def make(folder: Path, _: Progress) -> dict[str, Any]:
             with scratch(folder) as room:
                 few = self._examples(self._manifest.split("train")[:16], room)
-                found = machines.measure(self._network, few, self._schedule, where)
-            leave(folder, "machine.json", asdict(found))
+                return asdict(machines.measure(self._network, few, self._schedule, where))
 
         here = {"isa": sorted(isa_flags()), "cores": len(_cores()), "device": where}
         here["processes"] = self._run.team.size
-        return self._run.store.keep("machine", {**self.inputs, **here}, make)
+        return self._run.store.keep(
+            Stage("machine", {**self.inputs, **here}, make, packages=_OPENED)
+        )
 
     def way(self, machine: Kept) -> Machine:
         """Return how training runs, on the device of this very process."""
-        found = Machine(**machine.record("machine.json"))
+        found = Machine(**machine.record)
         return replace(found, device=self._run.team.device or found.device)
 
     def schedule(self, machine: Kept, line: Line) -> tuple[Schedule, dict[str, Any]]:
@@ -225,7 +229,7 @@ class _Work:
         if not raced:
             return schedule, {}
 
-        def make(folder: Path) -> None:
+        def make(folder: Path, progress: Progress) -> dict[str, Any]:
             with scratch(folder) as room:
                 lesson = self._lesson(room)
                 losses = race(
@@ -234,13 +238,13 @@ class _Work:
                     schedule,
                     way,
                     team=self._run.team,
-                    progress=line.progress,
+                    progress=progress,
                 )
-            leave(folder, "race.json", {f"{rate:g}": loss for rate, loss in losses.items()})
+            return {f"{rate:g}": loss for rate, loss in losses.items()}
 
-        inputs = {**self.inputs, "machine": machine.key}
-        kept = self._run.store.keep("race", inputs, make, together=True)
-        losses = kept.record("race.json")
+        inputs = {**self.inputs, "machine": machine.key, "schedule": asdict(schedule)}
+        stage = Stage("race", inputs, make, packages=_OPENED, together=True)
+        losses = self._run.store.keep(stage, line.progress).record
         best = min(losses, key=lambda rate: losses[rate])
         return replace(schedule, learning_rate=float(best)), {"raced": losses}
 

@@ -17,19 +17,20 @@ from edgetransfer.graph.prepare import TextPreparer
 from edgetransfer.pipeline.contrasting import features_of, name_texts
 from edgetransfer.pipeline.opening import content_of
 from edgetransfer.pipeline.probing import group_index, read_head
-from edgetransfer.pipeline.reporter import telling
-from edgetransfer.pipeline.run import Run, code, leave, versions
+from edgetransfer.pipeline.stage import Stage
 from edgetransfer.transfer.choice import gain
 from edgetransfer.transfer.classifier import Classifier
 from edgetransfer.transfer.self_training import fit_with_guesses, held_out
 from edgetransfer.transfer.texts import Texts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from edgetransfer.data.manifest import Example, Manifest
+    from edgetransfer.pipeline.run import Run
     from edgetransfer.pipeline.training import FittedNetwork
+    from edgetransfer.spec.progress import Progress
 
 Array = np.ndarray[Any, Any]
 
@@ -69,28 +70,28 @@ def learn_from_guesses(
         "labels": manifest.labels,
         "groups": run.recipe.data.split_by,
         "seed": run.recipe.seed,
-        "code": code("transfer", "graph"),
-        "versions": versions("torch", "transformers", "tokenizers", "scikit-learn", "scipy"),
     }
-    with telling(run.reporter, "self-training") as line:
 
-        def make(folder: Path) -> None:
-            leave(folder, "fit.json", _fit(run, manifest, fitted, more, folder))
+    def make(folder: Path, _: Progress) -> dict[str, Any]:
+        return _fit(run, manifest, fitted, more, folder)
 
-        kept = run.keep(line, "self-training", inputs, make)
-        told = kept.record("fit.json")
-        gained = told["gain"]
-        line.summary = (
-            f"{told['guessed']} guessed labels of {told['unlabelled']}, held-out accuracy "
-            f"{100 * gained['accuracy']:+.1f} points"
-            + ("" if gained["proven"] else ": no gain that is shown, the head stays")
-        )
+    kept = run.keep(Stage("self-training", inputs, make, _told, packages=("transformers",)))
+    told = kept.record
     record = {**fitted.record, "self_training": told}
-    if not gained["proven"]:
+    if not told["gain"]["proven"]:
         return replace(fitted, record=record)
     network = Classifier(fitted.network.network, read_head(kept)).eval()
     record["validation_accuracy"] = told["validation_accuracy"]
     return replace(fitted, network=network, kept=kept, record=record, unlabelled=tuple(more))
+
+
+def _told(record: Mapping[str, Any]) -> str:
+    gained = record["gain"]
+    return (
+        f"{record['guessed']} guessed labels of {record['unlabelled']}, held-out accuracy "
+        f"{100 * gained['accuracy']:+.1f} points"
+        + ("" if gained["proven"] else ": no gain that is shown, the head stays")
+    )
 
 
 def _fit(

@@ -21,7 +21,8 @@ from edgetransfer.pipeline import measuring
 from edgetransfer.pipeline.agreeing import on_host
 from edgetransfer.pipeline.proven import proofs
 from edgetransfer.pipeline.reporter import telling
-from edgetransfer.pipeline.run import code, versions
+from edgetransfer.pipeline.stage import Stage
+from edgetransfer.pipeline.store import RECORD
 from edgetransfer.report.page import render_page
 from edgetransfer.spec.target import Runtime, TargetSpec
 from edgetransfer.transport.job import EFFORTS
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from edgetransfer.pipeline.reporter import Reporter
     from edgetransfer.pipeline.store import Kept
     from edgetransfer.spec.budget import Budget
+    from edgetransfer.spec.progress import Progress
     from edgetransfer.spec.words import Metric, TimingEffort
     from edgetransfer.transport.place import Place
 
@@ -63,12 +65,12 @@ class Bench:
     """Where measurements are kept and told of.
 
     Attributes:
-        keep: makes a measurement from what goes into it, or takes one that is kept.
+        keep: makes a measurement, or takes one that is kept.
         place: where the agent runs.
         standing: of that place.
     """
 
-    keep: Callable[[dict[str, Any], Callable[[Path], None]], Kept]
+    keep: Callable[[Stage, Progress], Kept]
     reporter: Reporter
     place: Place
     standing: Standing
@@ -125,11 +127,11 @@ def judge_bundle(
             "timing": question.timing if timed else None,
             "seed": question.seed,
             "machine": [cpu_model(), platform.node(), *sorted(isa_flags())],
-            "code": code("pipeline", "transport", "graph"),
-            "versions": versions("onnxruntime", "numpy"),
+            "config": dict(subject.config),
+            "activation": subject.activation,
         }
-        make = measuring.measure(subject, prepare, question.examples, question.seed, line.progress)
-        kept = bench.keep(inputs, make)
+        make = measuring.measure(subject, prepare, question.examples, question.seed)
+        kept = bench.keep(Stage("measure", inputs, make), line.progress)
         line.reused = kept.reused
         report = make_report(_facts(bundle, target, question, kept, bench))
         line.summary = f"{len(question.examples)} examples, verdict {report['verdict']}"
@@ -140,7 +142,7 @@ def _facts(
     bundle: Bundle, target: TargetSpec, question: Question, kept: Kept, bench: Bench
 ) -> Facts:
     here = bench.standing != "preview"
-    record = kept.record("measured.json")
+    record = kept.record
     runs = record["runs"]
     costs = runs if bench.standing == "target" else {}
     labelled = all(example.label is not None for example in question.examples)
@@ -198,7 +200,7 @@ def _medians_ms(
 
 
 def _environment(bundle: Bundle, kept: Kept, record: Mapping[str, Any]) -> dict[str, Any]:
-    made_at = datetime.fromtimestamp(kept.file("measured.json").stat().st_mtime, UTC)
+    made_at = datetime.fromtimestamp(kept.file(RECORD).stat().st_mtime, UTC)
     return {
         **record["environment"],
         **record["runs"]["candidate"].get("session", {}),

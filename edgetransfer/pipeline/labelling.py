@@ -13,18 +13,20 @@ from edgetransfer.measure.labelling import told
 from edgetransfer.measure.power_law import FARTHEST, extrapolate
 from edgetransfer.pipeline.near_duplicates import look_for_near_duplicates
 from edgetransfer.pipeline.probing import group_index
-from edgetransfer.pipeline.reporter import telling
-from edgetransfer.pipeline.run import Run, code, leave, versions
+from edgetransfer.pipeline.stage import Stage
 from edgetransfer.transfer.confident import find_suspects, softmax
 from edgetransfer.transfer.learning_curve import Judged, measure_curve
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.measure.power_law import Gain
     from edgetransfer.pipeline.opening import OpenedBackbone
+    from edgetransfer.pipeline.run import Run
     from edgetransfer.pipeline.store import Kept
+    from edgetransfer.spec.progress import Progress
     from edgetransfer.transfer.learning_curve import Curve
 
 MOST_LISTED = 50
@@ -50,25 +52,22 @@ def look_at_labels(
         "examples": [example.key for example in examples],
         "labels": list(manifest.labels),
         "groups": None if groups is None else groups.tolist(),
-        "code": code("transfer", "measure"),
-        "versions": versions("numpy", "scipy", "scikit-learn"),
     }
-    with telling(run.reporter, "labels") as line:
 
-        def make(folder: Path) -> None:
-            rows, seed = np.load(features.file("features.npy")), run.recipe.seed
-            strength = probe.record("fit.json")["strength"]
-            data = Judged(rows, truth, fitted, strength, groups)
-            curve = measure_curve(data, seed=seed, progress=line.progress)
-            said = np.load(probe.file("held_out.npy"))
-            found = _suspects(said, truth, examples, manifest.labels)
-            if curve is not None:
-                found["curve"] = _curve(curve, data, manifest.labels, seed)
-            leave(folder, "labelling.json", found)
+    def make(_: Path, progress: Progress) -> dict[str, Any]:
+        rows, seed = np.load(features.file("features.npy")), run.recipe.seed
+        data = Judged(rows, truth, fitted, probe.record["strength"], groups)
+        curve = measure_curve(data, seed=seed, progress=progress)
+        said = np.load(probe.file("held_out.npy"))
+        found = _suspects(said, truth, examples, manifest.labels)
+        if curve is not None:
+            found["curve"] = _curve(curve, data, manifest.labels, seed)
+        return found
 
-        kept = run.keep(line, "labels", inputs, make)
-        block: dict[str, Any] = kept.record("labelling.json")
-        line.summary = "; ".join(told(block))
+    def summary(record: Mapping[str, Any]) -> str:
+        return "; ".join(told(record))
+
+    block = run.keep(Stage("labels", inputs, make, summary)).record
     return {**block, "near_duplicates": look_for_near_duplicates(run, manifest, opened)}
 
 

@@ -21,7 +21,6 @@ from edgetransfer.graph.prepare import TextPreparer, stack, write_each
 from edgetransfer.measure.facts import Timing
 from edgetransfer.pipeline.agreeing import Two, agree
 from edgetransfer.pipeline.proving import RAW_EXAMPLES, Prover, rebuilt, spread
-from edgetransfer.pipeline.run import leave
 from edgetransfer.pipeline.sampling import samples_of, take
 from edgetransfer.pipeline.store import scratch
 from edgetransfer.transport.job import Effort, InputFiles, Job, Variant
@@ -72,11 +71,11 @@ def describe(place: Place) -> dict[str, Any]:
 
 
 def measure(
-    subject: Subject, prepare: Preparer, examples: Sequence[Example], seed: int, progress: Progress
-) -> Callable[[Path], None]:
+    subject: Subject, prepare: Preparer, examples: Sequence[Example], seed: int
+) -> Callable[[Path, Progress], dict[str, Any]]:
     """Return what makes the stage's files: raw logits, raw times, and one JSON record."""
 
-    def make(out: Path) -> None:
+    def make(out: Path, progress: Progress) -> dict[str, Any]:
         with scratch(out) as folder:
             inputs: InputFiles
             if isinstance(prepare, TextPreparer):
@@ -100,7 +99,7 @@ def measure(
                 if whole and subject.preprocessing.kind == "image":
                     record["timing"]["whole"] = session.times(whole, subject.effort, seed + 1)
             record["environment"] = describe(subject.place)
-            leave(out, "measured.json", record)
+            return record
 
     return make
 

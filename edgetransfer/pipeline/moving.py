@@ -17,8 +17,7 @@ from safetensors.torch import save_file as save_tensors
 
 from edgetransfer.pipeline.opening import content_of
 from edgetransfer.pipeline.probing import group_index, read_head
-from edgetransfer.pipeline.reporter import telling
-from edgetransfer.pipeline.run import Run, code, leave, versions
+from edgetransfer.pipeline.stage import Stage
 from edgetransfer.pipeline.tracing import proving_batch, traced
 from edgetransfer.transfer.classifier import Classifier
 from edgetransfer.transfer.coral import fit_alignment
@@ -37,8 +36,10 @@ if TYPE_CHECKING:
     from edgetransfer.backbone.head import LinearHead
     from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.pipeline.opening import OpenedBackbone
+    from edgetransfer.pipeline.run import Run
     from edgetransfer.pipeline.store import Kept
     from edgetransfer.pipeline.training import FittedNetwork
+    from edgetransfer.spec.progress import Progress
 
 Array = np.ndarray[Any, Any]
 
@@ -133,18 +134,17 @@ def move(setting: Setting, way: str) -> Moved:
         "truth": setting.manifest.label_index(train).tolist(),
         "device": content_of(setting.device),
         "seed": run.recipe.seed,
-        "code": code("transfer", "graph"),
-        "versions": versions("torch", "onnxruntime", "scikit-learn", "scipy", "numpy"),
     }
-    with telling(run.reporter, f"adapt {way}") as line:
 
-        def make(folder: Path) -> None:
-            leave(folder, "adapt.json", METHODS[way](setting, folder))
+    def make(folder: Path, _: Progress) -> dict[str, Any]:
+        return METHODS[way](setting, folder)
 
-        kept = run.keep(line, f"adapt-{way}", inputs, make)
-        facts = kept.record("adapt.json")
-        line.summary = _told(way, facts)
-    return Moved(setting, way, kept, facts)
+    def told(facts: Mapping[str, Any]) -> str:
+        return _told(way, facts)
+
+    stage = Stage(f"adapt-{way}", inputs, make, told, packages=("timm", "transformers"))
+    kept = run.keep(stage, f"adapt {way}")
+    return Moved(setting, way, kept, kept.record)
 
 
 def _told(way: str, facts: Mapping[str, Any]) -> str:

@@ -14,8 +14,8 @@ import onnx
 from edgetransfer.data.surface import surfaces
 from edgetransfer.data.unlabelled import JUDGED
 from edgetransfer.measure.labelling import told_near
-from edgetransfer.pipeline.reporter import SilentReporter, telling
-from edgetransfer.pipeline.run import Run, code, leave, versions
+from edgetransfer.pipeline.reporter import SilentReporter
+from edgetransfer.pipeline.stage import Stage
 from edgetransfer.transfer.near_duplicates import SAME, candidates, confirmed
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.pipeline.opening import OpenedBackbone
+    from edgetransfer.pipeline.run import Run
     from edgetransfer.spec.progress import Progress
 
 MOST_LISTED = 50
@@ -44,27 +45,20 @@ def look_for_near_duplicates(
         "features": features.key,
         "data": manifest.digest,
         "seed": run.recipe.seed,
-        "code": code("data", "graph", "transfer"),
-        "versions": versions("numpy", "scikit-learn", "onnxruntime", "pillow", "tokenizers"),
     }
-    with telling(run.reporter, "near duplicates") as line:
 
-        def make(folder: Path) -> None:
-            part, others = (_part(len(each), run.recipe.seed) for each in (both, test))
-            examples = (*(both[row] for row in part), *(test[row] for row in others))
-            labels = manifest.label_index(examples[: len(part)])
-            pairs, ratios = candidates(surfaces(examples), labels)
-            differ = [examples[a].digest != examples[b].digest for a, b in pairs]
-            pairs, ratios = pairs[differ], ratios[differ]
-            rows = np.load(features.file("features.npy"))[part]
-            known = _with_test(rows, pairs, examples, opened, line.progress)
-            found = confirmed(pairs, ratios, known, labels)
-            leave(folder, "near_duplicates.json", _record(examples, len(both) + len(test), *found))
+    def make(_: Path, progress: Progress) -> dict[str, Any]:
+        part, others = (_part(len(each), run.recipe.seed) for each in (both, test))
+        examples = (*(both[row] for row in part), *(test[row] for row in others))
+        labels = manifest.label_index(examples[: len(part)])
+        pairs, ratios = candidates(surfaces(examples), labels)
+        differ = [examples[a].digest != examples[b].digest for a, b in pairs]
+        pairs, ratios = pairs[differ], ratios[differ]
+        rows = np.load(features.file("features.npy"))[part]
+        known = _with_test(rows, pairs, examples, opened, progress)
+        return _record(examples, len(both) + len(test), *confirmed(pairs, ratios, known, labels))
 
-        kept = run.keep(line, "near-duplicates", inputs, make)
-        block: dict[str, Any] = kept.record("near_duplicates.json")
-        line.summary = told_near(block)
-    return block
+    return run.keep(Stage("near-duplicates", inputs, make, told_near), "near duplicates").record
 
 
 def near_judged(run: Run, labelled: Manifest, more: Sequence[Example]) -> Mapping[str, str]:

@@ -15,16 +15,18 @@ from edgetransfer.backbone import sources as backbones
 from edgetransfer.graph import census
 from edgetransfer.graph.prepare import preparer
 from edgetransfer.pipeline.reporter import telling
-from edgetransfer.pipeline.run import Run, code, leave, versions
-from edgetransfer.pipeline.tracing import proving_batch, traced
+from edgetransfer.pipeline.stage import Stage
+from edgetransfer.pipeline.tracing import EXPORTERS, proving_batch, traced
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from edgetransfer.backbone.model import Backbone
     from edgetransfer.data.manifest import Example, Manifest
+    from edgetransfer.pipeline.run import Run
     from edgetransfer.pipeline.store import Kept
+    from edgetransfer.spec.progress import Progress
 
 Array = np.ndarray[Any, Any]
 
@@ -38,28 +40,22 @@ class OpenedBackbone:
         with telling(run.reporter, "backbone") as line:
             self.backbone: Backbone = backbones.load(run.source, manifest.modality)
             self.prepare = preparer(self.backbone.preprocessing, self.backbone.tokenizer)
-            self.kept = run.keep(line, "backbone", self._inputs(manifest), self._make(manifest))
-            self.card: dict[str, Any] = self.kept.record("card.json")
-            macs = self.card["macs"]
-            size = f"{self.card['parameters'] / 1e6:.2f} M parameters"
-            line.summary = size + (f", {macs / 1e6:.0f} M MACs" if macs else "")
+            self.kept = run.keep_in(line, self._stage(manifest))
+            self.card: dict[str, Any] = self.kept.record
 
-    def _inputs(self, manifest: Manifest) -> dict[str, Any]:
-        return {
+    def _stage(self, manifest: Manifest) -> Stage:
+        inputs = {
             "source": self.run.source.digest,
             "layout": self.run.source.layout,
             "modality": manifest.modality,
-            "code": code("backbone", "graph"),
-            "versions": versions("torch", "onnx", "onnxscript", "transformers", "timm"),
         }
 
-    def _make(self, manifest: Manifest) -> Callable[[Path], None]:
-        def make(folder: Path) -> None:
+        def make(folder: Path, _: Progress) -> dict[str, Any]:
             examples = proving_batch(manifest, self.prepare)
             graph, record = traced(self.backbone.network, examples)
             onnx.save(graph, folder / "features.onnx")
             contract = self.backbone.preprocessing.model_dump(mode="json")
-            card = {
+            return {
                 "source": self.run.source.name,
                 "digest": self.run.source.digest,
                 "licence": self.backbone.licence,
@@ -69,9 +65,12 @@ class OpenedBackbone:
                 "preprocessing": contract,
                 "parity": record,
             }
-            leave(folder, "card.json", card)
 
-        return make
+        def told(card: Mapping[str, Any]) -> str:
+            size = f"{card['parameters'] / 1e6:.2f} M parameters"
+            return size + (f", {card['macs'] / 1e6:.0f} M MACs" if card["macs"] else "")
+
+        return Stage("backbone", inputs, make, told, packages=EXPORTERS)
 
     def features(self, manifest: Manifest) -> Kept:
         """Return the features of the training and validation examples; told of once."""
@@ -84,22 +83,18 @@ class OpenedBackbone:
         """Return the features of examples in their order: ``features.npy``, float32 [N, D]."""
         from edgetransfer.transfer.features import run_over
 
-        inputs = {
-            "backbone": self.kept.key,
-            "examples": content_of(examples),
-            "code": code("data", "graph"),
-            "versions": versions("onnxruntime", "pillow", "tokenizers"),
-        }
-        with telling(self.run.reporter, "features") as line:
+        inputs = {"backbone": self.kept.key, "examples": content_of(examples)}
 
-            def make(folder: Path) -> None:
-                graph = onnx.load(self.kept.file("features.onnx"))
-                rows = run_over(graph, self.prepare, examples, progress=line.progress)
-                np.save(folder / "features.npy", rows)
+        def make(folder: Path, progress: Progress) -> dict[str, Any]:
+            graph = onnx.load(self.kept.file("features.onnx"))
+            rows = run_over(graph, self.prepare, examples, progress=progress)
+            np.save(folder / "features.npy", rows)
+            return {"shape": rows.shape}
 
-            kept = self.run.keep(line, "features", inputs, make)
-            line.summary = f"{len(examples)} x {self.backbone.feature_dim}"
-        return kept
+        def told(record: Mapping[str, Any]) -> str:
+            return " x ".join(map(str, record["shape"]))
+
+        return self.run.keep(Stage("features", inputs, make, told))
 
     def looks(self, manifest: Manifest) -> Array | None:
         """Return features of other looks at the training pictures, float32 [L, N, D].
@@ -115,19 +110,19 @@ class OpenedBackbone:
             "backbone": self.kept.key,
             "examples": content_of(examples),
             "seed": self.run.recipe.seed,
-            "code": code("data", "graph", "transfer"),
-            "versions": versions("onnxruntime", "pillow", "torch"),
         }
-        with telling(self.run.reporter, "probe looks") as line:
 
-            def make(folder: Path) -> None:
-                graph, seed = onnx.load(self.kept.file("features.onnx")), self.run.recipe.seed
-                rows = looks_over(graph, self.prepare, examples, seed, progress=line.progress)
-                np.save(folder / "looks.npy", rows)
+        def make(folder: Path, progress: Progress) -> dict[str, Any]:
+            graph, seed = onnx.load(self.kept.file("features.onnx")), self.run.recipe.seed
+            rows = looks_over(graph, self.prepare, examples, seed, progress=progress)
+            np.save(folder / "looks.npy", rows)
+            return {"looks": len(rows), "examples": len(examples)}
 
-            kept = self.run.keep(line, "probe-looks", inputs, make)
-            found: Array = np.load(kept.file("looks.npy"))
-            line.summary = f"{len(found)} more at each of {len(examples)} training pictures"
+        def told(record: Mapping[str, Any]) -> str:
+            return f"{record['looks']} more at each of {record['examples']} training pictures"
+
+        kept = self.run.keep(Stage("probe-looks", inputs, make, told), "probe looks")
+        found: Array = np.load(kept.file("looks.npy"))
         return found
 
 

@@ -12,18 +12,19 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from edgetransfer.backbone.head import LinearHead
-from edgetransfer.pipeline.reporter import telling
-from edgetransfer.pipeline.run import Run, code, leave, versions
+from edgetransfer.pipeline.stage import Stage
 from edgetransfer.transfer.linear_heads import Known
 from edgetransfer.transfer.probe import fit_probe
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.pipeline.opening import OpenedBackbone
+    from edgetransfer.pipeline.run import Run
     from edgetransfer.pipeline.store import Kept
+    from edgetransfer.spec.progress import Progress
 
 
 def group_index(column: str | None, examples: Sequence[Example]) -> np.ndarray[Any, Any] | None:
@@ -49,42 +50,39 @@ def fit_head(run: Run, manifest: Manifest, opened: OpenedBackbone) -> tuple[Kept
         "looks": 0 if looks is None else len(looks),
         "groups": None if groups is None else groups.tolist(),
         "seed": run.recipe.seed,
-        "code": code("transfer"),
-        "versions": versions("scikit-learn", "scipy", "numpy"),
     }
-    with telling(run.reporter, "probe") as line:
 
-        def make(folder: Path) -> None:
-            rows, count = np.load(features.file("features.npy")), len(train)
-            probe = fit_probe(
-                rows[:count],
-                truth[:count],
-                known=Known(groups, looks, source),
-                seed=run.recipe.seed,
-                progress=line.progress,
-            )
-            save_file(asdict(probe.head), folder / "head.safetensors")
-            unseen = probe.head.logits(rows[count:])
-            np.save(folder / "held_out.npy", np.concatenate([probe.held_out, unseen]))
-            record = {
-                "method": "probe",
-                "strength": probe.strength,
-                "folds": probe.folds,
-                "looks": 0 if looks is None else len(looks),
-                "source_classes": 0 if source is None else len(source.bias),
-                "cross_validated": [
-                    {"strength": c, "log_loss": loss, "accuracy": right}
-                    for c, (loss, right) in probe.cross_validated.items()
-                ],
-                "validation_accuracy": float((unseen.argmax(axis=1) == truth[count:]).mean()),
-            }
-            leave(folder, "fit.json", record)
+    def make(folder: Path, progress: Progress) -> dict[str, Any]:
+        rows, count = np.load(features.file("features.npy")), len(train)
+        probe = fit_probe(
+            rows[:count],
+            truth[:count],
+            known=Known(groups, looks, source),
+            seed=run.recipe.seed,
+            progress=progress,
+        )
+        save_file(asdict(probe.head), folder / "head.safetensors")
+        unseen = probe.head.logits(rows[count:])
+        np.save(folder / "held_out.npy", np.concatenate([probe.held_out, unseen]))
+        return {
+            "method": "probe",
+            "strength": probe.strength,
+            "folds": probe.folds,
+            "looks": 0 if looks is None else len(looks),
+            "source_classes": 0 if source is None else len(source.bias),
+            "cross_validated": [
+                {"strength": c, "log_loss": loss, "accuracy": right}
+                for c, (loss, right) in probe.cross_validated.items()
+            ],
+            "validation_accuracy": float((unseen.argmax(axis=1) == truth[count:]).mean()),
+        }
 
-        kept = run.keep(line, "probe", inputs, make)
-        record = kept.record("fit.json")
-        right = record["validation_accuracy"]
-        line.summary = f"validation accuracy {right:.3f}, C = {record['strength']}"
-    return kept, record
+    kept = run.keep(Stage("probe", inputs, make, _told))
+    return kept, kept.record
+
+
+def _told(record: Mapping[str, Any]) -> str:
+    return f"validation accuracy {record['validation_accuracy']:.3f}, C = {record['strength']}"
 
 
 def read_head(kept: Kept) -> LinearHead:

@@ -44,7 +44,7 @@ _TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(doub
 
 def proofs(kept: Kept, bundle: Bundle, target: TargetSpec) -> Proofs:
     """Return all proofs of a measurement; what it lacks says why."""
-    record = kept.record("measured.json")
+    record = kept.record
     if "proofs" not in record:
         reason = Missing("the runtime there takes prepared tensors alone")
         return Proofs(

@@ -19,12 +19,12 @@ from edgetransfer.errors import SpecError, StageError
 from edgetransfer.measure.latency import summarise
 from edgetransfer.pipeline.feeding import batches_through
 from edgetransfer.pipeline.judging import matches_this_machine
-from edgetransfer.pipeline.opening import OpenedBackbone
+from edgetransfer.pipeline.opening import OpenedBackbone, content_of
 from edgetransfer.pipeline.probing import fit_head
 from edgetransfer.pipeline.reading import read_data
 from edgetransfer.pipeline.reporter import Prefixed, telling
-from edgetransfer.pipeline.run import code, leave, versions
-from edgetransfer.pipeline.stopwatch import input_files, take_times, variants_of
+from edgetransfer.pipeline.stage import Stage
+from edgetransfer.pipeline.stopwatch import TIMED_INPUTS, input_files, take_times, variants_of
 from edgetransfer.pipeline.store import scratch
 from edgetransfer.spec import catalogue
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from edgetransfer.pipeline.run import Run
     from edgetransfer.pipeline.stopwatch import Stopped
     from edgetransfer.pipeline.store import Kept
+    from edgetransfer.spec.progress import Progress
 
 SCHEMA = "edgetransfer.ranking/1"
 SKETCHED_ON = 8
@@ -103,50 +104,47 @@ def _scores(run: Run, manifest: Manifest, opened: OpenedBackbone, probe: Kept) -
     from edgetransfer.transfer.transferability import h_score, log_evidence
 
     train = manifest.split("train")
-    with telling(run.reporter, "transferability") as line:
+    features = opened.features(manifest)
 
-        def make(folder: Path) -> None:
-            rows = np.load(opened.features(manifest).file("features.npy"))[: len(train)]
-            truth = manifest.label_index(train)
-            scores = {"logme": log_evidence(rows, truth), "h_score": h_score(rows, truth)}
-            leave(folder, "scores.json", scores)
+    def make(_: Path, __: Progress) -> Row:
+        rows = np.load(features.file("features.npy"))[: len(train)]
+        truth = manifest.label_index(train)
+        return {"logme": log_evidence(rows, truth), "h_score": h_score(rows, truth)}
 
-        kept = run.keep(
-            line, "transferability", {"probe": probe.key, "code": code("transfer")}, make
-        )
-        found: Row = kept.record("scores.json")
-        line.summary = f"LogME {found['logme']:.3f}, H-score {found['h_score']:.3f}"
-    return found
+    def told(scores: Mapping[str, Any]) -> str:
+        return f"LogME {scores['logme']:.3f}, H-score {scores['h_score']:.3f}"
+
+    return run.keep(Stage("transferability", {"probe": probe.key}, make, told)).record
 
 
 def _costs(run: Run, manifest: Manifest, opened: OpenedBackbone) -> Row:
     """Return bytes and, where this machine is the target, times: in float, and sketched in int8."""
     target = run.targets[0]
     here = matches_this_machine(target)
+    train = manifest.split("train")
     inputs = {
         "backbone": opened.kept.key,
         "scheme": target.int8.model_dump(),
         "session": target.session.model_dump(),
         "threads": run.recipe.threads,
         "timed": [cpu_model(), platform.node(), *sorted(isa_flags())] if here else None,
-        "code": code("compress", "transport", "agent"),
-        "versions": versions("onnxruntime", "numpy"),
+        "precision": target.precision,
+        "runtime": None if target.runtime is None else target.runtime.model_dump(),
+        "calibration": catalogue.calibration_recipe(run.recipe.quant.calibration).model_dump(),
+        "examples": content_of(train[: max(SKETCHED_ON, TIMED_INPUTS)]),
     }
-    with telling(run.reporter, "cost") as line:
 
-        def make(folder: Path) -> None:
-            with scratch(folder) as room:
-                models = _models(run, manifest, opened, room)
-                found: Row = {f"{k}_bytes": path.stat().st_size for k, path in models.items()}
-                if here:
-                    files = input_files(opened.prepare, manifest.split("train"), room)
-                    variants = variants_of(models, files, target, run.recipe.threads)
-                    found |= _times(take_times(variants, room))
-            leave(folder, "cost.json", found)
+    def make(folder: Path, _: Progress) -> Row:
+        with scratch(folder) as room:
+            models = _models(run, manifest, opened, room)
+            found: Row = {f"{k}_bytes": path.stat().st_size for k, path in models.items()}
+            if here:
+                files = input_files(opened.prepare, train, room)
+                variants = variants_of(models, files, target, run.recipe.threads)
+                found |= _times(take_times(variants, room))
+        return found
 
-        kept = run.keep(line, "cost", inputs, make)
-        found: Row = kept.record("cost.json")
-        line.summary = _told_cost(found)
+    found = run.keep(Stage("cost", inputs, make, _told_cost)).record
     fastest = _fastest(found)
     return {**found, **({} if fastest is None else {"p90_ms": fastest})}
 

@@ -5,38 +5,21 @@ It does not do any work.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgetransfer.bundle.files import write_json
+from edgetransfer.pipeline.reporter import telling
 from edgetransfer.transfer.team import ALONE, Team
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from edgetransfer.backbone.model import Source
     from edgetransfer.pipeline.reporter import Line, Reporter
+    from edgetransfer.pipeline.stage import Stage
     from edgetransfer.pipeline.store import Kept, Store
     from edgetransfer.spec.recipe import Recipe
     from edgetransfer.spec.target import TargetSpec
-
-_PACKAGES = (
-    "edgetransfer",
-    "torch",
-    "onnx",
-    "onnxruntime",
-    "onnxscript",
-    "numpy",
-    "pillow",
-    "scikit-learn",
-    "transformers",
-    "timm",
-    "tokenizers",
-)
 
 
 @dataclass(frozen=True)
@@ -61,47 +44,14 @@ class Run:
     choice: Mapping[str, Any] | None = None
     team: Team = ALONE
 
-    def keep(
-        self,
-        line: Line,
-        stage: str,
-        inputs: Mapping[str, Any],
-        make: Callable[[Path], None],
-        *,
-        together: bool = False,
-    ) -> Kept:
-        """Make or reuse what a stage leaves, and note which it was."""
-        kept = self.store.keep(stage, inputs, make, together=together)
+    def keep(self, stage: Stage, title: str | None = None) -> Kept:
+        """Make or reuse what a stage leaves, and tell of it in a line of its own."""
+        with telling(self.reporter, title or stage.name) as line:
+            return self.keep_in(line, stage)
+
+    def keep_in(self, line: Line, stage: Stage) -> Kept:
+        """Make or reuse what a stage leaves in the course of a line that others share."""
+        kept = self.store.keep(stage, line.progress)
         line.reused = kept.reused
+        line.summary = stage.told(kept.record)
         return kept
-
-
-def versions(*packages: str) -> dict[str, str]:
-    """Return the installed versions of the packages named, or of all that matter."""
-    found = {}
-    for package in packages or _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-@cache
-def code(*layers: str) -> str:
-    """Return the digest of the source of some layers, so that changed code makes its stage again.
-
-    >>> code("spec") == code("spec"), code("spec") == code("data")
-    (True, False)
-    """
-    root = Path(__file__).parent.parent
-    total = hashlib.sha256()
-    for layer in layers:
-        for file in sorted((root / layer).rglob("*.py")):
-            total.update(file.read_bytes())
-    return total.hexdigest()
-
-
-def leave(folder: Path, name: str, record: Mapping[str, Any]) -> None:
-    """Write one JSON record of a stage."""
-    write_json(folder / name, dict(record))

@@ -23,7 +23,7 @@ from edgetransfer.data.calibration import calibration_sample
 from edgetransfer.errors import SpecError
 from edgetransfer.pipeline.feeding import batches_of
 from edgetransfer.pipeline.reporter import telling
-from edgetransfer.pipeline.run import Run, code, leave, versions
+from edgetransfer.pipeline.stage import Stage
 from edgetransfer.pipeline.store import scratch
 from edgetransfer.spec import catalogue
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgetransfer.data.manifest import Example
+    from edgetransfer.pipeline.run import Run
     from edgetransfer.pipeline.store import Kept
     from edgetransfer.pipeline.tracing import Fitted
     from edgetransfer.spec.progress import Progress
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 
 CORE = "core.onnx"
 EQUALISED = "float.onnx"
-RECORD = "rung.json"
 RANGE_EXAMPLES = 16
 """Examples whose largest numbers decide what 16-bit floats can hold."""
 
@@ -76,8 +76,7 @@ class Made:
     @property
     def record(self) -> dict[str, Any]:
         """What was told of making it."""
-        found: dict[str, Any] = self.kept.record(RECORD)
-        return found
+        return self.kept.record
 
 
 @dataclass(frozen=True)
@@ -102,16 +101,11 @@ class Workshop:
         inputs = {
             "float": self.fitted.key,
             "rung": rung.name,
+            "seed": self.run.recipe.seed,
             **rung.inputs,
-            "code": code("compress"),
-            "versions": versions("onnxruntime", "onnx-ir", "torch"),
         }
         with telling(self.run.reporter, f"compress {self.target.name}") as line:
-
-            def make(folder: Path) -> None:
-                leave(folder, RECORD, rung.make(folder, line.progress))
-
-            kept = self.run.keep(line, "rung", inputs, make)
+            kept = self.run.keep_in(line, Stage("rung", inputs, rung.make))
             size = kept.file(CORE).stat().st_size
             ratio = self.fitted.graph.stat().st_size / size
             line.summary = f"{rung.name}: {size / 2**20:.2f} MiB ({ratio:.1f} x smaller)"

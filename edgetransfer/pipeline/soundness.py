@@ -14,17 +14,17 @@ import onnx
 from edgetransfer.measure import soundness as judged
 from edgetransfer.pipeline.choosing import choose
 from edgetransfer.pipeline.opening import content_of
-from edgetransfer.pipeline.reporter import telling
-from edgetransfer.pipeline.run import Run, code, leave, versions
+from edgetransfer.pipeline.stage import Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from edgetransfer.backbone.head import LinearHead
     from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.pipeline.choosing import Chosen
     from edgetransfer.pipeline.opening import OpenedBackbone
+    from edgetransfer.pipeline.run import Run
     from edgetransfer.pipeline.store import Kept
     from edgetransfer.pipeline.tracing import Fitted
     from edgetransfer.pipeline.training import FittedNetwork
@@ -40,9 +40,7 @@ Array = np.ndarray[Any, Any]
 def look_before(run: Run, manifest: Manifest, opened: OpenedBackbone, features: Kept) -> None:
     """Ask before fitting: neighbours against chance, and how far the source is."""
     if run.recipe.soundness:
-        with telling(run.reporter, "neighbours") as line:
-            kept = run.keep(line, "neighbours", *_look(run, manifest, opened, features))
-            line.summary = _told_before(kept.record("before.json"))
+        run.keep(_look(run, manifest, opened, features))
 
 
 def examine(run: Run, student: FittedNetwork, fitted: Fitted) -> dict[str, Any]:
@@ -51,34 +49,25 @@ def examine(run: Run, student: FittedNetwork, fitted: Fitted) -> dict[str, Any]:
         return untested("switched off in the recipe")
     manifest, opened = fitted.manifest, student.opened
     features = opened.features(manifest)
-    before = run.store.keep("neighbours", *_look(run, manifest, opened, features))
+    before = run.store.keep(_look(run, manifest, opened, features))
     chosen = choose(run, manifest)
-    with telling(run.reporter, "random start") as line:
-        start = run.keep(line, "random start", *_start(run, opened, chosen, line.progress))
-        line.summary = f"features of {len(chosen.examples)} examples by {RANDOM}"
+    start = run.keep(_start(run, opened, chosen))
     tuned = None if student.record["method"] == "probe" else fitted
     inputs = {
         "before": before.key,
         "random start": start.key,
         "fitted": None if tuned is None else tuned.key,
         "metric": run.recipe.metric,
-        "code": code("transfer", "measure", "data"),
-        "versions": versions("scikit-learn", "scipy", "numpy", "pillow"),
     }
 
-    def make(folder: Path) -> None:
+    def make(_: Path, __: Progress) -> dict[str, Any]:
         known = np.load(features.file("features.npy"))[chosen.rows]
         random = np.load(start.file("features.npy"))
         source = opened.backbone.classifier
         contests = _contests(run.recipe.seed, chosen, (known, random), source, tuned)
-        block = _block(run, before.record("before.json"), contests)
-        leave(folder, "soundness.json", block)
+        return _block(run, before.record, contests)
 
-    with telling(run.reporter, "soundness") as line:
-        kept = run.keep(line, "soundness", inputs, make)
-        block: dict[str, Any] = kept.record("soundness.json")
-        line.summary = told_after(block)
-    return block
+    return run.keep(Stage("soundness", inputs, make, told_after)).record
 
 
 def untested(reason: str) -> dict[str, Any]:
@@ -86,21 +75,18 @@ def untested(reason: str) -> dict[str, Any]:
     return {"tested": False, "reason": reason, "comparisons": [], "warnings": []}
 
 
-def _look(
-    run: Run, manifest: Manifest, opened: OpenedBackbone, features: Kept
-) -> tuple[dict[str, Any], Callable[[Path], None]]:
+def _look(run: Run, manifest: Manifest, opened: OpenedBackbone, features: Kept) -> Stage:
     chosen = choose(run, manifest)
     inputs = {
         "features": features.key,
         "rows": chosen.rows.tolist(),
         "truth": chosen.truth.tolist(),
         "groups": None if chosen.groups is None else chosen.groups.tolist(),
+        "column": run.recipe.data.split_by,
         "seed": run.recipe.seed,
-        "code": code("transfer"),
-        "versions": versions("numpy", "scipy", "scikit-learn"),
     }
 
-    def make(folder: Path) -> None:
+    def make(_: Path, __: Progress) -> dict[str, Any]:
         from edgetransfer.transfer.domain import compare_with_source, read_statistics
         from edgetransfer.transfer.linear_heads import Known
         from edgetransfer.transfer.neighbours import ask_neighbours
@@ -112,19 +98,16 @@ def _look(
         aside = Known(groups=chosen.groups, source=opened.backbone.classifier)
         unseen = ask_unseen(train, truth, aside, seed=run.recipe.seed)
         source = read_statistics(run.source.path, opened.backbone.feature_dim)
-        found = {
+        return {
             **({} if near is None else {"neighbours": asdict(near)}),
             **({} if source is None else {"source": asdict(compare_with_source(source, known))}),
             **({} if unseen is None else {"unseen": _named(unseen, run.recipe.data.split_by)}),
         }
-        leave(folder, "before.json", found)
 
-    return inputs, make
+    return Stage("neighbours", inputs, make, _told_before)
 
 
-def _start(
-    run: Run, opened: OpenedBackbone, chosen: Chosen, progress: Progress
-) -> tuple[dict[str, Any], Callable[[Path], None]]:
+def _start(run: Run, opened: OpenedBackbone, chosen: Chosen) -> Stage:
     from edgetransfer.transfer.random_start import random_features
 
     seed = run.recipe.seed
@@ -132,18 +115,20 @@ def _start(
         "backbone": opened.kept.key,
         "examples": content_of(chosen.examples),
         "seed": seed,
-        "code": code("transfer", "data", "graph"),
-        "versions": versions("torch", "transformers", "timm", "pillow", "tokenizers"),
     }
 
-    def make(folder: Path) -> None:
+    def make(folder: Path, progress: Progress) -> dict[str, Any]:
         network = opened.backbone.network
         rows = random_features(
             network, opened.prepare, chosen.examples, seed=seed, progress=progress
         )
         np.save(folder / "features.npy", rows)
+        return {"examples": len(rows)}
 
-    return inputs, make
+    def told(record: Mapping[str, Any]) -> str:
+        return f"features of {record['examples']} examples by {RANDOM}"
+
+    return Stage("random start", inputs, make, told, packages=("transformers", "timm"))
 
 
 def _contests(

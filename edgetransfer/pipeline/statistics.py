@@ -18,7 +18,7 @@ from edgetransfer.export.heads import backbone_digest, find_head, with_features
 from edgetransfer.graph.hosted import exact_here
 from edgetransfer.graph.prepare import ahead
 from edgetransfer.pipeline.opening import content_of
-from edgetransfer.pipeline.run import code, leave, versions
+from edgetransfer.pipeline.stage import Stage
 from edgetransfer.transfer.new_class import measure_statistics
 
 if TYPE_CHECKING:
@@ -111,11 +111,10 @@ def keep_statistics(
         "examples": content_of(examples),
         "truth": manifest.label_index(examples).tolist(),
         "session": session,
-        "code": code("export", "transfer"),
-        "versions": versions("onnxruntime", "numpy"),
+        "run_here_with": exact_here(),
     }
 
-    def make(folder: Path) -> None:
+    def make(folder: Path, progress: Progress) -> dict[str, Any]:
         rows = run_one_by_one(
             with_features(core, find_head(core)), session, fitted.preparer(), examples, progress
         )
@@ -123,9 +122,9 @@ def keep_statistics(
         found = measure_statistics(rows, truth, classes)
         if found is not None:
             write_statistics(folder / STATISTICS, found)
-        leave(folder, "statistics.json", {"examples": len(examples), "kept": found is not None})
+        return {"examples": len(examples), "kept": found is not None}
 
-    kept = run.store.keep("statistics", inputs, make)
-    if not kept.record("statistics.json")["kept"]:
+    kept = run.store.keep(Stage("statistics", inputs, make), progress)
+    if not kept.record["kept"]:
         return None
     return read_statistics(kept.file(STATISTICS))

@@ -13,16 +13,21 @@ import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgetransfer.bundle.files import digest_of_value, digests_below, read_json, writing
+from edgetransfer.bundle.files import digests_below, read_json, write_json, writing
 from edgetransfer.errors import IntegrityError
+from edgetransfer.spec.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
+
+    from edgetransfer.pipeline.stage import Stage
 
 ENTRY = "stage.json"
+RECORD = "record.json"
 _PARTIAL = ".partial"
 
 
@@ -46,9 +51,11 @@ class Kept:
         """Return the path of one of its files."""
         return self.folder / name
 
-    def record(self, name: str) -> Any:  # noqa: ANN401 (any plain JSON value)
-        """Read one of its JSON files."""
-        return read_json(self.folder / name)
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """What `make` returned."""
+        found: dict[str, Any] = read_json(self.file(RECORD))
+        return found
 
 
 @dataclass(frozen=True)
@@ -76,40 +83,29 @@ class Store:
         with writing(root):
             root.mkdir(parents=True, exist_ok=True)
 
-    def has(self, stage: str, inputs: Mapping[str, Any]) -> bool:
-        """Tell whether what these inputs come to is there whole."""
-        key = digest_of_value({"stage": stage, **inputs})
-        return self._reuse(self._folder(stage, key), key) is not None
+    def has(self, stage: Stage) -> bool:
+        """Tell whether what a stage makes is there whole."""
+        return self._reuse(self._folder(stage), stage.key) is not None
 
-    def _folder(self, stage: str, key: str) -> Path:
-        return self.root / stage / key[:24]
+    def _folder(self, stage: Stage) -> Path:
+        return self.root / stage.name / stage.key[:24]
 
-    def keep(
-        self,
-        stage: str,
-        inputs: Mapping[str, Any],
-        make: Callable[[Path], None],
-        *,
-        together: bool = False,
-    ) -> Kept:
-        """Return what `make` leaves for these inputs, making it only where it is not there whole.
+    def keep(self, stage: Stage, progress: Progress = silent) -> Kept:
+        """Return what a stage leaves, making it only where it is not there whole.
 
-        `make` writes into a folder of its own, which gets its final name only when all its files
+        It is made in a folder of its own, which gets its final name only when all its files
         are on the disk: a crash leaves nothing that could be taken for a result. Where another run
         was faster, what that one kept is taken: a finished stage is never written twice.
 
         Args:
-            stage: its name.
-            inputs: all that its result depends on, in plain JSON types.
-            make: called with an empty folder.
-            together: whether every process of a team makes it, where there are several.
+            stage: to make or find.
+            progress: told of what is made.
 
         Raises:
             StageError: no space, or no right to write.
         """
-        key = digest_of_value({"stage": stage, **inputs})
-        folder = self._folder(stage, key)
-        kept = self._reuse(folder, key)
+        folder = self._folder(stage)
+        kept = self._reuse(folder, stage.key)
         if kept is not None:
             return kept
         start = time.monotonic()
@@ -119,13 +115,13 @@ class Store:
             name = f"{_PARTIAL}-{platform.node()}-{os.getpid()}-"
             partial = Path(tempfile.mkdtemp(prefix=name, dir=folder.parent))
             try:
-                make(partial)
+                write_json(partial / RECORD, stage.make(partial, progress))
                 seconds = time.monotonic() - start
-                self._finish(partial, folder, {"key": key, "seconds": seconds})
+                self._finish(partial, folder, {"key": stage.key, "seconds": seconds})
             except BaseException:
                 shutil.rmtree(partial, ignore_errors=True)
                 raise
-        return Kept(folder, key, reused=False, seconds=seconds)
+        return Kept(folder, stage.key, reused=False, seconds=seconds)
 
     def _reuse(self, folder: Path, key: str) -> Kept | None:
         try:

@@ -13,20 +13,23 @@ import onnx
 
 from edgetransfer.backbone.head import LinearHead, linear_head
 from edgetransfer.pipeline.own_model import take_fitted
-from edgetransfer.pipeline.reporter import Prefixed, telling
-from edgetransfer.pipeline.run import Run, code, leave, versions
-from edgetransfer.pipeline.tracing import proving_batch, traced
+from edgetransfer.pipeline.reporter import Prefixed
+from edgetransfer.pipeline.stage import Stage
+from edgetransfer.pipeline.tracing import EXPORTERS, proving_batch, traced
 from edgetransfer.pipeline.training import fit_network
 from edgetransfer.spec.recipe import DistillSpec, FitSpec
 from edgetransfer.transfer.features import run_over
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from edgetransfer.data.manifest import Manifest
     from edgetransfer.graph.prepare import Preparer
+    from edgetransfer.pipeline.run import Run
     from edgetransfer.pipeline.store import Kept
     from edgetransfer.pipeline.training import FittedNetwork
+    from edgetransfer.spec.progress import Progress
 
 Array = np.ndarray[Any, Any]
 
@@ -108,22 +111,17 @@ def _fitted(run: Run, manifest: Manifest) -> Teacher:
 
 def _trace(run: Run, manifest: Manifest, fitted: FittedNetwork) -> Kept:
     """Trace the features of a network whose weights were changed."""
-    inputs = {
-        "features of": fitted.kept.key,
-        "code": code("backbone", "graph"),
-        "versions": versions("torch", "onnx", "onnxscript", "transformers"),
-    }
-    with telling(run.reporter, "trace") as line:
 
-        def make(folder: Path) -> None:
-            examples = proving_batch(manifest, fitted.opened.prepare)
-            graph, proof = traced(fitted.network.network, examples)
-            onnx.save(graph, folder / "features.onnx")
-            leave(folder, "parity.json", proof)
+    def make(folder: Path, _: Progress) -> dict[str, Any]:
+        examples = proving_batch(manifest, fitted.opened.prepare)
+        graph, proof = traced(fitted.network.network, examples)
+        onnx.save(graph, folder / "features.onnx")
+        return proof
 
-        kept = run.keep(line, "trace", inputs, make)
-        line.summary = f"{fitted.opened.backbone.feature_dim} features"
-    return kept
+    def told(_: Mapping[str, Any]) -> str:
+        return f"{fitted.opened.backbone.feature_dim} features"
+
+    return run.keep(Stage("trace", {"features of": fitted.kept.key}, make, told, EXPORTERS))
 
 
 def _taken(run: Run, manifest: Manifest) -> Teacher:
@@ -132,18 +130,17 @@ def _taken(run: Run, manifest: Manifest) -> Teacher:
     order = np.array([fitted.manifest.labels.index(label) for label in manifest.labels])
     asked = Asked(fitted.graph, fitted.key, fitted.preparer())
     validation = manifest.split("validation")
-    inputs = {"trace": fitted.key, "data": manifest.digest, "code": code("transfer", "graph")}
-    with telling(run.reporter, "validation") as line:
 
-        def make(folder: Path) -> None:
-            graph = onnx.load(asked.graph)
-            logits = run_over(graph, asked.prepare, validation, progress=line.progress)
-            decided = logits[:, order].argmax(axis=1)
-            right = float((decided == manifest.label_index(validation)).mean())
-            leave(folder, "validation.json", {"accuracy": right})
+    def make(_: Path, progress: Progress) -> dict[str, Any]:
+        logits = run_over(onnx.load(asked.graph), asked.prepare, validation, progress=progress)
+        decided = logits[:, order].argmax(axis=1)
+        return {"accuracy": float((decided == manifest.label_index(validation)).mean())}
 
-        right = run.keep(line, "validation", inputs, make).record("validation.json")["accuracy"]
-        line.summary = f"accuracy {right:.3f}"
+    def told(record: Mapping[str, Any]) -> str:
+        return f"accuracy {record['accuracy']:.3f}"
+
+    inputs = {"trace": fitted.key, "data": manifest.digest}
+    right = run.keep(Stage("validation", inputs, make, told)).record["accuracy"]
     record = {
         "teacher": run.source.name,
         "digest": run.source.digest,

@@ -10,15 +10,17 @@ import os
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgetransfer.errors import EdgeTransferError, MissingExtraError, SpecError, StageError
 from edgetransfer.pipeline.store import Kept, Store
+from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.transfer.team import ALONE, Team
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator
 
+    from edgetransfer.pipeline.stage import Stage
     from edgetransfer.spec.recipe import Recipe
 
 _SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
@@ -114,34 +116,29 @@ class SharedStore(Store):
         self._team = team
         self._inside = False
 
-    def keep(
-        self,
-        stage: str,
-        inputs: Mapping[str, Any],
-        make: Callable[[Path], None],
-        *,
-        together: bool = False,
-    ) -> Kept:
+    def keep(self, stage: Stage, progress: Progress = silent) -> Kept:
         """Let the first process make and keep, or all of them make and the first keep."""
         if self._inside:
-            return super().keep(stage, inputs, make)
+            return super().keep(stage, progress)
         first = self._team.rank == 0
         kept = None
-        if not self._team.meet(flag=first and self.has(stage, inputs)):
+        if not self._team.meet(flag=first and self.has(stage)):
             if first:
-                self._inside = not together
+                self._inside = not stage.together
                 try:
-                    kept = super().keep(stage, inputs, make)
+                    kept = super().keep(stage, progress)
                 finally:
                     self._inside = False
-            elif together:
+            elif stage.together:
                 with tempfile.TemporaryDirectory() as room:
-                    make(Path(room))
+                    stage.make(Path(room), progress)
             self._team.meet()
-        return kept or super().keep(stage, inputs, self._not_seen)
+        if kept is None and not self.has(stage):
+            raise self._not_seen()
+        return kept or super().keep(stage, progress)
 
-    def _not_seen(self, _: Path) -> None:
-        raise StageError(
+    def _not_seen(self) -> StageError:
+        return StageError(
             "the first process keeps its stages where this one does not see them",
             where=str(self.root),
             fix="give a folder that all machines share: --cache",

@@ -13,8 +13,7 @@ import onnx
 from edgetransfer.errors import EdgeTransferError, StageError, first_line, let_stop
 from edgetransfer.graph.embed import PREPARED
 from edgetransfer.graph.prepare import preparer
-from edgetransfer.pipeline.reporter import telling
-from edgetransfer.pipeline.run import Run, code, leave, versions
+from edgetransfer.pipeline.stage import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,9 +24,13 @@ if TYPE_CHECKING:
     from edgetransfer.backbone.model import Backbone, FittedModel
     from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.graph.prepare import Batch, Preparer
+    from edgetransfer.pipeline.run import Run
     from edgetransfer.spec.preprocess import ImagePreprocessing, TextPreprocessing
+    from edgetransfer.spec.progress import Progress
 
 OUTPUT = "logits"
+EXPORTERS = ("transformers", "timm", "optimum", "optimum-onnx")
+"""Libraries whose networks are traced, or that trace them, without an import from here."""
 PARITY_EXAMPLES = 16
 """Real examples on which the graph is compared with the network."""
 
@@ -125,24 +128,17 @@ def keep_graph(
         prove: makes the graph and its parity record from prepared examples.
     """
     prepare = preparer(model.preprocessing, model.tokenizer)
-    inputs = {
-        "fit": key,
-        "code": code("backbone", "graph"),
-        "versions": versions("torch", "onnx", "onnxscript", "transformers", "optimum-onnx"),
-    }
-    with telling(run.reporter, "trace") as line:
 
-        def make(folder: Path) -> None:
-            graph, proof = prove(proving_batch(manifest, prepare))
-            onnx.save(graph, folder / "float.onnx")
-            leave(folder, "parity.json", proof)
+    def make(folder: Path, _: Progress) -> dict[str, Any]:
+        graph, proof = prove(proving_batch(manifest, prepare))
+        onnx.save(graph, folder / "float.onnx")
+        return proof
 
-        kept = run.keep(line, "trace", inputs, make)
-        proof = kept.record("parity.json")
-        line.summary = (
-            f"equal to the fitted network within {proof['max_abs']:.1e} on {proof['n']} examples"
-        )
-    graph, facts = kept.file("float.onnx"), {**facts, "export": proof}
+    def told(proof: Mapping[str, Any]) -> str:
+        return f"equal to the fitted network within {proof['max_abs']:.1e} on {proof['n']} examples"
+
+    kept = run.keep(Stage("trace", {"fit": key}, make, told, packages=EXPORTERS))
+    graph, facts = kept.file("float.onnx"), {**facts, "export": kept.record}
     return Fitted(
         replace(manifest, notes=(*manifest.notes, *proof.get("notes", ()))),
         model.preprocessing,

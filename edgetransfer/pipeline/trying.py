@@ -21,17 +21,16 @@ from edgetransfer.measure.trial import Trial, Tried, hold_trial
 from edgetransfer.pipeline.opening import content_of
 from edgetransfer.pipeline.previewing import Previewer
 from edgetransfer.pipeline.reporter import telling
-from edgetransfer.pipeline.run import code, leave, versions
+from edgetransfer.pipeline.stage import Stage
 from edgetransfer.pipeline.stopwatch import input_files, take_times, variants_of
 from edgetransfer.pipeline.store import scratch
 from edgetransfer.transfer.features import run_over
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from edgetransfer.data.manifest import Example
-    from edgetransfer.pipeline.reporter import Line
     from edgetransfer.pipeline.rungs import Made, Workshop
     from edgetransfer.spec.progress import Progress
 
@@ -79,25 +78,10 @@ class Judge:
     def hold(self, made: Made) -> Result:
         """Run a rung on the examples and hold it against the budget."""
         shop, recipe = self._shop, self._shop.run.recipe
-        inputs = {
-            "rung": made.kept.key,
-            "examples": content_of(self.examples),
-            "timed": [cpu_model(), platform.node(), *sorted(isa_flags())] if self._here else None,
-            "session": shop.target.session.model_dump(),
-            "run_here_with": exact_here(),
-            "preview": self._previewer.state(),
-            "threads": recipe.threads,
-            "code": code("pipeline", "transport", "graph", "transfer"),
-            "versions": versions("onnxruntime", "numpy"),
-        }
         with telling(shop.run.reporter, f"try {shop.target.name}") as line:
-
-            def make(folder: Path) -> None:
-                self._measure(made, folder, line.progress)
-
-            reference = shop.run.keep(line, "reference", *self._reference(line))
-            kept = shop.run.keep(line, "trial", inputs, make)
-            record = kept.record("trial.json")
+            reference = shop.run.store.keep(self._reference(), line.progress)
+            kept = shop.run.keep_in(line, self._trial(made))
+            record = kept.record
             truth = shop.fitted.manifest.label_index(self.labelled)
             tried = Tried(
                 np.load(reference.file("logits.npy")),
@@ -113,20 +97,36 @@ class Judge:
         bounds = None if low_high is None else (low_high[0], low_high[1])
         return Result(made, trial, record["faster"], bounds, _row(made, trial, record))
 
-    def _reference(self, line: Line) -> tuple[dict[str, Any], Callable[[Path], None]]:
-        """Return what the float graph's decisions depend on, and what makes them."""
+    def _trial(self, made: Made) -> Stage:
+        """Return the stage that runs a candidate, and times it where this is the target."""
+        shop = self._shop
+        runtime = shop.target.runtime
+        inputs = {
+            "rung": made.kept.key,
+            "examples": content_of(self.examples),
+            "timed": [cpu_model(), platform.node(), *sorted(isa_flags())] if self._here else None,
+            "session": shop.target.session.model_dump(),
+            "run_here_with": exact_here(),
+            "preview": self._previewer.state(),
+            "runtime": None if runtime is None else runtime.model_dump(),
+            "threads": shop.run.recipe.threads,
+        }
+
+        def make(folder: Path, progress: Progress) -> dict[str, Any]:
+            return self._measure(made, folder, progress)
+
+        return Stage("trial", inputs, make)
+
+    def _reference(self) -> Stage:
+        """Return the stage that asks the float graph for its decisions."""
         fitted = self._shop.fitted
 
-        def make(folder: Path) -> None:
-            self._decide(onnx.load(fitted.graph), folder, line.progress)
+        def make(folder: Path, progress: Progress) -> dict[str, Any]:
+            self._decide(onnx.load(fitted.graph), folder, progress)
+            return {"examples": len(self.examples)}
 
-        inputs = {
-            "float": fitted.key,
-            "examples": content_of(self.examples),
-            "code": code("graph", "transfer"),
-            "versions": versions("onnxruntime", "numpy"),
-        }
-        return inputs, make
+        inputs = {"float": fitted.key, "examples": content_of(self.examples)}
+        return Stage("reference", inputs, make)
 
     def _decide(self, graph: onnx.ModelProto, folder: Path, progress: Progress) -> None:
         """Keep the logits of each example by itself, as the device will run it.
@@ -137,7 +137,7 @@ class Judge:
         logits = run_over(graph, prepare, self.examples, batch_size=1, progress=progress)
         np.save(folder / "logits", logits)
 
-    def _measure(self, made: Made, folder: Path, progress: Progress) -> None:
+    def _measure(self, made: Made, folder: Path, progress: Progress) -> dict[str, Any]:
         core = onnx.load(made.graph)
         whole = whole_model(core, self._shop.fitted.preprocessing)
         record: dict[str, Any] = {"bytes": whole.ByteSize(), "p90_ms": None, "faster": None}
@@ -151,7 +151,7 @@ class Judge:
         if self._here:
             with scratch(folder) as room:
                 record |= self._time(made, room)
-        leave(folder, "trial.json", record)
+        return record
 
     def _time(self, made: Made, room: Path) -> dict[str, Any]:
         """Time the candidate against the float graph in fresh processes."""

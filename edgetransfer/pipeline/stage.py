@@ -1,0 +1,103 @@
+"""A step of a run whose result is kept: what goes into it, what makes it, what is told of it."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from functools import cached_property, partial
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from edgetransfer.bundle.files import digest_of_value
+from edgetransfer.pipeline import reached
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from edgetransfer.spec.progress import Progress
+
+_PACKAGES = (
+    "edgetransfer",
+    "torch",
+    "onnx",
+    "onnxruntime",
+    "onnxscript",
+    "numpy",
+    "pillow",
+    "scikit-learn",
+    "transformers",
+    "timm",
+    "tokenizers",
+)
+_DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn"}
+"""Libraries that are imported by another name than they are installed by."""
+
+
+def _nothing(_: Mapping[str, Any]) -> str:
+    return ""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step, not made yet.
+
+    Attributes:
+        name: the folder of the cache that its results are kept in.
+        inputs: all that the result depends on beside the code, in plain JSON types: keys of the
+            stages before it, digests of files that are read, settings.
+        make: writes files into an empty folder, tells of progress, and returns a record in plain
+            JSON types.
+        told: says in a line what a record says.
+        packages: distributions that are used though no module that `make` reaches imports them.
+        together: whether every process of a team makes it, where there are several.
+    """
+
+    name: str
+    inputs: Mapping[str, Any]
+    make: Callable[[Path, Progress], Mapping[str, Any]]
+    told: Callable[[Mapping[str, Any]], str] = _nothing
+    packages: tuple[str, ...] = ()
+    together: bool = False
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The modules where `make` stands."""
+        return _modules_of(self.make)
+
+    @cached_property
+    def key(self) -> str:
+        """Digest of the inputs, of all source that `make` reaches, and of all versions."""
+        return digest_of_value(
+            {"stage": self.name, "inputs": self.inputs, **made_by(self.modules, self.packages)}
+        )
+
+
+def _modules_of(make: Callable[..., Any]) -> tuple[str, ...]:
+    while isinstance(make, partial):
+        make = make.func
+    owner = getattr(make, "__self__", None)
+    inherited = () if owner is None else (type(owner).__module__,)
+    return tuple(dict.fromkeys((make.__module__, *inherited)))
+
+
+def made_by(modules: tuple[str, ...], packages: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return what stands for the code that some modules reach: its digest, and all versions."""
+    sources = reached.installed()
+    libraries = (_DISTRIBUTIONS.get(name, name) for name in sources.libraries(*modules))
+    return {
+        "source": sources.digest(*modules),
+        "versions": versions(reached.PACKAGE, *libraries, *packages),
+        "python": sys.version_info[:2],
+    }
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Return the versions of some distributions, or of all that matter, where they are there."""
+    found = {}
+    for package in packages or _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
