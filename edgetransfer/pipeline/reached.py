@@ -52,11 +52,11 @@ class Sources:
 
     def reached(self, *modules: str) -> frozenset[str]:
         """Return the modules of ours that some modules reach, these included, by full name."""
-        return frozenset(name for name in self._closure(modules) if _is_ours(name))
+        return frozenset(name for name in self._closure(modules) if is_ours(name))
 
     def libraries(self, *modules: str) -> frozenset[str]:
         """Return the top-level names of what these reach of others, the standard library aside."""
-        tops = {name.partition(".")[0] for name in self._closure(modules) if not _is_ours(name)}
+        tops = {name.partition(".")[0] for name in self._closure(modules) if not is_ours(name)}
         return frozenset(
             tops - sys.stdlib_module_names - {each.partition(".")[0] for each in modules}
         )
@@ -76,7 +76,7 @@ class Sources:
             if name in found:
                 continue
             found.add(name)
-            if _is_ours(name) or name in modules:
+            if is_ours(name) or name in modules:
                 read = self._of(name)
                 todo += read.first | read.later
                 # Importing a module runs what stands above it: their functions are not called.
@@ -106,7 +106,7 @@ class Sources:
         return _Read(total.hexdigest(), frozenset(first), frozenset(later))
 
     def _file(self, name: str) -> Path | None:
-        if not _is_ours(name):
+        if not is_ours(name):
             loaded = getattr(sys.modules.get(name), "__file__", None)
             return None if loaded is None else Path(loaded)
         base = self._folder.joinpath(*name.split(".")[1:])
@@ -132,7 +132,7 @@ class Sources:
     def _from(self, node: ast.ImportFrom) -> Iterator[str]:
         module = node.module or ""
         yield module
-        if _is_ours(module):
+        if is_ours(module):
             names = (f"{module}.{each.name}" for each in node.names)
             yield from (name for name in names if self._file(name) is not None)
 
@@ -151,7 +151,7 @@ class Sources:
         return found
 
     def _below(self, package: str) -> set[str]:
-        if not _is_ours(package):
+        if not is_ours(package):
             return set()
         folder = self._folder.joinpath(*package.split(".")[1:])
         files = folder.rglob("*.py") if folder.is_dir() else ()
@@ -159,12 +159,13 @@ class Sources:
         return {package, *(".".join((package, *each)) for each in inside if each[-1] != "__init__")}
 
 
-def _is_ours(name: str) -> bool:
+def is_ours(name: str) -> bool:
+    """Tell whether a module is of this package."""
     return name == PACKAGE or name.startswith(f"{PACKAGE}.")
 
 
 def _parents(name: str) -> Iterator[str]:
-    while _is_ours(name) and "." in name:
+    while is_ours(name) and "." in name:
         name = name.rpartition(".")[0]
         yield name
 

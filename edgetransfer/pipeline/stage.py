@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib.metadata import PackageNotFoundError, version
+from types import CellType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.bundle.files import digest_of_value
@@ -62,7 +63,7 @@ class Stage:
 
     @property
     def modules(self) -> tuple[str, ...]:
-        """The modules where `make` stands."""
+        """The modules where `make` stands, and what it was given to call."""
         return _modules_of(self.make)
 
     @cached_property
@@ -74,11 +75,33 @@ class Stage:
 
 
 def _modules_of(make: Callable[..., Any]) -> tuple[str, ...]:
-    while isinstance(make, partial):
-        make = make.func
-    owner = getattr(make, "__self__", None)
-    inherited = () if owner is None else (type(owner).__module__,)
-    return tuple(dict.fromkeys((make.__module__, *inherited)))
+    """Return where a function stands, and the functions that it was given to call."""
+    found: dict[str, None] = {}
+    todo: list[Any] = [make]
+    seen: set[int] = set()
+    while todo:
+        each = todo.pop()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        if isinstance(each, partial):
+            todo += [each.func, *each.args, *each.keywords.values()]
+        elif isinstance(each, MethodType):
+            todo.append(each.__func__)
+            found[type(each.__self__).__module__] = None
+        elif isinstance(each, FunctionType):
+            found[each.__module__] = None
+            todo += [cell.cell_contents for cell in each.__closure__ or () if _is_set(cell)]
+    own = make.func.__module__ if isinstance(make, partial) else make.__module__
+    return tuple(name for name in found if reached.is_ours(name) or name == own)
+
+
+def _is_set(cell: CellType) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018 (it raises where a name was not bound yet)
+    except ValueError:
+        return False
+    return True
 
 
 def made_by(modules: tuple[str, ...], packages: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -140,7 +140,7 @@ def keep_graph(
     kept = run.keep(Stage("trace", {"fit": key}, make, told, packages=EXPORTERS))
     graph, facts = kept.file("float.onnx"), {**facts, "export": kept.record}
     return Fitted(
-        replace(manifest, notes=(*manifest.notes, *proof.get("notes", ()))),
+        replace(manifest, notes=(*manifest.notes, *kept.record.get("notes", ()))),
         model.preprocessing,
         model.tokenizer,
         graph,
