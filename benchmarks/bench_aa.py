@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 from timed_models import CHANNELS, SIDE, convolutions, inputs
 
-from edgetransfer.bundle.agent_archive import pack_agent
 from edgetransfer.measure.latency import speedup, summarise
 from edgetransfer.measure.validity import disturbed_turns, violations
 from edgetransfer.pipeline.sampling import Taken, take
@@ -40,15 +39,13 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as name:
         room = Path(name)
-        agent = room / "agent.pyz"
-        pack_agent(agent)
         files = {"x": inputs(room / "x.npy", [1, CHANNELS, SIDE, SIDE])}
         models = {
             each: convolutions(room / f"{each}.onnx", LAYERS + (each == "slower")) for each in NAMES
         }
         variants = [Variant(each, str(model), files) for each, model in models.items()]
         for run in range(asked.runs):
-            taken = take(Local(agent), variants, EFFORTS[asked.timing], 100 * run, room)
+            taken = take(Local(), variants, EFFORTS[asked.timing], 100 * run, room)
             if asked.raw is not None:
                 asked.raw.mkdir(parents=True, exist_ok=True)
                 np.savez_compressed(asked.raw / f"{run}.npz", **taken.tables)

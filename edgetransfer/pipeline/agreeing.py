@@ -5,7 +5,7 @@ It does not judge: `measure.agreement` does.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +16,6 @@ from edgetransfer.measure.agreement import Cure, OnHost
 from edgetransfer.spec import catalogue
 from edgetransfer.transport.job import Job
 from edgetransfer.transport.local import Local
-from edgetransfer.transport.where import LOCAL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,19 +31,6 @@ _SIGNED_AS_ON_ARM = {"session.qdqisint8allowed": "1"}
 entry it computes what it computes on Arm (bit-equal on 20 of 20 pictures)."""
 
 
-@dataclass(frozen=True)
-class Two:
-    """A device, and the packed agent that runs on this machine beside it."""
-
-    place: Place
-    agent: Path
-
-    @property
-    def are_one(self) -> bool:
-        """Whether the device is this machine."""
-        return self.place.where == LOCAL
-
-
 def oracle(activation: str | None, device_arch: str) -> dict[str, str]:
     """Return the settings with which this machine computes what the device is meant to.
 
@@ -58,7 +44,7 @@ def oracle(activation: str | None, device_arch: str) -> dict[str, str]:
 
 
 def agree(
-    two: Two,
+    place: Place,
     candidate: Variant,
     activation: str | None,
     environment: Mapping[str, Any],
@@ -69,7 +55,7 @@ def agree(
     Writes ``host.logits.npy``, and ``cured.logits.npy`` where something was tried.
 
     Args:
-        two: device and host.
+        place: the device.
         candidate: with the prepared tensors that the device got.
         activation: see `oracle`.
         environment: of the device.
@@ -78,15 +64,15 @@ def agree(
     asked = oracle(activation, str(environment.get("arch")))
     config = {key: value for key, value in asked.items() if key not in candidate.config}
     here = replace(candidate, config={**candidate.config, **config}, provider=_CPU)
-    host = _logits(Local(two.agent), here, room, "host")
-    record: dict[str, Any] = {"config": config, "emulated": two.place.emulated}
+    host = _logits(Local(), here, room, "host")
+    record: dict[str, Any] = {"config": config, "emulated": place.emulated}
     if np.array_equal(host, np.load(room / "candidate.logits.npy")):
         return record
     remedy = _remedy(environment, candidate.config) if candidate.provider == _CPU else None
     if remedy is not None:
         settings = remedy.session.config
         there = replace(candidate, config={**candidate.config, **settings})
-        _logits(two.place, there, room, "cured")
+        _logits(place, there, room, "cured")
         record["cure"] = {
             "config": settings,
             "why": remedy.session.why or f"this is {remedy.title}",

@@ -104,7 +104,7 @@ def bench(
         DataError: the data cannot be read, or is of the other kind.
     """
     bundle = open_bundle(folder)
-    with connect(there.where, bundle.file("agent.pyz"), there.software) as place:
+    with connect(there.where, there.software) as place:
         question, notes = _question(bundle, data, reporter)
         prepare = preparer(bundle.preprocessing, bundle.file("tokenizer.json"))
         with writing(out):
@@ -116,7 +116,9 @@ def bench(
                 prepare,
             )
             if there.where != LOCAL:
-                report["portability"] = note(bundle, _this_machine(bundle), there.where, report)
+                report["portability"] = note(
+                    bundle, measuring.describe(Local()), there.where, report
+                )
             report |= _beside(there, place, bundle, prepare, question, reporter)
             write_report(out, report, bundle)
     return Benched(report, out, notes)
@@ -170,10 +172,6 @@ def _question(
         recipe.timing,
     )
     return question, manifest.notes
-
-
-def _this_machine(bundle: Bundle) -> dict[str, Any]:
-    return measuring.describe(Local(bundle.file("agent.pyz")))
 
 
 def standing(place: Place, bundle: Bundle) -> Standing:

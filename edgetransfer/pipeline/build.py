@@ -153,7 +153,7 @@ def _build_target(run: Run, fitted: Fitted, target: TargetSpec, folder: Path) ->
             Bench(
                 run.store.keep,
                 run.reporter,
-                Local(bundle.file("agent.pyz")),
+                Local(),
                 "target" if matches_this_machine(target) else "preview",
             ),
             bundle,

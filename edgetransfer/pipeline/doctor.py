@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from edgetransfer.bundle.agent_archive import pack_agent
 from edgetransfer.errors import EdgeTransferError, SpecError
 from edgetransfer.pipeline.reporter import telling
 from edgetransfer.spec import catalogue
@@ -93,11 +92,8 @@ def examine(where: str, targets: Sequence[str], cache: Path) -> Examined:
         StageError: the agent does not run there.
     """
     specs = [catalogue.target(name) for name in targets or catalogue.names("targets")]
-    with tempfile.TemporaryDirectory() as folder:
-        agent = Path(folder) / "agent.pyz"
-        pack_agent(agent)
-        with connect(where, agent) as place:
-            told = place.run(Job("describe"), Path(folder))
+    with tempfile.TemporaryDirectory() as folder, connect(where) as place:
+        told = place.run(Job("describe"), Path(folder))
     environment, capabilities = told["environment"], told.get("capabilities")
     previews = tuple(_preview(name, cache) for name in catalogue.names("targets/previews"))
     ready = frozenset(row.where for row in previews if row.prepared)

@@ -5,7 +5,6 @@ It does not fit a head: `adding` does.
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -164,7 +163,6 @@ def rebuild(
     facts["compression"] = {**facts["compression"], "ladder": []}
     with replacing(out) as partial:
         write_bundle(partial, parts, prepare)
-        shutil.copyfile(bundle.file("agent.pyz"), partial / "agent.pyz")
         seal(partial, {**facts, **head_facts(core), "added": list(heads.added)})
         with scratch(partial) as room:
             _report(open_bundle(partial), room, reporter)
@@ -188,7 +186,7 @@ def _report(bundle: Bundle, room: Path, reporter: Reporter) -> None:
         manifest, manifest.examples, recipe.metric, recipe.budget, (), recipe.seed, recipe.timing
     )
     report: dict[str, Any] = judge_bundle(
-        Bench(measuring_afresh(room / "raw"), reporter, Local(bundle.file("agent.pyz")), "preview"),
+        Bench(measuring_afresh(room / "raw"), reporter, Local(), "preview"),
         bundle,
         question,
         preparer(bundle.preprocessing, bundle.file(TOKENIZER)),

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgetransfer.agent.environment import architecture, cpu_model, isa_flags
+from edgetransfer.bundle.agent_archive import agent_digest
 from edgetransfer.bundle.files import write_json
 from edgetransfer.graph.hosted import exact_here
 from edgetransfer.measure import validity
@@ -119,7 +120,7 @@ def judge_bundle(
         files = bundle.manifest["files"]
         inputs = {
             "models": [files[name] for name in ("reference.onnx", "core.onnx", "model.onnx")],
-            "agent": files["agent.pyz"],
+            "agent": agent_digest(),
             "examples": [example.digest for example in question.examples],
             "contract": files["preprocess.json"],
             "session": session,

@@ -19,11 +19,12 @@ from edgetransfer.export.onnx_bundle import whole_model
 from edgetransfer.graph.engine import read_residency
 from edgetransfer.graph.prepare import TextPreparer, stack, write_each
 from edgetransfer.measure.facts import Timing
-from edgetransfer.pipeline.agreeing import Two, agree
+from edgetransfer.pipeline.agreeing import agree
 from edgetransfer.pipeline.proving import RAW_EXAMPLES, Prover, rebuilt, spread
 from edgetransfer.pipeline.sampling import samples_of, take
 from edgetransfer.pipeline.store import scratch
 from edgetransfer.transport.job import Effort, InputFiles, Job, Variant
+from edgetransfer.transport.where import LOCAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -143,10 +144,11 @@ class _Session:
 
     def on_host(self, environment: Mapping[str, Any]) -> dict[str, Any] | None:
         """Run the candidate on this machine too, where the device is another."""
-        two = Two(self._place, self._subject.folder / "agent.pyz")
-        if two.are_one:
+        if self._place.where == LOCAL:
             return None
-        return agree(two, self.core["candidate"], self._subject.activation, environment, self._out)
+        return agree(
+            self._place, self.core["candidate"], self._subject.activation, environment, self._out
+        )
 
     def logits(self, name: str) -> dict[str, Any]:
         """Run one variant over all examples in a process of its own."""

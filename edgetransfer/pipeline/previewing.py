@@ -6,12 +6,10 @@ It does not judge them, and takes no times.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgetransfer.bundle.agent_archive import pack_agent
 from edgetransfer.errors import UnsupportedError
 from edgetransfer.graph.prepare import TextPreparer, stack, write_each
 from edgetransfer.measure.agreement import CLOSE_DB
@@ -22,6 +20,7 @@ from edgetransfer.transport.where import connect
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from edgetransfer.data.manifest import Example
     from edgetransfer.graph.prepare import Preparer
@@ -67,7 +66,7 @@ class Previewer:
     def is_prepared(self) -> bool:
         """Tell whether the processor can be used now."""
         try:
-            with connect(self.on, Path("agent.pyz")):
+            with connect(self.on):
                 return True
         except UnsupportedError:
             return False
@@ -105,9 +104,7 @@ class Previewer:
         whole = isinstance(self._prepare, TextPreparer)
         files = (write_each if whole else stack)(self._prepare.prepare, examples, folder)
         (variant,) = variants_of({"candidate": graph}, files, self._target, None)
-        agent = folder / "agent.pyz"
-        pack_agent(agent)
-        with connect(self.on, agent) as place:
+        with connect(self.on) as place:
             place.run(Job("logits", (variant,)), folder)
         logits: Logits = np.load(folder / "logits.npy")
         return logits

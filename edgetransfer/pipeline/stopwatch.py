@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgetransfer.bundle.agent_archive import pack_agent
 from edgetransfer.graph.prepare import TextPreparer, stack, write_each
 from edgetransfer.measure.validity import violations
 from edgetransfer.pipeline.sampling import take
@@ -64,7 +63,5 @@ class Stopped:
 
 def take_times(variants: Sequence[Variant], room: Path) -> Stopped:
     """Time variants in interleaved blocks with the quick effort."""
-    agent = room / "agent.pyz"
-    pack_agent(agent)
-    taken = take(Local(agent), tuple(variants), EFFORTS["quick"], 0, room)
+    taken = take(Local(), tuple(variants), EFFORTS["quick"], 0, room)
     return Stopped(taken.samples(), violations(taken.record))

@@ -11,9 +11,11 @@ import subprocess
 import sys
 import tempfile
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgetransfer.bundle.agent_archive import installed_agent
 from edgetransfer.errors import SpecError
 from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.transport.job import plain
@@ -22,7 +24,6 @@ from edgetransfer.transport.place import ALL_ACTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from edgetransfer.transport.job import Job
 
@@ -35,11 +36,45 @@ class Python:
     environment: Mapping[str, str]
 
 
+ALWAYS = {"ORT_DISABLE_TELEMETRY": "1"}
+KEPT = frozenset(
+    (
+        *("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"),
+        *("HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "TMP", "TEMP", "SYSTEMROOT"),
+        *("XDG_CACHE_HOME", "EDGETRANSFER_ENGINES", "EDGETRANSFER_EMULATOR"),
+        *("CUDA_CACHE_PATH", "CUDA_MODULE_LOADING"),
+        *("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "NVIDIA_VISIBLE_DEVICES"),
+    )
+)
+KEPT_FAMILIES = ("LC_", "OMP_", "GOMP_", "KMP_", "OPENBLAS_", "MKL_")
+"""What an agent keeps of the environment it is started from, by name and by how a name begins."""
+_LISTS = frozenset({"PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"})
+
+
+def clean_environment(given: Mapping[str, str]) -> dict[str, str]:
+    """Return what an agent may know of an environment: nothing that loads code by a name.
+
+    Programs and libraries are found by absolute folders only: an empty part of a list, or ``.``,
+    is the folder that we were started in, which may be anybody's.
+
+    >>> clean_environment({"PATH": "/bin::.", "LD_PRELOAD": "/tmp/x.so", "PYTHONPATH": "/tmp"})
+    {'PATH': '/bin', 'ORT_DISABLE_TELEMETRY': '1'}
+    """
+    kept = {}
+    for name, value in given.items():
+        if name in _LISTS:
+            folders = value.split(os.pathsep)
+            kept[name] = os.pathsep.join(each for each in folders if Path(each).is_absolute())
+        elif name in KEPT or name.startswith(KEPT_FAMILIES):
+            kept[name] = value
+    return {**kept, **ALWAYS}
+
+
 @dataclass(frozen=True)
 class Local:
     """This machine, as a place."""
 
-    agent: Path
+    agent: Path = field(default_factory=installed_agent)
     where: str = "local"
     emulated: bool = False
     actions: frozenset[str] = ALL_ACTIONS
@@ -79,8 +114,7 @@ def run(
     with tempfile.NamedTemporaryFile("w", suffix=".json", dir=out) as file:
         json.dump(plain(job, str(out)), file)
         file.flush()
-        chosen = python or Python((sys.executable,), os.environ)
-        environment = {**chosen.environment, "ORT_DISABLE_TELEMETRY": "1"}
+        chosen = python or Python((sys.executable,), clean_environment(os.environ))
         with (
             tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors,
             subprocess.Popen(
@@ -88,7 +122,7 @@ def run(
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
-                env=environment,
+                env=dict(chosen.environment),
             ) as process,
         ):
             assert process.stdout is not None  # PIPE above

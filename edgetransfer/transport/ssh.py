@@ -18,6 +18,7 @@ from edgetransfer.errors import EdgeTransferError
 from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.transport import ssh_board, ssh_jobs, wheels
 from edgetransfer.transport.job import plain
+from edgetransfer.transport.local import ALWAYS
 from edgetransfer.transport.place import ALL_ACTIONS, AS_IT_IS, Software
 from edgetransfer.transport.ssh_client import Client
 from edgetransfer.transport.ssh_link import Link, Patience
@@ -32,7 +33,6 @@ PATIENCE = Patience()
 KEEP_DAYS = 30
 KEEP_BYTES = 2 << 30
 """What stays in the device's work folder, so that the next measurement need not push it again."""
-_ENVIRONMENT = {"ORT_DISABLE_TELEMETRY": "1"}
 _GOODBYE = Patience(longest_s=5.0)
 
 
@@ -101,7 +101,7 @@ def connect(address: str, agent: Path, software: Software = AS_IT_IS) -> Iterato
             raise ssh_board.lacking(client, board)
         link = Link(client, board.python, PATIENCE)
         link.work = link.ask("hello")["work"]
-        place = Ssh(link, Staging(f"{link.work}/files"), agent, board.python, _ENVIRONMENT)
+        place = Ssh(link, Staging(f"{link.work}/files"), agent, board.python, ALWAYS)
         if software.wheels is not None:
             place = replace(place, environment=_bring(place, board, software.wheels))
         try:
@@ -131,4 +131,4 @@ def _bring(place: Ssh, board: ssh_board.Board, folder: Path) -> Mapping[str, str
     brought = ssh_board.look(client, board.python, site)
     if not brought.complete:
         raise ssh_board.lacking(client, brought)
-    return {**_ENVIRONMENT, "PYTHONPATH": site}
+    return {**ALWAYS, "PYTHONPATH": site}

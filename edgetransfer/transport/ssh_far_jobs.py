@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from edgetransfer.transport.ssh_far import (
     CHUNK,
     MARK,
+    Asked,
     Side,
     digest_of,
     hello,
@@ -81,12 +82,19 @@ def follow(side: Side) -> None:
         (folder / name).touch()
     if not (folder / "started").exists() and not _is_running(folder):
         _write(folder / "job.json", side.asked["told"])
-        _detach(folder, side.asked["command"], side.asked["environment"])
+        _detach(folder, side.asked["command"], _environment(side.asked))
     end = side.asked["offset"]
     for ended in _looks(side, folder):
         end = _tell(side, folder / "journal", end, whole=ended is None)
         if ended is not None:
             side.say(**ended)
+
+
+def _environment(asked: Asked) -> Mapping[str, str]:
+    """Return the little of the login's environment that an agent gets, and what is added."""
+    names, families = frozenset(asked["kept"]), tuple(asked["kept_families"])
+    kept = {k: v for k, v in os.environ.items() if k in names or k.startswith(families)}
+    return dict(kept, **asked["environment"])
 
 
 def _looks(side: Side, folder: Path) -> Iterator[dict[str, object] | None]:
@@ -164,7 +172,7 @@ def _run(folder: Path, command: list[str], environment: Mapping[str, str]) -> No
                     stdout=journal,
                     stderr=errors,
                     cwd=str(folder / "out"),
-                    env=dict(os.environ, **environment),
+                    env=dict(environment),
                 )
             except OSError as error:
                 errors.write(str(error).encode())

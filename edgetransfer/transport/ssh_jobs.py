@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgetransfer.bundle.files import digest_of
 from edgetransfer.errors import StageError
+from edgetransfer.transport.local import KEPT, KEPT_FAMILIES
 from edgetransfer.transport.outcome import Heard, unfinished
 
 if TYPE_CHECKING:
@@ -40,13 +41,17 @@ class Start:
         job: its name there, new for every job.
         told: what the agent is told.
         command: the words that start the agent.
-        environment: what is added to the login's.
+        environment: what is added to what is kept of the login's.
+        kept: names of variables of the login that the agent gets.
+        kept_families: what names begin with that are kept too.
     """
 
     job: str
     told: Mapping[str, Any]
     command: tuple[str, ...]
     environment: Mapping[str, str]
+    kept: tuple[str, ...] = tuple(sorted(KEPT))
+    kept_families: tuple[str, ...] = KEPT_FAMILIES
 
 
 def push(link: Link, staging: Staging) -> None:

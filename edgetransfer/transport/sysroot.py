@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgetransfer.bundle.files import digest_of_value, read_json, write_json, writing
 from edgetransfer.errors import StageError
-from edgetransfer.transport import debian
+from edgetransfer.transport import debian, local
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -68,14 +68,15 @@ class Prepared:
         words = f"{self.preview.emulator.program} {self.emulator_version}"
         told = {
             "EDGETRANSFER_EMULATOR": f"{words}, -cpu {self.preview.emulator.cpu}",
-            "ORT_DISABLE_TELEMETRY": "1",
+            **local.ALWAYS,
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
             "PYTHONNOUSERSITE": "1",
         }
         if self.folder is None:
             chosen_for_host = {"OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"}
-            return {k: v for k, v in os.environ.items() if k not in chosen_for_host} | told
+            mine = local.clean_environment(os.environ)
+            return {k: v for k, v in mine.items() if k not in chosen_for_host} | told
         kept = {k: v for k, v in os.environ.items() if k in {"PATH", "TMPDIR"}}
         return {**kept, **told, "LANG": "C.UTF-8", "PYTHONPATH": str(self.folder / "site")}
 

@@ -9,6 +9,7 @@ import importlib
 import re
 from typing import TYPE_CHECKING
 
+from edgetransfer.bundle.agent_archive import installed_agent
 from edgetransfer.errors import SpecError
 from edgetransfer.transport.place import AS_IT_IS, Software
 
@@ -35,14 +36,14 @@ def folder_name(where: str) -> str:
 
 
 def connect(
-    where: str, agent: Path, software: Software = AS_IT_IS
+    where: str, software: Software = AS_IT_IS, *, agent: Path | None = None
 ) -> AbstractContextManager[Place]:
     """Connect to a place.
 
     Args:
         where: the transport's word, and after a colon what it needs to know.
-        agent: the packed agent.
         software: what the user says of the software there.
+        agent: what is run there instead of the installed package's agent: for tests.
 
     Raises:
         SpecError: there is no such transport, or it needs no software.
@@ -64,5 +65,7 @@ def connect(
             found=repr(where),
             expected=", ".join(f"{each}:HOST" for each in sorted(TAKES_SOFTWARE)),
         )
-    place: AbstractContextManager[Place] = module.connect(address, agent, *more)
+    place: AbstractContextManager[Place] = module.connect(
+        address, agent or installed_agent(), *more
+    )
     return place

@@ -41,7 +41,7 @@ try:
             break
         time.sleep(0.2)
     variant = Variant("candidate", str(folder / "m.onnx"), {"x": str(folder / "x.npy")}, threads=2)
-    with connect("adb:127.0.0.1:5599", Path("agent.pyz")) as place:
+    with connect("adb:127.0.0.1:5599") as place:
         job = Job("time", (variant,), TimingPlan(2, 0.01, 0.0, 0.1))
         told = {
             "logits": dict(place.run(Job("logits", (variant,)), folder)),

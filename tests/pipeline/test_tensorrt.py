@@ -8,6 +8,7 @@ import edgetransfer
 from edgetransfer.pipeline.bench import bench
 from edgetransfer.pipeline.reporter import SilentReporter
 from edgetransfer.spec.recipe import DataSpec
+from edgetransfer.transport import local
 from tests.tensorrt_board import MODULES, make_driver
 
 TARGET = "nvidia-rtx"
@@ -29,6 +30,7 @@ def board(monkeypatch, tmp_path):
     monkeypatch.setenv("PYTHONPATH", f"{MODULES}:{os.environ.get('PYTHONPATH', '')}")
     monkeypatch.setenv("EDGETRANSFER_ENGINES", str(tmp_path / "engines"))
     monkeypatch.setenv("TENSORRT_BUILDS", str(tmp_path / "builds"))
+    monkeypatch.setattr(local, "KEPT", local.KEPT | {"PYTHONPATH", "TENSORRT_BUILDS"})
     return tmp_path / "builds"
 
 

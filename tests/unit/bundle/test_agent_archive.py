@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from edgetransfer.bundle.agent_archive import pack_agent
+import edgetransfer
+from edgetransfer.bundle.agent_archive import agent_digest, installed_agent, pack_agent
+from edgetransfer.bundle.files import digest_of
 
 PYTHON_3_9 = Path("/root/.pyenv/versions/3.9.18/bin/python")
 HOST_ONLY = ("torch", "transformers", "pydantic", "typer", "onnx", "edgetransfer.spec")
@@ -73,3 +75,18 @@ def test_it_is_understood_by_python_3_9(agent):
     )
     done = start(PYTHON_3_9, "-c", program, agent)
     assert (done.returncode, done.stderr) == (2, "usage: agent.pyz JOB.json\n")
+
+
+def test_no_agent_but_that_of_the_installed_package_is_started(agent):
+    """Fault E1: `bench` ran the agent that a bundle brings."""
+    assert digest_of(installed_agent()) == digest_of(agent) == agent_digest()
+    installed_agent().unlink()
+    assert installed_agent().is_file()
+    root = Path(edgetransfer.__file__).parent
+    naming = [
+        file.relative_to(root).as_posix()
+        for folder in ("pipeline", "transport", "cli")
+        for file in (root / folder).rglob("*.py")
+        if "agent.pyz" in file.read_text()
+    ]
+    assert naming == []

@@ -49,6 +49,6 @@ def place(board, agent, impatient, monkeypatch):  # noqa: F811 (fixture)
     monkeypatch.setattr(ssh_board, "look", lambda *_: found)
 
     def start(body, where="ssh:board"):
-        return connect(where, agent(body), Software(python=sys.executable))
+        return connect(where, Software(python=sys.executable), agent=agent(body))
 
     return start

@@ -188,3 +188,19 @@ def test_a_model_that_the_real_agent_cannot_load(packed, out):
         "/absent.onnx: the agent did not finish the job 'optimise'\n  found: exit code 1. "
     )
     assert "/absent.onnx failed" in found.splitlines()[-1]
+
+
+def test_an_agent_gets_no_variable_that_loads_code(agent, out, monkeypatch, tmp_path):
+    """Fault E1: the agent had the whole environment."""
+    canary = tmp_path / "canary"
+    for module in ("sitecustomize", "usercustomize"):
+        (tmp_path / f"{module}.py").write_text(f"open({str(canary)!r}, 'w')\n")
+    for name in ("PYTHONPATH", "PYTHONSTARTUP", "PYTHONHOME_", "ORT_LOAD_CONFIG_FROM_MODEL"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.setenv("LD_LIBRARY_PATH", f"/opt/cuda:{tmp_path.name}::.")
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    told = local.run(agent("emit(event='result', env=dict(os.environ))"), LOGITS, out)["env"]
+    families = tuple(local.KEPT_FAMILIES)
+    assert {k for k in told if not k.startswith(families)} <= {*local.KEPT, *local.ALWAYS}
+    assert (told["OMP_NUM_THREADS"], told["LD_LIBRARY_PATH"]) == ("3", "/opt/cuda")
+    assert not canary.exists()

@@ -49,7 +49,7 @@ def emulated(bench, prepared):
 
     def connected(where):
         prepared(where)
-        return connect(where, bench.agent)
+        return connect(where, agent=bench.agent)
 
     return connected
 
@@ -127,7 +127,7 @@ def test_the_agent_itself_refuses_to_take_times(bench, tmp_path, monkeypatch):
 def test_not_prepared(bench, tmp_path, monkeypatch):
     monkeypatch.setenv("EDGETRANSFER_CACHE", str(tmp_path))
     monkeypatch.setattr("platform.system", lambda: "Linux")
-    with pytest.raises(UnsupportedError) as caught, connect(ARM, bench.agent):
+    with pytest.raises(UnsupportedError) as caught, connect(ARM, agent=bench.agent):
         pass
     assert str(caught.value) == (
         "qemu:arm64: the emulated processor is not prepared\n"
@@ -136,7 +136,7 @@ def test_not_prepared(bench, tmp_path, monkeypatch):
 
 
 def test_an_unknown_processor(bench):
-    with pytest.raises(SpecError) as caught, connect("qemu:z80", bench.agent):
+    with pytest.raises(SpecError) as caught, connect("qemu:z80", agent=bench.agent):
         pass
     assert str(caught.value) == (
         "no emulated processor is called 'z80'\n"

@@ -29,7 +29,7 @@ def noise(path, mib, seed=0):
 @pytest.mark.usefixtures("impatient")
 def test_the_real_agent_describes_the_board(board, tmp_path, out):
     pack_agent(tmp_path / "agent.pyz")
-    with connect("ssh:board", tmp_path / "agent.pyz", HERE) as place:
+    with connect("ssh:board", HERE, agent=tmp_path / "agent.pyz") as place:
         assert (place.where, place.emulated) == ("ssh:board", False)
         environment = place.run(DESCRIBE, out)["environment"]
         assert environment["numpy"] == np.__version__
@@ -259,7 +259,7 @@ def test_the_job_is_gone(board, place, out):
 
 def test_wheels_and_python_are_for_devices_that_have_one(tmp_path):
     with pytest.raises(SpecError) as caught:
-        connect("local", tmp_path / "agent.pyz", HERE)
+        connect("local", HERE, agent=tmp_path / "agent.pyz")
     assert str(caught.value) == (
         "--on: --wheels and --python are for a device with a Python of its own\n"
         "  found: 'local'\n"

@@ -29,7 +29,7 @@ PI = {
 
 def says(where, software=None):
     """Return the message that connecting ends with."""
-    with pytest.raises(EdgeTransferError) as caught, connect(where, None, software or Software()):
+    with pytest.raises(EdgeTransferError) as caught, connect(where, software or Software()):
         pass
     return str(caught.value)
 
@@ -245,10 +245,10 @@ def test_wheels_are_unpacked_for_the_measurement(board, tmp_path, monkeypatch):
         "import json, numpy; print(json.dumps({'event': 'result', 'n': numpy.__version__}))"
     )
     software = Software(tmp_path, system)
-    with connect("ssh:board", tmp_path / "agent.py", software) as place:
+    with connect("ssh:board", software, agent=tmp_path / "agent.py") as place:
         assert place.run(Job("describe"), tmp_path)["n"] == "brought"
     assert len(list((board.work / "sites").iterdir())) == 1
-    with connect("ssh:board", tmp_path / "agent.py", software) as place:
+    with connect("ssh:board", software, agent=tmp_path / "agent.py") as place:
         assert place.run(Job("describe"), tmp_path)["n"] == "brought"
     assert len(list((board.work / "sites").iterdir())) == 1
 

@@ -30,7 +30,10 @@ def pushing(path):
     agent = path.with_name("agent.py")
     agent.write_text("")
     job = Job("logits", (Variant("m", str(path)),))
-    with pytest.raises(EdgeTransferError) as caught, connect("ssh:board", agent, software) as place:
+    with (
+        pytest.raises(EdgeTransferError) as caught,
+        connect("ssh:board", software, agent=agent) as place,
+    ):
         place.run(job, path.parent)
     return str(caught.value)
 
