@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from edgetransfer.backbone.model import FittedModel, Modality, Source
 from edgetransfer.errors import SpecError
+from edgetransfer.graph.tokens import keep_tokenizer, read_tokenizer
 from edgetransfer.spec.outside import explain
 from edgetransfer.spec.preprocess import PREPROCESSING
 
@@ -42,6 +43,7 @@ def load(source: Source, modality: Modality) -> FittedModel:
         tokenizer = folder / preprocessing.tokenizer
         if not tokenizer.is_file():
             raise SpecError("the contract names a tokenizer that is missing", where=str(tokenizer))
+        tokenizer = keep_tokenizer(read_tokenizer(tokenizer), preprocessing.max_length)
     return FittedModel(None, labels, preprocessing, None, tokenizer)
 
 

@@ -101,7 +101,8 @@ def _onnx(asked: _Asked, path: Path) -> Source:
         )
     # Large exports keep their weights in model.onnx.data or model.onnx_data.
     own = [file for file in path.parent.iterdir() if file.name.startswith(path.name)]
-    tokenizer = [file for file in [path.parent / "tokenizer.json"] if file.is_file()]
+    named = ("tokenizer.json", "tokenizer_config.json")
+    tokenizer = [path.parent / name for name in named if (path.parent / name).is_file()]
     files = sorted({*beside, *own, *tokenizer})
     return Source(asked.name, "onnx", path, _digest(path.parent, files), asked.option)
 

@@ -16,16 +16,29 @@ from edgetransfer.backbone.head import linear_head
 from edgetransfer.backbone.model import Backbone, FittedModel, Modality, Source
 from edgetransfer.backbone.outputs import Logits, PooledImageEncoder, PooledTextEncoder
 from edgetransfer.errors import MissingExtraError, SpecError
+from edgetransfer.graph.tokens import (
+    SETTINGS,
+    keep_tokenizer,
+    parse_tokenizer,
+    read_tokenizer,
+    split_tokens,
+)
 from edgetransfer.spec.preprocess import ImagePreprocessing, TextPreprocessing
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tokenizers import Tokenizer
     from torch import Tensor
 
     from edgetransfer.backbone.head import LinearHead
 
-_LONGEST_TEXT = 128
+_LONGEST_TEXT = 512
+"""Tokens kept where neither network nor tokenizer says how many it takes."""
+_LONGEST_FITTED = 128
+"""Tokens kept where a head is fitted here: what a device can run in time."""
+_NO_LIMIT = 1_000_000
+"""A tokenizer that takes texts of any length says so by a huge number."""
 _ENCODER_ALONE = {"t5", "mt5", "umt5"}
 """Kinds whose encoder opens without their decoder, which wants an input of its own."""
 
@@ -190,28 +203,80 @@ def _text_parts(
             where=source.asked,
             expected="a text encoder with hidden_size in its configuration",
         )
-    preprocessing, tokenizer = _text_contract(source, network)
+    preprocessing, tokenizer = _text_contract(source, network, _LONGEST_FITTED)
     return int(width), preprocessing, _licence(source.path), tokenizer
 
 
-def _text_contract(source: Source, network: nn.Module) -> tuple[TextPreprocessing, Path]:
+def _text_contract(
+    source: Source, network: nn.Module, most: int | None = None
+) -> tuple[TextPreprocessing, Path]:
+    """Read how texts are prepared: as long as network and tokenizer take them, at most `most`."""
     config: Any = network.config
-    tokenizer = source.path / "tokenizer.json"
-    padding = getattr(config, "pad_token_id", None)
-    if not tokenizer.is_file():
+    if not (source.path / "tokenizer.json").is_file():
         raise SpecError(
             "no tokenizer.json",
             where=source.asked,
             fix="save it once: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)",
         )
-    longest = getattr(config, "max_position_embeddings", _LONGEST_TEXT)
-    longest -= _first_position(network)
-    if longest < 1:  # XLNet's positions are relative and have no end, which it says as -1
-        longest = _LONGEST_TEXT
+    tokenizer, limit = _tokenizer(source)
+    positions = getattr(config, "max_position_embeddings", None) or 0
+    positions -= _first_position(network)  # XLNet's are relative and have no end, given as -1
+    limits = [each for each in (positions, limit, most) if each is not None and each > 1]
+    longest = min(limits, default=_LONGEST_TEXT)
+    padding = getattr(config, "pad_token_id", None)
+    known = _within(tokenizer, network, source)
     return (
-        TextPreprocessing(max_length=min(_LONGEST_TEXT, longest), pad_id=int(padding or 0)),
-        tokenizer,
+        TextPreprocessing(max_length=longest, pad_id=int(padding or 0)),
+        keep_tokenizer(known, longest),
     )
+
+
+def _tokenizer(source: Source) -> tuple[Tokenizer, int | None]:
+    """Return the tokenizer as transformers reads the folder, and the tokens it keeps at most.
+
+    ``tokenizer_config.json`` and the class of the tokenizer change what ``tokenizer.json`` says.
+    """
+    import transformers
+
+    file = source.path / "tokenizer.json"
+    try:
+        found = transformers.AutoTokenizer.from_pretrained(
+            source.path, local_files_only=True, trust_remote_code=False
+        )
+        split, text = found.split_special_tokens, found.backend_tokenizer.to_str()
+    except Exception:  # its many parts raise kinds of their own; the file says itself what it is
+        return read_tokenizer(file), None
+    if split:
+        raise split_tokens(file.with_name(SETTINGS))
+    made = parse_tokenizer(text, file)
+    limit = found.model_max_length
+    if limit > _NO_LIMIT:
+        limit = made.truncation["max_length"] if made.truncation else None
+    made.enable_truncation(_LONGEST_TEXT, direction=found.truncation_side)
+    return made, limit
+
+
+def _within(tokenizer: Tokenizer, network: nn.Module, source: Source) -> Tokenizer:
+    """Leave out tokens that were added without an embedding; refuse a vocabulary without them.
+
+    transformers adds a mask token to a BERT whose vocabulary has none.
+    """
+    try:
+        rows = network.get_input_embeddings().weight.shape[0]  # type: ignore[operator]
+    except (AttributeError, NotImplementedError):
+        return tokenizer
+    written = json.loads(tokenizer.to_str())
+    written["added_tokens"] = [each for each in written["added_tokens"] if each["id"] < rows]
+    kept = parse_tokenizer(json.dumps(written), source.path / "tokenizer.json")
+    last = max(kept.get_vocab().values(), default=0)
+    if last >= rows:
+        raise SpecError(
+            "the tokenizer knows more tokens than the network has embeddings for",
+            where=source.asked,
+            found=f"a token of number {last:,}, and {rows:,} embeddings",
+            fix="take the tokenizer that the weights were fitted with",
+        )
+    return kept
 
 
 def _first_position(network: nn.Module) -> int:

@@ -14,8 +14,8 @@ import numpy as np
 
 from edgetransfer.agent.session import OnnxSession
 from edgetransfer.data.decode import decode
-from edgetransfer.errors import MissingExtraError, SpecError
 from edgetransfer.graph.embed import PICTURE, PREPARED, preprocessing_graph
+from edgetransfer.graph.tokens import read_tokenizer
 from edgetransfer.spec.preprocess import ImagePreprocessing, TextPreprocessing
 from edgetransfer.spec.progress import Progress, silent
 
@@ -60,6 +60,9 @@ class PicturePreparer:
     def __init__(self, spec: ImagePreprocessing) -> None:
         self._session = OnnxSession(preprocessing_graph(spec).SerializeToString())
 
+    def cut(self, examples: Sequence[Example]) -> None:
+        """Say nothing: see `TextPreparer`."""
+
     def raw(self, example: Example) -> Batch:
         """Return what ``model.onnx`` takes: ``uint8 [1, H, W, 3]``."""
         assert example.path is not None  # the modality is checked where the manifest is made
@@ -83,20 +86,25 @@ class TextPreparer:
     """
 
     def __init__(self, spec: TextPreprocessing, tokenizer: Path) -> None:
-        try:
-            from tokenizers import Tokenizer
-        except ImportError as error:
-            raise MissingExtraError("tokenizers", "hf", purpose="a text model") from error
         self.input_names = spec.inputs
+        self._longest = spec.max_length
         self._padding = {name: spec.pad_id if name == "input_ids" else 0 for name in spec.inputs}
-        try:
-            self._tokenizer = Tokenizer.from_file(str(tokenizer))
-        except Exception as error:  # the tokenizers library raises this very class
-            raise SpecError(
-                "not a tokenizer", where=str(tokenizer), found=str(error)[:200]
-            ) from error
-        self._tokenizer.enable_truncation(spec.max_length)
+        self._tokenizer = read_tokenizer(tokenizer)
+        direction = (self._tokenizer.truncation or {}).get("direction", "right")
+        self._tokenizer.enable_truncation(spec.max_length, direction=direction)
         self._tokenizer.no_padding()
+
+    def cut(self, examples: Sequence[Example]) -> str | None:
+        """Say how many texts are longer than the network reads; None where none is."""
+        encodings = self._tokenizer.encode_batch([example.text or "" for example in examples])
+        number = sum(bool(each.overflowing) for each in encodings)
+        if not number:
+            return None
+        verb = "was" if number == 1 else "were"
+        return (
+            f"{number:,} of {len(examples):,} texts {verb} cut to the {self._longest:,} tokens "
+            "that the network reads"
+        )
 
     def raw(self, example: Example) -> Batch:
         """Return what ``model.onnx`` takes: the same token ids, for the tokenizer stays outside."""

@@ -107,6 +107,8 @@ def bench(
     with connect(there.where, there.software) as place:
         question, notes = _question(bundle, data, reporter)
         prepare = preparer(bundle.preprocessing, bundle.file("tokenizer.json"))
+        cut = prepare.cut(question.examples)
+        notes = (*notes, cut) if cut else notes
         with writing(out):
             out.mkdir(parents=True, exist_ok=True)
             report = judge_bundle(

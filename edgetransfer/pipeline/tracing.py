@@ -139,8 +139,10 @@ def keep_graph(
 
     kept = run.keep(Stage("trace", {"fit": key}, make, told, packages=EXPORTERS))
     graph, facts = kept.file("float.onnx"), {**facts, "export": kept.record}
+    cut = prepare.cut(manifest.examples)
+    notes = (*manifest.notes, *kept.record.get("notes", ()), *((cut,) if cut else ()))
     return Fitted(
-        replace(manifest, notes=(*manifest.notes, *kept.record.get("notes", ()))),
+        replace(manifest, notes=notes),
         model.preprocessing,
         model.tokenizer,
         graph,

@@ -162,9 +162,12 @@ def test_an_onnx_file_with_its_contract_and_labels(own, labels):
 
 def test_an_onnx_file_for_texts(own):
     contract = TextPreprocessing(max_length=9)
-    path = own(contract.model_dump_json(), **{"tokenizer.json": "{}"})
+    tokenizer = '{"model": {"type": "WordLevel", "vocab": {"[UNK]": 0}, "unk_token": "[UNK]"}}'
+    path = own(contract.model_dump_json(), **{"tokenizer.json": tokenizer})
     model = sources.load_fitted(sources.locate(str(path)), "text")
-    assert (model.preprocessing, model.tokenizer) == (contract, path.parent / "tokenizer.json")
+    assert model.preprocessing == contract
+    kept = json.loads(model.tokenizer.read_text())
+    assert (kept["model"]["vocab"], kept["truncation"]["max_length"]) == ({"[UNK]": 0}, 9)
 
 
 def test_an_onnx_file_for_texts_without_its_tokenizer(own):
