@@ -5,18 +5,61 @@ It does not change the graph.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
 
+import onnx
 from pydantic import ValidationError
 
 from edgetransfer.backbone.model import FittedModel, Modality, Source
 from edgetransfer.errors import SpecError
-from edgetransfer.graph.tokens import keep_tokenizer, read_tokenizer
+from edgetransfer.graph.tokens import SETTINGS, keep_tokenizer, read_tokenizer
 from edgetransfer.spec.outside import explain
 from edgetransfer.spec.preprocess import PREPROCESSING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+
+def opened_with(path: Path) -> dict[str, Path]:
+    """Return all files that are read with an ONNX file, by what names them: it, and its own folder.
+
+    Those are the contract, the labels, the tokenizer that the contract names, and the files that
+    hold tensors. Of a file that cannot be read only those that need no look into it: what is wrong
+    is said when it is opened.
+    """
+    folder = path.parent
+    named = {path.name, "preprocess.json", "labels.txt", "tokenizer.json", SETTINGS}
+    named |= {file.name for file in folder.iterdir() if file.name.startswith(path.name)}
+    try:
+        contract = PREPROCESSING.validate_json(_text(folder / "preprocess.json"))
+        if contract.kind == "text":
+            tokenizer = PurePath(contract.tokenizer or ".")
+            named |= {str(tokenizer), str(tokenizer.parent / SETTINGS)}
+    except (SpecError, ValidationError):
+        pass
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception:
+        pass
+    else:
+        named |= {pair.value for tensor in _tensors(model) for pair in tensor.external_data
+                  if pair.key == "location"}  # fmt: skip
+    return {name: folder / name for name in named if (folder / name).is_file()}
+
+
+def _tensors(message: Any) -> Iterator[onnx.TensorProto]:  # noqa: ANN401 (protobuf has no types)
+    """All tensors of a protobuf message, however deep they stand."""
+    for field, value in message.ListFields():
+        if field.message_type is None:
+            continue
+        for inner in value if isinstance(value, Iterable) else [value]:
+            if isinstance(inner, onnx.TensorProto):
+                yield inner
+            else:
+                yield from _tensors(inner)
 
 
 def load(source: Source, modality: Modality) -> FittedModel:

@@ -18,11 +18,12 @@ from edgetransfer.backbone.model import Backbone, FittedModel, Modality, Source
 from edgetransfer.errors import IntegrityError, MissingExtraError, SpecError, StageError, first_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from typing import Literal
 
 WEIGHTS = Path(__file__).parent / "weights"
-_FILES = ("*.json", "*.safetensors", "vocab.txt", "*/config.json")
+_DOWNLOADED = ("*.json", "*.safetensors", "vocab.txt", "*/config.json", "README.md")
+"""Of a hub: README.md states the licence."""
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
 _EXPECTED = "hf:ORG/NAME, timm:NAME, builtin:NAME, a local folder, or a .onnx file"
 
@@ -82,11 +83,22 @@ def _builtin(asked: _Asked, rest: str) -> Source:
             expected=", ".join(f"builtin:{each}" for each in builtin_names()),
         )
     folder = WEIGHTS / rest
-    return Source(asked.name, "builtin", folder, _digest_all(folder), asked.option)
+    return Source(asked.name, "builtin", folder, _digest(_readable(folder)), asked.option)
 
 
-def _digest_all(folder: Path) -> str:
-    return _digest(folder, sorted(folder.glob("*.*")))
+def _readable(folder: Path) -> dict[str, Path]:
+    """Return all files that a library may open there, by name: which it does is for it to say.
+
+    Pickles it must not, and hidden files are of other programs.
+    """
+    files = {file.relative_to(folder).as_posix(): file for file in sorted(folder.rglob("*"))}
+    return {
+        name: file
+        for name, file in files.items()
+        if file.is_file()
+        and not any(part.startswith(".") for part in Path(name).parts)
+        and not any(file.match(kind) for kind in _PICKLES)
+    }
 
 
 def _onnx(asked: _Asked, path: Path) -> Source:
@@ -99,18 +111,15 @@ def _onnx(asked: _Asked, path: Path) -> Source:
             expected="preprocess.json (the contract, see docs/own-model.md) and labels.txt "
             "(one class a line, in the order of the outputs)",
         )
-    # Large exports keep their weights in model.onnx.data or model.onnx_data.
-    own = [file for file in path.parent.iterdir() if file.name.startswith(path.name)]
-    named = ("tokenizer.json", "tokenizer_config.json")
-    tokenizer = [path.parent / name for name in named if (path.parent / name).is_file()]
-    files = sorted({*beside, *own, *tokenizer})
-    return Source(asked.name, "onnx", path, _digest(path.parent, files), asked.option)
+    from edgetransfer.backbone.onnx_file import opened_with
+
+    return Source(asked.name, "onnx", path, _digest(opened_with(path)), asked.option)
 
 
 def _folder(asked: _Asked, folder: Path) -> Source:
     config_file = folder / "config.json"
     if not config_file.is_file() and (folder / "card.json").is_file():
-        return Source(asked.name, "builtin", folder, _digest_all(folder), asked.option)
+        return Source(asked.name, "builtin", folder, _digest(_readable(folder)), asked.option)
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
         _refuse_pickles(asked, [file for kind in _PICKLES for file in sorted(folder.glob(kind))])
@@ -133,8 +142,25 @@ def _folder(asked: _Asked, folder: Path) -> Source:
     layout: Literal["transformers", "timm"] = (
         "timm" if "architecture" in config and "model_type" not in config else "transformers"
     )
-    files = sorted({file for kind in _FILES for file in folder.glob(kind)})
-    return Source(asked.name, layout, folder, _digest(folder, files), asked.option)
+    _refuse_shards_elsewhere(asked, folder)
+    return Source(asked.name, layout, folder, _digest(_readable(folder)), asked.option)
+
+
+def _refuse_shards_elsewhere(asked: _Asked, folder: Path) -> None:
+    """Meet an index of weights that names files which are not in the folder."""
+    for index in sorted(folder.glob("*.safetensors.index.json")):
+        try:
+            named = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            continue  # the library that opens it says what is wrong
+        outside = sorted({str(name) for name in named if str(name) != Path(str(name)).name})
+        if outside:
+            raise IntegrityError(
+                "the index names weights outside the folder",
+                where=str(index),
+                found=", ".join(outside[:3]),
+                expected=f"names of files beside it ({asked})",
+            )
 
 
 def _name_the_file(asked: _Asked, graphs: list[Path]) -> str:
@@ -157,12 +183,12 @@ def _refuse_pickles(asked: _Asked, files: list[Path]) -> None:
     )
 
 
-def _digest(folder: Path, files: list[Path]) -> str:
+def _digest(files: Mapping[str, Path]) -> str:
     total = hashlib.sha256()
-    for file in files:
+    for name, file in sorted(files.items()):
         with file.open("rb") as handle:
             content = hashlib.file_digest(handle, "sha256").hexdigest()
-        total.update(f"{file.relative_to(folder).as_posix()} {content}\n".encode())
+        total.update(f"{name} {content}\n".encode(errors="surrogateescape"))
     return total.hexdigest()
 
 
@@ -172,8 +198,7 @@ def _download(repository: str, asked: _Asked) -> Path:
     except ImportError as error:
         raise MissingExtraError("huggingface_hub", "hf", purpose=str(asked)) from error
     try:
-        patterns = [*_FILES, "README.md"]  # which states the licence
-        return Path(huggingface_hub.snapshot_download(repository, allow_patterns=patterns))
+        return Path(huggingface_hub.snapshot_download(repository, allow_patterns=list(_DOWNLOADED)))
     except Exception as error:  # the hub client raises many kinds, its own and the network's
         raise StageError(
             "the backbone could not be downloaded",

@@ -39,7 +39,8 @@ class Example:
         label: the class; None where the data has none.
         split: fit on train, choose on validation, judge once on test.
         metadata: the table's other columns.
-        digest: sha256 (hex) of the decoded RGB content with its shape, or of the normalised text.
+        digest: sha256 (hex) of the decoded RGB content with its shape, or of the normalised text:
+            tells what counts as the same example.
     """
 
     key: str
@@ -49,6 +50,13 @@ class Example:
     split: Split
     metadata: Mapping[str, str] = field(hash=False)
     digest: str
+
+    @property
+    def content(self) -> str:
+        """sha256 (hex) of all that a network reads of it: of a text as it stands, case and all."""
+        if self.text is None:
+            return self.digest
+        return hashlib.sha256(self.text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -157,6 +165,11 @@ class Manifest:
         )
 
 
+def content_of(examples: Iterable[Example]) -> str:
+    """Return a digest of what examples hold, in their order."""
+    return hashlib.sha256(" ".join(example.content for example in examples).encode()).hexdigest()
+
+
 def sort_labels(labels: Iterable[str]) -> tuple[str, ...]:
     """Sort labels without repeats: as numbers where all are integers, else as strings.
 
@@ -172,7 +185,7 @@ def sort_labels(labels: Iterable[str]) -> tuple[str, ...]:
 
 
 def _digest(examples: Iterable[Example], head: list[str]) -> str:
-    rows = sorted((e.key, e.digest, e.label or "", e.split) for e in examples)
+    rows = sorted((e.key, e.content, e.label or "", e.split) for e in examples)
     canonical = json.dumps([head, rows], ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 

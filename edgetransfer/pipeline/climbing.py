@@ -14,9 +14,9 @@ from edgetransfer.compress import training
 from edgetransfer.compress.operators import without_gradient
 from edgetransfer.compress.posttraining import fit_again
 from edgetransfer.compress.sensitivity import rank_layers
+from edgetransfer.data.manifest import content_of
 from edgetransfer.measure.gates import MIB
 from edgetransfer.pipeline.feeding import batches_of, shuffled
-from edgetransfer.pipeline.opening import content_of
 from edgetransfer.pipeline.rungs import Made, Rung, Workshop, write_quantised
 from edgetransfer.pipeline.stage import Stage
 from edgetransfer.pipeline.store import scratch

@@ -12,10 +12,10 @@ import numpy as np
 import onnx
 
 from edgetransfer.bundle.files import digest_of_value
+from edgetransfer.data.manifest import content_of
 from edgetransfer.distill.objective import Distillation, Hints, Said
 from edgetransfer.distill.teacher import Look, ask
 from edgetransfer.pipeline.finetuning import schedule_of
-from edgetransfer.pipeline.opening import content_of
 from edgetransfer.pipeline.reading import read_unlabelled
 from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.stage import Stage, made_by

@@ -12,10 +12,10 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from edgetransfer.backbone.head import linear_head
+from edgetransfer.data.manifest import content_of
 from edgetransfer.errors import SpecError
 from edgetransfer.graph.prepare import TextPreparer
 from edgetransfer.pipeline.contrasting import features_of, name_texts
-from edgetransfer.pipeline.opening import content_of
 from edgetransfer.pipeline.probing import group_index, read_head
 from edgetransfer.pipeline.stage import Stage
 from edgetransfer.transfer.choice import gain

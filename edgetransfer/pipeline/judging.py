@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from edgetransfer.agent.environment import architecture, cpu_model, isa_flags
 from edgetransfer.bundle.agent_archive import agent_digest
 from edgetransfer.bundle.files import write_json
+from edgetransfer.data.manifest import content_of
 from edgetransfer.graph.hosted import exact_here
 from edgetransfer.measure import validity
 from edgetransfer.measure.facts import Facts, Timing
@@ -121,7 +122,7 @@ def judge_bundle(
         inputs = {
             "models": [files[name] for name in ("reference.onnx", "core.onnx", "model.onnx")],
             "agent": agent_digest(),
-            "examples": [example.digest for example in question.examples],
+            "examples": content_of(question.examples),
             "contract": files["preprocess.json"],
             "session": session,
             "provider": runtime.provider,

@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 from safetensors.torch import load_file as load_tensors
 from safetensors.torch import save_file as save_tensors
 
-from edgetransfer.pipeline.opening import content_of
+from edgetransfer.data.manifest import content_of
 from edgetransfer.pipeline.probing import group_index, read_head
 from edgetransfer.pipeline.stage import Stage
 from edgetransfer.pipeline.tracing import proving_batch, traced

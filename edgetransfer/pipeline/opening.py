@@ -5,18 +5,18 @@ It does not fit anything.
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 
 from edgetransfer.backbone import sources as backbones
+from edgetransfer.data.manifest import content_of
 from edgetransfer.graph import census
 from edgetransfer.graph.prepare import preparer
 from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.stage import Stage
-from edgetransfer.pipeline.tracing import EXPORTERS, proving_batch, traced
+from edgetransfer.pipeline.tracing import EXPORTERS, proving_batch, proving_examples, traced
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,6 +48,7 @@ class OpenedBackbone:
             "source": self.run.source.digest,
             "layout": self.run.source.layout,
             "modality": manifest.modality,
+            "proven_on": content_of(proving_examples(manifest)),
         }
 
         def make(folder: Path, _: Progress) -> dict[str, Any]:
@@ -124,8 +125,3 @@ class OpenedBackbone:
         kept = self.run.keep(Stage("probe-looks", inputs, make, told), "probe looks")
         found: Array = np.load(kept.file("looks.npy"))
         return found
-
-
-def content_of(examples: Sequence[Example]) -> str:
-    """Return a digest of what examples hold, in their order."""
-    return hashlib.sha256(" ".join(example.digest for example in examples).encode()).hexdigest()

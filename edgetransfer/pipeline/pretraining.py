@@ -18,10 +18,10 @@ from safetensors.torch import load_file, save
 
 from edgetransfer.backbone import sources as backbones
 from edgetransfer.bundle.files import digest_of, read_json, write_json, write_whole, writing
+from edgetransfer.data.manifest import content_of
 from edgetransfer.errors import DataError, SpecError
 from edgetransfer.graph.embed import PREPARED
 from edgetransfer.graph.prepare import preparer
-from edgetransfer.pipeline.opening import content_of
 from edgetransfer.pipeline.reading import read_data
 from edgetransfer.pipeline.reporter import telling
 from edgetransfer.transfer.episodes import Episodes, Task

@@ -15,11 +15,12 @@ import onnx
 from edgetransfer.agent.environment import cpu_model, isa_flags
 from edgetransfer.backbone import sources as backbones
 from edgetransfer.compress.posttraining import Calibration, quantise
+from edgetransfer.data.manifest import content_of
 from edgetransfer.errors import SpecError, StageError
 from edgetransfer.measure.latency import summarise
 from edgetransfer.pipeline.feeding import batches_through
 from edgetransfer.pipeline.judging import matches_this_machine
-from edgetransfer.pipeline.opening import OpenedBackbone, content_of
+from edgetransfer.pipeline.opening import OpenedBackbone
 from edgetransfer.pipeline.probing import fit_head
 from edgetransfer.pipeline.reading import read_data
 from edgetransfer.pipeline.reporter import Prefixed, telling

@@ -5,7 +5,6 @@ It does not judge them, and does not choose their order.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,9 @@ from edgetransfer.compress.posttraining import MOST_FITTED, Calibration, Quantis
 from edgetransfer.compress.smoothing import smoothed
 from edgetransfer.compress.transplant import read_encoding
 from edgetransfer.data.calibration import calibration_sample
+from edgetransfer.data.manifest import content_of
 from edgetransfer.errors import SpecError
+from edgetransfer.graph.hosted import exact_here
 from edgetransfer.pipeline.feeding import batches_of
 from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.stage import Stage
@@ -118,7 +119,7 @@ class Workshop:
             "calibration": {
                 "recipe": self.recipe.model_dump(),
                 "examples": len(self.examples),
-                "digest": _digest(self.examples),
+                "digest": content_of(self.examples),
             },
         }
 
@@ -141,7 +142,7 @@ class Workshop:
             onnx.save(graph, folder / CORE)
             return {"float_nodes": list(wide)} if wide else {}
 
-        return Rung("16-bit floats", "fp16", {"examples": _digest(self.examples)}, make)
+        return Rung("16-bit floats", "fp16", {"examples": content_of(self.examples)}, make)
 
     def dynamic(self, *, smooth: bool) -> Rung:
         """Store a text encoder's weights in 8 bits; `smooth` moves there what is hard to quantise.
@@ -170,7 +171,8 @@ class Workshop:
             return {"smoothing": share}
 
         name = "8-bit weights, activations smoothed" if smooth else "8-bit weights"
-        return Rung(f"{name}, scales as they come", "w8a8", self.facts(), make)
+        inputs = {**self.facts(), "run_here_with": exact_here()}
+        return Rung(f"{name}, scales as they come", "w8a8", inputs, make)
 
     def post_training(self, *, equalised: bool) -> Rung:
         """Quantise after training, with channels equalised or as they are."""
@@ -224,8 +226,3 @@ def write_quantised(folder: Path, quantised: Quantised) -> dict[str, Any]:
     onnx.save(quantised.graph(), folder / CORE)
     ir.save(quantised.model, folder / EQUALISED)
     return {"float_layers": quantised.float_layers} if quantised.float_layers else {}
-
-
-def _digest(examples: Sequence[Example]) -> str:
-    """Return the digest of the calibration set: of its contents, in order."""
-    return hashlib.sha256(" ".join(example.digest for example in examples).encode()).hexdigest()

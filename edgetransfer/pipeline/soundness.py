@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 
+from edgetransfer.data.manifest import content_of
 from edgetransfer.measure import soundness as judged
 from edgetransfer.pipeline.choosing import choose
-from edgetransfer.pipeline.opening import content_of
 from edgetransfer.pipeline.stage import Stage
 
 if TYPE_CHECKING:

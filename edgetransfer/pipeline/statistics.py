@@ -12,12 +12,12 @@ import onnx
 
 from edgetransfer.agent.session import OnnxSession
 from edgetransfer.data.calibration import calibration_sample
+from edgetransfer.data.manifest import content_of
 from edgetransfer.errors import UnsupportedError
 from edgetransfer.export.head_file import STATISTICS, read_statistics, write_statistics
 from edgetransfer.export.heads import backbone_digest, find_head, with_features
 from edgetransfer.graph.hosted import exact_here
 from edgetransfer.graph.prepare import ahead
-from edgetransfer.pipeline.opening import content_of
 from edgetransfer.pipeline.stage import Stage
 from edgetransfer.transfer.new_class import measure_statistics
 

@@ -12,10 +12,11 @@ import numpy as np
 import onnx
 
 from edgetransfer.backbone.head import LinearHead, linear_head
+from edgetransfer.data.manifest import content_of
 from edgetransfer.pipeline.own_model import take_fitted
 from edgetransfer.pipeline.reporter import Prefixed
 from edgetransfer.pipeline.stage import Stage
-from edgetransfer.pipeline.tracing import EXPORTERS, proving_batch, traced
+from edgetransfer.pipeline.tracing import EXPORTERS, proving_batch, proving_examples, traced
 from edgetransfer.pipeline.training import fit_network
 from edgetransfer.spec.recipe import DistillSpec, FitSpec
 from edgetransfer.transfer.features import run_over
@@ -121,7 +122,11 @@ def _trace(run: Run, manifest: Manifest, fitted: FittedNetwork) -> Kept:
     def told(_: Mapping[str, Any]) -> str:
         return f"{fitted.opened.backbone.feature_dim} features"
 
-    return run.keep(Stage("trace", {"features of": fitted.kept.key}, make, told, EXPORTERS))
+    inputs = {
+        "features of": fitted.kept.key,
+        "proven_on": content_of(proving_examples(manifest)),
+    }
+    return run.keep(Stage("trace", inputs, make, told, EXPORTERS))
 
 
 def _taken(run: Run, manifest: Manifest) -> Teacher:

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import onnx
 
+from edgetransfer.data.manifest import content_of
 from edgetransfer.errors import EdgeTransferError, StageError, first_line, let_stop
 from edgetransfer.graph.embed import PREPARED
 from edgetransfer.graph.prepare import preparer
 from edgetransfer.pipeline.stage import Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from torch import nn
@@ -62,9 +63,14 @@ class Fitted:
         return preparer(self.preprocessing, self.tokenizer)
 
 
+def proving_examples(manifest: Manifest) -> Sequence[Example]:
+    """Choose the examples that a graph is proven on."""
+    return (manifest.split("train") or manifest.examples)[:PARITY_EXAMPLES]
+
+
 def proving_batch(manifest: Manifest, prepare: Preparer) -> Batch:
     """Prepare the examples that a graph is proven on."""
-    examples = (manifest.split("train") or manifest.examples)[:PARITY_EXAMPLES]
+    examples = proving_examples(manifest)
     return prepare.join([prepare.prepare(example) for example in examples])
 
 
@@ -137,7 +143,8 @@ def keep_graph(
     def told(proof: Mapping[str, Any]) -> str:
         return f"equal to the fitted network within {proof['max_abs']:.1e} on {proof['n']} examples"
 
-    kept = run.keep(Stage("trace", {"fit": key}, make, told, packages=EXPORTERS))
+    inputs = {"fit": key, "proven_on": content_of(proving_examples(manifest))}
+    kept = run.keep(Stage("trace", inputs, make, told, packages=EXPORTERS))
     graph, facts = kept.file("float.onnx"), {**facts, "export": kept.record}
     cut = prepare.cut(manifest.examples)
     notes = (*manifest.notes, *kept.record.get("notes", ()), *((cut,) if cut else ()))

@@ -13,12 +13,12 @@ import numpy as np
 import onnx
 
 from edgetransfer.agent.environment import cpu_model, isa_flags
+from edgetransfer.data.manifest import content_of
 from edgetransfer.export.onnx_bundle import whole_model
 from edgetransfer.graph.hosted import exact_here
 from edgetransfer.measure.latency import speedup, summarise
 from edgetransfer.measure.proportions import wilson
 from edgetransfer.measure.trial import Trial, Tried, hold_trial
-from edgetransfer.pipeline.opening import content_of
 from edgetransfer.pipeline.previewing import Previewer
 from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.stage import Stage

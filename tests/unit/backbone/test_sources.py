@@ -4,7 +4,10 @@ import json
 import sys
 import types
 
+import numpy as np
+import onnx
 import pytest
+from onnx import helper, numpy_helper
 
 from edgetransfer.backbone import sources
 from edgetransfer.errors import IntegrityError, MissingExtraError, SpecError, StageError
@@ -63,16 +66,72 @@ def test_the_home_folder_may_be_short(folder, monkeypatch):
     assert sources.locate("~/model").path == path
 
 
-def test_the_digest_is_of_names_and_contents_of_what_matters(folder):
+def test_b2_the_digest_is_of_all_that_a_library_may_open(folder):
     def digest(**contents):
         return sources.locate(str(folder(**contents))).digest
 
     first = digest(config__json="{}", model__safetensors="a")
-    assert digest(README__md="words", notes__txt="more") == first
-    changed = digest(model__safetensors="b")
-    added = digest(tokenizer__json="{}")
-    assert len({first, changed, added}) == 3
-    assert digest(model__safetensors="a", tokenizer__json="{}") != first
+    assert digest(pytorch_model__bin="no pickle is opened", __hidden="of git") == first
+    digests = [
+        first,
+        digest(model__safetensors="b"),
+        digest(README__md="license: mit"),
+        digest(merges__txt="a b"),
+        digest(spiece__model="pieces"),
+    ]
+    (folder() / "2_Dense").mkdir()
+    (folder() / "2_Dense" / "model.safetensors").write_text("c")
+    assert len({*digests, digest()}) == len(digests) + 1
+
+
+def test_b2_an_index_that_names_weights_elsewhere_is_refused(folder):
+    index = json.dumps({"weight_map": {"a": "model-1.safetensors", "b": "../x/model.safetensors"}})
+    path = folder(config__json="{}", model__safetensors="", model__safetensors__index__json=index)
+    assert message(path, IntegrityError) == (
+        f"{path / 'model.safetensors.index.json'}: the index names weights outside the folder\n"
+        "  found: ../x/model.safetensors\n"
+        f"  expected: names of files beside it (--backbone {path})"
+    )
+
+
+def external(path, name, inner):
+    """Write a model whose tensors, one of them in a branch, lie in a file of that name."""
+    values = numpy_helper.from_array(np.ones((40, 40), np.float32), "weights")
+    branch = helper.make_graph(
+        [helper.make_node("Constant", [], ["out"], value=values)],
+        "branch", [], [helper.make_tensor_value_info("out", 1, None)],
+    )  # fmt: skip
+    node = helper.make_node("If", ["which"], ["out"], then_branch=branch, else_branch=branch)
+    graph = helper.make_graph(
+        [node], "graph", [helper.make_tensor_value_info("which", 9, [])],
+        [helper.make_tensor_value_info("out", 1, None)], [] if inner else [values],
+    )  # fmt: skip
+    (path.parent / name).parent.mkdir(exist_ok=True)
+    onnx.save(
+        helper.make_model(graph), path,
+        save_as_external_data=True, location=name, convert_attribute=inner,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("inner", [False, True], ids=["initializer", "attribute"])
+@pytest.mark.parametrize("name", ["weights.bin", "parts/w"])
+def test_b2_tensors_in_a_file_of_any_name_are_in_the_digest(folder, name, inner):
+    path = folder(preprocess__json="{}", labels__txt="x\n") / "mine.onnx"
+    external(path, name, inner)
+    before = sources.locate(str(path)).digest
+    (path.parent / name).write_bytes(b"other weights")
+    assert sources.locate(str(path)).digest != before
+
+
+def test_b2_the_tokenizer_that_the_contract_names_is_in_the_digest(folder):
+    contract = json.dumps({"kind": "text", "tokenizer": "words/mine.json"})
+    path = folder(mine__onnx="a", preprocess__json=contract, labels__txt="x\n") / "mine.onnx"
+    (path.parent / "words").mkdir()
+    digests = set()
+    for name, text in (("mine.json", "{}"), ("mine.json", "{ }"), ("tokenizer_config.json", "{}")):
+        (path.parent / "words" / name).write_text(text)
+        digests.add(sources.locate(str(path)).digest)
+    assert len(digests) == 3
 
 
 def test_the_digest_does_not_depend_on_the_place(tmp_path):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgetransfer.data.manifest import Example, Manifest
+from edgetransfer.data.manifest import Example, Manifest, content_of
 from edgetransfer.errors import DataError
 
 
@@ -97,3 +97,11 @@ def test_digest_does_not_see_order_or_notes() -> None:
 
 def test_examples_can_be_hashed() -> None:
     assert len(set(manifest().examples)) == 3
+
+
+def test_b2_what_a_network_reads_of_a_text_is_its_content() -> None:
+    one, other = (Example("row 1", None, text, "a", "train", {}, "1") for text in ("Sun", "sun"))
+    assert one.digest == other.digest  # the same example, as far as splits go
+    assert content_of([one]) != content_of([other])
+    lists = [Manifest("text", (each,), ("a",), "/data") for each in (one, other)]
+    assert lists[0].digest != lists[1].digest
