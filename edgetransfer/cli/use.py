@@ -18,8 +18,9 @@ from edgetransfer.measure.verdict import exit_code, worst
 from edgetransfer.pipeline.store import Store
 from edgetransfer.spec.caching import default_cache
 from edgetransfer.spec.duration import seconds_of
+from edgetransfer.spec.names import slug
 from edgetransfer.spec.options import FIELDS, recipe_from
-from edgetransfer.transport.where import LOCAL, folder_name
+from edgetransfer.transport.where import LOCAL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -119,7 +120,7 @@ def bench(options: Mapping[str, Any]) -> None:
     places = tuple(dict.fromkeys(options["on"] or (LOCAL,)))
     reports = {}
     for where in places:
-        room = out if places == (LOCAL,) else out / folder_name(where)
+        room = out if places == (LOCAL,) else out / slug(where)
         done = run(folder, data, room, TerminalReporter(), replace(there, where=where))
         reports[where] = done.report
         if not options["json"]:

@@ -6,7 +6,6 @@ built one after the other, so that nothing else of this run is busy while one of
 
 from __future__ import annotations
 
-import re
 import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from edgetransfer.errors import EdgeTransferError, SpecError, StageError, let_st
 from edgetransfer.measure.verdict import worst
 from edgetransfer.pipeline.build import build
 from edgetransfer.pipeline.reporter import Prefixed
+from edgetransfer.spec.names import slug
 from edgetransfer.spec.recipe import BackboneSpec
 from edgetransfer.transfer.running import threads
 
@@ -85,8 +85,8 @@ def cells_of(
         SpecError: two backbones would share a folder.
     """
     names = list(dict.fromkeys(backbones or (recipe.backbone.source,)))
-    folders = {name: re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-.") for name in names}
-    if len(set(folders.values())) < len(names):
+    folders = {name: slug(name) for name in names}
+    if len({folder.lower() for folder in folders.values()}) < len(names):
         raise SpecError(
             "two backbones would share a folder",
             where="--backbone",

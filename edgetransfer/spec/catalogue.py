@@ -1,10 +1,11 @@
-"""Finds targets, previews and calibration recipes: the user's folder, then the shipped ones.
+"""Finds targets, previews and calibration recipes: the shipped ones by name, others by path.
 
 It does not probe the machine: `resolve` is told the architecture and its flags.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,6 +13,7 @@ from pydantic import Field
 
 from edgetransfer.errors import SpecError
 from edgetransfer.spec.base import Spec
+from edgetransfer.spec.names import Name, is_name
 from edgetransfer.spec.outside import TOML, toml_of, validated
 from edgetransfer.spec.preview import Preview
 from edgetransfer.spec.recipe import Recipe
@@ -35,7 +37,7 @@ _CALLED: Mapping[Kind, str] = {
 class CalibrationRecipe(Spec):
     """How activation ranges are found."""
 
-    name: str
+    name: Name
     method: Literal["auto", "minmax", "moving", "percentile", "entropy", "mse"] = "auto"
     examples: int = Field(64, ge=1, description="taken from the training split")
     percentile: float = Field(
@@ -50,8 +52,9 @@ class CalibrationRecipe(Spec):
 
 
 def _folders(kind: Kind) -> list[Path]:
-    candidates = [Path.cwd() / kind, _PACKAGED / kind, _CHECKOUT / kind]
-    return [folder for folder in candidates if folder.is_dir()]
+    """Return the shipped folder. The working folder is none: it may be anybody's."""
+    candidates = [_PACKAGED / kind, _CHECKOUT / kind]
+    return [folder for folder in candidates if folder.is_dir()][:1]
 
 
 def names(kind: Kind) -> list[str]:
@@ -59,17 +62,24 @@ def names(kind: Kind) -> list[str]:
     return sorted({file.stem for folder in _folders(kind) for file in folder.glob("*.toml")})
 
 
-def _locate(kind: Kind, name: str) -> Path:
-    given = Path(name)
-    if given.suffix == ".toml" and given.is_file():
+def _locate(kind: Kind, name: str, beside: Path | None = None) -> Path:
+    """Find a shipped file by its name, or any by its path, which ends in ``.toml``.
+
+    Args:
+        kind: of file.
+        name: name or path.
+        beside: folder of the file that names it, where one does.
+    """
+    if name in names(kind):
+        return _folders(kind)[0] / f"{name}.toml"
+    given = (beside or Path()) / name
+    if given.suffix == ".toml" and os.path.lexists(given):
         return given
-    for folder in _folders(kind):
-        file = folder / f"{name}.toml"
-        if file.is_file() and given.name == name:
-            return file
+    mine = Path(kind) / f"{name}.toml"
     raise SpecError(
         f"no {_CALLED[kind]} is called {name!r}",
         expected=", ".join(names(kind)) + ", or the path of a .toml file",
+        fix=f"name the file by its path: {mine}" if is_name(name) and mine.is_file() else None,
     )
 
 
@@ -82,14 +92,16 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _raw_target(name: str, depth: int = 0) -> tuple[dict[str, Any], Path]:
-    file = _locate("targets", name)
+def _raw_target(
+    name: str, depth: int = 0, beside: Path | None = None
+) -> tuple[dict[str, Any], Path]:
+    file = _locate("targets", name, beside)
     raw = toml_of(file)
     if not isinstance(raw.get("extends"), str):
         return raw, file
     if depth == _MAX_EXTENDS:
         raise SpecError("the chain of `extends` does not end", where=str(file))
-    base, _ = _raw_target(raw["extends"], depth + 1)
+    base, _ = _raw_target(raw["extends"], depth + 1, file.parent)
     return _merge({k: v for k, v in base.items() if k != "device_class"}, raw), file
 
 

@@ -5,32 +5,42 @@ It does not prepare or start anything.
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 from pydantic import Field
 
 from edgetransfer.spec.base import Spec
+from edgetransfer.spec.names import Name
 from edgetransfer.spec.target import Evidence
+
+Program = Literal["qemu-aarch64", "qemu-arm", "qemu-riscv64", "qemu-x86_64"]
+"""What a file may have started here, found on the path or taken from Debian's own package."""
+Word = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.+-]*$")]
+"""What is handed to apt or pip: never an option."""
+Folder = Annotated[str, Field(pattern=r"^(\w[\w.+-]*/)*\w[\w.+-]*$")]
+"""Below the guest's root."""
 
 
 class Emulator(Spec):
     """The program that runs the guest's instructions, one of QEMU's user-mode emulators."""
 
-    program: str = Field(description="its name: qemu- and what QEMU calls the architecture")
-    cpu: str = Field(description="which processor it is told to be")
+    program: Program = Field(description="its name: qemu- and what QEMU calls the architecture")
+    cpu: str = Field(pattern=r"^\w[\w.,=+-]*$", description="which processor it is told to be")
     min_version: int = Field(ge=1, description="oldest major version that will do")
-    suite: str = Field(description="Debian suite it is taken from where the system has none")
+    suite: Word = Field(description="Debian suite it is taken from where the system has none")
 
 
 class Sysroot(Spec):
     """The guest's files: packages of a Debian suite, and wheels over them."""
 
-    architecture: str = Field(description="as Debian calls it")
-    suite: str
-    packages: tuple[str, ...] = Field(min_length=1)
-    python: str = Field(description="its Python: 3.11")
-    wheel_platforms: tuple[str, ...] = Field(
+    architecture: Word = Field(description="as Debian calls it")
+    suite: Word
+    packages: tuple[Word, ...] = Field(min_length=1)
+    python: str = Field(pattern=r"^3\.\d{1,2}$", description="its Python: 3.11")
+    wheel_platforms: tuple[Word, ...] = Field(
         (), description="of the runtime's wheels; none where Debian packages the runtime"
     )
-    library_folders: tuple[str, ...] = Field(
+    library_folders: tuple[Folder, ...] = Field(
         (), description="of libraries that Debian's alternatives would link"
     )
 
@@ -38,7 +48,7 @@ class Sysroot(Spec):
 class Preview(Spec):
     """One emulated processor: ``qemu:NAME``."""
 
-    name: str
+    name: Name
     title: str
     arch: str = Field(description="as the agent calls it")
     emulator: Emulator

@@ -5,11 +5,13 @@ It does not look at any machine; `catalogue.resolve` is told what the machine ha
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from edgetransfer.spec.base import Spec
+from edgetransfer.spec.names import Name
 
 IntType = Literal["u8", "s8"]
 
@@ -67,18 +69,43 @@ class Int8Scheme(Spec):
     )
 
 
+_SETTING = re.compile(
+    r"session\.(x64quantprecision|qdqisint8allowed|set_denormal_as_zero|disable_prepacking"
+    r"|disable_quant_qdq|disable_double_qdq_remover|enable_quant_qdq_cleanup|dynamic_block_base"
+    r"|qdq_matmulnbits_accuracy_level|enable_dq_matmulnbits_fusion|force_spinning_stop"
+    r"|disable_aot_function_inlining|strict_shape_type_inference|disable_cpu_ep_fallback"
+    r"|use_env_allocators|use_device_allocator_for_initializers|intra_op\.allow_spinning)"
+    r"|optimization\.enable_\w+|mlas\.\w+|tensorrt\.\w+"
+)
+"""What steers how a graph is computed. Other entries of ONNX Runtime name files, folders or
+libraries: they are for whoever owns the process, not for who made a target or a bundle."""
+
+
+def _setting(key: str) -> str:
+    if not _SETTING.fullmatch(key):
+        msg = "not a setting of how a graph is computed, and no other is taken"
+        raise ValueError(msg)
+    return key
+
+
+Setting = Annotated[str, AfterValidator(_setting)]
+
+
 class Session(Spec):
     """How the runtime is started on the target."""
 
     threads: int = Field(1, ge=1)
-    config: dict[str, str] = Field({}, description="ONNX Runtime session config entries")
+    config: dict[Setting, str] = Field({}, description="ONNX Runtime session config entries")
     why: str = Field("", description="what goes wrong without these entries, in a few words")
 
 
 class Preview(Spec):
     """Which emulated processor stands for the target's numbers before there is a device."""
 
-    on: str = Field(description="what `bench --on` takes; empty: nothing here stands for it")
+    on: str = Field(
+        pattern=r"^(qemu:[A-Za-z0-9_][A-Za-z0-9_-]*|browser(:webgpu)?)?$",
+        description="what `bench --on` takes; empty: nothing here stands for it",
+    )
 
 
 class Evidence(Spec):
@@ -92,9 +119,11 @@ class Evidence(Spec):
 class TargetSpec(Spec):
     """One device or class of devices."""
 
-    name: str
+    name: Name
     title: str
-    extends: str | None = Field(None, description="target whose fields are taken over")
+    extends: str | None = Field(
+        None, description="target whose fields are taken over; a path is seen from this file"
+    )
     detect: bool = Field(False, description="stands for the class that the machine belongs to")
     device_class: bool = Field(False, description="an instruction-set class that can be detected")
     runtime: Runtime | None = None

@@ -31,6 +31,7 @@ FOLDER = "sysroots"
 _LAYOUT = 1
 """Of a prepared folder: raised when what lies where changes."""
 _RECORD = "prepared.json"
+_PROGRAMS = "bin"
 _RUNTIME = ("onnxruntime", "numpy")
 _TRIAL = "import numpy, onnxruntime; print(onnxruntime.__version__, numpy.__version__)"
 _ERROR_LINES = 6
@@ -93,12 +94,11 @@ def find(preview: Preview, cache: Path) -> Prepared | None:
     """Return a processor that is prepared, or that needs nothing but the emulator of the system."""
     folder = folder_of(preview, cache)
     if (folder / _RECORD).is_file():
-        record = read_json(folder / _RECORD)
-        program = Path(record["program"])
-        program = program if program.is_absolute() else folder / program
-        if os.access(program, os.X_OK):
-            root = folder if preview.sysroot else None
-            return Prepared(preview, program, record["emulator_version"], root)
+        # Where it lies is known, and never read: what a file names is not started.
+        own = folder / _PROGRAMS / preview.emulator.program
+        found = (own, _version_of(own)) if os.access(own, os.X_OK) else _system_emulator(preview)
+        if found is not None:
+            return Prepared(preview, *found, folder if preview.sysroot else None)
     elsewhere = _system_emulator(preview)
     if elsewhere is None or preview.sysroot is not None:
         return None
@@ -209,7 +209,7 @@ def _emulator(
         package = debian.Wanted(debian.own_architecture(), wanted.suite, ("qemu-user",), False)
         (file,) = debian.fetch(package, debian.system_mirror(), _new(room))
         file.replace(kept)
-    program = _new(partial / "bin") / wanted.program
+    program = _new(partial / _PROGRAMS) / wanted.program
     debian.unpack_one(kept, f"usr/bin/{wanted.program}", program)
     return program, _version_of(program)
 

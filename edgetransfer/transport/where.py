@@ -6,7 +6,6 @@ It does not connect by itself: each transport is a module with a function `conne
 from __future__ import annotations
 
 import importlib
-import re
 from typing import TYPE_CHECKING
 
 from edgetransfer.bundle.agent_archive import installed_agent
@@ -24,15 +23,6 @@ TRANSPORTS = {LOCAL: "local", "ssh": "ssh", "qemu": "qemu", "browser": "browser"
 """Each transport's word and the module of this package that has its `connect(address, agent)`."""
 TAKES_SOFTWARE = frozenset({"ssh"})
 """Those whose `connect` also takes what the user says of the software there."""
-
-
-def folder_name(where: str) -> str:
-    """Return a name for a folder of what was measured at a place.
-
-    >>> folder_name("ssh:pi@kitchen:2222")
-    'ssh-pi-kitchen-2222'
-    """
-    return re.sub(r"[^A-Za-z0-9._]+", "-", where).strip("-")
 
 
 def connect(

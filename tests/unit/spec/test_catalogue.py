@@ -38,7 +38,8 @@ def test_the_names_are_those_that_can_be_asked_for(project):
     assert catalogue.names("targets") == list(SHIPPED)
     assert catalogue.names("calibration/recipes") == ["default", "exact", "percentile"]
     project("mine", HEAD + EVIDENCE)
-    assert catalogue.names("targets") == sorted([*SHIPPED, "mine"])
+    project("broken", "name = ")
+    assert catalogue.names("targets") == list(SHIPPED)
 
 
 def test_extends_takes_over_what_is_not_said_again():
@@ -54,10 +55,12 @@ def test_extends_takes_over_what_is_not_said_again():
 
 
 def test_extends_merges_tables_field_by_field(project):
-    project("base", HEAD + '[session]\nthreads = 4\n[session.config]\na = "1"\n' + EVIDENCE)
-    project("mine", HEAD + 'extends = "base"\n[session.config]\nb = "2"\n' + EVIDENCE)
-    session = catalogue.target("mine").session
-    assert (session.threads, session.config) == (4, {"a": "1", "b": "2"})
+    one, two = '"mlas.disable_kleidiai" = "1"\n', '"session.dynamic_block_base" = "2"\n'
+    project("base", HEAD + "[session]\nthreads = 4\n[session.config]\n" + one + EVIDENCE)
+    head = HEAD + 'extends = "base.toml"\n[session.config]\n'
+    session = catalogue.target(str(project("mine", head + two + EVIDENCE))).session
+    assert session.threads == 4
+    assert session.config == {"mlas.disable_kleidiai": "1", "session.dynamic_block_base": "2"}
 
 
 def test_a_board_is_no_class_though_it_extends_one():
@@ -78,9 +81,90 @@ def test_what_is_only_exported_has_no_preview_on_a_processor():
         assert spec.preview.on == ""
 
 
-def test_a_users_target_wins_over_the_shipped_one(project):
-    project("x86-vnni", HEAD + EVIDENCE)
-    assert catalogue.target("x86-vnni").title == "Mine"
+def test_a_file_of_the_working_folder_counts_only_where_its_path_is_named(project):
+    """Fault E2: a foreign folder's ``targets/this-machine.toml`` took over a plain build."""
+    file = project("this-machine", HEAD + EVIDENCE)
+    assert catalogue.target("this-machine").title != "Mine"
+    assert catalogue.target(str(file)).title == "Mine"
+    project("board", HEAD + EVIDENCE)
+    assert message(catalogue.target, "board").endswith(
+        "\n  fix: name the file by its path: targets/board.toml"
+    )
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["..", "../../x", "", ".", "/tmp/x", "a/b", "a\\\\b", "-rf", ".hid", "nul", "é", "x" * 101],
+)
+def test_a_name_that_is_a_path_is_refused(project, name):
+    """Fault E3: ``name = ".."`` emptied the parent of OUT."""
+    file = project("mine", HEAD.replace("mine", name, 1) + EVIDENCE)
+    told = message(catalogue.target, str(file))
+    assert told.startswith(
+        f"{file}: name: it becomes the name of a folder: expected at most 100 letters, digits, "
+    )
+
+
+PREVIEW = """
+name = "mine"
+title = "Mine"
+arch = "arm64"
+[emulator]
+program = "qemu-aarch64"
+cpu = "max"
+min_version = 7
+suite = "trixie"
+[sysroot]
+architecture = "arm64"
+suite = "trixie"
+packages = ["python3"]
+python = "3.11"
+wheel_platforms = ["manylinux_2_28_aarch64"]
+library_folders = ["usr/lib/blas"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("qemu-aarch64", "targets/evil.sh"),
+        ("qemu-aarch64", "qemu-aarch64; touch x"),
+        ('cpu = "max"', 'cpu = "-D/tmp/x"'),
+        ('["python3"]', '["-oAPT::Update::Pre-Invoke::=touch x"]'),
+        ('"manylinux_2_28_aarch64"', '"--index-url=http://x"'),
+        ('"usr/lib/blas"', '"../../lib"'),
+        ('"usr/lib/blas"', '"/lib"'),
+        ('"3.11"', '"3.11/../../x"'),
+        ('suite = "trixie"', 'suite = "trixie main\\ndeb x"'),
+        ('name = "mine"', 'name = "../x"'),
+    ],
+)
+def test_a_preview_names_no_program_option_or_path(project, old, new):
+    """Fault E2: ``program`` of a preview in the working folder was run by plain `doctor`."""
+    assert catalogue.preview(str(project("mine", PREVIEW + EVIDENCE))).name == "mine"
+    file = project("mine", PREVIEW.replace(old, new, 1) + EVIDENCE)
+    assert message(catalogue.preview, str(file)).startswith(f"{file}: ")
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "session.custom_op_library",
+        "session.model_external_initializers_file_folder_path",
+        "session.collect_node_memory_stats_to_file",
+        "ep.context_file_path",
+        "",
+    ],
+)
+def test_no_setting_of_a_session_names_a_file(project, key):
+    file = project("mine", f'{HEAD}[session.config]\n"{key}" = "/tmp/x"\n{EVIDENCE}')
+    assert message(catalogue.target, str(file)).startswith(f"{file}: session.config.{key}")
+
+
+@pytest.mark.parametrize("on", ["ssh:-oProxyCommand=x", "qemu:./evil.toml", "adb:1", "local\\n"])
+def test_a_target_connects_to_no_place_by_itself(project, on):
+    file = project("mine", f'{HEAD}[preview]\non = "{on}"\n{EVIDENCE}')
+    assert message(catalogue.target, str(file)).startswith(f"{file}: preview.on: ")
 
 
 def test_a_target_is_given_by_its_path_too(tmp_path):
@@ -157,13 +241,13 @@ def test_calibration_recipes_out_of_range(tmp_path, content, problem):
 
 
 def test_a_chain_of_extends_that_does_not_end(project):
-    file = project("mine", HEAD + 'extends = "mine"\n' + EVIDENCE)
-    assert message(catalogue.target, "mine") == f"{file}: the chain of `extends` does not end"
+    file = project("mine", HEAD + 'extends = "mine.toml"\n' + EVIDENCE)
+    assert message(catalogue.target, str(file)) == f"{file}: the chain of `extends` does not end"
 
 
 def test_extends_of_what_is_not_there(project):
-    project("mine", HEAD + 'extends = "yours"\n' + EVIDENCE)
-    assert message(catalogue.target, "mine").startswith("no target is called 'yours'\n")
+    file = project("mine", HEAD + 'extends = "yours"\n' + EVIDENCE)
+    assert message(catalogue.target, str(file)).startswith("no target is called 'yours'\n")
 
 
 def test_extends_that_is_no_name(project):
@@ -194,7 +278,10 @@ def test_a_machine_takes_the_most_specific_class(arch, flags, found):
     assert not spec.device_class
 
 
-def test_two_conditions_are_more_specific_than_one_with_two_ways_to_meet_it(project):
+def test_two_conditions_are_more_specific_than_one_with_two_ways_to_meet_it(project, monkeypatch):
+    shipped = catalogue._folders("targets")[0] / "this-machine.toml"
+    project("this-machine", shipped.read_text())
+    monkeypatch.setattr(catalogue, "_PACKAGED", project("x", HEAD + EVIDENCE).parent.parent)
     isa = '[isa]\narch = "arm64"\n'
     classes = {
         "aa-either": 'any_of = ["sve", "sve2", "sme"]\n',

@@ -9,14 +9,14 @@ from edgetransfer.spec import catalogue
 from edgetransfer.spec.preview import Preview
 from edgetransfer.transport import debian, sysroot
 
-EMULATOR = "#!/bin/sh\necho 'qemu-test version 10.0.13 (Debian)'\n"
+EMULATOR = "#!/bin/sh\necho 'qemu-riscv64 version 10.0.13 (Debian)'\n"
 PACKAGE = "qemu-user-s.deb"
 PREVIEW = Preview.model_validate(
     {
         "name": "test",
         "title": "a processor",
         "arch": "test",
-        "emulator": {"program": "qemu-test", "cpu": "one", "min_version": 10, "suite": "s"},
+        "emulator": {"program": "qemu-riscv64", "cpu": "one", "min_version": 10, "suite": "s"},
         "sysroot": {"architecture": "test", "suite": "s", "packages": ["p"], "python": "3.11"},
         "evidence": {"status": "declared", "source": "a test", "date": "2026-01-01"},
     }
@@ -34,7 +34,7 @@ def packages(monkeypatch):
         return [room / "package.deb"]
 
     def unpack_one(package, member, target):
-        assert member == "usr/bin/qemu-test"
+        assert member == "usr/bin/qemu-riscv64"
         target.write_text(EMULATOR)
         target.chmod(0o755)
 
@@ -51,13 +51,13 @@ def test_prepared_once_and_found(packages, tmp_path):
     assert sysroot.find(PREVIEW, tmp_path) is None
     told = []
     record = sysroot.prepare(PREVIEW, tmp_path, told.append)
-    assert told == ["qemu-test of s", "1 packages of s for test", "a first run"]
+    assert told == ["qemu-riscv64 of s", "1 packages of s for test", "a first run"]
     assert packages == [("qemu-user",), ("p",)]
     assert (record["emulator_version"], record["runtimes"]) == ("10.0.13", {"onnxruntime": "1"})
     found = sysroot.find(PREVIEW, tmp_path)
     folder = Path(record["folder"])
     assert found.command() == (
-        *(str(folder / "bin" / "qemu-test"), "-cpu", "one", "-L", str(folder / "root")),
+        *(str(folder / "bin" / "qemu-riscv64"), "-cpu", "one", "-L", str(folder / "root")),
         *("-E", "LD_LIBRARY_PATH=", str(folder / "root" / "usr" / "bin" / "python3.11")),
     )
     assert sysroot.prepare(PREVIEW, tmp_path, told.append)["seconds"] == 0
@@ -98,7 +98,7 @@ def test_what_fails_on_the_way_leaves_nothing(packages, tmp_path, monkeypatch):
 def test_the_systems_emulator_is_taken_where_it_is_new_enough(
     packages, tmp_path, monkeypatch, version, taken
 ):
-    program = tmp_path / "bin" / "qemu-test"
+    program = tmp_path / "bin" / "qemu-riscv64"
     program.parent.mkdir()
     program.write_text(EMULATOR.replace("10.0.13", version))
     program.chmod(0o755)
