@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import onnx
 
+from edgetransfer.graph.finished import finished
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -30,7 +32,7 @@ def quantise_weights(model: onnx.ModelProto, scheme: Int8Scheme) -> onnx.ModelPr
     with tempfile.TemporaryDirectory() as folder, _quiet():
         target = Path(folder) / "quantised.onnx"
         quantize_dynamic(
-            onnx.shape_inference.infer_shapes(model),
+            finished(model, "quantise"),
             target,
             op_types_to_quantize=["MatMul", "Gemm", "Gather"],
             per_channel=scheme.per_channel,
@@ -40,7 +42,7 @@ def quantise_weights(model: onnx.ModelProto, scheme: Int8Scheme) -> onnx.ModelPr
         quantised = onnx.load(target)
     quantised.ir_version = model.ir_version
     quantised.producer_name = "edgetransfer"
-    return quantised
+    return finished(quantised, "quantise")
 
 
 @contextmanager

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 import onnx_ir as ir
-from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from edgetransfer.agent.session import OnnxSession
+from edgetransfer.graph.finished import finished
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -48,8 +48,7 @@ def to_half(
         convert_float_to_float16,
     )
 
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
+    copy = finished(model, "16-bit floats")  # the converter believes what a file says of types
     wide = _wide_nodes(copy, _extremes(copy, examples))
     graph = ir.from_proto(
         convert_float_to_float16(
@@ -61,11 +60,9 @@ def to_half(
     )
     _join_wide(graph)
     graph.graph.sort()  # the converter appends its casts behind the nodes that need them
-    half = ir.to_proto(graph)
-    half.ir_version = model.ir_version
-    half.producer_name = "edgetransfer"
-    onnx.checker.check_model(half, full_check=True)
-    return half, wide
+    graph.ir_version = model.ir_version
+    graph.producer_name = "edgetransfer"
+    return finished(ir.to_proto(graph), "16-bit floats"), wide
 
 
 def _join_wide(model: ir.Model) -> None:
@@ -78,7 +75,6 @@ def _join_wide(model: ir.Model) -> None:
         kinds = [each.attributes["to"].as_int() for each in (before, node)]
         if kinds == [ir.DataType.FLOAT16, ir.DataType.FLOAT] and before.inputs[0] is not None:
             node.replace_input_with(0, before.inputs[0])
-    RemoveUnusedNodesPass()(model)
 
 
 def _extremes(model: onnx.ModelProto, examples: Iterable[Mapping[str, Array]]) -> dict[str, float]:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import onnx_ir as ir
-from onnx.shape_inference import infer_shapes
 
 from edgetransfer.compress.encoding import Encoding
 from edgetransfer.compress.equalise import centre, equalise
@@ -20,6 +19,7 @@ from edgetransfer.compress.ranges import choose_grids
 from edgetransfer.compress.separation import separate
 from edgetransfer.compress.sweep import fit_weights
 from edgetransfer.errors import StageError
+from edgetransfer.graph.finished import finished
 from edgetransfer.spec.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def quantise(
     Raises:
         StageError: there is nothing to quantise, or the network gives NaN or Inf.
     """
-    opened = ir.from_proto(infer_shapes(model))
+    opened = ir.from_proto(finished(model, "quantise"))
     separate(opened.graph)
     floats = _small_head(opened.graph) if recipe.small_head == "float" else set()
     layout = find_layout(opened.graph, floats)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx
 import onnx_ir as ir
 import torch
 
@@ -24,9 +23,11 @@ from edgetransfer.compress.layout import (
     name_of,
     users,
 )
-from edgetransfer.errors import StageError
+from edgetransfer.graph.finished import finished
 
 if TYPE_CHECKING:
+    import onnx
+
     from edgetransfer.compress.encoding import Encoding, Grid
 
 Array = np.ndarray[Any, Any]
@@ -61,15 +62,8 @@ def write_qdq(model: ir.Model, layout: Layout, encoding: Encoding) -> onnx.Model
     if encoding.scheme.own_operators:
         _keep_floats(copy.graph)
     copy.graph.sort()
-    proto = ir.to_proto(copy)
-    proto.producer_name = "edgetransfer"
-    try:
-        onnx.checker.check_model(proto, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise StageError(
-            "the quantised graph is not valid ONNX", where="quantise", found=str(error)[:300]
-        ) from error
-    return proto
+    copy.producer_name = "edgetransfer"
+    return finished(ir.to_proto(copy), "quantise")
 
 
 def _keep_floats(graph: ir.Graph) -> None:

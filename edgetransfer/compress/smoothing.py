@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from edgetransfer.graph.finished import finished
 from edgetransfer.graph.hosted import open_here
 from edgetransfer.measure.drift import sqnr_db
 
@@ -85,7 +86,7 @@ def smooth(model: onnx.ModelProto, largest: dict[str, Array], share: float) -> o
     kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
     del changed.graph.node[:]
     changed.graph.node.extend(kept)
-    return changed
+    return finished(changed, "smoothing")
 
 
 def _scale(largest: Array, weights: Sequence[Array], share: float) -> Array:
@@ -109,8 +110,7 @@ def _groups(model: onnx.ModelProto) -> dict[str, list[str]]:
 def largest(model: onnx.ModelProto, texts: Sequence[Feeds]) -> dict[str, Array]:
     """Return the largest value [K] of every channel of what goes into matrix products, by name."""
     names = list(_groups(model))
-    watched = onnx.ModelProto()
-    watched.CopyFrom(model)
+    watched = finished(model, "smoothing")
     watched.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
     session = open_here(watched)
     found: dict[str, Array] = {}

@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgetransfer.backbone.head import LinearHead
 from edgetransfer.errors import UnsupportedError
+from edgetransfer.graph.finished import finished
 
 Array = np.ndarray[Any, Any]
 
@@ -189,27 +190,19 @@ def with_head(model: onnx.ModelProto, found: FoundHead, head: LinearHead) -> onn
         )
     weights = {f"{_OWN}weight": head.weight, f"{_OWN}bias": head.bias}
     nodes.append(helper.make_node("Gemm", [source, *weights], [output], f"{_OWN}linear", transB=1))
-    made = {name for node in nodes for name in node.output}
-    taken = {name for node in nodes for name in node.input}
     result = onnx.ModelProto()
     result.CopyFrom(model)
-    del result.graph.node[:], result.graph.initializer[:], result.graph.value_info[:]
+    del result.graph.node[:], result.graph.initializer[:]
     result.graph.node.extend(nodes)
     result.graph.initializer.extend(
-        each
-        for each in model.graph.initializer
-        if each.name in taken and not each.name.startswith(_OWN)
+        each for each in model.graph.initializer if not each.name.startswith(_OWN)
     )
     result.graph.initializer.extend(
         numpy_helper.from_array(np.ascontiguousarray(array, dtype=np.float32), name)
         for name, array in weights.items()
     )
-    result.graph.value_info.extend(
-        each for each in model.graph.value_info if each.name in made - {source, output}
-    )
     _set_classes(result.graph.output[0], len(head.bias))
-    onnx.checker.check_model(result, full_check=True)
-    return result
+    return finished(result, "head")
 
 
 def _set_classes(output: onnx.ValueInfoProto, classes: int) -> None:
@@ -241,13 +234,11 @@ def with_features(model: onnx.ModelProto, found: FoundHead) -> onnx.ModelProto:
     """Return the network before its head: its output is the features, float [N, D]."""
     graph = _Graph(model)
     nodes = graph.before(found.features)
-    taken = {name for node in nodes for name in node.input}
     result = onnx.ModelProto()
     result.CopyFrom(model)
-    del result.graph.node[:], result.graph.initializer[:], result.graph.output[:]
+    del result.graph.node[:], result.graph.output[:]
     result.graph.node.extend(nodes)
-    result.graph.initializer.extend(each for each in model.graph.initializer if each.name in taken)
     kind = TensorProto.FLOAT16 if found.half else TensorProto.FLOAT
     shape = [None, found.head.weight.shape[1]]
     result.graph.output.append(helper.make_tensor_value_info(found.features, kind, shape))
-    return result
+    return finished(result, "head")

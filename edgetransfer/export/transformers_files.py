@@ -12,6 +12,7 @@ import onnx
 import onnx_ir as ir
 
 from edgetransfer.bundle.files import write_json
+from edgetransfer.graph.finished import finished
 from edgetransfer.spec.preprocess import ImagePreprocessing
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def write_picture_classifier(
     within.mkdir()
     model = ir.from_proto(core)
     model.graph.inputs[0].name = PIXELS
-    onnx.save(ir.to_proto(model), within / "model.onnx")
+    onnx.save(finished(ir.to_proto(model), "export"), within / "model.onnx")
     write_transformers_files(within, config, labels, preprocessing)
 
 

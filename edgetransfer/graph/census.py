@@ -63,7 +63,7 @@ def macs(model: onnx.ModelProto) -> int | None:
 
     None where a shape is not known, as that of a text of any length.
     """
-    model = onnx.shape_inference.infer_shapes(model)
+    model = onnx.shape_inference.infer_shapes(model, data_prop=True)
     shapes = {
         value.name: _one_example(value.type.tensor_type.shape)
         for value in [*model.graph.input, *model.graph.value_info, *model.graph.output]

@@ -12,6 +12,7 @@ from onnxscript import optimizer, rewriter
 from onnxscript.rewriter.rules import common
 
 from edgetransfer.errors import StageError
+from edgetransfer.graph.finished import finished
 
 MIN_OPSET = 18
 MAX_OPSET = 20
@@ -44,16 +45,10 @@ def clean(model: onnx.ModelProto, *, ir_version: int = 10) -> onnx.ModelProto:
     optimizer.optimize(graph)
     rewriter.rewrite(graph, pattern_rewrite_rules=_FOLDS)
     graph.ir_version = ir_version
-    cleaned = ir.to_proto(graph)
+    cleaned = finished(ir.to_proto(graph), "clean")
     for field in ("doc_string", "metadata_props"):
         cleaned.ClearField(field)
     _forget_origins(cleaned.graph)
-    try:
-        onnx.checker.check_model(cleaned, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise StageError(
-            "the graph is not valid ONNX", where="clean", found=str(error).strip()[:300]
-        ) from error
     return cleaned
 
 
@@ -92,8 +87,7 @@ def to_supported_opset(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _forget_origins(graph: onnx.GraphProto) -> None:
     """Drop stack traces and paths of the exporting machine: they leak, and change every digest."""
-    values = [*graph.input, *graph.output, *graph.value_info]
-    for part in [graph, *graph.node, *values, *graph.initializer]:
+    for part in [graph, *graph.node, *graph.input, *graph.output, *graph.initializer]:
         part.ClearField("doc_string")
         part.ClearField("metadata_props")
     for node in graph.node:

@@ -11,6 +11,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from edgetransfer.graph.finished import finished
+
 if TYPE_CHECKING:
     from edgetransfer.spec.preprocess import ImagePreprocessing
 
@@ -71,8 +73,7 @@ def _model(graph: onnx.GraphProto, *, opset: int, ir_version: int) -> onnx.Model
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
     model.ir_version = ir_version
     model.producer_name = "edgetransfer"
-    onnx.checker.check_model(model, full_check=True)
-    return model
+    return finished(model, "preprocessing")
 
 
 def _resize(write: _Writer, spec: ImagePreprocessing) -> str:
@@ -145,5 +146,4 @@ def with_preprocessing(core: onnx.ModelProto, preprocessing: onnx.ModelProto) ->
     merged = onnx.compose.merge_models(preprocessing, core, io_map=[(PREPARED, name)])
     merged.ir_version = core.ir_version
     merged.producer_name = "edgetransfer"
-    onnx.checker.check_model(merged, full_check=True)
-    return merged
+    return finished(merged, "preprocessing")

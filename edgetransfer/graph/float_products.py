@@ -8,6 +8,8 @@ from __future__ import annotations
 import onnx
 from onnx import TensorProto, helper
 
+from edgetransfer.graph.finished import finished
+
 
 def with_float_products(model: onnx.ModelProto) -> onnx.ModelProto | None:
     """Return the graph with every MatMulInteger as a MatMul of floats, None where there is none.
@@ -26,7 +28,7 @@ def with_float_products(model: onnx.ModelProto) -> onnx.ModelProto | None:
     for node in nodes:
         spelled = _spelled(node) if node.op_type == "MatMulInteger" else [node]
         written.graph.node.extend(spelled)
-    return written
+    return finished(written, "float products")
 
 
 def _spelled(node: onnx.NodeProto) -> list[onnx.NodeProto]:

@@ -21,6 +21,7 @@ from edgetransfer.compress.transplant import read_encoding
 from edgetransfer.data.calibration import calibration_sample
 from edgetransfer.data.manifest import content_of
 from edgetransfer.errors import SpecError
+from edgetransfer.graph.finished import finished
 from edgetransfer.graph.hosted import exact_here
 from edgetransfer.pipeline.feeding import batches_of
 from edgetransfer.pipeline.reporter import telling
@@ -224,5 +225,5 @@ class Workshop:
 def write_quantised(folder: Path, quantised: Quantised) -> dict[str, Any]:
     """Leave the candidate and the float graph that training goes on from; name float layers."""
     onnx.save(quantised.graph(), folder / CORE)
-    ir.save(quantised.model, folder / EQUALISED)
+    onnx.save(finished(ir.to_proto(quantised.model), "quantise"), folder / EQUALISED)
     return {"float_layers": quantised.float_layers} if quantised.float_layers else {}

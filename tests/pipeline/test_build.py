@@ -3,6 +3,8 @@
 import json
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 
 import edgetransfer
@@ -71,6 +73,19 @@ def test_golden_vectors_are_not_of_the_test_set_and_can_be_replayed(built):
         shape = case["picture"]["shape"]
         raw = np.fromfile(folder / "golden" / case["picture"]["file"], np.uint8).reshape(shape)
         np.testing.assert_allclose(session.run({"picture": raw[None]})[0][0], case["core_logits"])
+
+
+def test_every_graph_that_a_build_writes_loads_without_a_warning_e8(built, cache, capfd):
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 2
+    files = [*built.folders["this-machine"].rglob("*.onnx"), *cache.rglob("*.onnx")]
+    assert {each.name for each in files} >= {"core.onnx", "model.onnx", "float.onnx"}
+    for file in files:
+        model = onnx.load(file)
+        taken = {name for node in model.graph.node for name in node.input}
+        assert {each.name for each in model.graph.initializer} <= taken, file
+        onnxruntime.InferenceSession(str(file), options)
+        assert capfd.readouterr().err == "", file
 
 
 def test_a_changed_file_is_noticed(built, tmp_path):

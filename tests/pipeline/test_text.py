@@ -3,11 +3,13 @@
 import json
 
 import numpy as np
+import onnx
 import pytest
 
 import edgetransfer
 from edgetransfer.bundle.files import read_json
 from edgetransfer.bundle.opened import open_bundle
+from edgetransfer.compress.half import to_half
 from edgetransfer.compress.smoothing import SHARES
 from edgetransfer.data import sources
 from edgetransfer.graph.hosted import open_here
@@ -57,6 +59,20 @@ def test_rungs_are_judged_text_by_text_as_the_device_runs_them(outcome, texts):
     (row,) = [each for each in outcome.reports["this-machine"]["ladder"] if each["shipped"]]
     assert row["examples"] == len(examples) == 30
     assert row["sqnr_db"] == pytest.approx(sqnr_db(reference, shipped), abs=1e-3)
+
+
+def test_an_encoder_fits_into_16_bits_d1(outcome, texts):
+    folder = outcome.folders["this-machine"]
+    prepare = preparer(open_bundle(folder).preprocessing, folder / "tokenizer.json")
+    examples = sources.load(DataSpec(source=str(texts)), seed=0).split("validation")
+    fed = [prepare.prepare(each) for each in examples]
+    half, wide = to_half(onnx.load(folder / "reference.onnx"), fed)
+    assert wide  # the mask holds the lowest float
+    expected, found = (
+        np.concatenate([open_here(model).run(each)[0] for each in fed])
+        for model in (folder / "reference.onnx", half)
+    )
+    assert sqnr_db(expected, found) > 40
 
 
 def test_both_rungs_of_texts_are_tried(outcome):

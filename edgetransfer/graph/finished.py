@@ -1,0 +1,74 @@
+"""Leaves a graph as it may be written to a file: nothing dead in it, nothing said that is not so.
+
+It does not change what the graph computes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import onnx
+import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
+
+from edgetransfer.errors import StageError, first_line
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def finished(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
+    """Return the graph without unused nodes and constants, checked, its ``value_info`` anew.
+
+    What a file says of the values between its nodes goes stale with every rewrite: at best
+    runtimes warn at every load, at worst the next rewrite meets types that are not so. Left out,
+    ONNX Runtime fuses less: of BERT no SkipLayerNormalization. So it is inferred from the nodes,
+    and of what was said before sizes are kept that inference does not find and does not contradict.
+
+    Args:
+        model: with its nodes in the order they run; it stays as it is.
+        where: the stage that made it, for the error.
+
+    Raises:
+        StageError: it is not valid ONNX.
+    """
+    graph = ir.from_proto(model)
+    RemoveUnusedNodesPass()(graph)
+    proto = ir.to_proto(graph)
+    said = {each.name: each.type.tensor_type.shape for each in proto.graph.value_info}
+    _forget(proto.graph)
+    for function in proto.functions:
+        del function.value_info[:]
+    try:
+        onnx.checker.check_model(proto, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise StageError(
+            "the graph is not valid ONNX", where=where, found=first_line(error)[:300]
+        ) from error
+    inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True).graph.value_info
+    proto.graph.value_info.extend(_completed(each, said) for each in inferred)
+    return proto
+
+
+def _forget(graph: onnx.GraphProto) -> None:
+    del graph.value_info[:]
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]:
+                _forget(inner)
+
+
+def _completed(
+    value: onnx.ValueInfoProto, said: Mapping[str, onnx.TensorShapeProto]
+) -> onnx.ValueInfoProto:
+    """Put the sizes that were known before in the place of those that inference does not find."""
+    before, found = said.get(value.name), value.type.tensor_type.shape.dim
+    if before is None or len(before.dim) != len(found):
+        return value
+    pairs = [(old, new) for old, new in zip(before.dim, found, strict=True) if old.ByteSize()]
+    known = [(old.dim_value, new.dim_value) for old, new in pairs]
+    if all(old == new for old, new in known if old and new):
+        for old, new in pairs:
+            if not new.dim_value:
+                new.CopyFrom(old)
+    return value
