@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import (
+    AvifImagePlugin,
     BmpImagePlugin,
     GifImagePlugin,
     Image,
     JpegImagePlugin,
     PngImagePlugin,
+    PpmImagePlugin,
     TiffImagePlugin,
     UnidentifiedImageError,
     WebPImagePlugin,
@@ -32,7 +34,12 @@ if TYPE_CHECKING:
 MAX_PIXELS = 89_478_485
 """Largest picture that is decoded: Pillow's own limit, 0.25 GiB of RGB."""
 
-PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"})
+PICTURE_SUFFIXES = frozenset(
+    {
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".gif", ".webp"),
+        *(".tif", ".tiff", ".avif", ".pgm", ".ppm", ".pbm", ".pnm", ".mpo"),
+    }
+)
 FORMATS = tuple(
     str(plugin.format)
     for plugin in (
@@ -42,6 +49,8 @@ FORMATS = tuple(
         GifImagePlugin.GifImageFile,
         WebPImagePlugin.WebPImageFile,
         TiffImagePlugin.TiffImageFile,
+        AvifImagePlugin.AvifImageFile,
+        PpmImagePlugin.PpmImageFile,
     )
 )
 """Only these are tried, so that a renamed EPS never reaches Ghostscript.
@@ -50,7 +59,7 @@ Named through their classes to have the plug-ins imported: Pillow's own lazy imp
 is not thread-safe.
 """
 
-_EXPECTED = "a whole JPEG, PNG, BMP, GIF, WebP or TIFF picture"
+_EXPECTED = "a whole JPEG, PNG, BMP, GIF, WebP, TIFF, AVIF or PNM picture"
 _ORIENTATION = 0x0112
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,

@@ -5,18 +5,20 @@ It does not open the pictures.
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgetransfer.data.decode import PICTURE_SUFFIXES
-from edgetransfer.data.reading import SPLIT_NAMES, Reading, Record, clean_label, count
+from edgetransfer.data.names import SPLIT_NAMES, is_leaving, kind_of, splits_of, suffixes_told
+from edgetransfer.data.reading import Reading, Record, clean_label, count
 from edgetransfer.errors import DataError, SpecError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from edgetransfer.data.locate import Located
     from edgetransfer.data.manifest import Split
@@ -25,17 +27,32 @@ if TYPE_CHECKING:
 
 @dataclass
 class _Gathered:
-    """What grows while folders are walked."""
+    """What grows while folders are walked.
+
+    Attributes:
+        others: files that are no picture, by extension.
+        leavings: of a system, by name.
+        unplaced: pictures that are in the folder of no class.
+    """
 
     root: Path
     records: list[Record] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    others: int = 0
+    others: Counter[str] = field(default_factory=Counter)
+    leavings: Counter[str] = field(default_factory=Counter)
     unplaced: int = 0
+
+
+Parts = dict["Split | None", list["Path"]]
+"""The folders of classes in each split."""
 
 
 def read_folder(located: Located, spec: DataSpec, *, labels_optional: bool) -> Reading:
     """Read a folder of pictures.
+
+    Folders for splits hold those for classes, or the reverse; both are known by the words in the
+    names of splits (see `names.splits_of`) and by what the folders hold. Every picture that is
+    found is an example, or an error says why it is none; what else is left out is noted.
 
     Args:
         located: the folder.
@@ -43,24 +60,29 @@ def read_folder(located: Located, spec: DataSpec, *, labels_optional: bool) -> R
         labels_optional: accept pictures without a class folder, if there is no class folder.
 
     Raises:
-        DataError: no pictures, or two folders for one split.
+        DataError: no pictures, annotations for another task, folders that could be splits or
+            classes, or two folders for one split.
         SpecError: the spec names columns.
     """
     _refuse_columns(spec, located.root)
+    _refuse_other_tasks(located.root)
     into = _Gathered(located.root)
     notes = list(located.notes)
-    folders = _folders(located.root)
-    by_split = _split_folders(located.root, folders)
-    if by_split:
-        rest = [f.name for f in folders if f not in by_split.values()]
-        if rest:
-            notes.append(f"left out beside the folders for splits: {', '.join(rest)}")
-        for split, folder in by_split.items():
-            _add_classes(into, folder, split, _folders(folder))
+    top = _unwrapped(located.root)
+    folders = _folders(top)
+    parts = _class_first(into, top, folders)
+    by_split: dict[Split, Path] = {}
+    if parts is not None:
+        for split, classes in parts.items():
+            _add_classes(into, classes, split, lambda folder: folder.parent)
     else:
-        _add_classes(into, located.root, None, folders)
+        by_split = _split_folders(top, folders)
+        if by_split:
+            notes += _beside(top, [f for f in folders if f not in by_split.values()])
+        for split, folder in by_split.items() or [(None, top)]:
+            _add_classes_of(into, folder, split)
     if labels_optional and into.unplaced and not into.records:
-        _add_flat(into, [*by_split.items()] or [(None, located.root)])
+        _add_flat(into, [*by_split.items()] or [(None, top)])
     if not into.records and (labels_optional or not into.problems):
         raise _nothing(located.root, into.unplaced)
     notes.extend(_left_out(into))
@@ -90,35 +112,84 @@ def _refuse_columns(spec: DataSpec, root: Path) -> None:
 
 
 def _folders(folder: Path) -> list[Path]:
-    found = [p for p in folder.iterdir() if p.is_dir() and not _hidden(p.name)]
+    found = [p for p in folder.iterdir() if p.is_dir() and not is_leaving(p.name)]
     return sorted(found, key=lambda p: p.name)
 
 
-def _hidden(name: str) -> bool:
-    return name.startswith((".", "__MACOSX"))
-
-
 def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in PICTURE_SUFFIXES and not _hidden(path.name)
+    return path.suffix.lower() in PICTURE_SUFFIXES and not is_leaving(path.name)
 
 
-def _split_folders(root: Path, folders: list[Path]) -> dict[Split, Path]:
+def _holds_pictures(folder: Path) -> bool:
+    return any(map(_is_picture, folder.iterdir()))
+
+
+def _unwrapped(folder: Path) -> Path:
+    """Go down while a folder holds nothing but one folder of folders, as unpacked archives do."""
+    while not _holds_pictures(folder):
+        inner = _folders(folder)
+        if len(inner) != 1 or not _folders(inner[0]) or _holds_pictures(inner[0]):
+            break
+        folder = inner[0]
+    return folder
+
+
+def _class_first(into: _Gathered, top: Path, folders: list[Path]) -> Parts | None:
+    """Return the folders of classes within splits that lie in them: ``cat/train``, ``cat/test``.
+
+    None where the folders of the classes do not hold such.
+    """
+    inner = {folder: _folders(folder) for folder in folders}
+    names = {each.name for held in inner.values() for each in held}
+    meant = splits_of(names)
+    if len({*meant.values()} - {None}) < 2 or None in meant.values():
+        return None
+    if all(splits_of(folder.name for folder in folders).values()):
+        return None
+    parts: Parts = defaultdict(list)
+    for folder, held in inner.items():
+        loose = sum(map(_is_picture, folder.iterdir()))
+        if loose:
+            into.problems.append(
+                f"{folder.name}: {count(loose, 'picture')} in none of the folders for splits, "
+                f"which the classes hold here: {', '.join(sorted(names))}"
+            )
+        for each in held:
+            if _folders(each) and not _holds_pictures(each):
+                raise DataError(
+                    "folders for splits lie in several folders, and hold folders themselves",
+                    where=str(top),
+                    found=f"{folder.name}/{each.name}/{_folders(each)[0].name}",
+                    expected="one data set: train, val and test, with one folder a class in each",
+                    fix=f"give one of them: {folder}",
+                )
+            parts[meant[each.name]].append(each)
+    return parts
+
+
+def _split_folders(top: Path, folders: list[Path]) -> dict[Split, Path]:
     """The folders for splits, if that is what they are.
 
     A folder "train" may also be a class, of vehicles. It is a split where it holds folders of its
     own and no pictures, or where every folder beside it is named like a split; and then all
-    folders named like a split are splits.
+    folders named like a split are splits. Other names that have such a word in them are splits
+    where they hold folders and no pictures.
     """
-    named = [f for f in folders if f.name.lower() in SPLIT_NAMES]
+    meant = splits_of(folder.name for folder in folders)
+    named = [
+        f for f in folders if meant[f.name] and (f.name.lower() in SPLIT_NAMES or _holds_classes(f))
+    ]
     if len(named) < len(folders) and not any(map(_holds_classes, named)):
+        _refuse_alike(top, folders)
         return {}
     by_split: dict[Split, Path] = {}
     for folder in named:
-        split = SPLIT_NAMES[folder.name.lower()]
+        split = meant[folder.name]
+        assert split is not None  # by the choice above
         if split in by_split:
             raise DataError(
                 f"two folders for the split {split}",
-                where=str(root),
+                where=str(top),
                 found=f"{by_split[split].name} and {folder.name}",
                 fix="put them together, or take one away",
             )
@@ -127,42 +198,104 @@ def _split_folders(root: Path, folders: list[Path]) -> dict[Split, Path]:
 
 
 def _holds_classes(folder: Path) -> bool:
-    return bool(_folders(folder)) and not any(map(_is_picture, folder.iterdir()))
+    return bool(_folders(folder)) and not _holds_pictures(folder)
 
 
-def _add_classes(into: _Gathered, parent: Path, split: Split | None, classes: list[Path]) -> None:
+def _refuse_alike(top: Path, folders: list[Path]) -> None:
+    """Refuse folders that all hold the same folders: they are splits of unknown names, or classes.
+
+    Raises:
+        DataError: they do.
+    """
+    held = [{clean_label(each.name).casefold() for each in _folders(f)} for f in folders]
+    if len(folders) < 2 or not all(map(_holds_classes, folders)):
+        return
+    common = set.intersection(*held)
+    if len(common) < 2 or 2 * len(common) < len(set.union(*held)):
+        return
+    raise DataError(
+        "folders that could be splits or classes",
+        where=str(top),
+        found=f"{_some([f.name for f in folders])} each hold {_some(sorted(common))}",
+        expected="folders for splits with train, val or test in their names, or folders of classes",
+        fix="rename the folders for splits, or put the pictures of a class into one folder",
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 5:,} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more
+
+
+def _beside(top: Path, rest: list[Path]) -> list[str]:
+    """Say what lies beside folders for splits; pictures there must not be left out in silence.
+
+    Raises:
+        DataError: there are.
+    """
+    filled = [folder.name for folder in rest if any(pictures_below(folder))]
+    if filled:
+        raise DataError(
+            "pictures beside the folders for splits, in none of them",
+            where=str(top),
+            found=_some(filled),
+            expected="folders with train, val or test in their names, with one folder a class",
+            fix="rename the folder, or move it to another place",
+        )
+    return [f"left out beside the folders for splits: {_some([f.name for f in rest])}"] * bool(rest)
+
+
+def _add_classes_of(into: _Gathered, parent: Path, split: Split | None) -> None:
+    parent = _unwrapped(parent)
     unplaced = sum(_is_picture(p) for p in parent.iterdir())
     into.unplaced += unplaced
+    classes = _folders(parent)
+    into.leavings.update(p.name for p in parent.iterdir() if is_leaving(p.name))
     if split is not None and not classes:
         found = f"{count(unplaced, 'picture')} but " if unplaced else ""
         into.problems.append(f"{parent.name}: {found}no folder of a class")
+    _add_classes(into, classes, split, lambda folder: folder)
+
+
+def _add_classes(
+    into: _Gathered, classes: list[Path], split: Split | None, named: Callable[[Path], Path]
+) -> None:
+    """Add the pictures of folders, of which each has the name that `named` gives."""
     folders_of = defaultdict(list)
     for folder in classes:
-        folders_of[clean_label(folder.name)].append(folder)
+        folders_of[clean_label(named(folder).name)].append(folder)
     for label, folders in folders_of.items():
-        before = len(into.records)
+        before, others = len(into.records), into.others.copy()
         for folder in folders:
-            for path in _walk(folder):
+            for path in _walk(folder, into.leavings):
                 _add(into, path, label, split)
         if len(into.records) == before:
             name = folders[0].relative_to(into.root).as_posix()
-            into.problems.append(f"{name}: the folder holds no picture")
+            told = suffixes_told(into.others - others)
+            more = f" that can be read, but {told}" if told else ""
+            into.problems.append(f"{name}: the folder holds no picture{more}")
 
 
-def _add_flat(into: _Gathered, parents: list[tuple[Split | None, Path]]) -> None:
+def _add_flat(into: _Gathered, parents: Sequence[tuple[Split | None, Path]]) -> None:
     into.unplaced = 0
     for split, parent in parents:
         for path in parent.iterdir():
-            if path.is_file():
+            if not path.is_dir():
                 _add(into, path, None, split)
 
 
 def _add(into: _Gathered, path: Path, label: str | None, split: Split | None) -> None:
-    if not _is_picture(path):
-        into.others += 1
-        return
     key = path.relative_to(into.root).as_posix()
-    into.records.append(Record(key, key, path, None, label, split, {}))
+    if is_leaving(path.name):
+        into.leavings[path.name] += 1
+    elif not _is_picture(path):
+        into.others[path.suffix.lower()] += 1
+    elif not path.is_file():
+        # A pipe or a device would be waited for without end.
+        what = "a link to nothing" if path.is_symlink() and not path.exists() else "no regular file"
+        into.problems.append(f"{key}: {what}")
+    else:
+        into.records.append(Record(key, key, path, None, label, split, {}))
 
 
 def pictures_below(folder: Path) -> Iterator[Path]:
@@ -170,7 +303,7 @@ def pictures_below(folder: Path) -> Iterator[Path]:
     return (path for path in _walk(folder) if _is_picture(path))
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def _walk(folder: Path, leavings: Counter[str] | None = None) -> Iterator[Path]:
     """All files below a folder; links are followed (subsets are made of them), circles are not.
 
     Nor is a link to a folder above: it would bring in the pictures of the other classes.
@@ -182,25 +315,84 @@ def _walk(folder: Path) -> Iterator[Path]:
             names.clear()
             continue
         seen.add(real)
-        names[:] = [name for name in names if not _hidden(name)]
+        if leavings is not None:
+            leavings.update(name for name in names if is_leaving(name))
+        names[:] = [name for name in names if not is_leaving(name)]
         yield from (Path(parent, name) for name in files)
 
 
 def _left_out(into: _Gathered) -> list[str]:
     notes = []
+    if into.leavings:
+        names = sorted({each for each in into.leavings if len(each) < 30})
+        number, told = into.leavings.total(), _some(names)
+        what = "hidden or left by a system" + (f" ({told})" if told else "")
+        notes.append(f"{count(number, 'file or folder', 'files and folders')} left out: {what}")
     if into.others:
-        notes.append(f"{count(into.others, 'file')} left out: hidden, or no picture by extension")
+        notes.append(
+            f"{count(into.others.total(), 'file')} left out, no picture that is read by the "
+            f"extension: {suffixes_told(into.others)}"
+        )
     if into.unplaced:
         notes.append(f"{count(into.unplaced, 'picture')} left out: not in the folder of a class")
     return notes
 
 
 def _nothing(root: Path, unplaced: int) -> DataError:
+    files = itertools.islice(_walk(root), _LOOKED_AT)
+    suffixes = Counter(p.suffix.lower() for p in files if not is_leaving(p.name))
+    kind = kind_of(suffixes) if not unplaced else None
     found = f"{count(unplaced, 'picture')} without class" if unplaced else "no picture, no table"
+    if not unplaced and suffixes:
+        found += f", but {suffixes_told(suffixes)}"
     return DataError(
-        "no labelled examples in the folder",
+        kind[0] if kind else "no labelled examples in the folder",
         where=str(root),
         found=found,
         expected="one folder a class with pictures in it, or train, val and test with those, "
         "or a table metadata.csv",
+        fix=kind[1] if kind else None,
     )
+
+
+_LOOKED_AT = 100_000
+
+
+def _refuse_other_tasks(root: Path) -> None:
+    """Notice annotations for detection, whose folders are no classes.
+
+    Raises:
+        DataError: YOLO, COCO or VOC annotations lie here.
+    """
+    near = [root, *_folders(root)]
+    near += [inner for folder in near[1:] for inner in _folders(folder)]
+    for folder in near:
+        kind = _annotations(folder)
+        if kind is not None:
+            raise DataError(
+                "annotations for object detection, which is not supported yet",
+                where=str(folder),
+                found=kind,
+                expected="one class for each whole picture: one folder a class",
+                fix="cut the objects out into pictures of their own, in one folder a class",
+            )
+
+
+def _annotations(folder: Path) -> str | None:
+    names = {each.name.lower() for each in folder.iterdir()}
+    suffixes = {each.suffix.lower() for each in itertools.islice(folder.iterdir(), 1000)}
+    beside = {each.name.lower() for each in folder.parent.iterdir()}
+    if folder.name.lower() == "labels" and "images" in beside:
+        inner = [p for p in itertools.islice(_walk(folder), 1000) if p.suffix == ".txt"]
+        return "a folder labels beside a folder images, with .txt files (YOLO)" if inner else None
+    if folder.name.lower() == "annotations" and ".xml" in suffixes:
+        return "a folder Annotations with .xml files (Pascal VOC)"
+    coco = sorted(n for n in names if n.endswith(".json") and ("coco" in n or "instances_" in n))
+    if coco:
+        return f"{coco[0]} (COCO)"
+    stems = {p.stem for p in itertools.islice(folder.iterdir(), 1000) if _is_picture(p)}
+    for suffix, kind in ((".xml", "Pascal VOC"), (".txt", "YOLO")):
+        twins = sum((folder / f"{stem}{suffix}").is_file() for stem in sorted(stems)[:20])
+        if twins * 2 > min(len(stems), 20) and (suffix == ".xml" or "classes.txt" in names):
+            return f"a {suffix} file beside each picture ({kind})"
+    return None

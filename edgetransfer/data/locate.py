@@ -6,12 +6,13 @@ It does not read what it finds.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgetransfer.data.decode import PICTURE_SUFFIXES
-from edgetransfer.data.reading import SPLIT_NAMES
+from edgetransfer.data.names import is_leaving, kind_of, splits_of
 from edgetransfer.data.tables import TABLE_SUFFIXES
 from edgetransfer.errors import DataError
 
@@ -66,13 +67,16 @@ def locate(source: str) -> Located:
         return _in_folder(path.resolve())
     suffix = path.suffix.lower()
     if suffix not in TABLE_SUFFIXES:
+        kind = None if suffix in _INSTEAD else kind_of(Counter([suffix]))
         raise DataError(
-            "not a data set that can be read",
+            kind[0] if kind else "not a data set that can be read",
             where=source,
             found=f"a file with the extension {suffix}" if suffix else "a file with no extension",
             expected=_EXPECTED,
-            fix=_INSTEAD.get(suffix),
+            fix=kind[1] if kind else _INSTEAD.get(suffix),
         )
+    if not path.is_file():
+        raise DataError("no regular file", where=source, expected=_EXPECTED)
     # Only the folder is resolved: a linked table names files relative to where the link stands.
     root = path.parent.resolve()
     return Located(root, (NamedTable(root / path.name),))
@@ -83,11 +87,13 @@ def _in_folder(folder: Path) -> Located:
         (
             p
             for p in folder.iterdir()
-            if p.is_file() and p.suffix.lower() in TABLE_SUFFIXES and not p.name.startswith(".")
+            if p.is_file() and p.suffix.lower() in TABLE_SUFFIXES and not is_leaving(p.name)
         ),
         key=lambda p: p.name,
     )
-    named = [NamedTable(p, _split_of(p)) for p in tables]
+    stems = {p: _SHARD.sub("", p.stem) for p in tables}
+    meant = splits_of(stems.values())
+    named = [NamedTable(p, meant[stems[p]]) for p in tables]
     of_splits = [t for t in named if t.split is not None]
     if of_splits:
         _refuse_twice(folder, of_splits)
@@ -104,10 +110,6 @@ def _in_folder(folder: Path) -> Located:
             fix="give the table itself",
         )
     return Located(folder, tuple(named))
-
-
-def _split_of(path: Path) -> Split | None:
-    return SPLIT_NAMES.get(_SHARD.sub("", path.stem).lower())
 
 
 def _refuse_twice(folder: Path, tables: list[NamedTable]) -> None:

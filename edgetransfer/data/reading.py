@@ -15,17 +15,6 @@ if TYPE_CHECKING:
 
     from edgetransfer.data.manifest import Modality, Split
 
-SPLIT_NAMES: Mapping[str, Split] = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "dev": "validation",
-    "test": "test",
-}
-"""What folders, tables and cells of a split column may be called, in lower case."""
-
 
 @dataclass(frozen=True, slots=True)
 class Record:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from edgetransfer.data.columns import Roles, assign_roles
 from edgetransfer.data.decode import PICTURE_SUFFIXES
-from edgetransfer.data.reading import SPLIT_NAMES, Reading, Record, clean_label, count
+from edgetransfer.data.names import splits_of
+from edgetransfer.data.reading import Reading, Record, clean_label, count
 from edgetransfer.data.tables import Table, read_table
 from edgetransfer.data.text import normalise
 from edgetransfer.errors import DataError
@@ -48,6 +49,7 @@ class _Context:
     split_by: str | None
     prefix: str
     labels_optional: bool
+    splits: Mapping[str, Split | None]
 
 
 def read_tables(located: Located, spec: DataSpec, *, labels_optional: bool) -> Reading:
@@ -97,8 +99,16 @@ def _context(
     by_name = named.split is not None
     roles = assign_roles(table, spec, needs_label=not labels_optional, reads_split=not by_name)
     prefix = f"{named.path.name} " if len(located.tables) > 1 else ""
+    cells = {row[roles.split].strip() for _, row in table.rows} if roles.split else set()
     context = _Context(
-        located.root, table, roles, named.split, spec.split_by, prefix, labels_optional
+        located.root,
+        table,
+        roles,
+        named.split,
+        spec.split_by,
+        prefix,
+        labels_optional,
+        splits_of(sorted(cells)),
     )
     _refuse_embedded(context)
     _refuse_other_tasks(context)
@@ -161,9 +171,9 @@ def _split(context: _Context, cells: Mapping[str, str], problems: list[str]) -> 
     value = cells[column].strip()
     if not value:
         problems.append(f"empty {column}")
-    elif value.lower() not in SPLIT_NAMES:
-        problems.append(f"unknown {column} {value!r} (known: {', '.join(SPLIT_NAMES)})")
-    return SPLIT_NAMES.get(value.lower())
+    elif context.splits[value] is None:
+        problems.append(f"unknown {column} {value!r} (known: train, val, test and the like)")
+    return context.splits.get(value)
 
 
 def _key(path: Path, root: Path) -> str:

@@ -105,7 +105,7 @@ def test_what_cannot_be_added_is_refused(bundle, halves, command, tmp_path):
     ))  # fmt: skip
     assert refused("half", "nowhere.png") == (4, (
         "error: nowhere.png: no such file\n"
-        "  expected: a whole JPEG, PNG, BMP, GIF, WebP or TIFF picture\n"
+        "  expected: a whole JPEG, PNG, BMP, GIF, WebP, TIFF, AVIF or PNM picture\n"
     ))  # fmt: skip
 
 

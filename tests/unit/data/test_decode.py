@@ -22,7 +22,7 @@ from edgetransfer.errors import DataError
 if TYPE_CHECKING:
     from pathlib import Path
 
-WHOLE = "a whole JPEG, PNG, BMP, GIF, WebP or TIFF picture"
+WHOLE = "a whole JPEG, PNG, BMP, GIF, WebP, TIFF, AVIF or PNM picture"
 
 
 def encode(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:

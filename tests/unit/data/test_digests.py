@@ -51,7 +51,7 @@ def test_unreadable_pictures_are_listed_in_order(picture: Callable[..., Path]) -
     assert [r.key for r in readable] == ["1"]
     assert problems == [
         "row 0: the picture cannot be read, found: no picture in a known format, "
-        "expected: a whole JPEG, PNG, BMP, GIF, WebP or TIFF picture"
+        "expected: a whole JPEG, PNG, BMP, GIF, WebP, TIFF, AVIF or PNM picture"
     ]
     assert calls == [(1, 2), (2, 2)]
 

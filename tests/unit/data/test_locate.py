@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -125,7 +126,7 @@ def test_addresses_are_no_data(source: str) -> None:
             "a file with the extension .jpg",
             "\n  fix: give the folder that the picture is in",
         ),
-        ("a.npz", "a file with the extension .npz", ""),
+        ("a.xyz", "a file with the extension .xyz", ""),
         ("data", "a file with no extension", ""),
     ],
 )
@@ -137,3 +138,51 @@ def test_other_files(tmp_path: Path, name: str, found: str, fix: str) -> None:
         f"{tmp_path / name}: not a data set that can be read\n"
         f"  found: {found}\n  expected: {TABLES}{fix}"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "fix"),
+    [
+        (
+            "a.wav",
+            "recordings of sound are not supported yet",
+            "make a picture of each, for example a spectrogram, in one folder a class",
+        ),
+        ("a.mp4", "videos are not supported", "save pictures of them, in one folder a class"),
+        (
+            "a.npz",
+            "arrays (.npz) are not read",
+            "save the examples as pictures in one folder a class, or as a table of texts",
+        ),
+        ("a.HEIC", "pictures of the kind .heic cannot be read", "convert them to JPEG or PNG"),
+    ],
+)
+def test_c5_data_of_another_kind(tmp_path: Path, name: str, first: str, fix: str) -> None:
+    """Fault C5: what the data are is said."""
+    touch(tmp_path, name)
+    with pytest.raises(DataError) as caught:
+        locate(str(tmp_path / name))
+    suffix = name[1:].lower()
+    assert str(caught.value) == (
+        f"{tmp_path / name}: {first}\n  found: a file with the extension {suffix}\n"
+        f"  expected: {TABLES}\n  fix: {fix}"
+    )
+
+
+def test_c3_tables_with_words_of_splits_in_their_names(tmp_path: Path) -> None:
+    """Fault C3, of tables: ``Testing.csv`` was left out and another set judged."""
+    touch(tmp_path, "my_train.csv", "Testing.csv", "eval-set.csv")
+    located = locate(str(tmp_path))
+    assert [(t.path.name, t.split) for t in located.tables] == [
+        ("my_train.csv", "train"),
+        ("eval-set.csv", "validation"),
+        ("Testing.csv", "test"),
+    ]
+
+
+def test_d4_a_pipe_is_no_table(tmp_path: Path) -> None:
+    """Fault D4: it was waited for without end."""
+    os.mkfifo(tmp_path / "a.csv")
+    with pytest.raises(DataError) as caught:
+        locate(str(tmp_path / "a.csv"))
+    assert str(caught.value) == (f"{tmp_path / 'a.csv'}: no regular file\n  expected: {TABLES}")

@@ -95,7 +95,7 @@ def test_pictures_that_cannot_be_read_are_named(labelled, folder):
     assert str(caught.value) == (
         f"{folder}: 1 problem in the data\n"
         "  - bad.png: the picture cannot be read, found: no picture in a known format, "
-        "expected: a whole JPEG, PNG, BMP, GIF, WebP or TIFF picture\n"
+        "expected: a whole JPEG, PNG, BMP, GIF, WebP, TIFF, AVIF or PNM picture\n"
         "  fix: correct the data and start again"
     )
 
