@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     import onnx
 
 
+_AS_WRITTEN = {"optimization.disable_specified_optimizers": "WeightBiasQuantization"}
+"""Without it ONNX Runtime rounds biases that were left in float by itself, at the product of two
+scales: in a graph for TensorRT, with 16-bit scales, that product is next to nothing (-2 dB)."""
+
+
 @cache
 def _settings() -> tuple[tuple[str, str], ...]:
     mine = catalogue.class_of(architecture(), isa_flags())
@@ -39,4 +44,4 @@ def open_here(
 ) -> OnnxSession:
     """Open a graph, or a file, with these settings beside those of `config`."""
     source = str(model) if isinstance(model, str | Path) else model.SerializeToString()
-    return OnnxSession(source, config={**exact_here(), **(config or {})})
+    return OnnxSession(source, config={**_AS_WRITTEN, **exact_here(), **(config or {})})

@@ -17,7 +17,7 @@ from edgetransfer.compress.sensitivity import rank_layers
 from edgetransfer.data.manifest import content_of
 from edgetransfer.measure.gates import MIB
 from edgetransfer.pipeline.feeding import batches_of, shuffled
-from edgetransfer.pipeline.rungs import Made, Rung, Workshop, write_quantised
+from edgetransfer.pipeline.rungs import Made, Rung, Workshop
 from edgetransfer.pipeline.stage import Stage
 from edgetransfer.pipeline.store import scratch
 
@@ -170,7 +170,7 @@ class Ladder:
                 course,
                 progress=progress,
             )
-            record = write_quantised(folder, replace(quantised, encoding=encoding))
+            record = shop.leave(folder, replace(quantised, encoding=encoding))
             tenth = max(1, len(losses) // 10)
             return record | {
                 "steps": len(losses),
@@ -216,7 +216,7 @@ class Ladder:
             quantised = self._shop.open(start.made).keeping_float(set(names))
             with scratch(folder) as room:
                 quantised = fit_again(quantised, self._shop.calibration(room), progress)
-            return write_quantised(folder, quantised)
+            return self._shop.leave(folder, quantised)
 
         plural = "layer" if len(names) == 1 else "layers"
         inputs = {"from": start.made.kept.key, "floats": names}

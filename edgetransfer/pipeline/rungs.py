@@ -30,9 +30,10 @@ from edgetransfer.pipeline.store import scratch
 from edgetransfer.spec import catalogue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from edgetransfer.compress.half import Array
     from edgetransfer.data.manifest import Example
     from edgetransfer.pipeline.run import Run
     from edgetransfer.pipeline.store import Kept
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from edgetransfer.spec.target import TargetSpec
 
 CORE = "core.onnx"
+CODES = "codes.onnx"
+"""The candidate with 32-bit floats around its integers, where it ships 16-bit ones."""
 EQUALISED = "float.onnx"
 RANGE_EXAMPLES = 16
 """Examples whose largest numbers decide what 16-bit floats can hold."""
@@ -137,9 +140,7 @@ class Workshop:
         """Store 16-bit floats."""
 
         def make(folder: Path, _: Progress) -> dict[str, Any]:
-            prepare = self.fitted.preparer()
-            few = (prepare.prepare(each) for each in self.examples[:RANGE_EXAMPLES])
-            graph, wide = to_half(onnx.load(self.fitted.graph), few)
+            graph, wide = to_half(onnx.load(self.fitted.graph), self._few())
             onnx.save(graph, folder / CORE)
             return {"float_nodes": list(wide)} if wide else {}
 
@@ -188,7 +189,7 @@ class Workshop:
                     equalised=equalised,
                     progress=progress,
                 )
-            return write_quantised(folder, quantised)
+            return self.leave(folder, quantised)
 
         name = "post-training, channels equalised" if equalised else "post-training"
         return Rung(name, "w8a8", self.facts(), make)
@@ -200,7 +201,7 @@ class Workshop:
             quantised = self.open(made)
             scheme = quantised.encoding.scheme.model_copy(update={"weight": "u8"})
             moved = replace(quantised.encoding, scheme=scheme)
-            return write_quantised(folder, replace(quantised, encoding=moved)) | {"weight": "u8"}
+            return self.leave(folder, replace(quantised, encoding=moved)) | {"weight": "u8"}
 
         return Rung("the same, weights unsigned", "w8a8", {"from": made.kept.key}, make)
 
@@ -218,12 +219,23 @@ class Workshop:
         floats = set(made.record.get("float_layers", ()))
         layout = find_layout(model.graph, floats)
         scheme = self.target.int8
-        encoding = read_encoding(onnx.load(made.graph), model.graph, layout, scheme)
-        return Quantised(model, layout, encoding)
+        written = made.kept.file(CODES)
+        graph = onnx.load(written if written.is_file() else made.graph)
+        return Quantised(model, layout, read_encoding(graph, model.graph, layout, scheme))
 
+    def leave(self, folder: Path, quantised: Quantised) -> dict[str, Any]:
+        """Leave the candidate and what later rungs go on from; name the layers in float."""
+        graph = quantised.graph()
+        record: dict[str, Any] = {}
+        if self.target.int8.floats == "fp16":
+            onnx.save(graph, folder / CODES)
+            graph, wide = to_half(graph, self._few())
+            record |= {"float_nodes": list(wide)} if wide else {}
+        onnx.save(graph, folder / CORE)
+        onnx.save(finished(ir.to_proto(quantised.model), "quantise"), folder / EQUALISED)
+        return record | ({"float_layers": quantised.float_layers} if quantised.float_layers else {})
 
-def write_quantised(folder: Path, quantised: Quantised) -> dict[str, Any]:
-    """Leave the candidate and the float graph that training goes on from; name float layers."""
-    onnx.save(quantised.graph(), folder / CORE)
-    onnx.save(finished(ir.to_proto(quantised.model), "quantise"), folder / EQUALISED)
-    return {"float_layers": quantised.float_layers} if quantised.float_layers else {}
+    def _few(self) -> Iterator[Mapping[str, Array]]:
+        """Prepare the examples whose largest numbers decide what 16-bit floats can hold."""
+        prepare = self.fitted.preparer()
+        return (prepare.prepare(each) for each in self.examples[:RANGE_EXAMPLES])

@@ -64,6 +64,7 @@ class Int8Scheme(Spec):
     per_channel: bool = True
     symmetric_activation: bool = False
     quantised_bias: bool = Field(True, description="false where the runtime adds biases in float")
+    floats: Literal["fp32", "fp16"] = Field("fp32", description="what is not quantised is in")
     own_operators: bool = Field(
         True, description="whether ONNX Runtime's own operators may stand in the graph"
     )

@@ -75,7 +75,8 @@ def quantised(floats, pictures):
 @pytest.fixture(scope="session")
 def graphs(floats, pictures, quantised, scheme):
     half, _ = to_half(floats, [{"input": pictures[:1]}])
-    return {"fp32": floats, "fp16": half, "int8": quantised(scheme)}
+    integers, _ = to_half(quantised(scheme), [{"input": pictures[:1]}])
+    return {"fp32": floats, "fp16": half, "int8": integers}
 
 
 @pytest.fixture(scope="session")

@@ -46,8 +46,11 @@ def test_the_integers_build_for_other_gpus(graphs, build, capability):
 
 
 def test_a_capability_that_it_does_not_know_is_not_there(graphs, build):
-    with pytest.raises(AttributeError):
+    with pytest.raises(Unavailable) as caught:
         build(graphs["fp16"], "8.7")
+    assert str(caught.value) == (
+        "compute capability 8.7: this TensorRT builds for 7.5, 8.0, 8.6, 8.9, 12.0, 12.1"
+    )
 
 
 def test_unsigned_integers_and_quantised_biases_are_refused_by_both(quantised, build):
