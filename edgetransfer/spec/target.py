@@ -76,7 +76,7 @@ _SETTING = re.compile(
     r"|qdq_matmulnbits_accuracy_level|enable_dq_matmulnbits_fusion|force_spinning_stop"
     r"|disable_aot_function_inlining|strict_shape_type_inference|disable_cpu_ep_fallback"
     r"|use_env_allocators|use_device_allocator_for_initializers|intra_op\.allow_spinning)"
-    r"|optimization\.enable_\w+|mlas\.\w+|tensorrt\.\w+"
+    r"|optimization\.(enable_\w+|disable_specified_optimizers)|mlas\.\w+|tensorrt\.\w+"
 )
 """What steers how a graph is computed. Other entries of ONNX Runtime name files, folders or
 libraries: they are for whoever owns the process, not for who made a target or a bundle."""
