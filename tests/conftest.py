@@ -22,6 +22,19 @@ if torch.version.cuda is None and importlib.util.find_spec("torchvision") is not
 
 
 @pytest.fixture(scope="session")
+def facts():
+    """What a manifest says at least."""
+    evidence = {"status": "declared", "source": "me", "date": "2026-11-29"}
+    return {
+        "target": {"name": "mine", "title": "a machine", "evidence": evidence},
+        "recipe": {"data": {"source": "photos"}},
+        "session": {"threads": 1, "config": {}},
+        "compression": {"precision": "w8a8", "ladder": []},
+        "seed": 3,
+    }
+
+
+@pytest.fixture(scope="session")
 def prepared():
     """Skip where an emulated processor is not prepared."""
 

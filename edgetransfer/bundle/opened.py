@@ -8,15 +8,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edgetransfer.bundle.files import digest_of, digests_below, read_json, write_json
+from edgetransfer.bundle.files import digest_of, digests_below, write_json
+from edgetransfer.bundle.reading import (
+    LABELS,
+    read_contract,
+    read_digests,
+    read_labels,
+    read_manifest,
+)
 from edgetransfer.errors import IntegrityError, SpecError
-from edgetransfer.spec.preprocess import PREPROCESSING, ImagePreprocessing, TextPreprocessing
+from edgetransfer.spec.recipe import Recipe
+from edgetransfer.spec.target import TargetSpec
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from edgetransfer.spec.preprocess import ImagePreprocessing, TextPreprocessing
+
 SCHEMA = "edgetransfer.bundle/1"
 MANIFEST = "manifest.json"
+FITTED_ON = "fitted_on.txt"
 UNSEALED = frozenset({MANIFEST, "report.json", "report.html", "portability.json"})
 """Files that are written again when the bundle is measured again."""
 
@@ -35,14 +46,41 @@ class Bundle:
     @property
     def labels(self) -> tuple[str, ...]:
         """The classes, in the order of the logits."""
-        text = self.file("labels.txt").read_text(encoding="utf-8")
-        return tuple(text.removesuffix("\n").split("\n"))  # splitlines also cuts at U+2028 and such
+        return read_labels(self.file("labels.txt"))
 
     @property
     def preprocessing(self) -> ImagePreprocessing | TextPreprocessing:
         """The contract between a picture or text and the network."""
-        contract = self.file("preprocess.json").read_text(encoding="utf-8")
-        return PREPROCESSING.validate_json(contract)
+        return read_contract(self.file("preprocess.json"))
+
+    @property
+    def fitted_on(self) -> set[str]:
+        """Digests of the examples that the model was fitted or chosen on."""
+        return read_digests(self.file(FITTED_ON))
+
+    @property
+    def recipe(self) -> Recipe:
+        """What was asked for."""
+        return Recipe.model_validate(self.manifest["recipe"])
+
+    @property
+    def target(self) -> TargetSpec:
+        """What it was built for."""
+        return TargetSpec.model_validate(self.manifest["target"])
+
+
+def refuse_other_count(bundle: Bundle, logits: int) -> None:
+    """Refuse a list of labels that is not as long as the model has outputs.
+
+    Raises:
+        IntegrityError: it is longer or shorter.
+    """
+    if len(bundle.labels) != logits:
+        raise LABELS.fault(
+            "not as many labels as the model has outputs",
+            bundle.file("labels.txt"),
+            f"{len(bundle.labels)} labels, {logits} outputs",
+        )
 
 
 def seal(folder: Path, facts: dict[str, Any]) -> None:
@@ -67,19 +105,9 @@ def open_bundle(folder: Path) -> Bundle:
             expected="a folder that `edgetransfer build` wrote: OUT/TARGET",
             fix=f"did you mean {inside[0].parent}?" if inside else None,
         )
-    manifest = read_json(folder / MANIFEST)
-    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
-        raise IntegrityError(
-            "a manifest of another kind",
-            where=str(folder / MANIFEST),
-            found=repr(manifest.get("schema") if isinstance(manifest, dict) else manifest)[:80],
-            expected=repr(SCHEMA),
-        )
-    files = manifest.get("files")
-    if not isinstance(files, dict):
-        raise IntegrityError("the manifest does not list the files", where=str(folder / MANIFEST))
+    manifest = read_manifest(folder / MANIFEST)
     wrong = []
-    for name, expected in files.items():
+    for name, expected in manifest["files"].items():
         path = folder / name
         if not path.is_file():
             wrong.append(f"{name} is missing")

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 def told(report: Mapping[str, Any]) -> Iterable[str]:
     """Yield what an unseen group costs, what adapting brought, and what labels look wrong."""
-    unseen = report.get("soundness", {}).get("unseen")
+    unseen = (report.get("soundness") or {}).get("unseen")
     if unseen is not None:
         yield unseen_cost(unseen)
-    if "adaptation" in report:
+    if report.get("adaptation"):
         yield from adaptation.told(report["adaptation"])
-    if "labelling" in report:
+    if report.get("labelling"):
         yield from labelling.told(report["labelling"])

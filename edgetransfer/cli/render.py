@@ -176,12 +176,14 @@ def _footnotes(report: Mapping[str, Any], *, again: bool) -> Iterable[str]:
     if residency["int8_conv"]:
         whole = residency["int8_conv"] + residency["float_conv"]
         yield f"{residency['int8_conv']} of {whole} convolutions run in int8"
-    if "portability" in report:
+    if report.get("portability"):
         yield portability.told(report["portability"])
     yield gates_told(report["gates"])
     yield from sustained.told(report)
     if report["latency"]["candidate"]["p50_ms"] is not None:
-        yield from (f"while measuring: {each}" for each in report["environment"]["warnings"])
+        yield from (
+            f"while measuring: {each}" for each in report["environment"].get("warnings", ())
+        )
 
 
 def gates_told(gates: Sequence[Mapping[str, Any]]) -> str:

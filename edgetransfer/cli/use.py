@@ -211,14 +211,12 @@ def plan(options: Mapping[str, Any]) -> None:
 
 def report(folder: Path, *, as_json: bool) -> None:
     """Print the verdict of a bundle again, and write its page from its report."""
-    from edgetransfer.bundle.files import read_json
     from edgetransfer.bundle.opened import open_bundle
-    from edgetransfer.measure.record import check
+    from edgetransfer.bundle.reading import read_report
     from edgetransfer.pipeline.judging import write_report
 
     bundle = open_bundle(folder)
-    found = read_json(folder / "report.json")
-    check(found)
+    found = read_report(folder / "report.json")
     write_report(folder, found, bundle)
     if as_json:
         print_json(found)

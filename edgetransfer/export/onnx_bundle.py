@@ -13,6 +13,7 @@ import onnx
 
 from edgetransfer.bundle.agent_archive import pack_agent
 from edgetransfer.bundle.files import write_json
+from edgetransfer.bundle.opened import FITTED_ON
 from edgetransfer.export.golden import write_golden
 from edgetransfer.export.head_file import STATISTICS, write_statistics
 from edgetransfer.export.tensorrt import write_for_tensorrt
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
     from edgetransfer.transfer.new_class import FeatureStatistics
 
 TOKENIZER = "tokenizer.json"
-
-
-FITTED_ON = "fitted_on.txt"
 
 
 @dataclass(frozen=True)

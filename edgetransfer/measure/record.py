@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgetransfer.errors import IntegrityError
 from edgetransfer.measure.agreement import written
 from edgetransfer.measure.findings import examine
 from edgetransfer.measure.metrics import confusion
@@ -21,8 +20,6 @@ from edgetransfer.measure.proportions import wilson
 from edgetransfer.measure.series import written_series
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import NDArray
 
     from edgetransfer.measure.comparison import Comparison
@@ -45,21 +42,6 @@ _ACCURACY = (
     *("delta_pp", "ci95_pp", "drop_ucb95_pp", "drop_lcb95_pp"),
     *("reference_only", "candidate_only", "mcnemar_p", "method"),
 )
-REQUIRED: Mapping[str, tuple[str, ...]] = {
-    **dict.fromkeys(("schema", "target", "verdict", "reasons", "gates"), ()),
-    **dict.fromkeys(("validity", "environment", "memory", "load", "end_to_end"), ()),
-    **dict.fromkeys(("per_class", "groups", "ladder", "unavailable"), ()),
-    "accuracy": (
-        *("metric", "n", "reference", "candidate"),
-        *("delta_pp", "ci95_pp", "drop_ucb95_pp"),
-    ),
-    "agreement": ("rate", "flips", "flip_rate_ucb95"),
-    "numeric": ("sqnr_db", "kl_mean", "cosine_mean"),
-    "latency": ("reference", "candidate", "speedup"),
-    "size": ("reference_bytes", "candidate_bytes"),
-    "residency": ("float_conv", "int8_conv", "float_ops"),
-}
-"""Keys that a report has at least, and those of their sections."""
 
 
 def make_report(facts: Facts) -> dict[str, Any]:
@@ -105,35 +87,6 @@ def make_report(facts: Facts) -> dict[str, Any]:
         }
     )
     return {**tree, "unavailable": unavailable}
-
-
-def check(report: Mapping[str, Any]) -> None:
-    """Refuse a report that is not one of this schema.
-
-    Raises:
-        IntegrityError: another schema, or a required key lacks.
-    """
-    schema = report.get("schema")
-    if schema != SCHEMA:
-        raise IntegrityError(
-            "not a report this version reads",
-            where="report.json",
-            found=f"schema {schema!r}",
-            expected=f"schema {SCHEMA!r}",
-        )
-    lacking = [key for key in REQUIRED if key not in report]
-    lacking += [
-        f"{key}.{part}"
-        for key, parts in REQUIRED.items()
-        for part in parts
-        if key in report and part not in (report[key] or ())
-    ]
-    if lacking:
-        raise IntegrityError(
-            "the report lacks keys its schema requires",
-            where="report.json",
-            found=f"no {', '.join(lacking)}",
-        )
 
 
 def _judged(facts: Facts, found: Findings) -> Tree:

@@ -132,7 +132,7 @@ def add_class(folder: Path, addition: Addition, out: Path, reporter: Reporter) -
     prepare = preparer(bundle.preprocessing, bundle.file(TOKENIZER))
     work = _Work(bundle, Networks.of(bundle), prepare, addition)
     heads = heads_of(bundle, work.networks)
-    allowed = addition.max_drop or bundle.manifest["recipe"]["budget"]["max_drop_pp"]
+    allowed = addition.max_drop or bundle.recipe.budget.max_drop_pp
     with telling(reporter, "examples") as line:
         new = examples_of(bundle, addition.name, addition.inputs)
         sample = () if heads.means is not None else training_examples(bundle, addition.data)

@@ -8,16 +8,17 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
+import unicodedata
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgetransfer.bundle.files import read_json, write_json, writing
-from edgetransfer.bundle.opened import open_bundle
+from edgetransfer.bundle.files import write_json, writing
+from edgetransfer.bundle.opened import open_bundle, refuse_other_count
+from edgetransfer.bundle.reading import GOLDEN, read_golden, read_portability
 from edgetransfer.data.manifest import Example, Manifest
 from edgetransfer.data.sources import load_for_evaluation
 from edgetransfer.errors import DataError
-from edgetransfer.export.onnx_bundle import FITTED_ON
 from edgetransfer.graph.prepare import preparer
 from edgetransfer.pipeline import measuring
 from edgetransfer.pipeline.judging import (
@@ -27,12 +28,11 @@ from edgetransfer.pipeline.judging import (
     matches_this_machine,
     write_report,
 )
+from edgetransfer.pipeline.portability import FILE as PORTABILITY
 from edgetransfer.pipeline.portability import note
 from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.store import RECORD, Kept
 from edgetransfer.pipeline.sustaining import core_variants, energy, sustained
-from edgetransfer.spec.recipe import Recipe
-from edgetransfer.spec.target import TargetSpec
 from edgetransfer.transport.local import Local
 from edgetransfer.transport.place import AS_IT_IS
 from edgetransfer.transport.where import LOCAL, connect
@@ -104,6 +104,9 @@ def bench(
         DataError: the data cannot be read, or is of the other kind.
     """
     bundle = open_bundle(folder)
+    read_portability(bundle.file(PORTABILITY))  # before the work: it is added to after it
+    for case in read_golden(bundle.file("golden") / "index.json"):
+        refuse_other_count(bundle, len(case["core_logits"]))
     with connect(there.where, there.software) as place:
         question, notes = _question(bundle, data, reporter)
         prepare = preparer(bundle.preprocessing, bundle.file("tokenizer.json"))
@@ -156,7 +159,7 @@ def _question(
     bundle: Bundle, data: DataSpec | None, reporter: Reporter
 ) -> tuple[Question, tuple[str, ...]]:
     """Read the examples; return what is asked of the bundle, and what was noticed in them."""
-    recipe = Recipe.model_validate(bundle.manifest["recipe"])
+    recipe = bundle.recipe
     with telling(reporter, "data") as line:
         manifest = (
             unlabelled_golden(bundle)
@@ -183,7 +186,7 @@ def standing(place: Place, bundle: Bundle) -> Standing:
     the bundle may well be one for another machine. An emulated processor cannot stand for an
     accelerator.
     """
-    target = TargetSpec.model_validate(bundle.manifest["target"])
+    target = bundle.target
     if place.emulated:
         on_cpu = target.runtime is None or target.runtime.provider == _CPU
         return "numbers" if on_cpu else "preview"
@@ -214,6 +217,7 @@ def read_new(
     """
     manifest = load_for_evaluation(data, labels=None, progress=progress)
     refuse_other_kind(bundle, manifest, data)
+    manifest = _spelled(manifest, labels)
     unknown = sorted(set(manifest.labels) - set(labels))
     if unknown:
         raise DataError(
@@ -222,7 +226,7 @@ def read_new(
             found=", ".join(unknown[:10]),
             expected=", ".join(labels[:10]) + (", ..." if len(labels) > 10 else ""),
         )
-    fitted_on = set(bundle.file(FITTED_ON).read_text(encoding="utf-8").split())
+    fitted_on = bundle.fitted_on
     again = sum(example.digest in fitted_on for example in manifest.examples)
     notes = manifest.notes
     if again:
@@ -231,6 +235,22 @@ def read_new(
         )
         notes = (*notes, note + ": accuracy on new ones will be lower")
     return replace(manifest, labels=labels, notes=notes)
+
+
+def _spelled(manifest: Manifest, labels: tuple[str, ...]) -> Manifest:
+    """Spell classes as the model does where only the composition of letters differs.
+
+    A Mac may write the e with an accent of a folder's name as two characters.
+    """
+    known = {unicodedata.normalize("NFC", each): each for each in labels}
+    names = {each: known.get(unicodedata.normalize("NFC", each), each) for each in manifest.labels}
+    if all(old == new for old, new in names.items()):
+        return manifest
+    examples = tuple(
+        each if each.label is None else replace(each, label=names[each.label])
+        for each in manifest.examples
+    )
+    return replace(manifest, examples=examples, labels=tuple(dict.fromkeys(names.values())))
 
 
 def refuse_other_kind(bundle: Bundle, manifest: Manifest, data: DataSpec) -> None:
@@ -251,13 +271,21 @@ def refuse_other_kind(bundle: Bundle, manifest: Manifest, data: DataSpec) -> Non
 def golden_of(bundle: Bundle) -> tuple[Example, ...]:
     """Return the golden examples, with their labels."""
     folder = bundle.file("golden")
+    listed, labels, images = bundle.manifest["files"], bundle.labels, bundle.preprocessing
     examples = []
-    for number, case in enumerate(read_json(folder / "index.json")["cases"]):
-        path = folder / case["png"] if "png" in case else None
-        digest = bundle.manifest["files"][f"golden/{case['png']}"] if path else case["text"]
-        examples.append(
-            Example(f"golden {number}", path, case["text"], case["label"], "test", {}, digest)
-        )
+    for number, case in enumerate(read_golden(folder / "index.json")):
+        label, text, png = case["label"], case["text"], case.get("png")
+        shown = png if images.kind == "image" else text
+        lost = png is not None and f"golden/{png}" not in listed
+        if shown is None or lost or label not in (None, *labels):
+            raise GOLDEN.fault(
+                "a golden example that is not of this bundle",
+                folder / "index.json",
+                f"case {number}: label {label!r}, file {png!r}",
+            )
+        path = None if png is None else folder / png
+        digest = text if path is None else listed[f"golden/{png}"]
+        examples.append(Example(f"golden {number}", path, text, label, "test", {}, digest))
     return tuple(examples)
 
 

@@ -13,7 +13,6 @@ from edgetransfer.bundle.files import write_whole, writing
 from edgetransfer.bundle.opened import open_bundle
 from edgetransfer.errors import SpecError, UnsupportedError
 from edgetransfer.pipeline.reporter import telling
-from edgetransfer.spec.target import TargetSpec
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,7 +54,7 @@ def build_engine(
         UnsupportedError: TensorRT-RTX is not installed, or does not build this.
     """
     bundle = open_bundle(folder)
-    target = TargetSpec.model_validate(bundle.manifest["target"])
+    target = bundle.target
     if target.runtime is None or target.runtime.name != "tensorrt":
         raise SpecError(
             "an engine is built of a bundle for TensorRT",

@@ -22,7 +22,7 @@ from edgetransfer.export.head_file import (
     write_heads,
 )
 from edgetransfer.export.heads import backbone_digest, find_head, with_head
-from edgetransfer.export.onnx_bundle import FITTED_ON, TOKENIZER, Parts, write_bundle
+from edgetransfer.export.onnx_bundle import TOKENIZER, Parts, write_bundle
 from edgetransfer.export.transformers_files import CONFIG
 from edgetransfer.graph.prepare import preparer
 from edgetransfer.pipeline.assembling import replacing
@@ -30,8 +30,6 @@ from edgetransfer.pipeline.bench import golden_of, measuring_afresh, unlabelled_
 from edgetransfer.pipeline.judging import Bench, Question, judge_bundle, write_report
 from edgetransfer.pipeline.statistics import head_facts
 from edgetransfer.pipeline.store import scratch
-from edgetransfer.spec.recipe import Recipe
-from edgetransfer.spec.target import TargetSpec
 from edgetransfer.transport.local import Local
 
 if TYPE_CHECKING:
@@ -145,7 +143,7 @@ def rebuild(
     """Write the bundle that has these heads, with a report that says what was not measured."""
     prepare = preparer(bundle.preprocessing, bundle.file(TOKENIZER))
     old = {digest for each in bundle.manifest.get("added", ()) for digest in each["digests"]}
-    fitted_on = set(bundle.file(FITTED_ON).read_text(encoding="utf-8").split()) - old
+    fitted_on = bundle.fitted_on - old
     core = with_head(networks.core, find_head(networks.core), heads.shipped)
     parts = Parts(
         reference=with_head(networks.reference, find_head(networks.reference), heads.reference),
@@ -157,7 +155,7 @@ def rebuild(
         fitted_on=fitted_on | {digest for each in heads.added for digest in each["digests"]},
         statistics=_statistics(bundle, heads),
         config=read_json(bundle.file(CONFIG)) if bundle.file(CONFIG).is_file() else None,
-        target=TargetSpec.model_validate(bundle.manifest["target"]),
+        target=bundle.target,
     )
     facts = {k: v for k, v in bundle.manifest.items() if k not in _OF_THE_OLD_CLASSES}
     facts["compression"] = {**facts["compression"], "ladder": []}
@@ -180,7 +178,7 @@ def _statistics(bundle: Bundle, heads: Heads) -> FeatureStatistics | None:
 
 def _report(bundle: Bundle, room: Path, reporter: Reporter) -> None:
     """Write a report without accuracy or times: nothing of these classes was measured."""
-    recipe = Recipe.model_validate(bundle.manifest["recipe"])
+    recipe = bundle.recipe
     manifest = unlabelled_golden(bundle)
     question = Question(
         manifest, manifest.examples, recipe.metric, recipe.budget, (), recipe.seed, recipe.timing

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from edgetransfer.agent.environment import architecture, cpu_model, isa_flags
 from edgetransfer.bundle.agent_archive import agent_digest
 from edgetransfer.bundle.files import write_json
+from edgetransfer.bundle.opened import refuse_other_count
 from edgetransfer.data.manifest import content_of
 from edgetransfer.graph.hosted import exact_here
 from edgetransfer.measure import validity
@@ -103,7 +104,7 @@ def judge_bundle(
         prepare: the bundle's contract.
     """
     timed, preview = bench.standing == "target", bench.standing == "preview"
-    target = TargetSpec.model_validate(bundle.manifest["target"])
+    target = bundle.target
     session = bundle.manifest["session"]
     runtime = (not preview and target.runtime) or Runtime.of_any_machine()
     subject = measuring.Subject(
@@ -149,6 +150,7 @@ def _facts(
     costs = runs if bench.standing == "target" else {}
     labelled = all(example.label is not None for example in question.examples)
     timed = record.get("timing", {})
+    refuse_other_count(bundle, measuring.logits(kept, "candidate").shape[1])
     times = {names: measuring.timing(kept, names) for names in (measuring.CORE, measuring.WHOLE)}
     return Facts(
         target=target.name,

@@ -14,7 +14,6 @@ from edgetransfer.data.digests import picture_digest, text_digest
 from edgetransfer.data.manifest import Example
 from edgetransfer.data.sources import load
 from edgetransfer.errors import DataError, SpecError
-from edgetransfer.export.onnx_bundle import FITTED_ON
 from edgetransfer.pipeline.bench import golden_of, read_new, refuse_other_kind
 from edgetransfer.spec.progress import silent
 
@@ -67,7 +66,7 @@ def examples_of(bundle: Bundle, name: str, inputs: Sequence[str]) -> tuple[Examp
         raise DataError("\n".join(problems))
     if not found:
         raise DataError("there are no examples of the new class", where=name)
-    again = set(bundle.file(FITTED_ON).read_text(encoding="utf-8").split()) & set(found)
+    again = bundle.fitted_on & set(found)
     if again:
         raise DataError(
             "examples of the new class are among those that the bundle was fitted on",

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from edgetransfer.bundle.files import read_json, write_json
+from edgetransfer.bundle.files import write_json
+from edgetransfer.bundle.reading import read_portability
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,7 +46,7 @@ def note(
         report: of the measurement there.
     """
     held = {"core": bundle.manifest["files"]["core.onnx"], "session": bundle.manifest["session"]}
-    found = read_json(bundle.file(FILE)) if bundle.file(FILE).is_file() else {}
+    found = read_portability(bundle.file(FILE))
     kept = found.get("kinds", {}) if {key: found.get(key) for key in held} == held else {}
     mine = {kind_of(host): {"where": "the build host", "bit_equal": True, "examples": None}}
     agreement = report.get("host_agreement")

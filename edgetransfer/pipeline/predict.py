@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgetransfer.agent.session import OnnxSession
-from edgetransfer.bundle.opened import open_bundle
+from edgetransfer.bundle.opened import open_bundle, refuse_other_count
 from edgetransfer.data.manifest import Example
 from edgetransfer.errors import DataError
 from edgetransfer.graph.hosted import exact_here
@@ -55,6 +55,7 @@ def predict(folder: Path, inputs: Sequence[str]) -> list[Prediction]:
         path = Path(each) if picture else None
         example = Example(each, path, None if picture else each, None, "test", {}, "")
         logits = session.run(prepare.raw(example))[0][0].astype(np.float64)
+        refuse_other_count(bundle, len(logits))
         shares = np.exp(logits - logits.max())
         shares /= shares.sum()
         order = np.argsort(-shares)[:_BEST]

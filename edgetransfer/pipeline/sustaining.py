@@ -14,7 +14,6 @@ from edgetransfer.errors import SpecError
 from edgetransfer.measure.sustained import summarise_series
 from edgetransfer.pipeline.stopwatch import input_files, variants_of
 from edgetransfer.spec.progress import Progress, silent
-from edgetransfer.spec.target import TargetSpec
 from edgetransfer.transport.job import Job, Sustained
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ def core_variants(
         "reference": bundle.file("reference.onnx"),
         "candidate": bundle.file("core.onnx"),
     }
-    target = TargetSpec.model_validate(bundle.manifest["target"])
+    target = bundle.target
     session = bundle.manifest["session"]
     return tuple(
         replace(each, config=session["config"])

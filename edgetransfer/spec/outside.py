@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from pydantic import BaseModel, ValidationError
+    from pydantic import TypeAdapter, ValidationError
 
-M = TypeVar("M", bound="BaseModel")
+M = TypeVar("M")
 
 KIB, MIB = 1024, 1024 * 1024
 _DEEPEST = 40
@@ -267,17 +267,17 @@ def _refuse_odd(value: object) -> None:
 
 
 def validated(
-    model: type[M],
+    model: type[M] | TypeAdapter[M],
     value: object,
     where: object,
     kind: Kind = JSON,
     spelled: Mapping[tuple[str, ...], str] | None = None,
 ) -> M:
-    """Return a value as a model has it.
+    """Return a plain value as a model has it; ``"1"`` is no number, and 1 no text.
 
     Args:
         model: says what fields there are.
-        value: a plain value that was read.
+        value: what was read.
         where: the file or message it is of.
         kind: what is raised.
         spelled: see `explain`.
@@ -285,12 +285,19 @@ def validated(
     Raises:
         EdgeTransferError: of the kind: fields that do not fit, all of them named.
     """
-    from pydantic import ValidationError
+    from pydantic import TypeAdapter, ValidationError
 
+    adapter = model if isinstance(model, TypeAdapter) else TypeAdapter(model)
     try:
-        return model.model_validate(value)
+        # Written again, for there a list counts as a tuple; dates and options are no JSON.
+        return adapter.validate_json(json.dumps(value, default=_plain), strict=True)
     except ValidationError as error:
         raise kind.fault(explain(error, spelled), where) from error
+
+
+def _plain(value: object) -> object:
+    """Return what JSON lacks as what it has: numbers of numpy, dates, paths."""
+    return value.item() if hasattr(value, "item") else str(value)
 
 
 def explain(error: ValidationError, spelled: Mapping[tuple[str, ...], str] | None = None) -> str:

@@ -10,9 +10,10 @@ import pytest
 import edgetransfer
 from edgetransfer.agent.session import OnnxSession
 from edgetransfer.bundle.files import digests_below, read_json
+from edgetransfer.bundle.forms import Report
 from edgetransfer.bundle.opened import open_bundle
 from edgetransfer.errors import IntegrityError, SpecError
-from edgetransfer.measure.record import check
+from edgetransfer.spec.outside import validated
 
 BUNDLE = {
     "model.onnx", "core.onnx", "reference.onnx", "labels.txt", "preprocess.json", "agent.pyz",
@@ -36,7 +37,7 @@ class Stages:
 
 def test_it_ends_on_a_verdict(built):
     report = built.reports["this-machine"]
-    check(report)
+    validated(Report, report, "report.json")
     assert built.verdict == report["verdict"]
     assert report["reasons"]
     assert report["accuracy"]["n"] == 60

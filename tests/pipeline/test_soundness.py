@@ -6,9 +6,10 @@ from PIL import Image
 
 import edgetransfer
 from edgetransfer.bundle.files import read_json
+from edgetransfer.bundle.forms import Report
 from edgetransfer.bundle.opened import open_bundle
-from edgetransfer.measure.record import check
 from edgetransfer.pipeline.soundness import told_after
+from edgetransfer.spec.outside import validated
 
 COUNTS = {"train": 50, "val": 20, "test": 10}
 QUICK = {"precision": "fp32", "timing": "quick"}
@@ -46,7 +47,7 @@ def discarded(faint_pictures, cache, tmp_path_factory):
 
 def test_negative_transfer_is_detected_where_the_backbone_discards_what_the_labels_say(discarded):
     report = discarded.reports["this-machine"]
-    check(report)
+    validated(Report, report, "report.json")
     rows = {row["rival"]: row for row in report["soundness"]["comparisons"]}
     worse = rows["logistic regression on 8 x 8 pixels"]
     assert worse["finding"] == "worse"

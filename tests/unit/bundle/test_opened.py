@@ -12,14 +12,14 @@ CONTRACT = ImagePreprocessing(exact=(8, 8))
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path, facts):
     tmp_path = tmp_path / "bundle"
     (tmp_path / "golden").mkdir(parents=True)
     (tmp_path / "model.onnx").write_bytes(b"model")
     (tmp_path / "golden" / "00.bin").write_bytes(b"golden")
     (tmp_path / "labels.txt").write_text("ant\nbee\n", encoding="utf-8")
     (tmp_path / "preprocess.json").write_text(CONTRACT.model_dump_json(), encoding="utf-8")
-    seal(tmp_path, {"seed": 3})
+    seal(tmp_path, facts)
     return tmp_path
 
 
@@ -44,24 +44,24 @@ def test_what_was_sealed_is_read_back(folder):
 
 
 @pytest.mark.parametrize("label", ["a\u2028b", "a\x85b", "a\x0cb", "  spaced "])
-def test_a_label_is_a_line_and_nothing_less(folder, label):
+def test_a_label_is_a_line_and_nothing_less(folder, facts, label):
     (folder / "labels.txt").write_text(f"{label}\nbee\n", encoding="utf-8")
-    seal(folder, {})
+    seal(folder, facts)
     assert open_bundle(folder).labels == (label, "bee")
 
 
-def test_reports_may_be_written_again(folder):
+def test_reports_may_be_written_again(folder, facts):
     for name in ("report.json", "report.html"):
         (folder / name).write_text("first")
-    seal(folder, {})
+    seal(folder, facts)
     for name in ("report.json", "report.html"):
         (folder / name).write_text("second")
     open_bundle(folder)
 
 
-def test_sealing_again_changes_nothing(folder):
+def test_sealing_again_changes_nothing(folder, facts):
     before = (folder / "manifest.json").read_bytes()
-    seal(folder, {"seed": 3})
+    seal(folder, facts)
     assert (folder / "manifest.json").read_bytes() == before
 
 
@@ -102,11 +102,71 @@ def test_a_manifest_of_another_kind(folder, content, found):
     )
 
 
-def test_a_manifest_without_digests(folder):
-    (folder / "manifest.json").write_text('{"schema": "edgetransfer.bundle/1"}')
-    assert message(folder) == f"{folder / 'manifest.json'}: the manifest does not list the files"
+FIX = (
+    "\n  expected: as `edgetransfer build` wrote it"
+    "\n  fix: build it again, or copy the bundle again"
+)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "told"),
+    [
+        (("files",), None, "files: Input should be an object"),
+        (("session", "threads"), "2",
+         "session.threads: Input should be a valid integer (found '2')"),
+        (("session", "threads"), 0,
+         "session.threads: Input should be greater than or equal to 1 (found 0)"),
+        (("recipe", "budget"), {"max_drop_pp": -1},
+         "recipe.budget.max_drop_pp: Input should be greater than 0 (found -1)"),
+        (("target", "program"), "evil.sh", "target.program: no such field"),
+        (("compression", "ladder"), [{}],
+         "compression.ladder.0.rung: Field required; "
+         "compression.ladder.0.precision: Field required; "
+         "compression.ladder.0.shipped: Field required"),
+        (("export",), {"max_abs": 1e300, "range": 1, "min_cosine": 1, "n": 1},
+         "export.max_abs: Input should be less than or equal to 1000000000000 (found 1e+300)"),
+    ],
+)  # fmt: skip
+def test_every_field_that_does_not_fit_is_told(folder, place, value, told):
+    """D3: a manifest without a schema was a traceback wherever it was used."""
+    file = folder / "manifest.json"
+    manifest = json.loads(file.read_text())
+    within = manifest
+    for key in place[:-1]:
+        within = within[key]
+    within[place[-1]] = value
+    file.write_text(json.dumps(manifest))
+    assert message(folder) == f"{file}: {told}{FIX}"
 
 
 def test_a_manifest_that_is_no_json(folder):
     (folder / "manifest.json").write_text("{")
-    assert message(folder).startswith(f"{folder / 'manifest.json'}: not a readable JSON file\n")
+    assert message(folder).startswith(f"{folder / 'manifest.json'}: not a readable manifest\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"ant\n\n", "labels.txt line 2: a class without a name"),
+        (b"", "labels.txt line 1: a class without a name"),
+        (b"ant\nbee\nant\n", "labels.txt: two classes of one name\n  found: lines 1 and 3: 'ant'"),
+        ("café\nx\ncafe\u0301\n".encode(),
+         "labels.txt: two classes of one name\n  found: lines 1 and 3: 'cafe\u0301'"),
+        (b"ant\n\xff\n",
+         "labels.txt: not a readable list of labels\n  found: not UTF-8: byte 0xff at offset 4"),
+    ],
+)  # fmt: skip
+def test_labels_that_name_no_classes(folder, facts, content, told):
+    """D3: `labels.txt` resealed with blanks, duplicates or other bytes."""
+    (folder / "labels.txt").write_bytes(content)
+    seal(folder, facts)
+    with pytest.raises(IntegrityError) as caught:
+        _ = open_bundle(folder).labels
+    assert str(caught.value) == f"{folder}/{told}{FIX}"
+
+
+@pytest.mark.parametrize("content", [b"\xef\xbb\xbfant\nbee\n", b"ant\r\nbee\r\n", b"ant\nbee"])
+def test_labels_that_an_editor_saved_again(folder, facts, content):
+    (folder / "labels.txt").write_bytes(content)
+    seal(folder, facts)
+    assert open_bundle(folder).labels == ("ant", "bee")

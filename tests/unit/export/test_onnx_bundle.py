@@ -65,7 +65,9 @@ def test_a_bundle_holds_all_that_a_device_needs(core, contract, pictures, prepar
     assert PREPROCESSING.validate_json(text) == contract
 
 
-def test_a_sealed_bundle_opens_with_the_same_labels(core, contract, pictures, prepare, tmp_path):
+def test_a_sealed_bundle_opens_with_the_same_labels(
+    core, contract, pictures, prepare, facts, tmp_path
+):
     labels = ("été", "bee", "c d")
     parts = Parts(
         core(0),
@@ -77,7 +79,7 @@ def test_a_sealed_bundle_opens_with_the_same_labels(core, contract, pictures, pr
         fitted_on=[e.digest for e in pictures[0]],
     )
     write_bundle(tmp_path, parts, prepare)
-    seal(tmp_path, {})
+    seal(tmp_path, facts)
     bundle = open_bundle(tmp_path)
     assert (bundle.labels, bundle.preprocessing) == (labels, contract)
     assert "golden/index.json" in bundle.manifest["files"]

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from edgetransfer.measure.record import check
+from edgetransfer.bundle.forms import Report
+from edgetransfer.spec.outside import validated
 
 TEXT = (Path(__file__).parents[3] / "docs" / "report.md").read_text(encoding="utf-8")
 WORDS = TEXT[: TEXT.index("## Example")]
@@ -46,7 +47,7 @@ def close(shown, made):
 
 
 def test_the_program_in_the_document_makes_the_example_in_it(made, shown):
-    check(shown)
+    validated(Report, shown, "report.json")
     assert close(shown, made)
 
 

@@ -116,8 +116,7 @@ def test_all_problems_of_file_and_options_in_one_message(recipe_file):
 def test_a_value_where_a_table_belongs(recipe_file, options):
     file = recipe_file('data = "photos"\n')
     assert message(options, file) == (
-        f"command line and {file}: data: Input should be a valid dictionary"
-        " or instance of DataSpec (found 'photos')"
+        f"command line and {file}: data: Input should be an object (found 'photos')"
     )
 
 

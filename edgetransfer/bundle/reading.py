@@ -1,0 +1,128 @@
+"""Reads the files of a bundle: one function for each kind, each within limits and of a known form.
+
+What it returns are plain JSON values that fit their form in `forms`: readers may index what is
+required there and compute with it.
+"""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from edgetransfer.bundle import forms
+from edgetransfer.errors import IntegrityError
+from edgetransfer.spec.outside import KIB, MIB, Kind, json_of, shortened, text_of, validated
+from edgetransfer.spec.preprocess import PREPROCESSING, ImagePreprocessing, TextPreprocessing
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_OURS = Kind(
+    "",
+    64 * MIB,
+    IntegrityError,
+    expected="as `edgetransfer build` wrote it",
+    fix="build it again, or copy the bundle again",
+)
+MANIFEST = replace(_OURS, called="manifest")
+REPORT = replace(_OURS, called="report")
+CONTRACT = replace(_OURS, called="contract", most=64 * KIB)
+GOLDEN = replace(_OURS, called="list of golden examples")
+LABELS = replace(_OURS, called="list of labels", most=16 * MIB)
+FITTED_ON = replace(_OURS, called="list of digests", most=1024 * MIB)
+PORTABILITY = Kind(
+    "record of portability",
+    MIB,
+    expected="as `edgetransfer bench` wrote it",
+    fix="delete the file: the next bench begins a new one",
+)
+
+
+def _form(path: Path, form: type[forms.Form], kind: Kind, schema: str) -> dict[str, Any]:
+    value: dict[str, Any] = json_of(path, kind)
+    found = value.get("schema") if isinstance(value, dict) else value
+    if found != schema:
+        what = f"a {kind.called} of another kind"
+        raise IntegrityError(what, where=str(path), found=shortened(found), expected=repr(schema))
+    validated(form, value, path, kind)
+    return value
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Read ``manifest.json``.
+
+    Raises:
+        IntegrityError: it is none; every field that does not fit is named.
+    """
+    return _form(path, forms.Manifest, MANIFEST, "edgetransfer.bundle/1")
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """Read ``report.json``.
+
+    Raises:
+        IntegrityError: it is none; every field that does not fit is named.
+    """
+    return _form(path, forms.Report, REPORT, "edgetransfer.report/1")
+
+
+def read_golden(path: Path) -> list[dict[str, Any]]:
+    """Read ``golden/index.json`` and return its cases.
+
+    Raises:
+        IntegrityError: it is none; every field that does not fit is named.
+    """
+    found = _form(path, forms.Golden, GOLDEN, "edgetransfer.golden/1")
+    cases: list[dict[str, Any]] = found["cases"]
+    return cases
+
+
+def read_portability(path: Path) -> dict[str, Any]:
+    """Read ``portability.json``; nothing where it is not there.
+
+    Raises:
+        IntegrityError: it is none; every field that does not fit is named.
+    """
+    if not os.path.lexists(path):
+        return {}
+    return _form(path, forms.Portability, PORTABILITY, "edgetransfer.portability/1")
+
+
+def read_contract(path: Path) -> ImagePreprocessing | TextPreprocessing:
+    """Read ``preprocess.json``.
+
+    Raises:
+        IntegrityError: it is none; every field that does not fit is named.
+    """
+    return validated(PREPROCESSING, json_of(path, CONTRACT), path, CONTRACT)
+
+
+def read_labels(path: Path) -> tuple[str, ...]:
+    """Read ``labels.txt``: a class a line, in the order of the logits.
+
+    A byte order mark and Windows' ends of lines do no harm, and are taken off.
+
+    Raises:
+        IntegrityError: a line is blank, or two name the same class.
+    """
+    lines = text_of(path, LABELS).replace("\r\n", "\n").removesuffix("\n").split("\n")
+    seen: dict[str, int] = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            raise LABELS.fault("a class without a name", f"{path} line {number}")
+        first = seen.setdefault(unicodedata.normalize("NFC", line), number)
+        if first != number:
+            found = f"lines {first} and {number}: {line[:80]!r}"
+            raise LABELS.fault("two classes of one name", path, found)
+    return tuple(lines)
+
+
+def read_digests(path: Path) -> set[str]:
+    """Read ``fitted_on.txt``: a digest a line.
+
+    Raises:
+        IntegrityError: it cannot be read.
+    """
+    return set(text_of(path, FITTED_ON).split())
