@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.bundle import forms
+from edgetransfer.bundle.report_form import Report
 from edgetransfer.errors import IntegrityError
 from edgetransfer.spec.outside import KIB, MIB, Kind, json_of, shortened, text_of, validated
 from edgetransfer.spec.preprocess import PREPROCESSING, ImagePreprocessing, TextPreprocessing
@@ -65,7 +66,7 @@ def read_report(path: Path) -> dict[str, Any]:
     Raises:
         IntegrityError: it is none; every field that does not fit is named.
     """
-    return _form(path, forms.Report, REPORT, "edgetransfer.report/1")
+    return _form(path, Report, REPORT, "edgetransfer.report/1")
 
 
 def read_golden(path: Path) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 It does not run a model, and importing it imports nothing else. Where to find what:
 
-- `record`: `make_report(Facts) -> dict` (report.json, see `bundle.forms`); `facts.Facts`
+- `record`: `make_report(Facts) -> dict` (report.json, see `bundle.report_form`); `facts.Facts`
 - `verdict`: `judge`, `unverified`, `worst`, `exit_code`; `gates.Gate`, one function a gate
 - `findings`: `examine(Facts)`, all statistics as values
 - `comparison`: `compare`, `by_group`, `examples_to_decide`; `metrics`: top-1, macro-F1, ...

@@ -10,8 +10,8 @@ import pytest
 import edgetransfer
 from edgetransfer.agent.session import OnnxSession
 from edgetransfer.bundle.files import digests_below, read_json
-from edgetransfer.bundle.forms import Report
 from edgetransfer.bundle.opened import open_bundle
+from edgetransfer.bundle.report_form import Report
 from edgetransfer.errors import IntegrityError, SpecError
 from edgetransfer.spec.outside import validated
 

@@ -6,8 +6,8 @@ from PIL import Image
 
 import edgetransfer
 from edgetransfer.bundle.files import read_json
-from edgetransfer.bundle.forms import Report
 from edgetransfer.bundle.opened import open_bundle
+from edgetransfer.bundle.report_form import Report
 from edgetransfer.pipeline.soundness import told_after
 from edgetransfer.spec.outside import validated
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgetransfer.bundle.forms import Report, Series
+from edgetransfer.bundle.report_form import Report, Series
 from edgetransfer.errors import IntegrityError, StageError
 from edgetransfer.measure.facts import Facts, Timing
 from edgetransfer.measure.latency import Samples

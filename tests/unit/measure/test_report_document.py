@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edgetransfer.bundle.forms import Report
+from edgetransfer.bundle.report_form import Report
 from edgetransfer.spec.outside import validated
 
 TEXT = (Path(__file__).parents[3] / "docs" / "report.md").read_text(encoding="utf-8")

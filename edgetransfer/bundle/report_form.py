@@ -1,0 +1,295 @@
+"""The form of ``report.json``: see docs/report.md."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from edgetransfer.bundle.forms import (
+    Above,
+    Adaptation,
+    Choice,
+    Count,
+    Form,
+    Labelling,
+    Number,
+    Portability,
+    Rung,
+    Size,
+    Soundness,
+    Span,
+    SpanAbove,
+    all_or_none,
+)
+
+Status = Literal["PASS", "FAIL", "INCONCLUSIVE", "NOT RUN"]
+
+
+class Gate(Form):
+    """A row of `gates`."""
+
+    name: str
+    status: Status
+    decides: bool
+    measured: Number | None
+    limit: Number | None
+    unit: str
+    message: str
+    code: str = ""
+    examples_needed: Count | None = None
+    fewest_examples: Count | None = None
+
+
+class Accuracy(Form):
+    """A metric of both models, of all examples or of a group."""
+
+    metric: str
+    n: Count | None
+    reference: Number | None
+    candidate: Number | None
+    delta_pp: Number | None
+    ci95_pp: Span | None
+    drop_ucb95_pp: Number | None
+    reference_ci95: Span | None = None
+    candidate_ci95: Span | None = None
+    reference_only: Count | None = None
+    candidate_only: Count | None = None
+    mcnemar_p: Number | None = None
+    method: str | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Accuracy:
+        all_or_none(self, ("reference", "candidate", "delta_pp", "ci95_pp", "drop_ucb95_pp"))
+        if self.n is None and self.reference is not None:
+            msg = "n should be a number where reference is one"
+            raise ValueError(msg)
+        return self
+
+
+class Group(Accuracy):
+    """The metric of one group of examples."""
+
+    column: str
+    value: str
+
+
+class Recall(Form):
+    """A row of `per_class`."""
+
+    label: str
+    n: Count | None
+    recall_reference: Number | None
+    recall_candidate: Number | None
+    change_pp: Number | None
+    p_holm: Number | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Recall:
+        all_or_none(self, ("recall_reference", "recall_candidate", "change_pp"))
+        return self
+
+
+class Confusion(Form):
+    """Cells [label, decision, count]; the last is above 0."""
+
+    reference: list[Annotated[list[Count], Field(min_length=3, max_length=3)]]
+    candidate: list[Annotated[list[Count], Field(min_length=3, max_length=3)]]
+
+
+class Agreement(Form):
+    """Decisions of both models."""
+
+    n: Count
+    rate: Number
+    flips: Count
+    flip_rate_ucb95: Number
+
+
+class Numeric(Form):
+    """Logits of both models."""
+
+    sqnr_db: Number | None
+    kl_mean: Number | None
+    cosine_mean: Number | None
+    non_finite: Count = 0
+
+
+class Times(Form):
+    """Times of one model, ms."""
+
+    p50_ms: Number | None
+    p90_ms: Number | None
+    n: Count | None = None
+    processes: Count | None = None
+    p50_ci95_ms: Span | None = None
+    p90_ci95_ms: Span | None = None
+    cpu_p50_ms: Number | None = None
+    cpu_p50_ci95_ms: Span | None = None
+    mean_ms: Number | None = None
+    max_ms: Number | None = None
+    process_p50_ms: list[Number] | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Times:
+        all_or_none(self, ("p50_ms", "p90_ms"))
+        return self
+
+
+class Ratio(Form):
+    """How many times as fast the candidate is."""
+
+    ratio: Above | None
+    ci95: SpanAbove | None
+    told: str | None = Field(None, alias="class")
+    cpu_ratio: Above | None = None
+    cpu_ci95: SpanAbove | None = None
+    cpu_class: str | None = None
+    blocks: Count | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Ratio:
+        all_or_none(self, ("ratio", "ci95", "told"))
+        return self
+
+
+class Histogram(Form):
+    """Counts between edges, ms."""
+
+    edges_ms: Annotated[list[Number], Field(min_length=2)]
+    reference: list[Count]
+    candidate: list[Count]
+
+    @model_validator(mode="after")
+    def _fits(self) -> Histogram:
+        rises = all(a < b for a, b in pairwise(self.edges_ms))
+        bars = len(self.edges_ms) - 1
+        if not rises or not len(self.reference) == len(self.candidate) == bars:
+            msg = "edges_ms should rise, with a count of each model between two"
+            raise ValueError(msg)
+        return self
+
+
+class Series(Form):
+    """One timed series of both models."""
+
+    reference: Times
+    candidate: Times
+    speedup: Ratio
+    histogram: Histogram | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Series:
+        if (self.reference.p50_ms is None) != (self.candidate.p50_ms is None):
+            msg = "reference and candidate should both be timed, or neither"
+            raise ValueError(msg)
+        return self
+
+
+class Memory(Form):
+    """What the process of one model held, MiB."""
+
+    peak_mib: Number | None = None
+    load_delta_mib: Number | None = None
+    proportional_mib: Number | None = None
+
+
+class Bytes(Form):
+    """Sizes of ``reference.onnx`` and ``model.onnx``."""
+
+    reference_bytes: Size
+    candidate_bytes: Size
+
+
+class Residency(Form):
+    """What runs in integers."""
+
+    float_conv: Count | None
+    int8_conv: Count | None
+    float_ops: list[str] | None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Residency:
+        all_or_none(self, ("float_conv", "int8_conv", "float_ops"))
+        return self
+
+
+class Validity(Form):
+    """Whether times are to be trusted."""
+
+    valid: bool | None = None
+    violations: list[str] = []
+    not_warmed_up: list[str] = []
+    deterministic: dict[str, bool | None] = {}
+
+
+class Environment(Form):
+    """The machine."""
+
+    cpu: str | None = None
+    arch: str | None = None
+    isa: list[str] | None = None
+    warnings: list[str] = []
+
+
+class Sustained(Form):
+    """The block `sustained`."""
+
+    seconds: Number
+    cool_p50_ms: Number
+    steady_p50_ms: Number
+    drop_pct: Number
+
+
+class Energy(Form):
+    """A row of `energy`."""
+
+    mj_per_inference: Number | None
+    reason: str | None = None
+    method: str | None = None
+
+
+class Report(Form):
+    """``report.json``: see docs/report.md."""
+
+    format: Literal["edgetransfer.report/1"] = Field(alias="schema")
+    target: str
+    verdict: Literal["PASS", "FAIL", "INCONCLUSIVE", "UNVERIFIED"]
+    reasons: list[str]
+    gates: list[Gate]
+    validity: Validity
+    environment: Environment
+    budget: dict[str, Number | None] = {}
+    precision: str = ""
+    labels: list[str] = []
+    accuracy: Accuracy
+    agreement: Agreement
+    numeric: Numeric
+    per_class: list[Recall]
+    confusion: Confusion = Confusion(reference=[], candidate=[])
+    groups: list[Group]
+    latency: Series
+    end_to_end: Series
+    memory: dict[str, Memory]
+    load: dict[str, dict[str, Number | None]]
+    size: Bytes
+    residency: Residency
+    ladder: list[Rung]
+    unavailable: dict[str, str]
+    soundness: Soundness | None = None
+    adaptation: Adaptation | None = None
+    labelling: Labelling | None = None
+    choice: Choice | None = None
+    portability: Portability | None = None
+    sustained: Sustained | None = None
+    energy: dict[str, Energy] = {}
+
+    @model_validator(mode="after")
+    def _fits(self) -> Report:
+        cells = [*self.confusion.reference, *self.confusion.candidate]
+        most = max((max(row, column) for row, column, _ in cells), default=-1)
+        if most >= len(self.labels) or (cells and len(self.per_class) != len(self.labels)):
+            msg = "confusion and per_class should be of as many classes as there are labels"
+            raise ValueError(msg)
+        return self
