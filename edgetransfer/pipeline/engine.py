@@ -60,7 +60,7 @@ def build_engine(
             "an engine is built of a bundle for TensorRT",
             where=str(folder),
             found=f"a bundle for {target.name}",
-            fix="edgetransfer build DATA --target nvidia-rtx-jit",
+            fix="name a target for TensorRT in `build --target`: `targets` lists them",
         )
     if not re.fullmatch(r"[0-9]{1,2}\.[0-9]", compute_capability):
         raise SpecError(

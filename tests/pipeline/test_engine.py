@@ -32,7 +32,7 @@ def test_a_bundle_for_another_runtime_is_refused(command, built):
         3,
         f"error: {folder}: an engine is built of a bundle for TensorRT\n"
         "  found: a bundle for this-machine\n"
-        "  fix: edgetransfer build DATA --target nvidia-rtx-jit\n",
+        "  fix: name a target for TensorRT in `build --target`: `targets` lists them\n",
     )
 
 
