@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
+from edgetransfer.data.decode import brightest_of_16_bits
 from edgetransfer.data.manifest import sort_labels
 from edgetransfer.data.reading import count
 from edgetransfer.errors import DataError
@@ -100,6 +101,18 @@ def absence_notes(records: Records, labels: Sequence[str]) -> list[str]:
     return notes
 
 
+def spelling_notes(labels: Sequence[str]) -> list[str]:
+    """Say which classes differ in nothing but case: they may be one."""
+    same: dict[str, list[str]] = defaultdict(list)
+    for label in labels:
+        same[label.casefold()].append(label)
+    return [
+        f"the classes {' and '.join(each)} differ in nothing but case: they are kept apart"
+        for each in same.values()
+        if len(each) > 1
+    ][:SHOWN]
+
+
 def unknown_label_problems(records: Records, labels: Sequence[str]) -> list[str]:
     """Labels of new data that a model does not know, with the first place of each."""
     known = set(labels)
@@ -114,3 +127,33 @@ def unknown_label_problems(records: Records, labels: Sequence[str]) -> list[str]
         f"(first: {first[label].where})"
         for label in sort_labels(first)
     ]
+
+
+_SHALLOW = 1 << 12
+"""Values of a 16-bit picture below this leave 17 grey levels or fewer of 256."""
+
+
+def depth_problems(records: Records) -> tuple[list[str], list[str]]:
+    """Notice 16-bit grey pictures that use the lower part of their range only: they turn black.
+
+    16 bits are scaled by 255 / 65535, for every picture alike and on the device too. What fills 10
+    or 12 of the 16 bits must be scaled where it is saved, for what is right for one picture
+    (its own maximum) is wrong for the next.
+
+    Returns:
+        Problems that stop a build, and notes.
+    """
+    number, brightest = brightest_of_16_bits([r.path for r in records if r.path is not None])
+    if not number or brightest > 2 * _SHALLOW:
+        return [], []
+    levels = brightest * 255 // 65535 + 1
+    told = (
+        f"{count(number, '16-bit picture')} of which the brightest value is {brightest:,} of "
+        f"65,535: {count(levels, 'grey level')} of 256 would be left"
+    )
+    if brightest < _SHALLOW:
+        top = 1 << max(8, brightest.bit_length())
+        return [
+            f"{told}; save them with 8 bits, as value * 255 / {top - 1:,}, and on the device too"
+        ], []
+    return [], [told]

@@ -5,6 +5,7 @@ It does not read cells.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ FILE_COLUMNS = ("file", "image", "path", "filename", "file_name")
 TEXT_COLUMNS = ("text", "sentence")
 LABEL_COLUMNS = ("label", "category", "class", "intent")
 SPLIT_COLUMNS = ("split",)
+_NUMBER = re.compile(r"[-+]?(\d[\d_ ]*([.,]\d*)?|[.,]\d+)([eE][-+]?\d+)?|nan|NaN|")
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,7 @@ def _content(table: Table, spec: DataSpec) -> tuple[Modality, str]:
         return "image", file
     if text is not None:
         return "text", text
+    _refuse_measurements(table, free)
     raise DataError(
         "no column holds the pictures or the texts",
         where=where,
@@ -109,6 +112,19 @@ def _content(table: Table, spec: DataSpec) -> tuple[Modality, str]:
         expected=f"a column named {_or(FILE_COLUMNS + TEXT_COLUMNS)}",
         fix="name it with --file-column or --text-column",
     )
+
+
+def _refuse_measurements(table: Table, columns: tuple[str, ...]) -> None:
+    rows = [cells for _, cells in table.rows[:100]]
+    numeric = [c for c in columns if all(_NUMBER.fullmatch(row[c].strip()) for row in rows)]
+    if rows and len(numeric) >= 2 and len(columns) - len(numeric) <= 2:
+        raise DataError(
+            "the table holds measurements, which are not supported yet",
+            where=str(table.path),
+            found=f"numbers in {len(numeric)} of the columns {', '.join(table.columns[:10])}",
+            expected=f"a column of files or of texts, named {_or(FILE_COLUMNS + TEXT_COLUMNS)}",
+            fix="draw each example (a window of a signal) as a picture, in one folder a class",
+        )
 
 
 def _given(name: str, option: str, columns: tuple[str, ...], where: str) -> str:

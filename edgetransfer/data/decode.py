@@ -9,6 +9,7 @@ import io
 import threading
 import warnings
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,13 +27,19 @@ from PIL import (
 )
 
 from edgetransfer.errors import DataError
+from edgetransfer.spec.outside import MIB, Kind, content_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator
 
 MAX_PIXELS = 89_478_485
 """Largest picture that is decoded: Pillow's own limit, 0.25 GiB of RGB."""
+
+MAX_SIDE = 65_535
+"""Longest side that JPEG can have."""
+MAX_RATIO = 1_000
+"""Longest side in shortest ones: a resize of the short side makes a picture that much longer."""
+_MOST_BYTES = 512 * MIB
 
 PICTURE_SUFFIXES = frozenset(
     {
@@ -60,6 +67,9 @@ is not thread-safe.
 """
 
 _EXPECTED = "a whole JPEG, PNG, BMP, GIF, WebP, TIFF, AVIF or PNM picture"
+_FILE = Kind("picture", _MOST_BYTES, DataError, expected=_EXPECTED)
+_DEEP_SUFFIXES = {".png", ".tif", ".tiff"}
+_HALF = 1 << 15
 _ORIENTATION = 0x0112
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -98,6 +108,15 @@ def decode(source: Path | str | bytes, *, where: str | None = None) -> Pixels:
         width, height = image.size
         if width * height > MAX_PIXELS:
             raise _too_large(name, f"{width} x {height} pixels")
+        if max(width, height) > MAX_SIDE or max(width, height) > MAX_RATIO * min(width, height):
+            raise DataError(
+                "the picture is too long and narrow",
+                where=name,
+                found=f"{width} x {height} pixels",
+                expected=f"sides of at most {MAX_SIDE:,} pixels, one at most {MAX_RATIO:,} times "
+                "the other",
+                fix="cut it into pieces, or remove it",
+            )
         if image.mode in {"I", "F"}:
             raise DataError(
                 "the picture's pixels have no agreed range",
@@ -117,12 +136,12 @@ def decode(source: Path | str | bytes, *, where: str | None = None) -> Pixels:
 @contextmanager
 def _open(source: Path | str | bytes, name: str) -> Iterator[Image.Image]:
     try:
-        stream = io.BytesIO(source) if isinstance(source, bytes) else source
-        image = Image.open(stream, formats=FORMATS)
+        content = source if isinstance(source, bytes) else content_of(Path(source), _FILE)
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise _too_large(name, str(error)) from error
-    except FileNotFoundError as error:
-        raise DataError("no such file", where=name, expected=_EXPECTED) from error
+    except DataError:
+        raise
     # As above: Pillow's header parsers raise anything on a damaged file.
     except Exception as error:
         raise _unreadable(name, error) from error
@@ -148,6 +167,26 @@ def _rgb(image: Image.Image) -> Pixels:
         white = Image.new("RGBA", seen.size, (255, 255, 255, 255))
         image = Image.alpha_composite(white, seen)
     return np.array(image.convert("RGB"))
+
+
+def brightest_of_16_bits(paths: Iterable[Path]) -> tuple[int, int]:
+    """Return how many 16-bit grey pictures there are, and the largest value in them.
+
+    It ends at the first that uses the upper half of the range.
+    """
+    number = brightest = 0
+    for path in paths:
+        if path.suffix.lower() not in _DEEP_SUFFIXES:
+            continue
+        with _quiet_pillow(), Image.open(path, formats=FORMATS) as image:
+            narrow = ";16" in str(image.tile)  # colours of 16 bits come with 8 of them
+            if narrow or image.mode.startswith("I;16"):
+                number += 1
+                top = int(np.asarray(image).max())
+                brightest = max(brightest, top if image.mode.startswith("I;16") else top * 257)
+        if brightest > _HALF:
+            break
+    return number, brightest
 
 
 def _unreadable(name: str, error: Exception) -> DataError:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from edgetransfer.data.decode import decode
 from edgetransfer.data.text import normalise
 from edgetransfer.errors import DataError
+from edgetransfer.spec.outside import Kind, opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from edgetransfer.data.decode import Pixels
     from edgetransfer.data.reading import Record
     from edgetransfer.spec.progress import Progress
+
+_FILE = Kind("file of the data", error=DataError)
 
 THREADS = 8
 """Pillow decodes without the GIL; more would hold more large pictures in memory at once."""
@@ -72,11 +75,10 @@ def file_digests(paths: Iterable[Path]) -> list[str]:
 
 
 def _file_digest(path: Path) -> str:
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except FileNotFoundError:
+    if not path.exists():
         return "missing"
+    with opened(path, _FILE) as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _digest(record: Record) -> Record | str:

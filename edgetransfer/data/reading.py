@@ -5,6 +5,7 @@ It does not open pictures and does not decide who goes into which split.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -65,6 +66,16 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
+_UNSEEN = re.compile("[\u00ad\u200b\u200e\u200f\u2060\ufeff]")
+"""Soft hyphens, zero-width spaces and marks of direction, as spreadsheets and web pages leave."""
+
+
 def clean_label(raw: str) -> str:
-    """A label on one line without surrounding space, composed: macOS decomposes folder names."""
-    return unicodedata.normalize("NFC", " ".join(raw.strip().splitlines()))
+    r"""A label on one line as it is seen: without unseen characters, surrounding or double space.
+
+    Composed, for macOS decomposes folder names.
+
+    >>> clean_label(" New\u00a0York\u200b\n"), clean_label("cafe\u0301") == "caf\u00e9"
+    ('New York', True)
+    """
+    return unicodedata.normalize("NFC", " ".join(_UNSEEN.sub("", raw).split()))

@@ -5,7 +5,9 @@ It does not open the pictures.
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from edgetransfer.data.columns import Roles, assign_roles
 from edgetransfer.data.decode import PICTURE_SUFFIXES
-from edgetransfer.data.names import splits_of
+from edgetransfer.data.names import kind_of, splits_of
 from edgetransfer.data.reading import Reading, Record, clean_label, count
 from edgetransfer.data.tables import Table, read_table
 from edgetransfer.data.text import normalise
@@ -36,6 +38,7 @@ class _Gathered:
     files: list[Path] = field(default_factory=list)
     first_row: dict[str, str] = field(default_factory=dict)
     unlabelled: int = 0
+    blank: int = 0
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,10 @@ def read_tables(located: Located, spec: DataSpec, *, labels_optional: bool) -> R
         modalities[context.roles.modality] = named.path.name
         gathered.problems.extend(context.table.problems)
         for number, cells in context.table.rows:
-            _add_row(gathered, context, number, cells)
+            if any(cell.strip() for cell in cells.values()):
+                _add_row(gathered, context, number, cells)
+            else:
+                gathered.blank += 1
     if len(modalities) > 1:
         raise DataError(
             "one table is about pictures and another about texts",
@@ -79,6 +85,8 @@ def read_tables(located: Located, spec: DataSpec, *, labels_optional: bool) -> R
             found=f"pictures in {modalities['image']}, texts in {modalities['text']}",
         )
     notes = list(located.notes)
+    if gathered.blank:
+        notes.append(f"{count(gathered.blank, 'blank row')} left out")
     if gathered.unlabelled:
         notes.append(f"{count(gathered.unlabelled, 'row')} without a label")
     return Reading(
@@ -123,6 +131,8 @@ def _add_row(into: _Gathered, context: _Context, number: int, cells: Mapping[str
     path = None
     if not normalise(content):
         problems.append(f"empty {roles.content}")
+    elif not all(map(_is_text, cells.values())):
+        problems.append("half of a character (a surrogate alone)")
     elif roles.modality == "image":
         path = _find(context.table.path.parent, content.strip())
         into.files.append(path)
@@ -133,6 +143,11 @@ def _add_row(into: _Gathered, context: _Context, number: int, cells: Mapping[str
             into.unlabelled += 1
         else:
             problems.append(f"empty {roles.label}")
+    elif label in _MISSING:
+        problems.append(
+            f"{roles.label} {label!r}, which stands for a missing one; leave the row out, or give "
+            "the class another name"
+        )
     split = _split(context, cells, problems)
     if context.split_by is not None and not cells[context.split_by].strip():
         problems.append(f"empty {context.split_by}")
@@ -148,17 +163,40 @@ def _add_row(into: _Gathered, context: _Context, number: int, cells: Mapping[str
     into.records.append(Record(key, where, path, text, label or None, split, metadata))
 
 
+_MISSING = {
+    *("nan", "NaN", "NAN", "-nan", "-NaN", "NA", "N/A", "n/a", "#N/A", "#N/A N/A", "#NA", "<NA>"),
+    *("NaT", "NULL", "null", "None", "#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NULL!", "#NUM!"),
+}
+"""What pandas and spreadsheets write for a cell that holds nothing, or could not be computed."""
+
+
+def _is_text(cell: str) -> bool:
+    return cell.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in cell)
+
+
 def _find(folder: Path, cell: str) -> Path:
-    """The named file: relative to the table, else to the folder `images` beside it."""
-    for candidate in (folder / cell, folder / "images" / cell):
-        if candidate.is_file():
-            return candidate
+    """The named file: relative to the table, else to the folder `images` beside it.
+
+    A path of Windows is read as one of this system where there is no file of its very name.
+    """
+    for name in dict.fromkeys((cell, cell.replace("\\", "/"))):
+        for candidate in (folder / name, folder / "images" / name):
+            if candidate.is_file():
+                return candidate
     return folder / cell
+
+
+_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 
 
 def _check_file(path: Path, cell: str) -> Sequence[str]:
     if not path.is_file():
-        return [f"the file {cell[:100]} does not exist"]
+        what = "is no regular file" if path.exists() else "does not exist"
+        windows = " (a path of another machine, with Windows)" if _DRIVE.match(cell) else ""
+        return [f"the file {cell[:100]} {what}{windows}"]
+    kind = kind_of(Counter([path.suffix.lower()]))
+    if kind is not None and path.suffix.lower() != ".txt":
+        return [f"the file {cell[:100]}: {kind[0]}"]
     if path.suffix.lower() not in PICTURE_SUFFIXES:
         return [f"the file {cell[:100]} is no picture (by its extension)"]
     return []
@@ -201,10 +239,13 @@ def _refuse_other_tasks(context: _Context) -> None:
     cells = [row[column].strip() for _, row in context.table.rows]
     labels = Counter(cell for cell in cells if cell)
     numbers = len(labels) * 2 > len(cells) and all(_is_number(label) for label in labels)
+    several = _several(labels)
     if numbers and not all(label.lstrip("+-").isdigit() for label in labels):
         found = f"{count(len(labels), 'different number')} in {count(len(cells), 'row')}"
-    elif labels and all(label.startswith(("[", "{")) for label in labels):
+    elif labels and all(map(_is_list, labels)):
         found = f"lists such as {next(iter(labels))[:60]}"
+    elif several is not None:
+        found = f"several labels in one cell, such as {several[:60]}"
     else:
         return
     raise DataError(
@@ -216,9 +257,36 @@ def _refuse_other_tasks(context: _Context) -> None:
     )
 
 
+def _several(labels: Counter[str]) -> str | None:
+    """Return a label that joins several, whose parts are labels too or stand in others."""
+    for separator in (";", "|", ","):
+        joined = {
+            label: {part.strip() for part in label.split(separator)}
+            for label in labels
+            if separator in label
+        }
+        parts = Counter(part for each in joined.values() for part in each if part)
+        if not parts:
+            continue
+        alone = sum(part in labels for part in parts)
+        # Of commas this alone says it: "Paris, Texas" and "Austin, Texas" share a part.
+        if 2 * alone >= len(parts) or (separator != "," and max(parts.values()) > 1):
+            return next(iter(joined))
+    return None
+
+
+def _is_list(label: str) -> bool:
+    if not label.startswith(("[", "{")):
+        return False
+    try:
+        return isinstance(json.loads(label.replace("'", '"')), list | dict)
+    except ValueError:
+        return False  # a class whose name stands in brackets
+
+
 def _is_number(text: str) -> bool:
     try:
-        float(text)
+        float(text.replace(",", "."))  # as spreadsheets in much of Europe write them
     except ValueError:
         return False
     return True

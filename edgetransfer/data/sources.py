@@ -50,13 +50,14 @@ def load(spec: DataSpec, *, seed: int, progress: Progress = silent) -> Manifest:
     reading = _read(spec, labels_optional=False)
     where = str(reading.root)
     records, unreadable = add_digests(reading.records, progress)
+    shallow, depth_notes = checks.depth_problems(records)
     records, role_notes = split.name_roles(records)
     records, dropped, drop_notes = overlap.drop_duplicates(records)
     carved = split.shares_to_carve(records)
     problems = checks.class_problems(records, carved)
     if problems:
         problems += drop_notes  # which may be why a class is short of examples
-    checks.raise_if([*reading.problems, *unreadable, *problems], where)
+    checks.raise_if([*reading.problems, *unreadable, *shallow, *problems], where)
     records, carve_notes = split.carve(records, seed=seed, split_by=spec.split_by)
     # Keeping a group together may have torn equal contents of two groups apart.
     records, dropped_now, drop_notes_now = overlap.drop_duplicates(records)
@@ -65,6 +66,7 @@ def load(spec: DataSpec, *, seed: int, progress: Progress = silent) -> Manifest:
     across = split.across_note(records, spec.split_by) if spec.split_by else None
     notes = [
         *reading.notes,
+        *depth_notes,
         *role_notes,
         *drop_notes,
         *carve_notes,
@@ -72,6 +74,7 @@ def load(spec: DataSpec, *, seed: int, progress: Progress = silent) -> Manifest:
         *([across] if across else []),
         *overlap.repeat_notes(records),
         *checks.absence_notes(records, labels),
+        *checks.spelling_notes(labels),
     ]
     return _manifest(reading, records, labels, notes, dropped + dropped_now)
 
@@ -97,13 +100,14 @@ def load_for_evaluation(
     reading = _read(spec, labels_optional=True)
     records, split_notes = _judged(reading.records)
     records, unreadable = add_digests(records, progress)
-    problems = [*reading.problems, *unreadable]
+    shallow, depth_notes = checks.depth_problems(records)
+    problems = [*reading.problems, *unreadable, *shallow]
     if labels is not None:
         problems += checks.unknown_label_problems(records, labels)
     checks.raise_if(problems, str(reading.root))
     if labels is None:
         labels = sort_labels(r.label for r in records if r.label is not None)
-    notes = [*reading.notes, *split_notes, *overlap.repeat_notes(records)]
+    notes = [*reading.notes, *depth_notes, *split_notes, *overlap.repeat_notes(records)]
     return _manifest(reading, records, labels, notes, {})
 
 

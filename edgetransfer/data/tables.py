@@ -5,16 +5,19 @@ It does not know what a column means; `columns` does.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import importlib
 import io
 import json
 import math
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.errors import DataError, MissingExtraError
+from edgetransfer.spec.outside import MIB, Kind, content_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -54,9 +57,18 @@ def read_table(path: Path) -> Table:
     return table
 
 
+_FILE = Kind("table", 4096 * MIB, DataError)
+_SEPARATORS = ",;\t|"
+_LONGEST_CELL = 1 << 26
+csv.field_size_limit(_LONGEST_CELL)
+
+
 def _text(path: Path) -> str:
+    """Read UTF-8, or UTF-16 with its mark, as spreadsheets save "Unicode text"."""
+    content = content_of(path, _FILE)
+    wide = content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        return content.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(
             "the table is not UTF-8 text",
@@ -67,23 +79,30 @@ def _text(path: Path) -> str:
 
 
 def _separator(header: str) -> str:
-    """The commonest of comma, semicolon (spreadsheets in much of Europe) and tab; tie: comma."""
-    return max(",;\t", key=header.count)
+    """The commonest of comma, semicolon (spreadsheets in much of Europe), tab, bar; tie: comma."""
+    return max(_SEPARATORS, key=header.count)
+
+
+def _named_separator(text: str) -> tuple[str | None, str]:
+    """Take off the line ``sep=;`` that Excel reads and does not count."""
+    first, _, rest = text.partition("\n")
+    named = re.fullmatch(r'"?sep=(.)"?\s*', first, re.IGNORECASE)
+    return (named[1], rest) if named else (None, text)
 
 
 def _read_separated(path: Path) -> Table:
-    text = _text(path)
-    separator = (
-        "\t"
-        if path.suffix.lower() == ".tsv"
-        else _separator(io.StringIO(text, newline="").readline())
-    )
+    separator, text = _named_separator(_text(path))
+    if separator is None:
+        by_name = "\t" if path.suffix.lower() == ".tsv" else None
+        separator = by_name or _separator(io.StringIO(text, newline="").readline())
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
         lines = list(enumerate(reader, start=1))
     except csv.Error as error:
         raise DataError(
-            "the table's quoting is broken",
+            "a cell is too long"
+            if "field larger" in str(error)
+            else "the table's quoting is broken",
             where=f"{path} line {reader.line_num}",
             found=str(error),
             fix='put quotes around the cell and double the quotes inside it ("")',
@@ -92,12 +111,12 @@ def _read_separated(path: Path) -> Table:
     columns = _columns(path, header)
     rows, problems = [], []
     for number, cells in lines[1:]:
-        if len(cells) > len(header):
+        if any(cell.strip() for cell in cells[len(header) :]):
             problems.append(
                 f"{path.name} row {number}: {len(cells)} cells, but the header has {len(header)}"
             )
         elif cells:
-            padded = cells + [""] * (len(header) - len(cells))
+            padded = cells[: len(header)] + [""] * (len(header) - len(cells))
             named = zip(header, padded, strict=True)
             rows.append((number, {name: cell for name, cell in named if name}))
     return Table(path, columns, tuple(rows), tuple(problems))

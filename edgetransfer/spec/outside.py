@@ -15,7 +15,7 @@ import reprlib
 import stat
 import tomllib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, TypeVar
 
 from edgetransfer.errors import EdgeTransferError, IntegrityError, SpecError, first_line
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 M = TypeVar("M")
 
+LFS = b"version https://git-lfs.github.com/spec/"
+"""What stands in place of a large file in a repository that was cloned without Git LFS."""
 KIB, MIB = 1024, 1024 * 1024
 _DEEPEST = 40
 """Levels of nesting; what we write has at most 9, a transformers configuration 6."""
@@ -102,11 +104,11 @@ def shortened(value: object, most: int = 80) -> str:
     return shown if len(shown) <= most else shown[: most - 3] + "..."
 
 
-def content_of(path: Path, kind: Kind) -> bytes:
-    """Read a regular file whole.
+def opened(path: Path, kind: Kind) -> BinaryIO:
+    """Open a regular file; the caller closes it.
 
     Raises:
-        EdgeTransferError: of the kind: it is no regular file, too large, or cannot be read.
+        EdgeTransferError: of the kind: it is no regular file, or cannot be opened.
     """
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
     try:
@@ -118,7 +120,18 @@ def content_of(path: Path, kind: Kind) -> bytes:
         os.close(handle)
         told = _FILE_TYPES.get(stat.S_IFMT(about.st_mode), "something else")
         raise kind.unreadable(path, f"{told}, no file")
-    with os.fdopen(handle, "rb") as file:
+    return os.fdopen(handle, "rb")
+
+
+def content_of(path: Path, kind: Kind) -> bytes:
+    """Read a regular file whole.
+
+    Raises:
+        EdgeTransferError: of the kind: it is no regular file, too large, a pointer to a file that
+            Git LFS keeps elsewhere, or cannot be read.
+    """
+    with opened(path, kind) as file:
+        about = os.fstat(file.fileno())
         try:
             content = file.read(kind.most + 1) if about.st_size <= kind.most else None
         except OSError as error:
@@ -126,6 +139,8 @@ def content_of(path: Path, kind: Kind) -> bytes:
     if content is None or len(content) > kind.most:
         found = f"{max(about.st_size, kind.most + 1):,} bytes; at most {kind.most:,} are read"
         raise kind.unreadable(path, found)
+    if content.startswith(LFS):
+        raise kind.unreadable(path, "a pointer of Git LFS, not the file: run `git lfs pull`")
     return content
 
 

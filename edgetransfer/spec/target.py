@@ -95,7 +95,7 @@ Setting = Annotated[str, AfterValidator(_setting)]
 class Session(Spec):
     """How the runtime is started on the target."""
 
-    threads: int = Field(1, ge=1)
+    threads: int = Field(1, ge=1, le=256)
     config: dict[Setting, str] = Field({}, description="ONNX Runtime session config entries")
     why: str = Field("", description="what goes wrong without these entries, in a few words")
 

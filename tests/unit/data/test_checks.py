@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
+from typing import TYPE_CHECKING
+
+import numpy as np
 import pytest
 
 from edgetransfer.data.checks import (
     absence_notes,
     class_problems,
+    depth_problems,
     raise_if,
+    spelling_notes,
     unknown_label_problems,
 )
 from edgetransfer.data.reading import Record
 from edgetransfer.errors import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def records(*rows: str) -> tuple[Record, ...]:
@@ -106,4 +116,55 @@ def test_unknown_labels() -> None:
     data = records("test a 1", "test x 2")
     assert unknown_label_problems(data, ("a", "b")) == [
         "unknown label 'x' of 2 examples (first: row 1.0)"
+    ]
+
+
+@pytest.mark.parametrize("colours", [False, True])
+@pytest.mark.parametrize(
+    ("brightest", "problem", "levels"),
+    [(4095, True, 16), (1023, True, 4), (6000, False, 24), (65535, None, 0), (40000, None, 0)],
+)
+def test_c5_sixteen_bits_of_which_twelve_are_used(
+    tmp_path: Path, brightest: int, problem: bool | None, levels: int, colours: bool
+) -> None:
+    """Fault C5: 17 grey levels were left, without a word."""
+    if colours and brightest == 6000:
+        pytest.skip("Pillow reads colours of 16 bits as 8: the brightest value is known roughly")
+    records = []
+    for index in range(3):
+        path = tmp_path / f"{index}.png"
+        values = np.linspace(0, brightest, 64).astype(np.uint16).reshape(8, 8)
+        path.write_bytes(wide_png(values, colours=colours))
+        records.append(Record(f"{index}", f"{index}", path, None, "a", None, {}))
+    problems, notes = depth_problems(tuple(records))
+    assert (len(problems), len(notes)) == {True: (1, 0), False: (0, 1), None: (0, 0)}[problem]
+    if problem is not None:
+        assert f"{levels} grey levels of 256 would be left" in (problems + notes)[0]
+    if problem and not colours:
+        assert problems == [
+            f"3 16-bit pictures of which the brightest value is {brightest:,} of 65,535: "
+            f"{levels} grey levels of 256 would be left; save them with 8 bits, as value * 255 / "
+            f"{brightest:,}, and on the device too"
+        ]
+
+
+def wide_png(values: np.ndarray, *, colours: bool) -> bytes:
+    """Write a PNG of 16 bits, which Pillow does for grey only."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    height, width = values.shape
+    header = struct.pack(">IIBBBBB", width, height, 16, 2 if colours else 0, 0, 0, 0)
+    pixels = np.repeat(values[..., None], 3 if colours else 1, axis=2).astype(">u2")
+    rows = b"".join(b"\x00" + row.tobytes() for row in pixels)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def test_classes_that_differ_in_case_are_told() -> None:
+    assert spelling_notes(["No", "Yes", "yes"]) == [
+        "the classes Yes and yes differ in nothing but case: they are kept apart"
     ]

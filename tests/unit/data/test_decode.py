@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import struct
 import threading
 import warnings
@@ -135,7 +136,9 @@ def test_what_is_no_picture(data: bytes) -> None:
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         decode(tmp_path / "a.png")
-    assert str(caught.value) == f"{tmp_path / 'a.png'}: no such file\n  expected: {WHOLE}"
+    assert str(caught.value) == (
+        f"{tmp_path / 'a.png'}: not a readable picture\n  found: no such file\n  expected: {WHOLE}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -243,3 +246,51 @@ def test_warnings_stay_in_while_another_thread_finishes(monkeypatch: pytest.Monk
         finish.set()
         assert "too large" in str(pending.exception())
     assert seen == []
+
+
+@pytest.mark.parametrize("size", [(1, 89_000_000), (89_000_000, 1), (4, 65_000), (70_000, 900)])
+def test_d4_long_and_narrow_pictures(size: tuple[int, int]) -> None:
+    """Fault D4: 1 x 89,000,000 is within the limit of pixels, and its resize never ended."""
+    with pytest.raises(DataError) as caught:
+        decode(png_header(*size))
+    assert str(caught.value) == (
+        "the picture: the picture is too long and narrow\n"
+        f"  found: {size[0]} x {size[1]} pixels\n"
+        "  expected: sides of at most 65,535 pixels, one at most 1,000 times the other\n"
+        "  fix: cut it into pieces, or remove it"
+    )
+
+
+def test_d4_a_pipe_and_a_device_are_not_waited_for(tmp_path: Path) -> None:
+    """Fault D4."""
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
+    for name, found in (("pipe.png", "a named pipe, no file"), ("zero.png", "a device, no file")):
+        with pytest.raises(DataError) as caught:
+            decode(tmp_path / name)
+        assert str(caught.value) == (
+            f"{tmp_path / name}: not a readable picture\n  found: {found}\n  expected: {WHOLE}"
+        )
+
+
+def test_d6_a_pointer_of_git_lfs(tmp_path: Path) -> None:
+    """Fault D6: it was told as a picture of an unknown format."""
+    file = tmp_path / "a.png"
+    file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    with pytest.raises(DataError) as caught:
+        decode(file)
+    assert str(caught.value) == (
+        f"{file}: not a readable picture\n"
+        "  found: a pointer of Git LFS, not the file: run `git lfs pull`\n"
+        f"  expected: {WHOLE}"
+    )
+
+
+def test_d4_text_that_was_packed_small() -> None:
+    """Fault D4: 100 MB of white space in a chunk of text."""
+    data = encode(Image.fromarray(noise(8, 8, 3)), "PNG")
+    body = b"Comment\x00\x00" + zlib.compress(b" " * 100_000_000)
+    crc = struct.pack(">I", zlib.crc32(b"zTXt" + body))
+    bomb = data[:33] + struct.pack(">I", len(body)) + b"zTXt" + body + crc + data[33:]
+    with pytest.raises(DataError, match="Decompressed data too large"):
+        decode(bomb)

@@ -172,3 +172,136 @@ def test_pictures_inside_cells(tmp_path: Path) -> None:
         "  expected: the path of a picture in each row\n"
         "  fix: save the pictures as files and name them in the table"
     )
+
+
+MISSING = ["nan", "NaN", "<NA>", "NA", "null", "None", "#N/A", "N/A", "#REF!"]
+
+
+@pytest.mark.parametrize("cell", MISSING)
+def test_c5_what_stands_for_a_missing_label(table: Callable[..., Path], cell: str) -> None:
+    """Fault C5: it became a class."""
+    path = table("a.csv", "text,label", [("a", "x"), ("b", cell), ("c", "y")])
+    reading = read(path)
+    assert [record.label for record in reading.records] == ["x", "y"]
+    assert reading.problems == (
+        f"a.csv row 3: label {cell!r}, which stands for a missing one; leave the row out, or give "
+        "the class another name",
+    )
+
+
+@pytest.mark.parametrize("cell", ["nano", "no", "none of these", "national", "0"])
+def test_classes_that_are_like_it(table: Callable[..., Path], cell: str) -> None:
+    reading = read(table("a.csv", "text,label", [("a", "x"), ("b", cell)]))
+    assert reading.problems == ()
+
+
+@pytest.mark.parametrize(
+    ("labels", "shown"),
+    [
+        (["bee", "flower", "bee;flower", "bee"], "bee;flower"),
+        (["bee|leaf", "bee|flower", "tree"], "bee|leaf"),
+        (["cat", "dog", "cat, dog", "bird"], "cat, dog"),
+        (["a;b;c", "a;c", "b"], "a;b;c"),
+    ],
+)
+def test_c5_several_labels_in_a_cell(
+    table: Callable[..., Path], labels: list[str], shown: str
+) -> None:
+    """Fault C5: each combination became a class."""
+    path = table("a.csv", "text,label", [(f"text {i}", each) for i, each in enumerate(labels)])
+    with pytest.raises(DataError) as caught:
+        read(path)
+    assert str(caught.value) == (
+        f"{path}: the column label does not hold classes\n"
+        f"  found: several labels in one cell, such as {shown}\n"
+        "  expected: one of a few class names in each row\n"
+        "  fix: this software fits classifiers only: no regression, detection or several labels"
+    )
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ["Paris, Texas", "Austin, Texas", "Rome"],
+        ["rock & roll", "rock"],
+        ["yes; surely", "no; never"],
+        ["[A]", "[B]"],
+    ],
+)
+def test_classes_with_marks_in_their_names(table: Callable[..., Path], labels: list[str]) -> None:
+    reading = read(table("a.csv", "text,label", [(f"t {i}", n) for i, n in enumerate(labels)]))
+    assert [record.label for record in reading.records] == labels
+
+
+def test_c5_measurements_with_commas_are_no_classes(tmp_path: Path) -> None:
+    """Fault C5: "0,25" of a European spreadsheet."""
+    rows = "".join(f"text {i};{i},25\n" for i in range(20))
+    (tmp_path / "a.csv").write_text(f"text;label\n{rows}")
+    with pytest.raises(DataError, match="20 different numbers in 20 rows"):
+        read(tmp_path / "a.csv")
+
+
+def test_c5_a_table_of_a_sensor(table: Callable[..., Path]) -> None:
+    """Fault C5: it was told that no column holds pictures or texts."""
+    rows = [(f"{i / 100:.2f}", f"{i % 7 - 3.5}", "-1e-3", "walk") for i in range(30)]
+    path = table("a.csv", "time,x,y,label", rows)
+    with pytest.raises(DataError) as caught:
+        read(path)
+    assert str(caught.value) == (
+        f"{path}: the table holds measurements, which are not supported yet\n"
+        "  found: numbers in 3 of the columns time, x, y, label\n"
+        "  expected: a column of files or of texts, named file, image, path, filename, file_name, "
+        "text or sentence\n"
+        "  fix: draw each example (a window of a signal) as a picture, in one folder a class"
+    )
+
+
+def test_c5_a_table_of_recordings(tmp_path: Path, table: Callable[..., Path]) -> None:
+    (tmp_path / "a.wav").write_bytes(b"")
+    reading = read(table("m.csv", "file,label", [("a.wav", "x")]))
+    assert reading.problems == (
+        "m.csv row 2: the file a.wav: recordings of sound are not supported yet",
+    )
+
+
+def test_d6_blank_rows(tmp_path: Path) -> None:
+    """Fault D6: Excel leaves rows of nothing but commas behind."""
+    (tmp_path / "a.csv").write_text("text,label\none,a\n,\n ,\ntwo,b\n")
+    reading = read(tmp_path / "a.csv")
+    assert [record.where for record in reading.records] == ["a.csv row 2", "a.csv row 5"]
+    assert (reading.problems, reading.notes) == ((), ("2 blank rows left out",))
+
+
+def test_d6_paths_of_windows(
+    tmp_path: Path, table: Callable[..., Path], picture: Callable[..., Path]
+) -> None:
+    """Fault D6: they named no file."""
+    picture("p/bees/0.png", 1)
+    rows = [("p\\bees\\0.png", "bees"), ("C:\\me\\1.png", "bees")]
+    reading = read(table("m.csv", "file,label", rows))
+    assert [record.key for record in reading.records] == ["p/bees/0.png"]
+    assert reading.problems == (
+        "m.csv row 3: the file C:\\me\\1.png does not exist (a path of another machine, with "
+        "Windows)",
+    )
+
+
+def test_d6_characters_that_are_not_seen(table: Callable[..., Path]) -> None:
+    """Fault D6: a zero-width space made another class."""
+    cells = ["yes", "yes\u200b", "\ufeffyes", "y\u00ades", " yes\u00a0"]
+    reading = read(table("a.csv", "text,label", [(f"t {i}", c) for i, c in enumerate(cells)]))
+    assert {record.label for record in reading.records} == {"yes"}
+
+
+def test_half_of_a_character(tmp_path: Path) -> None:
+    """JSON can hold it; tokenizers end on it."""
+    (tmp_path / "a.jsonl").write_text('{"text": "a \\ud83d b", "label": "x"}\n')
+    assert read(tmp_path / "a.jsonl").problems == (
+        "a.jsonl row 1: half of a character (a surrogate alone)",
+    )
+
+
+@pytest.mark.parametrize(("cell", "split"), [("eval", "test"), ("Hold-out", "test")])
+def test_c3_other_words_of_splits(table: Callable[..., Path], cell: str, split: str) -> None:
+    path = table("a.csv", "text,label,split", [("a", "x", "train"), ("b", "x", cell)])
+    assert [r.split for r in read(path).records] == ["train", split]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import importlib
 import json
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -133,4 +134,44 @@ def test_refused(tmp_path: Path, content: bytes, message: str) -> None:
 def test_fixture_writes_what_is_read(table: Callable[..., Path]) -> None:
     assert read_table(table("b.tsv", "text,label", [("a\tb", "x")])).rows == (
         (2, {"text": "a\tb", "label": "x"}),
+    )
+
+
+def test_d6_a_cell_of_300_000_characters(tmp_path: Path) -> None:
+    """Fault D6: it was told as broken quoting."""
+    (tmp_path / "a.csv").write_text("text,label\n" + "word " * 60_000 + ",a\n")
+    ((_, cells),) = read_table(tmp_path / "a.csv").rows
+    assert len(cells["text"]) == 300_000
+
+
+@pytest.mark.parametrize("first", ["sep=;\n", "SEP=;\r\n", '"sep=;"\n', ""])
+def test_d6_the_line_that_names_the_separator(tmp_path: Path, first: str) -> None:
+    """Fault D6: Excel's first line; it does not count it, and rows keep their numbers."""
+    (tmp_path / "a.csv").write_text(f"{first}text;label\none, two;a\n", newline="")
+    table = read_table(tmp_path / "a.csv")
+    assert table.rows == ((2, {"text": "one, two", "label": "a"}),)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-8-sig"])
+def test_d6_what_spreadsheets_save_as_unicode(tmp_path: Path, encoding: str) -> None:
+    """Fault D6: UTF-16 with its mark."""
+    mark = "\ufeff" if encoding.startswith("utf-16-") else ""
+    (tmp_path / "a.csv").write_bytes(f"{mark}text\tlabel\ncaf\u00e9\ta\n".encode(encoding))
+    assert read_table(tmp_path / "a.csv").rows == ((2, {"text": "caf\u00e9", "label": "a"}),)
+
+
+def test_d6_commas_behind_the_last_column(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text,label\none,a,,\ntwo,b,x\n")
+    table = read_table(tmp_path / "a.csv")
+    assert table.rows == ((2, {"text": "one", "label": "a"}),)
+    assert table.problems == ("a.csv row 3: 3 cells, but the header has 2",)
+
+
+def test_d4_a_pipe_is_no_table(tmp_path: Path) -> None:
+    """Fault D4: it was waited for without end."""
+    os.mkfifo(tmp_path / "a.csv")
+    with pytest.raises(DataError) as caught:
+        read_table(tmp_path / "a.csv")
+    assert str(caught.value) == (
+        f"{tmp_path / 'a.csv'}: not a readable table\n  found: a named pipe, no file"
     )
