@@ -32,8 +32,9 @@ from edgetransfer.pipeline.demo import write_digits
 from edgetransfer.pipeline.tracing import proving_batch, traced
 from edgetransfer.spec.recipe import DataSpec
 from edgetransfer.transfer.episodes import mean_and_half_width
-from edgetransfer.transfer.features import looks_over, run_over
+from edgetransfer.transfer.features import run_over
 from edgetransfer.transfer.linear_heads import Known
+from edgetransfer.transfer.looks import looks_over
 from edgetransfer.transfer.probe import fit_probe
 from edgetransfer.transfer.prototypes import fit_prototypes
 

@@ -21,7 +21,7 @@ from edgetransfer.export.transformers_files import (
     write_picture_classifier,
     write_transformers_files,
 )
-from edgetransfer.graph.embed import preprocessing_graph, with_preprocessing
+from edgetransfer.graph.embed import whole_model
 from edgetransfer.spec.preprocess import ImagePreprocessing
 
 if TYPE_CHECKING:
@@ -62,20 +62,6 @@ class Parts:
     statistics: FeatureStatistics | None = None
     config: Mapping[str, Any] | None = None
     target: TargetSpec | None = None
-
-
-def whole_model(
-    core: onnx.ModelProto, preprocessing: ImagePreprocessing | TextPreprocessing
-) -> onnx.ModelProto:
-    """Return ``model.onnx``: preprocessing and network in one graph.
-
-    For texts it is the network alone: standard ONNX has no tokenizer.
-    """
-    if not isinstance(preprocessing, ImagePreprocessing):
-        return core
-    opset = max(o.version for o in core.opset_import if o.domain in ("", "ai.onnx"))
-    before = preprocessing_graph(preprocessing, opset=opset, ir_version=core.ir_version)
-    return with_preprocessing(core, before)
 
 
 def write_bundle(folder: Path, parts: Parts, prepare: Preparer) -> None:

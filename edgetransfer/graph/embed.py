@@ -12,9 +12,10 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from edgetransfer.graph.finished import finished
+from edgetransfer.spec.preprocess import ImagePreprocessing
 
 if TYPE_CHECKING:
-    from edgetransfer.spec.preprocess import ImagePreprocessing
+    from edgetransfer.spec.preprocess import TextPreprocessing
 
 PICTURE = "picture"
 PREPARED = "input"
@@ -147,3 +148,17 @@ def with_preprocessing(core: onnx.ModelProto, preprocessing: onnx.ModelProto) ->
     merged.ir_version = core.ir_version
     merged.producer_name = "edgetransfer"
     return finished(merged, "preprocessing")
+
+
+def whole_model(
+    core: onnx.ModelProto, preprocessing: ImagePreprocessing | TextPreprocessing
+) -> onnx.ModelProto:
+    """Return ``model.onnx``: preprocessing and network in one graph.
+
+    For texts it is the network alone: standard ONNX has no tokenizer.
+    """
+    if not isinstance(preprocessing, ImagePreprocessing):
+        return core
+    opset = max(o.version for o in core.opset_import if o.domain in ("", "ai.onnx"))
+    before = preprocessing_graph(preprocessing, opset=opset, ir_version=core.ir_version)
+    return with_preprocessing(core, before)

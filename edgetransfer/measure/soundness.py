@@ -144,3 +144,8 @@ def neighbour_warnings(neighbours: Mapping[str, Any] | None) -> list[dict[str, A
 def _delta(row: Mapping[str, Any]) -> float:
     delta: float = row["delta_pp"]
     return delta
+
+
+def untested(reason: str) -> dict[str, Any]:
+    """Return the block of a build in which nothing was tested, and why."""
+    return {"tested": False, "reason": reason, "comparisons": [], "warnings": []}

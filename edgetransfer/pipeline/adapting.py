@@ -13,27 +13,20 @@ import numpy as np
 from edgetransfer.data.device_part import set_aside
 from edgetransfer.errors import DataError, SpecError
 from edgetransfer.measure import adaptation as judged
-from edgetransfer.measure.separability import area
-from edgetransfer.pipeline.labelling import look_at_labels
-from edgetransfer.pipeline.moving import METHODS, Moved, Setting, move
+from edgetransfer.pipeline.moving import METHODS, Moved, Setting, move, shift_stage
 from edgetransfer.pipeline.opening import OpenedBackbone
 from edgetransfer.pipeline.probing import fit_head, read_head
-from edgetransfer.pipeline.reading import read_unlabelled
 from edgetransfer.pipeline.soundness import look_before
-from edgetransfer.pipeline.stage import Stage
-from edgetransfer.pipeline.training import FittedNetwork
+from edgetransfer.pipeline.training import FittedNetwork, look_at_labels
+from edgetransfer.pipeline.unlabelled import read_unlabelled
 from edgetransfer.spec.words import AUTO
 from edgetransfer.transfer.classifier import Classifier
-from edgetransfer.transfer.shift import FEWEST, domain_scores
+from edgetransfer.transfer.shift import FEWEST
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from edgetransfer.data.device_part import Parts
     from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.pipeline.run import Run
-    from edgetransfer.pipeline.store import Kept
-    from edgetransfer.spec.progress import Progress
 
 Array = np.ndarray[Any, Any]
 
@@ -86,12 +79,13 @@ def adapt(run: Run, manifest: Manifest) -> Adapted:
     ways = _ways(run, opened)
     features = opened.features(rest)
     device = opened.features_of(more.examples)
-    shift = _tell_apart(run, len(rest.split("train")), features, device)
+    stage = shift_stage(features, len(rest.split("train")), device, run.recipe.seed)
+    shift = run.keep(replace(stage, told=judged.told_shift))
     look_before(run, rest, opened, features)
     kept, record = fit_head(run, rest, opened)
     setting = Setting(run, rest, opened, kept, more.examples, parts.device, device, shift)
     moved = {way: move(setting, way) for way in ways}
-    labels = look_at_labels(run, rest, opened, kept) if run.recipe.soundness else None
+    labels = look_at_labels(run, rest, opened, kept)
     network = Classifier(opened.backbone.network, read_head(kept))
     plain = FittedNetwork(opened, network, kept, record, labels)
     block, way = _judge(setting, parts, moved)
@@ -136,31 +130,6 @@ def _ways(run: Run, opened: OpenedBackbone) -> tuple[str, ...]:
     if method != AUTO:
         return (method,)
     return tuple(way for way in METHODS if normed or way != "norms")
-
-
-def _tell_apart(run: Run, count: int, features: Kept, device: Kept) -> Kept:
-    """Ask a classifier which pictures are the device's; leaves ``log_odds.npy``."""
-    inputs = {
-        "features": features.key,
-        "train": count,
-        "device": device.key,
-        "seed": run.recipe.seed,
-    }
-
-    def make(folder: Path, _: Progress) -> dict[str, Any]:
-        labelled = np.load(features.file("features.npy"))[:count]
-        theirs = np.load(device.file("features.npy"))
-        log_odds = domain_scores(labelled, theirs, seed=run.recipe.seed)
-        found = area(log_odds[count:], log_odds[:count])
-        np.save(folder / "log_odds.npy", log_odds[:count])
-        return {
-            "auc": found.auc,
-            "ci95": list(found.ci95),
-            "labelled": count,
-            "device": len(theirs),
-        }
-
-    return run.keep(Stage("shift", inputs, make, judged.told_shift))
 
 
 def _judge(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from edgetransfer.pipeline.store import Kept
+    from edgetransfer.pipeline.stage import Kept
     from edgetransfer.spec.target import TargetSpec
     from edgetransfer.transport.job import Variant
     from edgetransfer.transport.place import Place

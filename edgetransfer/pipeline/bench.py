@@ -31,7 +31,7 @@ from edgetransfer.pipeline.judging import (
 from edgetransfer.pipeline.portability import FILE as PORTABILITY
 from edgetransfer.pipeline.portability import note
 from edgetransfer.pipeline.reporter import telling
-from edgetransfer.pipeline.store import RECORD, Kept
+from edgetransfer.pipeline.stage import RECORD, Kept
 from edgetransfer.pipeline.sustaining import core_variants, energy, sustained
 from edgetransfer.transport.local import Local
 from edgetransfer.transport.place import AS_IT_IS

@@ -15,11 +15,11 @@ from edgetransfer.compress.operators import without_gradient
 from edgetransfer.compress.posttraining import fit_again
 from edgetransfer.compress.sensitivity import rank_layers
 from edgetransfer.data.manifest import content_of
-from edgetransfer.measure.gates import MIB
 from edgetransfer.pipeline.feeding import batches_of, shuffled
 from edgetransfer.pipeline.rungs import Made, Rung, Workshop
 from edgetransfer.pipeline.stage import Stage
 from edgetransfer.pipeline.store import scratch
+from edgetransfer.spec.outside import MIB
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

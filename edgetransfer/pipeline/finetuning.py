@@ -38,10 +38,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgetransfer.data.manifest import Example, Manifest
-    from edgetransfer.pipeline.distilling import Teaching
     from edgetransfer.pipeline.reporter import Line
     from edgetransfer.pipeline.run import Run
-    from edgetransfer.pipeline.store import Kept
+    from edgetransfer.pipeline.stage import Kept
+    from edgetransfer.pipeline.teaching import Teaching
     from edgetransfer.pipeline.training import FittedNetwork
     from edgetransfer.spec.progress import Progress
 

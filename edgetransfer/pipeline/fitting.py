@@ -6,18 +6,18 @@ It does not know targets.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from edgetransfer.measure.soundness import untested
 from edgetransfer.pipeline.own_model import take_fitted
-from edgetransfer.pipeline.reading import read_data, read_unlabelled
+from edgetransfer.pipeline.reading import read_data
 from edgetransfer.pipeline.soundness import examine
 from edgetransfer.pipeline.tracing import Fitted, keep_graph, traced
 from edgetransfer.pipeline.training import fit_network
+from edgetransfer.pipeline.unlabelled import read_unlabelled
 
 if TYPE_CHECKING:
-    import onnx
-
-    from edgetransfer.graph.prepare import Batch
     from edgetransfer.pipeline.run import Run
 
 
@@ -25,7 +25,9 @@ def fit(run: Run) -> Fitted:
     """Run every stage up to the traced float network."""
     manifest = read_data(run)
     if run.recipe.fit.method == "none":
-        return take_fitted(run, manifest)
+        taken = take_fitted(run, manifest)
+        block = untested("the model came fitted, so that nothing was transferred here")
+        return replace(taken, facts={**taken.facts, "soundness": block})
     teaching = adapted = None
     if run.teacher is not None:
         from edgetransfer.pipeline.distilling import teach
@@ -47,10 +49,7 @@ def fit(run: Run) -> Fitted:
         student = fit_network(run, manifest, teaching)
     run.team.part()
     facts: dict[str, Any] = {"backbone": student.opened.card, "fit": student.record}
-
-    def prove(examples: Batch) -> tuple[onnx.ModelProto, dict[str, Any]]:
-        return traced(student.network, examples)
-
+    prove = partial(traced, student.network)
     fitted = keep_graph(run, manifest, student.opened.backbone, student.kept.key, facts, prove)
     facts = {**fitted.facts, "soundness": examine(run, student, fitted)}
     if student.labels is not None:

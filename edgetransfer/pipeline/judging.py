@@ -24,8 +24,7 @@ from edgetransfer.pipeline import measuring
 from edgetransfer.pipeline.agreeing import on_host
 from edgetransfer.pipeline.proven import proofs
 from edgetransfer.pipeline.reporter import telling
-from edgetransfer.pipeline.stage import Stage
-from edgetransfer.pipeline.store import RECORD
+from edgetransfer.pipeline.stage import RECORD, Stage
 from edgetransfer.report.page import render_page
 from edgetransfer.spec.target import Runtime, TargetSpec
 from edgetransfer.transport.job import EFFORTS
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
     from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.graph.prepare import Preparer
     from edgetransfer.pipeline.reporter import Reporter
-    from edgetransfer.pipeline.store import Kept
+    from edgetransfer.pipeline.stage import Kept
     from edgetransfer.spec.budget import Budget
     from edgetransfer.spec.progress import Progress
     from edgetransfer.spec.words import Metric, TimingEffort

@@ -11,7 +11,6 @@ import numpy as np
 
 from edgetransfer.measure.labelling import told
 from edgetransfer.measure.power_law import FARTHEST, extrapolate
-from edgetransfer.pipeline.near_duplicates import look_for_near_duplicates
 from edgetransfer.pipeline.probing import group_index
 from edgetransfer.pipeline.stage import Stage
 from edgetransfer.transfer.confident import find_suspects, softmax
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from edgetransfer.measure.power_law import Gain
     from edgetransfer.pipeline.opening import OpenedBackbone
     from edgetransfer.pipeline.run import Run
-    from edgetransfer.pipeline.store import Kept
+    from edgetransfer.pipeline.stage import Kept
     from edgetransfer.spec.progress import Progress
     from edgetransfer.transfer.learning_curve import Curve
 
@@ -38,10 +37,10 @@ FEWEST_OF_A_CLASS = 30
 Array = np.ndarray[Any, Any]
 
 
-def look_at_labels(
+def look_for_suspects(
     run: Run, manifest: Manifest, opened: OpenedBackbone, probe: Kept
 ) -> dict[str, Any]:
-    """Return the block ``labelling`` of the manifest and the report, see docs/labels.md."""
+    """Return all but ``near_duplicates`` of the block ``labelling``, see docs/labels.md."""
     examples = (*manifest.split("train"), *manifest.split("validation"))
     truth = manifest.label_index(examples)
     groups = group_index(run.recipe.data.split_by, examples)
@@ -67,8 +66,7 @@ def look_at_labels(
     def summary(record: Mapping[str, Any]) -> str:
         return "; ".join(told(record))
 
-    block = run.keep(Stage("labels", inputs, make, summary)).record
-    return {**block, "near_duplicates": look_for_near_duplicates(run, manifest, opened)}
+    return run.keep(Stage("labels", inputs, make, summary)).record
 
 
 def _suspects(

@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 
 from edgetransfer.agent.benchmark import CHECKED
-from edgetransfer.export.onnx_bundle import whole_model
+from edgetransfer.graph.embed import whole_model
 from edgetransfer.graph.engine import read_residency
 from edgetransfer.graph.prepare import TextPreparer, stack, write_each
 from edgetransfer.measure.facts import Timing
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from edgetransfer.data.manifest import Example
     from edgetransfer.graph.prepare import Preparer
-    from edgetransfer.pipeline.store import Kept
+    from edgetransfer.pipeline.stage import Kept
     from edgetransfer.spec.preprocess import ImagePreprocessing, TextPreprocessing
     from edgetransfer.spec.progress import Progress
     from edgetransfer.transport.place import Place

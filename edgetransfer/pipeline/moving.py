@@ -16,6 +16,7 @@ from safetensors.torch import load_file as load_tensors
 from safetensors.torch import save_file as save_tensors
 
 from edgetransfer.data.manifest import content_of
+from edgetransfer.measure.separability import area
 from edgetransfer.pipeline.probing import group_index, read_head
 from edgetransfer.pipeline.stage import Stage
 from edgetransfer.pipeline.tracing import proving_batch, traced
@@ -25,7 +26,7 @@ from edgetransfer.transfer.features import run_over
 from edgetransfer.transfer.linear_heads import Known
 from edgetransfer.transfer.norms import batch_norms, most_pictures, renormalise
 from edgetransfer.transfer.probe import fit_probe
-from edgetransfer.transfer.shift import weigh
+from edgetransfer.transfer.shift import domain_scores, weigh
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.pipeline.opening import OpenedBackbone
     from edgetransfer.pipeline.run import Run
-    from edgetransfer.pipeline.store import Kept
+    from edgetransfer.pipeline.stage import Kept
     from edgetransfer.pipeline.training import FittedNetwork
     from edgetransfer.spec.progress import Progress
 
@@ -120,6 +121,31 @@ class Moved:
         record = {**plain.record, "adapted": self.way}
         network = Classifier(self.network(), self.head()).eval()
         return replace(plain, network=network, kept=self.kept, record=record)
+
+
+def shift_stage(features: Kept, count: int, device: Kept, seed: int) -> Stage:
+    """Return the stage that asks a classifier which pictures are the device's: ``log_odds.npy``."""
+    inputs = {
+        "features": features.key,
+        "train": count,
+        "device": device.key,
+        "seed": seed,
+    }
+
+    def make(folder: Path, _: Progress) -> dict[str, Any]:
+        labelled = np.load(features.file("features.npy"))[:count]
+        theirs = np.load(device.file("features.npy"))
+        log_odds = domain_scores(labelled, theirs, seed=seed)
+        found = area(log_odds[count:], log_odds[:count])
+        np.save(folder / "log_odds.npy", log_odds[:count])
+        return {
+            "auc": found.auc,
+            "ci95": list(found.ci95),
+            "labelled": count,
+            "device": len(theirs),
+        }
+
+    return Stage("shift", inputs, make)
 
 
 def move(setting: Setting, way: str) -> Moved:

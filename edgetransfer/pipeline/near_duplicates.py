@@ -1,25 +1,21 @@
-"""Examples that nearly repeat each other: a list of the labelled ones, and who of others must go.
+"""The stage that lists examples which nearly repeat each other, across splits first.
 
-Of labelled examples nothing is chosen, dropped or scaled by those of the test set: it is a list.
+Test examples are compared, but nothing is chosen, dropped or scaled by them: it is a list.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 
 from edgetransfer.data.surface import surfaces
-from edgetransfer.data.unlabelled import JUDGED
 from edgetransfer.measure.labelling import told_near
-from edgetransfer.pipeline.reporter import SilentReporter
 from edgetransfer.pipeline.stage import Stage
-from edgetransfer.transfer.near_duplicates import SAME, candidates, confirmed
+from edgetransfer.transfer.near_duplicates import candidates, confirmed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from edgetransfer.data.manifest import Example, Manifest
@@ -59,48 +55,6 @@ def look_for_near_duplicates(
         return _record(examples, len(both) + len(test), *confirmed(pairs, ratios, known, labels))
 
     return run.keep(Stage("near-duplicates", inputs, make, told_near), "near duplicates").record
-
-
-def near_judged(run: Run, labelled: Manifest, more: Sequence[Example]) -> Mapping[str, str]:
-    """Return which unlabelled examples nearly repeat one that is judged on, and why they go.
-
-    The backbone is asked only where the surface leaves doubt.
-
-    Args:
-        run: the build.
-        labelled: those of its test and validation set are judged on.
-        more: examples without labels.
-    """
-    judged = tuple(each for split in JUDGED for each in labelled.split(split))
-    if not judged or not more:
-        return {}
-    known, examples = len(judged), (*judged, *more)
-    labels = labelled.label_index(judged)
-    pairs, ratios = candidates(surfaces(examples), labels)
-    theirs = pairs[:, 1] >= known
-    pairs, ratios = pairs[theirs], ratios[theirs]
-    if (ratios >= SAME).any():
-        features = _with_judged(run, labelled, examples, known, np.unique(pairs[:, 1]))
-        pairs, _ = confirmed(pairs, ratios, features, labels)
-    found: dict[str, str] = {}
-    for one, other in sorted(map(tuple, pairs.tolist())):  # those of the test set come first
-        split = examples[one].split
-        found.setdefault(examples[other].key, f"near-duplicate of a {split} example")
-    return found
-
-
-def _with_judged(
-    run: Run, labelled: Manifest, examples: tuple[Example, ...], known: int, named: Array
-) -> Array:
-    """Return features [N, D] of the first, and of those named beside them; others are NaN."""
-    from edgetransfer.pipeline.opening import OpenedBackbone
-
-    opened = OpenedBackbone(replace(run, reporter=SilentReporter()), labelled)
-    asked = (*examples[:known], *(examples[row] for row in named))
-    rows = np.load(opened.features_of(asked).file("features.npy"))
-    found = np.full((len(examples), rows.shape[1]), np.nan, dtype=np.float32)
-    found[:known], found[named] = rows[:known], rows[known:]
-    return found
 
 
 def _part(count: int, seed: int) -> Array:

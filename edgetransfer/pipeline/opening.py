@@ -5,6 +5,7 @@ It does not fit anything.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,8 +16,11 @@ from edgetransfer.data.manifest import content_of
 from edgetransfer.graph import census
 from edgetransfer.graph.prepare import preparer
 from edgetransfer.pipeline.reporter import telling
+from edgetransfer.pipeline.rows import over, rows_stage
 from edgetransfer.pipeline.stage import Stage
 from edgetransfer.pipeline.tracing import EXPORTERS, proving_batch, proving_examples, traced
+from edgetransfer.transfer.features import run_over
+from edgetransfer.transfer.looks import looks_over, worth_more_looks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,7 +29,7 @@ if TYPE_CHECKING:
     from edgetransfer.backbone.model import Backbone
     from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.pipeline.run import Run
-    from edgetransfer.pipeline.store import Kept
+    from edgetransfer.pipeline.stage import Kept
     from edgetransfer.spec.progress import Progress
 
 Array = np.ndarray[Any, Any]
@@ -82,46 +86,29 @@ class OpenedBackbone:
 
     def features_of(self, examples: Sequence[Example]) -> Kept:
         """Return the features of examples in their order: ``features.npy``, float32 [N, D]."""
-        from edgetransfer.transfer.features import run_over
-
         inputs = {"backbone": self.kept.key, "examples": content_of(examples)}
-
-        def make(folder: Path, progress: Progress) -> dict[str, Any]:
-            graph = onnx.load(self.kept.file("features.onnx"))
-            rows = run_over(graph, self.prepare, examples, progress=progress)
-            np.save(folder / "features.npy", rows)
-            return {"shape": rows.shape}
-
-        def told(record: Mapping[str, Any]) -> str:
-            return " x ".join(map(str, record["shape"]))
-
-        return self.run.keep(Stage("features", inputs, make, told))
+        run = over(self._graph, partial(run_over, prepare=self.prepare, examples=examples))
+        return self.run.keep(rows_stage("features", inputs, "features.npy", run))
 
     def looks(self, manifest: Manifest) -> Array | None:
         """Return features of other looks at the training pictures, float32 [L, N, D].
 
         None where there are more than a few examples a class, or texts.
         """
-        from edgetransfer.transfer.features import looks_over, worth_more_looks
-
-        examples = manifest.split("train")
+        examples, seed = manifest.split("train"), self.run.recipe.seed
         if not worth_more_looks(manifest.modality, len(examples), len(manifest.labels)):
             return None
-        inputs = {
-            "backbone": self.kept.key,
-            "examples": content_of(examples),
-            "seed": self.run.recipe.seed,
-        }
-
-        def make(folder: Path, progress: Progress) -> dict[str, Any]:
-            graph, seed = onnx.load(self.kept.file("features.onnx")), self.run.recipe.seed
-            rows = looks_over(graph, self.prepare, examples, seed, progress=progress)
-            np.save(folder / "looks.npy", rows)
-            return {"looks": len(rows), "examples": len(examples)}
-
-        def told(record: Mapping[str, Any]) -> str:
-            return f"{record['looks']} more at each of {record['examples']} training pictures"
-
-        kept = self.run.keep(Stage("probe-looks", inputs, make, told), "probe looks")
-        found: Array = np.load(kept.file("looks.npy"))
+        inputs = {"backbone": self.kept.key, "examples": content_of(examples), "seed": seed}
+        look = partial(looks_over, prepare=self.prepare, examples=examples, seed=seed)
+        stage = rows_stage("probe-looks", inputs, "looks.npy", over(self._graph, look), _told_looks)
+        found: Array = np.load(self.run.keep(stage, "probe looks").file("looks.npy"))
         return found
+
+    @property
+    def _graph(self) -> Path:
+        return self.kept.file("features.onnx")
+
+
+def _told_looks(record: Mapping[str, Any]) -> str:
+    looks, examples, _ = record["shape"]
+    return f"{looks} more at each of {examples} training pictures"

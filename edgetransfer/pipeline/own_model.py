@@ -14,7 +14,6 @@ from edgetransfer.backbone import sources as backbones
 from edgetransfer.errors import DataError, EdgeTransferError, MissingExtraError, StageError
 from edgetransfer.graph.by_optimum import export
 from edgetransfer.graph.own import take
-from edgetransfer.pipeline.soundness import untested
 from edgetransfer.pipeline.tracing import Fitted, keep_graph, proven, traced
 from edgetransfer.spec.preprocess import PREPROCESSING
 
@@ -45,11 +44,7 @@ def take_fitted(run: Run, manifest: Manifest) -> Fitted:
         "licence": model.licence,
         "preprocessing": PREPROCESSING.dump_python(model.preprocessing, mode="json"),
     }
-    facts: dict[str, Any] = {
-        "backbone": card,
-        "fit": {"method": "none"},
-        "soundness": untested("the model came fitted, so that nothing was transferred here"),
-    }
+    facts: dict[str, Any] = {"backbone": card, "fit": {"method": "none"}}
     key = f"{run.source.digest} {manifest.modality} fitted"
 
     def prove(joined: Batch) -> tuple[onnx.ModelProto, dict[str, Any]]:

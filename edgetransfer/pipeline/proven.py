@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from edgetransfer.bundle.opened import Bundle
-    from edgetransfer.pipeline.store import Kept
+    from edgetransfer.pipeline.stage import Kept
     from edgetransfer.spec.target import TargetSpec
 
 Record = dict[str, Any]

@@ -5,44 +5,28 @@ It does not fit a network and never sees the test set.
 
 from __future__ import annotations
 
-import platform
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import onnx
-
-from edgetransfer.agent.environment import cpu_model, isa_flags
+from edgetransfer.agent.environment import cpu_model
 from edgetransfer.backbone import sources as backbones
-from edgetransfer.compress.posttraining import Calibration, quantise
-from edgetransfer.data.manifest import content_of
-from edgetransfer.errors import SpecError, StageError
-from edgetransfer.measure.latency import summarise
-from edgetransfer.pipeline.feeding import batches_through
+from edgetransfer.errors import SpecError
+from edgetransfer.pipeline.cost import cost
 from edgetransfer.pipeline.judging import matches_this_machine
 from edgetransfer.pipeline.opening import OpenedBackbone
 from edgetransfer.pipeline.probing import fit_head
 from edgetransfer.pipeline.reading import read_data
 from edgetransfer.pipeline.reporter import Prefixed, telling
-from edgetransfer.pipeline.stage import Stage
-from edgetransfer.pipeline.stopwatch import TIMED_INPUTS, input_files, take_times, variants_of
-from edgetransfer.pipeline.store import scratch
-from edgetransfer.spec import catalogue
+from edgetransfer.pipeline.transferability import transferability
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from edgetransfer.backbone.model import Source
     from edgetransfer.data.manifest import Manifest
     from edgetransfer.pipeline.run import Run
-    from edgetransfer.pipeline.stopwatch import Stopped
-    from edgetransfer.pipeline.store import Kept
-    from edgetransfer.spec.progress import Progress
 
 SCHEMA = "edgetransfer.ranking/1"
-SKETCHED_ON = 8
-"""Calibration examples of the int8 graph that is only timed: kernels do not look at numbers."""
 
 Row = dict[str, Any]
 
@@ -94,107 +78,10 @@ def _row(run: Run, manifest: Manifest, source: Source) -> Row:
         "backbone": source.name,
         "licence": opened.card["licence"] or "not stated",
         **{key: best[key] for key in ("accuracy", "log_loss")},
-        **_scores(own, manifest, opened, kept),
+        **transferability(own, manifest, opened, kept),
         **{k: opened.card[k] for k in ("parameters", "macs", "feature_dim") if opened.card[k]},
-        **_costs(own, manifest, opened),
+        **cost(own, manifest, opened, here=matches_this_machine(run.targets[0])),
     }
-
-
-def _scores(run: Run, manifest: Manifest, opened: OpenedBackbone, probe: Kept) -> Row:
-    """Return LogME and the H-score of the training examples' features."""
-    from edgetransfer.transfer.transferability import h_score, log_evidence
-
-    train = manifest.split("train")
-    features = opened.features(manifest)
-
-    def make(_: Path, __: Progress) -> Row:
-        rows = np.load(features.file("features.npy"))[: len(train)]
-        truth = manifest.label_index(train)
-        return {"logme": log_evidence(rows, truth), "h_score": h_score(rows, truth)}
-
-    def told(scores: Mapping[str, Any]) -> str:
-        return f"LogME {scores['logme']:.3f}, H-score {scores['h_score']:.3f}"
-
-    return run.keep(Stage("transferability", {"probe": probe.key}, make, told)).record
-
-
-def _costs(run: Run, manifest: Manifest, opened: OpenedBackbone) -> Row:
-    """Return bytes and, where this machine is the target, times: in float, and sketched in int8."""
-    target = run.targets[0]
-    here = matches_this_machine(target)
-    train = manifest.split("train")
-    inputs = {
-        "backbone": opened.kept.key,
-        "scheme": target.int8.model_dump(),
-        "session": target.session.model_dump(),
-        "threads": run.recipe.threads,
-        "timed": [cpu_model(), platform.node(), *sorted(isa_flags())] if here else None,
-        "precision": target.precision,
-        "runtime": None if target.runtime is None else target.runtime.model_dump(),
-        "calibration": catalogue.calibration_recipe(run.recipe.quant.calibration).model_dump(),
-        "examples": content_of(train[: max(SKETCHED_ON, TIMED_INPUTS)]),
-    }
-
-    def make(folder: Path, _: Progress) -> Row:
-        with scratch(folder) as room:
-            models = _models(run, manifest, opened, room)
-            found: Row = {f"{k}_bytes": path.stat().st_size for k, path in models.items()}
-            if here:
-                files = input_files(opened.prepare, train, room)
-                variants = variants_of(models, files, target, run.recipe.threads)
-                found |= _times(take_times(variants, room))
-        return found
-
-    found = run.keep(Stage("cost", inputs, make, _told_cost)).record
-    fastest = _fastest(found)
-    return {**found, **({} if fastest is None else {"p90_ms": fastest})}
-
-
-def _times(stopped: Stopped) -> Row:
-    """Return the times by which models are ranked: none where they are not valid."""
-    if stopped.violations:
-        return {"not_timed": "; ".join(stopped.violations)}
-    found: Row = {}
-    for name, samples in stopped.samples.items():
-        times = summarise(samples)
-        found |= {f"{name}_p50_ms": times.p50_ms, f"{name}_p90_ms": times.p90_ms}
-    return found
-
-
-def _models(run: Run, manifest: Manifest, opened: OpenedBackbone, room: Path) -> dict[str, Path]:
-    """Return the feature graph in float and, for pictures that have one, roughly in int8."""
-    graph = opened.kept.file("features.onnx")
-    models = {"float": graph}
-    if manifest.modality != "image" or run.targets[0].precision != "w8a8":
-        return models
-    few = manifest.split("train")[:SKETCHED_ON]
-    batches = batches_through(opened.prepare, few)
-    recipe = catalogue.calibration_recipe(run.recipe.quant.calibration)
-    (room / "sweep").mkdir()
-    calibration = Calibration(batches, batches, room / "sweep")
-    try:
-        sketch = quantise(
-            onnx.load(graph), run.targets[0].int8, recipe, calibration, equalised=False
-        )
-    except StageError:  # no layer of it runs in integers: floats are shipped
-        return models
-    onnx.save(sketch.graph(), room / "int8.onnx")
-    return {**models, "int8": room / "int8.onnx"}
-
-
-def _fastest(costs: Mapping[str, Any]) -> float | None:
-    """Return the p90 of whichever is faster: that is what a build would ship."""
-    times = [costs[key] for key in ("float_p90_ms", "int8_p90_ms") if key in costs]
-    return min(times, default=None)
-
-
-def _told_cost(costs: Mapping[str, Any]) -> str:
-    parts = []
-    for name in ("float", "int8"):
-        if f"{name}_bytes" in costs:
-            timed = f", p90 {costs[p90]:.2f} ms" if (p90 := f"{name}_p90_ms") in costs else ""
-            parts.append(f"{name} {costs[f'{name}_bytes'] / 2**20:.1f} MiB{timed}")
-    return "; ".join(parts)
 
 
 def pareto_front(rows: Sequence[Row]) -> set[str]:

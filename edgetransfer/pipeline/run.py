@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from edgetransfer.backbone.model import Source
     from edgetransfer.pipeline.reporter import Line, Reporter
-    from edgetransfer.pipeline.stage import Stage
-    from edgetransfer.pipeline.store import Kept, Store
+    from edgetransfer.pipeline.stage import Kept, Stage
+    from edgetransfer.pipeline.store import Store
     from edgetransfer.spec.recipe import Recipe
     from edgetransfer.spec.target import TargetSpec
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from edgetransfer.compress.half import Array
     from edgetransfer.data.manifest import Example
     from edgetransfer.pipeline.run import Run
-    from edgetransfer.pipeline.store import Kept
+    from edgetransfer.pipeline.stage import Kept
     from edgetransfer.pipeline.tracing import Fitted
     from edgetransfer.spec.progress import Progress
     from edgetransfer.spec.target import TargetSpec

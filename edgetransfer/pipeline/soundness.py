@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from edgetransfer.pipeline.choosing import Chosen
     from edgetransfer.pipeline.opening import OpenedBackbone
     from edgetransfer.pipeline.run import Run
-    from edgetransfer.pipeline.store import Kept
+    from edgetransfer.pipeline.stage import Kept
     from edgetransfer.pipeline.tracing import Fitted
     from edgetransfer.pipeline.training import FittedNetwork
     from edgetransfer.spec.progress import Progress
@@ -46,7 +46,7 @@ def look_before(run: Run, manifest: Manifest, opened: OpenedBackbone, features: 
 def examine(run: Run, student: FittedNetwork, fitted: Fitted) -> dict[str, Any]:
     """Return the block ``soundness`` of the report for a network that was fitted here."""
     if not run.recipe.soundness:
-        return untested("switched off in the recipe")
+        return judged.untested("switched off in the recipe")
     manifest, opened = fitted.manifest, student.opened
     features = opened.features(manifest)
     before = run.store.keep(_look(run, manifest, opened, features))
@@ -68,11 +68,6 @@ def examine(run: Run, student: FittedNetwork, fitted: Fitted) -> dict[str, Any]:
         return _block(run, before.record, contests)
 
     return run.keep(Stage("soundness", inputs, make, told_after)).record
-
-
-def untested(reason: str) -> dict[str, Any]:
-    """Return the block of a build in which nothing was tested, and why."""
-    return {"tested": False, "reason": reason, "comparisons": [], "warnings": []}
 
 
 def _look(run: Run, manifest: Manifest, opened: OpenedBackbone, features: Kept) -> Stage:

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from types import CellType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
-from edgetransfer.bundle.files import digest_of_value
+from edgetransfer.bundle.files import digest_of_value, read_json
 from edgetransfer.pipeline import reached
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ _PACKAGES = (
     "timm",
     "tokenizers",
 )
+RECORD = "record.json"
 _DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn"}
 """Libraries that are imported by another name than they are installed by."""
 
@@ -72,6 +73,33 @@ class Stage:
         return digest_of_value(
             {"stage": self.name, "inputs": self.inputs, **made_by(self.modules, self.packages)}
         )
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a stage left.
+
+    Attributes:
+        folder: its files.
+        key: digest of what went into it; goes into the keys of the stages after it.
+        reused: whether it was there already.
+        seconds: how long making it took, then.
+    """
+
+    folder: Path
+    key: str
+    reused: bool
+    seconds: float
+
+    def file(self, name: str) -> Path:
+        """Return the path of one of its files."""
+        return self.folder / name
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """What `make` returned."""
+        found: dict[str, Any] = read_json(self.file(RECORD))
+        return found
 
 
 def _modules_of(make: Callable[..., Any]) -> tuple[str, ...]:

@@ -13,12 +13,12 @@ import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.bundle.files import digests_below, read_json, write_json, writing
 from edgetransfer.errors import IntegrityError
+from edgetransfer.pipeline.stage import RECORD, Kept
 from edgetransfer.spec.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -27,35 +27,7 @@ if TYPE_CHECKING:
     from edgetransfer.pipeline.stage import Stage
 
 ENTRY = "stage.json"
-RECORD = "record.json"
 _PARTIAL = ".partial"
-
-
-@dataclass(frozen=True)
-class Kept:
-    """What a stage left.
-
-    Attributes:
-        folder: its files.
-        key: digest of what went into it; goes into the keys of the stages after it.
-        reused: whether it was there already.
-        seconds: how long making it took, then.
-    """
-
-    folder: Path
-    key: str
-    reused: bool
-    seconds: float
-
-    def file(self, name: str) -> Path:
-        """Return the path of one of its files."""
-        return self.folder / name
-
-    @cached_property
-    def record(self) -> dict[str, Any]:
-        """What `make` returned."""
-        found: dict[str, Any] = read_json(self.file(RECORD))
-        return found
 
 
 @dataclass(frozen=True)

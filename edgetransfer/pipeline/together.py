@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgetransfer.errors import EdgeTransferError, MissingExtraError, SpecError, StageError
-from edgetransfer.pipeline.store import Kept, Store
+from edgetransfer.pipeline.store import Store
 from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.transfer.team import ALONE, Team
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from edgetransfer.pipeline.stage import Stage
+    from edgetransfer.pipeline.stage import Kept, Stage
     from edgetransfer.spec.recipe import Recipe
 
 _SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.graph.prepare import Batch, Preparer
     from edgetransfer.pipeline.run import Run
+    from edgetransfer.pipeline.stage import Kept
     from edgetransfer.spec.preprocess import ImagePreprocessing, TextPreprocessing
     from edgetransfer.spec.progress import Progress
 
@@ -140,11 +141,8 @@ def keep_graph(
         onnx.save(graph, folder / "float.onnx")
         return proof
 
-    def told(proof: Mapping[str, Any]) -> str:
-        return f"equal to the fitted network within {proof['max_abs']:.1e} on {proof['n']} examples"
-
     inputs = {"fit": key, "proven_on": content_of(proving_examples(manifest))}
-    kept = run.keep(Stage("trace", inputs, make, told, packages=EXPORTERS))
+    kept = run.keep(Stage("trace", inputs, make, _told, packages=EXPORTERS))
     graph, facts = kept.file("float.onnx"), {**facts, "export": kept.record}
     cut = prepare.cut(manifest.examples)
     notes = (*manifest.notes, *kept.record.get("notes", ()), *((cut,) if cut else ()))
@@ -157,3 +155,21 @@ def keep_graph(
         facts,
         config=model.config,
     )
+
+
+def trace_features(
+    run: Run, manifest: Manifest, prepare: Preparer, network: nn.Module, key: str
+) -> Kept:
+    """Run the trace stage for a network whose features are asked for: ``features.onnx``."""
+
+    def make(folder: Path, _: Progress) -> dict[str, Any]:
+        graph, proof = traced(network, proving_batch(manifest, prepare))
+        onnx.save(graph, folder / "features.onnx")
+        return proof
+
+    inputs = {"features of": key, "proven_on": content_of(proving_examples(manifest))}
+    return run.keep(Stage("trace", inputs, make, _told, packages=EXPORTERS))
+
+
+def _told(proof: Mapping[str, Any]) -> str:
+    return f"equal to the fitted network within {proof['max_abs']:.1e} on {proof['n']} examples"

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.errors import SpecError
-from edgetransfer.pipeline.labelling import look_at_labels
+from edgetransfer.pipeline.labelling import look_for_suspects
+from edgetransfer.pipeline.near_duplicates import look_for_near_duplicates
 from edgetransfer.pipeline.opening import OpenedBackbone
 from edgetransfer.pipeline.probing import fit_head, read_head
 from edgetransfer.pipeline.soundness import look_before
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edgetransfer.data.manifest import Example, Manifest
-    from edgetransfer.pipeline.distilling import Teaching
     from edgetransfer.pipeline.run import Run
-    from edgetransfer.pipeline.store import Kept
+    from edgetransfer.pipeline.stage import Kept
+    from edgetransfer.pipeline.teaching import Teaching
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def fit_network(
         _refuse_without_attention(run, opened)
     look_before(run, manifest, opened, opened.features(manifest))
     kept, record = fit_head(run, manifest, opened)
-    labels = look_at_labels(run, manifest, opened, kept) if run.recipe.soundness else None
+    labels = look_at_labels(run, manifest, opened, kept)
     network = Classifier(opened.backbone.network, read_head(kept))
     fitted = FittedNetwork(opened, network, kept, record, labels)
     if run.recipe.fit.method == "contrastive":
@@ -88,6 +89,16 @@ def fit_network(
     if run.recipe.trains_all_layers or run.recipe.rank:
         return finetune(run, manifest, fitted, teaching)
     return finetune_if_better(run, manifest, fitted)
+
+
+def look_at_labels(
+    run: Run, manifest: Manifest, opened: OpenedBackbone, probe: Kept
+) -> dict[str, Any] | None:
+    """Return the block ``labelling`` of the manifest and the report; None where it is off."""
+    if not run.recipe.soundness:
+        return None
+    found = look_for_suspects(run, manifest, opened, probe)
+    return {**found, "near_duplicates": look_for_near_duplicates(run, manifest, opened)}
 
 
 def _refuse_without_attention(run: Run, opened: OpenedBackbone) -> None:

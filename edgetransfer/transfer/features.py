@@ -13,7 +13,6 @@ import numpy as np
 from edgetransfer.graph.hosted import open_here
 from edgetransfer.graph.prepare import ahead
 from edgetransfer.spec.progress import Progress, silent
-from edgetransfer.transfer.probe import FEW, LOOKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -59,46 +58,3 @@ def run_over(
         done += len(group)
         progress(done, len(examples))
     return np.concatenate(rows)
-
-
-def worth_more_looks(modality: str, examples: int, classes: int) -> bool:
-    """Tell whether the probe gains by more looks at its examples: few of them, and pictures.
-
-    >>> worth_more_looks("image", 40, 2), worth_more_looks("image", 42, 2)
-    (True, False)
-    """
-    return modality == "image" and examples <= FEW * classes
-
-
-def looks_over(
-    model: onnx.ModelProto,
-    prepare: Preparer,
-    examples: Sequence[Example],
-    seed: int,
-    *,
-    progress: Progress = silent,
-) -> Array:
-    """Return the features of `probe.LOOKS` small shifts and zooms of every picture.
-
-    Shape and order: float32 [LOOKS, N, D]. The looks are those of `views.Views`, so never mirrored.
-    """
-    import torch
-
-    from edgetransfer.transfer.views import Views
-
-    views = Views(seed, LOOKS)
-    found = []
-    for view in range(LOOKS):
-
-        def look(batch: Batch, rows: Array, view: int = view) -> Batch:
-            return {
-                name: views.show(torch.from_numpy(array), view, rows).numpy()
-                for name, array in batch.items()
-            }
-
-        def told(done: int, total: int | None, view: int = view) -> None:
-            of = total or len(examples)
-            progress(view * of + done, LOOKS * of)
-
-        found.append(run_over(model, prepare, examples, change=look, progress=told))
-    return np.stack(found)

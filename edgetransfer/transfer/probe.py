@@ -28,11 +28,6 @@ MAX_FOLDS = 5
 RISEN = 1.02
 """Times the smallest cross-validated loss at which no weaker penalty is tried: on 36 subsets of
 spoken digits, of 3 to 40 examples a class, some with wrong labels, none came back from 1.005."""
-FEW = 20
-"""Examples a class, on average, up to which the probe is fitted on several looks at each."""
-LOOKS = 6
-"""Looks beside the picture itself. In 5-way episodes over seven pairs of data and backbone they
-gave 0.2 to 2.3 points at one example a class and -0.1 to 4.7 at ten (`docs/few-labels.md`)."""
 SIDE_BY_SIDE = 2**25
 """Logits (128 MiB) up to which folds are fitted side by side."""
 FEWEST = 0.1

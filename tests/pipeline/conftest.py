@@ -9,7 +9,7 @@ from PIL import Image
 
 import edgetransfer
 from edgetransfer.cli import app
-from edgetransfer.pipeline.trying import Judge
+from edgetransfer.pipeline.trial import Trials
 from edgetransfer.transfer import choice
 from edgetransfer.transport import job
 
@@ -68,11 +68,11 @@ def untimed():
 
     `test_ladder` has a rung timed; builds in processes of their own time all.
     """
-    kept = Judge._time
+    kept = Trials._time
     times = {"p90_ms": 1.5, "cpu_ratio": 1.3, "cpu_ci95": [1.2, 1.4], "faster": True}
-    Judge._time = lambda *_: dict(times)
+    Trials._time = lambda *_: dict(times)
     yield kept
-    Judge._time = kept
+    Trials._time = kept
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from edgetransfer.cli import app
 from edgetransfer.compress import training
 from edgetransfer.graph import prepare
 from edgetransfer.pipeline import build, climbing
+from edgetransfer.pipeline.trial import Trials
 from edgetransfer.pipeline.trying import Judge
 
 CHEAP = ["post-training", "post-training, channels equalised"]
@@ -85,7 +86,7 @@ def test_what_the_report_says_of_a_rung(climb):
 
 
 def test_a_rung_is_timed_beside_the_floats(climb, fresh, untimed, monkeypatch):
-    monkeypatch.setattr(Judge, "_time", untimed)
+    monkeypatch.setattr(Trials, "_time", untimed)
     for row in climb(cache=fresh, max_drop=30)["ladder"]:
         if "not_timed" not in row:
             assert 0.01 < row["p90_ms"] < 1000
@@ -169,7 +170,7 @@ def test_floats_are_shipped_where_integers_are_slower(climb, stages, tmp_path, m
     untried = shutil.ignore_patterns("trial", "measure")
     untimed = shutil.copytree(stages, tmp_path / "untimed", ignore=untried)
     slower = {"p90_ms": 1.5, "cpu_ratio": 0.8, "faster": False}
-    monkeypatch.setattr(Judge, "_time", lambda *_: dict(slower))
+    monkeypatch.setattr(Trials, "_time", lambda *_: dict(slower))
     report = climb(cache=untimed, max_drop=30)
     assert names(report) == [*CHEAP, "32-bit floats"]
     assert [row["slower"] for row in report["ladder"]][:2] == [True, True]

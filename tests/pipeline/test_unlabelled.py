@@ -14,11 +14,11 @@ from edgetransfer.backbone import sources as backbones
 from edgetransfer.data import sources
 from edgetransfer.data.unlabelled import load
 from edgetransfer.pipeline import near_duplicates
-from edgetransfer.pipeline.near_duplicates import near_judged
 from edgetransfer.pipeline.reading import read_unlabelled
 from edgetransfer.pipeline.reporter import SilentReporter
 from edgetransfer.pipeline.run import Run
 from edgetransfer.pipeline.store import Store
+from edgetransfer.pipeline.unlabelled import near_judged
 from edgetransfer.spec.options import recipe_from
 from edgetransfer.spec.recipe import DataSpec
 

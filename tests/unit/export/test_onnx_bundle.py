@@ -7,7 +7,8 @@ import onnx
 import pytest
 
 from edgetransfer.bundle.opened import open_bundle, seal
-from edgetransfer.export.onnx_bundle import Parts, whole_model, write_bundle
+from edgetransfer.export.onnx_bundle import Parts, write_bundle
+from edgetransfer.graph.embed import whole_model
 from edgetransfer.spec.preprocess import PREPROCESSING, TextPreprocessing
 
 

@@ -6,8 +6,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgetransfer.agent.session import OnnxSession
 from edgetransfer.errors import StageError
-from edgetransfer.export.onnx_bundle import whole_model
 from edgetransfer.export.tensorrt import refuse_unfit, write_for_tensorrt
+from edgetransfer.graph.embed import whole_model
 from edgetransfer.spec import catalogue
 from edgetransfer.spec.preprocess import ImagePreprocessing, TextPreprocessing
 

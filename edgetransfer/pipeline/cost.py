@@ -1,0 +1,112 @@
+"""The stage that says what a frozen backbone costs here: bytes, and times in float and int8."""
+
+from __future__ import annotations
+
+import platform
+from typing import TYPE_CHECKING, Any
+
+import onnx
+
+from edgetransfer.agent.environment import cpu_model, isa_flags
+from edgetransfer.compress.posttraining import Calibration, quantise
+from edgetransfer.data.manifest import content_of
+from edgetransfer.errors import StageError
+from edgetransfer.measure.latency import summarise
+from edgetransfer.pipeline.feeding import batches_through
+from edgetransfer.pipeline.stage import Stage
+from edgetransfer.pipeline.stopwatch import TIMED_INPUTS, input_files, take_times, variants_of
+from edgetransfer.pipeline.store import scratch
+from edgetransfer.spec import catalogue
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from edgetransfer.data.manifest import Manifest
+    from edgetransfer.pipeline.opening import OpenedBackbone
+    from edgetransfer.pipeline.run import Run
+    from edgetransfer.pipeline.stopwatch import Stopped
+    from edgetransfer.spec.progress import Progress
+
+SKETCHED_ON = 8
+"""Calibration examples of the int8 graph that is only timed: kernels do not look at numbers."""
+
+Row = dict[str, Any]
+
+
+def cost(run: Run, manifest: Manifest, opened: OpenedBackbone, *, here: bool) -> Row:
+    """Return bytes and, where this machine is the target, times: in float, and sketched in int8."""
+    target = run.targets[0]
+    train = manifest.split("train")
+    inputs = {
+        "backbone": opened.kept.key,
+        "scheme": target.int8.model_dump(),
+        "session": target.session.model_dump(),
+        "threads": run.recipe.threads,
+        "timed": [cpu_model(), platform.node(), *sorted(isa_flags())] if here else None,
+        "precision": target.precision,
+        "runtime": None if target.runtime is None else target.runtime.model_dump(),
+        "calibration": catalogue.calibration_recipe(run.recipe.quant.calibration).model_dump(),
+        "examples": content_of(train[: max(SKETCHED_ON, TIMED_INPUTS)]),
+    }
+
+    def make(folder: Path, _: Progress) -> Row:
+        with scratch(folder) as room:
+            models = _models(run, manifest, opened, room)
+            found: Row = {f"{k}_bytes": path.stat().st_size for k, path in models.items()}
+            if here:
+                files = input_files(opened.prepare, train, room)
+                variants = variants_of(models, files, target, run.recipe.threads)
+                found |= _times(take_times(variants, room))
+        return found
+
+    found = run.keep(Stage("cost", inputs, make, _told_cost)).record
+    fastest = _fastest(found)
+    return {**found, **({} if fastest is None else {"p90_ms": fastest})}
+
+
+def _times(stopped: Stopped) -> Row:
+    """Return the times by which models are ranked: none where they are not valid."""
+    if stopped.violations:
+        return {"not_timed": "; ".join(stopped.violations)}
+    found: Row = {}
+    for name, samples in stopped.samples.items():
+        times = summarise(samples)
+        found |= {f"{name}_p50_ms": times.p50_ms, f"{name}_p90_ms": times.p90_ms}
+    return found
+
+
+def _models(run: Run, manifest: Manifest, opened: OpenedBackbone, room: Path) -> dict[str, Path]:
+    """Return the feature graph in float and, for pictures that have one, roughly in int8."""
+    graph = opened.kept.file("features.onnx")
+    models = {"float": graph}
+    if manifest.modality != "image" or run.targets[0].precision != "w8a8":
+        return models
+    few = manifest.split("train")[:SKETCHED_ON]
+    batches = batches_through(opened.prepare, few)
+    recipe = catalogue.calibration_recipe(run.recipe.quant.calibration)
+    (room / "sweep").mkdir()
+    calibration = Calibration(batches, batches, room / "sweep")
+    try:
+        sketch = quantise(
+            onnx.load(graph), run.targets[0].int8, recipe, calibration, equalised=False
+        )
+    except StageError:  # no layer of it runs in integers: floats are shipped
+        return models
+    onnx.save(sketch.graph(), room / "int8.onnx")
+    return {**models, "int8": room / "int8.onnx"}
+
+
+def _fastest(costs: Mapping[str, Any]) -> float | None:
+    """Return the p90 of whichever is faster: that is what a build would ship."""
+    times = [costs[key] for key in ("float_p90_ms", "int8_p90_ms") if key in costs]
+    return min(times, default=None)
+
+
+def _told_cost(costs: Mapping[str, Any]) -> str:
+    parts = []
+    for name in ("float", "int8"):
+        if f"{name}_bytes" in costs:
+            timed = f", p90 {costs[p90]:.2f} ms" if (p90 := f"{name}_p90_ms") in costs else ""
+            parts.append(f"{name} {costs[f'{name}_bytes'] / 2**20:.1f} MiB{timed}")
+    return "; ".join(parts)

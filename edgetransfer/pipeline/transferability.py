@@ -1,0 +1,38 @@
+"""The stage that scores what frozen features know of the training examples, without fitting."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgetransfer.pipeline.stage import Stage
+from edgetransfer.transfer.transferability import h_score, log_evidence
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from edgetransfer.data.manifest import Manifest
+    from edgetransfer.pipeline.opening import OpenedBackbone
+    from edgetransfer.pipeline.run import Run
+    from edgetransfer.pipeline.stage import Kept
+    from edgetransfer.spec.progress import Progress
+
+Row = dict[str, Any]
+
+
+def transferability(run: Run, manifest: Manifest, opened: OpenedBackbone, probe: Kept) -> Row:
+    """Return LogME and the H-score of the training examples' features."""
+    train = manifest.split("train")
+    features = opened.features(manifest)
+
+    def make(_: Path, __: Progress) -> Row:
+        rows = np.load(features.file("features.npy"))[: len(train)]
+        truth = manifest.label_index(train)
+        return {"logme": log_evidence(rows, truth), "h_score": h_score(rows, truth)}
+
+    def told(scores: Mapping[str, Any]) -> str:
+        return f"LogME {scores['logme']:.3f}, H-score {scores['h_score']:.3f}"
+
+    return run.keep(Stage("transferability", {"probe": probe.key}, make, told)).record
