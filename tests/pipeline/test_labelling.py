@@ -8,12 +8,12 @@ from PIL import Image
 
 from edgetransfer.pipeline import near_duplicates
 from edgetransfer.pipeline.build import resolve
-from edgetransfer.pipeline.labelling import look_at_labels
 from edgetransfer.pipeline.opening import OpenedBackbone
 from edgetransfer.pipeline.probing import fit_head
 from edgetransfer.pipeline.reading import read_data
 from edgetransfer.pipeline.reporter import SilentReporter
 from edgetransfer.pipeline.store import Store
+from edgetransfer.pipeline.training import look_at_labels
 from edgetransfer.spec.options import recipe_from
 
 

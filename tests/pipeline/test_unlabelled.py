@@ -13,12 +13,11 @@ from PIL import Image
 from edgetransfer.backbone import sources as backbones
 from edgetransfer.data import sources
 from edgetransfer.data.unlabelled import load
-from edgetransfer.pipeline import near_duplicates
-from edgetransfer.pipeline.reading import read_unlabelled
+from edgetransfer.pipeline import unlabelled
 from edgetransfer.pipeline.reporter import SilentReporter
 from edgetransfer.pipeline.run import Run
 from edgetransfer.pipeline.store import Store
-from edgetransfer.pipeline.unlabelled import near_judged
+from edgetransfer.pipeline.unlabelled import near_judged, read_unlabelled
 from edgetransfer.spec.options import recipe_from
 from edgetransfer.spec.recipe import DataSpec
 
@@ -85,7 +84,7 @@ def test_where_the_surface_leaves_no_doubt_no_network_runs(tmp_path, monkeypatch
     photo(tmp_path / "more" / "new.png", 30)
     for split, seed in (("test", 21), ("validation", 11), ("train", 1)):
         photo(tmp_path / "more" / f"small of {split}.png", seed, size=(32, 24))
-    monkeypatch.delattr(near_duplicates, "_with_judged")
+    monkeypatch.delattr(unlabelled, "_with_judged")
     near = partial(near_judged, SimpleNamespace(), labelled)
     more = load(str(tmp_path / "more"), labelled, near=near)
     assert [e.key for e in more.examples] == ["new.png", "small of train.png"]
