@@ -66,7 +66,7 @@ def locate(name: str, *, option: str = "--backbone") -> Source:
     if scheme == "timm" and rest:
         return _folder(asked, _download(_timm_hub_id(rest), asked))
     path = Path(name or "nothing").expanduser()
-    if path.suffix == ".onnx" and path.is_file():
+    if path.suffix.lower() == ".onnx" and path.is_file():
         return _onnx(asked, path)
     if path.is_dir():
         return _folder(asked, path)
@@ -241,7 +241,8 @@ def load(source: Source, modality: Modality) -> Backbone:
     """Open the feature extractor of a source.
 
     Raises:
-        SpecError: the source holds another kind of network, or no contract for its inputs.
+        SpecError: the source holds another kind of network, no contract for its inputs, or
+            weights that no training leaves.
         IntegrityError: the weights are damaged.
         MissingExtraError: the library it needs is not installed.
     """
@@ -251,26 +252,27 @@ def load(source: Source, modality: Modality) -> Backbone:
             where=source.asked,
             fix="add --fit none to measure it as it is, or give the trainable weights",
         )
-    if source.layout == "builtin":
-        from edgetransfer.backbone import builtin
-
-        return builtin.load(source, modality)
-    if source.layout == "timm":
-        from edgetransfer.backbone import timm_folder
-
-        with _reading_weights(source):
-            return timm_folder.load(source, modality)
-    from edgetransfer.backbone import transformers_folder
+    from edgetransfer.backbone.weights_check import check_weights
 
     with _reading_weights(source):
-        return transformers_folder.load(source, modality)
+        if source.layout == "builtin":
+            from edgetransfer.backbone import builtin as library
+        elif source.layout == "timm":
+            from edgetransfer.backbone import timm_folder as library  # type: ignore[no-redef]
+        else:
+            from edgetransfer.backbone import (  # type: ignore[no-redef]
+                transformers_folder as library,
+            )
+        backbone = library.load(source, modality)
+        check_weights(source, backbone.network)
+    return backbone
 
 
 def load_fitted(source: Source, modality: Modality) -> FittedModel:
     """Open a whole classifier: a transformers folder with its head, or an ONNX file.
 
     Raises:
-        SpecError: the source has no classifier.
+        SpecError: the source has no classifier of one class an example.
         IntegrityError: the weights are damaged.
     """
     if source.layout == "onnx":
@@ -279,9 +281,13 @@ def load_fitted(source: Source, modality: Modality) -> FittedModel:
         return onnx_file.load(source, modality)
     if source.layout == "transformers":
         from edgetransfer.backbone import transformers_folder
+        from edgetransfer.backbone.weights_check import check_weights
 
         with _reading_weights(source):
-            return transformers_folder.load_fitted(source, modality)
+            model = transformers_folder.load_fitted(source, modality)
+            assert model.network is not None  # only an ONNX file has none
+            check_weights(source, model.network.get_submodule("classifier"))
+        return model
     raise SpecError(
         f"{source.name} has no classifier of its own",
         where="--fit none",

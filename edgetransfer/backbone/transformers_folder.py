@@ -64,6 +64,14 @@ def _open(auto_class: str, source: Source) -> tuple[nn.Module, set[str]]:
         raise MissingExtraError("transformers", "hf", purpose=purpose) from error
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
+    quantised = _config(source.path).get("quantization_config")
+    if quantised:
+        raise SpecError(
+            "the model is quantised already",
+            where=source.asked,
+            found=f"quantization_config in config.json: {str(quantised)[:80]}",
+            expected="the float model: the drop is measured against it",
+        )
     try:
         network, loading = getattr(transformers, auto_class).from_pretrained(
             source.path,
@@ -295,6 +303,55 @@ def _pools_class_token(folder: Path) -> bool:
     return bool(json.loads(file.read_text(encoding="utf-8")).get("pooling_mode_cls_token", False))
 
 
+def _labels(source: Source, network: nn.Module) -> tuple[str, ...]:
+    """Return the names of the classes, in the order of the outputs.
+
+    Raises:
+        SpecError: the head is no classifier of one class an example, or the names do not fit it.
+    """
+    config: Any = network.config
+    problem = getattr(config, "problem_type", None)
+    named: dict[int, Any] = config.id2label or {}
+    if problem in ("multi_label_classification", "regression") or len(named) == 1:
+        raise SpecError(
+            "the head gives a number, not a class, which is not supported"
+            if problem == "regression" or len(named) == 1
+            else "the head gives several labels to an example, which is not supported yet",
+            where=source.asked,
+            found=f"problem_type = {problem}" if problem else "one output",
+            expected="single_label_classification of two classes or more",
+        )
+    names = [named.get(index) for index in range(len(named))]
+    texts = [each for each in names if isinstance(each, str) and each.strip()]
+    wrong = sorted({each for each in texts if texts.count(each) > 1 or len(each.splitlines()) > 1})
+    told = None
+    if not named:
+        told = "config.json does not name the classes"
+    elif len(texts) < len(named) or wrong:
+        told = "the names of the classes in config.json do not fit the outputs, each once"
+    if told is not None:
+        shown = ", ".join(f"{key}: {name!r}" for key, name in list(named.items())[:8])
+        raise SpecError(
+            told,
+            where=source.asked,
+            found=f"id2label {{{shown}}}" if named else None,
+            expected='"id2label": {"0": NAME, "1": NAME, ...}, in the order of the outputs',
+        )
+    reverse = _config(source.path).get("label2id")
+    found = reverse if isinstance(reverse, dict) else {}
+    apart = [name for index, name in enumerate(texts) if found.get(name, index) != index]
+    if apart:
+        raise SpecError(
+            "id2label and label2id in config.json disagree",
+            where=source.asked,
+            found=", ".join(
+                f"{name!r} is {texts.index(name)} and {found[name]}" for name in apart[:5]
+            ),
+            fix="correct the one that is not the order of the outputs",
+        )
+    return tuple(texts)
+
+
 def load_fitted(source: Source, modality: Modality) -> FittedModel:
     """Open a whole classifier.
 
@@ -308,14 +365,7 @@ def load_fitted(source: Source, modality: Modality) -> FittedModel:
         "AutoModelForImageClassification" if image else "AutoModelForSequenceClassification", source
     )
     _refuse_untrained(source, missing)
-    config: Any = network.config
-    if not config.id2label:
-        raise SpecError(
-            "config.json does not name the classes",
-            where=source.asked,
-            expected='"id2label": {"0": NAME, "1": NAME, ...}, in the order of the outputs',
-        )
-    labels = tuple(str(config.id2label[index]) for index in range(config.num_labels))
+    labels = _labels(source, network)
     preprocessing: ImagePreprocessing | TextPreprocessing
     tokenizer = None
     if image:

@@ -129,6 +129,9 @@ def read_heads(file: Path) -> Heads:
     except (OSError, SafetensorError, ValueError, LookupError, TypeError) as error:
         raise _damaged(file, f"{type(error).__name__}: {error}") from error
     rows = {len(each) for name, each in tensors.items() if name != "counts"}
+    odd = {each for each in heads.labels if not isinstance(each, str) or not each.strip()}
+    if odd or len(set(heads.labels)) < len(heads.labels):
+        raise _damaged(file, f"labels that are no names, or stand twice: {heads.labels}")
     if rows != {len(heads.labels)}:
         raise _damaged(file, f"{len(heads.labels)} labels and tensors of {sorted(rows)} rows")
     return heads

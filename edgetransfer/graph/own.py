@@ -322,13 +322,29 @@ def _check_outputs(file: Path, said: Array, classes: int) -> None:
             if one
             else None,
         )
-    bad = int((~np.isfinite(said)).any(axis=1).sum())
-    if np.isnan(said).any():
+    refuse_no_answers(said, str(file))
+
+
+def refuse_no_answers(said: Array, where: str) -> None:
+    """Refuse a model whose outputs on real examples, float [N, C], say nothing.
+
+    Raises:
+        SpecError: they are NaN, or the same whatever the example is.
+    """
+    bad = int(np.isnan(said).any(axis=1).sum())
+    if bad:
         raise SpecError(
             "the model's outputs are not numbers",
-            where=str(file),
+            where=where,
             found=f"NaN for {bad} of {len(said)} examples",
-            fix="look for a division by zero, or for weights that are NaN, in the file itself",
+            fix="look for a division by zero, or for weights that are NaN, in the model itself",
+        )
+    if len(said) > 1 and bool((said == said[0]).all()):
+        raise SpecError(
+            "the model gives the same answer for every example",
+            where=where,
+            found=f"{', '.join(f'{each:.3g}' for each in said[0, :5])} for {len(said)} examples",
+            fix="look for weights that are zero, or for a contract that makes all inputs alike",
         )
 
 

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 from edgetransfer.backbone import sources as backbones
 from edgetransfer.errors import DataError, EdgeTransferError, MissingExtraError, StageError
 from edgetransfer.graph.by_optimum import export
-from edgetransfer.graph.own import take
+from edgetransfer.graph.own import refuse_no_answers, take
 from edgetransfer.pipeline.tracing import Fitted, keep_graph, proven, traced
 from edgetransfer.spec.preprocess import PREPROCESSING
 
 if TYPE_CHECKING:
+    import numpy as np
     import onnx
+    from torch import nn
 
     from edgetransfer.backbone.model import FittedModel, Modality, Source
     from edgetransfer.data.manifest import Manifest
@@ -50,12 +52,23 @@ def take_fitted(run: Run, manifest: Manifest) -> Fitted:
     def prove(joined: Batch) -> tuple[onnx.ModelProto, dict[str, Any]]:
         if model.network is None:
             return take(run.source.path, _one_by_one(joined), len(model.labels))
+        refuse_no_answers(_answers(model.network, joined), run.source.asked)
         try:
             return traced(model.network, joined)
         except StageError as refusal:
             return _by_optimum(run.source, manifest.modality, model, joined, refusal)
 
     return keep_graph(run, manifest, model, key, facts, prove)
+
+
+def _answers(network: nn.Module, joined: Batch) -> np.ndarray[Any, Any]:
+    import torch
+
+    with torch.no_grad():
+        answers: np.ndarray[Any, Any] = network(
+            *(torch.from_numpy(each) for each in joined.values())
+        ).numpy()
+    return answers
 
 
 def _one_by_one(joined: Batch) -> list[Batch]:

@@ -15,12 +15,13 @@ import reprlib
 import stat
 import tomllib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from edgetransfer.errors import EdgeTransferError, IntegrityError, SpecError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from io import BufferedReader
     from pathlib import Path
 
     from pydantic import TypeAdapter, ValidationError
@@ -104,7 +105,7 @@ def shortened(value: object, most: int = 80) -> str:
     return shown if len(shown) <= most else shown[: most - 3] + "..."
 
 
-def opened(path: Path, kind: Kind) -> BinaryIO:
+def opened(path: Path, kind: Kind) -> BufferedReader:
     """Open a regular file; the caller closes it.
 
     Raises:

@@ -194,7 +194,7 @@ def test_d6_outputs_that_are_no_numbers(message, saved, weights, batches):
     assert message(file, batches) == (
         f"{file}: the model's outputs are not numbers\n"
         "  found: NaN for 5 of 5 examples\n"
-        "  fix: look for a division by zero, or for weights that are NaN, in the file itself"
+        "  fix: look for a division by zero, or for weights that are NaN, in the model itself"
     )
 
 
