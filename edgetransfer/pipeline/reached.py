@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 PACKAGE = "edgetransfer"
+FOLDER = Path(__file__).parent.parent
 _BY_NAME = ("import_module", "find_spec")
 
 
@@ -130,11 +131,9 @@ class Sources:
                     self._imports(inner, later if called else now, later)
 
     def _from(self, node: ast.ImportFrom) -> Iterator[str]:
-        module = node.module or ""
-        yield module
-        if is_ours(module):
-            names = (f"{module}.{each.name}" for each in node.names)
-            yield from (name for name in names if self._file(name) is not None)
+        for each in node.names:
+            inner = f"{node.module}.{each.name}"
+            yield inner if is_ours(inner) and self._file(inner) is not None else node.module or ""
 
     def _named(self, tree: ast.Module) -> set[str]:
         """Return modules that are imported by name, and all of a package whose folder is read."""
@@ -156,7 +155,7 @@ class Sources:
         folder = self._folder.joinpath(*package.split(".")[1:])
         files = folder.rglob("*.py") if folder.is_dir() else ()
         inside = (file.relative_to(folder).with_suffix("").parts for file in files)
-        return {package, *(".".join((package, *each)) for each in inside if each[-1] != "__init__")}
+        return {".".join((package, *each)) for each in inside if each[-1] != "__init__"}
 
 
 def is_ours(name: str) -> bool:
@@ -201,4 +200,4 @@ def _data(tree: ast.Module, folder: Path) -> list[Path]:
 @cache
 def installed() -> Sources:
     """Return the source of this very package."""
-    return Sources(Path(__file__).parent.parent)
+    return Sources(FOLDER)

@@ -32,7 +32,7 @@ _PACKAGES = (
     "tokenizers",
 )
 RECORD = "record.json"
-_DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn"}
+DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn"}
 """Libraries that are imported by another name than they are installed by."""
 
 
@@ -135,7 +135,7 @@ def _is_set(cell: CellType) -> bool:
 def made_by(modules: tuple[str, ...], packages: tuple[str, ...] = ()) -> dict[str, Any]:
     """Return what stands for the code that some modules reach: its digest, and all versions."""
     sources = reached.installed()
-    libraries = (_DISTRIBUTIONS.get(name, name) for name in sources.libraries(*modules))
+    libraries = (DISTRIBUTIONS.get(name, name) for name in sources.libraries(*modules))
     return {
         "source": sources.digest(*modules),
         "versions": versions(reached.PACKAGE, *libraries, *packages),

@@ -1,0 +1,107 @@
+"""A stage's key holds its inputs, the code that makes it, and every version."""
+
+from functools import partial
+
+import pytest
+
+from edgetransfer.pipeline import reached, stage
+from edgetransfer.pipeline.stage import Stage, made_by
+from edgetransfer.pipeline.store import Store
+
+PROBE = "edgetransfer.pipeline.probing"
+
+
+def made(folder, progress):
+    progress(1, 1)
+    (folder / "file").write_text("made")
+    return {"number": 1}
+
+
+def of_probe():
+    """Return a make that counts as standing in the module of the probe."""
+
+    def make(_, __):
+        return {}
+
+    make.__module__ = PROBE
+    return make
+
+
+def test_a_stage_is_made_once_and_found_again(tmp_path):
+    store, asked = Store(tmp_path), Stage("one", {"a": 1}, made, lambda record: str(record))
+    assert not store.has(asked)
+    first, second = store.keep(asked), store.keep(Stage("one", {"a": 1}, made))
+    assert (first.reused, second.reused) == (False, True)
+    assert second.record == {"number": 1}
+    assert second.file("file").read_text() == "made"
+    assert asked.told(first.record) == "{'number': 1}"
+    assert [(each.stage, each.key) for each in store.entries()] == [("one", asked.key[:24])]
+    assert store.has(asked)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Stage("two", {"a": 1}, made),
+        Stage("one", {"a": 2}, made),
+        Stage("one", {"a": 1}, made, packages=("numpy",)),
+        Stage("one", {"a": 1}, of_probe()),
+    ],
+    ids=["name", "inputs", "packages", "make"],
+)
+def test_b1_what_a_key_depends_on(other):
+    assert other.key != Stage("one", {"a": 1}, made).key
+
+
+@pytest.mark.parametrize("package", ["edgetransfer", "scikit-learn", "safetensors", "numpy"])
+def test_b1_another_version_is_another_key(monkeypatch, package):
+    before = Stage("probe", {}, of_probe()).key
+    known = stage.version
+    monkeypatch.setattr(stage, "version", lambda name: f"{known(name)}{'.1' * (name == package)}")
+    assert Stage("probe", {}, of_probe()).key != before
+
+
+def test_b1_a_library_that_is_not_reached_is_no_part_of_a_key(monkeypatch):
+    before = Stage("probe", {}, of_probe()).key
+    known = stage.version
+    monkeypatch.setattr(stage, "version", lambda name: f"{known(name)}{'.1' * (name == 'pyarrow')}")
+    assert Stage("probe", {}, of_probe()).key == before
+
+
+def test_b1_functions_that_make_was_given_are_part_of_it():
+    inner = of_probe()
+
+    def closing(folder, progress):
+        return inner(folder, progress)
+
+    for make in (closing, partial(made, inner), partial(made, other=partial(inner, 1))):
+        assert PROBE in Stage("one", {}, make).modules
+
+
+def test_b1_of_a_bound_method_the_class_counts_too():
+    class Child(Store):
+        __module__ = PROBE
+
+    assert set(Stage("one", {}, Child.entries.__get__(object.__new__(Child))).modules) == {
+        PROBE, "edgetransfer.pipeline.store",
+    }  # fmt: skip
+
+
+def test_every_library_is_known_by_the_name_that_it_is_installed_by():
+    """So that no library's version is left out of a key for its name."""
+    from importlib.metadata import packages_distributions, version
+
+    by_import = packages_distributions()
+    sources = reached.installed()
+    everything = {
+        ".".join(("edgetransfer", *file.relative_to(reached.FOLDER).with_suffix("").parts))
+        for file in reached.FOLDER.rglob("*.py")
+    }
+    for name in sources.libraries(*everything):
+        if name in by_import:
+            distribution = stage.DISTRIBUTIONS.get(name, name)
+            assert version(distribution) in {version(each) for each in by_import[name]}, name
+
+
+def test_what_is_not_a_stage_of_ours_reaches_its_own_file_alone():
+    assert made_by((__name__,))["source"] != made_by((PROBE,))["source"]
