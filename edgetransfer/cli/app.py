@@ -146,14 +146,22 @@ def bench(
 def predict(
     bundle: o.Bundle,
     inputs: Annotated[
-        list[str], typer.Argument(metavar="FILE...", help="Pictures, or texts in quotes.")
+        list[str],
+        typer.Argument(
+            metavar="FILE...",
+            help="Pictures or folders of them, texts in quotes, tables, .txt files, or - for lines "
+            "of standard input.",
+        ),
     ],
+    text_column: o.TextColumn = None,
+    file_column: o.FileColumn = None,
     json: o.Json = False,
 ) -> None:
     """Classify pictures, or texts, with the shipped model."""
     from edgetransfer.cli import use
+    from edgetransfer.data.asked import Columns
 
-    use.predict(bundle, inputs, as_json=json)
+    use.predict(bundle, inputs, Columns(text_column, file_column), as_json=json)
 
 
 @app.command()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgetransfer.cli import render
 from edgetransfer.cli.progress import TerminalReporter
-from edgetransfer.errors import SpecError
+from edgetransfer.errors import DataError, SpecError
 from edgetransfer.measure.verdict import exit_code, worst
 from edgetransfer.pipeline.store import Store
 from edgetransfer.spec.caching import default_cache
@@ -25,7 +25,9 @@ from edgetransfer.transport.where import LOCAL
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from edgetransfer.data.asked import Columns
     from edgetransfer.pipeline.build import Outcome
+    from edgetransfer.pipeline.predict import Prediction
 
 _DAY_S = 24 * 3600
 
@@ -132,15 +134,26 @@ def bench(options: Mapping[str, Any]) -> None:
     sys.exit(exit_code(verdict, strict=options["strict"]))
 
 
-def predict(folder: Path, inputs: Sequence[str], *, as_json: bool) -> None:
-    """Print what the model says of each input."""
+def predict(folder: Path, inputs: Sequence[str], columns: Columns, *, as_json: bool) -> None:
+    """Print what the model says of each input, and end with the code of bad data if one is."""
     from edgetransfer.pipeline.predict import predict as run
 
-    found = run(folder, inputs)
+    found = run(folder, inputs, columns)
     if as_json:
-        print_json([{"input": each.input, "best": dict(each.best)} for each in found])
+        print_json([_plain(each) for each in found])
     else:
-        render.predictions(found)
+        render.predictions([each for each in found if each.error is None])
+    wrong = [each for each in found if each.error is not None]
+    for each in wrong:
+        sys.stderr.write(f"error: {each.error}\n")
+    if wrong:
+        sys.exit(DataError.exit_code)
+
+
+def _plain(each: Prediction) -> dict[str, Any]:
+    where = {"where": each.where} if each.where else {}
+    said = {"best": dict(each.best)} if each.error is None else {"error": each.error}
+    return {"input": each.input, **where, **said}
 
 
 def targets(name: str | None, *, as_json: bool) -> None:

@@ -134,7 +134,7 @@ def _add_row(into: _Gathered, context: _Context, number: int, cells: Mapping[str
     elif not all(map(_is_text, cells.values())):
         problems.append("half of a character (a surrogate alone)")
     elif roles.modality == "image":
-        path = _find(context.table.path.parent, content.strip())
+        path = find_picture(context.table.path.parent, content.strip())
         into.files.append(path)
         problems.extend(_check_file(path, content.strip()))
     label = clean_label(cells[roles.label]) if roles.label else ""
@@ -174,7 +174,7 @@ def _is_text(cell: str) -> bool:
     return cell.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in cell)
 
 
-def _find(folder: Path, cell: str) -> Path:
+def find_picture(folder: Path, cell: str) -> Path:
     """The named file: relative to the table, else to the folder `images` beside it.
 
     A path of Windows is read as one of this system where there is no file of its very name.

@@ -79,7 +79,7 @@ def load(
     records = [
         Record(where, where, None, text, None, "train", {})
         for file in files
-        for where, text in _texts_of(file, text_column)
+        for where, text in texts_of(file, text_column)
         if normalise(text)
     ]
     found, _ = add_digests(records, progress)
@@ -98,8 +98,8 @@ def _find(source: str) -> tuple[Path, list[Path]]:
     return located.root, [named.path for named in located.tables]
 
 
-def _texts_of(file: Path, text_column: str | None) -> Iterator[tuple[str, str]]:
-    """Yield where a text stands, and the text."""
+def texts_of(file: Path, text_column: str | None) -> Iterator[tuple[str, str]]:
+    """Yield where a text stands, and the text: of a table's rows, or a file's lines."""
     if file.suffix.lower() == LINES:
         for number, line in enumerate(_lines(file), start=1):
             yield f"{file.name} line {number}", line

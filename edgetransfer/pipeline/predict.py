@@ -6,38 +6,50 @@ It does not measure.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgetransfer.agent.session import OnnxSession
 from edgetransfer.bundle.opened import open_bundle, refuse_other_count
-from edgetransfer.data.manifest import Example
+from edgetransfer.data.asked import Columns, asked_about
 from edgetransfer.errors import DataError
 from edgetransfer.graph.hosted import exact_here
 from edgetransfer.graph.prepare import preparer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
+    from pathlib import Path
 
 _BEST = 3
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model says of one input: the best classes with their softmax shares."""
+    """What the model says of one input: the best classes with their softmax shares.
+
+    Attributes:
+        input: the text, or the path of the picture.
+        best: classes and shares, the best first; none where there is an error.
+        where: the row or line that it stands in, where it came out of a file.
+        error: why there is no answer.
+    """
 
     input: str
     best: tuple[tuple[str, float], ...]
+    where: str = ""
+    error: str | None = None
 
 
-def predict(folder: Path, inputs: Sequence[str]) -> list[Prediction]:
-    """Classify picture files, or texts where the bundle is for texts.
+def predict(
+    folder: Path, inputs: Iterable[str], columns: Columns | None = None
+) -> list[Prediction]:
+    """Classify pictures, or texts where the bundle is for texts; see `asked.asked_about`.
+
+    An input that cannot be read gets an error, and the others their answers.
 
     Raises:
         IntegrityError: not a bundle, or a changed one.
-        DataError: a picture cannot be read, or a text is empty.
     """
     bundle = open_bundle(folder)
     labels = bundle.labels
@@ -47,17 +59,21 @@ def predict(folder: Path, inputs: Sequence[str]) -> list[Prediction]:
         threads=bundle.manifest["session"]["threads"],
         config={**exact_here(), **bundle.manifest["session"]["config"]},
     )
-    picture = bundle.preprocessing.kind == "image"
-    if not picture and not all(each.strip() for each in inputs):
-        raise DataError("empty text", where="INPUT", expected="a word at least")
     found = []
-    for each in inputs:
-        path = Path(each) if picture else None
-        example = Example(each, path, None if picture else each, None, "test", {}, "")
-        logits = session.run(prepare.raw(example))[0][0].astype(np.float64)
+    for asked in asked_about(inputs, bundle.preprocessing.kind, columns):
+        if asked.example is None:
+            found.append(Prediction(asked.shown, (), asked.where, str(asked.problem)))
+            continue
+        try:
+            raw = prepare.raw(asked.example)
+        except DataError as error:
+            found.append(Prediction(asked.shown, (), asked.where, str(error)))
+            continue
+        logits = session.run(raw)[0][0].astype(np.float64)
         refuse_other_count(bundle, len(logits))
         shares = np.exp(logits - logits.max())
         shares /= shares.sum()
         order = np.argsort(-shares)[:_BEST]
-        found.append(Prediction(each, tuple((labels[i], float(shares[i])) for i in order)))
+        best = tuple((labels[i], float(shares[i])) for i in order)
+        found.append(Prediction(asked.shown, best, asked.where))
     return found

@@ -96,6 +96,23 @@ def test_predict(bundle, pictures, command):
     assert sum(found["best"].values()) == pytest.approx(1)
 
 
+def test_c7_one_broken_picture_loses_no_answer(bundle, pictures, command, tmp_path):
+    """Fault C7: a folder was ``[Errno 21]``, and one broken picture lost all answers."""
+    file = pictures / "test" / "stripes" / "00.png"
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "a.png").write_bytes(b"no picture")
+    (tmp_path / "odd" / "b.png").write_bytes(file.read_bytes())
+    code, out = command("predict", bundle, tmp_path / "odd", "/no/such.png", file, "--json")
+    found = json.loads(out)
+    assert code == 4
+    assert ["best" in each for each in found] == [False, True, False, True]
+    assert found[1]["best"] == found[3]["best"]
+    assert found[0]["error"].startswith(f"{tmp_path / 'odd' / 'a.png'}: the picture cannot be read")
+    assert found[2]["error"].startswith(
+        "/no/such.png: not a readable picture\n  found: no such file"
+    )
+
+
 def test_report_shows_the_verdict_again(bundle, built, command):
     code, out = command("report", bundle)
     assert code == 0

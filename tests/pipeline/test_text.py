@@ -95,8 +95,11 @@ def test_prediction_reads_the_words(outcome):
 
 def test_a_text_that_is_empty(outcome, command, tmp_path):
     bundle = outcome.folders["this-machine"]
-    code, _, told = command("predict", bundle, "bread and soup", " ")
+    code, out, told = command("predict", bundle, "bread and soup", " ", "--json")
     assert (code, told) == (4, "error: INPUT: empty text\n  expected: a word at least\n")
+    answered, empty = json.loads(out)  # fault C7: the others' answers were lost
+    assert (max(answered["best"], key=answered["best"].get), empty["input"]) == ("food", " ")
+    assert empty["error"] == "INPUT: empty text\n  expected: a word at least"
     code, _, told = command("add-class", bundle, "thanks", "very", "", "--out", tmp_path / "four")
     assert code == 4
     assert told.endswith("error: '': empty text\n  expected: a word at least\n")
