@@ -5,12 +5,16 @@ It does not choose threads, providers or options: the caller says them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Protocol
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Protocol, Tuple
 
 if TYPE_CHECKING:
     import numpy as np
 
 Arrays = Mapping[str, "np.ndarray[Any, Any]"]
+
+
+OLDEST = (1, 18)
+"""Oldest ONNX Runtime that reads IR version 10, which our files have, and opset 20."""
 
 
 class Unavailable(SystemExit):
@@ -78,7 +82,16 @@ class OnnxSession:
         if optimised_to is not None:
             options.optimized_model_filepath = optimised_to
         source = model if isinstance(model, bytes) else str(model)
-        self._session = onnxruntime.InferenceSession(source, options, providers=[provider])
+        try:
+            self._session = onnxruntime.InferenceSession(source, options, providers=[provider])
+        except Exception as error:  # the runtime raises kinds of its own
+            if _numbers(onnxruntime.__version__) < OLDEST:
+                raise Unavailable(
+                    "ONNX Runtime %s is too old for this bundle, which needs %d.%d or later: "
+                    "python3 -m pip install -U onnxruntime (%s)"
+                    % (onnxruntime.__version__, OLDEST[0], OLDEST[1], str(error)[:200])
+                ) from error
+            raise
         self.input_names: List[str] = [i.name for i in self._session.get_inputs()]
         self.output_names: List[str] = [o.name for o in self._session.get_outputs()]
         self.input_shapes: Dict[str, List[object]] = {
@@ -99,6 +112,20 @@ class OnnxSession:
         """Return all outputs for one batch of inputs, by name."""
         outputs: List[np.ndarray[Any, Any]] = self._session.run(None, inputs)
         return outputs
+
+
+def _numbers(version: str) -> Tuple[int, ...]:
+    """Return the leading numbers of a version.
+
+    >>> _numbers("1.16.3") < OLDEST, _numbers("1.18.0rc1") < OLDEST, _numbers("odd")
+    (True, False, ())
+    """
+    found: List[int] = []
+    for part in version.split(".")[:2]:
+        if not part.isdigit():
+            break
+        found.append(int(part))
+    return tuple(found)
 
 
 def runtime_version() -> str:
