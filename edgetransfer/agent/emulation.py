@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 from typing import Callable, Optional
 
 from edgetransfer.agent import cpuid
@@ -46,10 +47,19 @@ def emulator(read: Reader) -> Optional[str]:
     if told:
         return told
     if platform.system() != "Linux":
-        return None
+        return "Rosetta" if _is_translated() else None
     kernel = read("/proc/sys/kernel/arch")
     if kernel and family(kernel) != family(platform.machine()):
         return "an emulator on %s" % kernel
     if platform.machine() == "x86_64" and cpuid.hypervisor() == _TCG:
         return "QEMU"
     return None
+
+
+def _is_translated() -> bool:
+    """Tell whether this is a program for x86-64 on a Mac with an Arm processor."""
+    if (platform.system(), platform.machine()) != ("Darwin", "x86_64"):
+        return False
+    asked = ["sysctl", "-n", "sysctl.proc_translated"]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    return done.stdout.strip() == "1"

@@ -50,6 +50,7 @@ KERNEL_FLAGS = frozenset(
 """Flags that select kernels in the runtimes."""
 
 _ARCHITECTURES = {"x86_64": "x86_64", "AMD64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
+_NARROW = {"x86_64": "i686", "arm64": "armhf"}
 _APPLE_FLAGS = {"FEAT_DotProd": "asimddp", "FEAT_I8MM": "i8mm", "FEAT_BF16": "bf16"}
 _CPUFREQ = "/sys/devices/system/cpu/cpu0/cpufreq/"
 _CHANGES = ("load_average", "started_at", "warnings", "conditions", "variables", "agent")
@@ -58,8 +59,9 @@ _BUSY_PRESSURE_PCT = 10.0
 
 
 def architecture() -> str:
-    """Return ``x86_64``, ``arm64`` or what the system calls itself."""
-    return _ARCHITECTURES.get(platform.machine(), platform.machine())
+    """Return ``x86_64``, ``arm64`` or what the system calls itself; a 32-bit Python has neither."""
+    told = _ARCHITECTURES.get(platform.machine(), platform.machine())
+    return told if sys.maxsize > 2**32 else _NARROW.get(told, told)
 
 
 def _cpuinfo(read: Reader, keys: FrozenSet[str]) -> str:
@@ -153,6 +155,8 @@ def fingerprint(runtime: Mapping[str, Any], system: System = REAL) -> Dict[str, 
         "governor": system.read(_CPUFREQ + "scaling_governor"),
         "frequency": machine.frequency(system),
         "os": "%s %s" % (platform.system(), platform.release()),
+        "os_family": machine.os_family(),
+        "identity": [] if emulation.emulator(system.read) else machine.identity(system),
         "libc": " ".join(platform.libc_ver()).strip() or None,
         **machine.enclosure(system),
         "emulator": emulation.emulator(system.read),

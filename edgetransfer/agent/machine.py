@@ -6,11 +6,15 @@ It does not name the host, its user or a serial number, and never changes a sett
 from __future__ import annotations
 
 import os
+import sys
 from typing import Dict, List, Mapping, Optional
 
 from edgetransfer.agent.conditions import CPU, used_cores
 from edgetransfer.agent.system import REAL, System
 
+_DMI = "/sys/class/dmi/id/"
+_ANDROID = ("ro.product.manufacturer", "ro.product.model", "ro.soc.model")
+_FAMILIES = {"darwin": "macos", "win32": "windows", "cygwin": "windows"}
 _VARIABLES = ("OMP_", "ORT_", "OPENBLAS_", "MKL_", "KMP_", "GOMP_")
 
 
@@ -76,6 +80,38 @@ def _boost(system: System) -> Optional[bool]:
         return told == 1
     off = system.number(CPU + "intel_pstate/no_turbo")
     return None if off is None else off == 0
+
+
+def os_family(platform: str = sys.platform, values: Mapping[str, str] = os.environ) -> str:
+    """Return the family of the system; a Linux may be an Android's.
+
+    >>> os_family("darwin", {}), os_family("linux", {"ANDROID_ROOT": "/system"})
+    ('macos', 'android')
+    """
+    if platform == "linux" and "ANDROID_ROOT" in values:
+        return "android"
+    return _FAMILIES.get(platform, platform)
+
+
+def identity(system: System = REAL) -> List[str]:
+    """Return what the machine calls itself: the model, for people, first.
+
+    It is told by a device tree (model and ``compatible``), by DMI (maker, product and board), or by
+    the system; no serial number is among it.
+    """
+    model = system.read("/proc/device-tree/model") or ""
+    compatible = system.read("/proc/device-tree/compatible") or ""
+    told = [model.strip("\0"), *compatible.split("\0")]
+    vendor, product, board = (
+        system.read(_DMI + name) or "" for name in ("sys_vendor", "product_name", "board_name")
+    )
+    told += [("%s %s" % (vendor, product)).strip(), board]
+    family = os_family()
+    if family == "macos":
+        told.append(system.ask(["sysctl", "-n", "hw.model"]) or "")
+    elif family == "android":
+        told += [system.ask(["getprop", name]) or "" for name in _ANDROID]
+    return [each for each in dict.fromkeys(told) if each]
 
 
 def page_kib() -> Optional[int]:

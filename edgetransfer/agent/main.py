@@ -107,8 +107,10 @@ def _optimise(job: Mapping[str, Any]) -> Dict[str, object]:
 def _describe(job: Mapping[str, Any]) -> Dict[str, object]:
     tried = runtime.try_import()
     told = {} if tried["loads"] is False else runtime.build()
+    others = capabilities.other_runtimes()
+    known = {"import": tried, "runtime": None, **told, "other_runtimes": others}
     return {
-        "environment": environment.fingerprint({"import": tried, "runtime": None, **told}),
+        "environment": environment.fingerprint(known),
         "capabilities": capabilities.tell() if told else None,
     }
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Protocol, 
 if TYPE_CHECKING:
     import numpy as np
 
+CPU = "CPUExecutionProvider"
+_RECORD = "session.record_ep_graph_assignment_info"
 Arrays = Mapping[str, "np.ndarray[Any, Any]"]
 
 
@@ -63,18 +65,19 @@ class OnnxSession:
         *,
         threads: int = 1,
         config: Optional[Mapping[str, str]] = None,
-        provider: str = "CPUExecutionProvider",
+        provider: str = CPU,
         optimised_to: Optional[str] = None,
         fused: bool = True,
     ) -> None:
         import onnxruntime
 
-        self.facts: Mapping[str, object] = {}
         self.built_ms = 0.0
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 4  # errors come back as exceptions
+        if provider != CPU:
+            options.add_session_config_entry(_RECORD, "1")
         for key, value in (config or {}).items():
             options.add_session_config_entry(key, value)
         if not fused:
@@ -92,11 +95,29 @@ class OnnxSession:
                     % (onnxruntime.__version__, OLDEST[0], OLDEST[1], str(error)[:200])
                 ) from error
             raise
+        self.facts: Mapping[str, object] = {
+            "provider": self._session.get_providers()[0],
+            **({} if provider == CPU else {"nodes": self._nodes()}),
+        }
         self.input_names: List[str] = [i.name for i in self._session.get_inputs()]
         self.output_names: List[str] = [o.name for o in self._session.get_outputs()]
         self.input_shapes: Dict[str, List[object]] = {
             i.name: list(i.shape) for i in self._session.get_inputs()
         }
+
+    def _nodes(self) -> Optional[Dict[str, int]]:
+        """Return how many operators each provider took; None where the runtime does not tell.
+
+        A provider that was asked for may not be there, or may take no operator: the runtime then
+        uses the CPU without an error.
+        """
+        ask = getattr(self._session, "get_provider_graph_assignment_info", None)
+        if ask is None:
+            return None
+        nodes: Dict[str, int] = {}
+        for part in ask():
+            nodes[part.ep_name] = nodes.get(part.ep_name, 0) + len(part.get_nodes())
+        return nodes
 
     def ports(self) -> Dict[str, List[Dict[str, Any]]]:
         """Return name, type and shape of every input and output, as the runtime tells them."""

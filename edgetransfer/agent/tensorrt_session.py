@@ -67,9 +67,8 @@ class TensorRtSession:
         self._cuda = cuda or Cuda()
         gpu = self._cuda.gpu()
         key = key_of(trt, gpu, Path(model).read_bytes(), settings)
-        self.facts: Mapping[str, object] = {
-            name: value for name, value in key.items() if name not in ("model", "settings")
-        }
+        told = {k: v for k, v in key.items() if k not in ("model", "settings")}
+        self.facts: Mapping[str, object] = {**told, "provider": provider}
         self.built_ms = 0.0
         self._log = tensorrt_build.logger(trt)
         self._runtime = trt.Runtime(self._log)  # an engine must not outlive it

@@ -17,13 +17,14 @@ from edgetransfer.bundle.reading import (
     read_manifest,
 )
 from edgetransfer.errors import IntegrityError, SpecError
+from edgetransfer.spec import catalogue
 from edgetransfer.spec.recipe import Recipe
-from edgetransfer.spec.target import TargetSpec
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from edgetransfer.spec.preprocess import ImagePreprocessing, TextPreprocessing
+    from edgetransfer.spec.target import TargetSpec
 
 SCHEMA = "edgetransfer.bundle/1"
 MANIFEST = "manifest.json"
@@ -66,7 +67,7 @@ class Bundle:
     @property
     def target(self) -> TargetSpec:
         """What it was built for."""
-        return TargetSpec.model_validate(self.manifest["target"])
+        return catalogue.remembered(self.manifest["target"])
 
 
 def refuse_other_count(bundle: Bundle, logits: int) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.measure.proofs import UNPROVEN, Proofs
+from edgetransfer.measure.standing import ON_TARGET, Standing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -65,7 +66,8 @@ class Facts:
             named.
         on_host: the candidate on the build host, where this was measured on another device.
         proofs: that the right thing was measured; what nobody looked at says so.
-        verify_with: the command that verifies on the target, where this was measured elsewhere.
+        standing: what a measurement at this place may say of the target.
+        verify_with: what verifies the target, in words, where this does not.
     """
 
     target: str
@@ -94,7 +96,8 @@ class Facts:
     choice: Mapping[str, Any] | None = None
     on_host: OnHost | None = None
     proofs: Proofs = UNPROVEN
-    verify_with: str | None = None
+    standing: Standing = ON_TARGET
+    verify_with: str = ""
 
     def __post_init__(self) -> None:
         if self.reference.shape[1:] != (len(self.labels),):

@@ -19,6 +19,7 @@ from edgetransfer.measure.drift import measure_drift
 from edgetransfer.measure.evidence import Evidence
 from edgetransfer.measure.latency import histogram, speedup, summarise
 from edgetransfer.measure.metrics import Outcomes, decisions, per_class
+from edgetransfer.measure.standing import as_preview
 from edgetransfer.measure.verdict import judge, unverified
 
 if TYPE_CHECKING:
@@ -124,10 +125,19 @@ def _judged(evidence: Evidence, outcomes: Outcomes | None, facts: Facts) -> Verd
     blocks = (facts.soundness or {}, facts.adaptation or {})
     for warning in (each for block in blocks for each in block.get("warnings", ())):
         verdict = _warned(verdict, gates.transfer(warning["message"], warning["measured_pp"]))
-    if facts.verify_with is not None:
-        seen = tuple(replace(gate, decides=False) for gate in verdict.gates)
-        verdict = unverified(facts.verify_with, seen)
-    return verdict
+    return verdict if facts.standing.proves else _off_target(verdict, facts)
+
+
+def _off_target(verdict: Verdict, facts: Facts) -> Verdict:
+    """Say UNVERIFIED of what was not measured on the target.
+
+    That a file computes wrong numbers on a processor which was emulated to see that is a FAIL all
+    the same.
+    """
+    standing = facts.standing
+    if standing.kind == "numbers" and verdict.name == "FAIL":
+        return replace(verdict, reasons=(*verdict.reasons, *standing.why))
+    return unverified(standing.why, facts.verify_with, as_preview(verdict.gates))
 
 
 def _calibration(facts: Facts, drift: Drift) -> Calibration | None:

@@ -54,17 +54,22 @@ def judge(evidence: Evidence, budget: Budget) -> Verdict:
     return Verdict(name, (*_reasons(run, name), *extra), run)
 
 
-def unverified(command: str, measured_here: tuple[Gate, ...] = ()) -> Verdict:
+def unverified(
+    why: tuple[str, ...], verify_with: str, measured_here: tuple[Gate, ...] = ()
+) -> Verdict:
     """Verdict of a target that nothing was measured on.
 
     Args:
-        command: what verifies it there.
+        why: the place where it was measured is not the target.
+        verify_with: what verifies it there, in words.
         measured_here: gates of a run elsewhere; kept as information.
 
-    >>> unverified("edgetransfer bench OUT/b --on ssh:HOST").reasons
-    ('not measured on the target; to verify: edgetransfer bench OUT/b --on ssh:HOST',)
+    >>> verify = "to verify: edgetransfer bench OUT/b --on ssh:HOST"
+    >>> unverified(("measured on x86_64, the target is arm64",), verify).reasons
+    ('measured on x86_64, the target is arm64: a preview', \
+'not measured on the target; to verify: edgetransfer bench OUT/b --on ssh:HOST')
     """
-    reasons = (f"not measured on the target; to verify: {command}",)
+    reasons = (f"{'; '.join(why)}: a preview", f"not measured on the target; {verify_with}")
     return Verdict("UNVERIFIED", reasons, measured_here)
 
 

@@ -20,20 +20,13 @@ from edgetransfer.data.manifest import Example, Manifest
 from edgetransfer.data.sources import load_for_evaluation
 from edgetransfer.errors import DataError
 from edgetransfer.graph.prepare import preparer
-from edgetransfer.pipeline import measuring
-from edgetransfer.pipeline.judging import (
-    Bench,
-    Question,
-    judge_bundle,
-    matches_this_machine,
-    write_report,
-)
+from edgetransfer.pipeline.judging import Bench, Question, judge_bundle, write_report
 from edgetransfer.pipeline.portability import FILE as PORTABILITY
 from edgetransfer.pipeline.portability import note
 from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.stage import RECORD, Kept
+from edgetransfer.pipeline.standing import seen_here
 from edgetransfer.pipeline.sustaining import core_variants, energy, sustained
-from edgetransfer.transport.local import Local
 from edgetransfer.transport.place import AS_IT_IS
 from edgetransfer.transport.where import LOCAL, connect
 
@@ -42,7 +35,6 @@ if TYPE_CHECKING:
 
     from edgetransfer.bundle.opened import Bundle
     from edgetransfer.graph.prepare import Preparer
-    from edgetransfer.pipeline.judging import Standing
     from edgetransfer.pipeline.reporter import Reporter
     from edgetransfer.pipeline.stage import Stage
     from edgetransfer.spec.progress import Progress
@@ -51,7 +43,6 @@ if TYPE_CHECKING:
 
 
 RAW = "raw"
-_CPU = "CPUExecutionProvider"
 
 
 @dataclass(frozen=True)
@@ -115,15 +106,13 @@ def bench(
         with writing(out):
             out.mkdir(parents=True, exist_ok=True)
             report = judge_bundle(
-                Bench(measuring_afresh(out / RAW), reporter, place, standing(place, bundle)),
+                Bench(measuring_afresh(out / RAW), reporter, place, folder, data),
                 bundle,
                 question,
                 prepare,
             )
             if there.where != LOCAL:
-                report["portability"] = note(
-                    bundle, measuring.describe(Local()), there.where, report
-                )
+                report["portability"] = note(bundle, seen_here(), there.where, report)
             report |= _beside(there, place, bundle, prepare, question, reporter)
             write_report(out, report, bundle)
     return Benched(report, out, notes)
@@ -177,21 +166,6 @@ def _question(
         recipe.timing,
     )
     return question, manifest.notes
-
-
-def standing(place: Place, bundle: Bundle) -> Standing:
-    """Say what a measurement at a place may say of the bundle's target.
-
-    A place that the user named is judged for what it is; on this machine, without a word of where,
-    the bundle may well be one for another machine. An emulated processor cannot stand for an
-    accelerator.
-    """
-    target = bundle.target
-    if place.emulated:
-        on_cpu = target.runtime is None or target.runtime.provider == _CPU
-        return "numbers" if on_cpu else "preview"
-    elsewhere = place.where == LOCAL and not matches_this_machine(target, on_target=True)
-    return "preview" if elsewhere else "target"
 
 
 def measuring_afresh(folder: Path) -> Callable[[Stage, Progress], Kept]:

@@ -20,7 +20,6 @@ from edgetransfer.pipeline.judging import (
     Bench,
     Question,
     judge_bundle,
-    matches_this_machine,
     write_report,
 )
 from edgetransfer.pipeline.ranking import candidates_of, choose
@@ -154,7 +153,8 @@ def _build_target(run: Run, fitted: Fitted, target: TargetSpec, folder: Path) ->
                 run.store.keep,
                 run.reporter,
                 Local(),
-                "target" if matches_this_machine(target) else "preview",
+                folder,
+                recipe.data,
             ),
             bundle,
             question,

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.pipeline.climbing import Ladder
-from edgetransfer.pipeline.judging import matches_this_machine
 from edgetransfer.pipeline.rungs import Workshop
+from edgetransfer.pipeline.standing import matches_this_machine
 from edgetransfer.pipeline.trying import Judge
 
 if TYPE_CHECKING:

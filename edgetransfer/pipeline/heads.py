@@ -163,7 +163,7 @@ def rebuild(
         write_bundle(partial, parts, prepare)
         seal(partial, {**facts, **head_facts(core), "added": list(heads.added)})
         with scratch(partial) as room:
-            _report(open_bundle(partial), room, reporter)
+            _report(open_bundle(partial), out, room, reporter)
 
 
 def _statistics(bundle: Bundle, heads: Heads) -> FeatureStatistics | None:
@@ -176,7 +176,7 @@ def _statistics(bundle: Bundle, heads: Heads) -> FeatureStatistics | None:
     return replace(kept, means=heads.means, counts=heads.counts)
 
 
-def _report(bundle: Bundle, room: Path, reporter: Reporter) -> None:
+def _report(bundle: Bundle, out: Path, room: Path, reporter: Reporter) -> None:
     """Write a report without accuracy or times: nothing of these classes was measured."""
     recipe = bundle.recipe
     manifest = unlabelled_golden(bundle)
@@ -184,7 +184,13 @@ def _report(bundle: Bundle, room: Path, reporter: Reporter) -> None:
         manifest, manifest.examples, recipe.metric, recipe.budget, (), recipe.seed, recipe.timing
     )
     report: dict[str, Any] = judge_bundle(
-        Bench(measuring_afresh(room / "raw"), reporter, Local(), "preview"),
+        Bench(
+            measuring_afresh(room / "raw"),
+            reporter,
+            Local(),
+            out,
+            why_not="nothing was measured of these classes yet",
+        ),
         bundle,
         question,
         preparer(bundle.preprocessing, bundle.file(TOKENIZER)),

@@ -8,9 +8,9 @@ from __future__ import annotations
 import platform
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from edgetransfer.agent.environment import architecture, cpu_model, isa_flags
+from edgetransfer.agent.environment import cpu_model, isa_flags
 from edgetransfer.bundle.agent_archive import agent_digest
 from edgetransfer.bundle.files import write_json
 from edgetransfer.bundle.opened import refuse_other_count
@@ -20,13 +20,15 @@ from edgetransfer.measure import validity
 from edgetransfer.measure.facts import Facts, Timing
 from edgetransfer.measure.quantiles import quantile
 from edgetransfer.measure.record import make_report
+from edgetransfer.measure.standing import Standing, stand
 from edgetransfer.pipeline import measuring
 from edgetransfer.pipeline.agreeing import on_host
 from edgetransfer.pipeline.proven import proofs
 from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.stage import RECORD, Stage
+from edgetransfer.pipeline.standing import how_to_verify, seen_at
 from edgetransfer.report.page import render_page
-from edgetransfer.spec.target import Runtime, TargetSpec
+from edgetransfer.spec.target import Runtime
 from edgetransfer.transport.job import EFFORTS
 
 if TYPE_CHECKING:
@@ -40,13 +42,12 @@ if TYPE_CHECKING:
     from edgetransfer.pipeline.stage import Kept
     from edgetransfer.spec.budget import Budget
     from edgetransfer.spec.progress import Progress
+    from edgetransfer.spec.recipe import DataSpec
+    from edgetransfer.spec.target import TargetSpec
     from edgetransfer.spec.words import Metric, TimingEffort
     from edgetransfer.transport.place import Place
 
 _LOADING = ("load_ms", "first_inference_ms")
-Standing = Literal["target", "numbers", "preview"]
-"""What a measurement may say of the target: all; all but times, where the processor is emulated;
-or nothing for certain, where it was taken on another kind of machine."""
 
 
 @dataclass(frozen=True)
@@ -69,26 +70,26 @@ class Bench:
     Attributes:
         keep: makes a measurement, or takes one that is kept.
         place: where the agent runs.
-        standing: of that place.
+        folder: where the user finds the bundle.
+        data: what the user judges by, None for the golden examples.
+        why_not: why nothing that is measured there says anything of the target; empty where that
+            depends on the place.
     """
 
     keep: Callable[[Stage, Progress], Kept]
     reporter: Reporter
     place: Place
-    standing: Standing
+    folder: Path
+    data: DataSpec | None = None
+    why_not: str = ""
 
-
-def matches_this_machine(target: TargetSpec, *, on_target: bool = False) -> bool:
-    """Tell whether a measurement here is a measurement on the target.
-
-    A class of machines is measured by any of its members. A board is measured where the user says
-    that this is one (who runs `bench` there does), as far as the instruction set does not deny it.
-    """
-    if target.name == "this-machine":
-        return True
-    if target.isa is None or not (target.device_class or on_target):
-        return False
-    return target.isa.matches(architecture(), isa_flags())
+    def standing(
+        self, target: TargetSpec, told: Mapping[str, Any], session: Mapping[str, Any] | None = None
+    ) -> Standing:
+        """Say what a measurement there may say of the target."""
+        if self.why_not:
+            return Standing("preview", (self.why_not,))
+        return stand(target, told, session, emulated=self.place.emulated)
 
 
 def judge_bundle(
@@ -102,8 +103,10 @@ def judge_bundle(
         question: examples, metric, budget.
         prepare: the bundle's contract.
     """
-    timed, preview = bench.standing == "target", bench.standing == "preview"
     target = bundle.target
+    before = seen_at(bench.place)
+    standing = bench.standing(target, before)
+    timed, preview = standing.is_target, standing.kind == "preview"
     session = bundle.manifest["session"]
     runtime = (not preview and target.runtime) or Runtime.of_any_machine()
     subject = measuring.Subject(
@@ -116,6 +119,7 @@ def judge_bundle(
         bench.place,
         activation=bundle.manifest["compression"].get("scheme", {}).get("activation"),
         prepared_only=runtime.name == "tensorrt",
+        environment=before,
     )
     with telling(bench.reporter, f"measure {target.name}") as line:
         files = bundle.manifest["files"]
@@ -143,14 +147,18 @@ def judge_bundle(
 def _facts(
     bundle: Bundle, target: TargetSpec, question: Question, kept: Kept, bench: Bench
 ) -> Facts:
-    here = bench.standing != "preview"
     record = kept.record
     runs = record["runs"]
-    costs = runs if bench.standing == "target" else {}
+    standing = bench.standing(target, record["environment"], runs["candidate"].get("session", {}))
+    here = standing.kind != "preview"
+    costs = runs if standing.is_target else {}
     labelled = all(example.label is not None for example in question.examples)
-    timed = record.get("timing", {})
+    timed = record.get("timing", {}) if standing.is_target else {}
+    times = {
+        names: measuring.timing(kept, names) if standing.is_target else None
+        for names in (measuring.CORE, measuring.WHOLE)
+    }
     refuse_other_count(bundle, measuring.logits(kept, "candidate").shape[1])
-    times = {names: measuring.timing(kept, names) for names in (measuring.CORE, measuring.WHOLE)}
     return Facts(
         target=target.name,
         labels=bundle.labels,
@@ -173,12 +181,7 @@ def _facts(
         memory={name: _memory(run) for name, run in costs.items()},
         load={name: {key: run[key] for key in _LOADING} for name, run in costs.items()},
         environment=_environment(bundle, kept, record),
-        validity={
-            **validity.block(timed, _medians_ms(times)),
-            "measured_on_target": here,
-            "deterministic": {name: run["deterministic"] for name, run in runs.items()},
-            "model_against_core": _whole(record),
-        },
+        validity=_validity(record, timed, times, standing),
         ladder=bundle.manifest["compression"]["ladder"],
         soundness=bundle.manifest.get("soundness"),
         adaptation=bundle.manifest.get("adaptation"),
@@ -186,8 +189,25 @@ def _facts(
         choice=bundle.manifest.get("choice"),
         on_host=on_host(kept, record["on_host"]),
         proofs=proofs(kept, bundle, target),
-        verify_with=None if here else verification_command(target),
+        standing=standing,
+        verify_with=how_to_verify(target, bench.folder, bench.data),
     )
+
+
+def _validity(
+    record: Mapping[str, Any],
+    timed: Mapping[str, Any],
+    times: Mapping[tuple[str, str], Timing | None],
+    standing: Standing,
+) -> dict[str, Any]:
+    return {
+        **validity.block(timed, _medians_ms(times)),
+        "measured_on_target": standing.is_target,
+        "standing": standing.kind,
+        "not_the_target": list(standing.why),
+        "deterministic": {name: run["deterministic"] for name, run in record["runs"].items()},
+        "model_against_core": _whole(record),
+    }
 
 
 def _medians_ms(
@@ -240,11 +260,6 @@ def _memory(run: dict[str, Any]) -> dict[str, Any]:
         "peak_includes_start_up": not run["peak_is_own"],
         **({} if held is None else {"proportional_mib": round(held, 2)}),
     }
-
-
-def verification_command(target: TargetSpec) -> str:
-    """Return the command that measures a bundle on a device that is connected to this machine."""
-    return f"edgetransfer bench {target.name} --data TEST_DATA --on {target.reached}"
 
 
 def write_report(folder: Path, report: dict[str, Any], bundle: Bundle) -> None:

@@ -6,9 +6,7 @@ It does not judge them.
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,12 +20,14 @@ from edgetransfer.measure.facts import Timing
 from edgetransfer.pipeline.agreeing import agree
 from edgetransfer.pipeline.proving import RAW_EXAMPLES, Prover, rebuilt, spread
 from edgetransfer.pipeline.sampling import samples_of, take
+from edgetransfer.pipeline.standing import describe
 from edgetransfer.pipeline.store import scratch
 from edgetransfer.transport.job import Effort, InputFiles, Job, Variant
 from edgetransfer.transport.where import LOCAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from edgetransfer.data.manifest import Example
     from edgetransfer.graph.prepare import Preparer
@@ -51,6 +51,7 @@ class Subject:
         activation: type of the activations' codes, None where they are floats.
         prepared_only: whether the runtime there builds an engine, which takes prepared tensors
             alone, so that there is no whole model to run.
+        environment: of the place, None where it was not asked yet.
     """
 
     folder: Path
@@ -62,13 +63,7 @@ class Subject:
     place: Place
     activation: str | None = None
     prepared_only: bool = False
-
-
-def describe(place: Place) -> dict[str, Any]:
-    """Ask the agent for the environment it would measure in."""
-    with tempfile.TemporaryDirectory() as folder:
-        environment: dict[str, Any] = place.run(Job("describe"), Path(folder))["environment"]
-    return environment
+    environment: Mapping[str, Any] | None = None
 
 
 def measure(
@@ -85,7 +80,7 @@ def measure(
                 inputs = stack(prepare.prepare, examples, folder)
             session = _Session(subject, inputs, folder, out, progress)
             record: dict[str, Any] = {"examples": len(examples)}
-            before = describe(subject.place)
+            before = subject.environment or describe(subject.place)
             record["residency"] = session.residency()
             record["runs"] = {name: session.logits(name) for name in CORE}
             record["on_host"] = session.on_host(before)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgetransfer.pipeline.judging import matches_this_machine
+from edgetransfer.pipeline.standing import matches_this_machine
 
 if TYPE_CHECKING:
     from edgetransfer.backbone.model import Source

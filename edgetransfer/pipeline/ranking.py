@@ -12,11 +12,11 @@ from edgetransfer.agent.environment import cpu_model
 from edgetransfer.backbone import sources as backbones
 from edgetransfer.errors import SpecError
 from edgetransfer.pipeline.cost import cost
-from edgetransfer.pipeline.judging import matches_this_machine
 from edgetransfer.pipeline.opening import OpenedBackbone
 from edgetransfer.pipeline.probing import fit_head
 from edgetransfer.pipeline.reading import read_data
 from edgetransfer.pipeline.reporter import Prefixed, telling
+from edgetransfer.pipeline.standing import matches_this_machine
 from edgetransfer.pipeline.transferability import transferability
 
 if TYPE_CHECKING:

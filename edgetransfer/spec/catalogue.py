@@ -154,8 +154,24 @@ def resolve(name: str, arch: str, flags: frozenset[str]) -> TargetSpec:
         )
     taken = {"name": spec.name, "title": f"{spec.title} ({best.name})", "extends": best.name}
     # This machine is timed: whether integers pay shows without a race of schemes.
-    mine = {"device_class": False, "evidence": spec.evidence, "schemes": ()}
+    mine = {"device_class": False, "detect": True, "evidence": spec.evidence, "schemes": ()}
     return best.model_copy(update={**taken, **mine})
+
+
+def remembered(raw: Mapping[str, Any]) -> TargetSpec:
+    """Return the target of a bundle; what older ones do not say of its device is said by ours.
+
+    A target that is none of ours, and says nothing, is known by its instructions alone, which is
+    not enough to be recognised.
+    """
+    held = dict(raw)
+    if "device" not in held:
+        shipped = frozenset(names("targets"))
+        known = [target(n) for n in (held.get("name"), held.get("extends")) if n in shipped]
+        for each in [spec for spec in known if not spec.detect][:1]:
+            held |= each.model_dump(include={"device", "preview", "reached", "instead"})
+        held["detect"] = held.get("name") == "this-machine"
+    return TargetSpec.model_validate(held)
 
 
 def calibration_recipe(name: str) -> CalibrationRecipe:

@@ -27,7 +27,7 @@ ALPHABET = (
 def is_name(text: object) -> bool:
     """Tell whether a text may be the name of a file or folder, on any system.
 
-    >>> is_name("raspberry-pi-5"), is_name("logits.npy")
+    >>> is_name("my-board"), is_name("logits.npy")
     (True, True)
     >>> [is_name(each) for each in ("", "..", "../../x", "/etc", "a/b", "-o", "nul.txt", "a.")]
     [False, False, False, False, False, False, False, False]

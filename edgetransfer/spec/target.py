@@ -104,9 +104,28 @@ class Preview(Spec):
     """Which emulated processor stands for the target's numbers before there is a device."""
 
     on: str = Field(
+        "",
         pattern=r"^(qemu:[A-Za-z0-9_][A-Za-z0-9_-]*|browser(:webgpu)?)?$",
         description="what `bench --on` takes; empty: nothing here stands for it",
     )
+    any_flags: bool = Field(
+        False, description="every processor of the architecture computes the same integers"
+    )
+
+
+class Device(Spec):
+    """By what the target's device is known, beside its instructions; see `measure.standing`."""
+
+    os: tuple[Literal["linux", "android", "ios", "macos", "windows", "browser"], ...] = Field(
+        ("linux", "macos", "windows"), description="systems that count"
+    )
+    board: tuple[str, ...] = Field(
+        (),
+        description="one of these stands in what it calls itself (device tree, DMI); first: "
+        "for people",
+    )
+    gpu: tuple[str, ...] = Field((), description="one of these stands in the name of its GPU")
+    compute_capability: tuple[str, ...] = Field((), description="of its GPU, one of these")
 
 
 class Evidence(Spec):
@@ -135,10 +154,14 @@ class TargetSpec(Spec):
         (), description="what `auto` holds side by side; none: what it takes, and floats if need be"
     )
     session: Session = Session()
-    preview: Preview = Preview(on="")
+    device: Device = Device()
+    preview: Preview = Preview()
     export_only: bool = Field(
         False, description="files are made for it; no transport of ours measures there"
     )
     rules: tuple[str, ...] = Field((), description="what else holds there, in words")
     reached: str = Field("ssh:HOST", description="what `bench --on` takes for a device of the kind")
+    instead: str = Field(
+        "", description="how to verify where no transport runs the target's own runtime, in words"
+    )
     evidence: Evidence

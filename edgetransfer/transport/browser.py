@@ -130,7 +130,8 @@ class Browser:
                 result = listener.follow(job.action, self.where, running.ended)
             self.exchange.free()
         self.seen["hidden"] = self.seen.get("hidden", False) or listener.hidden
-        return {"event": "result", **self._environment(result)}
+        ran = {"session": {"provider": self.engine}} if job.action == "logits" else {}
+        return {"event": "result", **self._environment(result), **ran}
 
     def _environment(self, result: Message) -> Message:
         """Keep what matters later, and put what the page tells of itself in the agent's words."""

@@ -116,16 +116,19 @@ class Arrays:
 def environment(facts: Mapping[str, Any], engine: Engine, version: str) -> dict[str, Any]:
     """Return what the page told of itself under the names that the agent uses."""
     known = dict(facts)
-    memory = known.pop("memory_gib_rounded")
+    memory, model = known.pop("memory_gib_rounded"), known.pop("model")
     return {
         "protocol": PROTOCOL,
-        "cpu": known.pop("model") or None,
+        "cpu": model or None,
         "arch": "wasm32" if engine == "wasm" else engine,
         "device_arch": known.pop("architecture"),
         "isa": sorted(f"wasm_{each}" for each in known.pop("wasm")),
         "cores": known.pop("cores"),
         "memory_mib": None if memory is None else int(memory * 1024),
         "os": known.pop("platform"),
+        "os_family": "browser",
+        "identity": [model] if model else [],
+        "providers": [engine],
         "runtime": f"onnxruntime-web {version}, {engine}",
         **known,
     }

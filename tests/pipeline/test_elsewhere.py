@@ -101,7 +101,9 @@ def test_a_device_that_agrees_is_judged_but_not_timed(
     assert report["latency"]["candidate"]["p50_ms"] is None
     assert report["residency"]["float_conv"] is None
     (gate,) = [gate for gate in report["gates"] if gate["name"] == "preview"]
-    assert (gate["status"], gate["decides"]) == ("PASS", True)
+    assert (report["verdict"], gate["status"], gate["decides"]) == ("UNVERIFIED", "PASS", False)
+    assert report["validity"]["measured_on_target"] is False
+    assert report["reasons"][0].endswith(": a preview")
     assert "the same bits on" in shown
 
 

@@ -103,6 +103,8 @@ def test_the_fingerprint_tells_of_the_machine_and_not_of_its_user(monkeypatch, s
     files = {
         "/proc/cpuinfo": ARM,
         "/proc/meminfo": "MemTotal:        8137968 kB\nMemFree: 1 kB",
+        "/proc/device-tree/model": "Raspberry Pi 5 Model B Rev 1.0\0",
+        "/proc/device-tree/compatible": "raspberrypi,5-model-b\0brcm,bcm2712\0",
         GOVERNOR: "ondemand",
     }
     told = environment.fingerprint({"runtime": "onnxruntime 1.32.0"}, system(files))
@@ -113,6 +115,8 @@ def test_the_fingerprint_tells_of_the_machine_and_not_of_its_user(monkeypatch, s
         "cpu": "Raspberry Pi 5 Model B Rev 1.0",
         "arch": "arm64",
         "isa": ["asimd", "asimddp", "asimdhp", "i8mm"],
+        "os_family": "linux",
+        "identity": ["Raspberry Pi 5 Model B Rev 1.0", "raspberrypi,5-model-b", "brcm,bcm2712"],
         "emulator": None,
         "cores": 4,
         "topology": {

@@ -28,7 +28,10 @@ def test_logits(do, variant, rows, weight, tmp_path):
     assert result.pop("deterministic") is True
     assert isinstance(result.pop("peak_is_own"), bool)
     assert result.pop("repeated") == 5
-    assert (result.pop("session"), result.pop("built_ms")) == ({}, 0.0)
+    assert (result.pop("session"), result.pop("built_ms")) == (
+        {"provider": "CPUExecutionProvider"},
+        0.0,
+    )
     assert result.pop("model") == {
         "sha256": hashlib.sha256(Path(variant()["model"]).read_bytes()).hexdigest(),
         "inputs": [{"name": "x", "type": "tensor(float)", "shape": ["batch", 4]}],
@@ -237,6 +240,9 @@ def test_settings_reach_the_runtime(model, monkeypatch):
             return []
 
         get_outputs = get_inputs
+
+        def get_providers(self):
+            return ["CPUExecutionProvider"]
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", Spy)
     config = {"session.x64quantprecision": "1"}

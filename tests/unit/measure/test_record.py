@@ -11,6 +11,7 @@ from edgetransfer.measure.facts import Facts, Timing
 from edgetransfer.measure.latency import Samples
 from edgetransfer.measure.plain import plain
 from edgetransfer.measure.record import SCHEMA, make_report
+from edgetransfer.measure.standing import Standing
 from edgetransfer.spec.budget import Budget
 from edgetransfer.spec.outside import validated
 
@@ -62,6 +63,7 @@ def nulls(value, path=""):
             yield from nulls(item, f"{path}[{i}]")
 
 
+ELSEWHERE = Standing("preview", ("measured on x86_64, the target is arm64",))
 CASES = {
     "full": facts(),
     "unlabelled": facts(truth=None, groups={}),
@@ -70,7 +72,7 @@ CASES = {
     "identical": facts(noise=0.0, budget=Budget(min_sqnr_db=20)),
     "constant": facts(reference=np.zeros((150, 4), np.float32)),
     "macro-f1": facts(metric="macro-f1"),
-    "elsewhere": facts(verify_with="edgetransfer bench OUT --target x"),
+    "elsewhere": facts(standing=ELSEWHERE, verify_with="to verify: edgetransfer bench OUT"),
 }
 
 
@@ -157,7 +159,8 @@ def test_measured_elsewhere_is_unverified_and_no_gate_decides():
     report = make_report(CASES["elsewhere"])
     assert report["verdict"] == "UNVERIFIED"
     assert report["reasons"] == [
-        "not measured on the target; to verify: edgetransfer bench OUT --target x"
+        "measured on x86_64, the target is arm64: a preview",
+        "not measured on the target; to verify: edgetransfer bench OUT",
     ]
     assert report["gates"]
     assert not any(gate["decides"] for gate in report["gates"])

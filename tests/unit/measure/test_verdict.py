@@ -168,10 +168,12 @@ def test_a_convolution_left_in_float_fails_unless_the_bundle_says_so():
 
 
 def test_unverified_names_the_command():
-    verdict = unverified("edgetransfer bench out/pi --target raspberry-pi-5")
+    why = ("measured on x86_64, the target is arm64",)
+    verdict = unverified(why, "to verify: edgetransfer bench out/pi --on ssh:HOST")
     assert verdict.name == "UNVERIFIED"
     assert verdict.reasons == (
-        "not measured on the target; to verify: edgetransfer bench out/pi --target raspberry-pi-5",
+        "measured on x86_64, the target is arm64: a preview",
+        "not measured on the target; to verify: edgetransfer bench out/pi --on ssh:HOST",
     )
 
 

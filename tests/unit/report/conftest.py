@@ -18,6 +18,7 @@ from edgetransfer.measure.proofs import (
     Twice,
 )
 from edgetransfer.measure.record import make_report
+from edgetransfer.measure.standing import Standing
 from edgetransfer.spec.budget import Budget
 
 DIGITS = tuple(str(i) for i in range(10))
@@ -255,7 +256,8 @@ def cases():
             validity=elsewhere,
             memory={},
             load={},
-            verify_with="edgetransfer bench raspberry-pi-5 --data TEST_DATA",
+            standing=Standing("preview", ("measured on x86_64, the target is arm64",)),
+            verify_with="to verify: edgetransfer bench out/raspberry-pi-5 --data photos",
         ),
         "unlabelled": make_facts(80, DIGITS, truth=None, budget=Budget(min_sqnr_db=20)),
         "fp32": make_facts(

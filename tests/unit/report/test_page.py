@@ -194,7 +194,7 @@ def test_an_empty_manifest_is_enough(reports):
 
 
 def test_the_command_that_verifies_is_shown(pages):
-    assert "<code>edgetransfer bench raspberry-pi-5 --data TEST_DATA</code>" in pages["unverified"]
+    assert "<code>edgetransfer bench out/raspberry-pi-5 --data photos</code>" in pages["unverified"]
 
 
 def test_a_ladder_is_shown_where_there_is_one(pages):

@@ -307,3 +307,17 @@ def test_a_machine_of_no_class(arch, flags):
         f"target this-machine: no target class matches this machine ({arch})\n"
         "  fix: name a target yourself with --target"
     )
+
+
+def test_an_older_bundle_is_read_with_what_is_known_of_its_device():
+    """A bundle from before `[device]` on a Graviton is no Raspberry Pi either (A1)."""
+    pi = catalogue.target("raspberry-pi-5")
+    raw = pi.model_dump(mode="json", exclude={"device", "instead"})
+    assert catalogue.remembered(raw).device == pi.device
+    own = {**raw, "name": "camera"}
+    assert catalogue.remembered({**own, "extends": "raspberry-pi-5"}).device == pi.device
+    assert catalogue.remembered({**own, "extends": "../x.toml"}).device.board == ()
+    old = catalogue.resolve("this-machine", "arm64", frozenset(["asimddp"]))
+    told = old.model_dump(mode="json", exclude={"device", "instead"}) | {"detect": False}
+    assert catalogue.remembered(told).detect
+    assert catalogue.remembered(pi.model_dump(mode="json")) == pi
