@@ -5,13 +5,9 @@ It does not train them: `scripts/pretrain_builtin.py` and `edgetransfer pretrain
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
-import numpy as np
-from safetensors.numpy import load_file as read_arrays
-from safetensors.torch import load_file
-
+from edgetransfer.backbone.files import read_card, read_weights
 from edgetransfer.backbone.head import LinearHead
 from edgetransfer.backbone.mobilenet import MobileNetV2, MobileNetV2Config
 from edgetransfer.backbone.model import Backbone, Modality, Source
@@ -52,12 +48,13 @@ def load(source: Source, modality: Modality) -> Backbone:
 
 
 def _read(source: Source) -> tuple[dict[str, Any], MobileNetV2Config, MobileNetV2]:
+    card = read_card(source.path / "card.json")
+    weights = read_weights(source.path / "model.safetensors")
     try:
-        card: dict[str, Any] = json.loads((source.path / "card.json").read_text(encoding="utf-8"))
         config = MobileNetV2Config.from_card(card)
         network = MobileNetV2(config)
-        network.load_state_dict(load_file(source.path / "model.safetensors"))
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        network.load_state_dict(weights)
+    except (ValueError, KeyError, TypeError, RuntimeError) as error:
         raise SpecError(
             "not a backbone of edgetransfer's own layout",
             where=source.asked,
@@ -71,5 +68,5 @@ def _own_classifier(file: Path) -> LinearHead | None:
     """Read the classifier of the source classes, float16 in the file, where there is one."""
     if not file.is_file():
         return None
-    found = read_arrays(file)
-    return LinearHead(*(found[name].astype(np.float32) for name in ("weight", "bias")))
+    found = read_weights(file)
+    return LinearHead(*(found[name].float().numpy() for name in ("weight", "bias")))

@@ -5,11 +5,12 @@ It does not guess: a step it does not know is an error that names it.
 
 from __future__ import annotations
 
-import json
+import os
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from edgetransfer.backbone.files import read_preprocessor
 from edgetransfer.errors import SpecError
 from edgetransfer.spec.outside import explain
 from edgetransfer.spec.preprocess import ImagePreprocessing
@@ -56,18 +57,14 @@ def from_transformers(file: Path) -> ImagePreprocessing:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    if not file.is_file():
+    if not os.path.lexists(file):
         raise SpecError(
             "the backbone does not say how its pictures are prepared",
             where=str(file),
             found="no such file",
             fix="copy preprocessor_config.json of the original model into the folder",
         )
-    try:
-        raw: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise SpecError("not JSON", where=str(file), found=str(error)) from error
-    return raw
+    return read_preprocessor(file)
 
 
 def _kind(raw: Mapping[str, Any]) -> str:
@@ -131,7 +128,7 @@ def _size(raw: Mapping[str, Any]) -> Mapping[str, int] | None:
 
 def _geometry(raw: Mapping[str, Any], file: Path) -> dict[str, Any]:
     size = _size(raw)
-    crop = _pair(raw["crop_size"]) if raw.get("do_center_crop") and "crop_size" in raw else None
+    crop = _pair(raw["crop_size"]) if raw.get("do_center_crop") and raw.get("crop_size") else None
     by_share = "crop_pct" in raw or _kind(raw) == "ConvNext"
     if size is not None and set(size) == {"height", "width"} and not by_share:
         return {"exact": _pair(size), "crop": crop}

@@ -10,17 +10,22 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import onnx
-from pydantic import ValidationError
 
 from edgetransfer.backbone.model import FittedModel, Modality, Source
+from edgetransfer.bundle.reading import read_contract, read_labels
 from edgetransfer.errors import SpecError
 from edgetransfer.graph.tokens import SETTINGS, keep_tokenizer, read_tokenizer
-from edgetransfer.spec.outside import explain
-from edgetransfer.spec.preprocess import PREPROCESSING
+from edgetransfer.spec.outside import KIB, MIB, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+_CONTRACT = Kind("contract", 64 * KIB, SpecError, expected="see docs/own-model.md")
+_LABELS = Kind(
+    "list of labels", 16 * MIB, SpecError, expected="one class a line, in the order of the outputs"
+)
 
 
 def opened_with(path: Path) -> dict[str, Path]:
@@ -34,11 +39,11 @@ def opened_with(path: Path) -> dict[str, Path]:
     named = {path.name, "preprocess.json", "labels.txt", "tokenizer.json", SETTINGS}
     named |= {file.name for file in folder.iterdir() if file.name.startswith(path.name)}
     try:
-        contract = PREPROCESSING.validate_json(_text(folder / "preprocess.json"))
+        contract = read_contract(folder / "preprocess.json", _CONTRACT)
         if contract.kind == "text":
             tokenizer = PurePath(contract.tokenizer or ".")
             named |= {str(tokenizer), str(tokenizer.parent / SETTINGS)}
-    except (SpecError, ValidationError):
+    except SpecError:
         pass
     try:
         model = onnx.load(path, load_external_data=False)
@@ -71,16 +76,13 @@ def load(source: Source, modality: Modality) -> FittedModel:
     """
     folder = source.path.parent
     file = folder / "preprocess.json"
-    try:
-        preprocessing = PREPROCESSING.validate_json(_text(file))
-    except ValidationError as error:
-        raise SpecError(explain(error), where=str(file)) from error
+    preprocessing = read_contract(file, _CONTRACT)
     if preprocessing.kind != modality:
         raise SpecError(
             f"the contract is for {preprocessing.kind} and the examples are {modality}",
             where=str(file),
         )
-    labels = _labels(folder / "labels.txt")
+    labels = read_labels(folder / "labels.txt", _LABELS)
     tokenizer: Path | None = None
     if preprocessing.kind == "text":
         tokenizer = folder / preprocessing.tokenizer
@@ -88,22 +90,3 @@ def load(source: Source, modality: Modality) -> FittedModel:
             raise SpecError("the contract names a tokenizer that is missing", where=str(tokenizer))
         tokenizer = keep_tokenizer(read_tokenizer(tokenizer), preprocessing.max_length)
     return FittedModel(None, labels, preprocessing, None, tokenizer)
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise SpecError("not UTF-8 text", where=str(file), found=str(error)) from error
-
-
-def _labels(file: Path) -> tuple[str, ...]:
-    labels = tuple(_text(file).rstrip("\r\n").splitlines())
-    wrong = sorted({label for label in labels if labels.count(label) > 1 or not label.strip()})
-    if wrong or not labels:
-        raise SpecError(
-            "not one name a class, each once",
-            where=str(file),
-            found=", ".join(map(repr, wrong[:5])) or "an empty file",
-        )
-    return labels

@@ -6,7 +6,6 @@ It does not fit or trace the network.
 from __future__ import annotations
 
 import hashlib
-import json
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,10 @@ from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
 
+from edgetransfer.backbone.files import CONFIG, read_config
 from edgetransfer.backbone.model import Backbone, FittedModel, Modality, Source
 from edgetransfer.errors import IntegrityError, MissingExtraError, SpecError, StageError, first_line
+from edgetransfer.spec.outside import json_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -133,12 +134,7 @@ def _folder(asked: _Asked, folder: Path) -> Source:
             or "an empty folder",
             expected="config.json and weights as .safetensors (transformers or timm layout)",
         )
-    try:
-        config = json.loads(config_file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise SpecError("not JSON", where=str(config_file), found=str(error)) from error
-    if not isinstance(config, dict):
-        raise SpecError("not a JSON object", where=str(config_file))
+    config = read_config(config_file)
     layout: Literal["transformers", "timm"] = (
         "timm" if "architecture" in config and "model_type" not in config else "transformers"
     )
@@ -150,8 +146,8 @@ def _refuse_shards_elsewhere(asked: _Asked, folder: Path) -> None:
     """Meet an index of weights that names files which are not in the folder."""
     for index in sorted(folder.glob("*.safetensors.index.json")):
         try:
-            named = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            named = json_of(index, CONFIG)["weight_map"].values()
+        except (SpecError, LookupError, TypeError, AttributeError):
             continue  # the library that opens it says what is wrong
         outside = sorted({str(name) for name in named if str(name) != Path(str(name)).name})
         if outside:

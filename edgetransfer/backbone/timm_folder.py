@@ -5,16 +5,15 @@ It does not download: `sources` does.
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors.torch import load_file
 
 from edgetransfer.backbone import contract
+from edgetransfer.backbone.files import read_config, read_timm, read_weights
 from edgetransfer.backbone.head import LinearHead
 from edgetransfer.backbone.model import Backbone, Modality, Source
-from edgetransfer.errors import MissingExtraError, SpecError
+from edgetransfer.errors import MissingExtraError, SpecError, first_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,9 +35,17 @@ def load(source: Source, modality: Modality) -> Backbone:
         import timm
     except ImportError as error:
         raise MissingExtraError("timm", "timm", purpose=source.asked) from error
-    config = json.loads((source.path / "config.json").read_text(encoding="utf-8"))
-    network = timm.create_model(config["architecture"], pretrained=False, num_classes=0)
-    weights = load_file(source.path / "model.safetensors")
+    config = read_config(source.path / "config.json")
+    pretrained = read_timm(config, source.path / "config.json")
+    try:
+        network = timm.create_model(config["architecture"], pretrained=False, num_classes=0)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise SpecError(
+            "timm cannot make this network",
+            where=source.asked,
+            found=f"{config['architecture']}: {first_line(error)}",
+        ) from error
+    weights = read_weights(source.path / "model.safetensors")
     missing, _ = network.load_state_dict(weights, strict=False)
     if missing:
         raise SpecError(
@@ -46,7 +53,6 @@ def load(source: Source, modality: Modality) -> Backbone:
             where=source.asked,
             found="missing: " + ", ".join(missing[:5]),
         )
-    pretrained = config.get("pretrained_cfg", config)
     preprocessing = contract.from_timm(pretrained)
     with torch.no_grad():
         features = network.eval()(torch.zeros(1, 3, *preprocessing.output_size))

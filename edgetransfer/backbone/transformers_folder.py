@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from edgetransfer.backbone import contract
+from edgetransfer.backbone.files import read_config
 from edgetransfer.backbone.head import linear_head
 from edgetransfer.backbone.model import Backbone, FittedModel, Modality, Source
 from edgetransfer.backbone.outputs import Logits, PooledImageEncoder, PooledTextEncoder
@@ -31,8 +32,9 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from torch import Tensor
 
-    from edgetransfer.backbone.head import LinearHead
+from edgetransfer.backbone.head import LinearHead
 
+_FRONT_MATTER = 16_384
 _LONGEST_TEXT = 512
 """Tokens kept where neither network nor tokenizer says how many it takes."""
 _LONGEST_FITTED = 128
@@ -118,15 +120,16 @@ def _licence(folder: Path) -> str | None:
     readme = folder / "README.md"
     if not readme.is_file():
         return None
-    for line in readme.read_text(encoding="utf-8", errors="replace").splitlines()[:60]:
+    with readme.open("rb") as file:
+        text = file.read(_FRONT_MATTER).decode(errors="replace")
+    for line in text.splitlines()[:60]:
         if line.startswith("license:"):
             return line.partition(":")[2].strip() or None
     return None
 
 
 def _config(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return found
+    return read_config(folder / "config.json")
 
 
 def _names_within(part: nn.Module, network: nn.Module) -> set[str]:
@@ -300,7 +303,7 @@ def _pools_class_token(folder: Path) -> bool:
     file = folder / "1_Pooling" / "config.json"
     if not file.is_file():
         return False
-    return bool(json.loads(file.read_text(encoding="utf-8")).get("pooling_mode_cls_token", False))
+    return read_config(file).get("pooling_mode_cls_token") is True
 
 
 def _labels(source: Source, network: nn.Module) -> tuple[str, ...]:

@@ -91,32 +91,32 @@ def read_portability(path: Path) -> dict[str, Any]:
     return _form(path, forms.Portability, PORTABILITY, "edgetransfer.portability/1")
 
 
-def read_contract(path: Path) -> ImagePreprocessing | TextPreprocessing:
+def read_contract(path: Path, kind: Kind = CONTRACT) -> ImagePreprocessing | TextPreprocessing:
     """Read ``preprocess.json``.
 
     Raises:
-        IntegrityError: it is none; every field that does not fit is named.
+        EdgeTransferError: of the kind: it is none; every field that does not fit is named.
     """
-    return validated(PREPROCESSING, json_of(path, CONTRACT), path, CONTRACT)
+    return validated(PREPROCESSING, json_of(path, kind), path, kind)
 
 
-def read_labels(path: Path) -> tuple[str, ...]:
+def read_labels(path: Path, kind: Kind = LABELS) -> tuple[str, ...]:
     """Read ``labels.txt``: a class a line, in the order of the logits.
 
     A byte order mark and Windows' ends of lines do no harm, and are taken off.
 
     Raises:
-        IntegrityError: a line is blank, or two name the same class.
+        EdgeTransferError: of the kind: a line is blank, or two name the same class.
     """
-    lines = text_of(path, LABELS).replace("\r\n", "\n").removesuffix("\n").split("\n")
+    lines = text_of(path, kind).replace("\r\n", "\n").rstrip("\n").split("\n")
     seen: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip():
-            raise LABELS.fault("a class without a name", f"{path} line {number}")
+            raise kind.fault("a class without a name", f"{path} line {number}")
         first = seen.setdefault(unicodedata.normalize("NFC", line), number)
         if first != number:
             found = f"lines {first} and {number}: {line[:80]!r}"
-            raise LABELS.fault("two classes of one name", path, found)
+            raise kind.fault("two classes of one name", path, found)
     return tuple(lines)
 
 

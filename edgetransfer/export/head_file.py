@@ -8,15 +8,17 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file, save
+from pydantic import Field
+from safetensors.numpy import save
 
 from edgetransfer.backbone.head import LinearHead
 from edgetransfer.bundle.files import write_whole
-from edgetransfer.errors import IntegrityError
+from edgetransfer.bundle.forms import AddedClass, Digest, Form
+from edgetransfer.bundle.tensors import read_tensors
+from edgetransfer.spec.outside import Kind, parsed, validated
 from edgetransfer.transfer.new_class import FeatureStatistics
 
 if TYPE_CHECKING:
@@ -27,6 +29,32 @@ Array = np.ndarray[Any, Any]
 SCHEMA = "edgetransfer.head/1"
 STATISTICS = "statistics.safetensors"
 _SPREAD = ("components", "variances", "residual")
+HEAD = Kind("head file", 1 << 34, expected=f"{SCHEMA}, written by `edgetransfer head export`")
+_HEADS = {
+    "weight": "number C D",
+    "bias": "number C",
+    "reference.weight": "number C R",
+    "reference.bias": "number C",
+    "means": "number C D",
+    "counts": "count C",
+}
+_KEPT = Kind("file of feature statistics", 1 << 34, fix="build the bundle again")
+_STATISTICS = {
+    "means": "number C D",
+    "counts": "count C",
+    "components": "number K D",
+    "variances": "spread K",
+    "residual": "spread D",
+}
+
+
+class _Said(Form):
+    """What the header of a head file says."""
+
+    labels: list[str]
+    backbones: Annotated[list[Digest], Field(min_length=2, max_length=2)]
+    spread: str
+    added: list[AddedClass]
 
 
 @dataclass(frozen=True)
@@ -77,8 +105,12 @@ def write_statistics(file: Path, statistics: FeatureStatistics) -> None:
 
 
 def read_statistics(file: Path) -> FeatureStatistics:
-    """Read what `write_statistics` wrote."""
-    return FeatureStatistics(**load_file(file))
+    """Read what `write_statistics` wrote.
+
+    Raises:
+        IntegrityError: it is not that, or its parts do not fit each other.
+    """
+    return FeatureStatistics(**read_tensors(file, _KEPT, _STATISTICS)[0])
 
 
 def write_heads(file: Path, heads: Heads) -> int:
@@ -109,38 +141,24 @@ def read_heads(file: Path) -> Heads:
     Raises:
         IntegrityError: it is not one, or its parts do not fit each other.
     """
-    try:
-        with safe_open(file, "np") as opened:
-            metadata = opened.metadata() or {}
-        tensors = load_file(file)
-        if metadata.get("schema") != SCHEMA:
-            raise _damaged(file, f"schema {metadata.get('schema')!r}")
-        said = json.loads(metadata["head"])
-        heads = Heads(
-            tuple(said["labels"]),
-            LinearHead(tensors["weight"], tensors["bias"]),
-            LinearHead(tensors["reference.weight"], tensors["reference.bias"]),
-            (said["backbones"][0], said["backbones"][1]),
-            tensors.get("means"),
-            tensors.get("counts"),
-            said["spread"],
-            tuple(said["added"]),
-        )
-    except (OSError, SafetensorError, ValueError, LookupError, TypeError) as error:
-        raise _damaged(file, f"{type(error).__name__}: {error}") from error
-    rows = {len(each) for name, each in tensors.items() if name != "counts"}
-    odd = {each for each in heads.labels if not isinstance(each, str) or not each.strip()}
-    if odd or len(set(heads.labels)) < len(heads.labels):
-        raise _damaged(file, f"labels that are no names, or stand twice: {heads.labels}")
-    if rows != {len(heads.labels)}:
-        raise _damaged(file, f"{len(heads.labels)} labels and tensors of {sorted(rows)} rows")
-    return heads
-
-
-def _damaged(file: Path, found: str) -> IntegrityError:
-    return IntegrityError(
-        "not a head file",
-        where=str(file),
-        found=found[:200],
-        expected=f"{SCHEMA}, written by `edgetransfer head export`",
+    tensors, metadata = read_tensors(file, HEAD, _HEADS, ("means", "counts"))
+    if metadata.get("schema") != SCHEMA:
+        raise HEAD.unreadable(file, f"schema {metadata.get('schema')!r}"[:200])
+    said = validated(_Said, parsed(metadata.get("head", ""), file, HEAD), file, HEAD)
+    rows = len(tensors["weight"])
+    named = {each for each in said.labels if each.strip()}
+    if not len(said.labels) == len(named) == rows:
+        found = f"{len(named)} different labels and tensors of {rows} rows"
+        raise HEAD.unreadable(file, found)
+    if len(tensors.keys() & {"means", "counts"}) == 1:
+        raise HEAD.unreadable(file, "means and counts belong together")
+    return Heads(
+        tuple(said.labels),
+        LinearHead(tensors["weight"], tensors["bias"]),
+        LinearHead(tensors["reference.weight"], tensors["reference.bias"]),
+        (said.backbones[0], said.backbones[1]),
+        tensors.get("means"),
+        tensors.get("counts"),
+        said.spread,
+        tuple(each.model_dump(mode="json") for each in said.added),
     )

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 
 from edgetransfer.backbone import sources as backbones
-from edgetransfer.bundle.files import digest_of, read_json, write_json, write_whole, writing
+from edgetransfer.backbone.files import read_card
+from edgetransfer.bundle.files import digest_of, write_json, write_whole, writing
 from edgetransfer.data.manifest import content_of
-from edgetransfer.errors import DataError, SpecError
+from edgetransfer.errors import DataError, SpecError, first_line
 from edgetransfer.graph.embed import PREPARED
 from edgetransfer.graph.prepare import preparer
 from edgetransfer.pipeline.reading import read_data
@@ -79,7 +80,7 @@ def pretrain(run: Run, plan: Plan, out: Path) -> dict[str, Any]:
     backbone = backbones.load(run.source, "image")
     train = manifest.split("train")
     episodes = Episodes(manifest.label_index(train), plan.task, run.recipe.seed)
-    card = read_json(run.source.path / "card.json")
+    card = read_card(run.source.path / "card.json")
     facts: dict[str, Any] = {
         "source": {"backbone": run.source.name, "digest": run.source.digest},
         "data": f"{len(train):,} pictures of {len(manifest.labels)} classes, {content_of(train)}",
@@ -108,7 +109,7 @@ def inner_of(source: Source) -> Inner | None:
     """Return how a start was learnt to be fitted to an episode; None where it was not."""
     if source.layout != "builtin":
         return None
-    meta = read_json(source.path / "card.json").get("meta")
+    meta = read_card(source.path / "card.json").get("meta")
     inner = None if meta is None else Inner(**meta["inner"])
     return inner if inner is not None and inner.steps else None
 
@@ -133,15 +134,23 @@ class _Work:
         self._asked = json.loads(json.dumps(facts))
         self._losses: list[float] = []
         if (out / _STATE).is_file():
-            with safe_open(out / _STATE, "pt") as file:
-                asked = json.loads(file.metadata()["asked"])
+            try:
+                with safe_open(out / _STATE, "pt") as file:
+                    asked = json.loads(file.metadata()["asked"])
+                state = load_file(out / _STATE)
+            except (OSError, SafetensorError, ValueError, LookupError, TypeError) as error:
+                raise SpecError(
+                    "it holds an unfinished run that cannot be read",
+                    where=f"--out {out}",
+                    found=first_line(error),
+                    fix="name another folder, or delete this one",
+                ) from error
             if asked != self._asked:
                 raise SpecError(
                     "it holds an unfinished run with other options or data",
                     where=f"--out {out}",
                     fix="name another folder, or delete this one",
                 )
-            state = load_file(out / _STATE)
             self._losses = state.pop("losses").tolist()
             training.resume(state)
         elif out.exists() and any(out.iterdir()):

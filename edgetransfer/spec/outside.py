@@ -145,6 +145,21 @@ def content_of(path: Path, kind: Kind) -> bytes:
     return content
 
 
+def refuse_no_file(path: Path, kind: Kind) -> None:
+    """Make sure that a library which opens a file itself meets a regular one.
+
+    Raises:
+        EdgeTransferError: of the kind: it is no regular file, too large, a pointer of Git LFS, or
+            cannot be opened.
+    """
+    with opened(path, kind) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > kind.most:
+            raise kind.unreadable(path, f"{size:,} bytes; at most {kind.most:,} are read")
+        if file.read(len(LFS)) == LFS:
+            raise kind.unreadable(path, "a pointer of Git LFS, not the file: run `git lfs pull`")
+
+
 def _words(path: Path, error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "a link to nothing" if path.is_symlink() else "no such file"

@@ -13,8 +13,9 @@ from edgetransfer.spec.base import Positive, Spec
 
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 TextInput = Literal["input_ids", "attention_mask", "token_type_ids"]
-Triple = tuple[float, float, float]
-Pixels = Annotated[int, Field(ge=1)]
+Mean = Annotated[float, Field(ge=-1e6, le=1e6)]
+Triple = tuple[Mean, Mean, Mean]
+Pixels = Annotated[int, Field(ge=1, le=4096)]
 Size = tuple[Pixels, Pixels]
 
 
@@ -26,11 +27,11 @@ class ImagePreprocessing(Spec):
     """
 
     kind: Literal["image"] = "image"
-    shortest_edge: int | None = Field(None, ge=1, description="short side in pixels")
+    shortest_edge: int | None = Field(None, ge=1, le=8192, description="short side in pixels")
     exact: Size | None = Field(None, description="resize to (height, width), ignoring proportions")
     interpolation: Interpolation = "bilinear"
     crop: Size | None = Field(None, description="centre crop to (height, width)")
-    rescale: float = Field(1 / 255, gt=0)
+    rescale: float = Field(1 / 255, gt=0, le=1e6)
     mean: Triple = (0.5, 0.5, 0.5)
     std: tuple[Positive, Positive, Positive] = (0.5, 0.5, 0.5)
 
@@ -71,8 +72,8 @@ class TextPreprocessing(Spec):
 
     kind: Literal["text"] = "text"
     tokenizer: str = Field("tokenizer.json", description="file beside the contract")
-    max_length: int = Field(128, ge=2, description="tokens kept, special ones included")
-    pad_id: int = Field(0, ge=0)
+    max_length: int = Field(128, ge=2, le=1 << 20, description="tokens kept, special ones included")
+    pad_id: int = Field(0, ge=0, lt=1 << 31)
     inputs: tuple[TextInput, ...] = Field(
         ("input_ids", "attention_mask"), min_length=1, description="the network's inputs, in order"
     )

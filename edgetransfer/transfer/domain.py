@@ -10,10 +10,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
+from edgetransfer.bundle.tensors import read_tensors
 from edgetransfer.errors import IntegrityError
+from edgetransfer.spec.outside import Kind
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,6 +45,16 @@ class FeatureStatistics:
     variances: Array
     noise: Array
     distances: Array
+
+
+_KEPT = Kind("file of feature statistics", 1 << 34)
+_FORMS = {
+    "mean": "number D",
+    "components": "number R D",
+    "variances": "positive R",
+    "noise": "positive 1",
+    "distances": "spread 101",
+}
 
 
 @dataclass(frozen=True)
@@ -135,12 +146,7 @@ def read_statistics(folder: Path, feature_dim: int) -> FeatureStatistics | None:
     file = folder / STATISTICS
     if not file.is_file():
         return None
-    try:
-        found = FeatureStatistics(**load_file(file))
-    except (SafetensorError, TypeError) as error:
-        raise IntegrityError(
-            "the feature statistics cannot be read", where=str(file), found=str(error)
-        ) from error
+    found = FeatureStatistics(**read_tensors(file, _KEPT, _FORMS)[0])
     if found.mean.shape != (feature_dim,):
         raise IntegrityError(
             "the feature statistics are those of another network",

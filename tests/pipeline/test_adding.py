@@ -206,7 +206,7 @@ def test_a_head_goes_from_one_bundle_to_another(bundle, added, command, tmp_path
     again = tmp_path / "again"
     code, _, error = command("head", "apply", bundle, bundle / "core.onnx", "--out", again)
     assert (code, error.splitlines()[0]) == (
-        9, f"error: {bundle / 'core.onnx'}: not a head file",
+        9, f"error: {bundle / 'core.onnx'}: not a readable head file",
     )  # fmt: skip
     assert not again.exists()
 

@@ -239,17 +239,20 @@ def test_a_pickle_beside_safetensors_is_of_no_interest(folder):
 @pytest.mark.parametrize(
     ("config", "problem"),
     [
-        ("[]", "not a JSON object"),
+        ("[]", "the whole: Input should be an object (found [])"),
         (
             "{",
-            "not JSON\n  found: Expecting property name enclosed in double quotes: "
-            "line 1 column 2 (char 1)",
+            "not a readable model configuration\n"
+            "  found: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)",
         ),
     ],
 )
 def test_a_config_that_is_none(folder, config, problem):
     path = folder(config__json=config, model__safetensors="")
-    assert message(path) == f"{path / 'config.json'}: {problem}"
+    assert message(path) == (
+        f"{path / 'config.json'}: {problem}\n"
+        "  expected: config.json as transformers or timm writes it"
+    )
 
 
 @pytest.mark.parametrize(

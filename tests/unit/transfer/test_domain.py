@@ -87,5 +87,5 @@ def test_damaged_statistics(tmp_path, content):
         save_file({"mean": np.zeros(3, np.float32)}, file)
     else:
         file.write_bytes(content)
-    with pytest.raises(IntegrityError, match="the feature statistics cannot be read"):
+    with pytest.raises(IntegrityError, match="not a readable file of feature statistics"):
         read_statistics(tmp_path, 3)

@@ -1,0 +1,212 @@
+"""The files of a backbone's folder that say what it is: each read within limits, and of its form.
+
+They are somebody else's, so fields that are not named here are let be.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from safetensors import SafetensorError
+
+from edgetransfer.errors import SpecError, first_line
+from edgetransfer.spec.outside import MIB, Kind, json_of, refuse_no_file, validated
+from edgetransfer.spec.preprocess import Interpolation, Pixels
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
+CONFIG = Kind(
+    "model configuration",
+    16 * MIB,
+    SpecError,
+    expected="config.json as transformers or timm writes it",
+    once=False,
+)
+PREPROCESSOR = Kind(
+    "way to prepare pictures",
+    MIB,
+    SpecError,
+    expected="preprocessor_config.json as transformers writes it",
+    once=False,
+)
+CARD = Kind(
+    "card of a backbone",
+    MIB,
+    SpecError,
+    expected="card.json and model.safetensors as `edgetransfer pretrain` writes them",
+)
+WEIGHTS = Kind("file of weights", 1 << 46, SpecError, expected="a .safetensors file")
+
+Factor = Annotated[float, Field(ge=1e-6, le=1e6)]
+Three = Annotated[list[Annotated[float, Field(ge=-1e6, le=1e6)]], Field(min_length=3, max_length=3)]
+Scales = Annotated[list[Factor], Field(min_length=3, max_length=3)]
+
+
+class _Their(BaseModel):
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+
+
+def _sides(value: Any) -> Any:  # noqa: ANN401 (checked here)
+    """Check a size: one number of pixels, a number for each of some sides, or none."""
+    for each in value.values() if isinstance(value, dict) else [value]:
+        number = isinstance(each, int | float) and not isinstance(each, bool)
+        if each is not None and not isinstance(each, list) and not (number and 1 <= each <= 4096):
+            msg = "should be pixels, from 1 to 4096"
+            raise ValueError(msg)
+    return value
+
+
+def _sides_of_crop(value: Any) -> Any:  # noqa: ANN401 (checked here)
+    if isinstance(value, list) or (isinstance(value, dict) and value.keys() != {"height", "width"}):
+        msg = "should be pixels, or height and width"
+        raise ValueError(msg)
+    return _sides(value)
+
+
+class _Preprocessor(_Their):
+    """``preprocessor_config.json``."""
+
+    image_processor_type: str | None = None
+    feature_extractor_type: str | None = None
+    do_resize: bool | None = None
+    do_center_crop: bool | None = None
+    do_rescale: bool | None = None
+    do_normalize: bool | None = None
+    include_top: bool | None = None
+    size: Annotated[Any, AfterValidator(_sides)] = None
+    crop_size: Annotated[Any, AfterValidator(_sides_of_crop)] = None
+    crop_pct: Annotated[float, Field(ge=0.01, le=1)] | None = None
+    resample: int | None = None
+    rescale_factor: Factor = 1 / 255
+    image_mean: Three | None = None
+    image_std: Scales | None = None
+
+    @model_validator(mode="after")
+    def _cropped_to(self) -> _Preprocessor:
+        if self.do_center_crop and "crop_size" in self.model_fields_set and self.crop_size is None:
+            msg = "crop_size should be given where do_center_crop is true"
+            raise ValueError(msg)
+        return self
+
+
+class _Config(_Their):
+    """``config.json``, of transformers or of timm."""
+
+    model_type: str | None = None
+    architecture: str | None = None
+    architectures: list[str] | None = None
+
+
+class _Timm(_Their):
+    """``pretrained_cfg`` of a timm folder."""
+
+    input_size: Annotated[list[Pixels], Field(min_length=3, max_length=3)]
+    test_input_size: Annotated[list[Pixels], Field(min_length=3, max_length=3)] | None = None
+    interpolation: str = "bilinear"
+    crop_mode: str = "center"
+    crop_pct: Annotated[float, Field(ge=0.01, le=1)] = 0.875
+    test_crop_pct: Annotated[float, Field(ge=0.01, le=1)] | None = None
+    mean: Three
+    std: Scales
+    license: str | None = None
+
+
+Layers = Annotated[int, Field(ge=1, le=1 << 16)]
+
+
+class _Inner(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    steps: Annotated[int, Field(ge=0, le=10_000)] = 0
+    head_rate: float = 0.0
+    body_rate: float = 0.0
+
+
+class _Meta(_Their):
+    """How a start was learnt by ``edgetransfer pretrain``."""
+
+    inner: _Inner
+
+
+class _Card(_Their):
+    """``card.json`` of our own layout."""
+
+    input_size: Annotated[list[Pixels], Field(min_length=2, max_length=2)]
+    width: Annotated[float, Field(gt=0, le=16)]
+    blocks: list[Annotated[list[Layers], Field(min_length=4, max_length=4)]]
+    feature_dim: Layers
+    mean: Three
+    std: Scales
+    interpolation: Interpolation
+    license: str | None
+    meta: _Meta | None = None
+
+
+def _object(path: Path, form: type[BaseModel], kind: Kind) -> dict[str, Any]:
+    value: dict[str, Any] = json_of(path, kind)
+    validated(form, value, path, kind)
+    return value
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read ``config.json``.
+
+    Raises:
+        SpecError: it is none; every field that does not fit is named.
+    """
+    return _object(path, _Config, CONFIG)
+
+
+def read_preprocessor(path: Path) -> dict[str, Any]:
+    """Read ``preprocessor_config.json``; one number for all channels is written out.
+
+    Raises:
+        SpecError: it is none; every field that does not fit is named.
+    """
+    value = json_of(path, PREPROCESSOR)
+    if isinstance(value, dict):
+        for key in ("image_mean", "image_std"):
+            if isinstance(value.get(key), float):
+                value[key] = [value[key]] * 3
+    validated(_Preprocessor, value, path, PREPROCESSOR)
+    found: dict[str, Any] = value
+    return found
+
+
+def read_timm(config: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return the contract within a timm configuration.
+
+    Raises:
+        SpecError: there is none; every field that does not fit is named.
+    """
+    found: dict[str, Any] = config.get("pretrained_cfg", config)
+    validated(_Timm, found, path, CONFIG)
+    return found
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """Read ``card.json``.
+
+    Raises:
+        SpecError: it is none; every field that does not fit is named.
+    """
+    return _object(path, _Card, CARD)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read a ``.safetensors`` file.
+
+    Raises:
+        SpecError: it is none.
+    """
+    from safetensors.torch import load_file
+
+    refuse_no_file(path, WEIGHTS)
+    try:
+        found: dict[str, Tensor] = load_file(path)
+    except (OSError, SafetensorError, ValueError, KeyError) as error:
+        raise WEIGHTS.unreadable(path, first_line(error)) from error
+    return found
