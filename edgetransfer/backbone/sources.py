@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 from safetensors import SafetensorError
 
 from edgetransfer.backbone.files import CONFIG, read_config
+from edgetransfer.backbone.files import WEIGHTS as WEIGHTS_FILE
 from edgetransfer.backbone.model import Backbone, FittedModel, Modality, Source
 from edgetransfer.errors import IntegrityError, MissingExtraError, SpecError, StageError, first_line
-from edgetransfer.spec.outside import json_of
+from edgetransfer.spec.outside import json_of, refuse_no_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -122,6 +123,8 @@ def _folder(asked: _Asked, folder: Path) -> Source:
     if not config_file.is_file() and (folder / "card.json").is_file():
         return Source(asked.name, "builtin", folder, _digest(_readable(folder)), asked.option)
     weights = sorted(folder.glob("*.safetensors"))
+    for file in weights:
+        refuse_no_file(file, WEIGHTS_FILE)
     if not weights:
         _refuse_pickles(asked, [file for kind in _PICKLES for file in sorted(folder.glob(kind))])
     if not config_file.is_file() or not weights:

@@ -17,6 +17,7 @@ from edgetransfer.graph.clean import clean, to_supported_opset
 from edgetransfer.graph.ending import OUTPUT, run_each, with_logits
 from edgetransfer.graph.hosted import open_here
 from edgetransfer.graph.parity import alone, parity
+from edgetransfer.spec.outside import Kind, refuse_no_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -79,7 +80,11 @@ def take(
     return graph, {**record, **({"notes": notes} if notes else {})}
 
 
+_FILE = Kind("ONNX file", 1 << 46, SpecError)
+
+
 def _read(file: Path) -> onnx.ModelProto:
+    refuse_no_file(file, _FILE)
     try:
         model = onnx.load(file)
         onnx.checker.check_model(model)

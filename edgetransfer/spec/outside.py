@@ -140,8 +140,7 @@ def content_of(path: Path, kind: Kind) -> bytes:
     if content is None or len(content) > kind.most:
         found = f"{max(about.st_size, kind.most + 1):,} bytes; at most {kind.most:,} are read"
         raise kind.unreadable(path, found)
-    if content.startswith(LFS):
-        raise kind.unreadable(path, "a pointer of Git LFS, not the file: run `git lfs pull`")
+    _refuse_pointer(content, path, kind)
     return content
 
 
@@ -156,8 +155,15 @@ def refuse_no_file(path: Path, kind: Kind) -> None:
         size = os.fstat(file.fileno()).st_size
         if size > kind.most:
             raise kind.unreadable(path, f"{size:,} bytes; at most {kind.most:,} are read")
-        if file.read(len(LFS)) == LFS:
-            raise kind.unreadable(path, "a pointer of Git LFS, not the file: run `git lfs pull`")
+        head = file.read(len(LFS))
+    _refuse_pointer(head, path, kind)
+    if head.lstrip().lower().startswith((b"<!doctype", b"<html")):
+        raise kind.unreadable(path, "a web page: download the file itself")
+
+
+def _refuse_pointer(head: bytes, path: Path, kind: Kind) -> None:
+    if head.startswith(LFS):
+        raise kind.unreadable(path, "a pointer of Git LFS, not the file: run `git lfs pull`")
 
 
 def _words(path: Path, error: Exception) -> str:

@@ -347,3 +347,23 @@ def test_a_backbone_has_no_classifier_of_its_own():
         "  expected: a fitted transformers folder or a float .onnx file\n"
         "  fix: choose --fit probe or --fit finetune"
     )
+
+
+def test_d6_an_extension_in_capitals(folder):
+    """Fault D6: ``.ONNX`` was no backbone."""
+    path = folder(preprocess__json="{}", labels__txt="x\n") / "Mine.ONNX"
+    path.write_bytes(b"a")
+    assert sources.locate(str(path)).layout == "onnx"
+
+
+def test_d6_weights_that_were_not_pulled(folder):
+    """Fault D6: a pointer of Git LFS was a header that is too large."""
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+    path = folder(config__json="{}", model__safetensors=pointer)
+    with pytest.raises(SpecError) as caught:
+        sources.locate(str(path))
+    assert str(caught.value) == (
+        f"{path / 'model.safetensors'}: not a readable file of weights\n"
+        "  found: a pointer of Git LFS, not the file: run `git lfs pull`\n"
+        "  expected: a .safetensors file"
+    )

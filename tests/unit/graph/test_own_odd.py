@@ -311,3 +311,20 @@ def test_one_output_for_two_classes(message, saved, weights, batches):
         "  fix: end the network in two outputs, one a class: of a single output z before its "
         "sigmoid they are 0 and z"
     )
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+            "a pointer of Git LFS, not the file: run `git lfs pull`",
+        ),
+        (b"\n<!DOCTYPE html><html>", "a web page: download the file itself"),
+    ],
+)
+def test_d6_what_stands_in_place_of_the_file(tmp_path, message, batches, content, found):
+    """Fault D6: a parsing error of protobuf."""
+    file = tmp_path / "mine.onnx"
+    file.write_bytes(content)
+    assert message(file, batches) == f"{file}: not a readable ONNX file\n  found: {found}"

@@ -63,6 +63,16 @@ def test_extends_merges_tables_field_by_field(project):
     assert session.config == {"mlas.disable_kleidiai": "1", "session.dynamic_block_base": "2"}
 
 
+def test_d4_more_threads_than_any_machine_has(project):
+    """Fault D4: a session with 100,000 threads never began."""
+    file = project("mine", HEAD + "[session]\nthreads = 100000\n" + EVIDENCE)
+    with pytest.raises(SpecError) as caught:
+        catalogue.target(str(file))
+    assert str(caught.value) == (
+        f"{file}: session.threads: Input should be less than or equal to 256 (found 100000)"
+    )
+
+
 def test_a_board_is_no_class_though_it_extends_one():
     assert catalogue.target("arm64-dotprod").device_class
     assert not catalogue.target("raspberry-pi-5").device_class
