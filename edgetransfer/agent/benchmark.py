@@ -126,5 +126,9 @@ def measure_energy(job: Mapping[str, Any], open_session: Open) -> Dict[str, obje
     for variant in job["variants"]:
         call = _cycle(variant, open_session)
         sustain.settle(call)
-        told[variant["name"]] = energy.measure(call, source, job["sustained"]["seconds"])
+        before = conditions.ticks(), time.process_time()
+        found = energy.measure(call, source, job["sustained"]["seconds"])
+        own_s = time.process_time() - before[1]
+        used = conditions.core_seconds(before[0], conditions.ticks())
+        told[variant["name"]] = {**found, "own_s": own_s, **used}
     return {"energy": told}

@@ -21,6 +21,9 @@ _THROTTLED_BITS = {
 }
 """Bits that the firmware of a Raspberry Pi sets now; 16 higher: since it was started."""
 
+_HERTZ = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
+"""Ticks of a core in a second."""
+
 Counters = Dict[str, int]
 
 
@@ -114,6 +117,22 @@ def ticks(system: System = REAL) -> Optional[Dict[str, int]]:
             if len(told) == 8:
                 return {"all": sum(told), "idle": told[3] + told[4], "stolen": told[7]}
     return None
+
+
+def core_seconds(before: Any, after: Any) -> Dict[str, float]:  # noqa: ANN401 (what `ticks` gave)
+    """Return what all cores did between two readings of `ticks`, in seconds of one core.
+
+    >>> once = {"all": 0, "idle": 0, "stolen": 0}
+    >>> core_seconds(once, {"all": 200, "idle": 100, "stolen": 5}) if _HERTZ == 100 else {}
+    {'cores_s': 2.0, 'busy_s': 1.0, 'stolen_s': 0.05}
+    >>> core_seconds(None, None)
+    {}
+    """
+    if before is None or after is None:
+        return {}
+    spent = {key: (after[key] - before[key]) / _HERTZ for key in after}
+    busy = spent["all"] - spent["idle"]
+    return {"cores_s": spent["all"], "busy_s": busy, "stolen_s": spent["stolen"]}
 
 
 def power(system: System = REAL) -> Dict[str, object]:

@@ -15,6 +15,7 @@ from edgetransfer.agent import conditions, probe, timing
 Call = Callable[[], object]
 Tell = Callable[[int, int], None]
 WARM_S = 0.3
+_TOLD = ("frequency_khz", "temperatures_c", "throttling", "load_average")
 
 
 class Senses(NamedTuple):
@@ -40,6 +41,9 @@ def sustain(
 ) -> List[Dict[str, Any]]:
     """Return one row a window: when it began, the median, and what the machine told after it.
 
+    A row also says who used the cores meanwhile: this process for `own_s` of `elapsed_s`, and all
+    that ran for `busy_s` of `cores_s`, where the system tells.
+
     Args:
         call: one inference.
         seconds: in all.
@@ -50,6 +54,7 @@ def sustain(
     fixed, snapshot, clock = senses or Senses(probe.Kernel())
     start = clock.wall_ns()
     rows: List[Dict[str, Any]] = []
+    since = start, clock.cpu_ns(), snapshot().get("ticks")
     while True:
         began = clock.wall_ns()
         if began - start >= seconds * 1e9:
@@ -59,6 +64,7 @@ def sustain(
             taken.append(timing.timed(call, clock))
         wall, cpu = np.array(taken, dtype=np.float64).T
         told = snapshot()
+        now = clock.wall_ns(), clock.cpu_ns(), told.get("ticks")
         rows.append(
             {
                 "at_s": round((began - start) / 1e9, 3),
@@ -67,12 +73,13 @@ def sustain(
                 "p90_ms": float(np.quantile(wall, 0.9, method="inverted_cdf")) / 1e6,
                 "cpu_p50_ms": float(np.median(cpu)) / 1e6,
                 "probe_ns": fixed(),
-                "frequency_khz": told["frequency_khz"],
-                "temperatures_c": told["temperatures_c"],
-                "throttling": told["throttling"],
-                "load_average": told["load_average"],
+                **{key: told[key] for key in _TOLD},
+                "elapsed_s": (now[0] - since[0]) / 1e9,
+                "own_s": (now[1] - since[1]) / 1e9,
+                **conditions.core_seconds(since[2], now[2]),
             }
         )
+        since = now
         tell(int((clock.wall_ns() - start) / 1e9), int(seconds))
 
 

@@ -237,9 +237,11 @@ class Sustained(Form):
     """The block `sustained`."""
 
     seconds: Number
-    cool_p50_ms: Number
-    steady_p50_ms: Number
-    drop_pct: Number
+    valid: bool = True
+    violations: list[str] = []
+    cool_p50_ms: Number | None = None
+    steady_p50_ms: Number | None = None
+    drop_pct: Number | None = None
 
 
 class Energy(Form):

@@ -20,6 +20,7 @@ from edgetransfer.data.manifest import Example, Manifest
 from edgetransfer.data.sources import load_for_evaluation
 from edgetransfer.errors import DataError
 from edgetransfer.graph.prepare import preparer
+from edgetransfer.measure.sustained import in_words
 from edgetransfer.pipeline.judging import Bench, Question, judge_bundle, write_report
 from edgetransfer.pipeline.portability import FILE as PORTABILITY
 from edgetransfer.pipeline.portability import note
@@ -136,7 +137,7 @@ def _beside(
         if there.sustained_s is not None:
             (candidate,) = (each for each in variants if each.name == "candidate")
             found["sustained"] = sustained(place, candidate, there.sustained_s, line.progress)
-            told.append(f"{found['sustained']['drop_pct']:.1f} % fewer inferences a second")
+            told += list(in_words(found["sustained"]))
         if there.energy:
             found["energy"] = energy(place, variants)
             told.append("energy looked for")

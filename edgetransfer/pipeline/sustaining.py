@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.errors import SpecError
-from edgetransfer.measure.sustained import summarise_series
+from edgetransfer.measure.standing import CPU
+from edgetransfer.measure.sustained import energy_of_its_own, summarise_series
 from edgetransfer.pipeline.stopwatch import input_files, variants_of
 from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.transport.job import Job, Sustained
@@ -43,7 +44,9 @@ def sustained(
     with tempfile.TemporaryDirectory() as folder:
         job = Job("sustain", (variant,), sustained=asked)
         series = place.run(job, Path(folder), progress=progress)["series"]
-    return {"seconds": seconds, "window_s": asked.window_s, **summarise_series(series)}
+    on_cpu = variant.provider == CPU
+    found = summarise_series(series, on_cpu=on_cpu)
+    return {"seconds": seconds, "window_s": asked.window_s, **found}
 
 
 def energy(place: Place, variants: Sequence[Variant]) -> dict[str, Any]:
@@ -55,8 +58,7 @@ def energy(place: Place, variants: Sequence[Variant]) -> dict[str, Any]:
     _needs(place, "energy", "--energy")
     with tempfile.TemporaryDirectory() as folder:
         job = Job("energy", tuple(variants), sustained=Sustained(ENERGY_S))
-        found: dict[str, Any] = place.run(job, Path(folder))["energy"]
-    return found
+        return energy_of_its_own(place.run(job, Path(folder))["energy"])
 
 
 def core_variants(
