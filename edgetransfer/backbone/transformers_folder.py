@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from edgetransfer.backbone import contract
-from edgetransfer.backbone.files import read_config
+from edgetransfer.backbone.files import CONFIG, read_config
 from edgetransfer.backbone.head import linear_head
 from edgetransfer.backbone.model import Backbone, FittedModel, Modality, Source
 from edgetransfer.backbone.outputs import Logits, PooledImageEncoder, PooledTextEncoder
@@ -20,10 +20,12 @@ from edgetransfer.errors import MissingExtraError, SpecError
 from edgetransfer.graph.tokens import (
     SETTINGS,
     keep_tokenizer,
+    lowered,
     parse_tokenizer,
     read_tokenizer,
     split_tokens,
 )
+from edgetransfer.spec.outside import json_of
 from edgetransfer.spec.preprocess import ImagePreprocessing, TextPreprocessing
 
 if TYPE_CHECKING:
@@ -232,6 +234,9 @@ def _text_contract(
     tokenizer, limit = _tokenizer(source)
     positions = getattr(config, "max_position_embeddings", None) or 0
     positions -= _first_position(network)  # XLNet's are relative and have no end, given as -1
+    if most is not None:  # a classifier of transformers knows nothing of sentence-transformers
+        tokenizer, own = _sentence_settings(tokenizer, source.path)
+        most = min(most, own or most)
     limits = [each for each in (positions, limit, most) if each is not None and each > 1]
     longest = min(limits, default=_LONGEST_TEXT)
     padding = getattr(config, "pad_token_id", None)
@@ -240,6 +245,20 @@ def _text_contract(
         TextPreprocessing(max_length=longest, pad_id=int(padding or 0)),
         keep_tokenizer(known, longest),
     )
+
+
+def _sentence_settings(tokenizer: Tokenizer, folder: Path) -> tuple[Tokenizer, int | None]:
+    """Obey what sentence-transformers writes beside an encoder: lower case, and a length."""
+    file = folder / "sentence_bert_config.json"
+    if not file.is_file():
+        return tokenizer, None
+    settings = json_of(file, CONFIG)
+    if not isinstance(settings, dict):
+        raise CONFIG.unreadable(file, "no object like {...}")
+    longest = settings.get("max_seq_length")
+    if settings.get("do_lower_case") is True:
+        tokenizer = lowered(tokenizer, file)
+    return tokenizer, longest if isinstance(longest, int) and longest > 1 else None
 
 
 def _tokenizer(source: Source) -> tuple[Tokenizer, int | None]:

@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgetransfer.data.decode import PICTURE_SUFFIXES
-from edgetransfer.data.names import SPLIT_NAMES, is_leaving, kind_of, splits_of, suffixes_told
+from edgetransfer.data.names import (
+    OTHER_PICTURES,
+    SPLIT_NAMES,
+    is_leaving,
+    kind_of,
+    splits_of,
+    suffixes_told,
+)
 from edgetransfer.data.reading import Reading, Record, clean_label, count
 from edgetransfer.errors import DataError, SpecError
 
@@ -112,8 +119,9 @@ def _refuse_columns(spec: DataSpec, root: Path) -> None:
 
 
 def _folders(folder: Path) -> list[Path]:
-    found = [p for p in folder.iterdir() if p.is_dir() and not is_leaving(p.name)]
-    return sorted(found, key=lambda p: p.name)
+    with os.scandir(folder) as entries:  # which knows what a folder is without looking at each
+        found = [each.name for each in entries if each.is_dir() and not is_leaving(each.name)]
+    return [folder / name for name in sorted(found)]
 
 
 def _is_picture(path: Path) -> bool:
@@ -303,6 +311,16 @@ def pictures_below(folder: Path) -> Iterator[Path]:
     return (path for path in _walk(folder) if _is_picture(path))
 
 
+def unread_below(folder: Path) -> str | None:
+    """Say how many files are pictures that are not read; None where there is none."""
+    suffixes = (path.suffix.lower() for path in _walk(folder) if not is_leaving(path.name))
+    counted = Counter(suffix for suffix in suffixes if suffix in OTHER_PICTURES)
+    if not counted:
+        return None
+    number = count(counted.total(), "picture")
+    return f"{number} left out that cannot be read: {suffixes_told(counted)}"
+
+
 def _walk(folder: Path, leavings: Counter[str] | None = None) -> Iterator[Path]:
     """All files below a folder; links are followed (subsets are made of them), circles are not.
 
@@ -379,20 +397,19 @@ def _refuse_other_tasks(root: Path) -> None:
 
 
 def _annotations(folder: Path) -> str | None:
-    names = {each.name.lower() for each in folder.iterdir()}
-    suffixes = {each.suffix.lower() for each in itertools.islice(folder.iterdir(), 1000)}
-    beside = {each.name.lower() for each in folder.parent.iterdir()}
-    if folder.name.lower() == "labels" and "images" in beside:
+    if folder.name.lower() == "labels" and (folder.parent / "images").is_dir():
         inner = [p for p in itertools.islice(_walk(folder), 1000) if p.suffix == ".txt"]
         return "a folder labels beside a folder images, with .txt files (YOLO)" if inner else None
-    if folder.name.lower() == "annotations" and ".xml" in suffixes:
+    names = [each.name for each in folder.iterdir()]
+    if folder.name.lower() == "annotations" and any(name.endswith(".xml") for name in names):
         return "a folder Annotations with .xml files (Pascal VOC)"
     coco = sorted(n for n in names if n.endswith(".json") and ("coco" in n or "instances_" in n))
     if coco:
         return f"{coco[0]} (COCO)"
-    stems = {p.stem for p in itertools.islice(folder.iterdir(), 1000) if _is_picture(p)}
+    stems = [Path(n).stem for n in names if Path(n).suffix.lower() in PICTURE_SUFFIXES][:20]
+    beside = set(names)
     for suffix, kind in ((".xml", "Pascal VOC"), (".txt", "YOLO")):
-        twins = sum((folder / f"{stem}{suffix}").is_file() for stem in sorted(stems)[:20])
-        if twins * 2 > min(len(stems), 20) and (suffix == ".xml" or "classes.txt" in names):
+        twins = sum(f"{stem}{suffix}" in beside for stem in stems)
+        if twins * 2 > len(stems) and (suffix == ".xml" or "classes.txt" in beside):
             return f"a {suffix} file beside each picture ({kind})"
     return None

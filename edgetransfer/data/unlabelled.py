@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgetransfer.data import checks
 from edgetransfer.data.digests import add_digests, file_digests
-from edgetransfer.data.folders import pictures_below
+from edgetransfer.data.folders import pictures_below, unread_below
 from edgetransfer.data.manifest import Example, Manifest
 from edgetransfer.data.reading import Record, count
 from edgetransfer.errors import DataError
@@ -77,7 +77,9 @@ def load(
     ]
     found, unreadable = add_digests(records, progress)
     checks.raise_if(unreadable, str(root))
-    return without(found, labelled, Named(source, "picture", root), near)
+    taken = without(found, labelled, Named(source, "picture", root), near)
+    unread = unread_below(root)
+    return taken if unread is None else replace(taken, notes=(*taken.notes, unread))
 
 
 @dataclass(frozen=True)

@@ -111,6 +111,14 @@ def _disagree(file: Path, setting: str, does: str) -> SpecError:
     )
 
 
+def lowered(tokenizer: Tokenizer, where: object) -> Tokenizer:
+    """Return a tokenizer that first makes texts lower case."""
+    written = json.loads(tokenizer.to_str())
+    parts = [{"type": "Lowercase"}, *([written["normalizer"]] if written["normalizer"] else [])]
+    written["normalizer"] = {"type": "Sequence", "normalizers": parts}
+    return parse_tokenizer(json.dumps(written), where)
+
+
 def _parts(part: dict[str, Any] | None, inner: str) -> Iterator[dict[str, Any]]:
     """All parts of a normaliser or pre-tokenizer that may be a sequence of such."""
     waiting = [part] if part else []

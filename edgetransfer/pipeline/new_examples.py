@@ -6,12 +6,12 @@ It does not run a network: `adding` does.
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from edgetransfer.data.asked import asked_about
 from edgetransfer.data.decode import decode
 from edgetransfer.data.digests import picture_digest, text_digest
-from edgetransfer.data.manifest import Example
 from edgetransfer.data.sources import load
 from edgetransfer.errors import DataError, SpecError
 from edgetransfer.pipeline.bench import golden_of, read_new, refuse_other_kind
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from edgetransfer.bundle.opened import Bundle
+    from edgetransfer.data.manifest import Example
     from edgetransfer.spec.recipe import DataSpec
 
 
@@ -49,19 +50,22 @@ def examples_of(bundle: Bundle, name: str, inputs: Sequence[str]) -> tuple[Examp
     Args:
         bundle: whose contract they are for.
         name: of the class.
-        inputs: picture files, or texts.
+        inputs: pictures, texts, or what holds them: see `asked.asked_about`.
 
     Raises:
         DataError: some cannot be read, all are named; there is none; or the bundle knows some.
     """
     found, problems = {}, []
-    for each in inputs:
+    for asked in asked_about(inputs, bundle.preprocessing.kind):
         try:
-            example = _example(bundle, each, name)
+            if asked.example is None:
+                problems.append(str(asked.problem))
+                continue
+            digest = _digest_of(asked.example)
         except DataError as error:
             problems.append(str(error))
             continue
-        found[example.digest] = example
+        found[digest] = replace(asked.example, label=name, split="train", digest=digest)
     if problems:
         raise DataError("\n".join(problems))
     if not found:
@@ -76,13 +80,10 @@ def examples_of(bundle: Bundle, name: str, inputs: Sequence[str]) -> tuple[Examp
     return tuple(found.values())
 
 
-def _example(bundle: Bundle, given: str, label: str) -> Example:
-    if bundle.preprocessing.kind == "text":
-        if not given.strip():
-            raise DataError("empty text", where=repr(given), expected="a word at least")
-        return Example(given, None, given, label, "train", {}, text_digest(given))
-    path = Path(given)
-    return Example(given, path, None, label, "train", {}, picture_digest(decode(path)))
+def _digest_of(example: Example) -> str:
+    if example.path is None:
+        return text_digest(example.text or "")
+    return picture_digest(decode(example.path))
 
 
 def training_examples(bundle: Bundle, data: DataSpec | None) -> tuple[Example, ...]:

@@ -102,7 +102,7 @@ def test_a_text_that_is_empty(outcome, command, tmp_path):
     assert empty["error"] == "INPUT: empty text\n  expected: a word at least"
     code, _, told = command("add-class", bundle, "thanks", "very", "", "--out", tmp_path / "four")
     assert code == 4
-    assert told.endswith("error: '': empty text\n  expected: a word at least\n")
+    assert told.endswith("error: INPUT: empty text\n  expected: a word at least\n")
 
 
 def test_a_class_is_added_from_texts(outcome, command, tmp_path):

@@ -205,3 +205,22 @@ def test_settings_that_cannot_be_obeyed(beside, fitted, tmp_path):
             "  fix: save both at once: "
             "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
         )
+
+
+def test_c1_what_sentence_transformers_writes_beside_an_encoder(bert, copied, opened):
+    """Fault C1: another file of settings that its library obeys."""
+    folder = copied(bert)
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "BertTokenizer", "do_lower_case": False})
+    )
+    plain = opened(folder, "text")
+    (folder / "sentence_bert_config.json").write_text(
+        json.dumps({"max_seq_length": 12, "do_lower_case": True})
+    )
+    obeyed = opened(folder, "text")
+    assert (plain.preprocessing.max_length, obeyed.preprocessing.max_length) == (40, 12)
+    ids = [
+        TextPreparer(each.preprocessing, each.tokenizer).tokens("ANTS and Bees")["input_ids"]
+        for each in (plain, obeyed)
+    ]
+    assert [each[0].tolist() for each in ids] == [[2, 1, 5, 1, 3], [2, 4, 5, 6, 3]]

@@ -45,6 +45,17 @@ def test_folders_have_any_names_and_say_nothing(labelled, folder):
     assert type(more).from_json(more.to_json()) == more
 
 
+def test_c3_pictures_that_are_not_read_are_said(labelled, folder):
+    """Fault C3: ``.HEIC`` vanished here too, and a thumbnail of a NAS was taught with."""
+    photo(folder / "x.png", 30)
+    photo(folder / "@eaDir" / "x.png" / "THUMB.jpg", 31)
+    (folder / "a").mkdir()
+    (folder / "a" / "y.HEIC").write_bytes(b"")
+    more = load(str(folder), labelled)
+    assert [e.key for e in more.examples] == ["x.png"]
+    assert more.notes == ("1 picture left out that cannot be read: 1 .heic",)
+
+
 def test_what_is_judged_on_or_there_already_is_left_out(labelled, folder):
     photo(folder / "new.png", 30)
     photo(folder / "new again.png", 30)
