@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from edgetransfer.graph.prepare import ahead
+from edgetransfer.graph.prepare import ahead, preparer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +30,7 @@ def batches_of(
     fitted: Fitted, examples: Sequence[Example]
 ) -> Callable[[], Iterator[dict[str, Tensor]]]:
     """Return what makes all batches of some examples, in order."""
-    return batches_through(fitted.preparer(), examples)
+    return batches_through(preparer(fitted.preprocessing, fitted.tokenizer), examples)
 
 
 def batches_through(
@@ -50,7 +50,7 @@ def shuffled(
     fitted: Fitted, examples: Sequence[Example], seed: int
 ) -> Callable[[], Iterator[dict[str, Tensor]]]:
     """Return what makes an endless stream of training batches, the same at every call."""
-    prepare = fitted.preparer()
+    prepare = preparer(fitted.preprocessing, fitted.tokenizer)
 
     def order() -> Iterator[Example]:
         rng = np.random.default_rng(seed)

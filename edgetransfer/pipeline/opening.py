@@ -1,4 +1,4 @@
-"""The backbone and feature stages: open a network, trace it frozen, run it over the examples.
+"""The feature stages: a frozen backbone is run over the examples.
 
 It does not fit anything.
 """
@@ -9,16 +9,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx
 
-from edgetransfer.backbone import sources as backbones
 from edgetransfer.data.manifest import content_of
-from edgetransfer.graph import census
-from edgetransfer.graph.prepare import preparer
-from edgetransfer.pipeline.reporter import telling
+from edgetransfer.pipeline.frozen import open_frozen
 from edgetransfer.pipeline.rows import over, rows_stage
-from edgetransfer.pipeline.stage import Stage
-from edgetransfer.pipeline.tracing import EXPORTERS, proving_batch, proving_examples, traced
 from edgetransfer.transfer.features import run_over
 from edgetransfer.transfer.looks import looks_over, worth_more_looks
 
@@ -26,11 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from edgetransfer.backbone.model import Backbone
     from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.pipeline.run import Run
     from edgetransfer.pipeline.stage import Kept
-    from edgetransfer.spec.progress import Progress
 
 Array = np.ndarray[Any, Any]
 
@@ -41,41 +33,9 @@ class OpenedBackbone:
     def __init__(self, run: Run, manifest: Manifest) -> None:
         self.run = run
         self._features: Kept | None = None
-        with telling(run.reporter, "backbone") as line:
-            self.backbone: Backbone = backbones.load(run.source, manifest.modality)
-            self.prepare = preparer(self.backbone.preprocessing, self.backbone.tokenizer)
-            self.kept = run.keep_in(line, self._stage(manifest))
-            self.card: dict[str, Any] = self.kept.record
-
-    def _stage(self, manifest: Manifest) -> Stage:
-        inputs = {
-            "source": self.run.source.digest,
-            "layout": self.run.source.layout,
-            "modality": manifest.modality,
-            "proven_on": content_of(proving_examples(manifest)),
-        }
-
-        def make(folder: Path, _: Progress) -> dict[str, Any]:
-            examples = proving_batch(manifest, self.prepare)
-            graph, record = traced(self.backbone.network, examples)
-            onnx.save(graph, folder / "features.onnx")
-            contract = self.backbone.preprocessing.model_dump(mode="json")
-            return {
-                "source": self.run.source.name,
-                "digest": self.run.source.digest,
-                "licence": self.backbone.licence,
-                "parameters": sum(p.numel() for p in self.backbone.network.parameters()),
-                "macs": census.macs(graph),
-                "feature_dim": self.backbone.feature_dim,
-                "preprocessing": contract,
-                "parity": record,
-            }
-
-        def told(card: Mapping[str, Any]) -> str:
-            size = f"{card['parameters'] / 1e6:.2f} M parameters"
-            return size + (f", {card['macs'] / 1e6:.0f} M MACs" if card["macs"] else "")
-
-        return Stage("backbone", inputs, make, told, packages=EXPORTERS)
+        self.backbone, self.prepare, self.kept = open_frozen(run, manifest)
+        source = {"source": run.source.name, "digest": run.source.digest}
+        self.card: dict[str, Any] = {**source, **self.kept.record}
 
     def features(self, manifest: Manifest) -> Kept:
         """Return the features of the training and validation examples; told of once."""

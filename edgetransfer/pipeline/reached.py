@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 PACKAGE = "edgetransfer"
 FOLDER = Path(__file__).parent.parent
@@ -45,10 +45,12 @@ class Sources:
     Args:
         folder: of the package. A module whose source is not there (a zip file) reaches nothing,
             and counts by our version alone.
+        read: reads a file.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, read: Callable[[Path], bytes] = Path.read_bytes) -> None:
         self._folder = folder
+        self._bytes_of = read
         self._read: dict[str, _Read] = {}
 
     def reached(self, *modules: str) -> frozenset[str]:
@@ -95,7 +97,7 @@ class Sources:
         file = self._file(name)
         if file is None:
             return _Read("", frozenset(), frozenset())
-        source = file.read_bytes()
+        source = self._bytes_of(file)
         tree = ast.parse(source)
         first, later = set[str](), set[str]()
         self._imports(tree.body, first, later)
@@ -103,7 +105,7 @@ class Sources:
         if any(each.encode() in source for each in (*_BY_NAME, "__file__", "PackageLoader")):
             later |= self._named(tree)
             for data in _data(tree, file.parent):
-                total.update(data.name.encode() + data.read_bytes())
+                total.update(data.name.encode() + self._bytes_of(data))
         return _Read(total.hexdigest(), frozenset(first), frozenset(later))
 
     def _file(self, name: str) -> Path | None:

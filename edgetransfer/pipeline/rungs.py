@@ -23,6 +23,7 @@ from edgetransfer.data.manifest import content_of
 from edgetransfer.errors import SpecError
 from edgetransfer.graph.finished import finished
 from edgetransfer.graph.hosted import exact_here
+from edgetransfer.graph.prepare import preparer
 from edgetransfer.pipeline.feeding import batches_of
 from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.stage import Stage
@@ -166,7 +167,7 @@ class Workshop:
             if not smooth:
                 onnx.save(stored(graph), folder / CORE)
                 return {}
-            prepare = self.fitted.preparer()
+            prepare = preparer(self.fitted.preprocessing, self.fitted.tokenizer)
             texts = [prepare.prepare(each) for each in self.examples]
             made, share = smoothed(graph, texts, stored)
             onnx.save(made, folder / CORE)
@@ -237,5 +238,5 @@ class Workshop:
 
     def _few(self) -> Iterator[Mapping[str, Array]]:
         """Prepare the examples whose largest numbers decide what 16-bit floats can hold."""
-        prepare = self.fitted.preparer()
+        prepare = preparer(self.fitted.preprocessing, self.fitted.tokenizer)
         return (prepare.prepare(each) for each in self.examples[:RANGE_EXAMPLES])

@@ -181,9 +181,12 @@ def _decide(features: Array, chosen: Chosen, seed: int, source: LinearHead | Non
 
 
 def _run_fitted(fitted: Fitted, examples: Sequence[Example]) -> Array:
+    from edgetransfer.graph.prepare import preparer
     from edgetransfer.transfer.features import run_over
 
-    logits = run_over(onnx.load(fitted.graph), fitted.preparer(), examples)
+    logits = run_over(
+        onnx.load(fitted.graph), preparer(fitted.preprocessing, fitted.tokenizer), examples
+    )
     decided: Array = logits.argmax(axis=1)
     return decided
 

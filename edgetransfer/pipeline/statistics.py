@@ -114,9 +114,11 @@ def keep_statistics(
         "run_here_with": exact_here(),
     }
 
+    prepare = fitted.preparer()
+
     def make(folder: Path, progress: Progress) -> dict[str, Any]:
         rows = run_one_by_one(
-            with_features(core, find_head(core)), session, fitted.preparer(), examples, progress
+            with_features(core, find_head(core)), session, prepare, examples, progress
         )
         truth, classes = manifest.label_index(examples), len(manifest.labels)
         found = measure_statistics(rows, truth, classes)

@@ -1,6 +1,10 @@
 """Tiny data sets of pictures and of texts and one build of pictures, shared by the tests."""
 
+import cProfile
 import sys
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +13,10 @@ from PIL import Image
 
 import edgetransfer
 from edgetransfer.cli import app
+from edgetransfer.pipeline.reached import FOLDER
+from edgetransfer.pipeline.store import Store
 from edgetransfer.pipeline.trial import Trials
+from edgetransfer.spec.progress import silent
 from edgetransfer.transfer import choice
 from edgetransfer.transport import job
 
@@ -86,9 +93,38 @@ def cache(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def built(pictures, cache, tmp_path_factory):
+def ran():
+    """What ran in the stages of `built`: stage -> (where its make stands, modules that ran)."""
+    return {}
+
+
+@contextmanager
+def watching(found):
+    """Note of every stage that is made which modules of ours run meanwhile, in this thread."""
+    keep = Store.keep
+
+    def watched(store, stage, progress=silent):
+        profile = cProfile.Profile()
+        watched = replace(stage, make=lambda out, _: profile.runcall(stage.make, out, silent))
+        vars(watched)["key"] = stage.key
+        kept = keep(store, watched, progress)
+        codes = [entry.code for entry in profile.getstats()]
+        files = {Path(code.co_filename) for code in codes if not isinstance(code, str)}
+        parts = [f.relative_to(FOLDER).with_suffix("").parts for f in files if FOLDER in f.parents]
+        ours = {".".join(("edgetransfer", *each)).removesuffix(".__init__") for each in parts}
+        found[stage.name] = stage.modules, ours
+        return kept
+
+    Store.keep = watched
+    yield
+    Store.keep = keep
+
+
+@pytest.fixture(scope="session")
+def built(pictures, cache, ran, tmp_path_factory):
     out = tmp_path_factory.mktemp("built")
-    return edgetransfer.build(pictures, out=out, cache=cache, timing="quick")
+    with watching(ran):
+        return edgetransfer.build(pictures, out=out, cache=cache, timing="quick")
 
 
 @pytest.fixture

@@ -1,0 +1,105 @@
+"""Stages are made again where what they depend on changed, and found where it did not."""
+
+import json
+from dataclasses import replace
+from importlib.metadata import version
+
+import pytest
+
+from edgetransfer.backbone import sources as backbones
+from edgetransfer.pipeline import reached
+from edgetransfer.pipeline import stage as stages
+from edgetransfer.pipeline.opening import OpenedBackbone
+from edgetransfer.pipeline.probing import fit_head
+from edgetransfer.pipeline.reached import FOLDER, Sources
+from edgetransfer.pipeline.reading import read_data
+from edgetransfer.pipeline.reporter import SilentReporter
+from edgetransfer.pipeline.run import Run
+from edgetransfer.pipeline.store import Store
+from edgetransfer.spec.options import recipe_from
+from edgetransfer.spec.progress import silent
+
+OF_A_BUILD = {
+    "backbone", "data", "features", "labels", "measure", "near-duplicates", "neighbours", "probe",
+    "probe-looks", "random start", "reference", "rung", "soundness", "statistics", "trace", "trial",
+}  # fmt: skip
+
+
+def test_b1_all_that_ran_in_a_stage_is_in_its_key(built, ran):
+    """What objects bring along is not seen in imports; here it is seen as it runs."""
+    assert set(ran) >= OF_A_BUILD
+    sources = reached.installed()
+    missed = {
+        name: ours - sources.reached(*modules)
+        for name, (modules, ours) in ran.items()
+        if ours - sources.reached(*modules)
+    }
+    assert missed == {}
+
+
+@pytest.fixture
+def again(built, pictures, cache, monkeypatch):
+    """Ask for the stages up to the probe again, as if a line of some modules had been changed.
+
+    Returns what each was: found, or to be made. For the latter, what was kept before the change
+    stands in, so that nothing is made.
+    """
+    before, keep, found, was = reached.installed(), Store.keep, {}, {}
+
+    def look(store, stage, progress=silent):
+        found[stage.name] = store.has(stage)
+        if found[stage.name]:
+            return keep(store, stage)
+        text = json.dumps(stage.inputs)
+        for new, old in was.items():
+            text = text.replace(new, old)
+        with monkeypatch.context() as then:
+            then.setattr(reached, "installed", lambda: before)
+            then.setattr(stages, "version", version)
+            kept = keep(store, replace(stage, inputs=json.loads(text)))
+        assert kept.reused
+        was[stage.key] = kept.key
+        return replace(kept, key=stage.key)
+
+    def run(*edited):
+        files = {FOLDER / f"{name}.py" for name in edited}
+        assert all(file.is_file() for file in files)
+        sources = Sources(FOLDER, lambda file: file.read_bytes() + b"\n" * (file in files))
+        monkeypatch.setattr(reached, "installed", lambda: sources)
+        monkeypatch.setattr(Store, "keep", look)
+        recipe = recipe_from({"data": str(pictures)})
+        source = backbones.locate(recipe.backbone.source)
+        run = Run(recipe, (), source, Store(cache), SilentReporter())
+        manifest = read_data(run)
+        fit_head(run, manifest, OpenedBackbone(run, manifest))
+        return found
+
+    return run
+
+
+FOUND = {"data": True, "backbone": True, "features": True, "probe-looks": True, "probe": True}
+
+
+@pytest.mark.parametrize(
+    ("edited", "made"),
+    [
+        (["cli/app", "report/page", "transfer/finetune", "pipeline/build"], []),
+        (["pipeline/probing"], ["probe"]),
+        (["transfer/probe"], ["probe"]),
+        (["transfer/features"], ["features", "probe-looks", "probe"]),
+        (["pipeline/frozen"], ["backbone", "features", "probe-looks", "probe"]),
+        (["data/split"], ["data"]),
+    ],
+    ids=lambda value: "+".join(value),
+)
+def test_b1_changed_code_remakes_what_reaches_it(again, edited, made):
+    """The proofs of B1: a probe that saves a negated head, and features that are all zeros."""
+    assert again(*edited) == {**FOUND, **dict.fromkeys(made, False)}
+
+
+def test_b1_a_version_that_was_installed_since_finds_nothing_of_before(again, monkeypatch):
+    def newer(name):
+        return version(name) + "+1" * (name == reached.PACKAGE)
+
+    monkeypatch.setattr(stages, "version", newer)
+    assert again() == dict.fromkeys(FOUND, False)
