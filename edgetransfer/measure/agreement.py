@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgetransfer.measure.drift import Drift, measure_drift, sqnr_db
+from edgetransfer.measure.drift import CLOSE_DB, Drift, measure_drift, sqnr_db
 from edgetransfer.measure.gates import Gate, Status
 from edgetransfer.measure.plain import Missing, decibels
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-CLOSE_DB = 35.0
-"""Logits this near to the host's are the same network, whatever computed them."""
 ADDED_DB = 3.0
 """A device may add as much noise as quantising did: then the sum is 3 dB louder."""
 

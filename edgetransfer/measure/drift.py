@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+CLOSE_DB = 35.0
+"""Logits this near to the host's are the same network, whatever computed them."""
+
+
 @dataclass(frozen=True)
 class Drift:
     """Differences of logits [N, C] and of the decisions they give.

@@ -12,7 +12,6 @@ import numpy as np
 
 from edgetransfer.agent.environment import architecture
 from edgetransfer.graph.hosted import exact_here
-from edgetransfer.measure.agreement import Cure, OnHost
 from edgetransfer.spec import catalogue
 from edgetransfer.transport.job import Job
 from edgetransfer.transport.local import Local
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from edgetransfer.pipeline.stage import Kept
     from edgetransfer.spec.target import TargetSpec
     from edgetransfer.transport.job import Variant
     from edgetransfer.transport.place import Place
@@ -97,15 +95,3 @@ def _remedy(environment: Mapping[str, Any], tried: Mapping[str, str]) -> TargetS
     if best is None or best.session.config.items() <= dict(tried).items():
         return None
     return best
-
-
-def on_host(kept: Kept, record: Mapping[str, Any] | None) -> OnHost | None:
-    """Read what `agree` left; None where the device is this machine."""
-    if record is None:
-        return None
-    cure = None
-    if "cure" in record:
-        found = record["cure"]
-        logits = np.load(kept.file("cured.logits.npy"))
-        cure = Cure(logits, found["config"], found["why"], tuple(found["targets"]))
-    return OnHost(np.load(kept.file("host.logits.npy")), record["config"], cure, record["emulated"])

@@ -22,8 +22,7 @@ from edgetransfer.measure.quantiles import quantile
 from edgetransfer.measure.record import make_report
 from edgetransfer.measure.standing import Standing, stand
 from edgetransfer.pipeline import measuring
-from edgetransfer.pipeline.agreeing import on_host
-from edgetransfer.pipeline.proven import proofs
+from edgetransfer.pipeline.proven import on_host, proofs, timing
 from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.stage import RECORD, Stage
 from edgetransfer.pipeline.standing import how_to_verify, seen_at
@@ -155,7 +154,7 @@ def _facts(
     labelled = all(example.label is not None for example in question.examples)
     timed = record.get("timing", {}) if standing.is_target else {}
     times = {
-        names: measuring.timing(kept, names) if standing.is_target else None
+        names: timing(kept, names) if standing.is_target else None
         for names in (measuring.CORE, measuring.WHOLE)
     }
     refuse_other_count(bundle, measuring.logits(kept, "candidate").shape[1])

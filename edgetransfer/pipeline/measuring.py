@@ -16,10 +16,9 @@ from edgetransfer.agent.benchmark import CHECKED
 from edgetransfer.graph.embed import whole_model
 from edgetransfer.graph.engine import read_residency
 from edgetransfer.graph.prepare import TextPreparer, stack, write_each
-from edgetransfer.measure.facts import Timing
 from edgetransfer.pipeline.agreeing import agree
 from edgetransfer.pipeline.proving import RAW_EXAMPLES, Prover, rebuilt, spread
-from edgetransfer.pipeline.sampling import samples_of, take
+from edgetransfer.pipeline.sampling import take
 from edgetransfer.pipeline.standing import describe
 from edgetransfer.pipeline.store import scratch
 from edgetransfer.transport.job import Effort, InputFiles, Job, Variant
@@ -214,11 +213,3 @@ def logits(kept: Kept, name: str) -> np.ndarray[Any, Any]:
     """Return the raw logits of a variant, float32 [N, C]."""
     rows: np.ndarray[Any, Any] = np.load(kept.file(f"{name}.logits.npy"))
     return rows
-
-
-def timing(kept: Kept, names: tuple[str, str]) -> Timing | None:
-    """Return the raw times of two variants, None where none were taken."""
-    if not kept.file(f"{names[0]}.times.npy").is_file():
-        return None
-    reference, candidate = (np.load(kept.file(f"{name}.times.npy")) for name in names)
-    return Timing(samples_of(reference), samples_of(candidate))

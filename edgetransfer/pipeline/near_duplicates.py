@@ -37,6 +37,7 @@ def look_for_near_duplicates(
     features = opened.features(manifest)
     both = (*manifest.split("train"), *manifest.split("validation"))
     test = manifest.split("test")
+    truth = manifest.label_index(both)
     inputs = {
         "features": features.key,
         "data": manifest.digest,
@@ -46,7 +47,7 @@ def look_for_near_duplicates(
     def make(_: Path, progress: Progress) -> dict[str, Any]:
         part, others = (_part(len(each), run.recipe.seed) for each in (both, test))
         examples = (*(both[row] for row in part), *(test[row] for row in others))
-        labels = manifest.label_index(examples[: len(part)])
+        labels = truth[part]
         pairs, ratios = candidates(surfaces(examples), labels)
         differ = [examples[a].digest != examples[b].digest for a, b in pairs]
         pairs, ratios = pairs[differ], ratios[differ]

@@ -12,8 +12,7 @@ import numpy as np
 
 from edgetransfer.errors import UnsupportedError
 from edgetransfer.graph.prepare import TextPreparer, stack, write_each
-from edgetransfer.measure.agreement import CLOSE_DB
-from edgetransfer.measure.drift import measure_drift
+from edgetransfer.measure.drift import CLOSE_DB, measure_drift
 from edgetransfer.pipeline.stopwatch import variants_of
 from edgetransfer.transport.job import Job
 from edgetransfer.transport.where import connect

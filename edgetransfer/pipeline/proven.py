@@ -1,4 +1,4 @@
-"""Reads what `proving` left back as the values that gates look at.
+"""Reads what a measurement left back as the values that gates look at.
 
 It does not run or judge anything.
 """
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgetransfer.graph.embed import PICTURE, PREPARED
+from edgetransfer.measure.agreement import Cure, OnHost
+from edgetransfer.measure.facts import Timing
 from edgetransfer.measure.plain import Missing
 from edgetransfer.measure.proofs import (
     NO_ENGINE,
@@ -25,6 +27,7 @@ from edgetransfer.measure.proofs import (
     Twice,
 )
 from edgetransfer.pipeline.proving import BATCH, BATCHED, FEW, THREADS, UNFUSED, spread
+from edgetransfer.pipeline.sampling import samples_of
 from edgetransfer.pipeline.tracing import OUTPUT
 from edgetransfer.spec.preprocess import ImagePreprocessing
 
@@ -170,3 +173,23 @@ def _intended(record: Record) -> Intended | Missing:
         return Missing("the runtime there cannot write its graph back")
     found = record["proofs"]["intended"]
     return Intended(found["int8_conv"], tuple(found["float_conv"]))
+
+
+def on_host(kept: Kept, record: Mapping[str, Any] | None) -> OnHost | None:
+    """Read what `agree` left; None where the device is this machine."""
+    if record is None:
+        return None
+    cure = None
+    if "cure" in record:
+        found = record["cure"]
+        logits = np.load(kept.file("cured.logits.npy"))
+        cure = Cure(logits, found["config"], found["why"], tuple(found["targets"]))
+    return OnHost(np.load(kept.file("host.logits.npy")), record["config"], cure, record["emulated"])
+
+
+def timing(kept: Kept, names: tuple[str, str]) -> Timing | None:
+    """Return the raw times of two variants, None where none were taken."""
+    if not kept.file(f"{names[0]}.times.npy").is_file():
+        return None
+    reference, candidate = (np.load(kept.file(f"{name}.times.npy")) for name in names)
+    return Timing(samples_of(reference), samples_of(candidate))

@@ -6,6 +6,7 @@ They never see the test set and do not change what is built.
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import onnx
 from edgetransfer.data.manifest import content_of
 from edgetransfer.measure import soundness as judged
 from edgetransfer.pipeline.choosing import choose
+from edgetransfer.pipeline.rows import rows_stage
 from edgetransfer.pipeline.stage import Stage
 
 if TYPE_CHECKING:
@@ -112,18 +114,13 @@ def _start(run: Run, opened: OpenedBackbone, chosen: Chosen) -> Stage:
         "seed": seed,
     }
 
-    def make(folder: Path, progress: Progress) -> dict[str, Any]:
-        network = opened.backbone.network
-        rows = random_features(
-            network, opened.prepare, chosen.examples, seed=seed, progress=progress
-        )
-        np.save(folder / "features.npy", rows)
-        return {"examples": len(rows)}
+    network, prepare = opened.backbone.network, opened.prepare
+    run_it = partial(random_features, network, prepare, chosen.examples, seed=seed)
+    return rows_stage("random start", inputs, "features.npy", run_it, _told_start)
 
-    def told(record: Mapping[str, Any]) -> str:
-        return f"features of {record['examples']} examples by {RANDOM}"
 
-    return Stage("random start", inputs, make, told, packages=("transformers", "timm"))
+def _told_start(record: Mapping[str, Any]) -> str:
+    return f"features of {record['shape'][0]} examples by {RANDOM}"
 
 
 def _contests(

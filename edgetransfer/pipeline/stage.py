@@ -103,7 +103,7 @@ class Kept:
 
 
 def _modules_of(make: Callable[..., Any]) -> tuple[str, ...]:
-    """Return where a function stands, and the functions that it was given to call."""
+    """Return where a function stands, and the functions and networks that it was given."""
     found: dict[str, None] = {}
     todo: list[Any] = [make]
     seen: set[int] = set()
@@ -120,6 +120,8 @@ def _modules_of(make: Callable[..., Any]) -> tuple[str, ...]:
         elif isinstance(each, FunctionType):
             found[each.__module__] = None
             todo += [cell.cell_contents for cell in each.__closure__ or () if _is_set(cell)]
+        elif hasattr(each, "named_modules"):  # a network of torch
+            found |= dict.fromkeys(type(layer).__module__ for _, layer in each.named_modules())
     own = make.func.__module__ if isinstance(make, partial) else make.__module__
     return tuple(name for name in found if reached.is_ours(name) or name == own)
 

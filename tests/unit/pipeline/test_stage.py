@@ -2,8 +2,10 @@
 
 from functools import partial
 
+import numpy as np
 import pytest
 
+from edgetransfer.backbone.head import LinearHead
 from edgetransfer.pipeline import reached, stage
 from edgetransfer.pipeline.stage import Stage, made_by
 from edgetransfer.pipeline.store import Store
@@ -105,3 +107,18 @@ def test_every_library_is_known_by_the_name_that_it_is_installed_by():
 
 def test_what_is_not_a_stage_of_ours_reaches_its_own_file_alone():
     assert made_by((__name__,))["source"] != made_by((PROBE,))["source"]
+
+
+def test_b1_networks_that_make_was_given_are_part_of_it():
+    """A fitted network is a value: what it computes stands in the modules of its layers."""
+    from torch import nn
+
+    from edgetransfer.transfer.classifier import Classifier
+
+    network = nn.Sequential(Classifier(nn.Identity(), LinearHead(np.eye(2), np.zeros(2))))
+
+    def closing(_, __):
+        return network
+
+    for make in (closing, partial(made, network)):
+        assert "edgetransfer.transfer.classifier" in Stage("one", {}, make).modules
