@@ -46,7 +46,7 @@ def test_a_stage_is_made_once_and_found_again(tmp_path):
     [
         Stage("two", {"a": 1}, made),
         Stage("one", {"a": 2}, made),
-        Stage("one", {"a": 1}, made, packages=("numpy",)),
+        Stage("one", {"a": 1}, made, packages=("pillow",)),
         Stage("one", {"a": 1}, of_probe()),
     ],
     ids=["name", "inputs", "packages", "make"],
