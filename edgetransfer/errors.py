@@ -75,6 +75,10 @@ class StageError(EdgeTransferError):
     exit_code = 7
 
 
+class NumericalError(StageError):
+    """The numbers of a network do not bear what was tried on them; something else may do."""
+
+
 class MemoryFullError(StageError):
     """More memory was asked for than there is."""
 

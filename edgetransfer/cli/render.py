@@ -210,6 +210,9 @@ def _ladder(rungs: Sequence[Mapping[str, Any]]) -> Iterable[str]:
         yield f"shipped: {rung['rung']}{tried}"
         if rung.get("noisiest_layers"):
             yield f"most of the noise comes from: {', '.join(rung['noisiest_layers'])}"
+    for rung in rungs:
+        if rung.get("status") == "left out":
+            yield f"left out: {rung['rung']}: {rung['why']}"
     slower = [rung for rung in rungs if not rung["shipped"] and rung.get("slower")]
     if slower and any(rung["shipped"] and rung["precision"] == "fp32" for rung in rungs):
         ratio = max(rung["cpu_ratio"] for rung in slower)

@@ -18,7 +18,7 @@ from edgetransfer.compress.qdq import write_qdq
 from edgetransfer.compress.ranges import choose_grids
 from edgetransfer.compress.separation import separate
 from edgetransfer.compress.sweep import fit_weights
-from edgetransfer.errors import StageError
+from edgetransfer.errors import NumericalError, StageError
 from edgetransfer.graph.finished import finished
 from edgetransfer.spec.progress import Progress, silent
 
@@ -185,7 +185,7 @@ def _small_head(graph: ir.Graph) -> set[str]:
 
 def _refuse(graph: ir.Graph, layout: Layout) -> None:
     if not layout.layers:
-        raise StageError(
+        raise NumericalError(
             "the network has no layer that could run in integers",
             where="quantise",
             found=", ".join(sorted({node.op_type for node in graph})),

@@ -23,6 +23,7 @@ from edgetransfer.compress.layout import (
     name_of,
     users,
 )
+from edgetransfer.errors import NumericalError
 from edgetransfer.graph.finished import finished
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def write_qdq(model: ir.Model, layout: Layout, encoding: Encoding) -> onnx.Model
         encoding: with grids, weights and biases for all of the layout.
 
     Raises:
-        StageError: the result is not valid ONNX.
+        NumericalError: a scale is not finite, or the result is not valid ONNX.
     """
     copy = ir.from_proto(ir.to_proto(model))
     writer = _Writer(copy.graph, encoding)
@@ -129,6 +130,8 @@ class _Writer:
         """Let the users of a constant take its dequantised codes."""
         name = name_of(value)
         scale = np.asarray(scale, dtype=np.float32)
+        if not np.isfinite(scale).all():
+            raise NumericalError("a scale that is not finite", where="quantise", found=name)
         inputs = [
             self._constant(f"{name}_codes", codes),
             self._constant(f"{name}_scale", scale),
@@ -158,6 +161,8 @@ class _Writer:
 
     def point(self, name: str, grid: Grid) -> None:
         """Send one tensor through Q and DQ."""
+        if not np.isfinite(grid.scale):
+            raise NumericalError("a scale that is not finite", where="quantise", found=name)
         value = self._without_clip(self._values[name], grid)
         kind = np.int8 if grid.low < 0 else np.uint8
         scale = self._constant(f"{name}_scale", np.array(grid.scale, dtype=np.float32))

@@ -100,10 +100,22 @@ def _permuted(gram: Tensor, order: Tensor) -> Tensor:
 
 
 def _factor(gram: Tensor) -> Tensor:
-    """Return the upper Cholesky factor of the inverse, [G, K, K]."""
-    size = gram.shape[-1]
+    """Return the upper Cholesky factor of the inverse, [G, K, K].
+
+    Where rounding left a matrix that is not positive definite, its damping is raised until it is.
+    With J the matrix that turns the order around and ``J A J = L L^T``, ``R = J L J`` is upper
+    triangular, ``A = R R^T``, and ``R^-1`` the factor: nothing is inverted and factored again.
+    """
+    if not torch.isfinite(gram).all():
+        msg = "moments that are not finite"
+        raise FloatingPointError(msg)
+    identity = torch.eye(gram.shape[-1], dtype=gram.dtype)
     mean = gram.diagonal(dim1=-2, dim2=-1).mean(dim=-1).clamp(min=1e-12)
-    damped = gram + DAMPING * mean[:, None, None] * torch.eye(size, dtype=gram.dtype)
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
-    factor: Tensor = torch.linalg.cholesky(inverse, upper=True)
+    damping, turned, bad = DAMPING * mean, gram.flip(-1, -2), torch.ones(len(gram))
+    while bad.any():
+        lower, bad = torch.linalg.cholesky_ex(turned + damping[:, None, None] * identity)
+        damping = torch.where(bad > 0, 10 * damping, damping)
+    factor: Tensor = torch.linalg.solve_triangular(
+        lower.flip(-1, -2), identity.expand_as(gram), upper=True
+    )
     return factor

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from edgetransfer.compress import operators
-from edgetransfer.compress.columns import MomentSums, groups_of
+from edgetransfer.compress.columns import MomentSums, blocks, blocks_of, groups_of, joined
 from edgetransfer.compress.encoding import WEIGHT_LIMIT, Codes, Encoding
 from edgetransfer.compress.execution import constants_of, last_uses
 from edgetransfer.compress.layout import Layer, Layout, array_of, name_of
@@ -164,15 +164,20 @@ class _Sweep:
         moments = sums.moments()
         covariance = moments.covariance
         weights = torch.from_numpy(layer.weights().astype(np.float64))
-        rows = weights.reshape(groups_of(layer), -1, covariance.shape[-1])
-        rows = refit(rows, covariance, moments.cross)
-        importance = covariance.diagonal(dim1=1, dim2=2)[:, None, :]
+        inputs = weights[0].numel()
+        count = blocks_of(inputs)
+        rows = blocks(weights.reshape(groups_of(layer), -1, inputs), count)
+        rows = joined(refit(rows, covariance, moments.cross), count, inputs)
+        energy = covariance.diagonal(dim1=1, dim2=2)[:, None, :]
+        importance = joined(energy, count, inputs)
         scale = best_scales(rows, importance, WEIGHT_LIMIT)
         if not self._encoding.scheme.per_channel:
             scale = scale.amax().expand_as(scale)
         scale = torch.maximum(scale, self._least_scale(layer).reshape(scale.shape))
         scale = scale.float().double()
-        rounded = second_order(rows, covariance, scale, WEIGHT_LIMIT)
+        each = scale.repeat_interleave(count, dim=0)
+        rounded = second_order(blocks(rows, count), covariance, each, WEIGHT_LIMIT)
+        rounded = joined(rounded, count, inputs)
         codes = torch.round(rounded / scale).reshape(weights.shape).to(torch.int8)
         kept = Codes(codes.numpy(), scale.flatten().float().numpy())
         self._weights[layer.name] = kept

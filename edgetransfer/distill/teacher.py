@@ -14,6 +14,7 @@ import torch
 from edgetransfer.graph.embed import PREPARED
 from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.transfer.features import run_over
+from edgetransfer.transfer.scaling import in_16_bits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,6 +51,9 @@ def ask(
     *,
     progress: Progress = silent,
 ) -> Array:
-    """Return the first output for one look at every example, float16 [N, ...], in order."""
+    """Return the first output for one look at every example, [N, ...], in order.
+
+    In float16 where that is exact enough (`scaling.in_16_bits`), else in float32.
+    """
     rows = run_over(model, prepare, examples, change=look.change, progress=progress)
-    return rows.astype(np.float16)
+    return in_16_bits(rows, rows.std(axis=0, dtype=np.float64))

@@ -11,7 +11,7 @@ import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from edgetransfer.errors import StageError, first_line
+from edgetransfer.errors import NumericalError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +30,7 @@ def finished(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
         where: the stage that made it, for the error.
 
     Raises:
-        StageError: it is not valid ONNX.
+        NumericalError: it is not valid ONNX.
     """
     graph = ir.from_proto(model)
     RemoveUnusedNodesPass()(graph)
@@ -42,7 +42,7 @@ def finished(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
     try:
         onnx.checker.check_model(proto, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise StageError(
+        raise NumericalError(
             "the graph is not valid ONNX", where=where, found=first_line(error)[:300]
         ) from error
     inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True).graph.value_info

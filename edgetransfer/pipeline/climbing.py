@@ -15,6 +15,7 @@ from edgetransfer.compress.operators import without_gradient
 from edgetransfer.compress.posttraining import fit_again
 from edgetransfer.compress.sensitivity import rank_layers
 from edgetransfer.data.manifest import content_of
+from edgetransfer.errors import NumericalError, first_line
 from edgetransfer.pipeline.feeding import batches_of, shuffled
 from edgetransfer.pipeline.rungs import Made, Rung, Workshop
 from edgetransfer.pipeline.stage import Stage
@@ -39,17 +40,25 @@ FLOAT_LAYERS = (1, 2, 4, 8)
 """How many of the most sensitive layers are left in float, one try after the other."""
 
 
+NUMERICAL = (NumericalError, ArithmeticError, np.linalg.LinAlgError, RuntimeError)
+"""Failures of a rung that leave it out, beside all of ONNX Runtime's own; torch's are the last."""
+
+
 class Ladder:
     """Climbs for one target.
 
+    A rung that fails numerically is left out, with its reason in the report; floats are not.
+
     Attributes:
-        results: every rung tried, in order.
+        results: every rung that could be tried, in order.
     """
 
     def __init__(self, workshop: Workshop, judge: Judge) -> None:
         self._shop = workshop
         self._judge = judge
         self.results: list[Result] = []
+        self._left_out: list[tuple[int, dict[str, Any]]] = []
+        self._failed: Exception | None = None
 
     def climb(self, asked: PrecisionChoice) -> Result:
         """Try rungs until one holds the budget, and return the best.
@@ -57,6 +66,9 @@ class Ladder:
         Args:
             asked: ``auto`` begins with the target's precision and ends with floats where nothing
                 else holds; any other word keeps to that precision.
+
+        Raises:
+            NumericalError: no rung of the precision asked for could be made, as ONNX Runtime's own.
         """
         best = self._climb(asked)
         return self._race(best) if asked == "auto" else best
@@ -70,8 +82,10 @@ class Ladder:
                 return self._fastest()
             if self._shop.fitted.manifest.modality == "image":
                 self._climb_integers()
-        if asked == "auto" and precision != "fp32" and self._best().trial.status == "misses":
+        if asked == "auto" and precision != "fp32" and self._misses():
             self._try(self._shop.floats())
+        if not self.results and self._failed is not None:
+            raise self._failed
         return self._best()
 
     def _race(self, best: Result) -> Result:
@@ -85,6 +99,8 @@ class Ladder:
         image = self._shop.fitted.manifest.modality == "image"
         if "u8u8" in schemes and image and best.made.rung.precision == "w8a8":
             unsigned = self._try(self._shop.unsigned(best.made))
+            if unsigned is None:
+                return best
             if unsigned.trial.rank() <= best.trial.rank() and unsigned.is_faster_than(best):
                 best = unsigned
         if "fp32" in schemes and all(each.made.rung.precision != "fp32" for each in self.results):
@@ -93,6 +109,7 @@ class Ladder:
 
     def rows(self, chosen: Result) -> list[dict[str, Any]]:
         """Return what the report says of every rung; of noisy integers also where noise is from."""
+        rows: list[dict[str, Any]]
         rows = [{**each.row, "shipped": each is chosen} for each in self.results]
         sqnr_db = chosen.trial.drift.sqnr_db
         image = self._shop.fitted.manifest.modality == "image"
@@ -100,6 +117,8 @@ class Ladder:
             ranked = self._ranked(chosen.made)
             row = rows[self.results.index(chosen)]
             row["noisiest_layers"] = [name for name, _ in ranked[:TOLD_LAYERS]]
+        for place, row in self._left_out:
+            rows.insert(place, row)
         return rows
 
     def _cheap(self, precision: str) -> Iterator[Rung]:
@@ -116,13 +135,13 @@ class Ladder:
 
     def _climb_integers(self) -> None:
         """Learn rounding, then leave layers in float, then train, while nothing holds."""
-        if self._holds():
+        if not self.results or self._holds():
             return
         start = self._best()
         blocked = without_gradient(self._shop.open(start.made).model.graph)
         if not blocked:
             self._try(self._trained(self._best(), "learned rounding", training.ROUNDING))
-        if not self._holds() and self._best().trial.status == "misses":
+        if not self._holds() and self._misses():
             self._leave_floats(self._best())
         if not self._holds() and not blocked:
             whole = [each for each in self.results if "floats" not in each.made.rung.inputs]
@@ -133,8 +152,23 @@ class Ladder:
         for rung in rungs:
             self._try(rung)
 
-    def _try(self, rung: Rung) -> Result:
-        result = self._judge.hold(self._shop.make(rung))
+    def _try(self, rung: Rung) -> Result | None:
+        """Make a rung and hold it against the budget; None where it fails numerically."""
+        stage = f"compress {self._shop.target.name}"
+        try:
+            made = self._shop.make(rung)
+            stage = f"try {self._shop.target.name}"
+            result = self._judge.hold(made)
+        except Exception as error:
+            if rung.precision == "fp32" or not _is_numerical(error):
+                raise
+            why = first_line(error)
+            self._failed = self._failed or error
+            row = {"rung": rung.name, "precision": rung.precision, "shipped": False}
+            row |= {"status": "left out", "why": why}
+            self._left_out.append((len(self.results) + len(self._left_out), row))
+            self._shop.run.reporter.end(stage, f"{rung.name}: left out: {why}", reused=False)
+            return None
         self.results.append(result)
         return result
 
@@ -143,6 +177,9 @@ class Ladder:
 
     def _holds(self) -> bool:
         return self._best().trial.status == "holds"
+
+    def _misses(self) -> bool:
+        return not self.results or self._best().trial.status == "misses"
 
     def _is_slower(self) -> bool:
         """Tell whether integers were measured to be slower here and no size wants them."""
@@ -192,7 +229,7 @@ class Ladder:
             if count > len(ranked):
                 return
             self._try(self._with_floats(start, [name for name, _ in ranked[:count]]))
-            if self._best().trial.status != "misses":
+            if not self._misses():
                 return
 
     def _ranked(self, made: Made) -> list[tuple[str, float]]:
@@ -221,3 +258,7 @@ class Ladder:
         plural = "layer" if len(names) == 1 else "layers"
         inputs = {"from": start.made.kept.key, "floats": names}
         return Rung(f"{len(names)} more {plural} in float", "w8a8", inputs, make)
+
+
+def _is_numerical(error: Exception) -> bool:
+    return isinstance(error, NUMERICAL) or type(error).__module__.startswith("onnxruntime")

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from edgetransfer.backbone.head import LinearHead
-from edgetransfer.transfer.scaling import scaling
+from edgetransfer.transfer.scaling import in_16_bits, scaling
 
 Array = np.ndarray[Any, Any]
 
+TRACE = 1e-10
+"""Of the largest squared singular value: below it a direction holds rounding errors alone."""
 COMPONENTS = 16
 """Directions of the spread within a class that are kept one by one; the rest by feature."""
-LARGEST = 3e4
-"""Features beyond are kept in 32-bit floats, all others in 16."""
 DRAWN, DRAWN_NEW = 1200, 300
 """Examples drawn of all old classes together, at least 10 of each, and of the new one."""
 WEIGHT = 50.0
@@ -92,31 +92,52 @@ class FeatureStatistics:
 def measure_statistics(features: Array, labels: Array, classes: int) -> FeatureStatistics | None:
     """Take means and spreads of features float [N, D] with class indices int [N].
 
+    Memory is of the size of the features, whatever D is: a few of N x D, never D x D.
+
     Returns:
         None where no class has two examples, so that nothing tells how they vary.
     """
     counts = np.bincount(labels, minlength=classes)
     if counts.max(initial=0) < 2:
         return None
-    wide = features.astype(np.float64)
-    sums = np.zeros((classes, wide.shape[1]))
-    np.add.at(sums, labels, wide)
-    means = sums / np.maximum(counts, 1)[:, None]
-    rest = wide - means[labels]
-    covariance = rest.T @ rest / (len(labels) - np.count_nonzero(counts))
-    variances, vectors = np.linalg.eigh(covariance)
-    top = np.argsort(-variances)[: min(COMPONENTS, len(labels) - np.count_nonzero(counts))]
-    kept = variances[top].clip(min=0)
-    components = vectors[:, top].T
-    residual = (np.diag(covariance) - (components**2 * kept[:, None]).sum(axis=0)).clip(min=0)
-    kind = np.float16 if np.abs(means).max() < LARGEST else np.float32
+    means = np.zeros((classes, features.shape[1]))
+    rest = np.empty(features.shape, dtype=np.float32)
+    for each in np.flatnonzero(counts):
+        own = labels == each
+        means[each] = features[own].mean(axis=0, dtype=np.float64)
+        rest[own] = features[own] - means[each]
+    freedom = len(labels) - int(np.count_nonzero(counts))
+    energy, components = principal(rest, min(COMPONENTS, freedom))
+    kept = energy.clip(min=0) / freedom
+    variances = np.einsum("nd,nd->d", rest, rest, dtype=np.float64) / freedom
+    residual = (variances - (components**2 * kept[:, None]).sum(axis=0)).clip(min=0)
     return FeatureStatistics(
-        means.astype(kind),
+        in_16_bits(means, np.sqrt(variances)),
         counts.astype(np.int32),
         components.astype(np.float16),
         kept.astype(np.float32),
         residual.astype(np.float32),
     )
+
+
+def principal(rows: Array, most: int) -> tuple[Array, Array]:
+    """Return the largest squared singular values [R] of rows float [N, D], and directions [R, D].
+
+    The smaller of both Gram matrices is taken apart.
+
+    Args:
+        rows: of mean 0.
+        most: R at most; directions in which nothing lies are left out.
+    """
+    count, width = rows.shape
+    wide = rows.astype(np.float64) if width <= count else rows
+    gram = wide.T @ wide if width <= count else wide @ wide.T
+    energy, vectors = np.linalg.eigh(gram.astype(np.float64))
+    kept = [each for each in range(len(energy)) if energy[each] > TRACE * energy[-1]]
+    top = kept[::-1][:most]
+    if width <= count:
+        return energy[top], vectors[:, top].T
+    return energy[top], vectors[:, top].T @ wide / np.sqrt(energy[top])[:, None]
 
 
 def fit_row(

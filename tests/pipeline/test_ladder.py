@@ -5,13 +5,18 @@ import sys
 from dataclasses import replace
 
 import pytest
+import torch
 
 import edgetransfer
 from edgetransfer.bundle.files import read_json
 from edgetransfer.cli import app
+from edgetransfer.cli.render import _ladder
 from edgetransfer.compress import training
+from edgetransfer.compress.posttraining import quantise
+from edgetransfer.errors import NumericalError
 from edgetransfer.graph import prepare
-from edgetransfer.pipeline import build, climbing
+from edgetransfer.measure.record import check
+from edgetransfer.pipeline import build, climbing, rungs
 from edgetransfer.pipeline.trial import Trials
 from edgetransfer.pipeline.trying import Judge
 
@@ -249,3 +254,65 @@ def test_noisy_layers_are_named_where_some_layers_are_in_float(climb, monkeypatc
     assert row["rung"] == "1 more layer in float"
     assert row["noisiest_layers"]
     assert row["float_layers"][0] not in row["noisiest_layers"]
+
+
+def test_a_rung_that_fails_numerically_is_left_out_d2(climb, fresh, monkeypatch):
+    def fail(*_, equalised, **__):
+        if equalised:
+            raise torch.linalg.LinAlgError("not positive definite\nand more")
+        return quantise(*_, equalised=False, **__)
+
+    monkeypatch.setattr(rungs, "quantise", fail)
+    report = climb(fresh, max_drop=30)
+    check(report)
+    assert names(report) == CHEAP
+    assert report["ladder"][1] == {
+        "rung": CHEAP[1],
+        "precision": "w8a8",
+        "status": "left out",
+        "why": "not positive definite",
+        "shipped": False,
+    }
+    assert shipped(report)["rung"] == CHEAP[0]
+    assert f"left out: {CHEAP[1]}: not positive definite" in list(_ladder(report["ladder"]))
+
+
+def test_where_all_integers_fail_floats_are_shipped_or_the_cause_is_told_d2(
+    climb, fresh, monkeypatch
+):
+    def fail(*_, **__):
+        raise NumericalError("nothing to quantise", where="quantise")
+
+    monkeypatch.setattr(rungs, "quantise", fail)
+    report = climb(fresh)
+    assert names(report) == [*CHEAP, "32-bit floats"]
+    assert shipped(report)["precision"] == "fp32"
+    with pytest.raises(NumericalError, match=r"^quantise: nothing to quantise$"):
+        climb(fresh, precision="w8a8")
+
+
+def test_a_runtime_that_refuses_a_candidate_leaves_it_out_d2(climb, fresh, monkeypatch):
+    def broken(*given, equalised, **more):
+        found = quantise(*given, equalised=equalised, **more)
+        return found if equalised else Unreadable(found)
+
+    monkeypatch.setattr(rungs, "quantise", broken)
+    report = climb(fresh, max_drop=30)
+    statuses = [row["status"] for row in report["ladder"]]
+    assert statuses[0] == "left out"
+    assert shipped(report)["rung"] == CHEAP[1]
+    assert report["ladder"][0]["why"].startswith("[ONNXRuntimeError]")
+
+
+class Unreadable:
+    """Integers whose graph names an operator that no runtime has."""
+
+    def __init__(self, found):
+        self._found = found
+        self.model, self.float_layers = found.model, ()
+
+    def graph(self):
+        made = self._found.graph()
+        made.graph.node[0].op_type = "NoSuchOperator"
+        made.graph.node[0].domain = "com.microsoft"
+        return made

@@ -5,8 +5,11 @@ import pytest
 import torch
 from onnx import helper
 
+from edgetransfer.compress import columns as module
 from edgetransfer.compress import operators
 from edgetransfer.compress.columns import FEWEST_POSITIONS, MomentSums, columns, groups_of
+from edgetransfer.compress.rounding import second_order
+from edgetransfer.errors import NumericalError
 
 RNG = np.random.default_rng(0)
 CONVS = {
@@ -98,3 +101,46 @@ def test_both_streams_are_looked_at_in_the_same_places(build, opened):
     sums.add(x, x)
     moments = sums.moments()
     assert torch.equal(moments.covariance, moments.cross)
+
+
+@pytest.mark.parametrize("spread", [1e-5, 1e-4, 1.0])
+def test_inputs_that_hardly_vary_d2(build, opened, spread):
+    weights = RNG.normal(size=(4, 16)).astype(np.float32)
+    layer = layer_of(build, opened, weights, (16,), kind="Gemm", transB=1)
+    x = (2.65 + spread * torch.randn(84, 16, generator=torch.Generator().manual_seed(0))).float()
+    sums = MomentSums(layer, seed=0)
+    for part in x.split(20):
+        sums.add(part, part)
+    found = sums.moments().covariance
+    wanted = torch.cov(x.T.double(), correction=0)
+    torch.testing.assert_close(found[0], wanted, rtol=1e-4, atol=1e-5 * float(wanted.max()))
+    rows, scale = torch.from_numpy(weights).double()[None], torch.full((1, 4, 1), 0.01).double()
+    assert torch.isfinite(second_order(rows, found, scale, 127)).all()
+
+
+def test_long_rows_are_seen_in_blocks_e7(build, opened, monkeypatch):
+    weights = RNG.normal(size=(4, 10)).astype(np.float32)
+    layer = layer_of(build, opened, weights, (10,), kind="Gemm", transB=1)
+    x = torch.from_numpy(RNG.normal(size=(30, 10))).float()
+    monkeypatch.setattr(module, "WIDEST", 4)
+    sums = MomentSums(layer, seed=0)
+    sums.add(x, x.round())
+    found = sums.moments()
+    both = np.cov(torch.cat([x, x.round()], dim=1).T.numpy(), ddof=0)
+    assert found.covariance.shape == found.cross.shape == (3, 4, 4)
+    for block, start in enumerate((0, 4, 8)):
+        there = slice(start, min(start + 4, 10))
+        within = slice(10 + there.start, 10 + there.stop)
+        size = there.stop - there.start
+        got = found.covariance[block, :size, :size], found.cross[block, :size, :size]
+        np.testing.assert_allclose(got[0].numpy(), both[within, within], atol=1e-5)
+        np.testing.assert_allclose(got[1].numpy(), both[there, within], atol=1e-5)
+    assert not found.covariance[2, 2:].any()
+
+
+def test_what_is_not_finite_is_refused_d2(build, opened):
+    layer = layer_of(build, opened, np.ones((2, 3), np.float32), (3,), kind="Gemm", transB=1)
+    x = torch.tensor([[1.0, torch.inf, 0.0]])
+    with pytest.raises(NumericalError) as stopped:
+        MomentSums(layer, seed=0).add(x, x)
+    assert str(stopped.value) == "quantise: the network gives NaN or Inf\n  found: before w"

@@ -104,3 +104,22 @@ def test_refit_comes_nearer_to_what_the_float_inputs_gave(seed):
     found = refit(weights, covariance, cross)
     errors = [(each @ quantised - weights @ floats).square().sum() for each in (found, weights)]
     assert errors[0] < 0.8 * errors[1]
+
+
+@pytest.mark.parametrize("depth", [1e-9, 1e-3, 10.0])
+def test_moments_that_are_not_positive_definite_are_damped_until_they_are_d2(depth):
+    weights, gram = drawn(0)
+    gram[1] -= depth * gram[1].diagonal().mean() * torch.eye(12)
+    scale = coarse(weights)
+    rounded = second_order(weights, gram, scale, LIMIT)
+    assert torch.isfinite(rounded).all()
+    assert torch.equal(to_grid(rounded, scale, LIMIT), rounded)
+    alone = second_order(weights[:1], gram[:1], scale[:1], LIMIT)
+    assert torch.equal(rounded[:1], alone)  # the damping of one group is no other's
+
+
+def test_moments_that_are_not_finite_are_refused_d2():
+    weights, gram = drawn(0)
+    gram[0, 0, 0] = torch.nan
+    with pytest.raises(FloatingPointError, match=r"^moments that are not finite$"):
+        second_order(weights, gram, coarse(weights), LIMIT)

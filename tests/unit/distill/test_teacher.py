@@ -37,6 +37,16 @@ class Stored:
         return {PREPARED: np.concatenate([batch[PREPARED] for batch in batches])}
 
 
+class Large(Stored):
+    def prepare(self, row):
+        return {PREPARED: 1e5 * PICTURES[row : row + 1]}
+
+
+class Still:
+    def show(self, pictures, number, rows):
+        return pictures
+
+
 def test_the_network_is_asked_about_the_look(flatten):
     told = []
     rows = range(len(PICTURES))
@@ -46,6 +56,12 @@ def test_the_network_is_asked_about_the_look(flatten):
     np.testing.assert_allclose(said, shown, atol=1e-3)
     assert said.dtype == np.float16
     assert told[-1] == (len(PICTURES), len(PICTURES))
+
+
+def test_what_16_bits_cannot_hold_is_kept_in_32_d1(flatten):
+    said = ask(flatten, Large(), range(8), Look(Still(), 0))
+    assert said.dtype == np.float32
+    assert np.isfinite(said).all()
 
 
 def test_texts_are_seen_as_they_are():
