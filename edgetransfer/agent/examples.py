@@ -1,6 +1,7 @@
-"""Reads the prepared inputs of a job from .npy files, without loading them all into memory.
+"""Reads the prepared inputs of a job from .npy files, a batch at a time.
 
-It does not decode or prepare anything: the host did.
+It does not decode or prepare anything: the host did. Files are read, not mapped: the pages of a
+mapped file count as memory of the process, so that the peak of a model was that of its test set.
 """
 
 from __future__ import annotations
@@ -12,6 +13,28 @@ import numpy as np
 InputFiles = Mapping[str, Union[str, List[str]]]
 
 
+class _Stack:
+    """Examples of one shape, one behind the other in a file."""
+
+    def __init__(self, file: str) -> None:
+        mapped = np.load(file, mmap_mode="r", allow_pickle=False)
+        self._type, self._shape, self._offset = mapped.dtype, mapped.shape, mapped.offset
+        if not mapped.flags.c_contiguous:
+            raise ValueError("%s does not hold one example behind the other" % file)
+        self._file = file
+
+    def __len__(self) -> int:
+        return int(self._shape[0])
+
+    def read(self, start: int, end: int) -> np.ndarray[Any, Any]:
+        """Return the examples of some places."""
+        shape = (min(end, len(self)) - start, *self._shape[1:])
+        size = int(np.prod(self._shape[1:], dtype=np.int64))
+        offset = self._offset + start * size * self._type.itemsize
+        read = np.fromfile(self._file, self._type, shape[0] * size, offset=offset)
+        return read.reshape(shape)
+
+
 class Examples:
     """The examples of one variant, in batches.
 
@@ -21,19 +44,18 @@ class Examples:
             may differ.
         batch: examples of one batch; only stacks can have more than one.
 
+    Attributes:
+        total: examples in all.
+
     Raises:
         ValueError: the inputs disagree on the number of examples, or there is none; or files of
             one example each are to be batched.
     """
 
     def __init__(self, files: InputFiles, batch: int = 1) -> None:
-        self._stacks = {
-            name: np.load(file, mmap_mode="r", allow_pickle=False)
-            for name, file in files.items()
-            if isinstance(file, str)
-        }
+        self._stacks = {name: _Stack(file) for name, file in files.items() if isinstance(file, str)}
         self._lists = {name: file for name, file in files.items() if not isinstance(file, str)}
-        counts = {len(array) for array in self._stacks.values()}
+        counts = {len(stack) for stack in self._stacks.values()}
         counts |= {len(paths) for paths in self._lists.values()}
         if len(counts) != 1 or counts == {0}:
             raise ValueError(
@@ -42,15 +64,16 @@ class Examples:
         if batch > 1 and self._lists:
             raise ValueError("examples of their own shapes make no batch of %d" % batch)
         self._batch = batch
-        self._count = -(-counts.pop() // batch)
+        self.total = counts.pop()
+        self._count = -(-self.total // batch)
 
     def __len__(self) -> int:
         return self._count
 
     def __getitem__(self, index: int) -> Dict[str, np.ndarray[Any, Any]]:
         batch = {
-            name: np.ascontiguousarray(array[index * self._batch : (index + 1) * self._batch])
-            for name, array in self._stacks.items()
+            name: stack.read(index * self._batch, (index + 1) * self._batch)
+            for name, stack in self._stacks.items()
         }
         for name, paths in self._lists.items():
             batch[name] = np.load(paths[index], allow_pickle=False)

@@ -48,6 +48,36 @@ def _digest(path: str) -> str:
     return digest.hexdigest()
 
 
+class _Rows:
+    """Writes rows of logits to one .npy file as they come: they would count as the model's memory.
+
+    Args:
+        file: what is written, float32.
+        first: logits of the first batch, which are written.
+        examples: says how many rows there will be.
+    """
+
+    def __init__(self, file: Path, first: np.ndarray[Any, Any], examples: Examples) -> None:
+        self._left = examples.total
+        self._file = file.open("wb")
+        header = {"descr": "<f4", "fortran_order": False, "shape": (self._left, *first.shape[1:])}
+        np.lib.format.write_array_header_1_0(self._file, header)
+        self.write(first)
+
+    def __enter__(self) -> _Rows:
+        return self
+
+    def write(self, rows: np.ndarray[Any, Any]) -> None:
+        """Write the logits of one batch."""
+        self._left -= len(rows)
+        self._file.write(rows.astype("<f4").tobytes())
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        if self._left:
+            raise ValueError("the model gives another number of rows than it takes examples")
+
+
 def _logits(job: Mapping[str, Any]) -> Dict[str, object]:
     (variant,) = job["variants"]
     examples = Examples(variant["inputs"], variant.get("batch", 1))
@@ -57,16 +87,20 @@ def _logits(job: Mapping[str, Any]) -> Dict[str, object]:
     start = time.perf_counter_ns()
     session = _open(variant)
     loaded = time.perf_counter_ns()
-    rows = [session.run(first_example)[0]]
+    row = session.run(first_example)[0]
     first = time.perf_counter_ns()
     after = memory.resident_mib()
-    for index in range(1, len(examples)):
-        rows.append(session.run(examples[index])[0])
-        emit("progress", done=index + 1, total=len(examples))
+    few = [row]
+    with _Rows(Path(job["out"]) / "logits.npy", row, examples) as rows:
+        for index in range(1, len(examples)):
+            row = session.run(examples[index])[0]
+            rows.write(row)
+            if index < _REPEATED:
+                few.append(row)
+            emit("progress", done=index + 1, total=len(examples))
     peak = memory.peak_mib()
     proportional = memory.proportional_mib()
-    again = [session.run(examples[i])[0] for i in range(min(_REPEATED, len(examples)))]
-    np.save(Path(job["out"]) / "logits.npy", np.concatenate(rows).astype(np.float32))
+    again = [session.run(examples[i])[0] for i in range(len(few))]
     return {
         "session": dict(session.facts),
         "built_ms": session.built_ms,
@@ -77,7 +111,7 @@ def _logits(job: Mapping[str, Any]) -> Dict[str, object]:
         "peak_mib": peak,
         "proportional_mib": proportional,
         "peak_is_own": peak_is_own,
-        "deterministic": all(a.tobytes() == b.tobytes() for a, b in zip(rows, again)),
+        "deterministic": all(a.tobytes() == b.tobytes() for a, b in zip(few, again)),
         "repeated": len(again),
         "model": {"sha256": _digest(variant["model"]), **session.ports()},
     }

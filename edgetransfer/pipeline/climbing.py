@@ -41,7 +41,7 @@ FLOAT_LAYERS = (1, 2, 4, 8)
 
 
 NUMERICAL = (NumericalError, ArithmeticError, np.linalg.LinAlgError, RuntimeError)
-"""Failures of a rung that leave it out, beside all of ONNX Runtime's own; torch's are the last."""
+"""Failures of a rung that leave it out, beside those of ONNX and its runtime; the last is torch."""
 
 
 class Ladder:
@@ -261,4 +261,4 @@ class Ladder:
 
 
 def _is_numerical(error: Exception) -> bool:
-    return isinstance(error, NUMERICAL) or type(error).__module__.startswith("onnxruntime")
+    return isinstance(error, NUMERICAL) or type(error).__module__.startswith("onnx")

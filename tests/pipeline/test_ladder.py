@@ -315,4 +315,5 @@ class Unreadable:
         made = self._found.graph()
         made.graph.node[0].op_type = "NoSuchOperator"
         made.graph.node[0].domain = "com.microsoft"
+        made.opset_import.add(domain="com.microsoft", version=1)
         return made

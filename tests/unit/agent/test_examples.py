@@ -66,3 +66,21 @@ def test_arrays_of_objects_are_not_opened(tmp_path):
     np.save(tmp_path / "x.npy", np.array([{}]), allow_pickle=True)
     with pytest.raises(ValueError, match="Array can't be memory-mapped"):
         Examples({"x": str(tmp_path / "x.npy")})
+
+
+def test_arrays_whose_examples_do_not_lie_one_behind_the_other_are_refused(saved):
+    file = saved("x", np.asfortranarray(np.arange(6.0).reshape(3, 2)))
+    message = f"{file} does not hold one example behind the other"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Examples({"x": file})
+
+
+@pytest.mark.parametrize("kind", ["float32", "float16", "uint8", "int64", "bool"])
+def test_what_is_read_is_what_was_written(saved, kind):
+    rows = np.random.default_rng(0).integers(0, 2, (7, 2, 3)).astype(kind)
+    examples = Examples({"x": saved("x", rows)}, batch=3)
+    assert (len(examples), examples.total) == (3, 7)
+    got = [examples[i]["x"] for i in range(3)]
+    assert [len(each) for each in got] == [3, 3, 1]
+    np.testing.assert_array_equal(np.concatenate(got), rows)
+    assert got[0].dtype == rows.dtype

@@ -113,7 +113,7 @@ def test_inputs_that_hardly_vary_d2(build, opened, spread):
         sums.add(part, part)
     found = sums.moments().covariance
     wanted = torch.cov(x.T.double(), correction=0)
-    torch.testing.assert_close(found[0], wanted, rtol=1e-4, atol=1e-5 * float(wanted.max()))
+    torch.testing.assert_close(found[0], wanted, rtol=1e-3, atol=1e-4 * float(wanted.max()))
     rows, scale = torch.from_numpy(weights).double()[None], torch.full((1, 4, 1), 0.01).double()
     assert torch.isfinite(second_order(rows, found, scale, 127)).all()
 
