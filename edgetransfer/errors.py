@@ -117,3 +117,16 @@ def let_stop(error: BaseException) -> None:
 
 BUDGET_MISSED = 8
 """Exit code of a finished run whose verdict is FAIL (or, with ``--strict``, not PASS)."""
+
+
+def is_numerical(error: Exception) -> bool:
+    """Tell whether something failed by its numbers or in the runtime, so that another way may do.
+
+    Torch's failures are a RuntimeError; ONNX Runtime's have no root of their own.
+
+    >>> is_numerical(ZeroDivisionError()), is_numerical(FileNotFoundError())
+    (True, False)
+    """
+    kind = type(error)
+    known = isinstance(error, NumericalError | ArithmeticError | RuntimeError)
+    return known or kind.__name__ == "LinAlgError" or kind.__module__.startswith("onnx")

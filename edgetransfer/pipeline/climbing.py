@@ -15,7 +15,7 @@ from edgetransfer.compress.operators import without_gradient
 from edgetransfer.compress.posttraining import fit_again
 from edgetransfer.compress.sensitivity import rank_layers
 from edgetransfer.data.manifest import content_of
-from edgetransfer.errors import NumericalError, first_line
+from edgetransfer.errors import first_line, is_numerical, let_stop
 from edgetransfer.pipeline.feeding import batches_of, shuffled
 from edgetransfer.pipeline.rungs import Made, Rung, Workshop
 from edgetransfer.pipeline.stage import Stage
@@ -38,10 +38,6 @@ RANKED_EXAMPLES = 16
 """Examples that the layers' noise is measured on."""
 FLOAT_LAYERS = (1, 2, 4, 8)
 """How many of the most sensitive layers are left in float, one try after the other."""
-
-
-NUMERICAL = (NumericalError, ArithmeticError, np.linalg.LinAlgError, RuntimeError)
-"""Failures of a rung that leave it out, beside those of ONNX and its runtime; the last is torch."""
 
 
 class Ladder:
@@ -160,7 +156,8 @@ class Ladder:
             stage = f"try {self._shop.target.name}"
             result = self._judge.hold(made)
         except Exception as error:
-            if rung.precision == "fp32" or not _is_numerical(error):
+            let_stop(error)
+            if rung.precision == "fp32" or not is_numerical(error):
                 raise
             why = first_line(error)
             self._failed = self._failed or error
@@ -258,7 +255,3 @@ class Ladder:
         plural = "layer" if len(names) == 1 else "layers"
         inputs = {"from": start.made.kept.key, "floats": names}
         return Rung(f"{len(names)} more {plural} in float", "w8a8", inputs, make)
-
-
-def _is_numerical(error: Exception) -> bool:
-    return isinstance(error, NUMERICAL) or type(error).__module__.startswith("onnx")

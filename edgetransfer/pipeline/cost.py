@@ -10,7 +10,7 @@ import onnx
 from edgetransfer.agent.environment import cpu_model, isa_flags
 from edgetransfer.compress.posttraining import Calibration, quantise
 from edgetransfer.data.manifest import content_of
-from edgetransfer.errors import StageError
+from edgetransfer.errors import is_numerical
 from edgetransfer.measure.latency import summarise
 from edgetransfer.pipeline.feeding import batches_through
 from edgetransfer.pipeline.stage import Stage
@@ -91,8 +91,10 @@ def _models(run: Run, manifest: Manifest, opened: OpenedBackbone, room: Path) ->
         sketch = quantise(
             onnx.load(graph), run.targets[0].int8, recipe, calibration, equalised=False
         )
-    except StageError:  # no layer of it runs in integers: floats are shipped
-        return models
+    except Exception as error:
+        if not is_numerical(error):
+            raise
+        return models  # no layer of it runs in integers: floats are shipped
     onnx.save(sketch.graph(), room / "int8.onnx")
     return {**models, "int8": room / "int8.onnx"}
 

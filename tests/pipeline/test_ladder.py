@@ -15,7 +15,6 @@ from edgetransfer.compress import training
 from edgetransfer.compress.posttraining import quantise
 from edgetransfer.errors import NumericalError
 from edgetransfer.graph import prepare
-from edgetransfer.measure.record import check
 from edgetransfer.pipeline import build, climbing, rungs
 from edgetransfer.pipeline.trial import Trials
 from edgetransfer.pipeline.trying import Judge
@@ -264,7 +263,6 @@ def test_a_rung_that_fails_numerically_is_left_out_d2(climb, fresh, monkeypatch)
 
     monkeypatch.setattr(rungs, "quantise", fail)
     report = climb(fresh, max_drop=30)
-    check(report)
     assert names(report) == CHEAP
     assert report["ladder"][1] == {
         "rung": CHEAP[1],
