@@ -9,9 +9,8 @@ import errno
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.errors import StageError
@@ -19,6 +18,7 @@ from edgetransfer.spec.outside import json_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 _ADVICE = {
     errno.ENOSPC: ("no space left on the disk", "free some space and run the same command again"),
@@ -58,16 +58,17 @@ def writing(where: Path) -> Iterator[None]:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write `content` so that a reader, or a crash, sees the old file or the new one whole."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    name = path.parent / f".{path.name[:200]}.{secrets.token_hex(4)}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    handle = os.open(name, flags, 0o666)  # less the umask, which `mkstemp` would not ask
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
+        name.replace(path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        name.unlink(missing_ok=True)
         raise
 
 

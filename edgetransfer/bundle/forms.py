@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from edgetransfer.spec.recipe import Recipe
-from edgetransfer.spec.target import TargetSpec
+from edgetransfer.spec.target import Setting, TargetSpec
 
 _FAR = 1e12
 
@@ -293,7 +293,7 @@ class Session(Form):
     """How the runtime is started."""
 
     threads: Annotated[int, Field(ge=1, le=1024)]
-    config: dict[str, str]
+    config: dict[Setting, str]
 
 
 class Scheme(Form):
@@ -376,6 +376,8 @@ class Manifest(Form):
     session: Session
     compression: Compression
     files: dict[str, Digest]
+    seal: Digest
+    beside: list[str] = []
     data: Data = Data()
     backbone: Backbone | None = None
     fit: Fit | None = None

@@ -5,10 +5,13 @@ It does not judge the artefact: `measure` does.
 
 from __future__ import annotations
 
+import json
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgetransfer.bundle.files import digest_of, digests_below, write_json
+from edgetransfer.bundle.files import canonical_json, digest_of, digest_of_value, write_json
 from edgetransfer.bundle.reading import (
     LABELS,
     read_contract,
@@ -16,21 +19,31 @@ from edgetransfer.bundle.reading import (
     read_labels,
     read_manifest,
 )
+from edgetransfer.bundle.reading import REPORT as REPORT_KIND
 from edgetransfer.errors import IntegrityError, SpecError
 from edgetransfer.spec import catalogue
+from edgetransfer.spec.outside import json_of, printable
 from edgetransfer.spec.recipe import Recipe
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Mapping, Sequence
 
     from edgetransfer.spec.preprocess import ImagePreprocessing, TextPreprocessing
     from edgetransfer.spec.target import TargetSpec
 
 SCHEMA = "edgetransfer.bundle/1"
-MANIFEST = "manifest.json"
-FITTED_ON = "fitted_on.txt"
-UNSEALED = frozenset({MANIFEST, "report.json", "report.html", "portability.json"})
+MANIFEST, REPORT, FITTED_ON = "manifest.json", "report.json", "fitted_on.txt"
+REWRITTEN = frozenset({MANIFEST, REPORT, "report.html", "portability.json"})
 """Files that are written again when the bundle is measured again."""
+BENCH = "bench"
+"""Where measurements go: what lies there is nothing that the bundle ships."""
+NEEDED = ("model.onnx", "core.onnx", "reference.onnx", "labels.txt", "preprocess.json")
+SEAL = "seal"
+"""Of the manifest: the digest of the rest of it."""
+OF_BUNDLE, DIGEST = "bundle", "digest"
+"""Of a report: the seal of the manifest that was judged, and the digest of the rest of it."""
+_OF_SYSTEMS = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
+"""What file managers leave in every folder that is looked at."""
 
 
 @dataclass(frozen=True)
@@ -84,18 +97,66 @@ def refuse_other_count(bundle: Bundle, logits: int) -> None:
         )
 
 
-def seal(folder: Path, facts: dict[str, Any]) -> None:
-    """Write the manifest: `facts` and the digest of every file that does not change any more."""
-    files = {name: sha for name, sha in digests_below(folder).items() if name not in UNSEALED}
-    write_json(folder / MANIFEST, {"schema": SCHEMA, **facts, "files": files})
+def seal(folder: Path, facts: Mapping[str, Any], beside: Sequence[str] = ()) -> Bundle:
+    """Write the manifest: facts, the digest of every file that ships, and a digest of all that.
+
+    A build goes: assemble (which seals) -> measure -> judge -> `add_facts` with what only the
+    measurement knows (the accuracy on its own test set, say) -> `seal_report`. What the manifest
+    says is fixed from there on: the report carries the manifest's ``seal``.
+
+    Args:
+        folder: of the bundle.
+        facts: what went in, in plain JSON types.
+        beside: files there that are not the bundle's; they are never read.
+
+    Returns:
+        The bundle as it is on the disk now.
+    """
+    free = {*REWRITTEN, *beside}
+    files = {
+        name: digest_of(path)
+        for name, path in sorted(walked(folder).items())
+        if name not in free and not _is_measured(name)
+    }
+    told = {"schema": SCHEMA, **facts, **({"beside": list(beside)} if beside else {})}
+    return _sealed(folder, {**told, "files": files})
+
+
+def add_facts(bundle: Bundle, facts: Mapping[str, Any]) -> Bundle:
+    """Add to what the manifest says, or say it anew, before there is a report; return the bundle.
+
+    For what is known only once the bundle was measured and judged. Call it before `seal_report`:
+    a report is of one manifest.
+    """
+    return _sealed(bundle.folder, {**bundle.manifest, **facts, "files": bundle.manifest["files"]})
+
+
+def _sealed(folder: Path, manifest: Mapping[str, Any]) -> Bundle:
+    whole = json.loads(canonical_json({k: v for k, v in manifest.items() if k != SEAL}))
+    whole = {key: whole[key] for key in manifest if key != SEAL}  # in the order of who wrote it
+    whole[SEAL] = digest_of_value(whole)
+    write_json(folder / MANIFEST, whole)
+    return Bundle(folder, whole)
+
+
+def seal_report(report: dict[str, Any], bundle: Bundle) -> None:
+    """Note in a report which manifest it is of, and the digest of the rest of the report.
+
+    ``bundle`` is the manifest's ``seal``; ``digest`` is that of the report without ``digest``.
+    A signature, once there is one, signs this digest: it stands for all that was judged.
+    """
+    report.pop(DIGEST, None)
+    report[OF_BUNDLE] = bundle.manifest[SEAL]
+    report[DIGEST] = digest_of_value(json.loads(canonical_json(report)))
 
 
 def open_bundle(folder: Path) -> Bundle:
-    """Read a bundle.
+    """Read a bundle: its manifest, and whether all else is what the manifest says.
 
     Raises:
         SpecError: it is not a bundle.
-        IntegrityError: files are missing or changed; all are named.
+        IntegrityError: files are missing, changed or not listed, links, or read from elsewhere;
+            the manifest or the report was edited. All that is wrong is named.
     """
     if not (folder / MANIFEST).is_file():
         inside = sorted(folder.glob(f"*/{MANIFEST}"))
@@ -107,15 +168,87 @@ def open_bundle(folder: Path) -> Bundle:
             fix=f"did you mean {inside[0].parent}?" if inside else None,
         )
     manifest = read_manifest(folder / MANIFEST)
-    wrong = []
-    for name, expected in manifest["files"].items():
-        path = folder / name
-        if not path.is_file():
-            wrong.append(f"{name} is missing")
-        elif digest_of(path) != expected:
-            wrong.append(f"{name} was changed")
+    files: Mapping[str, str] = manifest["files"]
+    wrong = [
+        *_unsealed(manifest),
+        *(f"{name} is not listed" for name in NEEDED if name not in files),
+        *_strange(folder, files, frozenset(manifest.get("beside", ()))),
+    ]
+    if not wrong:
+        models = (name for name in files if name.endswith(".onnx"))
+        outside = [name for name in models if _has_external_data(folder / name)]
+        wrong = [f"{name} keeps weights in other files" for name in outside]
+        wrong += _edited(folder, manifest)
     if wrong:
         raise IntegrityError(
-            "; ".join(wrong), where=str(folder), fix="build it again, or copy the bundle again"
+            printable("; ".join(wrong)),
+            where=str(folder),
+            fix="build it again, or copy the bundle again",
         )
     return Bundle(folder, manifest)
+
+
+def walked(folder: Path) -> dict[str, Path]:
+    """Return all that lies below a folder, but for folders, by its name; no link is followed."""
+    found: dict[str, Path] = {}
+    for at, folders, names in os.walk(folder):
+        links = [each for each in folders if Path(at, each).is_symlink()]
+        for name in (*names, *links):
+            path = Path(at, name)
+            found[path.relative_to(folder).as_posix()] = path
+    return found
+
+
+def _is_measured(name: str) -> bool:
+    return name.partition("/")[0] == BENCH or name.rpartition("/")[2] in _OF_SYSTEMS
+
+
+def _unsealed(manifest: Mapping[str, Any]) -> list[str]:
+    given = {key: value for key, value in manifest.items() if key != SEAL}
+    same = manifest[SEAL] == digest_of_value(given)
+    return [] if same else [f"{MANIFEST} was edited: it is not what its seal was taken of"]
+
+
+def _strange(folder: Path, files: Mapping[str, str], beside: frozenset[str]) -> list[str]:
+    """Name what is missing, changed, not listed, or no file at all."""
+    found = walked(folder)
+    wrong = [f"{name} is missing" for name in files if name not in found]
+    for name, path in found.items():
+        if name in beside and not (name in REWRITTEN or _is_measured(name) or name in files):
+            continue
+        if path.is_symlink():
+            wrong.append(f"{name} is a link")
+        elif not path.is_file():
+            wrong.append(f"{name} is no file")
+        elif name in files:
+            if digest_of(path) != files[name]:
+                wrong.append(f"{name} was changed")
+        elif name not in REWRITTEN and not _is_measured(name):
+            wrong.append(f"{name} is not listed")
+    return sorted(wrong)
+
+
+def _has_external_data(file: Path) -> bool:
+    import onnx
+    from onnx.external_data_helper import _get_all_tensors, uses_external_data
+
+    try:
+        model = onnx.load(file, load_external_data=False)
+    except Exception:  # protobuf raises kinds of its own
+        return False  # no model: whoever runs it says so
+    return any(uses_external_data(tensor) for tensor in _get_all_tensors(model))
+
+
+def _edited(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
+    """Name a report that is not of this manifest, or not as it was written."""
+    if not (folder / REPORT).is_file():
+        return []
+    report = json_of(folder / REPORT, REPORT_KIND)
+    if not isinstance(report, dict) or DIGEST not in report:
+        return [f"{REPORT} carries no digest: it was edited, or made by an older version"]
+    given = {key: value for key, value in report.items() if key != DIGEST}
+    if report[DIGEST] != digest_of_value(given):
+        return [f"{REPORT} was edited: it is not what its digest was taken of"]
+    if report.get(OF_BUNDLE) != manifest[SEAL]:
+        return [f"{MANIFEST} is not the one that {REPORT} judged"]
+    return []

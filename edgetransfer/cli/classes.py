@@ -5,16 +5,17 @@ It does not parse options.
 
 from __future__ import annotations
 
-import re
 import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.cli import render
+from edgetransfer.cli.console import show
 from edgetransfer.cli.progress import TerminalReporter
 from edgetransfer.cli.use import asked_of, print_json
 from edgetransfer.measure.verdict import exit_code
+from edgetransfer.spec.names import slug
 from edgetransfer.spec.options import recipe_from
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def add_class(options: Mapping[str, Any]) -> None:
 
     bundle: Path = options["bundle"].absolute()
     name = options["name"]
-    beside = bundle.name + "+" + re.sub(r"[^\w.-]", "_", name)
+    beside = f"{bundle.name}+{slug(name)}"
     out = options["out"] or bundle.with_name(beside)
     asked = {**asked_of(options), "data": options["data"] or "."}
     recipe = recipe_from(asked)
@@ -77,7 +78,7 @@ def _tell(status: str, record: Mapping[str, Any], folder: Path | None) -> None:
             f"  {folder}",
             f"  not measured yet: edgetransfer bench {folder} --data TEST_DATA",
         ]
-    sys.stdout.write("\n".join(lines) + "\n")
+    show("\n".join(lines) + "\n")
 
 
 def engine(folder: Path, capability: str, out: Path | None, *, as_json: bool) -> None:
@@ -89,7 +90,7 @@ def engine(folder: Path, capability: str, out: Path | None, *, as_json: bool) ->
     if as_json:
         print_json({**asdict(built), "file": str(built.file)})
         return
-    sys.stdout.write(
+    show(
         f"{built.file}: {built.bytes / 2**20:.1f} MiB, {built.layers} layers, for a GPU of compute "
         f"capability {built.compute_capability}\n"
         f"loads with {built.runtime} alone; not run, not measured: "
@@ -102,7 +103,7 @@ def head_export(folder: Path, file: Path) -> None:
     from edgetransfer.pipeline.heads import export_heads
 
     heads, size = export_heads(folder, file)
-    sys.stdout.write(f"{file}: {len(heads.labels)} classes, {size / 1024:.1f} KiB\n")
+    show(f"{file}: {len(heads.labels)} classes, {size / 1024:.1f} KiB\n")
 
 
 def head_apply(folder: Path, file: Path, out: Path) -> None:
@@ -110,7 +111,7 @@ def head_apply(folder: Path, file: Path, out: Path) -> None:
     from edgetransfer.pipeline.heads import apply_heads
 
     heads = apply_heads(folder, file, out, TerminalReporter())
-    sys.stdout.write(
+    show(
         f"{out}: {len(heads.labels)} classes\n"
         f"not measured yet: edgetransfer bench {out} --data TEST_DATA\n"
     )

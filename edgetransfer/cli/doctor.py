@@ -72,10 +72,11 @@ def _prepared(done: "Sequence[Mapping[str, Any]]", cache: Path | None) -> None:
 
 
 def _examined(found: "Examined") -> None:
-    from rich.console import Console
     from rich.padding import Padding
 
-    console = Console(highlight=False)
+    from edgetransfer.cli.console import Console
+
+    console = Console()
 
     def show(title: str, table: object) -> None:
         console.print(f"\n{title}", style="bold")

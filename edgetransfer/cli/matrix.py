@@ -104,10 +104,11 @@ def exit_code(record: Mapping[str, Any], *, strict: bool) -> int:
 
 
 def _show(record: Mapping[str, Any], file: Path) -> None:
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console(highlight=False)
+    from edgetransfer.cli.console import Console
+
+    console = Console()
     console.print()
     console.print(_cells(record["cells"]))
     for target in dict.fromkeys(row["target"] for row in record["summary"]):

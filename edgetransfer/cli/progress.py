@@ -9,8 +9,9 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from edgetransfer.cli.console import Console
 
 if TYPE_CHECKING:
     from edgetransfer.spec.progress import Progress as Told
@@ -25,7 +26,7 @@ class TerminalReporter:
 
     def __init__(self) -> None:
         # Bound to the stream of now: tracing takes away what libraries print there meanwhile.
-        self._console = Console(file=sys.stderr, highlight=False)
+        self._console = Console(sys.stderr)
         self._bar: Progress | None = None
         self._start = 0.0
 

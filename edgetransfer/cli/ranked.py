@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from edgetransfer.cli.console import Console
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,7 +36,7 @@ _LONGEST = 22
 
 def ranked(record: Mapping[str, Any], page: Path) -> None:
     """Print what each backbone knows and costs, best first, and where the page is."""
-    console = Console(highlight=False)
+    console = Console()
     for title, columns in (("knows", _KNOWS), ("costs", _COSTS)):
         console.print(_table(title, columns, record["candidates"]))
         console.print()

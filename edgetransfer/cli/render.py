@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from edgetransfer.cli import of_build
+from edgetransfer.cli.console import Console
 from edgetransfer.measure import sustained
 from edgetransfer.pipeline import portability
 
@@ -32,10 +32,6 @@ _SHOWN = 200
 _DAY = "%Y-%m-%d %H:%M"
 
 
-def _console() -> Console:
-    return Console(highlight=False)
-
-
 def _plain_table(*columns: str, right: Iterable[str] = ()) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", show_header=bool(columns[0]))
     for column in columns:
@@ -46,7 +42,7 @@ def _plain_table(*columns: str, right: Iterable[str] = ()) -> Table:
 def notes(found: Sequence[str]) -> None:
     """Print what was noticed in the data."""
     if found:
-        console = _console()
+        console = Console()
         console.print("\nData", style="bold")
         for note in found:
             console.print(Padding(Text(note), (0, 0, 0, 2)))
@@ -60,7 +56,7 @@ def verdict(report: Mapping[str, Any], folder: Path, *, again: bool = False) -> 
         folder: where its files are.
         again: whether a bundle is measured again, where what its build saw was told before.
     """
-    console = _console()
+    console = Console()
     name = report["verdict"]
     head = Text.assemble((f"\n{name}", f"bold {_COLOURS[name]}"), ("  " + report["target"], "bold"))
     console.print(head)
@@ -230,7 +226,7 @@ def predictions(found: Sequence[Prediction]) -> None:
         (label, share), *others = each.best
         rest = ", ".join(f"{name} {part:.3f}" for name, part in others)
         table.add_row(Text(each.input[:_SHOWN]), Text(label), f"{share:.3f}", Text(rest))
-    _console().print(table)
+    Console().print(table)
 
 
 def targets(specs: Sequence[TargetSpec]) -> None:
@@ -239,7 +235,7 @@ def targets(specs: Sequence[TargetSpec]) -> None:
     for spec in specs:
         precision = "of its class" if spec.detect else spec.precision
         table.add_row(spec.name, spec.title, precision, spec.evidence.status)
-    _console().print(table)
+    Console().print(table)
 
 
 def target(spec: TargetSpec) -> None:
@@ -248,12 +244,12 @@ def target(spec: TargetSpec) -> None:
     for section, value in spec.model_dump(mode="json", exclude_none=True).items():
         for key, each in value.items() if isinstance(value, dict) else [("", value)]:
             table.add_row(f"{section}.{key}" if key else section, Text(str(each)))
-    _console().print(table)
+    Console().print(table)
 
 
 def backbones(cards: Sequence[Mapping[str, Any]]) -> None:
     """Print the built-in backbones and what else can be given."""
-    console = _console()
+    console = Console()
     table = _plain_table("backbone", "parameters", "input", "licence", right=["parameters"])
     for card in cards:
         height, width = card["input_size"]
@@ -268,7 +264,7 @@ def backbones(cards: Sequence[Mapping[str, Any]]) -> None:
 
 def plan(recipe: Recipe, steps: Sequence[Step]) -> None:
     """Print the recipe as resolved, and the stages."""
-    console = _console()
+    console = Console()
     table = _plain_table("", "")
     for section, value in recipe.model_dump(mode="json", exclude_none=True).items():
         for key, each in value.items() if isinstance(value, dict) else [("", value)]:
@@ -291,14 +287,14 @@ def entries(found: Sequence[Entry]) -> None:
     for entry in found:
         made = datetime.fromtimestamp(entry.made_at).astimezone().strftime(_DAY)
         table.add_row(entry.stage, entry.key, f"{entry.bytes / _MIB:.1f} MiB", made)
-    _console().print(table)
+    Console().print(table)
 
 
 def size(root: Path, count: int, total_bytes: int) -> None:
     """Print how much is kept, and where."""
-    _console().print(f"{total_bytes / _MIB:.1f} MiB in {count} stages, in {root}", soft_wrap=True)
+    Console().print(f"{total_bytes / _MIB:.1f} MiB in {count} stages, in {root}", soft_wrap=True)
 
 
 def freed(total_bytes: int) -> None:
     """Print what cleaning gave back."""
-    _console().print(f"freed {total_bytes / _MIB:.1f} MiB")
+    Console().print(f"freed {total_bytes / _MIB:.1f} MiB")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.cli import render
+from edgetransfer.cli.console import plain_json
 from edgetransfer.cli.progress import TerminalReporter
 from edgetransfer.errors import DataError, SpecError
 from edgetransfer.measure.verdict import exit_code, worst
@@ -68,7 +69,7 @@ def whole_numbers(text: str, option: str, *, least: int) -> tuple[int, ...]:
 def print_json(value: Any) -> None:  # noqa: ANN401 (any plain JSON value)
     """Print plain JSON values, which stay JSON on a terminal that lacks some letters."""
     plain = (sys.stdout.encoding or "").lower() not in ("utf-8", "utf8")
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=plain) + "\n")
+    sys.stdout.write(plain_json(json.dumps(value, indent=2, ensure_ascii=plain)) + "\n")
 
 
 def build(options: Mapping[str, Any]) -> None:

@@ -1,20 +1,15 @@
-"""The assemble stage: puts a bundle together and moves it to its place in one step.
+"""The assemble stage: writes the files of a bundle, and seals them.
 
 It does not measure.
 """
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 
-from edgetransfer.bundle.files import writing
 from edgetransfer.bundle.opened import seal
 from edgetransfer.data.manifest import SPLITS
 from edgetransfer.export.onnx_bundle import Parts, write_bundle
@@ -24,8 +19,10 @@ from edgetransfer.pipeline.stage import versions
 from edgetransfer.pipeline.statistics import head_facts, keep_statistics, session_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
+    from edgetransfer.bundle.opened import Bundle
+    from edgetransfer.bundle.placing import Place
     from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.pipeline.compressing import Compressed
     from edgetransfer.pipeline.run import Run
@@ -46,9 +43,10 @@ def golden_examples(manifest: Manifest) -> Sequence[Example]:
 
 
 def assemble(
-    run: Run, fitted: Fitted, compressed: Compressed, target: TargetSpec, folder: Path
-) -> None:
+    run: Run, fitted: Fitted, compressed: Compressed, target: TargetSpec, place: Place
+) -> Bundle:
     """Write all files of a bundle but its report into an empty folder, and seal it."""
+    folder = place.folder
     with telling(run.reporter, f"export {target.name}") as line:
         core = onnx.load(compressed.graph)
         if target.runtime is not None and target.runtime.name == "tensorrt":
@@ -77,10 +75,12 @@ def assemble(
             statistics=keep_statistics(run, fitted, compressed, target, line.progress),
         )
         write_bundle(folder, parts, fitted.preparer())
-        seal(folder, _facts(run, fitted, compressed, target) | head_facts(core))
+        facts = _facts(run, fitted, compressed, target) | head_facts(core)
+        bundle = seal(folder, facts, place.beside)
         files = [path for path in folder.rglob("*") if path.is_file()]
         size = sum(path.stat().st_size for path in files)
         line.summary = f"{len(files)} files, {size / 2**20:.1f} MiB"
+    return bundle
 
 
 def _facts(run: Run, fitted: Fitted, compressed: Compressed, target: TargetSpec) -> dict[str, Any]:
@@ -107,26 +107,3 @@ def _facts(run: Run, fitted: Fitted, compressed: Compressed, target: TargetSpec)
         "seed": run.recipe.seed,
         "versions": versions(),
     }
-
-
-@contextmanager
-def replacing(folder: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `folder`, which takes its place when all went well.
-
-    Raises:
-        StageError: no space, or no right to write there.
-    """
-    with writing(folder.parent):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        for left_by_a_killed_run in folder.parent.glob(f".{folder.name}.*"):
-            shutil.rmtree(left_by_a_killed_run, ignore_errors=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        try:
-            partial.chmod(0o755)
-            yield partial
-            if folder.exists():
-                shutil.rmtree(folder)
-            partial.rename(folder)
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise

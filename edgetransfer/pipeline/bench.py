@@ -5,20 +5,23 @@ It does not build.
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import time
 import unicodedata
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.bundle.files import write_json, writing
-from edgetransfer.bundle.opened import open_bundle, refuse_other_count
+from edgetransfer.bundle.opened import BENCH, REPORT, open_bundle, refuse_other_count
+from edgetransfer.bundle.placing import LOCK, bundle_lock, locked
 from edgetransfer.bundle.reading import GOLDEN, read_golden, read_portability
 from edgetransfer.data.manifest import Example, Manifest
 from edgetransfer.data.sources import load_for_evaluation
-from edgetransfer.errors import DataError
+from edgetransfer.errors import DataError, SpecError
 from edgetransfer.graph.prepare import preparer
 from edgetransfer.measure.sustained import in_words
 from edgetransfer.pipeline.judging import Bench, Question, judge_bundle, write_report
@@ -28,6 +31,7 @@ from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.stage import RECORD, Kept
 from edgetransfer.pipeline.standing import seen_here
 from edgetransfer.pipeline.sustaining import core_variants, energy, sustained
+from edgetransfer.spec.outside import json_of
 from edgetransfer.transport.place import AS_IT_IS
 from edgetransfer.transport.where import LOCAL, connect
 
@@ -95,19 +99,69 @@ def bench(
         IntegrityError: not a bundle, or a changed one.
         DataError: the data cannot be read, or is of the other kind.
     """
-    bundle = open_bundle(folder)
-    read_portability(bundle.file(PORTABILITY))  # before the work: it is added to after it
-    for case in read_golden(bundle.file("golden") / "index.json"):
-        refuse_other_count(bundle, len(case["core_logits"]))
+    with ExitStack() as held:
+        if os.access(folder.absolute().parent, os.W_OK):  # else nobody replaces it meanwhile
+            held.enter_context(locked(bundle_lock(folder.absolute()), shared=True))
+        bundle = open_bundle(folder)
+        read_portability(bundle.file(PORTABILITY))  # before the work: it is added to after it
+        for case in read_golden(bundle.file("golden") / "index.json"):
+            refuse_other_count(bundle, len(case["core_logits"]))
+        _refuse_foreign(out, bundle)
+        with writing(out):
+            out.mkdir(parents=True, exist_ok=True)
+        held.enter_context(locked(out / LOCK))
+        return _bench(bundle, data, out, reporter, there)
+
+
+def _refuse_foreign(out: Path, bundle: Bundle) -> None:
+    """Refuse a folder whose files a measurement would replace, and a place within the bundle.
+
+    Raises:
+        SpecError: it is one.
+    """
+    fix = "name another folder with --out"
+    inside = out.resolve(), bundle.folder.resolve()
+    if inside[0].is_relative_to(inside[1]) and not inside[0].is_relative_to(inside[1] / BENCH):
+        raise SpecError(
+            "in a bundle, measurements go to its folder bench/ alone",
+            where=f"--out {out}",
+            fix=fix,
+        )
+    raw, report = out / RAW, out / REPORT
+    if os.path.lexists(raw) and not _is_raw(raw):
+        raise SpecError(
+            "holds what no measurement of ours left, and is not written over",
+            where=str(raw),
+            fix=fix,
+        )
+    if os.path.lexists(report):
+        found = json_of(report)
+        schema = found.get("schema") if isinstance(found, dict) else None
+        if not str(schema).startswith("edgetransfer.report/"):
+            raise SpecError("is no report of ours", where=str(report), fix=fix)
+
+
+def _is_raw(folder: Path) -> bool:
+    return (
+        not folder.is_symlink()
+        and folder.is_dir()
+        and all(
+            each.suffix in (".npy", ".json") or each.name == "scratch" for each in folder.iterdir()
+        )
+    )
+
+
+def _bench(
+    bundle: Bundle, data: DataSpec | None, out: Path, reporter: Reporter, there: There
+) -> Benched:
     with connect(there.where, there.software) as place:
         question, notes = _question(bundle, data, reporter)
         prepare = preparer(bundle.preprocessing, bundle.file("tokenizer.json"))
         cut = prepare.cut(question.examples)
         notes = (*notes, cut) if cut else notes
         with writing(out):
-            out.mkdir(parents=True, exist_ok=True)
             report = judge_bundle(
-                Bench(measuring_afresh(out / RAW), reporter, place, folder, data),
+                Bench(measuring_afresh(out / RAW), reporter, place, bundle.folder, data),
                 bundle,
                 question,
                 prepare,

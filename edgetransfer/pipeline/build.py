@@ -5,15 +5,16 @@ It does not print; the command line and the Python API call it.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.agent.environment import architecture, isa_flags
 from edgetransfer.backbone import sources as backbones
 from edgetransfer.bundle.files import write_json, writing
-from edgetransfer.bundle.opened import open_bundle
+from edgetransfer.bundle.placing import LOCK, bundle_lock, foreign_in, locked, replacing
 from edgetransfer.measure.verdict import worst
-from edgetransfer.pipeline.assembling import assemble, replacing
+from edgetransfer.pipeline.assembling import assemble
 from edgetransfer.pipeline.compressing import compress
 from edgetransfer.pipeline.fitting import fit
 from edgetransfer.pipeline.judging import (
@@ -102,12 +103,24 @@ def build(
         team: the processes that share the fit; all but the first end after it.
 
     Raises:
-        EdgeTransferError: one of its kinds, for every failure that is not a bug.
+        EdgeTransferError: one of its kinds, for every failure that is not a bug; at once where
+            another run works in `out`, or what stands in a bundle's place is none of ours.
     """
     run = resolve(recipe, store, reporter, team)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
         _try_to_write(out)
+    if team.rank > 0:
+        return _build(run, out)
+    with ExitStack() as held:
+        held.enter_context(locked(out / LOCK))
+        for target in run.targets:
+            held.enter_context(locked(bundle_lock(out / target.name)))
+            foreign_in(out / target.name)
+        return _build(run, out)
+
+
+def _build(run: Run, out: Path) -> Outcome:
     run = choose(run)
     fitted = fit(run)
     reports: dict[str, dict[str, Any]] = {}
@@ -136,9 +149,8 @@ def _try_to_write(out: Path) -> None:
 def _build_target(run: Run, fitted: Fitted, target: TargetSpec, folder: Path) -> dict[str, Any]:
     compressed = compress(run, fitted, target)
     recipe = run.recipe
-    with replacing(folder) as partial:
-        assemble(run, fitted, compressed, target, partial)
-        bundle = open_bundle(partial)
+    with replacing(folder) as place:
+        bundle = assemble(run, fitted, compressed, target, place)
         question = Question(
             fitted.manifest,
             fitted.manifest.split("test"),
@@ -160,7 +172,7 @@ def _build_target(run: Run, fitted: Fitted, target: TargetSpec, folder: Path) ->
             question,
             fitted.preparer(),
         )
-        write_report(partial, report, bundle)
+        write_report(place.folder, report, bundle)
     return report
 
 

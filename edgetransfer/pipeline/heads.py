@@ -12,6 +12,7 @@ import onnx
 
 from edgetransfer.bundle.files import read_json, writing
 from edgetransfer.bundle.opened import open_bundle, seal
+from edgetransfer.bundle.placing import bundle_lock, locked, replacing
 from edgetransfer.errors import SpecError
 from edgetransfer.export.head_file import (
     STATISTICS,
@@ -25,7 +26,6 @@ from edgetransfer.export.heads import backbone_digest, find_head, with_head
 from edgetransfer.export.onnx_bundle import TOKENIZER, Parts, write_bundle
 from edgetransfer.export.transformers_files import CONFIG
 from edgetransfer.graph.prepare import preparer
-from edgetransfer.pipeline.assembling import replacing
 from edgetransfer.pipeline.bench import golden_of, measuring_afresh, unlabelled_golden
 from edgetransfer.pipeline.judging import Bench, Question, judge_bundle, write_report
 from edgetransfer.pipeline.statistics import head_facts
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from edgetransfer.pipeline.reporter import Reporter
     from edgetransfer.transfer.new_class import FeatureStatistics
 
-_OF_THE_OLD_CLASSES = ("schema", "files", "soundness", "choice", "added", "head")
+_OF_THE_OLD_CLASSES = ("schema", "files", "beside", "seal", "soundness", "choice", "added", "head")
 
 
 @dataclass(frozen=True)
@@ -159,11 +159,14 @@ def rebuild(
     )
     facts = {k: v for k, v in bundle.manifest.items() if k not in _OF_THE_OLD_CLASSES}
     facts["compression"] = {**facts["compression"], "ladder": []}
-    with replacing(out) as partial:
+    with writing(out.parent):
+        out.parent.mkdir(parents=True, exist_ok=True)
+    with locked(bundle_lock(out)), replacing(out) as place:
+        partial = place.folder
         write_bundle(partial, parts, prepare)
-        seal(partial, {**facts, **head_facts(core), "added": list(heads.added)})
+        made = seal(partial, {**facts, **head_facts(core), "added": list(heads.added)})
         with scratch(partial) as room:
-            _report(open_bundle(partial), out, room, reporter)
+            _report(made, out, room, reporter)
 
 
 def _statistics(bundle: Bundle, heads: Heads) -> FeatureStatistics | None:

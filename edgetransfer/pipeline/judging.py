@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from edgetransfer.agent.environment import cpu_model, isa_flags
 from edgetransfer.bundle.agent_archive import agent_digest
-from edgetransfer.bundle.files import write_json
-from edgetransfer.bundle.opened import refuse_other_count
+from edgetransfer.bundle.files import write_json, write_whole
+from edgetransfer.bundle.opened import REPORT, refuse_other_count, seal_report
 from edgetransfer.data.manifest import content_of
 from edgetransfer.graph.hosted import exact_here
 from edgetransfer.measure import validity
@@ -262,7 +262,7 @@ def _memory(run: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_report(folder: Path, report: dict[str, Any], bundle: Bundle) -> None:
-    """Write ``report.json`` and ``report.html``."""
-    write_json(folder / "report.json", report)
-    page = render_page(report, bundle.manifest)
-    (folder / "report.html").write_text(page, encoding="utf-8")
+    """Seal the report, and write ``report.json`` and ``report.html``."""
+    seal_report(report, bundle)
+    write_json(folder / REPORT, report)
+    write_whole(folder / "report.html", render_page(report, bundle.manifest).encode())

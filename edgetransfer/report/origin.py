@@ -193,6 +193,8 @@ def _target(manifest: Node) -> Rows:
         rows.append(("Evidence for the target's numbers", told))
     for key, held in manifest["session"].items():
         rows.append((f"Session {key}", words.anything(held)))
+    if not manifest["seal"].missing:
+        rows.append(("Seal of the manifest", manifest["seal"].show(words.digest)))
     if not manifest["seed"].missing:
         rows.append(("Seed", str(manifest["seed"].value)))
     return rows

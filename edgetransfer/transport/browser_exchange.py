@@ -32,13 +32,13 @@ class Errand:
         told: the JSON that the page reads.
         models: bytes or files, by the numbers that the page asks for them by.
         examples: of each model, by the same numbers.
-        arrays: names of the arrays that may come back.
+        arrays: names of the arrays that may come back, and how many bytes each may have.
     """
 
     told: Mapping[str, Any]
     models: tuple[bytes | Path, ...] = ()
     examples: tuple[Examples, ...] = ()
-    arrays: frozenset[str] = frozenset()
+    arrays: Mapping[str, int] = field(default_factory=dict)
     number: str = field(default_factory=lambda: secrets.token_hex(4))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import random
 from dataclasses import asdict
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from edgetransfer.agent.examples import Examples
 from edgetransfer.agent.floor import NULL_MODEL
 from edgetransfer.transport.browser_exchange import Errand
 from edgetransfer.transport.browser_runtime import FILES
+from edgetransfer.transport.job import outputs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,11 +59,12 @@ def errand(job: Job, engine: Engine) -> Errand:
         "order": [draw.sample(sorted(names), len(names)) for _ in range(job.plan.blocks)],
     }
     arrays = {
-        "logits": {"logits"},
-        "time": {name + part for name in names for part in ("", *_CHECKS)},
+        PurePath(name).stem + part: most
+        for name, most in outputs(job).items()
+        for part in ("", *(_CHECKS if job.action == "time" else ()))
     }
     models: tuple[bytes | Path, ...] = tuple(Path(each.model) for each in job.variants)
-    return Errand(told, (*models, NULL_MODEL), examples, frozenset(arrays.get(job.action, ())))
+    return Errand(told, (*models, NULL_MODEL), examples, arrays)
 
 
 def _variant(variant: Variant, examples: Examples) -> dict[str, Any]:

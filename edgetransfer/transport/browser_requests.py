@@ -34,15 +34,16 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self' 'wasm-unsafe-eval' blob:; worker-src 'self' blob:; "
-        "style-src 'self'; connect-src 'self'; img-src data:"
+        "style-src 'self'; connect-src 'self'; img-src data:; frame-ancestors 'none'; "
+        "base-uri 'none'; form-action 'none'"
     ),
+    "X-Frame-Options": "DENY",
     "Cache-Control": "no-store",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
 _POLL_S = 10.0
 _MOST_SAID = 2**20
-_MOST_SENT = 2**31
 _ARRAYS = {"float32": np.float32, "float16": np.float16, "float64": np.float64}
 
 
@@ -104,6 +105,7 @@ class Handler(BaseHTTPRequestHandler):
         if not secrets.compare_digest(first.encode(), self.server.token.encode()):
             self._refuse(404)
             return None
+        self.server.know(self.connection)
         return rest
 
     def _admitted(self) -> bool:
@@ -141,8 +143,8 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(200, array.tobytes(), "application/octet-stream", shape)
 
     def _say(self, number: str) -> None:
-        body = self._body(_MOST_SAID)
-        if body is None or not self._admitted():
+        body = self._body(_MOST_SAID) if self._admitted() else None
+        if body is None:
             return
         try:
             message = json.loads(body)
@@ -155,12 +157,14 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(200, b"", "text/plain")
 
     def _array(self, number: str, name: str) -> None:
-        body = self._body(_MOST_SENT)
-        errand = None if body is None else self._errand(number)
-        if body is None or errand is None:
+        errand = self._errand(number)
+        if errand is None:
             return
         if name not in errand.arrays:
             self._refuse(404)
+            return
+        body = self._body(errand.arrays[name])
+        if body is None:
             return
         query = parse_qs(urlsplit(self.path).query)
         try:

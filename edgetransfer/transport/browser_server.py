@@ -27,6 +27,10 @@ PAGE = Path(__file__).parent / "browser_page"
 _TOKEN_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 _TOKEN_LENGTH = 12
 _LINGER_S = 2.0
+_MOST_OPEN = 32
+"""Connections at a time; a page has six at most."""
+_STRANGER_S = 5.0
+"""For a request line with the token and its headers."""
 _FAREWELL_S = 5.0
 
 
@@ -50,6 +54,7 @@ class Server(ThreadingHTTPServer):
         self.files |= {"": PAGE / "index.html"}
         self.files |= {f"ort/{name}": file for name, file in runtime.items()}
         self._open: set[Any] = set()
+        self._strangers: dict[Any, float] = {}
         super().__init__(address, Handler)
         host, self.port = str(self.server_address[0]), int(self.server_address[1])
         self.hosts = {f"{host}:{self.port}"}
@@ -66,11 +71,39 @@ class Server(ThreadingHTTPServer):
         """Remember the connection, so that it can be cut."""
         request, address = super().get_request()
         self._open.add(request)
+        self._strangers[request] = time.monotonic()
         return request, address
+
+    def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
+        """Answer in a thread, of which there are so many and no more: strangers make room."""
+        if len(self._open) > _MOST_OPEN:
+            oldest = min(self._strangers, key=lambda each: self._strangers[each], default=request)
+            self._hang_up(oldest)
+        if request in self._strangers:
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """Hang up on who has not shown the token in time: called several times a second."""
+        too_old = time.monotonic() - _STRANGER_S
+        for request, since in list(self._strangers.items()):
+            if since < too_old:
+                self._hang_up(request)
+
+    def know(self, request: object) -> None:
+        """Note that who is at the other end knows the token."""
+        self._strangers.pop(request, None)
+
+    def _hang_up(self, request: Any) -> None:  # noqa: ANN401 (as in the base class)
+        self._strangers.pop(request, None)
+        with suppress(OSError):
+            request.shutdown(socket.SHUT_RDWR)
 
     def shutdown_request(self, request: Any) -> None:  # noqa: ANN401 (as in the base class)
         """Forget the connection."""
         self._open.discard(request)
+        self._strangers.pop(request, None)
         super().shutdown_request(request)
 
     def handle_error(self, request: object, client_address: object) -> None:

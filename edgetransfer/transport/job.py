@@ -124,6 +124,25 @@ class Job:
     sustained: Sustained = Sustained()
 
 
+_MOST = {"logits": 1 << 30, "time": 1 << 26}
+"""Bytes of one file that a job may write: 1 GiB of logits are 268 million numbers."""
+_MOST_GRAPH = 1 << 32
+
+
+def outputs(job: Job) -> Mapping[str, int]:
+    """Return the names of the files that a job writes, and how many bytes each may have.
+
+    >>> outputs(Job("time", (Variant("candidate", "core.onnx"),)))
+    {'candidate.npy': 67108864}
+    """
+    if job.action == "logits":
+        return {"logits.npy": _MOST["logits"]}
+    if job.action == "time":
+        return {f"{each.name}.npy": _MOST["time"] for each in job.variants}
+    named = (each.optimised_to for each in job.variants)
+    return {PurePath(name).name: _MOST_GRAPH for name in named if name is not None}
+
+
 def plain(job: Job, out: str, put: Callable[[str], str] = str) -> dict[str, Any]:
     """Return a job as the plain JSON that the agent reads.
 

@@ -17,7 +17,7 @@ from edgetransfer.bundle.files import digest_of_value
 from edgetransfer.errors import EdgeTransferError
 from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.transport import ssh_board, ssh_jobs, wheels
-from edgetransfer.transport.job import plain
+from edgetransfer.transport.job import outputs, plain
 from edgetransfer.transport.local import ALWAYS
 from edgetransfer.transport.place import ALL_ACTIONS, AS_IT_IS, Software
 from edgetransfer.transport.ssh_client import Client
@@ -69,7 +69,7 @@ class Ssh:
         command = (self.python, agent, f"{folder}/job.json")
         start = ssh_jobs.Start(name, told, command, self.environment)
         result, files = ssh_jobs.follow(self.link, job, start, progress)
-        ssh_jobs.fetch(self.link, name, files, out)
+        ssh_jobs.fetch(self.link, name, files, outputs(job), out)
         return result
 
     def close(self) -> None:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.bundle.files import digest_of
 from edgetransfer.errors import StageError
+from edgetransfer.spec.names import is_name
 from edgetransfer.transport.local import KEPT, KEPT_FAMILIES
 from edgetransfer.transport.outcome import Heard, unfinished
 
@@ -153,20 +153,22 @@ def follow(
     return heard.result, files
 
 
-def fetch(link: Link, job: str, files: Files, out: Path) -> None:
+def fetch(link: Link, job: str, files: Files, asked: Mapping[str, int], out: Path) -> None:
     """Bring what a job wrote into `out`; a part that is here is not fetched again.
 
+    Args:
+        link: to the device.
+        job: its name there.
+        files: that the device says there are.
+        asked: names of those that the job was to write, and how many bytes each may have; what
+            else lies there is left there.
+        out: gets them.
+
     Raises:
-        StageError: a file has a name that leads elsewhere, or arrives changed again and again.
+        StageError: a file has a name that leads elsewhere, is too large, or arrives changed again
+            and again.
     """
-    foreign = [name for name in files if PurePath(name).name != name]
-    if foreign:
-        raise StageError(
-            "the device names a file that is none of the job's",
-            where=link.client.where,
-            found=", ".join(foreign),
-        )
-    wanted = dict(files)
+    wanted = _taken(link, files, asked)
     for _ in range(_TRIES):
         link.persistently(lambda: _fetch_once(link, job, wanted, out))
         for name, (_size, digest) in dict(wanted).items():
@@ -179,6 +181,26 @@ def fetch(link: Link, job: str, files: Files, out: Path) -> None:
         if not wanted:
             return
     raise _changed(link, "fetched", list(wanted))
+
+
+def _taken(link: Link, files: Files, asked: Mapping[str, int]) -> Files:
+    foreign = [name for name in files if not is_name(name)]
+    if foreign:
+        raise StageError(
+            "the device names a file that is none of the job's",
+            where=link.client.where,
+            found=", ".join(foreign),
+        )
+    taken = {name: told for name, told in files.items() if name in asked}
+    for name, (size, _) in taken.items():
+        if not 0 <= size <= asked[name]:
+            raise StageError(
+                "the device gives a file of a size that the job cannot have written",
+                where=link.client.where,
+                found=f"{name}: {size:,} bytes",
+                expected=f"at most {asked[name]:,}",
+            )
+    return taken
 
 
 def _part(out: Path, name: str) -> Path:
@@ -198,6 +220,8 @@ def _fetch_once(link: Link, job: str, wanted: Files, out: Path) -> None:
         for answer in answers:
             if "given" in answer:
                 return
+            if answer["name"] not in left or answer["bytes"] > wanted[answer["name"]][0]:
+                raise answers.lost()
             with _part(out, answer["name"]).open("ab") as file:
                 missing = answer["bytes"]
                 while missing and (block := answers.stdout.read(min(missing, _CHUNK))):

@@ -112,7 +112,8 @@ def test_what_cannot_be_added_is_refused(bundle, halves, command, tmp_path):
 def without_statistics(bundle, folder):
     """Return a copy that keeps nothing of its features."""
     shutil.copytree(bundle, folder)
-    (folder / "statistics.safetensors").unlink()
+    for name in ("statistics.safetensors", "report.json"):
+        (folder / name).unlink()
     facts = open_bundle(bundle).manifest
     seal(folder, {name: value for name, value in facts.items() if name not in ("schema", "files")})
     return folder

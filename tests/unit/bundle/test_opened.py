@@ -1,10 +1,13 @@
 """A bundle is opened only when every file is what its manifest says."""
 
 import json
+import os
 
 import pytest
+from onnx import TensorProto, helper
 
-from edgetransfer.bundle.opened import open_bundle, seal
+from edgetransfer.bundle.files import digest_of_value
+from edgetransfer.bundle.opened import add_facts, open_bundle, seal, seal_report
 from edgetransfer.errors import IntegrityError, SpecError
 from edgetransfer.spec.preprocess import ImagePreprocessing
 
@@ -15,7 +18,8 @@ CONTRACT = ImagePreprocessing(exact=(8, 8))
 def folder(tmp_path, facts):
     tmp_path = tmp_path / "bundle"
     (tmp_path / "golden").mkdir(parents=True)
-    (tmp_path / "model.onnx").write_bytes(b"model")
+    for name in ("model", "core", "reference"):
+        (tmp_path / f"{name}.onnx").write_bytes(name.encode())
     (tmp_path / "golden" / "00.bin").write_bytes(b"golden")
     (tmp_path / "labels.txt").write_text("ant\nbee\n", encoding="utf-8")
     (tmp_path / "preprocess.json").write_text(CONTRACT.model_dump_json(), encoding="utf-8")
@@ -33,10 +37,12 @@ def test_what_was_sealed_is_read_back(folder):
     bundle = open_bundle(folder)
     assert bundle.manifest["seed"] == 3
     assert sorted(bundle.manifest["files"]) == [
+        "core.onnx",
         "golden/00.bin",
         "labels.txt",
         "model.onnx",
         "preprocess.json",
+        "reference.onnx",
     ]
     assert bundle.labels == ("ant", "bee")
     assert bundle.preprocessing == CONTRACT
@@ -50,13 +56,122 @@ def test_a_label_is_a_line_and_nothing_less(folder, facts, label):
     assert open_bundle(folder).labels == (label, "bee")
 
 
-def test_reports_may_be_written_again(folder, facts):
-    for name in ("report.json", "report.html"):
-        (folder / name).write_text("first")
-    seal(folder, facts)
-    for name in ("report.json", "report.html"):
-        (folder / name).write_text("second")
+def test_reports_may_be_written_again(folder):
+    for verdict in ("PASS", "FAIL"):
+        report = {"verdict": verdict, "shares": (0.1, 1e-9)}
+        seal_report(report, open_bundle(folder))
+        (folder / "report.json").write_text(json.dumps(report))
+        (folder / "report.html").write_text(verdict)
+        assert report["bundle"] == open_bundle(folder).manifest["seal"]
+
+
+def test_facts_are_added_between_measuring_and_the_report(folder):
+    before = open_bundle(folder)
+    after = add_facts(before, {"recorded": {"accuracy": 0.9}})
+    assert after == open_bundle(folder)
+    assert (after.manifest["recorded"], after.manifest["seed"]) == ({"accuracy": 0.9}, 3)
+    assert after.manifest["files"] == before.manifest["files"]
+    report = {"verdict": "PASS"}
+    seal_report(report, before)
+    (folder / "report.json").write_text(json.dumps(report))
+    assert message(folder).startswith(
+        f"{folder}: manifest.json is not the one that report.json judged\n"
+    )
+
+
+@pytest.mark.parametrize("name", ["evil.py", "golden/x.bin", "optimum/a/b", ".hidden"])
+def test_what_is_not_listed_is_named(folder, name):
+    """Fault A6: files that the manifest does not list were ignored."""
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text("")
+    assert message(folder).startswith(f"{folder}: {name} is not listed\n")
+
+
+def test_what_measurements_and_file_managers_leave_is_no_matter(folder):
+    (folder / "bench" / "raw").mkdir(parents=True)
+    for name in ("bench/report.json", "bench/raw/x.npy", "portability.json", "golden/.DS_Store"):
+        (folder / name).write_text("{}")
     open_bundle(folder)
+
+
+@pytest.mark.parametrize("name", ["bench", "golden/link", "report.html", "model.onnx", "bench/raw"])
+def test_a_link_is_never_followed(folder, tmp_path, name):
+    """Fault E1: a link in a bundle would be written or read through."""
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    path = folder / name
+    path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.symlink_to(victim)
+    assert f"{name} is a link" in message(folder)
+
+
+def test_a_pipe_does_not_make_it_wait(folder):
+    os.mkfifo(folder / "golden" / "pipe")
+    assert message(folder).startswith(f"{folder}: golden/pipe is no file\n")
+
+
+def test_an_edited_manifest_is_named(folder):
+    """Fault A6: ``recipe.budget.max_drop_pp = 99`` gave PASS."""
+    file = folder / "manifest.json"
+    file.write_text(file.read_text().replace('"seed": 3', '"seed": 99'))
+    assert message(folder).startswith(
+        f"{folder}: manifest.json was edited: it is not what its seal was taken of\n"
+    )
+
+
+def test_an_edited_report_is_named(folder):
+    """Fault A6: ``"verdict": "PASS"`` written into report.json was believed."""
+    report = {"verdict": "FAIL"}
+    seal_report(report, open_bundle(folder))
+    (folder / "report.json").write_text(json.dumps({**report, "verdict": "PASS"}))
+    assert message(folder).startswith(
+        f"{folder}: report.json was edited: it is not what its digest was taken of\n"
+    )
+    (folder / "report.json").write_text('{"verdict": "PASS"}')
+    assert "report.json carries no digest" in message(folder)
+
+
+@pytest.mark.parametrize("files", [{}, {"model.onnx": "0" * 64}])
+def test_a_manifest_that_lists_nothing(folder, files):
+    """Fault A6: ``"files": {}`` was accepted."""
+    add_facts(open_bundle(folder), {})
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"] = files
+    manifest["seal"] = digest_of_value({k: v for k, v in manifest.items() if k != "seal"})
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert "core.onnx is not listed" in message(folder)
+
+
+def test_weights_in_other_files_are_refused(folder, facts, tmp_path):
+    (tmp_path / "secret").write_bytes(b"\0" * 8)
+    tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[2])
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../secret")
+    graph = helper.make_graph([], "g", [], [], initializer=[tensor])
+    (folder / "core.onnx").write_bytes(helper.make_model(graph).SerializeToString())
+    seal(folder, facts)
+    assert message(folder).startswith(f"{folder}: core.onnx keeps weights in other files\n")
+
+
+@pytest.mark.parametrize(
+    "config", [{"session.custom_op_library": "evil.so"}, {"ep.context_file_path": "/tmp/x"}, [1]]
+)
+def test_session_settings_that_load_or_write_files_are_refused(folder, facts, config):
+    seal(folder, {**facts, "session": {"threads": 1, "config": config}})
+    assert message(folder).startswith(f"{folder / 'manifest.json'}: session.config")
+
+
+def test_what_is_beside_the_bundle_is_not_read(folder, facts, tmp_path):
+    (folder / "notes.txt").write_text("mine")
+    seal(folder, facts, ["notes.txt"])
+    (folder / "notes.txt").write_text("changed")
+    assert "notes.txt" not in open_bundle(folder).manifest["files"]
+    for name in ("report.html", "bench"):
+        seal(folder, facts, [name])
+        (folder / name).symlink_to(tmp_path)
+        assert f"{name} is a link" in message(folder)
+        (folder / name).unlink()
 
 
 def test_sealing_again_changes_nothing(folder, facts):

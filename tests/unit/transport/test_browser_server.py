@@ -1,15 +1,17 @@
 """The server gives the page and one job's files to one page that knows the token, and no more."""
 
+import contextlib
 import http.client
 import itertools
 import json
+import socket
 import threading
 import time
 
 import numpy as np
 import pytest
 
-from edgetransfer.transport import browser_job
+from edgetransfer.transport import browser_job, browser_server
 from edgetransfer.transport.browser_exchange import Exchange
 from edgetransfer.transport.browser_server import serving
 from edgetransfer.transport.job import Job, TimingPlan, Variant
@@ -260,3 +262,41 @@ def test_times_are_written_as_the_agent_writes_them(tmp_path):
     rows = np.load(tmp_path / "candidate.npy")
     assert rows.dtype == np.int64
     assert rows.tolist() == [[0, 1_250_000, 0], [1, 5_000, 0]]
+
+
+def test_the_page_stands_in_no_frame(ask):
+    headers = ask("")[1]
+    assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+    assert headers["X-Frame-Options"] == "DENY"
+
+
+def test_a_body_is_not_read_before_the_visitor_is_known(ask, exchange):
+    """Fault E6: up to 2 GiB were read from anybody who knew the token."""
+    number = exchange.errand.number
+    assert ask("next")[0] == 200
+    huge = {"method": "POST", "body": b"", "Content_Length": str(2**31 - 1)}
+    for path in ("say", "array/logits?shape=1&type=float32"):
+        assert ask(f"{number}/{path}", X_Visitor="another", **huge)[0] == 409
+        assert ask(f"{number}/{path}", **huge)[0] == 413
+
+
+def test_many_slow_strangers_take_few_threads_and_do_not_keep_the_page_out(
+    ask, server, monkeypatch
+):
+    """Fault E6: 300 slow connections made 300 threads."""
+    before = threading.active_count()
+    slow = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(300)]
+    try:
+        for each in slow:
+            with contextlib.suppress(OSError):
+                each.sendall(b"GET /")
+        assert ask("next")[0] == 200
+        assert threading.active_count() - before <= 40
+        monkeypatch.setattr(browser_server, "_STRANGER_S", 0.0)
+        until = time.monotonic() + 20
+        while threading.active_count() > before and time.monotonic() < until:
+            time.sleep(0.05)
+        assert threading.active_count() == before
+    finally:
+        for each in slow:
+            each.close()

@@ -1,0 +1,52 @@
+"""What comes from outside is shown on a terminal, and never obeyed."""
+
+import io
+import json
+
+import pytest
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from edgetransfer.cli import use
+from edgetransfer.cli.console import Console, show
+from edgetransfer.cli.progress import TerminalReporter
+
+ODD = "bee\x1b]0;owned\x9b2J\u202egnp"
+SHOWN = "bee\\x1b]0;owned\\x9b2J\\u202egnp"
+
+
+@pytest.mark.parametrize("shape", ["text", "padding", "table", "title"])
+def test_no_escape_sequence_reaches_a_terminal(shape):
+    """Fault E6: escape sequences of labels and devices reached the terminal."""
+    table = Table(title=ODD if shape == "title" else None)
+    table.add_column("x", no_wrap=True)
+    table.add_row(Text(ODD))
+    text = Text(ODD)
+    shapes = {"text": text, "padding": Padding(text, 1), "table": table, "title": table}
+    file = io.StringIO()
+    Console(file).print(shapes[shape])
+    assert "bee\\x1b]0;owned\\" in file.getvalue()
+    assert all(each.isprintable() or each == "\n" for each in file.getvalue())
+
+
+def test_colours_are_still_ours(monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    file = io.StringIO()
+    Console(file).print(Text(ODD, style="bold red"))
+    assert file.getvalue().startswith("\x1b[1;31m")
+    assert file.getvalue().count("\x1b") == 2
+
+
+def test_progress_lines_and_json(capsys):
+    reporter = TerminalReporter()
+    reporter.begin("data")
+    reporter.end("data", ODD, reused=True)
+    show(ODD + "\n")
+    use.print_json({"label": ODD})
+    captured = capsys.readouterr()
+    assert SHOWN in captured.err
+    assert captured.out.startswith(SHOWN + "\n")
+    told = captured.out.partition("\n")[2]
+    assert json.loads(told) == {"label": ODD}
+    assert all(each.isprintable() or each == "\n" for each in told)
