@@ -101,7 +101,8 @@ def test_the_link_is_cut_twenty_times_and_each_line_and_byte_counts_once(
                     board.wire.after = [{"bytes": 700_000} for _ in range(6)]  # the fetch
                     release.touch()
 
-        result = device.run(Job("logits", (Variant("m", str(model)),)), out, progress=progress)
+        both = tuple(Variant(name, str(model)) for name in ("one", "two"))
+        result = device.run(Job("time", both), out, progress=progress)
         assert board.wire.cuts == 20
     assert heard == list(range(1, result["lines"] + 1))
     assert (tmp_path / "starts").read_text() == "started\n"
