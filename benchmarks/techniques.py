@@ -46,8 +46,9 @@ from edgetransfer.transfer.contrastive import Course, tune
 from edgetransfer.transfer.finetune import finetune
 from edgetransfer.transfer.lesson import Examples, Lesson
 from edgetransfer.transfer.objective import CrossEntropy
-from edgetransfer.transfer.probe import fit_at, fit_probe, log_loss
+from edgetransfer.transfer.probe import fit_at, fit_probe
 from edgetransfer.transfer.schedule import Machine, Schedule, Technique
+from edgetransfer.transfer.scoring import log_loss
 from edgetransfer.transfer.texts import Texts, run_in_groups
 
 if TYPE_CHECKING:

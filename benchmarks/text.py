@@ -45,7 +45,7 @@ from edgetransfer.pipeline.stage import versions
 from edgetransfer.spec.recipe import DataSpec
 from edgetransfer.transfer.contrastive import course_for, tune
 from edgetransfer.transfer.machine import BF16_FLAGS
-from edgetransfer.transfer.names import fit_with_names, spelled, worth
+from edgetransfer.transfer.names import Judging, fit_with_names, spelled, worth
 from edgetransfer.transfer.probe import fit_probe
 from edgetransfer.transfer.schedule import Machine
 from edgetransfer.transfer.self_training import fit_with_guesses
@@ -92,8 +92,9 @@ class Lab:
         course = replace(course_for(labels), epochs=epochs, seed=seed)
         words, gained = features(self.backbone.network, self.names), None
         if course.names:
-            gained = worth(frozen, labels, words, probe.strength, seed=seed)
-        heard = gained is not None and gained.proven
+            judging = Judging("top1", seed=seed)
+            gained = worth(frozen, labels, words, probe.strength, judging)
+        heard = gained is not None and gained.clear
         encoder = copy.deepcopy(self.backbone.network)
         start = time.process_time()
         losses = tune(encoder, train, course, MACHINE)

@@ -70,6 +70,8 @@ class Manifest:
         root: absolute path of the folder that pictures' keys are relative to.
         notes: sentences for a human: how the splits came to be, what was left out, warnings.
         dropped: how many examples were taken out of train and validation, by reason.
+        carved: whether the validation set was carved out of the training examples here: what was
+            chosen on it is then fitted on it too.
     """
 
     modality: Modality
@@ -78,10 +80,21 @@ class Manifest:
     root: str
     notes: tuple[str, ...] = ()
     dropped: Mapping[str, int] = field(default_factory=dict, hash=False)
+    carved: bool = False
 
     def split(self, name: Split) -> tuple[Example, ...]:
         """Examples of one role, in reading order."""
         return tuple(e for e in self.examples if e.split == name)
+
+    @property
+    def fitted(self) -> tuple[Example, ...]:
+        """What is fitted on in the end: train, then validation where that was carved out of it."""
+        return (*self.split("train"), *(self.split("validation") if self.carved else ()))
+
+    @property
+    def given(self) -> tuple[Example, ...]:
+        """The validation set that somebody gave, which is only judged on."""
+        return () if self.carved else self.split("validation")
 
     def label_index(self, examples: Iterable[Example]) -> np.ndarray[Any, np.dtype[np.int64]]:
         """Positions of the examples' labels in `labels`.
@@ -133,6 +146,7 @@ class Manifest:
             "root": self.root,
             "notes": list(self.notes),
             "dropped": dict(self.dropped),
+            "carved": self.carved,
             "examples": [_pack(e, self.root) for e in self.examples],
         }
 
@@ -162,6 +176,7 @@ class Manifest:
             root=base,
             notes=tuple(payload["notes"]),
             dropped=dict(payload["dropped"]),
+            carved=payload["carved"],
         )
 
 

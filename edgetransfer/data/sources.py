@@ -76,7 +76,8 @@ def load(spec: DataSpec, *, seed: int, progress: Progress = silent) -> Manifest:
         *checks.absence_notes(records, labels),
         *checks.spelling_notes(labels),
     ]
-    return _manifest(reading, records, labels, notes, dropped + dropped_now)
+    found = _manifest(reading, records, labels, notes, dropped + dropped_now)
+    return replace(found, carved="validation" in carved)
 
 
 def load_for_evaluation(

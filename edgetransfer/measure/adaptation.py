@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from edgetransfer.measure.paired import Pairs, holm, mcnemar_p
+from edgetransfer.measure.metrics import METRICS
 from edgetransfer.measure.soundness import Contest, difference, hold_contest
 
 if TYPE_CHECKING:
@@ -20,47 +18,72 @@ if TYPE_CHECKING:
     from edgetransfer.spec.words import Metric
 
 PLAIN = "without adaptation"
-SIGNIFICANT = 0.05
-"""Largest p value, corrected for the number of methods tried, by which `auto` takes one."""
 
 Decided = dict[str, "NDArray[Any]"]
 
 
-def choose(truth: NDArray[Any], plain: NDArray[Any], adapted: Decided) -> list[dict[str, Any]]:
-    """Hold every method against none on the examples to choose by, best gain first.
+def choose(
+    truth: NDArray[Any], plain: NDArray[Any], adapted: Decided, metric: Metric
+) -> list[dict[str, Any]]:
+    """Hold every method against none on labelled examples of the device, best gain first.
 
-    McNemar's exact test, corrected by Holm for the number of methods.
+    The method with the largest metric is taken; where it only equals none, which is cheaper, none.
 
     Args:
         truth: int [N].
         plain: int [N], decisions without adaptation.
         adapted: int [N] each, by method.
+        metric: by which is chosen.
 
     Returns:
-        A row a method: ``method``, ``gain_pp``, ``p``, ``n`` and ``taken``, true for one at most.
+        A row a method: ``method``, ``gain_pp``, ``n`` and ``taken``, true for one at most.
 
     >>> truth = np.ones(20, int)
-    >>> rows = choose(truth, truth * 0, {"align": truth, "norms": truth * 0})
+    >>> rows = choose(truth, truth * 0, {"align": truth, "norms": truth * 0}, "top1")
     >>> [(row["method"], row["gain_pp"], row["taken"]) for row in rows]
     [('align', 100.0, True), ('norms', 0.0, False)]
     """
-    pairs = {name: _pairs(plain == truth, said == truth) for name, said in adapted.items()}
-    corrected = holm(np.array([mcnemar_p(each) for each in pairs.values()]))
-    by_gain = sorted(zip(pairs.items(), corrected, strict=True), key=lambda row: row[0][1].drop)
+    of = METRICS[metric]
+    classes = 1 + int(max(each.max() for each in (truth, plain, *adapted.values())))
+    before = of(truth, plain, classes)
+    gains = {name: of(truth, said, classes) - before for name, said in adapted.items()}
+    by_gain = sorted(gains, key=lambda name: -gains[name])
     return [
         {
             "method": name,
-            "gain_pp": 0.0 - 100 * each.drop,
-            "p": float(p),
-            "n": each.n,
-            "taken": place == 0 and each.drop < 0 and bool(p < SIGNIFICANT),
+            "gain_pp": 100 * gains[name],
+            "n": len(truth),
+            "taken": place == 0 and gains[name] > 0,
         }
-        for place, ((name, each), p) in enumerate(by_gain)
+        for place, name in enumerate(by_gain)
     ]
 
 
-def _pairs(right: NDArray[Any], then: NDArray[Any]) -> Pairs:
-    return Pairs(int((right & ~then).sum()), int((~right & then).sum()), len(right))
+def crossed(
+    truth: NDArray[Any],
+    plain: NDArray[Any],
+    adapted: Decided,
+    halves: tuple[NDArray[Any], NDArray[Any]],
+    metric: Metric,
+) -> NDArray[Any]:
+    """Return decisions int [N], each by the method that the other half of the examples chooses.
+
+    What is chosen by a gain looks too good on the examples it was chosen by.
+
+    Args:
+        truth: int [N].
+        plain: int [N], decisions without adaptation.
+        adapted: int [N] each, by method.
+        halves: rows of both halves.
+        metric: by which is chosen.
+    """
+    found = plain.copy()
+    for chosen_by, judged in (halves, halves[::-1]):
+        said = {name: each[chosen_by] for name, each in adapted.items()}
+        best = choose(truth[chosen_by], plain[chosen_by], said, metric)[0]
+        if best["taken"]:
+            found[judged] = adapted[best["method"]][judged]
+    return found
 
 
 def compare_adapted(
@@ -107,12 +130,12 @@ def told(block: Mapping[str, Any]) -> Iterable[str]:
     for row in block.get("tried", ()):
         taken = "taken" if row["taken"] else "not taken"
         yield (
-            f"{row['method']}: {row['gain_pp']:+.1f} pp on {row['n']} examples to choose by "
-            f"(p = {row['p']:.3f}, corrected), {taken}"
+            f"{row['method']}: {row['gain_pp']:+.1f} pp on {row['n']} examples to choose by, "
+            f"{taken}"
         )
     comparison = block.get("comparison")
     if block["method"] == "none":
-        yield "no adaptation was shown to help, so that none is shipped"
+        yield "no adaptation was better than none, so that none is shipped"
     elif comparison is None:
         yield f"adapted ({block['method']}); the gain was not measured: {block['unmeasured']}"
     else:

@@ -68,10 +68,15 @@ class Trial:
     comparison: Comparison | None
     overshoot: float
 
-    def rank(self) -> tuple[int, float, int, float]:
-        """Return what is smaller for the better of two: status, overshoot, flips, noise."""
+    def rank(self) -> tuple[int, float, float, int, float]:
+        """Return what is smaller for the better of two: status, overshoot, loss, flips, noise.
+
+        The loss is that of the metric on labelled examples, in points; a gain is chance, and counts
+        as none. Flips and noise tell apart what loses as much.
+        """
         quality = -self.drift.sqnr_db if self.drift.non_finite == 0 else float("inf")
-        return ORDER.index(self.status), self.overshoot, self.drift.flips, quality
+        lost = 0.0 if self.comparison is None else max(0.0, -self.comparison.delta_pp)
+        return ORDER.index(self.status), self.overshoot, lost, self.drift.flips, quality
 
 
 def hold_trial(tried: Tried, budget: Budget, metric: Metric, seed: int) -> Trial:

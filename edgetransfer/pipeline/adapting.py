@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 FEWEST_TO_CHOOSE = 2
-"""Labelled device examples a class that `auto` needs: half of them choose, half of them judge."""
+"""Labelled device examples a class that `auto` needs: each half is judged by the other's choice."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def adapt(run: Run, manifest: Manifest) -> Adapted:
     ways = _ways(run, opened)
     features = opened.features(rest)
     device = opened.features_of(more.examples)
-    stage = shift_stage(features, len(rest.split("train")), device, run.recipe.seed)
+    stage = shift_stage(features, len(rest.fitted), device, run.recipe.seed)
     shift = run.keep(replace(stage, told=judged.told_shift))
     look_before(run, rest, opened, features)
     kept, record = fit_head(run, rest, opened)
@@ -149,19 +149,20 @@ def _judge(
     truth = setting.manifest.label_index(parts.device)
     plain = setting.decide_plain()
     decided = {name: each.decide() for name, each in moved.items()}
-    rows = np.arange(len(truth))
+    shown = decided[str(way)]
+    where = f"labelled examples of the device ({recipe.adapt.device_part})"
     if recipe.adapt.method == AUTO:
-        first, rows = halves(truth, recipe.seed)
-        said = {name: each[first] for name, each in decided.items()}
-        block["tried"] = judged.choose(truth[first], plain[first], said)
+        block["tried"] = judged.choose(truth, plain, decided, recipe.metric)
         best = block["tried"][0]
         way = best["method"] if best["taken"] else None
+        both = halves(truth, recipe.seed)
+        shown = judged.crossed(truth, plain, decided, both, recipe.metric)
+        where += ", each by the method that the other half of them chooses"
     comparison = None
     if way is not None:
-        where = f"labelled examples of the device ({recipe.adapt.device_part})"
         comparison = judged.compare_adapted(
-            truth[rows],
-            (plain[rows], decided[way][rows]),
+            truth,
+            (plain, shown),
             where + (", of the test set" if parts.tested else ""),
             metric=recipe.metric,
             seed=recipe.seed,

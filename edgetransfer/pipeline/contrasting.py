@@ -5,6 +5,7 @@ It does not decide whether that is done: the recipe does, or whoever chooses the
 
 from __future__ import annotations
 
+import copy
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,15 +15,15 @@ from safetensors.torch import load_model, save_model
 
 from edgetransfer.errors import SpecError
 from edgetransfer.graph.prepare import TextPreparer
-from edgetransfer.pipeline.finetuning import fit_epochs
-from edgetransfer.pipeline.probing import group_index
+from edgetransfer.pipeline.contest import Contest, Labelled, Plan, hold
+from edgetransfer.pipeline.finetuning import WEIGHTS, fit_epochs
+from edgetransfer.pipeline.probing import HELD_OUT, group_index, told
 from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.stage import Stage
 from edgetransfer.transfer import machine as machines
 from edgetransfer.transfer.classifier import Classifier
 from edgetransfer.transfer.contrastive import Course, course_for, tune
-from edgetransfer.transfer.names import fit_with_names, spelled, worth
-from edgetransfer.transfer.probe import log_loss
+from edgetransfer.transfer.names import Judging, fit_with_names, spelled, worth
 from edgetransfer.transfer.schedule import Machine, Schedule
 from edgetransfer.transfer.texts import Texts, run_in_groups
 
@@ -34,12 +35,15 @@ if TYPE_CHECKING:
 
     from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.pipeline.run import Run
+    from edgetransfer.pipeline.stage import Kept
     from edgetransfer.pipeline.training import FittedNetwork
     from edgetransfer.spec.progress import Progress
+    from edgetransfer.transfer.choice import Part
 
 Array = np.ndarray[Any, Any]
 
-WEIGHTS = "network.safetensors"
+_SAID = "said.npy"
+_OPENED = ("transformers",)
 DEVICES = ("cuda", "cpu")
 TRIED_TEXTS = 16
 """Texts on which the fastest way of training here is found."""
@@ -48,7 +52,7 @@ TRIED_TEXTS = 16
 def course_of(run: Run, manifest: Manifest) -> Course:
     """Return what the recipe says of it, and what is usual for so many labels beside that."""
     fit = run.recipe.fit
-    usual = course_for(manifest.label_index(manifest.split("train")))
+    usual = course_for(manifest.label_index(manifest.fitted))
     return replace(
         usual,
         epochs=fit.epochs or usual.epochs,
@@ -83,7 +87,7 @@ def refuse_what_it_cannot(run: Run, manifest: Manifest) -> None:
 def contrast(run: Run, manifest: Manifest, fitted: FittedNetwork) -> FittedNetwork:
     """Move the encoder and fit its head again, or load what an earlier run came to.
 
-    Where validation likes the probe better, by log loss, the probe is what is left.
+    Where the metric is worse on the validation set than the probe's, the probe is what is left.
 
     Args:
         run: the build.
@@ -93,95 +97,157 @@ def contrast(run: Run, manifest: Manifest, fitted: FittedNetwork) -> FittedNetwo
     Raises:
         OutOfTimeError: not one epoch fits the time.
     """
-    work = _Work(run, manifest, fitted)
-    asked = {
-        "probe": fitted.kept.key,
-        "labels": manifest.labels,
-        "course": asdict(work.course),
-        "device": work.where,
-    }
-    with telling(run.reporter, "contrastive") as line:
-        opened = ("transformers",)
-        chosen = run.store.keep(Stage("machine", asked, work.choose_machine, packages=opened))
-        way = Machine(**chosen.record)
-        course = work.within(run.recipe.time_budget, way)
-
-        def make(folder: Path, progress: Progress) -> dict[str, Any]:
-            return work.train(folder, course, way, progress)
-
-        inputs = {**asked, "machine": chosen.key, "course": asdict(course)}
-        kept = run.keep_in(line, Stage("contrastive", inputs, make, _told, opened))
-        load_model(fitted.network, kept.file(WEIGHTS))
-    return replace(fitted, kept=kept, record=kept.record)
+    contender = Contrasting(run, manifest, fitted)
+    contest = contender.hold(most=1)
+    return contender.settle(contest, shortest=0 if contest.gain.value < 0 else 1)
 
 
 def _told(record: Mapping[str, Any]) -> str:
-    return (
-        f"validation accuracy {record['validation_accuracy']:.3f}, "
-        f"log loss {record['probe']['log_loss']:.3f} -> {record['contrastive']['log_loss']:.3f}"
-        + ("" if record["moved"] else ": the probe stays")
-    )
+    return told(record) + ("" if record["moved"] else ": the probe stays")
 
 
-class _Work:
-    """Tokenises only where that is needed."""
+class Contrasting:
+    """Contrastive fine-tuning as a contender; it tokenises only where that is needed.
+
+    Attributes:
+        name: as messages have it.
+    """
+
+    name = "contrastive fine-tuning"
 
     def __init__(self, run: Run, manifest: Manifest, fitted: FittedNetwork) -> None:
         assert isinstance(fitted.opened.prepare, TextPreparer)  # whoever calls has looked
-        self._manifest = manifest
+        self._run, self._manifest, self._fitted = run, manifest, fitted
+        self._data = Labelled(run, manifest)
         self._prepare = fitted.opened.prepare
-        self._network = fitted.network
         self._strength: float = fitted.record["strength"]
-        self._groups = run.recipe.data.split_by
         found = [each for each in machines.devices() if each in DEVICES]
         self.where = run.recipe.fit.device or found[0]
-        self.course = course_of(run, manifest)
+        self._asked = course_of(run, manifest)
+        self._inputs = {
+            "probe": fitted.kept.key,
+            "labels": manifest.labels,
+            "course": asdict(self._asked),
+            "device": self.where,
+            "metric": run.recipe.metric,
+        }
 
-    def choose_machine(self, _: Path, __: Progress) -> dict[str, Any]:
+    def hold(self, *, most: int | None = None) -> Contest:
+        """Move the encoder by parts of the labels, at most so many, as many as fit the time."""
+        run = self._run
+        with telling(run.reporter, "contrastive time") as line:
+            measured = Stage("machine", self._inputs, self._measure, packages=_OPENED)
+            self._machine = run.store.keep(measured)
+            self._course = self._within(run.recipe.time_budget)
+            plan = self._plan()
+            line.summary = plan.told(self.name, most or len(self._data.parts))
+        with telling(run.reporter, "contrastive parts") as line:
+
+            def ask(_: int, part: Part) -> tuple[Kept, Array]:
+                kept = run.store.keep(self._part(part), line.progress)
+                return kept, np.load(kept.file(_SAID))
+
+            contest = hold(self._data, ask, plan=plan, most=most)
+            line.summary = contest.told()
+        return contest
+
+    def settle(self, contest: Contest, *, shortest: int = 1) -> FittedNetwork:
+        """Move the encoder by all labels; with `shortest` 0 the probe stays."""
+        inputs = {
+            **self._inputs,
+            "machine": self._machine.key,
+            "course": asdict(self._course),
+            "parts": len(contest.held.said),
+            "moved": shortest,
+        }
+
+        def make(folder: Path, progress: Progress) -> dict[str, Any]:
+            return self._train(folder, contest, moved=bool(shortest), progress=progress)
+
+        kept = self._run.keep(Stage("contrastive", inputs, make, _told, _OPENED))
+        load_model(self._fitted.network, kept.file(WEIGHTS))
+        return replace(self._fitted, kept=kept, record=kept.record)
+
+    def _measure(self, _: Path, __: Progress) -> dict[str, Any]:
         """Find the fastest way to train on a few examples."""
         few = self._texts(self._manifest.split("train")[:TRIED_TEXTS])
-        return asdict(machines.measure(self._network, few, self._tried(), self.where))
+        return asdict(machines.measure(self._fitted.network, few, self._tried(), self.where))
 
     def _tried(self) -> Schedule:
-        return Schedule(self.course.epochs, self.course.learning_rate, TRIED_TEXTS, 0)
+        return Schedule(self._asked.epochs, self._asked.learning_rate, TRIED_TEXTS, 0)
 
-    def within(self, minutes: float | None, machine: Machine) -> Course:
+    def _within(self, minutes: float | None) -> Course:
         """Return the course with as many epochs as fit the time, of forward and backward passes."""
-        rows = len(self._manifest.split("train"))
-        slower = replace(machine, step_seconds=self.course.passes * machine.step_seconds)
-        return replace(self.course, epochs=fit_epochs(minutes, self._tried(), slower, rows))
+        rows = len(self._data.parts[0].fitted) + (self._data.fitted if self._data.refits else 0)
+        return replace(self._asked, epochs=fit_epochs(minutes, self._tried(), self._slower(), rows))
 
-    def train(
-        self, folder: Path, course: Course, machine: Machine, progress: Progress
-    ) -> dict[str, Any]:
-        """Train, save the weights that validation likes better, and return the record."""
-        train = self._texts(self._manifest.split("train"))
-        validation = self._texts(self._manifest.split("validation"))
+    def _slower(self) -> Machine:
+        way = Machine(**self._machine.record)
+        return replace(way, step_seconds=self._asked.passes * way.step_seconds)
+
+    def _plan(self) -> Plan:
+        """Return how long everything takes, by the time of one step."""
+        each, tried = self._course.epochs * self._slower().step_seconds, self._tried()
+        part = each * tried.steps_of(len(self._data.parts[0].fitted))
+        again = each * tried.steps_of(self._data.fitted)
+        return Plan(0.0, part, again, self._run.recipe.time_budget)
+
+    def _part(self, part: Part) -> Stage:
+        """Move the encoder without one part, and keep what is said of it before and after."""
+        inputs = {
+            **self._inputs,
+            "machine": self._machine.key,
+            "course": asdict(self._course),
+            "part": [part.fitted.tolist(), part.held.tolist()],
+        }
+
+        def make(folder: Path, progress: Progress) -> dict[str, Any]:
+            head = self._data.head(self._manifest, self._fitted, part)
+            probe = Classifier(copy.deepcopy(self._fitted.network.network), head).eval()
+            held = self._texts([self._data.examples[row] for row in part.held])
+            before = logits_of(probe, held)
+            moved, facts = self._moved(probe.network, part.fitted, progress)
+            np.save(folder / _SAID, np.stack([before, logits_of(moved, held)]))
+            return {"names": facts["names"]}
+
+        return Stage("contrastive-part", inputs, make, packages=_OPENED)
+
+    def _moved(
+        self, encoder: nn.Module, rows: Array, progress: Progress
+    ) -> tuple[Classifier, dict[str, Any]]:
+        """Move an encoder in place by some examples, and fit a head on it; also say how."""
+        train = self._texts([self._data.examples[row] for row in rows])
         names = name_texts(self._prepare, self._manifest.labels)
-        encoder = self._network.network
-        before = {name: value.clone() for name, value in self._network.state_dict().items()}
-        probe = _judged(self._network, validation)
-        heard = self._names_help(encoder, train, names)
+        heard = self._names_help(encoder, train, names, rows)
+        machine, course = Machine(**self._machine.record), self._course
         losses = tune(encoder, train, course, machine, progress=progress)
         named = features_of(encoder, names) if heard["heard"] else None
         strength = course.strength * self._strength
         head = fit_with_names(features_of(encoder, train), train.labels, named, strength)
-        moved = Classifier(encoder, head).eval()
-        contrastive = _judged(moved, validation)
-        better = contrastive["log_loss"] < probe["log_loss"]
-        if not better:
-            self._network.load_state_dict(before)
-        save_model(moved if better else self._network, str(folder / WEIGHTS))
+        facts = {"losses": list(losses), "strength": strength, "names": heard}
+        return Classifier(encoder, head).eval(), facts
+
+    def _train(
+        self, folder: Path, contest: Contest, *, moved: bool, progress: Progress
+    ) -> dict[str, Any]:
+        """Move the encoder by all labels, save the weights, and return the record."""
+        length, network = int(moved), copy.deepcopy(self._fitted.network)
+        facts: dict[str, Any] = {"strength": self._strength}
+        if moved:
+            rows = np.arange(self._data.fitted)
+            network, facts = self._moved(network.network, rows, progress)
+        cooled, said = contest.settled(length, len(self._data.examples))
+        network.cool(cooled)
+        save_model(network, str(folder / WEIGHTS))
+        np.save(folder / HELD_OUT, said)
+        machine = Machine(**self._machine.record)
         return {
             "method": "contrastive",
-            "moved": better,
-            "probe": probe,
-            "contrastive": contrastive,
-            "validation_accuracy": (contrastive if better else probe)["accuracy"],
-            "losses": list(losses),
-            "strength": strength if better else self._strength,
-            "names": heard,
-            "course": asdict(course),
+            "moved": moved,
+            **contest.record(length, self._data),
+            **facts,
+            "temperature": cooled,
+            "course": asdict(self._course),
             "machine": {
                 "threads": machine.threads,
                 "bf16": machine.bf16,
@@ -189,21 +255,27 @@ class _Work:
             },
         }
 
-    def _names_help(self, encoder: nn.Module, train: Texts, names: Texts) -> dict[str, Any]:
+    def _names_help(
+        self, encoder: nn.Module, train: Texts, names: Texts, rows: Array
+    ) -> dict[str, Any]:
         """Tell whether names of classes are heard: the frozen encoder's cross-validation says."""
-        if not self.course.names:
+        if not self._course.names:
             return {"heard": False, "gain": None}
+        examples = [self._data.examples[row] for row in rows]
         gained = worth(
             features_of(encoder, train),
             train.labels,
             features_of(encoder, names),
             self._strength,
-            groups=group_index(self._groups, self._manifest.split("train")),
-            seed=self.course.seed,
+            Judging(
+                self._data.metric,
+                group_index(self._run.recipe.data.split_by, examples),
+                self._course.seed,
+            ),
         )
         if gained is None:
             return {"heard": False, "gain": None}
-        return {"heard": gained.proven, "gain": asdict(gained)}
+        return {"heard": gained.clear, "gain": asdict(gained)}
 
     def _texts(self, chosen: Sequence[Example]) -> Texts:
         inputs = self._prepare.join([self._prepare.prepare(example) for example in chosen])
@@ -223,8 +295,6 @@ def features_of(encoder: nn.Module, texts: Texts) -> Array:
     return made
 
 
-def _judged(network: Classifier, texts: Texts) -> dict[str, float]:
-    with torch.no_grad():
-        logits = run_in_groups(network, texts, np.arange(len(texts.labels))).numpy()
-    right = float((logits.argmax(axis=1) == texts.labels).mean())
-    return {"log_loss": log_loss(logits, texts.labels), "accuracy": right}
+def logits_of(network: nn.Module, texts: Texts) -> Array:
+    """Return what a network decides of texts, float32 [N, C]."""
+    return features_of(network, texts)

@@ -13,20 +13,15 @@ import numpy as np
 from safetensors.torch import load_model, save_model
 
 from edgetransfer.agent.environment import isa_flags
-from edgetransfer.errors import StageError
 from edgetransfer.graph.prepare import TextPreparer, stack
+from edgetransfer.pipeline.contest import Contest, Labelled, OutOfTimeError, Plan, hold
+from edgetransfer.pipeline.probing import HELD_OUT, told
 from edgetransfer.pipeline.reporter import telling
 from edgetransfer.pipeline.stage import Stage
 from edgetransfer.pipeline.store import scratch
 from edgetransfer.transfer import machine as machines
-from edgetransfer.transfer.choice import (
-    FEWEST_ERRORS,
-    RACED_STEPS,
-    RATES,
-    epochs_within,
-    gain,
-    race,
-)
+from edgetransfer.transfer.choice import RACED_STEPS, RATES, epochs_within, race
+from edgetransfer.transfer.classifier import Classifier
 from edgetransfer.transfer.finetune import finetune as train_network
 from edgetransfer.transfer.lesson import Examples, Lesson
 from edgetransfer.transfer.objective import UNLABELLED, CrossEntropy
@@ -44,7 +39,12 @@ if TYPE_CHECKING:
     from edgetransfer.pipeline.teaching import Teaching
     from edgetransfer.pipeline.training import FittedNetwork
     from edgetransfer.spec.progress import Progress
+    from edgetransfer.transfer.choice import Part
 
+Array = np.ndarray[Any, Any]
+
+PASSES = 3
+"""Examples that are judged in the time in which one is learnt from."""
 _OPENED = ("transformers", "timm")
 """Libraries whose networks are trained, without an import from here."""
 
@@ -58,10 +58,17 @@ def schedule_of(run: Run) -> Schedule:
     return Schedule(recipe.epochs, rate, fit.batch_size, recipe.seed, technique)
 
 
+WEIGHTS = "network.safetensors"
+_SAID = "said.npy"
+
+
 def finetune(
     run: Run, manifest: Manifest, fitted: FittedNetwork, teaching: Teaching | None = None
 ) -> FittedNetwork:
     """Fine-tune the network in place, or load what an earlier run came to.
+
+    Rate and length are chosen on the validation set, by the metric. Where it was carved out of
+    train, the same is then done again on both together, from the probe of both.
 
     Which way of training is fastest here depends on timing, so it is found once, kept, and taken
     again by every later run with the same start: a resumed run does the same arithmetic.
@@ -70,52 +77,12 @@ def finetune(
         SpecError: torch cannot train on the device that was asked for.
         OutOfTimeError: not one epoch fits the time.
     """
-    where = machines.device(run.recipe.fit.device)
-    stage = _stage(run)
-    with telling(run.reporter, stage) as line:
-        work = _Work(run, manifest, fitted, teaching)
-        chosen = work.machine(where)
-        schedule, raced = work.schedule(chosen, line)
-        inputs = {**work.inputs, "schedule": asdict(schedule), "machine": chosen.key}
-
-        def make(folder: Path, progress: Progress) -> dict[str, Any]:
-            return work.train(folder, schedule, work.way(chosen), progress)
-
-        kept = run.keep_in(line, Stage(stage, inputs, make, _told, _OPENED, together=True))
-        load_model(fitted.network, kept.file("network.safetensors"))
-    return replace(fitted, kept=kept, record={**kept.record, **raced})
+    tuning = FineTuning(run, manifest, fitted, teaching)
+    return tuning.settle(tuning.hold(most=1))
 
 
 def _told(record: Mapping[str, Any]) -> str:
-    loss, accuracy = record["history"][record["best_epoch"]]
-    return (
-        f"validation accuracy {accuracy:.3f} (log loss {loss:.3f}), "
-        f"epoch {record['best_epoch']} of {len(record['history']) - 1}"
-    )
-
-
-def _stage(run: Run) -> str:
-    return "lora" if run.recipe.rank else "finetune"
-
-
-class OutOfTimeError(StageError):
-    """Not one epoch fits the time.
-
-    Attributes:
-        told: what one epoch takes.
-    """
-
-    def __init__(self, minutes: float, needed: float, rows: int) -> None:
-        self.told = (
-            f"one epoch over {rows} examples, with what comes before it, takes about "
-            f"{needed:.1f} minutes here"
-        )
-        super().__init__(
-            "fine-tuning does not fit the time",
-            where=f"--time-budget {minutes:g}",
-            found=self.told,
-            fix="give more time, or build with --fit probe",
-        )
+    return f"{told(record)}, epoch {record['best_epoch']} of {len(record['history']) - 1}"
 
 
 def fit_epochs(
@@ -136,158 +103,221 @@ def fit_epochs(
     return epochs
 
 
-def finetune_if_better(run: Run, manifest: Manifest, fitted: FittedNetwork) -> FittedNetwork:
-    """Fine-tune where that could be shown to be better, and keep it where it was.
+class FineTuning:
+    """Fine-tuning as a contender; examples are prepared only where they are needed.
 
-    Raises:
-        SpecError: torch cannot train on the device that was asked for.
+    Attributes:
+        name: as messages have it.
     """
-    count = len(manifest.split("validation"))
-    errors = round((1 - fitted.record["validation_accuracy"]) * count)
-    if errors < FEWEST_ERRORS:
-        why = (
-            f"the probe errs on {errors} of {count} validation examples, so few that fine-tuning "
-            "could not be shown to be better"
-        )
-        return _because(run, fitted, why)
-    before = copy.deepcopy(fitted.network.state_dict())
-    try:
-        tuned = finetune(run, manifest, fitted)
-    except OutOfTimeError as error:
-        return _because(run, fitted, f"fine-tuning does not fit the time: {error.told}")
-    gained = tuned.record["gain"]
-    low, high = gained["ci95"]
-    told = (
-        f"fine-tuning took {gained['mean']:.3f} nats [{low:.3f}, {high:.3f}] off the validation "
-        f"loss and changed its accuracy by {100 * gained['accuracy']:+.1f} points"
-    )
-    if gained["proven"]:
-        return _because(run, tuned, told)
-    fitted.network.load_state_dict(before)
-    return _because(run, fitted, f"{told}: no gain that is shown, so the probe is kept")
 
-
-def _because(run: Run, fitted: FittedNetwork, why: str) -> FittedNetwork:
-    """Say why this fit was taken, on the screen and in the record."""
-    with telling(run.reporter, "fit") as line:
-        line.reused, line.summary = fitted.kept.reused, why
-    return replace(fitted, record={**fitted.record, "why": why})
-
-
-def _cores() -> range:
-    import torch
-
-    return range(torch.get_num_threads())
-
-
-class _Work:
-    """Prepares examples only where they are needed."""
+    name = "fine-tuning"
 
     def __init__(
-        self, run: Run, manifest: Manifest, fitted: FittedNetwork, teaching: Teaching | None
+        self,
+        run: Run,
+        manifest: Manifest,
+        fitted: FittedNetwork,
+        teaching: Teaching | None = None,
     ) -> None:
-        self._run = run
-        self._manifest = manifest
-        self._fitted = fitted
+        self._run, self._manifest, self._fitted, self._teaching = run, manifest, fitted, teaching
+        self._data = Labelled(run, manifest)
+        self._taught_on = manifest.fitted if teaching is None else teaching.examples
         self._prepare = fitted.opened.prepare
-        self._network = fitted.network
-        self._schedule = schedule_of(run)
-        self._teaching = teaching
-        self.inputs: dict[str, Any] = {
+        self._first: Kept | None = None
+        self._stage = "lora" if run.recipe.rank else "finetune"
+        self._inputs: dict[str, Any] = {
             "probe": fitted.kept.key,
-            "asked": asdict(self._schedule),
+            "asked": asdict(schedule_of(run)),
             "teaching": None if teaching is None else teaching.key,
+            "metric": run.recipe.metric,
         }
 
-    def machine(self, where: str) -> Kept:
+    def hold(self, *, most: int | None = None) -> Contest:
+        """Fine-tune on parts of the labels, at most so many, as many as fit the time."""
+        run = self._run
+        with telling(run.reporter, f"{self._stage} time") as line:
+            self._machine = self._measured(machines.device(run.recipe.fit.device))
+            self._schedule = self._fitting_schedule()
+            plan = self._plan()
+            line.summary = plan.told(self.name, most or len(self._data.parts))
+        with telling(run.reporter, f"{self._stage} parts") as line:
+            self._schedule, self._raced = self._race(line)
+
+            def ask(number: int, part: Part) -> tuple[Kept, Array]:
+                kept = run.store.keep(self._part(number, part), line.progress)
+                self._first = kept if number == 0 else self._first
+                return kept, np.load(kept.file(_SAID))
+
+            contest = hold(self._data, ask, plan=plan, most=most)
+            line.summary = contest.told()
+        return contest
+
+    def settle(self, contest: Contest, *, shortest: int = 0) -> FittedNetwork:
+        """Train on all labels for the number of epochs that is best on held-out ones."""
+        length = contest.length(shortest)
+        schedule = replace(self._schedule, stop=length)
+        inputs = {
+            **self._inputs,
+            "machine": self._machine.key,
+            "schedule": asdict(schedule),
+            "parts": len(contest.held.said),
+        }
+
+        def make(folder: Path, progress: Progress) -> dict[str, Any]:
+            return self._train(folder, contest, schedule, progress)
+
+        kept = self._run.keep(Stage(self._stage, inputs, make, _told, _OPENED, together=True))
+        load_model(self._fitted.network, kept.file(WEIGHTS))
+        return replace(self._fitted, kept=kept, record={**kept.record, **self._raced})
+
+    def _measured(self, where: str) -> Kept:
         """Find the fastest way to train on a few examples, or take what was found."""
 
         def make(folder: Path, _: Progress) -> dict[str, Any]:
             with scratch(folder) as room:
                 few = self._examples(self._manifest.split("train")[:16], room)
-                return asdict(machines.measure(self._network, few, self._schedule, where))
+                return asdict(
+                    machines.measure(self._fitted.network, few, schedule_of(self._run), where)
+                )
 
         here = {"isa": sorted(isa_flags()), "cores": len(_cores()), "device": where}
         here["processes"] = self._run.team.size
         return self._run.store.keep(
-            Stage("machine", {**self.inputs, **here}, make, packages=_OPENED)
+            Stage("machine", {**self._inputs, **here}, make, packages=_OPENED)
         )
 
-    def way(self, machine: Kept) -> Machine:
+    def _way(self) -> Machine:
         """Return how training runs, on the device of this very process."""
-        found = Machine(**machine.record)
+        found = Machine(**self._machine.record)
         return replace(found, device=self._run.team.device or found.device)
 
-    def schedule(self, machine: Kept, line: Line) -> tuple[Schedule, dict[str, Any]]:
-        """Settle length and rate; also return what the race of the rates came to."""
-        way, recipe = self.way(machine), self._run.recipe
-        raced = 0 if recipe.learning_rate is not None else len(RATES) * RACED_STEPS
-        epochs = fit_epochs(
-            recipe.time_budget, self._schedule, way, len(self._taught_on()), before=raced
-        )
-        schedule = replace(self._schedule, epochs=epochs)
-        if not raced:
+    def _fitting_schedule(self) -> Schedule:
+        """Settle the length: as many epochs as fit the time, for one part and for all labels."""
+        data, first, asked = self._data, self._data.parts[0], schedule_of(self._run)
+        again = len(self._taught_on) if data.refits else 0
+        rows = len(self._rows(first)) + len(first.held) // PASSES + again
+        minutes = self._run.recipe.time_budget
+        epochs = fit_epochs(minutes, asked, self._way(), rows, before=self._raced_steps())
+        return replace(asked, epochs=epochs)
+
+    def _raced_steps(self) -> int:
+        return 0 if self._run.recipe.learning_rate is not None else len(RATES) * RACED_STEPS
+
+    def _plan(self) -> Plan:
+        """Return how long everything takes, by the time of one step."""
+        data, schedule, step = self._data, self._schedule, self._way().step_seconds
+        first = data.parts[0]
+        rows = len(self._rows(first)) + len(first.held) // PASSES
+        again = schedule.steps_of(len(self._taught_on)) if data.refits else 0
+        each = schedule.epochs * step
+        minutes = self._run.recipe.time_budget
+        before = self._raced_steps() * step
+        return Plan(before, each * schedule.steps_of(rows), each * again, minutes)
+
+    def _race(self, line: Line) -> tuple[Schedule, dict[str, Any]]:
+        """Settle the rate; also return what the race of the rates came to."""
+        way, schedule, first = self._way(), self._schedule, self._data.parts[0]
+        if not self._raced_steps():
             return schedule, {}
 
         def make(folder: Path, progress: Progress) -> dict[str, Any]:
             with scratch(folder) as room:
-                lesson = self._lesson(room)
-                losses = race(
-                    self._network,
-                    lesson,
-                    schedule,
-                    way,
-                    team=self._run.team,
-                    progress=progress,
-                )
-            return {f"{rate:g}": loss for rate, loss in losses.items()}
+                scores = race(
+                    self._start(first), self._lesson(first, room), schedule, way,
+                    team=self._run.team, progress=progress,
+                )  # fmt: skip
+            return {f"{rate:g}": list(found) for rate, found in scores.items()}
 
-        inputs = {**self.inputs, "machine": machine.key, "schedule": asdict(schedule)}
+        inputs = {**self._inputs, "machine": self._machine.key, "schedule": asdict(schedule)}
         stage = Stage("race", inputs, make, packages=_OPENED, together=True)
-        losses = self._run.store.keep(stage, line.progress).record
-        best = min(losses, key=lambda rate: losses[rate])
-        return replace(schedule, learning_rate=float(best)), {"raced": losses}
+        scores = self._run.store.keep(stage, line.progress).record
+        best = max(scores, key=lambda rate: scores[rate])
+        raced_to = {rate: value for rate, (value, _) in scores.items()}
+        return replace(schedule, learning_rate=float(best)), {"raced": raced_to}
 
-    def train(
-        self, folder: Path, schedule: Schedule, machine: Machine, progress: Progress
+    def _part(self, number: int, part: Part) -> Stage:
+        """Fine-tune without one part, and keep what is said of it after every epoch."""
+        inputs = {
+            **self._inputs,
+            "machine": self._machine.key,
+            "schedule": asdict(self._schedule),
+            "part": [part.fitted.tolist(), part.held.tolist()],
+        }
+
+        def make(folder: Path, progress: Progress) -> dict[str, Any]:
+            network = self._start(part)
+            with scratch(folder) as room:
+                lesson = self._lesson(part, room)
+                tuned = train_network(
+                    network, lesson, self._schedule, self._way(),
+                    progress=progress, team=self._run.team,
+                )  # fmt: skip
+            np.save(folder / _SAID, tuned.said)
+            if number == 0 and not self._data.refits:
+                save_model(network, str(folder / WEIGHTS))
+            return {"best_epoch": tuned.best_epoch}
+
+        return Stage(f"{self._stage}-part", inputs, make, packages=_OPENED, together=True)
+
+    def _train(
+        self, folder: Path, contest: Contest, schedule: Schedule, progress: Progress
     ) -> dict[str, Any]:
         """Train, save the weights, and return the record."""
-        taught = self._teaching
-        with scratch(folder) as room:
-            lesson = self._lesson(room)
-            tuned = train_network(
-                self._network, lesson, schedule, machine, progress=progress, team=self._run.team
-            )
-        save_model(self._network, str(folder / "network.safetensors"))
-        gained = gain(tuned.before, tuned.after, lesson.validation.labels, schedule.seed)
+        way, taught, length = self._way(), self._teaching, schedule.stop or 0
+        network = copy.deepcopy(self._fitted.network)
+        first = self._first
+        if first is not None and not self._data.refits and first.record["best_epoch"] == length:
+            load_model(network, first.file(WEIGHTS))
+        elif length:
+            with scratch(folder) as room:
+                every = self._lesson(None, room)
+                train_network(network, every, schedule, way, progress=progress, team=self._run.team)
+        cooled, said = contest.settled(length, len(self._data.examples))
+        network.cool(cooled)
+        save_model(network, str(folder / WEIGHTS))
+        np.save(folder / HELD_OUT, said)
         return {
-            "method": _stage(self._run),
-            "best_epoch": tuned.best_epoch,
-            "history": [list(each) for each in tuned.history],
-            "validation_accuracy": tuned.history[tuned.best_epoch][1],
-            "gain": {**asdict(gained), "proven": gained.proven},
+            "method": self._stage,
+            "best_epoch": length,
+            "history": contest.history(),
+            **contest.record(length, self._data),
+            "temperature": cooled,
             "schedule": asdict(schedule),
             "machine": {
-                "threads": machine.threads,
-                "bf16": machine.bf16,
-                "device": machine.device,
+                "threads": way.threads,
+                "bf16": way.bf16,
+                "device": way.device,
                 "processes": self._run.team.told,
             },
             **({} if taught is None else {"distilled": taught.record}),
         }
 
-    def _taught_on(self) -> Sequence[Example]:
-        taught = self._teaching
-        return self._manifest.split("train") if taught is None else taught.examples
+    def _start(self, part: Part) -> Classifier:
+        """Return the probe that has not seen what a part holds out, on its backbone."""
+        head = self._data.head(self._manifest, self._fitted, part)
+        return Classifier(copy.deepcopy(self._fitted.network.network), head).eval()
 
-    def _lesson(self, room: Path) -> Lesson:
-        taught, smoothing = self._teaching, self._schedule.technique.smoothing
-        return Lesson(
-            self._examples(self._taught_on(), room),
-            self._examples(self._manifest.split("validation"), room),
+    def _rows(self, part: Part | None) -> Array:
+        """Return which of those taught on are fitted on: unlabelled ones always are."""
+        count = self._data.fitted
+        fitted = np.arange(count) if part is None else part.fitted
+        return np.concatenate([fitted, np.arange(count, len(self._taught_on))])
+
+    def _lesson(self, part: Part | None, room: Path) -> Lesson:
+        """Return what is learnt without a part; all of it, with nothing to judge by, for None."""
+        taught, smoothing = self._teaching, schedule_of(self._run).technique.smoothing
+        rows = self._rows(part)
+        train = self._examples([self._taught_on[row] for row in rows], room)
+        train = replace(train, places=rows)
+        nothing = train.take(np.arange(0))
+        held = [] if part is None else [self._data.examples[row] for row in part.held]
+        objective = (
             CrossEntropy(smoothing)
             if taught is None
-            else taught.objective(self._run, self._fitted.opened),
+            else taught.objective(self._run, self._fitted.opened)
+        )
+        return Lesson(
+            train, self._examples(held, room) if held else nothing, objective, self._data.metric
         )
 
     def _examples(self, chosen: Sequence[Example], room: Path) -> Examples:
@@ -301,3 +331,9 @@ class _Work:
         folder.mkdir()
         files = stack(self._prepare.prepare, chosen, folder)
         return Examples([np.load(file, mmap_mode="r") for file in files.values()], labels)
+
+
+def _cores() -> range:
+    import torch
+
+    return range(torch.get_num_threads())

@@ -16,7 +16,7 @@ from edgetransfer.data.manifest import content_of
 from edgetransfer.errors import SpecError
 from edgetransfer.graph.prepare import TextPreparer
 from edgetransfer.pipeline.contrasting import features_of, name_texts
-from edgetransfer.pipeline.probing import group_index, read_head
+from edgetransfer.pipeline.probing import HELD_OUT, group_index, read_head
 from edgetransfer.pipeline.stage import Stage
 from edgetransfer.transfer.choice import gain
 from edgetransfer.transfer.classifier import Classifier
@@ -55,7 +55,8 @@ def learn_from_guesses(
 ) -> FittedNetwork:
     """Fit the head again with guessed labels, where that is shown to gain.
 
-    It is shown by validation and, where the encoder is as it was, by cross-validating train too.
+    It is shown by a validation set that was not fitted on and, where the encoder is as it was, by
+    cross-validation too.
 
     Args:
         run: the build.
@@ -78,19 +79,16 @@ def learn_from_guesses(
     kept = run.keep(Stage("self-training", inputs, make, _told, packages=("transformers",)))
     told = kept.record
     record = {**fitted.record, "self_training": told}
-    if not told["gain"]["proven"]:
+    if not told["better"]:
         return replace(fitted, record=record)
     network = Classifier(fitted.network.network, read_head(kept)).eval()
-    record["validation_accuracy"] = told["validation_accuracy"]
+    record["held_out"] = told["held_out"]
     return replace(fitted, network=network, kept=kept, record=record, unlabelled=tuple(more))
 
 
 def _told(record: Mapping[str, Any]) -> str:
-    gained = record["gain"]
-    return (
-        f"{record['guessed']} guessed labels of {record['unlabelled']}, held-out accuracy "
-        f"{100 * gained['accuracy']:+.1f} points"
-        + ("" if gained["proven"] else ": no gain that is shown, the head stays")
+    return f"{record['guessed']} guessed labels of {record['unlabelled']}, {record['told']}" + (
+        "" if record["better"] else ": not better, the head stays"
     )
 
 
@@ -98,33 +96,36 @@ def _fit(
     run: Run, manifest: Manifest, fitted: FittedNetwork, more: Sequence[Example], folder: Path
 ) -> dict[str, Any]:
     """Leave ``head.safetensors``, and return what examples say of it that it was not fitted on."""
-    train, validation = manifest.split("train"), manifest.split("validation")
-    truth = manifest.label_index((*train, *validation))
-    count, strength, seed = len(train), fitted.record["strength"], run.recipe.seed
-    features = _features(fitted, (*train, *validation, *more))
+    labelled, metric = (*manifest.fitted, *manifest.given), run.recipe.metric
+    truth = manifest.label_index(labelled)
+    count, strength, seed = len(manifest.fitted), fitted.record["strength"], run.recipe.seed
+    features = _features(fitted, (*labelled, *more))
     known, unseen, others = np.split(features, [count, len(truth)])
     named = _named(fitted, manifest)
     head, guesses = fit_with_guesses(known, truth[:count], others, strength, named=named)
     save_file(asdict(head), folder / "head.safetensors")
-    before, after = linear_head(fitted.network.head).logits(unseen), head.logits(unseen)
-    judged = truth[count:]
-    right = float((after.argmax(axis=1) == judged).mean())
-    if not fitted.record.get("moved", False):  # a moved encoder knows the labels of train
-        groups = group_index(run.recipe.data.split_by, train)
-        crossed = held_out(known, truth[:count], others, strength, groups=groups, seed=seed)
-        there = np.isfinite(crossed[0]).all(axis=1)
-        before, after = (
-            np.concatenate([said[there], new])
-            for said, new in zip(crossed, (before, after), strict=True)
-        )
-        judged = np.concatenate([truth[:count][there], judged])
-    gained = gain(before, after, judged, seed)
+    said = [linear_head(fitted.network.head).logits(unseen), head.logits(unseen)]
+    if fitted.record.get("moved", False):  # a moved encoder knows the labels it was fitted on
+        crossed = [np.full((count, len(manifest.labels)), np.nan, np.float32)] * 2
+    else:
+        groups = group_index(run.recipe.data.split_by, manifest.fitted)
+        crossed = list(held_out(known, truth[:count], others, strength, groups=groups, seed=seed))
+    before, after = (np.concatenate(each) for each in zip(crossed, said, strict=True))
+    np.save(folder / HELD_OUT, after.astype(np.float32))
+    there = np.isfinite(before).all(axis=1)
+    gained = gain(before[there], after[there], truth[there], metric, seed)
     return {
         "unlabelled": len(more),
         "guessed": len(guesses.rows),
-        "judged": len(judged),
-        "gain": {**asdict(gained), "proven": gained.proven},
-        "validation_accuracy": right,
+        "gain": asdict(gained),
+        "told": gained.told(),
+        "better": gained.clear,
+        "held_out": {
+            "metric": metric,
+            "value": gained.after,
+            "n": gained.n,
+            "by": "folds and a validation set that were not fitted on",
+        },
     }
 
 

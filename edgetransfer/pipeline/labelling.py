@@ -11,7 +11,7 @@ import numpy as np
 
 from edgetransfer.measure.labelling import told
 from edgetransfer.measure.power_law import FARTHEST, extrapolate
-from edgetransfer.pipeline.probing import group_index
+from edgetransfer.pipeline.probing import HELD_OUT, group_index
 from edgetransfer.pipeline.stage import Stage
 from edgetransfer.transfer.confident import find_suspects, softmax
 from edgetransfer.transfer.learning_curve import Judged, measure_curve
@@ -45,7 +45,7 @@ def look_for_suspects(
     truth = manifest.label_index(examples)
     groups = group_index(run.recipe.data.split_by, examples)
     features = opened.features(manifest)
-    fitted = len(manifest.split("train"))
+    train, now = len(manifest.split("train")), len(manifest.fitted)
     inputs = {
         "probe": probe.key,
         "examples": [example.key for example in examples],
@@ -55,12 +55,12 @@ def look_for_suspects(
 
     def make(_: Path, progress: Progress) -> dict[str, Any]:
         rows, seed = np.load(features.file("features.npy")), run.recipe.seed
-        data = Judged(rows, truth, fitted, probe.record["strength"], groups)
+        data = Judged(rows, truth, train, probe.record["strength"], groups)
         curve = measure_curve(data, seed=seed, progress=progress)
-        said = np.load(probe.file("held_out.npy"))
+        said = np.load(probe.file(HELD_OUT))
         found = _suspects(said, truth, examples, manifest.labels)
         if curve is not None:
-            found["curve"] = _curve(curve, data, manifest.labels, seed)
+            found["curve"] = _curve((curve, data), now, manifest.labels, seed)
         return found
 
     def summary(record: Mapping[str, Any]) -> str:
@@ -90,9 +90,11 @@ def _suspects(
     }
 
 
-def _curve(curve: Curve, data: Judged, labels: tuple[str, ...], seed: int) -> dict[str, Any]:
-    """Extrapolate for all classes, and for each whose own curve surely falls."""
-    now, last = data.fitted, int(curve.sizes[-1])
+def _curve(
+    measured: tuple[Curve, Judged], now: int, labels: tuple[str, ...], seed: int
+) -> dict[str, Any]:
+    """Extrapolate from the first `now` for all classes, and for each whose curve surely falls."""
+    (curve, data), last = measured, int(measured[0].sizes[-1])
     wanted = [round(times * now) for times in TIMES if times * now <= FARTHEST * last]
     found = extrapolate(curve.sizes, curve.wrong, now, wanted, seed=seed)
     truth, counts = data.labels[curve.rows], np.bincount(data.labels[:now], minlength=len(labels))

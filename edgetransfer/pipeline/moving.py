@@ -151,7 +151,7 @@ def shift_stage(features: Kept, count: int, device: Kept, seed: int) -> Stage:
 def move(setting: Setting, way: str) -> Moved:
     """Run the stage of one method."""
     run = setting.run
-    train = setting.manifest.split("train")
+    train = setting.manifest.fitted
     inputs = {
         "way": way,
         "head": setting.head.key,
@@ -204,7 +204,7 @@ def _align(setting: Setting, folder: Path) -> dict[str, Any]:
 
 
 def _norms(setting: Setting, folder: Path) -> dict[str, Any]:
-    opened, train = setting.opened, setting.manifest.split("train")
+    opened, train = setting.opened, setting.manifest.fitted
     one = opened.prepare.prepare(train[0])
     (shape,) = (array.shape for array in one.values())
     most = most_pictures(*shape[2:])
@@ -234,7 +234,7 @@ METHODS: Mapping[str, Callable[[Setting, Path], dict[str, Any]]] = {
 
 def _labelled(setting: Setting) -> tuple[Array, Array | None]:
     """Return features of the training pictures, and of other looks at them."""
-    count = len(setting.manifest.split("train"))
+    count = len(setting.manifest.fitted)
     rows = np.load(setting.opened.features(setting.manifest).file("features.npy"))
     return rows[:count], setting.opened.looks(setting.manifest)
 
@@ -243,11 +243,11 @@ def _fit(
     setting: Setting, folder: Path, rows: Array, looks: Array | None, weights: Array | None = None
 ) -> None:
     """Fit a head as the probe stage does."""
-    recipe, train = setting.run.recipe, setting.manifest.split("train")
+    recipe, train = setting.run.recipe, setting.manifest.fitted
     groups = group_index(recipe.data.split_by, train)
     known = Known(groups, looks, setting.opened.backbone.classifier, weights)
     truth = setting.manifest.label_index(train)
-    probe = fit_probe(rows, truth, known=known, seed=recipe.seed)
+    probe = fit_probe(rows, truth, known=known, metric=recipe.metric, seed=recipe.seed)
     save_file(asdict(probe.head), folder / "head.safetensors")
 
 

@@ -33,6 +33,7 @@ class OpenedBackbone:
     def __init__(self, run: Run, manifest: Manifest) -> None:
         self.run = run
         self._features: Kept | None = None
+        self._looks: Kept | None = None
         self.backbone, self.prepare, self.kept = open_frozen(run, manifest)
         source = {"source": run.source.name, "digest": run.source.digest}
         self.card: dict[str, Any] = {**source, **self.kept.record}
@@ -51,17 +52,20 @@ class OpenedBackbone:
         return self.run.keep(rows_stage("features", inputs, "features.npy", run))
 
     def looks(self, manifest: Manifest) -> Array | None:
-        """Return features of other looks at the training pictures, float32 [L, N, D].
+        """Return features of other looks at the pictures fitted on, float32 [L, N, D]; told once.
 
         None where there are more than a few examples a class, or texts.
         """
-        examples, seed = manifest.split("train"), self.run.recipe.seed
+        examples, seed = manifest.fitted, self.run.recipe.seed
         if not worth_more_looks(manifest.modality, len(examples), len(manifest.labels)):
             return None
-        inputs = {"backbone": self.kept.key, "examples": content_of(examples), "seed": seed}
-        look = partial(looks_over, prepare=self.prepare, examples=examples, seed=seed)
-        stage = rows_stage("probe-looks", inputs, "looks.npy", over(self._graph, look), _told_looks)
-        found: Array = np.load(self.run.keep(stage, "probe looks").file("looks.npy"))
+        if self._looks is None:
+            inputs = {"backbone": self.kept.key, "examples": content_of(examples), "seed": seed}
+            look = partial(looks_over, prepare=self.prepare, examples=examples, seed=seed)
+            run = over(self._graph, look)
+            stage = rows_stage("probe-looks", inputs, "looks.npy", run, _told_looks)
+            self._looks = self.run.keep(stage, "probe looks")
+        found: Array = np.load(self._looks.file("looks.npy"))
         return found
 
     @property

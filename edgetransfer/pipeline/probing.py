@@ -5,16 +5,17 @@ It does not touch the backbone's weights.
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from edgetransfer.backbone.head import LinearHead
+from edgetransfer.measure.metrics import METRICS
 from edgetransfer.pipeline.stage import Stage
 from edgetransfer.transfer.linear_heads import Known
-from edgetransfer.transfer.probe import fit_probe
+from edgetransfer.transfer.probe import fit_at, fit_probe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
     from edgetransfer.pipeline.run import Run
     from edgetransfer.pipeline.stage import Kept
     from edgetransfer.spec.progress import Progress
+    from edgetransfer.spec.words import Metric
+
+
+HELD_OUT = "held_out.npy"
+"""Logits float32 [N, C] of train, then validation, by fits that had not seen them; else NaN."""
 
 
 def group_index(column: str | None, examples: Sequence[Example]) -> np.ndarray[Any, Any] | None:
@@ -37,52 +43,85 @@ def group_index(column: str | None, examples: Sequence[Example]) -> np.ndarray[A
 
 
 def fit_head(run: Run, manifest: Manifest, opened: OpenedBackbone) -> tuple[Kept, dict[str, Any]]:
-    """Fit the probe on cached features; ``held_out.npy`` has logits of what it did not see."""
+    """Fit the probe on cached features; ``held_out.npy`` has logits of what it did not see.
+
+    It is fitted on train and on a validation set that was carved out of it: what it needs to choose
+    is chosen by cross-validation. A validation set that was given judges it and is not fitted on.
+    """
     features = opened.features(manifest)
     looks = opened.looks(manifest)
-    train, validation = manifest.split("train"), manifest.split("validation")
-    truth = manifest.label_index((*train, *validation))
-    groups = group_index(run.recipe.data.split_by, train)
-    source = opened.backbone.classifier
+    fitted, metric = manifest.fitted, run.recipe.metric
+    truth = manifest.label_index((*fitted, *manifest.given))
+    known = Known(group_index(run.recipe.data.split_by, fitted), looks, opened.backbone.classifier)
     inputs = {
         "features": features.key,
         "truth": truth.tolist(),
+        "fitted": [len(manifest.split("train")), len(fitted)],
         "looks": 0 if looks is None else len(looks),
-        "groups": None if groups is None else groups.tolist(),
+        "groups": None if known.groups is None else known.groups.tolist(),
+        "metric": metric,
         "seed": run.recipe.seed,
     }
 
     def make(folder: Path, progress: Progress) -> dict[str, Any]:
-        rows, count = np.load(features.file("features.npy")), len(train)
+        rows, count = np.load(features.file("features.npy")), len(fitted)
         probe = fit_probe(
             rows[:count],
             truth[:count],
-            known=Known(groups, looks, source),
+            known=known,
+            metric=metric,
             seed=run.recipe.seed,
             progress=progress,
         )
         save_file(asdict(probe.head), folder / "head.safetensors")
-        unseen = probe.head.logits(rows[count:])
-        np.save(folder / "held_out.npy", np.concatenate([probe.held_out, unseen]))
+        said = np.concatenate([probe.held_out, probe.head.logits(rows[count:])])
+        train = len(manifest.split("train"))
+        if not probe.folds and train < count:  # a class of one example: no fold, one hold-out
+            less = replace(known, groups=None, looks=None if looks is None else looks[:, :train])
+            head = fit_at(rows[:train], truth[:train], probe.strength, less)
+            said[train:count] = head.logits(rows[train:count])
+        np.save(folder / HELD_OUT, said)
         return {
             "method": "probe",
             "strength": probe.strength,
             "folds": probe.folds,
             "looks": 0 if looks is None else len(looks),
-            "source_classes": 0 if source is None else len(source.bias),
+            "source_classes": 0 if known.source is None else len(known.source.bias),
             "cross_validated": [
                 {"strength": c, "log_loss": loss, "accuracy": right}
                 for c, (loss, right) in probe.cross_validated.items()
             ],
-            "validation_accuracy": float((unseen.argmax(axis=1) == truth[count:]).mean()),
+            "held_out": _held_out(said, truth, count, metric, probe.folds),
+            "fitted_on": f"{count} examples",
         }
 
-    kept = run.keep(Stage("probe", inputs, make, _told))
+    kept = run.keep(Stage("probe", inputs, make, told))
     return kept, kept.record
 
 
-def _told(record: Mapping[str, Any]) -> str:
-    return f"validation accuracy {record['validation_accuracy']:.3f}, C = {record['strength']}"
+def _held_out(
+    said: np.ndarray[Any, Any],
+    truth: np.ndarray[Any, Any],
+    fitted: int,
+    metric: Metric,
+    folds: int,
+) -> dict[str, Any]:
+    """Return what the metric says of a given validation set, or of what was held out of train."""
+    given = fitted < len(truth)
+    rows = np.arange(fitted if given else 0, len(truth))
+    rows = rows[np.isfinite(said[rows]).all(axis=1)]
+    value = METRICS[metric](truth[rows], said[rows].argmax(axis=1), said.shape[1])
+    by = "the validation set" if given or not folds else f"{folds} folds"
+    return {"metric": metric, "value": value if len(rows) else None, "n": len(rows), "by": by}
+
+
+def told(record: Mapping[str, Any]) -> str:
+    """Say how a fit does on what it did not see."""
+    held = record["held_out"]
+    strength = f", C = {record['strength']}" if "strength" in record else ""
+    if held["value"] is None:
+        return f"nothing could be held out{strength}"
+    return f"held-out {held['metric']} {held['value']:.3f} ({held['by']}){strength}"
 
 
 def read_head(kept: Kept) -> LinearHead:

@@ -10,11 +10,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx
 
 from edgetransfer.data.manifest import content_of
 from edgetransfer.measure import soundness as judged
 from edgetransfer.pipeline.choosing import choose
+from edgetransfer.pipeline.probing import HELD_OUT
 from edgetransfer.pipeline.rows import rows_stage
 from edgetransfer.pipeline.stage import Stage
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgetransfer.backbone.head import LinearHead
-    from edgetransfer.data.manifest import Example, Manifest
+    from edgetransfer.data.manifest import Manifest
     from edgetransfer.pipeline.choosing import Chosen
     from edgetransfer.pipeline.opening import OpenedBackbone
     from edgetransfer.pipeline.run import Run
@@ -54,7 +54,7 @@ def examine(run: Run, student: FittedNetwork, fitted: Fitted) -> dict[str, Any]:
     before = run.store.keep(_look(run, manifest, opened, features))
     chosen = choose(run, manifest)
     start = run.keep(_start(run, opened, chosen))
-    tuned = None if student.record["method"] == "probe" else fitted
+    tuned = None if student.record["method"] == "probe" else student.kept
     inputs = {
         "before": before.key,
         "random start": start.key,
@@ -66,7 +66,8 @@ def examine(run: Run, student: FittedNetwork, fitted: Fitted) -> dict[str, Any]:
         known = np.load(features.file("features.npy"))[chosen.rows]
         random = np.load(start.file("features.npy"))
         source = opened.backbone.classifier
-        contests = _contests(run.recipe.seed, chosen, (known, random), source, tuned)
+        said = None if tuned is None else np.load(tuned.file(HELD_OUT))[chosen.rows]
+        contests = _contests(run.recipe.seed, chosen, (known, random), source, said)
         return _block(run, before.record, contests)
 
     return run.keep(Stage("soundness", inputs, make, told_after)).record
@@ -128,7 +129,7 @@ def _contests(
     chosen: Chosen,
     features: tuple[Array, Array],
     source: LinearHead | None,
-    tuned: Fitted | None,
+    said: Array | None,
 ) -> list[judged.Contest]:
     from edgetransfer.transfer.trivial import trivial_features
 
@@ -154,12 +155,12 @@ def _contests(
     if len(held_out):
         accuses = "this backbone, frozen, knows less about these examples than"
         found.append(contest("probe on this backbone", accuses, probe, held_out))
-    if tuned is not None and chosen.fitted < len(chosen.truth):
-        validation = np.arange(chosen.fitted, len(chosen.truth))
-        decided = np.full(len(chosen.truth), -1)
-        decided[validation] = _run_fitted(tuned, chosen.examples[chosen.fitted :])
-        accuses = "the fitted network is right less often than"
-        found.append(contest("fitted network", accuses, decided, validation))
+    if said is not None:
+        there = np.isfinite(said).all(axis=1) & (np.stack(list(rivals.values())) >= 0).all(axis=0)
+        if there.any():  # what the network decided while it had not seen these
+            decided = np.where(there, np.nan_to_num(said).argmax(axis=1), -1)
+            accuses = "the fitted network is right less often than"
+            found.append(contest("fitted network", accuses, decided, np.flatnonzero(there)))
     return found
 
 
@@ -175,17 +176,6 @@ def _decide(features: Array, chosen: Chosen, seed: int, source: LinearHead | Non
     out_of_fold = np.where(unseen, -1, np.nan_to_num(probe.held_out).argmax(axis=1))
     validation = probe.head.logits(features[chosen.fitted :]).argmax(axis=1)
     return np.concatenate([out_of_fold, validation])
-
-
-def _run_fitted(fitted: Fitted, examples: Sequence[Example]) -> Array:
-    from edgetransfer.graph.prepare import preparer
-    from edgetransfer.transfer.features import run_over
-
-    logits = run_over(
-        onnx.load(fitted.graph), preparer(fitted.preprocessing, fitted.tokenizer), examples
-    )
-    decided: Array = logits.argmax(axis=1)
-    return decided
 
 
 def _block(

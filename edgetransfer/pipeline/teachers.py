@@ -13,6 +13,7 @@ import numpy as np
 
 from edgetransfer.backbone.head import linear_head
 from edgetransfer.data.manifest import content_of
+from edgetransfer.measure.metrics import METRICS
 from edgetransfer.pipeline.own_model import take_fitted
 from edgetransfer.pipeline.reporter import Prefixed
 from edgetransfer.pipeline.rows import over, rows_stage
@@ -32,7 +33,7 @@ Array = np.ndarray[Any, Any]
 def fit_teacher(run: Run, manifest: Manifest) -> Teacher:
     """Fit the teacher that the run names, on the same split; a fitted .onnx file is taken as it is.
 
-    A fine-tuned teacher keeps the epoch that validation liked best, which may be the probe that it
+    A fine-tuned teacher keeps the epoch that the metric liked best, which may be the probe that it
     started from. Its schedule is not its student's: patience is for the student.
 
     Raises:
@@ -62,7 +63,7 @@ def _fitted(run: Run, manifest: Manifest) -> Teacher:
         "digest": run.source.digest,
         "licence": opened.card["licence"],
         "method": fitted.record["method"],
-        "validation_accuracy": fitted.record["validation_accuracy"],
+        "held_out": fitted.record["held_out"],
     }
     asked = Asked(kept.file("features.onnx"), kept.key, opened.prepare)
     head = linear_head(fitted.network.head)
@@ -79,13 +80,15 @@ def _taken(run: Run, manifest: Manifest) -> Teacher:
     inputs = {"trace": fitted.key, "examples": content_of(validation)}
     logits = over(asked.graph, partial(run_over, prepare=asked.prepare, examples=validation))
     kept = run.keep(rows_stage("validation", inputs, "logits.npy", logits))
-    decided = np.load(kept.file("logits.npy"))[:, order].argmax(axis=1)
-    right = float((decided == manifest.label_index(validation)).mean())
+    decided, metric = np.load(kept.file("logits.npy"))[:, order].argmax(axis=1), run.recipe.metric
+    value = METRICS[metric](manifest.label_index(validation), decided, len(order))
+    by = "the validation set"
+    held = {"metric": metric, "value": value, "n": len(validation), "by": by}
     record = {
         "teacher": run.source.name,
         "digest": run.source.digest,
         "licence": fitted.facts["backbone"]["licence"],
         "method": "none",
-        "validation_accuracy": right,
+        "held_out": held,
     }
     return Teacher(asked, None, order, fitted.key, record)

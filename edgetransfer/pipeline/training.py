@@ -5,7 +5,7 @@ It does not make a graph of it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.errors import SpecError
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edgetransfer.data.manifest import Example, Manifest
+    from edgetransfer.pipeline.contest import Contender
     from edgetransfer.pipeline.run import Run
     from edgetransfer.pipeline.stage import Kept
     from edgetransfer.pipeline.teaching import Teaching
@@ -66,6 +67,8 @@ def fit_network(
         from edgetransfer.pipeline.contrasting import refuse_what_it_cannot
 
         refuse_what_it_cannot(run, manifest)
+        if more:  # a moved encoder knows its labels: what is guessed needs others to be judged by
+            manifest = replace(manifest, carved=False)
     opened = OpenedBackbone(run, manifest)
     if run.recipe.rank:
         _refuse_without_attention(run, opened)
@@ -84,11 +87,16 @@ def fit_network(
         return learn_from_guesses(run, manifest, fitted, more)
     if run.recipe.fit.method in ("probe", "contrastive"):
         return fitted
-    from edgetransfer.pipeline.finetuning import finetune, finetune_if_better
+    from edgetransfer.pipeline.contest import keep_if_better
+    from edgetransfer.pipeline.contrasting import DEVICES, Contrasting
+    from edgetransfer.pipeline.finetuning import FineTuning, finetune
 
     if run.recipe.trains_all_layers or run.recipe.rank:
         return finetune(run, manifest, fitted, teaching)
-    return finetune_if_better(run, manifest, fitted)
+    contender: Contender = FineTuning(run, manifest, fitted)
+    if manifest.modality == "text" and run.recipe.fit.device in (None, *DEVICES):
+        contender = Contrasting(run, manifest, fitted)
+    return keep_if_better(run, fitted, contender)
 
 
 def look_at_labels(

@@ -81,6 +81,8 @@ FIT = {
     "folds": "Folds of the cross-validation",
     "why": "Why this fit",
     "best_epoch": "Epoch that was kept",
+    "fitted_on": "Fitted on",
+    "temperature": "Temperature that logits were divided by",
 }
 EXPORT = {
     "max_abs": "Largest difference from the network",
@@ -93,15 +95,20 @@ EXPORT = {
 
 def _fit(node: Node) -> Rows:
     """How the network was fitted; what a race or a comparison came to stands in a line."""
-    rows = _rows(node, FIT, without=("cross_validated", "history", "raced", "gain"))
+    without = ("cross_validated", "history", "raced", "gain", "held_out", "parts")
+    rows = _rows(node, FIT, without=without)
+    held = node["held_out"]
+    if not held.missing and held["value"].value is not None:
+        told = f"{float(held['value'].value):.3f}, {held['n'].value} examples, {held['by'].value}"
+        rows.append((f"Held-out {held['metric'].value}", told))
     raced = [f"{rate}: {float(held.value):.3f}" for rate, held in node["raced"].items()]
     if raced:
-        rows.append(("Learning rates raced, with their validation log loss", "; ".join(raced)))
+        rows.append(("Learning rates raced, with the metric on validation", "; ".join(raced)))
     if not node["gain"].missing:
-        mean, (low, high) = node["gain"]["mean"].value, node["gain"]["ci95"].value
-        rows.append(
-            ("Validation log loss saved by fine-tuning", f"{mean:.3f} [{low:.3f}, {high:.3f}] nats")
-        )
+        before, after = node["gain"]["before"].value, node["gain"]["after"].value
+        low, high = node["gain"]["ci95"].value
+        told = f"{before:.3f} to {after:.3f}, {100 * low:+.1f} to {100 * high:+.1f} points"
+        rows.append((f"Held-out {node['gain']['metric'].value} of the probe and of this", told))
     return rows
 
 

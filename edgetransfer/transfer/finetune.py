@@ -1,4 +1,4 @@
-"""Fine-tunes from a probe's head, and keeps the epoch that validation liked best.
+"""Fine-tunes from a probe's head, and keeps the epoch that validation liked best, by the metric.
 
 It does not choose the machine settings (`machine`) and does not evaluate on test examples.
 """
@@ -25,9 +25,9 @@ from edgetransfer.transfer.lesson import batches
 from edgetransfer.transfer.lora import adapted, adapter_groups
 from edgetransfer.transfer.memory import reused
 from edgetransfer.transfer.objective import Seen
-from edgetransfer.transfer.probe import log_loss
 from edgetransfer.transfer.running import forward, threads
 from edgetransfer.transfer.schedule import warm_cosine
+from edgetransfer.transfer.scoring import log_loss, score
 from edgetransfer.transfer.team import ALONE, Team
 
 if TYPE_CHECKING:
@@ -50,16 +50,14 @@ class Tuned:
     """What fine-tuning came to; the network holds the weights of `best_epoch`.
 
     Attributes:
-        best_epoch: 0 is the probe that it started from.
-        history: (validation log loss, validation accuracy) after each epoch, the probe first.
-        before: validation logits of the probe, float32 [V, C].
-        after: validation logits of the best epoch.
+        best_epoch: 0 is the probe that it started from; the last one without a validation set.
+        history: (validation log loss, metric) after each epoch, the probe first; none without.
+        said: validation logits after each epoch, the probe first, float32 [E + 1, V, C].
     """
 
     best_epoch: int
     history: tuple[tuple[float, float], ...]
-    before: Array
-    after: Array
+    said: Array
 
 
 def finetune(
@@ -71,7 +69,9 @@ def finetune(
     progress: Progress = silent,
     team: Team = ALONE,
 ) -> Tuned:
-    """Train in place; stop when validation has not improved for a few epochs.
+    """Train in place, and keep the epoch that validation likes best, by the metric.
+
+    It stops when neither the metric nor the log loss, mended, has improved for a few epochs.
 
     Several processes split every batch and sum their gradients, so that the weights are those of
     one process but for rounding; where there is dropout, each draws its own.
@@ -124,21 +124,31 @@ class _Training:
 
     def run(self, progress: Progress) -> Tuned:
         """Train all epochs, and load the best."""
-        logits = self._decide()
-        best, before, after = self._state(), logits, logits
-        history, best_epoch = [self._judge(logits)], 0
-        for epoch in range(1, self._schedule.epochs + 1):
+        lesson, schedule = self._lesson, self._schedule
+        truth, judging = lesson.validation.labels, len(lesson.validation.labels) > 0
+        said = [self._decide()]
+        scores = [score(said[0], truth, lesson.metric)] if judging else []
+        best, best_epoch, improved = self._state(), 0, 0
+        for epoch in range(1, (schedule.stop or schedule.epochs) + 1):
             self._epoch(epoch, progress)
-            logits = self._decide()
-            history.append(self._judge(logits))
-            if history[-1][0] < history[best_epoch][0]:
-                best, best_epoch, after = self._state(), epoch, logits
-            elif epoch - best_epoch >= self._schedule.patience:
+            if not judging:
+                best_epoch = epoch
+                continue
+            said.append(self._decide())
+            scores.append(score(said[-1], truth, lesson.metric))
+            if scores[-1].mended > max(each.mended for each in scores[:-1]):
+                improved = epoch
+            if scores[-1] > scores[best_epoch]:
+                best, best_epoch, improved = self._state(), epoch, epoch
+            elif epoch - improved >= schedule.patience:
                 break
-        if self._schedule.technique.gradual:
+        if schedule.technique.gradual:
             set_free(grouped(self._network), len(grouped(self._network)))
-        self._network.load_state_dict(best)
-        return Tuned(best_epoch, tuple(history), before, after)
+        self._network.load_state_dict(best if judging else self._state())
+        history = tuple(
+            (log_loss(each, truth), found.value) for each, found in zip(said, scores, strict=False)
+        )
+        return Tuned(best_epoch, history, np.stack(said))
 
     def _epoch(self, epoch: int, progress: Progress) -> None:
         schedule, lesson = self._schedule, self._lesson
@@ -159,16 +169,18 @@ class _Training:
             self._rate.step()
             if self._mean is not None:
                 self._mean.update_parameters(self._network)
-            progress((epoch - 1) * self._steps + step + 1, schedule.epochs * self._steps)
+            done, last = (epoch - 1) * self._steps + step + 1, schedule.stop or schedule.epochs
+            progress(done, last * self._steps)
 
     def _look(self, rows: Array, view: int) -> Seen:
         """Show some examples to the network, and return what it made of them."""
         inputs, labels = self._lesson.train.batch(rows)
-        shown = _show(inputs, self._schedule.views, view, rows)
+        places = self._lesson.train.standing(rows)
+        shown = _show(inputs, self._schedule.views, view, places)
         with forward(self._machine):
             features = self._network.network(*self._there(shown))
             logits = self._network.head(features)
-        return Seen(features.float(), logits.float(), labels.to(logits.device), rows, view)
+        return Seen(features.float(), logits.float(), labels.to(logits.device), places, view)
 
     @torch.no_grad()
     def _pull(self) -> None:
@@ -196,10 +208,6 @@ class _Training:
                 inputs = self._there(examples.batch(chosen)[0])
                 logits[chosen] = judged(*inputs).float().cpu().numpy()
         return team.total(logits)  # what others decided is zero here
-
-    def _judge(self, logits: Array) -> tuple[float, float]:
-        labels = self._lesson.validation.labels
-        return log_loss(logits, labels), float((logits.argmax(axis=1) == labels).mean())
 
     def _there(self, tensors: list[Tensor]) -> list[Tensor]:
         return [each.to(self._machine.device) for each in tensors]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from edgetransfer.spec.words import Metric
     from edgetransfer.transfer.schedule import Schedule
 
 Array = np.ndarray[Any, Any]
@@ -30,10 +31,17 @@ class Examples:
     Attributes:
         inputs: one array [N, ...] for each input of the network, in order.
         labels: int64 [N], `objective.UNLABELLED` where there is none.
+        places: int [N], where they stand among all examples, which is what looks and objectives
+            know them by; None where these are all.
     """
 
     inputs: Sequence[Array]
     labels: Array
+    places: Array | None = None
+
+    def standing(self, rows: Array) -> Array:
+        """Return where some rows stand among all examples."""
+        return rows if self.places is None else np.asarray(self.places[rows])
 
     def batch(self, rows: Array) -> tuple[list[Tensor], Tensor]:
         """Return copies of some rows as tensors."""
@@ -42,16 +50,23 @@ class Examples:
 
     def take(self, rows: Array) -> Examples:
         """Return some of them, in memory."""
-        return Examples([np.asarray(array[rows]) for array in self.inputs], self.labels[rows])
+        inputs = [np.asarray(array[rows]) for array in self.inputs]
+        return Examples(inputs, self.labels[rows], self.standing(rows))
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """What is to be learnt, and what says how well it was."""
+    """What is to be learnt, and what says how well it was.
+
+    Attributes:
+        validation: none where nothing is to be judged: all epochs are trained then.
+        metric: by which validation judges.
+    """
 
     train: Examples
     validation: Examples
     objective: Objective = field(default_factory=CrossEntropy)
+    metric: Metric = "top1"
 
 
 def batches(labels: Array, schedule: Schedule, generator: torch.Generator) -> Iterator[Array]:

@@ -6,6 +6,7 @@ It does not run the encoder: it is given features.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from edgetransfer.transfer.probe import fit_at, folds
 
 if TYPE_CHECKING:
     from edgetransfer.backbone.head import LinearHead
+    from edgetransfer.spec.words import Metric
 
 Array = np.ndarray[Any, Any]
 
@@ -55,14 +57,23 @@ def beside(features: Array, labels: Array, named: Array | None) -> tuple[Array, 
     return np.concatenate([features, named[classes]]), np.concatenate([labels, classes])
 
 
+@dataclass(frozen=True)
+class Judging:
+    """By what a choice is made, and on which folds.
+
+    Attributes:
+        metric: decides.
+        groups: int [N]; examples of one group are never on both sides of a fold.
+        seed: of the folds.
+    """
+
+    metric: Metric
+    groups: Array | None = None
+    seed: int = 0
+
+
 def worth(
-    features: Array,
-    labels: Array,
-    named: Array,
-    strength: float,
-    *,
-    groups: Array | None = None,
-    seed: int = 0,
+    features: Array, labels: Array, named: Array, strength: float, judging: Judging
 ) -> Gain | None:
     """Return what names gain on labelled examples that are held out, cross-validated.
 
@@ -74,19 +85,19 @@ def worth(
         labels: int [N].
         named: float [C, D], features of the names.
         strength: C of all fits.
-        groups: int [N], never on both sides of a fold.
-        seed: of the folds.
+        judging: metric and folds.
 
     Returns:
         None where nothing could be held out.
     """
     shape = (len(labels), int(labels.max()) + 1)
     without, heard = np.full(shape, np.nan), np.full(shape, np.nan)
-    for fitted, out in folds(labels, groups, seed):
+    for fitted, out in folds(labels, judging.groups, judging.seed):
         some = features[fitted], labels[fitted]
         without[out] = fit_at(*some, strength).logits(features[out])
         heard[out] = fit_with_names(*some, named, strength).logits(features[out])
     judged = np.isfinite(heard).all(axis=1)
     if not judged.any():
         return None
-    return gain(without[judged], heard[judged], labels[judged], seed)
+    truth = labels[judged]
+    return gain(without[judged], heard[judged], truth, judging.metric, judging.seed)

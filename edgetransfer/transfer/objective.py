@@ -30,7 +30,7 @@ class Seen:
         features: float32 [B, D], before the head.
         logits: float32 [B, C].
         labels: int64 [B], `UNLABELLED` where there is none.
-        rows: int [B], where the examples stand among those trained on.
+        rows: int [B], where the examples stand among all, see `lesson.Examples`.
         view: the number of the look at them, see `views.Views`.
     """
 

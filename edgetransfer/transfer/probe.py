@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from edgetransfer.measure.metrics import METRICS
 from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.transfer.linear_heads import NOTHING, Heads, Known
+from edgetransfer.transfer.scoring import log_loss
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from edgetransfer.backbone.head import LinearHead
+    from edgetransfer.spec.words import Metric
 
 Array = np.ndarray[Any, Any]
 
@@ -30,6 +33,7 @@ RISEN = 1.02
 spoken digits, of 3 to 40 examples a class, some with wrong labels, none came back from 1.005."""
 SIDE_BY_SIDE = 2**25
 """Logits (128 MiB) up to which folds are fitted side by side."""
+ERROR_DRAWS = 200
 FEWEST = 0.1
 """The C taken where a class has one example, so that nothing can be held out."""
 
@@ -61,13 +65,16 @@ def fit_probe(
     labels: Array,
     *,
     known: Known = NOTHING,
+    metric: Metric | None = None,
     seed: int = 0,
     progress: Progress = silent,
 ) -> Probe:
     """Fit the head on features float [N, D] and class indices int [N].
 
-    The C with the smallest cross-validated log loss is taken: with few examples accuracy moves in
-    steps too coarse to choose by. Features are centred and divided by the root of their standard
+    Every C whose cross-validated metric lies within a standard error of the best one's, paired, is
+    as good as that for all that these examples can tell; of those the C with the smallest log loss
+    is taken, for with few examples the metric moves in steps too coarse to tell neighbours apart.
+    Features are centred and divided by the root of their standard
     deviation (Pareto scaling, van den Berg et al. 2006, BMC Genomics 7:142, table 1). Dividing by
     all of it lifts the noise of features that hardly vary, by none of it mutes small ones that
     tell classes apart: over six pairs of data and backbone the cross-validated loss of the root
@@ -80,14 +87,15 @@ def fit_probe(
         features: one row an example.
         labels: every class from 0 to C - 1 occurs.
         known: what else is known of the examples.
+        metric: what the head is for; without one the log loss alone decides.
         seed: of the folds.
         progress: told of fits done.
     """
     splits = list(folds(labels, known.groups, seed))
     with threadpool_limits(limits=1):
         heads = Heads(features, labels, known)
-        found = _cross_validate(heads, splits, progress) if splits else {}
-        strength = min(found, key=lambda c: found[c].loss) if found else FEWEST
+        found = _cross_validate(heads, splits, metric, progress) if splits else {}
+        strength = _strength(found, labels, metric) if found else FEWEST
         head = heads.of_all(strength)
     nothing = np.full((len(labels), len(head.bias)), np.nan, dtype=np.float32)
     scores = {c: (each.loss, each.accuracy) for c, each in found.items()}
@@ -95,20 +103,22 @@ def fit_probe(
     return Probe(head, strength, len(splits), scores, held_out)
 
 
-def fit_at(features: Array, labels: Array, strength: float) -> LinearHead:
+def fit_at(features: Array, labels: Array, strength: float, known: Known = NOTHING) -> LinearHead:
     """Fit a head as `fit_probe` does, with a C that is known."""
     with threadpool_limits(limits=1):
-        return Heads(features, labels, NOTHING).of_all(strength)
+        return Heads(features, labels, known).of_all(strength)
 
 
-def folds(labels: Array, groups: Array | None, seed: int) -> Iterator[tuple[Array, Array]]:
+def folds(
+    labels: Array, groups: Array | None, seed: int, *, most: int = MAX_FOLDS
+) -> Iterator[tuple[Array, Array]]:
     """Yield rows to fit on and rows held out, stratified, at most 5 times.
 
     None where a class has one example only; a fold whose training half lacks a class is left out.
     """
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-    count = int(min(MAX_FOLDS, np.bincount(labels).min()))
+    count = int(min(most, np.bincount(labels).min()))
     if groups is not None:
         count = min(count, len(np.unique(groups)))
     if count < 2:
@@ -139,12 +149,15 @@ class _Tried:
 
 
 def _cross_validate(
-    heads: Heads, splits: list[tuple[Array, Array]], progress: Progress
+    heads: Heads,
+    splits: list[tuple[Array, Array]],
+    metric: Metric | None,
+    progress: Progress,
 ) -> dict[float, _Tried]:
     """Return what every strength tried comes to.
 
-    That is up to where the loss has clearly risen: weak penalties take most of the time, and
-    nothing comes back after the loss has turned.
+    That is up to where the loss has clearly risen and the metric is not at its best: weak penalties
+    take most of the time, and nothing comes back after the loss has turned.
     """
     tried: dict[float, _Tried] = {}
     paths = [heads.walk(part, STRENGTHS) for part in _parts(heads, [each for each, _ in splits])]
@@ -152,10 +165,58 @@ def _cross_validate(
         fitted = [head for path in paths for head in next(path)]
         tried[strength] = _judged(heads, splits, fitted)
         progress(done, len(STRENGTHS))
-        if tried[strength].loss > RISEN * min(each.loss for each in tried.values()):
+        risen = tried[strength].loss > RISEN * min(each.loss for each in tried.values())
+        if risen and not _leads(tried, strength, heads.labels, metric):
             progress(len(STRENGTHS), len(STRENGTHS))
             break
     return tried
+
+
+def _leads(
+    tried: dict[float, _Tried], strength: float, labels: Array, metric: Metric | None
+) -> bool:
+    """Tell whether the metric of the last strength is above that of all before it."""
+    if metric is None:
+        return False
+    values = {c: _value(each, labels, metric) for c, each in tried.items()}
+    return all(values[strength] > value for c, value in values.items() if c != strength)
+
+
+def _held(tried: _Tried, labels: Array) -> tuple[Array, Array]:
+    """Return truth and decisions int [M] of what was held out."""
+    there = ~np.isnan(tried.logits).any(axis=1)
+    return labels[there], tried.logits[there].argmax(axis=1)
+
+
+def _value(tried: _Tried, labels: Array, metric: Metric) -> float:
+    return METRICS[metric](*_held(tried, labels), tried.logits.shape[1])
+
+
+def _strength(found: dict[float, _Tried], labels: Array, metric: Metric | None) -> float:
+    """Return the C with the least loss among those that the metric cannot tell from the best."""
+    if metric is None:
+        return min(found, key=lambda c: found[c].loss)
+    values = {c: _value(each, labels, metric) for c, each in found.items()}
+    leader = max(values, key=lambda c: values[c])
+    alike = [
+        c
+        for c in found
+        if values[leader] - values[c] <= _error(found[leader], found[c], labels, metric)
+    ]
+    return min(alike, key=lambda c: found[c].loss)
+
+
+def _error(one: _Tried, other: _Tried, labels: Array, metric: Metric) -> float:
+    """Return the standard error of a difference of the metric: a paired bootstrap."""
+    (truth, first), (_, second) = _held(one, labels), _held(other, labels)
+    if (first == second).all():
+        return 0.0
+    of, classes, generator = METRICS[metric], one.logits.shape[1], np.random.default_rng(0)
+    drawn = []
+    for _ in range(ERROR_DRAWS):
+        rows = generator.integers(len(truth), size=len(truth))
+        drawn.append(of(truth[rows], first[rows], classes) - of(truth[rows], second[rows], classes))
+    return float(np.std(drawn))
 
 
 def _parts(heads: Heads, subsets: list[Array]) -> list[list[Array]]:
@@ -174,16 +235,3 @@ def _judged(heads: Heads, splits: list[tuple[Array, Array]], fitted: list[Linear
         right.append(float(np.average(logits.argmax(axis=1) == truth, weights=counts)))
         said[held_out] = logits
     return _Tried(float(np.mean(losses)), float(np.mean(right)), said)
-
-
-def log_loss(logits: Array, labels: Array, weights: Array | None = None) -> float:
-    """Return the mean cross-entropy in nats of logits [N, C] against class indices [N].
-
-    Weights [N] say how much an example counts, all alike without.
-
-    >>> round(log_loss(np.zeros((3, 2)), np.array([0, 1, 1])), 4)
-    0.6931
-    """
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    normaliser = np.log(np.exp(shifted).sum(axis=1))
-    return float(np.average(normaliser - shifted[np.arange(len(labels)), labels], weights=weights))

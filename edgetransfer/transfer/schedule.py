@@ -70,13 +70,20 @@ class Technique:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long, how fast and by which technique."""
+    """How long, how fast and by which technique.
+
+    Attributes:
+        epochs: those that the rate rises and falls over.
+        stop: epochs after which training ends all the same, as others have shown them to be best;
+            None for none.
+    """
 
     epochs: int
     learning_rate: float
     batch_size: int
     seed: int
     technique: Technique = Technique()
+    stop: int | None = None
 
     @property
     def patience(self) -> int:

@@ -5,7 +5,7 @@ It does not tokenise: `graph.prepare` does.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,7 +34,7 @@ class Texts(Examples):
         lengths: int [N], tokens of every text; what lies beyond in `inputs` is padding.
     """
 
-    lengths: Array
+    lengths: Array = field(kw_only=True)
 
     @staticmethod
     def of(inputs: Mapping[str, Array], labels: Array) -> Texts:
@@ -44,11 +44,14 @@ class Texts(Examples):
         >>> Texts.of({"input_ids": mask * 7, "attention_mask": mask}, np.arange(2)).lengths
         array([2, 1])
         """
-        return Texts(list(inputs.values()), labels, inputs["attention_mask"].sum(axis=1))
+        lengths = inputs["attention_mask"].sum(axis=1)
+        return Texts(list(inputs.values()), labels, lengths=lengths)
 
     def take(self, rows: Array) -> Texts:
         """Return some of them."""
-        return Texts([array[rows] for array in self.inputs], self.labels[rows], self.lengths[rows])
+        inputs = [array[rows] for array in self.inputs]
+        lengths = self.lengths[rows]
+        return Texts(inputs, self.labels[rows], self.standing(rows), lengths=lengths)
 
     def batch(self, rows: Array) -> tuple[list[Tensor], Tensor]:
         """Return copies of some rows as tensors, as wide as the longest of them."""

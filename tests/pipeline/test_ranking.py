@@ -88,7 +88,7 @@ def test_a_build_takes_the_best_and_says_why(ranked, pictures, cache, tmp_path):
     best = ranked[0]["candidates"][0]
     why = (
         "builtin:tiny-64 was chosen from 2 candidates: the best cross-validated probe, "
-        f"accuracy {best['accuracy']:.3f}, log loss {best['log_loss']:.3f}"
+        f"top1 {best['accuracy']:.3f}"
     )
     assert report["choice"]["why"] == why
     assert outcome.notes[-1] == why
@@ -101,7 +101,7 @@ def test_the_best_within_the_budget_is_taken():
     assert row["backbone"] == "small"
     assert why == (
         "small was chosen from 2 candidates: the best cross-validated probe of 1 within 4 ms "
-        "(p90 2.00 ms here), accuracy 0.800, log loss 0.500"
+        "(p90 2.00 ms here), top1 0.800"
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgetransfer.transfer.finetune import finetune
+from edgetransfer.transfer.finetune import _Training, finetune
 from edgetransfer.transfer.layers import parameter_groups
 from edgetransfer.transfer.lesson import Examples, Lesson
 from edgetransfer.transfer.objective import UNLABELLED, CrossEntropy
@@ -37,8 +37,8 @@ def test_it_learns(network, examples):
         ONE_THREAD,
         progress=lambda *line: told.append(line),
     )
-    losses = [loss for loss, _ in tuned.history]
-    assert tuned.best_epoch == int(np.argmin(losses)) > 0
+    losses, right = zip(*tuned.history, strict=True)
+    assert right[tuned.best_epoch] == max(right) > right[0]
     assert min(losses) < 0.8 * losses[0]
     assert not classifier.training
     assert told == [(step, 8 * 6) for step in range(1, 6 * (len(losses) - 1) + 1)]
@@ -95,6 +95,53 @@ def test_what_only_gets_worse_ends_with_the_probe(network, examples, weights):
     assert tuned.best_epoch == 0
     assert len(tuned.history) == 1 + HOPELESS.patience == 1 + 15
     assert same(before, weights(classifier))
+
+
+def test_the_epoch_is_kept_that_the_metric_likes_best_whatever_its_log_loss(
+    network, examples, monkeypatch
+):
+    """A14: an epoch that is right more often and too sure of it is the better one."""
+    truth = np.array([0, 1, 2, 0, 1, 2])
+    right = np.eye(3, dtype=np.float32)[truth]
+    wrong = np.eye(3, dtype=np.float32)[(truth + 1) % 3]
+    said = {
+        1: np.concatenate([9 * right[:5], 99 * wrong[5:]]),  # 5 of 6, and sure where it is wrong
+        2: np.concatenate([2 * right[:4], 0.1 * wrong[4:]]),  # 4 of 6, a smaller log loss
+    }
+    epochs = iter([0.1 * wrong, said[1], said[2]])
+    monkeypatch.setattr(_Training, "_decide", lambda _: next(epochs))
+    validation = Examples(examples(6).inputs, truth)
+    schedule = replace(SCHEDULE, epochs=2)
+    tuned = finetune(network(), Lesson(examples(8), validation), schedule, ONE_THREAD)
+    losses, values = zip(*tuned.history, strict=True)
+    assert losses[2] < losses[1]
+    assert values == (0.0, 5 / 6, 4 / 6)
+    assert tuned.best_epoch == 1
+
+
+def test_of_epochs_that_are_right_as_often_the_less_uncertain_is_kept(
+    network, examples, monkeypatch
+):
+    truth = np.array([0, 1, 2, 0, 1, 2])
+    right = np.eye(3, dtype=np.float32)[truth]
+    epochs = iter([0 * right, right, 3 * right])
+    monkeypatch.setattr(_Training, "_decide", lambda _: next(epochs))
+    validation = Examples(examples(6).inputs, truth)
+    schedule = replace(SCHEDULE, epochs=2)
+    tuned = finetune(network(), Lesson(examples(8), validation), schedule, ONE_THREAD)
+    assert tuned.best_epoch == 2
+
+
+def test_without_validation_all_epochs_are_trained_up_to_the_stop(network, examples, weights):
+    """A13: what is refitted on all labels takes the steps that others have shown to be best."""
+    train, validation = examples(24), examples(12, seed=1)
+    whole, cut = network(), network()
+    tuned = finetune(whole, Lesson(train, validation), replace(SCHEDULE, stop=2), ONE_THREAD)
+    nothing = validation.take(np.arange(0))
+    blind = finetune(cut, Lesson(train, nothing), replace(SCHEDULE, stop=2), ONE_THREAD)
+    assert (blind.best_epoch, blind.history) == (2, ())
+    assert tuned.best_epoch == 2
+    assert same(weights(whole), weights(cut))
 
 
 def test_threads_are_set_back(network, examples):
@@ -273,5 +320,5 @@ def test_what_was_decided_before_and_after_is_kept(network, examples):
     tuned = finetune(classifier, Lesson(examples(24), validation), SCHEDULE, ONE_THREAD)
     with torch.no_grad():
         after = classifier(torch.from_numpy(validation.inputs[0])).numpy()
-    np.testing.assert_allclose(tuned.before, before, rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(tuned.after, after, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(tuned.said[0], before, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(tuned.said[tuned.best_epoch], after, rtol=1e-4, atol=1e-5)

@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from edgetransfer.transfer.logistic import Fits, LogisticPath, _predicted
-from edgetransfer.transfer.probe import log_loss
+from edgetransfer.transfer.scoring import log_loss
 
 STRENGTHS = (0.01, 0.3, 10.0)
 

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from edgetransfer.transfer.names import TIMES, beside, fit_with_names, spelled, worth
+from edgetransfer.transfer.names import TIMES, Judging, beside, fit_with_names, spelled, worth
 from edgetransfer.transfer.probe import fit_at
 
 CLASSES, WIDTH, EACH = 8, 24, 5
+TOP1 = Judging("top1")
 
 
 @pytest.fixture
@@ -42,8 +43,8 @@ def test_labels_are_spelled_as_words(label, words):
 
 def test_names_that_say_what_a_class_is_are_worth_it_and_help_new_examples(made):
     (features, labels), (new, truth), names = made
-    gained = worth(features, labels, names, 0.1)
-    assert gained.proven
+    gained = worth(features, labels, names, 0.1, TOP1)
+    assert gained.clear
     right = [
         (fit_with_names(features, labels, told, 0.1).logits(new).argmax(axis=1) == truth).mean()
         for told in (None, names)
@@ -57,21 +58,21 @@ def test_names_that_say_nothing_are_not_heard(made):
     heard = []
     for seed in range(10):
         names = np.random.default_rng(seed).standard_normal((CLASSES, WIDTH)).astype(np.float32)
-        heard.append(worth(features, labels, names, 0.1).proven)
+        heard.append(worth(features, labels, names, 0.1, TOP1).clear)
     assert sum(heard) <= 1
 
 
 def test_names_of_other_classes_are_not_heard(made):
     (features, labels), _, names = made
-    gained = worth(features, labels, np.roll(names, 1, axis=0), 0.1)
-    assert gained.mean < 0
-    assert not gained.proven
+    gained = worth(features, labels, np.roll(names, 1, axis=0), 0.1, TOP1)
+    assert gained.value < 0
+    assert not gained.clear
 
 
 def test_a_class_of_one_example_leaves_nothing_to_judge_by(made):
     (features, labels), _, names = made
     kept = [*np.flatnonzero(labels > 0).tolist(), 0]
-    assert worth(features[kept], labels[kept], names, 0.1) is None
+    assert worth(features[kept], labels[kept], names, 0.1, TOP1) is None
 
 
 def test_a_name_counts_as_some_texts_of_its_class(made):
@@ -93,4 +94,4 @@ def test_without_names_it_is_the_plain_fit(made):
 def test_groups_are_never_on_both_sides(made):
     """Where a group is all of a class, no fold may hold it out."""
     (features, labels), _, names = made
-    assert worth(features, labels, names, 0.1, groups=labels) is None
+    assert worth(features, labels, names, 0.1, Judging("top1", labels)) is None
