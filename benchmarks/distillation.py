@@ -125,7 +125,7 @@ def measure(data: Data, store: Store, seed: int, options: dict[str, Any]) -> dic
         taught = {**taught, "teacher": Path(taught["teacher"]).name}
     return {
         **kept.record,
-        "validation": record["validation_accuracy"],
+        "validation": record["held_out"]["value"],
         "best_epoch": record.get("best_epoch"),
         "epochs_run": len(record.get("history", [None])) - 1,
         "distilled": taught,

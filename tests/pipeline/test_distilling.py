@@ -63,13 +63,13 @@ def test_who_taught_is_told(fitted):
     assert (record["method"], len(record["history"])) == ("finetune", 3)
     assert (taught["teacher"], taught["method"]) == (BUILTIN, "probe")
     assert taught["digest"] == backbones.locate(BUILTIN).digest
-    assert taught["validation_accuracy"] > 0.6
+    assert taught["held_out"]["value"] > 0.6
     assert (taught["views"], taught["unlabelled"]) == (2, 0)
     assert set(taught["weights"]) == {"labels", "soft", "hints", "relations"}
     assert list(stages.reused) == [
         "data", "teacher backbone", "teacher features", "teacher probe looks", "teacher probe",
         "teacher looks", "backbone", "features", "neighbours", "probe looks", "probe", "labels",
-        "near duplicates", "finetune",
+        "near duplicates", "finetune time", "finetune parts", "finetune",
         "trace", "random start", "soundness",
     ]  # fmt: skip
     assert stages.summaries["teacher looks"] == "2 at 36 examples"
@@ -159,7 +159,7 @@ def test_a_fitted_file_teaches_its_decisions(fitted, own):
     taught = found.facts["fit"]["distilled"]
     assert (taught["teacher"], taught["method"]) == (str(file), "none")
     # As good as it is with its classes in order.
-    assert taught["validation_accuracy"] == made.facts["fit"]["validation_accuracy"]
+    assert taught["held_out"]["value"] == made.facts["fit"]["held_out"]["value"]
     assert "teacher probe" not in stages.reused
     assert OnnxSession(str(found.graph)).input_names == OnnxSession(str(made.graph)).input_names
 
