@@ -152,7 +152,6 @@ class Tried(Form):
 
     method: str
     gain_pp: Number
-    p: Number
     n: Count
     taken: bool
 
@@ -335,11 +334,27 @@ class Data(Form):
     notes: list[str] = []
 
 
-class LossSaved(Form):
-    """What fine-tuning gained."""
+class Gained(Form):
+    """What a dearer fit gained over the probe; bundles of before told a log loss."""
 
-    mean: Number
+    metric: str = ""
+    before: Number | None = None
+    after: Number | None = None
     ci95: Span
+
+    @model_validator(mode="after")
+    def _whole(self) -> Gained:
+        all_or_none(self, ("before", "after"))
+        return self
+
+
+class HeldOut(Form):
+    """How a fit did on what it had not seen."""
+
+    metric: str
+    value: Number | None
+    n: Count
+    by: str
 
 
 class Fit(Form):
@@ -348,7 +363,8 @@ class Fit(Form):
     method: str | None = None
     cross_validated: list[dict[str, Any]] = []
     raced: dict[str, Number] = {}
-    gain: LossSaved | None = None
+    gain: Gained | None = None
+    held_out: HeldOut | None = None
 
 
 class Backbone(Form):

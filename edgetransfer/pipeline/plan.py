@@ -92,13 +92,14 @@ def _fitting(run: Run, name: str) -> list[Step]:
     if recipe.trains_all_layers:
         steps.append(Step("finetune", f"all layers, at most {recipe.epochs} epochs"))
     elif recipe.fit.method == "auto":
-        steps.append(Step("finetune", "all layers, kept only where validation shows a gain"))
+        what = "all layers (of texts by contrast), kept where better on held-out labels"
+        steps.append(Step("finetune", what))
     return steps
 
 
 def _adapting(method: str) -> str:
     if method == "auto":
-        return "every method, one kept only where labelled examples of the device show a gain"
+        return "every method, the best kept where it is better on labelled examples of the device"
     return f"by {method}, to the device's pictures"
 
 

@@ -75,7 +75,10 @@ class Judge:
             line.summary = f"{trial.status}: {trial.why}"
         low_high = record.get("cpu_ci95")
         bounds = None if low_high is None else (low_high[0], low_high[1])
-        return Result(made, trial, record["faster"], bounds, _row(made, trial, record))
+        row = _row(made, trial, record)
+        if trial.comparison is not None and shop.fitted.manifest.carved and recipe.fits:
+            row["labelled_fitted"] = True
+        return Result(made, trial, record["faster"], bounds, row)
 
 
 def _row(made: Made, trial: Trial, record: dict[str, Any]) -> dict[str, Any]:

@@ -104,7 +104,7 @@ def _fit(node: Node) -> Rows:
     raced = [f"{rate}: {float(held.value):.3f}" for rate, held in node["raced"].items()]
     if raced:
         rows.append(("Learning rates raced, with the metric on validation", "; ".join(raced)))
-    if not node["gain"].missing:
+    if not node["gain"].missing and not node["gain"]["before"].missing:
         before, after = node["gain"]["before"].value, node["gain"]["after"].value
         low, high = node["gain"]["ci95"].value
         told = f"{before:.3f} to {after:.3f}, {100 * low:+.1f} to {100 * high:+.1f} points"

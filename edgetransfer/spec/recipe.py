@@ -244,6 +244,15 @@ class Recipe(Spec):
         return self.fit.method == "finetune" or self.distill.source is not None
 
     @property
+    def fits(self) -> bool:
+        """Whether anything is fitted here.
+
+        >>> Recipe(data=DataSpec(source="photos")).fits
+        True
+        """
+        return self.fit.method != "none"
+
+    @property
     def rank(self) -> int:
         """Rank of the adapters; 0 where there are none."""
         return (self.fit.rank or RANK) if self.fit.method == "lora" else 0

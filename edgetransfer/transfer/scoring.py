@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 HOTTEST = 20.0
+WORST = -1e9
+"""Stands for minus infinity, which JSON has not."""
 
 
 class Score(NamedTuple):
@@ -24,8 +26,8 @@ class Score(NamedTuple):
 
     Attributes:
         value: of the metric.
-        mended: minus the log loss at its own temperature, in nats; minus infinity of logits that
-            are not finite.
+        mended: minus the log loss at its own temperature, in nats; `WORST` of logits that are not
+            finite.
     """
 
     value: float
@@ -40,7 +42,7 @@ def score(logits: Array, labels: Array, metric: Metric) -> Score:
     """
     value = METRICS[metric](labels, decisions(logits), logits.shape[1])
     if not np.isfinite(logits).all():
-        return Score(value, -np.inf)
+        return Score(value, WORST)
     return Score(value, -log_loss(logits / temperature(logits, labels), labels))
 
 
