@@ -15,7 +15,7 @@ from edgetransfer.backbone.head import LinearHead
 from edgetransfer.measure.metrics import METRICS
 from edgetransfer.pipeline.stage import Stage
 from edgetransfer.transfer.linear_heads import Known
-from edgetransfer.transfer.probe import fit_at, fit_probe
+from edgetransfer.transfer.probe import Probe, fit_at, fit_probe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from edgetransfer.spec.progress import Progress
     from edgetransfer.spec.words import Metric
 
+
+Array = np.ndarray[Any, Any]
 
 HELD_OUT = "held_out.npy"
 """Logits float32 [N, C] of train, then validation, by fits that had not seen them; else NaN."""
@@ -66,20 +68,13 @@ def fit_head(run: Run, manifest: Manifest, opened: OpenedBackbone) -> tuple[Kept
     def make(folder: Path, progress: Progress) -> dict[str, Any]:
         rows, count = np.load(features.file("features.npy")), len(fitted)
         probe = fit_probe(
-            rows[:count],
-            truth[:count],
-            known=known,
-            metric=metric,
-            seed=run.recipe.seed,
+            rows[:count], truth[:count], known=known, metric=metric, seed=run.recipe.seed,
             progress=progress,
-        )
+        )  # fmt: skip
         save_file(asdict(probe.head), folder / "head.safetensors")
         said = np.concatenate([probe.held_out, probe.head.logits(rows[count:])])
-        train = len(manifest.split("train"))
-        if not probe.folds and train < count:  # a class of one example: no fold, one hold-out
-            less = replace(known, groups=None, looks=None if looks is None else looks[:, :train])
-            head = fit_at(rows[:train], truth[:train], probe.strength, less)
-            said[train:count] = head.logits(rows[train:count])
+        if not probe.folds:
+            _hold_out(said, (rows, truth), (len(manifest.split("train")), count), probe, known)
         np.save(folder / HELD_OUT, said)
         return {
             "method": "probe",
@@ -99,9 +94,28 @@ def fit_head(run: Run, manifest: Manifest, opened: OpenedBackbone) -> tuple[Kept
     return kept, kept.record
 
 
+def _hold_out(
+    said: Array, data: tuple[Array, Array], ends: tuple[int, int], probe: Probe, known: Known
+) -> None:
+    """Put in what a fit on train says of a carved validation set: a class of one has no folds.
+
+    Args:
+        said: logits float32 [N, C], written to.
+        data: features [N, D] and labels int [N].
+        ends: of train, and of what is fitted on.
+        probe: its strength is taken.
+        known: of what is fitted on.
+    """
+    (rows, truth), (train, fitted) = data, ends
+    looks = None if known.looks is None else known.looks[:, :train]
+    less = replace(known, groups=None, looks=looks)
+    head = fit_at(rows[:train], truth[:train], probe.strength, less)
+    said[train:fitted] = head.logits(rows[train:fitted])
+
+
 def _held_out(
-    said: np.ndarray[Any, Any],
-    truth: np.ndarray[Any, Any],
+    said: Array,
+    truth: Array,
     fitted: int,
     metric: Metric,
     folds: int,

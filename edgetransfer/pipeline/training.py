@@ -87,6 +87,13 @@ def fit_network(
         return learn_from_guesses(run, manifest, fitted, more)
     if run.recipe.fit.method in ("probe", "contrastive"):
         return fitted
+    return _tuned(run, manifest, fitted, teaching)
+
+
+def _tuned(
+    run: Run, manifest: Manifest, fitted: FittedNetwork, teaching: Teaching | None
+) -> FittedNetwork:
+    """Train all layers or adapters, or whatever `auto` finds better."""
     from edgetransfer.pipeline.contest import keep_if_better
     from edgetransfer.pipeline.contrasting import DEVICES, Contrasting
     from edgetransfer.pipeline.finetuning import FineTuning, finetune
