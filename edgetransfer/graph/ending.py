@@ -29,7 +29,7 @@ _SHAPING = {"Identity", "Cast", "Clip", "Reshape", "Flatten", "Squeeze", "Unsque
 _OF_A_ROW = {
     *("ReduceSum", "ReduceMax", "ReduceL1", "ReduceL2", "ReduceLogSumExp", "ReduceSumSquare"),
     *("Abs", "Add", "Clip", "Constant", "Exp", "Expand", "Identity", "Log", "Max", "Mul", "Pow"),
-    *("Shape", "Sqrt"),
+    *("Shape", "Sqrt", "Cast", "Concat", "Gather", "Reshape", "Slice", "Squeeze", "Unsqueeze"),
 }
 """What a row's largest number, sum or length is computed with."""
 
@@ -152,7 +152,7 @@ def _made_of(value: ir.Value | None, source: ir.Value) -> bool:
         if each is source:
             met = True
         elif node is not None and node.op_type in _OF_A_ROW:
-            waiting += node.inputs
+            waiting += [] if node.op_type == "Shape" else node.inputs
         elif each is not None and not each.is_initializer():
             return False
         if not waiting:

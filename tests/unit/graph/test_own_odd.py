@@ -101,11 +101,22 @@ LENGTH = [
         ([node("Sigmoid", "scores", "y")], "Sigmoid"),
         ([node("LpNormalization", "scores", "y", axis=1)], "LpNormalization"),
         (LENGTH, "Div"),
+        (
+            [
+                *LENGTH[:2],
+                node("Shape", "x", "rows", start=0, end=1),
+                node("Concat", "rows four", "wide", axis=0),
+                node("Expand", "length wide", "lengths"),
+                node("Div", "scores lengths", "y"),
+            ],
+            "Div",
+        ),
     ],
 )
 def test_c2_what_answers_for_each_class_apart(saved, weights, batches, run, steps, name):
     """Fault C2: the order of the classes stays, and the note says what a share is of."""
-    file = saved(into_shares(*steps), weights, outputs={"y": ["N", CLASSES]}, opset=17)
+    constants = {**weights, "four": np.array([CLASSES])}
+    file = saved(into_shares(*steps), constants, outputs={"y": ["N", CLASSES]}, opset=17)
     said = np.concatenate([run(onnx.load(file), x=each["input"])[0] for each in batches])
     model, record = take(file, batches, CLASSES)
     logits = run(model, input=np.concatenate([batch["input"] for batch in batches]))[0]
