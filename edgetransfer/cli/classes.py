@@ -21,6 +21,8 @@ from edgetransfer.spec.options import recipe_from
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from edgetransfer.spec.recipe import DataSpec
+
 
 def add_class(options: Mapping[str, Any]) -> None:
     """Add a class, print what it does to the old ones, and end with the gate's exit code."""
@@ -46,12 +48,22 @@ def add_class(options: Mapping[str, Any]) -> None:
         print_json({**done.record, "notes": done.notes, "folder": folder})
     else:
         render.notes(done.notes)
-        _tell(done.status, done.record, done.folder)
+        _tell(done.status, done.record, done.folder, addition.data)
     verdict = done.status if done.status in ("PASS", "FAIL") else "INCONCLUSIVE"
     sys.exit(exit_code(verdict, strict=options["strict"]))
 
 
-def _tell(status: str, record: Mapping[str, Any], folder: Path | None) -> None:
+def _measure_with(folder: Path, data: DataSpec | None = None) -> str:
+    """Say how a new bundle is measured, as it stands in a shell."""
+    from edgetransfer.pipeline.standing import bench_command
+
+    hint = "" if data else " (--data, with labelled examples, for its accuracy)"
+    return f"not measured yet: {bench_command(folder, data)}{hint}"
+
+
+def _tell(
+    status: str, record: Mapping[str, Any], folder: Path | None, data: DataSpec | None
+) -> None:
     old = record["old_examples"]
     lines = [
         "",
@@ -76,7 +88,7 @@ def _tell(status: str, record: Mapping[str, Any], folder: Path | None) -> None:
     else:
         lines += [
             f"  {folder}",
-            f"  not measured yet: edgetransfer bench {folder} --data TEST_DATA",
+            f"  {_measure_with(folder, data)}",
         ]
     show("\n".join(lines) + "\n")
 
@@ -111,7 +123,4 @@ def head_apply(folder: Path, file: Path, out: Path) -> None:
     from edgetransfer.pipeline.heads import apply_heads
 
     heads = apply_heads(folder, file, out, TerminalReporter())
-    show(
-        f"{out}: {len(heads.labels)} classes\n"
-        f"not measured yet: edgetransfer bench {out} --data TEST_DATA\n"
-    )
+    show(f"{out}: {len(heads.labels)} classes\n{_measure_with(out)}\n")

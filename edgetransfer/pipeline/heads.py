@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import onnx
+from pydantic import BaseModel
 
 from edgetransfer.bundle.files import read_json, writing
 from edgetransfer.bundle.opened import open_bundle, seal
@@ -33,13 +34,46 @@ from edgetransfer.pipeline.store import scratch
 from edgetransfer.transport.local import Local
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from edgetransfer.bundle.opened import Bundle
     from edgetransfer.pipeline.reporter import Reporter
     from edgetransfer.transfer.new_class import FeatureStatistics
 
-_OF_THE_OLD_CLASSES = ("schema", "files", "beside", "seal", "soundness", "choice", "added", "head")
+
+class _Compressed(BaseModel):
+    """How the backbone was made small; no rung was tried with its new head."""
+
+    precision: str
+    rung: str | None = None
+    scheme: dict[str, Any] | None = None
+    calibration: dict[str, Any] | None = None
+    ladder: tuple[()] = ()
+
+
+class OfTheBackbone(BaseModel):
+    """What stays true of a bundle when it gets another head; no other fact of it does.
+
+    How it was fitted, exported, proven, labelled and judged was told of other classes.
+    """
+
+    task: str
+    target: dict[str, Any]
+    recipe: dict[str, Any]
+    session: dict[str, Any]
+    compression: _Compressed
+    backbone: dict[str, Any] | None = None
+    seed: int | None = None
+    versions: dict[str, str | None] = {}
+
+    @staticmethod
+    def facts(manifest: Mapping[str, Any]) -> dict[str, Any]:
+        """Return them as a manifest has them, with the digest of what was built."""
+        held = {**manifest, "compression": {**manifest["compression"], "ladder": ()}}
+        kept = OfTheBackbone.model_validate(held).model_dump(mode="json", exclude_none=True)
+        base = manifest.get("base", {"core.onnx": manifest["files"]["core.onnx"]})
+        return {**kept, "base": base}
 
 
 @dataclass(frozen=True)
@@ -157,8 +191,7 @@ def rebuild(
         config=read_json(bundle.file(CONFIG)) if bundle.file(CONFIG).is_file() else None,
         target=bundle.target,
     )
-    facts = {k: v for k, v in bundle.manifest.items() if k not in _OF_THE_OLD_CLASSES}
-    facts["compression"] = {**facts["compression"], "ladder": []}
+    facts = OfTheBackbone.facts(bundle.manifest)
     with writing(out.parent):
         out.parent.mkdir(parents=True, exist_ok=True)
     with locked(bundle_lock(out)), replacing(out) as place:

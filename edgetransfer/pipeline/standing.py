@@ -77,5 +77,5 @@ def bench_command(folder: Path, data: DataSpec | None, on: str = "") -> str:
             value = getattr(data, name)
             words += [f"--{name.replace('_', '-')}", value] if value else []
         words += [word for column in data.group_by for word in ("--group-by", column)]
-    words += ["--on", on] if on else []
+    words += ["--on", on] if on not in ("", LOCAL) else []
     return shlex.join(words)

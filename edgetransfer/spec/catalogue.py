@@ -155,6 +155,7 @@ def resolve(name: str, arch: str, flags: frozenset[str]) -> TargetSpec:
     taken = {"name": spec.name, "title": f"{spec.title} ({best.name})", "extends": best.name}
     # This machine is timed: whether integers pay shows without a race of schemes.
     mine = {"device_class": False, "detect": True, "evidence": spec.evidence, "schemes": ()}
+    mine["reached"] = spec.reached
     return best.model_copy(update={**taken, **mine})
 
 
@@ -170,7 +171,8 @@ def remembered(raw: Mapping[str, Any]) -> TargetSpec:
         known = [target(n) for n in (held.get("name"), held.get("extends")) if n in shipped]
         for each in [spec for spec in known if not spec.detect][:1]:
             held |= each.model_dump(include={"device", "preview", "reached", "instead"})
-        held["detect"] = held.get("name") == "this-machine"
+        if held.get("name") == "this-machine":
+            held |= {"detect": True, "reached": "local"}
     return TargetSpec.model_validate(held)
 
 

@@ -12,7 +12,7 @@ from edgetransfer.bundle.files import read_json
 from edgetransfer.bundle.opened import open_bundle, seal
 from edgetransfer.errors import SpecError
 from edgetransfer.pipeline.adding import Addition, add_class
-from edgetransfer.pipeline.heads import apply_heads, export_heads
+from edgetransfer.pipeline.heads import OfTheBackbone, apply_heads, export_heads
 from edgetransfer.pipeline.predict import predict
 from edgetransfer.pipeline.reporter import SilentReporter
 
@@ -67,6 +67,29 @@ def test_the_new_class_is_known_and_the_backbone_is_the_same(bundle, added, halv
     assert new.manifest["head"]["backbone_digest"] == old.manifest["head"]["backbone_digest"]
     assert predict(added.folder, list(map(str, halves[5:])))[0].best[0][0] == "half"
     assert added.record["old_examples"] == 8
+
+
+def test_a11_no_fact_of_the_old_classes_is_told_of_the_new(bundle, added):
+    """Fit, export, labels, soundness and choice were those of three classes."""
+    old, new = open_bundle(bundle).manifest, open_bundle(added.folder).manifest
+    assert {"fit", "export", "soundness", "data"} <= old.keys()
+    sealed = {"schema", "files", "beside", "seal"}
+    assert new.keys() - sealed == {
+        "task", "target", "recipe", "session", "compression", "backbone", "seed", "versions",
+        "base", "head", "added",
+    }  # fmt: skip
+    assert new["base"] == {"core.onnx": old["files"]["core.onnx"]}
+    assert new["compression"]["ladder"] == []
+    report = read_json(added.folder / "report.json")
+    assert not {"labelling", "soundness", "choice", "adaptation"} & report.keys()
+    assert report["reasons"] == [
+        "nothing was measured of these classes yet: a preview",
+        f"not measured on the target; to verify: edgetransfer bench {added.folder}",
+    ]
+    (export,) = [gate for gate in report["gates"] if gate["name"] == "export"]
+    assert export["status"] == "NOT RUN"
+    newer = {**old, "labelling": {"judged": 54}, "of a later version": 96.1}
+    assert OfTheBackbone.facts(newer).keys() == new.keys() - sealed - {"head", "added"}
 
 
 def test_the_report_does_not_claim_what_was_not_measured(added):
@@ -201,7 +224,8 @@ def test_a_head_goes_from_one_bundle_to_another(bundle, added, command, tmp_path
     assert file.stat().st_size < 50_000
     code, told, _ = command("head", "apply", bundle, file, "--out", out)
     assert (code, told) == (0, (
-        f"{out}: 4 classes\nnot measured yet: edgetransfer bench {out} --data TEST_DATA\n"
+        f"{out}: 4 classes\nnot measured yet: edgetransfer bench {out} (--data, with labelled "
+        "examples, for its accuracy)\n"
     ))  # fmt: skip
     assert open_bundle(out).manifest == open_bundle(added.folder).manifest
     again = tmp_path / "again"
