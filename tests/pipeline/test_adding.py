@@ -127,7 +127,7 @@ def test_what_cannot_be_added_is_refused(bundle, halves, command, tmp_path):
         "  fix: name another folder, or move that one away\n"
     ))  # fmt: skip
     assert refused("half", "nowhere.png") == (4, (
-        "error: nowhere.png: no such file\n"
+        "error: nowhere.png: not a readable picture\n  found: no such file\n"
         "  expected: a whole JPEG, PNG, BMP, GIF, WebP, TIFF, AVIF or PNM picture\n"
     ))  # fmt: skip
 
