@@ -42,7 +42,9 @@ def series(report: Node, key: str, title: str) -> dict[str, Any]:
             _plain_row("Slowest", timed, "max_ms"),
             _processes_row(timed),
         ],
-        "conclusion": _conclusion(speedup["class"].value, speedup["cpu_class"].value),
+        "conclusion": " ".join(
+            (_conclusion(speedup["class"].value, speedup["cpu_class"].value), *_which(timed))
+        ),
         "n": words.plural(candidate["n"].value or 0, "inference"),
         "processes": words.plural(candidate["processes"].value or 0, "fresh process"),
         "blocks": words.plural(speedup["blocks"].value or 0, "interleaved block"),
@@ -62,6 +64,18 @@ def _conclusion(wall: object, cpu: object) -> str:
     told = [("wall", wall), ("CPU", cpu)]
     parts = [f"in {name} time {CLASSES[str(key)]}" for name, key in told if key in CLASSES]
     return words.sentence(", ".join(parts)) if parts else ""
+
+
+def _which(timed: Node) -> tuple[str, ...]:
+    """Say which ratio is shown, where the medians beside it have another."""
+    ends = timed["speedup"]["ci95"]
+    before, after = (timed[side]["p50_ms"].value for side in SIDES)
+    if ends.missing or not after or ends.value[0] <= before / after <= ends.value[1]:
+        return ()
+    return (
+        f"The medians of all inferences have a ratio of {words.TIMES(before / after)}: the "
+        "speed-up is of turns that were taken side by side, as processes differed.",
+    )
 
 
 def _plot(timed: Node, key: str, title: str, limit: float | None) -> Any:  # noqa: ANN401
