@@ -45,14 +45,34 @@ def opened_with(path: Path) -> dict[str, Path]:
             named |= {str(tokenizer), str(tokenizer.parent / SETTINGS)}
     except SpecError:
         pass
+    named |= _weight_files(path)
+    return {name: folder / name for name in named if (folder / name).is_file()}
+
+
+def _weight_files(path: Path) -> set[str]:
+    """Return the names of the files that hold tensors of an ONNX file that can be read."""
     try:
         model = onnx.load(path, load_external_data=False)
-    except Exception:
-        pass
-    else:
-        named |= {pair.value for tensor in _tensors(model) for pair in tensor.external_data
-                  if pair.key == "location"}  # fmt: skip
-    return {name: folder / name for name in named if (folder / name).is_file()}
+    except Exception:  # what is wrong with it is said when it is opened
+        return set()
+    return {pair.value for tensor in _tensors(model) for pair in tensor.external_data
+            if pair.key == "location"}  # fmt: skip
+
+
+def _refuse_hard_links(path: Path) -> None:
+    """Refuse weights in a file that has another name elsewhere, as links out of the folder are.
+
+    Raises:
+        SpecError: there are some.
+    """
+    for name in sorted(_weight_files(path)):
+        file = path.parent / name
+        if file.is_file() and file.stat().st_nlink > 1:
+            raise SpecError(
+                "weights are read from a file that has other names too (hard links)",
+                where=str(file),
+                fix=f"make a copy of it: cp {name} x && mv x {name}",
+            )
 
 
 def _tensors(message: Any) -> Iterator[onnx.TensorProto]:  # noqa: ANN401 (protobuf has no types)
@@ -74,6 +94,7 @@ def load(source: Source, modality: Modality) -> FittedModel:
         SpecError: the contract is not valid, or is for the other modality, or the labels are not
             one name a class.
     """
+    _refuse_hard_links(source.path)
     folder = source.path.parent
     file = folder / "preprocess.json"
     preprocessing = read_contract(file, _CONTRACT)

@@ -70,6 +70,8 @@ def command(build: Callable[..., None]) -> Callable[..., None]:
 
 
 def _matrix(options: Mapping[str, Any]) -> None:
+    from edgetransfer.bundle.files import writing
+    from edgetransfer.bundle.placing import LOCK, locked
     from edgetransfer.cli.progress import TerminalReporter
     from edgetransfer.cli.use import asked_of, print_json, store_at, whole_numbers
     from edgetransfer.pipeline import matrix as use
@@ -82,12 +84,15 @@ def _matrix(options: Mapping[str, Any]) -> None:
     cells = use.cells_of(recipe, options["backbone"] or (), seeds, out)
     store, reporter, cores = store_at(options["cache"]), TerminalReporter(), options["cores"]
     known = {}
-    if options["ray"] is not None:
-        from edgetransfer.pipeline.fanout import prepare_all
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+    with locked(out / LOCK):
+        if options["ray"] is not None:
+            from edgetransfer.pipeline.fanout import prepare_all
 
-        known = prepare_all(cells, store, reporter, cores=cores, address=options["ray"])
-    record = use.run(cells, store, reporter, cores=cores, known=known)
-    file = use.write(record, out)
+            known = prepare_all(cells, store, reporter, cores=cores, address=options["ray"])
+        record = use.run(cells, store, reporter, cores=cores, known=known)
+        file = use.write(record, out)
     if options["json"]:
         print_json(record)
     else:

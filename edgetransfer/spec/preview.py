@@ -17,6 +17,8 @@ Program = Literal["qemu-aarch64", "qemu-arm", "qemu-riscv64", "qemu-x86_64"]
 """What a file may have started here, found on the path or taken from Debian's own package."""
 Word = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.+-]*$")]
 """What is handed to apt or pip: never an option."""
+Pin = Annotated[str, Field(pattern=r"^[a-z0-9_-]+==[0-9][0-9a-z.]*$")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Folder = Annotated[str, Field(pattern=r"^(\w[\w.+-]*/)*\w[\w.+-]*$")]
 """Below the guest's root."""
 
@@ -39,6 +41,10 @@ class Sysroot(Spec):
     python: str = Field(pattern=r"^3\.\d{1,2}$", description="its Python: 3.11")
     wheel_platforms: tuple[Word, ...] = Field(
         (), description="of the runtime's wheels; none where Debian packages the runtime"
+    )
+    wheels: dict[Pin, Sha256] = Field(
+        {},
+        description="SHA-256 of the wheels of a version; others are taken as pip's index has them",
     )
     library_folders: tuple[Folder, ...] = Field(
         (), description="of libraries that Debian's alternatives would link"

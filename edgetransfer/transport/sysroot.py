@@ -18,7 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgetransfer.bundle.files import digest_of_value, read_json, write_json, writing
+from edgetransfer.bundle.files import digest_of, digest_of_value, read_json, write_json, writing
 from edgetransfer.errors import StageError
 from edgetransfer.transport import debian, local
 
@@ -85,7 +85,7 @@ class Prepared:
 def folder_of(preview: Preview, cache: Path) -> Path:
     """Return where a processor is prepared: another recipe, or another runtime, another folder."""
     runtimes = {name: version(name) for name in _RUNTIME}
-    asked = preview.model_dump(mode="json", exclude={"evidence"})
+    asked = preview.model_dump(mode="json", exclude={"evidence": True, "sysroot": {"wheels"}})
     recipe = {"layout": _LAYOUT, "preview": asked, "runtimes": runtimes}
     return cache / FOLDER / f"{preview.name}-{digest_of_value(recipe)[:16]}"
 
@@ -163,6 +163,7 @@ def _fill(
     preview: Preview, partial: Path, room: Path, tell: Callable[[str], None]
 ) -> dict[str, Any]:
     """Fetch emulator, packages and wheels into `partial`, and try them."""
+    wheels: dict[str, str] = {}
     program, emulator_version = _emulator(preview, partial, room / "emulator", tell)
     if preview.sysroot is not None:
         guest = preview.sysroot
@@ -174,7 +175,7 @@ def _fill(
         )
         if guest.wheel_platforms:
             tell(" and ".join(f"{name} {version(name)}" for name in _RUNTIME))
-            _wheels(guest, _new(room / "wheels"), partial / "site")
+            wheels = _wheels(guest, _new(room / "wheels"), partial / "site")
     tell("a first run")
     inside = program.is_relative_to(partial)
     prepared = Prepared(preview, program, emulator_version, partial if preview.sysroot else None)
@@ -184,6 +185,7 @@ def _fill(
         "program": str(program.relative_to(partial) if inside else program),
         "emulator_version": emulator_version,
         "runtimes": runtimes,
+        "wheels": wheels,
     }
 
 
@@ -214,13 +216,23 @@ def _emulator(
     return program, _version_of(program)
 
 
-def _wheels(guest: Sysroot, room: Path, site: Path) -> None:
-    """Fetch wheels of the versions that are installed here, and unpack them to a folder."""
+def _wheels(guest: Sysroot, room: Path, site: Path) -> dict[str, str]:
+    """Fetch wheels of the versions that are installed here, and unpack them to a folder.
+
+    Returns:
+        Their digests, by their names: held against the preview's where it has those versions.
+    """
     platforms = [word for name in guest.wheel_platforms for word in ("--platform", name)]
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "-d", str(room)]
     command += ["--only-binary=:all:", "--implementation", "cp", "--python-version", guest.python]
     command += ["--abi", "cp" + guest.python.replace(".", ""), *platforms]
-    command += [f"{name}=={version(name)}" for name in _RUNTIME]
+    pins = [f"{name}=={version(name)}" for name in _RUNTIME]
+    if guest.wheels.keys() >= set(pins):  # else what the index says of them has to do
+        hashed = [f"{pin} --hash=sha256:{guest.wheels[pin]}\n" for pin in pins]
+        (room / "wheels.txt").write_text("".join(hashed), encoding="utf-8")
+        command += ["--require-hashes", "-r", str(room / "wheels.txt")]
+    else:
+        command += pins
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise StageError(
@@ -229,9 +241,11 @@ def _wheels(guest: Sysroot, room: Path, site: Path) -> None:
             found="\n".join(done.stderr.strip().splitlines()[-_ERROR_LINES:]),
             fix="see that pip works on this machine, then run the same command again",
         )
-    for wheel in sorted(room.glob("*.whl")):
+    found = sorted(room.glob("*.whl"))
+    for wheel in found:
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(site)
+    return {wheel.name: digest_of(wheel) for wheel in found}
 
 
 def _try(prepared: Prepared) -> Mapping[str, str]:

@@ -1,6 +1,7 @@
 """What the user wrote becomes files, or one clear error."""
 
 import json
+import os
 import sys
 import types
 
@@ -9,7 +10,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from edgetransfer.backbone import sources
+from edgetransfer.backbone import onnx_file, sources
 from edgetransfer.errors import IntegrityError, MissingExtraError, SpecError, StageError
 
 EXPECTED = "hf:ORG/NAME, timm:NAME, builtin:NAME, a local folder, or a .onnx file"
@@ -121,6 +122,19 @@ def test_b2_tensors_in_a_file_of_any_name_are_in_the_digest(folder, name, inner)
     before = sources.locate(str(path)).digest
     (path.parent / name).write_bytes(b"other weights")
     assert sources.locate(str(path)).digest != before
+
+
+def test_weights_in_a_file_with_other_names_are_refused(folder, tmp_path):
+    """Fault E6: hard-linked external data is read."""
+    path = folder(preprocess__json="{}", labels__txt="x\n") / "mine.onnx"
+    external(path, "weights.bin", False)
+    os.link(path.parent / "weights.bin", tmp_path / "another name")
+    with pytest.raises(SpecError) as caught:
+        onnx_file.load(sources.locate(str(path)), "image")
+    assert str(caught.value) == (
+        f"{path.parent / 'weights.bin'}: weights are read from a file that has other names too "
+        "(hard links)\n  fix: make a copy of it: cp weights.bin x && mv x weights.bin"
+    )
 
 
 def test_b2_the_tokenizer_that_the_contract_names_is_in_the_digest(folder):

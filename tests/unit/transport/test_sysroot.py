@@ -1,6 +1,9 @@
 """A processor is prepared whole or not at all, and anew when its recipe changed."""
 
+import zipfile
+from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -117,3 +120,28 @@ def test_every_shipped_processor_is_whole(name):
     assert preview.name == name
     assert preview.emulator.program.startswith("qemu-")
     assert preview.sysroot is None or preview.sysroot.packages
+
+
+def test_wheels_are_held_against_the_hashes_of_the_preview(tmp_path, monkeypatch):
+    """Fault E6: wheels for emulated processors came without hashes."""
+    asked = []
+
+    def pip(command, **_):
+        hashed = Path(command[-1]).read_text().splitlines() if "-r" in command else []
+        asked.append([*command, *hashed])
+        return SimpleNamespace(returncode=0, stderr="")
+
+    monkeypatch.setattr(sysroot.subprocess, "run", pip)
+    guest = catalogue.preview("arm64").sysroot
+    for name in ("pinned", "not"):
+        room = tmp_path / name
+        room.mkdir()
+        with zipfile.ZipFile(room / "x.whl", "w") as wheel:
+            wheel.writestr("x.py", "")
+        held = guest if name == "pinned" else guest.model_copy(update={"wheels": {}})
+        assert list(sysroot._wheels(held, room, tmp_path / "site")) == ["x.whl"]
+    pins = [f"{name}=={version(name)}" for name in ("onnxruntime", "numpy")]
+    assert asked[1][-2:] == pins
+    if set(pins) <= guest.wheels.keys():
+        assert "--require-hashes" in asked[0]
+        assert asked[0][-2:] == [f"{pin} --hash=sha256:{guest.wheels[pin]}" for pin in pins]
