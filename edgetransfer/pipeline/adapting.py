@@ -83,7 +83,18 @@ def adapt(run: Run, manifest: Manifest) -> Adapted:
     shift = run.keep(replace(stage, told=judged.told_shift))
     look_before(run, rest, opened, features)
     kept, record = fit_head(run, rest, opened)
-    setting = Setting(run, rest, opened, kept, more.examples, parts.device, device, shift)
+    setting = Setting(
+        run,
+        rest,
+        opened,
+        kept,
+        more.examples,
+        parts.device,
+        device,
+        shift,
+        features,
+        opened.looks(rest),
+    )
     moved = {way: move(setting, way) for way in ways}
     labels = look_at_labels(run, rest, opened, kept)
     network = Classifier(opened.backbone.network, read_head(kept))

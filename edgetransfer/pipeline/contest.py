@@ -82,7 +82,7 @@ class Labelled:
         opened = fitted.opened
         looks = opened.looks(manifest)
         known = Known(
-            looks=None if looks is None else looks[:, part.fitted],
+            looks=None if looks is None else np.load(looks.file("looks.npy"))[:, part.fitted],
             source=opened.backbone.classifier,
         )
         rows = np.load(opened.features(manifest).file("features.npy"))[part.fitted]

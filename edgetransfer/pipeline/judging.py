@@ -126,7 +126,7 @@ def judge_bundle(
             "models": [files[name] for name in ("reference.onnx", "core.onnx", "model.onnx")],
             "agent": agent_digest(),
             "examples": content_of(question.examples),
-            "contract": files["preprocess.json"],
+            "contract": [files.get(name) for name in ("preprocess.json", "tokenizer.json")],
             "session": session,
             "provider": runtime.provider,
             "timing": question.timing if timed else None,

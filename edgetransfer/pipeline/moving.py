@@ -58,6 +58,8 @@ class Setting:
         device: labelled examples of the device.
         features: the stage that ran the backbone over the unlabelled ones.
         shift: the stage that told the two apart.
+        labelled: the stage that ran the backbone over the labelled ones.
+        looks: the stage that ran it over more looks at them, None where there is none.
     """
 
     run: Run
@@ -68,6 +70,8 @@ class Setting:
     device: tuple[Example, ...]
     features: Kept
     shift: Kept
+    labelled: Kept
+    looks: Kept | None
 
     def decide_plain(self) -> Array:
         """Return what is decided without adaptation about the device's examples, int [N]."""
@@ -234,9 +238,8 @@ METHODS: Mapping[str, Callable[[Setting, Path], dict[str, Any]]] = {
 
 def _labelled(setting: Setting) -> tuple[Array, Array | None]:
     """Return features of the training pictures, and of other looks at them."""
-    count = len(setting.manifest.fitted)
-    rows = np.load(setting.opened.features(setting.manifest).file("features.npy"))
-    return rows[:count], setting.opened.looks(setting.manifest)
+    rows = np.load(setting.labelled.file("features.npy"))[: len(setting.manifest.fitted)]
+    return rows, None if setting.looks is None else np.load(setting.looks.file("looks.npy"))
 
 
 def _fit(

@@ -8,8 +8,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from edgetransfer.data.manifest import content_of
 from edgetransfer.pipeline.frozen import open_frozen
 from edgetransfer.pipeline.rows import over, rows_stage
@@ -23,8 +21,6 @@ if TYPE_CHECKING:
     from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.pipeline.run import Run
     from edgetransfer.pipeline.stage import Kept
-
-Array = np.ndarray[Any, Any]
 
 
 class OpenedBackbone:
@@ -51,8 +47,8 @@ class OpenedBackbone:
         run = over(self._graph, partial(run_over, prepare=self.prepare, examples=examples))
         return self.run.keep(rows_stage("features", inputs, "features.npy", run))
 
-    def looks(self, manifest: Manifest) -> Array | None:
-        """Return features of other looks at the pictures fitted on, float32 [L, N, D]; told once.
+    def looks(self, manifest: Manifest) -> Kept | None:
+        """Return features of other looks at the pictures fitted on: ``looks.npy`` [L, N, D].
 
         None where there are more than a few examples a class, or texts.
         """
@@ -65,8 +61,7 @@ class OpenedBackbone:
             run = over(self._graph, look)
             stage = rows_stage("probe-looks", inputs, "looks.npy", run, _told_looks)
             self._looks = self.run.keep(stage, "probe looks")
-        found: Array = np.load(self._looks.file("looks.npy"))
-        return found
+        return self._looks
 
     @property
     def _graph(self) -> Path:

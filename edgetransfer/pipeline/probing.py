@@ -54,12 +54,13 @@ def fit_head(run: Run, manifest: Manifest, opened: OpenedBackbone) -> tuple[Kept
     looks = opened.looks(manifest)
     fitted, metric = manifest.fitted, run.recipe.metric
     truth = manifest.label_index((*fitted, *manifest.given))
-    known = Known(group_index(run.recipe.data.split_by, fitted), looks, opened.backbone.classifier)
+    shown = None if looks is None else np.load(looks.file("looks.npy"))
+    known = Known(group_index(run.recipe.data.split_by, fitted), shown, opened.backbone.classifier)
     inputs = {
         "features": features.key,
         "truth": truth.tolist(),
         "fitted": [len(manifest.split("train")), len(fitted)],
-        "looks": 0 if looks is None else len(looks),
+        "looks": None if looks is None else looks.key,
         "groups": None if known.groups is None else known.groups.tolist(),
         "metric": metric,
         "seed": run.recipe.seed,
@@ -80,7 +81,7 @@ def fit_head(run: Run, manifest: Manifest, opened: OpenedBackbone) -> tuple[Kept
             "method": "probe",
             "strength": probe.strength,
             "folds": probe.folds,
-            "looks": 0 if looks is None else len(looks),
+            "looks": 0 if shown is None else len(shown),
             "source_classes": 0 if known.source is None else len(known.source.bias),
             "cross_validated": [
                 {"strength": c, "log_loss": loss, "accuracy": right}

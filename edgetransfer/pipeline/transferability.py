@@ -27,9 +27,10 @@ def transferability(run: Run, manifest: Manifest, opened: OpenedBackbone, probe:
     train = manifest.split("train")
     features = opened.features(manifest)
 
+    truth = manifest.label_index(train)
+
     def make(_: Path, __: Progress) -> Row:
         rows = np.load(features.file("features.npy"))[: len(train)]
-        truth = manifest.label_index(train)
         return {"logme": log_evidence(rows, truth), "h_score": h_score(rows, truth)}
 
     def told(scores: Mapping[str, Any]) -> str:
