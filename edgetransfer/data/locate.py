@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgetransfer.data.decode import PICTURE_SUFFIXES
-from edgetransfer.data.names import is_leaving, kind_of, splits_of
+from edgetransfer.data.names import SPLIT_NAMES, is_leaving, kind_of, splits_of
 from edgetransfer.data.tables import TABLE_SUFFIXES
 from edgetransfer.errors import DataError
 
@@ -92,7 +92,9 @@ def _in_folder(folder: Path) -> Located:
         key=lambda p: p.name,
     )
     stems = {p: _SHARD.sub("", p.stem) for p in tables}
-    meant = splits_of(stems.values())
+    # Of a table alone, a word in its name is no split: "dev questions.csv" is all there is.
+    alone = len(tables) == 1 and stems[tables[0]].lower() not in SPLIT_NAMES
+    meant = dict.fromkeys(stems.values()) if alone else splits_of(stems.values())
     named = [NamedTable(p, meant[stems[p]]) for p in tables]
     of_splits = [t for t in named if t.split is not None]
     if of_splits:

@@ -186,3 +186,9 @@ def test_d4_a_pipe_is_no_table(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         locate(str(tmp_path / "a.csv"))
     assert str(caught.value) == (f"{tmp_path / 'a.csv'}: no regular file\n  expected: {TABLES}")
+
+
+def test_a_table_alone_is_no_split_by_a_word_in_its_name(tmp_path: Path) -> None:
+    touch(tmp_path, "dev questions.csv")
+    (named,) = locate(str(tmp_path)).tables
+    assert named.split is None
