@@ -1,6 +1,7 @@
 """Does one job, given as a JSON file, and tells of it in JSON lines on standard output.
 
-It does not start processes: its caller starts a fresh one for every job.
+It does not start processes: its caller starts a fresh one for every job, some twenty for one
+measurement, so that each loads what its own action needs.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Dict, Mapping
 
 import numpy as np
 
-from edgetransfer.agent import benchmark, capabilities, emulation, environment, memory, runtime
+from edgetransfer.agent import emulation, memory
 from edgetransfer.agent.backends import open_session
 from edgetransfer.agent.examples import Examples
+from edgetransfer.agent.system import read_text
 
 if TYPE_CHECKING:
     from edgetransfer.agent.session import Session
@@ -118,10 +120,14 @@ def _logits(job: Mapping[str, Any]) -> Dict[str, object]:
 
 
 def _time(job: Mapping[str, Any]) -> Dict[str, object]:
+    from edgetransfer.agent import benchmark
+
     return benchmark.time_variants(job, _open)
 
 
 def _sustain(job: Mapping[str, Any]) -> Dict[str, object]:
+    from edgetransfer.agent import benchmark
+
     def tell(done: int, total: int) -> None:
         emit("progress", done=done, total=total)
 
@@ -129,6 +135,8 @@ def _sustain(job: Mapping[str, Any]) -> Dict[str, object]:
 
 
 def _energy(job: Mapping[str, Any]) -> Dict[str, object]:
+    from edgetransfer.agent import benchmark
+
     return benchmark.measure_energy(job, _open)
 
 
@@ -139,6 +147,8 @@ def _optimise(job: Mapping[str, Any]) -> Dict[str, object]:
 
 
 def _describe(job: Mapping[str, Any]) -> Dict[str, object]:
+    from edgetransfer.agent import capabilities, environment, runtime
+
     tried = runtime.try_import()
     told = {} if tried["loads"] is False else runtime.build()
     others = capabilities.other_runtimes()
@@ -174,7 +184,7 @@ def main(argv: list[str]) -> int:
             % (argv[0], job.get("schema"), job.get("action"), SCHEMA, ", ".join(sorted(ACTIONS)))
         )
         return 2
-    emulator = emulation.emulator(environment.read_text)
+    emulator = emulation.emulator(read_text)
     if job["action"] in TIMED and emulator:
         sys.stderr.write(
             "%s: no times are taken on an emulated processor: they say nothing of any device "
