@@ -1,6 +1,8 @@
 """Tiny data sets of pictures and of texts and one build of pictures, shared by the tests."""
 
 import cProfile
+import json
+import os
 import sys
 from contextlib import contextmanager
 from dataclasses import replace
@@ -9,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from PIL import Image
 
 import edgetransfer
@@ -83,13 +86,24 @@ def untimed():
 
 
 @pytest.fixture(scope="session")
-def pictures(tmp_path_factory):
-    return write_pictures(tmp_path_factory.mktemp("data") / "shapes")
+def shared(tmp_path_factory):
+    """A folder of this run that all its workers have: what one of them made, no other makes."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
+def pictures(shared):
+    with FileLock(shared / "pictures.lock"):
+        made = shared / "shapes"
+        return made if made.exists() else write_pictures(made)
+
+
+@pytest.fixture(scope="session")
+def cache(shared):
+    return shared / "cache"
 
 
 @pytest.fixture(scope="session")
@@ -121,10 +135,20 @@ def watching(found):
 
 
 @pytest.fixture(scope="session")
-def built(pictures, cache, ran, tmp_path_factory):
-    out = tmp_path_factory.mktemp("built")
-    with watching(ran):
-        return edgetransfer.build(pictures, out=out, cache=cache, timing="quick")
+def built(pictures, cache, ran, shared, tmp_path_factory):
+    out, record = tmp_path_factory.mktemp("built"), shared / "ran.json"
+    with FileLock(shared / "built.lock"):  # the second worker finds all stages kept
+        if record.exists():
+            told = json.loads(record.read_text())
+            ran.update(
+                {name: (tuple(modules), set(ours)) for name, (modules, ours) in told.items()}
+            )
+            return edgetransfer.build(pictures, out=out, cache=cache, timing="quick")
+        with watching(ran):
+            outcome = edgetransfer.build(pictures, out=out, cache=cache, timing="quick")
+        told = {name: (list(modules), sorted(ours)) for name, (modules, ours) in ran.items()}
+        record.write_text(json.dumps(told))
+        return outcome
 
 
 @pytest.fixture
@@ -145,12 +169,20 @@ def command(monkeypatch, capsys, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def encoder(tmp_path_factory):
+def encoder(shared):
     """A random BERT: its residual stream carries the word embeddings, so words differ."""
     transformers = pytest.importorskip("transformers", reason="the extra `hf` is not installed")
+    with FileLock(shared / "encoder.lock"):
+        folder = shared / "encoder"
+        if not folder.exists():
+            _write_encoder(folder, transformers)
+    return folder
+
+
+def _write_encoder(folder, transformers):
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-    folder = tmp_path_factory.mktemp("encoder")
+    folder.mkdir()
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *COMMON, *(w for ws in WORDS.values() for w in ws)]
     vocabulary = {word: index for index, word in enumerate(words)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
@@ -165,11 +197,10 @@ def encoder(tmp_path_factory):
         intermediate_size=64, max_position_embeddings=64,
     )  # fmt: skip
     transformers.BertModel(config).save_pretrained(folder, safe_serialization=True)
-    return folder
 
 
 @pytest.fixture(scope="session")
-def texts(tmp_path_factory):
+def texts(shared):
     rng = np.random.default_rng(0)
     rows = ["text,label,split,source"]
     for split, count in (("train", 30), ("validation", 10), ("test", 40)):
@@ -177,13 +208,11 @@ def texts(tmp_path_factory):
             for index in range(count):
                 picked = [*rng.choice(words, 2), *rng.choice(COMMON, rng.integers(1, 9))]
                 rows.append(f"{' '.join(rng.permutation(picked))} {index},{label},{split},web")
-    file = tmp_path_factory.mktemp("texts") / "texts.csv"
-    file.write_text("\n".join(rows) + "\n")
-    return file
+    return _written(shared, "texts.csv", "\n".join(rows) + "\n")
 
 
 @pytest.fixture(scope="session")
-def more(tmp_path_factory):
+def more(shared):
     """Texts without labels, and one of the labelled set's."""
     rng = np.random.default_rng(7)
     lines = [
@@ -191,6 +220,14 @@ def more(tmp_path_factory):
         for words in WORDS.values()
         for _ in range(40)
     ]
-    file = tmp_path_factory.mktemp("more") / "more.txt"
-    file.write_text("\n".join(dict.fromkeys(lines)) + "\n")
+    return _written(shared, "more.txt", "\n".join(dict.fromkeys(lines)) + "\n")
+
+
+def _written(folder, name, text):
+    """Write a file that another worker may be writing or reading: the same text, in one step."""
+    file = folder / name.partition(".")[0] / name
+    file.parent.mkdir(exist_ok=True)
+    fresh = file.with_suffix(f".{os.getpid()}")
+    fresh.write_text(text)
+    fresh.replace(file)
     return file

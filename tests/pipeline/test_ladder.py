@@ -35,7 +35,9 @@ def quick(monkeypatch):
 def untouched(built, cache, tmp_path_factory):
     """The stages of a build, without any that compressed or measured."""
     copy = tmp_path_factory.mktemp("ladder") / "untouched"
-    return shutil.copytree(cache, copy, ignore=shutil.ignore_patterns("rung", "trial", "measure"))
+    return shutil.copytree(
+        cache, copy, ignore=shutil.ignore_patterns("rung", "trial", "measure", ".partial*")
+    )
 
 
 @pytest.fixture(scope="module")
