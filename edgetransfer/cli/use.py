@@ -15,7 +15,7 @@ from edgetransfer.cli import render
 from edgetransfer.cli.console import plain_json
 from edgetransfer.cli.progress import TerminalReporter
 from edgetransfer.errors import DataError, SpecError
-from edgetransfer.measure.verdict import exit_code, worst
+from edgetransfer.measure.verdict import exit_code, refuse_untrue, worst
 from edgetransfer.pipeline.store import Store
 from edgetransfer.spec.caching import default_cache
 from edgetransfer.spec.duration import seconds_of
@@ -231,6 +231,7 @@ def report(folder: Path, *, as_json: bool) -> None:
 
     bundle = open_bundle(folder)
     found = read_report(folder / "report.json")
+    refuse_untrue(found, str(folder / "report.json"))
     write_report(folder, found, bundle)
     if as_json:
         print_json(found)

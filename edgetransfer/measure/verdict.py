@@ -6,13 +6,13 @@ It does not measure or print.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from edgetransfer.errors import BUDGET_MISSED
+from edgetransfer.errors import BUDGET_MISSED, IntegrityError
 from edgetransfer.measure.evidence import CLAIMS, run_gates
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from edgetransfer.measure.evidence import Evidence
     from edgetransfer.measure.gates import Gate
@@ -40,18 +40,39 @@ def judge(evidence: Evidence, budget: Budget) -> Verdict:
     enough.
     """
     run = run_gates(evidence, budget)
-    ran = [gate for gate in run if gate.decides and gate.status != "NOT RUN"]
-    statuses = {gate.status for gate in ran}
-    name: VerdictName = "PASS"
-    extra: tuple[str, ...] = ()
-    if "FAIL" in statuses:
-        name = "FAIL"
-    elif "INCONCLUSIVE" in statuses:
-        name = "INCONCLUSIVE"
-    elif CLAIMS.isdisjoint(gate.name for gate in ran):
-        name = "INCONCLUSIVE"
-        extra = ("nothing to judge by: no labels, and the budget names no other limit",)
+    name, extra = _added_up([(gate.name, gate.status) for gate in run if gate.decides])
     return Verdict(name, (*_reasons(run, name), *extra), run)
+
+
+def _added_up(deciding: Iterable[tuple[str, str]]) -> tuple[VerdictName, tuple[str, ...]]:
+    """Return the verdict of names and statuses of gates, and a reason that no gate tells."""
+    ran = {name: status for name, status in deciding if status != "NOT RUN"}
+    if "FAIL" in ran.values():
+        return "FAIL", ()
+    if "INCONCLUSIVE" in ran.values():
+        return "INCONCLUSIVE", ()
+    if CLAIMS.isdisjoint(ran):
+        nothing = "nothing to judge by: no labels, and the budget names no other limit"
+        return "INCONCLUSIVE", (nothing,)
+    return "PASS", ()
+
+
+def refuse_untrue(report: Mapping[str, Any], where: str) -> None:
+    """Refuse a report whose verdict does not follow from its own gates.
+
+    Raises:
+        IntegrityError: it does not; whoever wrote it sealed it all the same.
+    """
+    deciding = [(row["name"], row["status"]) for row in report["gates"] if row["decides"]]
+    expected, _ = _added_up(deciding)
+    if report["verdict"] not in (expected, "UNVERIFIED"):
+        raise IntegrityError(
+            "the verdict does not follow from the gates",
+            where=where,
+            found=str(report["verdict"]),
+            expected=expected,
+            fix="measure the bundle again: edgetransfer bench",
+        )
 
 
 def unverified(

@@ -207,6 +207,15 @@ def test_every_command_that_opens_a_bundle_refuses_it(bundle, refused, tmp_path,
     assert not (tmp_path / "there").exists()
 
 
+def test_a_verdict_that_does_not_follow_from_its_gates_is_refused(bundle, command):
+    """Fault A6: a resealed report is held against its own gates."""
+    held = read(bundle, "report.json")["verdict"]
+    edit("report.json", "verdict", to="PASS" if held != "PASS" else "FAIL")(bundle, None)
+    reseal(bundle)
+    code, _, told = command("report", bundle)
+    assert (code, "the verdict does not follow from the gates" in told) == (9, True)
+
+
 @pytest.mark.parametrize("name", ["../labels.txt", "/etc/hostname", "absent.png", "../../x.png"])
 def test_golden_names_lead_nowhere_else(bundle, command, tmp_path, name):
     golden_name(name)(bundle, None)
