@@ -22,6 +22,7 @@ from edgetransfer.export.transformers_files import (
     write_transformers_files,
 )
 from edgetransfer.graph.embed import whole_model
+from edgetransfer.graph.finished import finished
 from edgetransfer.spec.preprocess import ImagePreprocessing
 
 if TYPE_CHECKING:
@@ -64,11 +65,25 @@ class Parts:
     target: TargetSpec | None = None
 
 
+def one_at_a_time(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the model for a batch of one: with a picture of one size, every shape is static."""
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(model)
+    for port in (*fixed.graph.input, *fixed.graph.output):
+        port.type.tensor_type.shape.dim[0].dim_value = 1
+    return finished(fixed, "export")
+
+
 def write_bundle(folder: Path, parts: Parts, prepare: Preparer) -> None:
     """Write every file but the manifest and the report into an empty folder."""
+    models = {
+        "core.onnx": parts.core,
+        "model.onnx": whole_model(parts.core, parts.preprocessing),
+    }
     onnx.save(parts.reference, folder / "reference.onnx")
-    onnx.save(parts.core, folder / "core.onnx")
-    onnx.save(whole_model(parts.core, parts.preprocessing), folder / "model.onnx")
+    for name, model in models.items():
+        static = parts.target is not None and parts.target.static_shapes
+        onnx.save(one_at_a_time(model) if static else model, folder / name)
     (folder / "labels.txt").write_text("\n".join(parts.labels) + "\n", encoding="utf-8")
     contract = parts.preprocessing.model_dump(mode="json")
     if parts.tokenizer is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from edgetransfer.errors import UnsupportedError
 from edgetransfer.pipeline.climbing import Ladder
 from edgetransfer.pipeline.rungs import Workshop
 from edgetransfer.pipeline.standing import matches_this_machine
@@ -45,7 +46,16 @@ def compress(run: Run, fitted: Fitted, target: TargetSpec, *, timed: bool = True
         target: what to compress for.
         timed: False where other work would be timed along; rungs are kept, their trials are not
             those of a build.
+
+    Raises:
+        UnsupportedError: the target takes static shapes alone, and these are texts.
     """
+    if target.static_shapes and fitted.manifest.modality == "text":
+        raise UnsupportedError(
+            "texts differ in length, and the target takes static shapes alone",
+            where=f"target {target.name}",
+            fix="name a target that computes on the CPU (edgetransfer targets)",
+        )
     shop = Workshop.of(run, fitted, target)
     ladder = Ladder(shop, Judge(shop, here=timed and matches_this_machine(target)))
     chosen = ladder.climb(run.recipe.quant.precision)

@@ -102,13 +102,15 @@ def _contract(
 def _promised(bundle: Bundle, file: str) -> Sequence[Port]:
     """Inputs and outputs of a file, by the contract and the labels."""
     spec = bundle.preprocessing
-    logits = Port(OUTPUT, "float32", ("batch", len(bundle.labels)))
+    one = bundle.target.static_shapes and file != "reference.onnx"
+    batch: int | str = 1 if one else "batch"
+    logits = Port(OUTPUT, "float32", (batch, len(bundle.labels)))
     if not isinstance(spec, ImagePreprocessing):
-        ids = [Port(name, "int64", ("batch", "length")) for name in spec.inputs]
+        ids = [Port(name, "int64", (batch, "length")) for name in spec.inputs]
         return (*ids, logits)
     if file == "model.onnx":
-        return Port(PICTURE, "uint8", ("batch", "height", "width", 3)), logits
-    return Port(PREPARED, "float32", ("batch", 3, *spec.output_size)), logits
+        return Port(PICTURE, "uint8", (batch, "height", "width", 3)), logits
+    return Port(PREPARED, "float32", (batch, 3, *spec.output_size)), logits
 
 
 def _ports(model: Record) -> Sequence[Port]:

@@ -159,6 +159,9 @@ class TargetSpec(Spec):
     export_only: bool = Field(
         False, description="files are made for it; no transport of ours measures there"
     )
+    static_shapes: bool = Field(
+        False, description="the shipped network takes one picture at a time, of one size"
+    )
     rules: tuple[str, ...] = Field((), description="what else holds there, in words")
     reached: str = Field("ssh:HOST", description="what `bench --on` takes for a device of the kind")
     instead: str = Field(

@@ -3,13 +3,17 @@
 import json
 import shlex
 import sys
+from dataclasses import replace
 
+import onnx
 import pytest
 
 import edgetransfer
 from edgetransfer.agent.environment import architecture
+from edgetransfer.bundle.opened import open_bundle
 from edgetransfer.errors import EdgeTransferError
 from edgetransfer.measure.standing import CPU, OF_THE_DEVICE
+from edgetransfer.pipeline.proven import _promised
 from edgetransfer.spec import catalogue
 from edgetransfer.transport import browser_chromium, browser_runtime
 from tests.sshd import board, served  # noqa: F401 (fixtures)
@@ -121,3 +125,19 @@ def test_a_provider_that_is_not_there_passes_nothing(out, command, tmp_path, mon
         "the sessions ran on CPUExecutionProvider, the target's run on CoreMLExecutionProvider: "
         "a preview"
     )
+
+
+def test_what_is_promised_of_shapes_is_shipped_and_held_by_a_gate(out):
+    """A11: "static shapes" was printed, and a dynamic batch shipped."""
+    assert catalogue.target("ios-coreml").static_shapes
+    core = onnx.load(out / "ios-coreml" / "core.onnx")
+    values = (*core.graph.input, *core.graph.value_info, *core.graph.output)
+    assert len(values) > 20
+    for value in values:
+        assert all(size.HasField("dim_value") for size in value.type.tensor_type.shape.dim), value
+    free = onnx.load(out / "raspberry-pi-5" / "core.onnx")
+    assert free.graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    bundle = open_bundle(out / "ios-coreml")
+    promised = _promised(bundle, "core.onnx")[0]
+    assert promised.shape[0] == 1
+    assert not promised.fits(replace(promised, shape=("batch", *promised.shape[1:])))
