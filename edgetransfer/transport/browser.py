@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.agent import environment as machine
-from edgetransfer.errors import SpecError, StageError, UnsupportedError
+from edgetransfer.errors import SpecError, StageError, UnsupportedError, first_line
 from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.transport import browser_chromium, browser_job, browser_runtime
 from edgetransfer.transport.browser_exchange import Exchange
 from edgetransfer.transport.browser_listener import Listener, Patience
 from edgetransfer.transport.browser_server import serving
 from edgetransfer.transport.job import Job
+from edgetransfer.transport.outcome import ANSWER, checked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -131,7 +132,12 @@ class Browser:
             self.exchange.free()
         self.seen["hidden"] = self.seen.get("hidden", False) or listener.hidden
         ran = {"session": {"provider": self.engine}} if job.action == "logits" else {}
-        return {"event": "result", **self._environment(result), **ran}
+        try:
+            told = {"event": "result", **self._environment(result), **ran}
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            found = f"{type(error).__name__}: {first_line(error)}"
+            raise ANSWER.unreadable(f"{self.where}, job {job.action!r}", found) from error
+        return checked(job, told, out, self.where)
 
     def _environment(self, result: Message) -> Message:
         """Keep what matters later, and put what the page tells of itself in the agent's words."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.errors import StageError
+from edgetransfer.spec.outside import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from edgetransfer.spec.progress import Progress
     from edgetransfer.transport.browser_exchange import Exchange, Message
     from edgetransfer.transport.browser_job import Arrays
+
+
+_MOST_WORDS = 1000
 
 
 @dataclass(frozen=True)
@@ -95,17 +99,18 @@ class Listener:
         if event not in (None, "alive"):
             self._moved_at = time.monotonic()
         if event == "error":
-            return str(message.get("text"))
+            return said(message)
         if event == "closed":
             return "the page was closed or left"
         if event == "array":
             self._arrays.take(message["name"], message["array"])
         elif event == "step":
-            self._last = str(message.get("text"))
+            self._last = said(message)
         elif event == "progress":
-            done, total = message["done"], message["total"]
-            self._progress(done, total)
-            self._last = f"{self._last.partition(',')[0]}, {done} of {total}"
+            done, total = message.get("done"), message.get("total")
+            if type(done) is int and type(total) is int:
+                self._progress(done, total)
+                self._last = f"{self._last.partition(',')[0]}, {done} of {total}"
         return None
 
     def _stalled(self) -> str | None:
@@ -121,7 +126,14 @@ class Listener:
         del message["event"]
         if self._arrays.digests:
             message["logits"] = self._arrays.digests
-        if self.hidden:  # browsers slow down a page that nobody sees
-            for turn in message.get("turns", ()):
-                turn["marks"].append("page in the background")
+        turns = message.get("turns")
+        if self.hidden and isinstance(turns, list):  # browsers slow down a page that nobody sees
+            for turn in turns:
+                if isinstance(turn, dict) and isinstance(turn.setdefault("marks", []), list):
+                    turn["marks"].append("page in the background")
         return message
+
+
+def said(message: Message) -> str:
+    """Return a page's own words, as they can be shown."""
+    return printable(str(message.get("text")))[:_MOST_WORDS]

@@ -14,6 +14,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 
+from edgetransfer.errors import IntegrityError
+from edgetransfer.spec.outside import parsed
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -147,10 +150,10 @@ class Handler(BaseHTTPRequestHandler):
         if body is None:
             return
         try:
-            message = json.loads(body)
-        except ValueError:
+            message = parsed(body, "page")
+        except IntegrityError:
             message = None
-        if not isinstance(message, dict):
+        if not isinstance(message, dict) or message.get("event") == "array":  # they come as bytes
             self._refuse(400)
             return
         self.server.exchange.hear(number, message)

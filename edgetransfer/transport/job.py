@@ -143,6 +143,28 @@ def outputs(job: Job) -> Mapping[str, int]:
     return {PurePath(name).name: _MOST_GRAPH for name in named if name is not None}
 
 
+SILENT_S = 300.0
+"""How long an agent may say nothing beside what its job takes: a large model is loaded in less."""
+_ELSEWHERE_S = 3600.0
+"""More for an accelerator, whose runtime may build an engine of the model first."""
+_SLOWER = 4.0
+
+
+def patience_s(job: Job, *, emulated: bool = False) -> float:
+    """Return for how long silence of an agent is no failure, in seconds.
+
+    >>> patience_s(Job("describe")), patience_s(Job("sustain", sustained=Sustained(600.0)))
+    (300.0, 2700.0)
+    """
+    plan, each = job.plan, job.sustained.seconds
+    if job.action == "time":
+        each = plan.warmup_max_s + plan.blocks * plan.block_s + job.guard.cooldown_s
+    planned = each * max(1, len(job.variants)) if job.action in ("time", "sustain", "energy") else 0
+    on_cpu = all(variant.provider == "CPUExecutionProvider" for variant in job.variants)
+    found = SILENT_S + _SLOWER * planned + (0.0 if on_cpu else _ELSEWHERE_S)
+    return 10 * found if emulated else found
+
+
 def plain(job: Job, out: str, put: Callable[[str], str] = str) -> dict[str, Any]:
     """Return a job as the plain JSON that the agent reads.
 

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
-from contextlib import contextmanager
+import threading
+import time
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 from edgetransfer.bundle.agent_archive import installed_agent
 from edgetransfer.errors import SpecError
 from edgetransfer.spec.progress import Progress, silent
-from edgetransfer.transport.job import plain
-from edgetransfer.transport.outcome import Heard, unfinished
+from edgetransfer.transport.job import patience_s, plain
+from edgetransfer.transport.outcome import ANSWER, Heard, checked, unfinished
 from edgetransfer.transport.place import ALL_ACTIONS
 
 if TYPE_CHECKING:
@@ -81,7 +84,7 @@ class Local:
 
     def run(self, job: Job, out: Path, *, progress: Progress = silent) -> Mapping[str, Any]:
         """Do one job: see `run`."""
-        return run(self.agent, job, out, progress=progress)
+        return checked(job, run(self.agent, job, out, progress=progress), out, self.where)
 
 
 @contextmanager
@@ -109,12 +112,14 @@ def run(
         python: what the agent is started with; default: what runs this.
 
     Raises:
-        StageError: the agent ended without a result; its last words are given.
+        StageError: the agent ended without a result, or was ended, for it said nothing for too
+            long; its last words are given.
     """
     with tempfile.NamedTemporaryFile("w", suffix=".json", dir=out) as file:
         json.dump(plain(job, str(out)), file)
         file.flush()
         chosen = python or Python((sys.executable,), clean_environment(os.environ))
+        silent_s = patience_s(job, emulated=python is not None)
         with (
             tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors,
             subprocess.Popen(
@@ -122,15 +127,58 @@ def run(
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
+                errors="replace",
                 env=dict(chosen.environment),
+                start_new_session=True,
             ) as process,
         ):
-            assert process.stdout is not None  # PIPE above
+            watch = _Watch(process, silent_s)
             heard = Heard(progress)
-            for line in process.stdout:
-                heard.line(line)
-            returncode = process.wait()
+            try:
+                while process.stdout and (line := process.stdout.readline(ANSWER.most)):
+                    watch.moved()
+                    heard.line(line)
+                returncode = process.wait()
+            except BaseException:
+                watch.end()
+                raise
+            finally:
+                watch.over()
             errors.seek(0)
+            words = errors.read()
+            if watch.ended:
+                words += f"\nit said nothing for {silent_s:.0f} s, and was ended"
             if returncode != 0 or heard.result is None:
-                raise unfinished(job, returncode, errors.read())
+                raise unfinished(job, returncode, words)
     return heard.result
+
+
+class _Watch:
+    """Ends an agent, and what it started, that says nothing for too long."""
+
+    def __init__(self, process: subprocess.Popen[str], silent_s: float) -> None:
+        self._process, self._silent_s = process, silent_s
+        self._moved_at, self._over = time.monotonic(), threading.Event()
+        self.ended = False
+        threading.Thread(target=self._look, daemon=True).start()
+
+    def _look(self) -> None:
+        # Seldom, for it may be that times are taken.
+        while not self._over.wait(min(5.0, self._silent_s / 4)):
+            if time.monotonic() - self._moved_at > self._silent_s:
+                self.ended = True
+                self.end()
+                return
+
+    def moved(self) -> None:
+        """Note that it said something."""
+        self._moved_at = time.monotonic()
+
+    def end(self) -> None:
+        """End it now."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    def over(self) -> None:
+        """Look no more."""
+        self._over.set()

@@ -5,19 +5,24 @@ It does not start agents.
 
 from __future__ import annotations
 
-import json
 import signal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
 
 from edgetransfer.errors import StageError
+from edgetransfer.spec.outside import MIB, Kind, parsed, printable, refuse_no_file, validated
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from edgetransfer.spec.progress import Progress
     from edgetransfer.transport.job import Job
 
 _STDERR_LINES = 8
+_MOST_WORDS = 4000
 _SHELL_SIGNAL = 128
 """A shell gives 128 plus the number of the signal that ended a command."""
 
@@ -37,7 +42,7 @@ def ending(returncode: int) -> str:
 
 def last_words(text: str) -> str:
     """Return the last lines of what a program complained of."""
-    return "\n".join(text.strip().splitlines()[-_STDERR_LINES:])
+    return printable("\n".join(text.strip().splitlines()[-_STDERR_LINES:]))[-_MOST_WORDS:]
 
 
 def unfinished(job: Job, returncode: int, stderr: str) -> StageError:
@@ -50,6 +55,142 @@ def unfinished(job: Job, returncode: int, stderr: str) -> StageError:
     )
 
 
+ANSWER = Kind("answer of the agent", 64 * MIB, StageError, expected="what our agent says")
+_ARRAY = Kind("array of the agent", 1 << 40, StageError)
+Milliseconds = Annotated[float, Field(ge=0, le=1e12)]
+Mebibytes = Annotated[float, Field(ge=-1e9, le=1e9)]
+
+
+class _Said(BaseModel):
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+
+
+class _Port(_Said):
+    name: str
+    type: str
+    shape: list[int | str | None]
+
+
+class _Model(_Said):
+    sha256: str
+    inputs: list[_Port]
+    outputs: list[_Port]
+
+
+class _Logits(_Said):
+    load_ms: Milliseconds
+    first_inference_ms: Milliseconds
+    deterministic: bool
+    session: dict[str, Any] = Field(default_factory=dict)
+    resident_before_mib: Mebibytes | None = None
+    resident_after_mib: Mebibytes | None = None
+    peak_mib: Mebibytes | None = None
+    proportional_mib: Mebibytes | None = None
+    peak_is_own: bool | None = None
+    repeated: int = 1
+    model: _Model | None = None
+
+
+class _Turn(_Said):
+    name: str
+    block: int
+    marks: list[str] = Field(default_factory=list)
+
+
+class _Probe(_Said):
+    baseline_ns: Annotated[float, Field(gt=0, le=1e15)]
+    rel_iqr: Annotated[float, Field(ge=0, le=1e9)]
+
+
+class _Conditions(_Said):
+    before: dict[str, Any]
+    after: dict[str, Any]
+
+
+class _Times(_Said):
+    warmed_up: dict[str, bool]
+    load_ms: dict[str, Milliseconds]
+    first_inference_ms: dict[str, Milliseconds]
+    logits: dict[str, list[str]] = Field(default_factory=dict)
+    turns: list[_Turn] = Field(default_factory=list)
+    floor_ns: Annotated[float, Field(ge=0, le=1e15)] | None = None
+    probe: _Probe | None = None
+    waited_s: Annotated[float, Field(ge=0, le=1e9)] | None = None
+    stolen_pct: Annotated[float, Field(ge=-1e3, le=1e3)] | None = None
+    conditions: _Conditions | None = None
+
+
+class _Window(_Said):
+    at_s: Annotated[float, Field(ge=0, le=1e9)]
+    n: Annotated[int, Field(ge=0)]
+    p50_ms: Annotated[float, Field(gt=0, le=1e9)]
+    temperatures_c: dict[str, float] = Field(default_factory=dict)
+    throttling: dict[str, int] = Field(default_factory=dict)
+
+
+class _Series(_Said):
+    series: Annotated[list[_Window], Field(min_length=1)]
+
+
+class _Joules(_Said):
+    mj_per_inference: Annotated[float, Field(ge=0, le=1e12)] | None
+    reason: str | None = None
+    method: str | None = None
+
+
+class _Energy(_Said):
+    energy: dict[str, _Joules]
+
+
+class _Machine(_Said):
+    arch: str | None = None
+    isa: list[str] = Field(default_factory=list)
+    runtime: str | None = None
+    providers: list[str] | None = None
+    warnings: list[str] = Field(default_factory=list)
+
+
+class _Description(_Said):
+    environment: _Machine
+    capabilities: dict[str, Any] | None = None
+
+
+_FORMS: Mapping[str, type[_Said]] = {
+    "logits": _Logits,
+    "time": _Times,
+    "sustain": _Series,
+    "energy": _Energy,
+    "describe": _Description,
+    "optimise": _Said,
+}
+
+
+def checked(job: Job, result: Mapping[str, Any], out: Path, where: str) -> Mapping[str, Any]:
+    """Return a result that is of its job's form, with the arrays that belong to it.
+
+    Raises:
+        StageError: fields or arrays lack, or are something else than the agent gives.
+    """
+    place = f"{where}, job {job.action!r}"
+    validated(_FORMS[job.action], result, place, ANSWER)
+    if job.action == "logits":
+        _array(out / "logits.npy", "f", 2)
+    if job.action == "time":
+        for variant in job.variants:
+            _array(out / f"{variant.name}.npy", "i", 2)
+    return result
+
+
+def _array(file: Path, kind: str, axes: int) -> None:
+    refuse_no_file(file, _ARRAY)
+    try:
+        found = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise _ARRAY.unreadable(file, "no array of numbers in NumPy's format") from error
+    if not isinstance(found, np.ndarray) or found.dtype.kind != kind or found.ndim != axes:
+        raise _ARRAY.unreadable(file, f"{found.dtype} {list(found.shape)}")
+
+
 class Heard:
     """The agent's lines, as they come: tells of progress, and keeps the result."""
 
@@ -60,11 +201,15 @@ class Heard:
     def line(self, line: str) -> None:
         """Take one line; what a library printed, or a crash cut short, says nothing."""
         try:
-            message = json.loads(line)
-        except ValueError:
+            message = parsed(line, "agent", ANSWER)
+        except StageError:
             return
         event = message.get("event") if isinstance(message, dict) else None
         if event == "progress":
-            self._progress(message["done"], message["total"])
+            self._tell(message.get("done"), message.get("total"))
         elif event == "result":
             self.result = message
+
+    def _tell(self, done: object, total: object) -> None:
+        if type(done) is int and type(total) is int:
+            self._progress(done, total)

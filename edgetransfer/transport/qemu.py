@@ -16,6 +16,7 @@ from edgetransfer.spec import catalogue
 from edgetransfer.spec.caching import default_cache
 from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.transport import local, sysroot
+from edgetransfer.transport.outcome import checked
 from edgetransfer.transport.place import ALL_ACTIONS, TIMED_ACTIONS
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ class Qemu:
                 fix="time on the device itself, or on this machine (local)",
             )
         python = local.Python(self.prepared.command(), self.prepared.environment())
-        return local.run(self.agent, job, out, progress=progress, python=python)
+        result = local.run(self.agent, job, out, progress=progress, python=python)
+        return checked(job, result, out, self.where)
 
 
 @contextmanager

@@ -17,8 +17,9 @@ from edgetransfer.bundle.files import digest_of_value
 from edgetransfer.errors import EdgeTransferError
 from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.transport import ssh_board, ssh_jobs, wheels
-from edgetransfer.transport.job import outputs, plain
+from edgetransfer.transport.job import outputs, patience_s, plain
 from edgetransfer.transport.local import ALWAYS
+from edgetransfer.transport.outcome import checked
 from edgetransfer.transport.place import ALL_ACTIONS, AS_IT_IS, Software
 from edgetransfer.transport.ssh_client import Client
 from edgetransfer.transport.ssh_link import Link, Patience
@@ -67,10 +68,10 @@ class Ssh:
         ssh_jobs.push(self.link, self.staging)
         self.jobs.append(name)
         command = (self.python, agent, f"{folder}/job.json")
-        start = ssh_jobs.Start(name, told, command, self.environment)
+        start = ssh_jobs.Start(name, told, command, self.environment, patience_s(job))
         result, files = ssh_jobs.follow(self.link, job, start, progress)
         ssh_jobs.fetch(self.link, name, files, outputs(job), out)
-        return result
+        return checked(job, result, out, self.where)
 
     def close(self) -> None:
         """Take away what the jobs left there, and end those that still run."""

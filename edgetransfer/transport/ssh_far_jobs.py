@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -82,7 +83,7 @@ def follow(side: Side) -> None:
         (folder / name).touch()
     if not (folder / "started").exists() and not _is_running(folder):
         _write(folder / "job.json", side.asked["told"])
-        _detach(folder, side.asked["command"], _environment(side.asked))
+        _detach(folder, side.asked["command"], _environment(side.asked), side.asked["silent_s"])
     end = side.asked["offset"]
     for ended in _looks(side, folder):
         end = _tell(side, folder / "journal", end, whole=ended is None)
@@ -140,7 +141,9 @@ def _ending(folder: Path) -> dict[str, object]:
     return {"ended": _read(folder / "ended"), "words": words, "files": files}
 
 
-def _detach(folder: Path, command: list[str], environment: Mapping[str, str]) -> None:
+def _detach(
+    folder: Path, command: list[str], environment: Mapping[str, str], silent_s: float
+) -> None:
     """Run the job in a session of its own that outlives this call."""
     child = os.fork()
     if child:
@@ -152,12 +155,27 @@ def _detach(folder: Path, command: list[str], environment: Mapping[str, str]) ->
             nothing = os.open(os.devnull, os.O_RDWR)
             for stream in (0, 1, 2):
                 os.dup2(nothing, stream)
-            _run(folder, command, environment)
+            _run(folder, command, environment, silent_s)
     finally:
         os._exit(0)
 
 
-def _run(folder: Path, command: list[str], environment: Mapping[str, str]) -> None:
+def _watch(process: subprocess.Popen[bytes], folder: Path, silent_s: float) -> None:
+    """End an agent that says nothing for too long; look seldom, for times may be taken."""
+    size, since = -1, time.monotonic()
+    while process.poll() is None:
+        time.sleep(min(5.0, silent_s / 4))
+        now = (folder / "journal").stat().st_size
+        if now != size:
+            size, since = now, time.monotonic()
+        elif time.monotonic() - since > silent_s:
+            with (folder / "errors").open("ab") as errors:
+                errors.write(b"\nit said nothing for %d s, and was ended" % silent_s)
+            process.kill()
+            return
+
+
+def _run(folder: Path, command: list[str], environment: Mapping[str, str], silent_s: float) -> None:
     """Run the agent once, whoever else tries: the lock says that it runs, a file that it did."""
     with (folder / "lock").open("rb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -166,7 +184,7 @@ def _run(folder: Path, command: list[str], environment: Mapping[str, str]) -> No
         _write(folder / "started", {"group": os.getpgrp()})
         with (folder / "journal").open("ab") as journal, (folder / "errors").open("ab") as errors:
             try:
-                code = subprocess.call(
+                process = subprocess.Popen(
                     command,
                     stdin=subprocess.DEVNULL,
                     stdout=journal,
@@ -174,6 +192,10 @@ def _run(folder: Path, command: list[str], environment: Mapping[str, str]) -> No
                     cwd=str(folder / "out"),
                     env=dict(environment),
                 )
+                watch = threading.Thread(target=_watch, args=(process, folder, silent_s))
+                watch.daemon = True
+                watch.start()
+                code = process.wait()
             except OSError as error:
                 errors.write(str(error).encode())
                 code = 127

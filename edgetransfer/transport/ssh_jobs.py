@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from edgetransfer.bundle.files import digest_of
 from edgetransfer.errors import StageError
 from edgetransfer.spec.names import is_name
+from edgetransfer.transport.job import SILENT_S
 from edgetransfer.transport.local import KEPT, KEPT_FAMILIES
 from edgetransfer.transport.outcome import Heard, unfinished
 
@@ -42,6 +43,7 @@ class Start:
         told: what the agent is told.
         command: the words that start the agent.
         environment: what is added to what is kept of the login's.
+        silent_s: for how long it may say nothing before it is ended.
         kept: names of variables of the login that the agent gets.
         kept_families: what names begin with that are kept too.
     """
@@ -50,6 +52,7 @@ class Start:
     told: Mapping[str, Any]
     command: tuple[str, ...]
     environment: Mapping[str, str]
+    silent_s: float = SILENT_S
     kept: tuple[str, ...] = tuple(sorted(KEPT))
     kept_families: tuple[str, ...] = KEPT_FAMILIES
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from edgetransfer.errors import StageError
+from edgetransfer.spec.outside import MIB, Kind, parsed, shortened
 from edgetransfer.transport import ssh_far, ssh_far_jobs
 from edgetransfer.transport.outcome import last_words
 from edgetransfer.transport.ssh_client import LOST, LinkLostError
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from edgetransfer.transport.ssh_client import Call, Client
 
 T = TypeVar("T")
+_ANSWER = Kind("answer of the device", 64 * MIB, StageError)
 _HELD_S = 10.0
 """A link that held for so long was there."""
 
@@ -64,14 +66,9 @@ class Answers:
         for line in self.stdout:
             if not line.endswith(b"\n"):
                 break
-            try:
-                answer: Mapping[str, Any] = json.loads(line)
-            except ValueError as error:
-                raise StageError(
-                    "the device's answer cannot be read",
-                    where=self._client.where,
-                    found=repr(line[:200].decode("utf-8", "replace")),
-                ) from error
+            answer: Mapping[str, Any] = parsed(line, self._client.where, _ANSWER)
+            if not isinstance(answer, dict):
+                raise _ANSWER.unreadable(self._client.where, shortened(answer))
             if "failed" in answer:
                 raise _failed(self._client, answer)
             yield answer
