@@ -10,7 +10,7 @@ export ORT_DISABLE_TELEMETRY := 1
 DEMO_OUT ?= demo-out
 PYTEST ?= -n 2 --dist worksteal
 
-.PHONY: help demo test test-timm test-minilm test-ray test-optimum test-tensorrt test-kills prepare-qemu prepare-browser prepare-adbd prepare-devices check lint types layers bench-compression bench-aa bench-text clean
+.PHONY: help demo test test-timm test-minilm test-ray test-optimum test-tensorrt test-kills test-mutations fuzz prepare-qemu prepare-browser prepare-adbd prepare-devices check lint types layers bench-compression bench-aa bench-text clean
 
 help:
 	@echo "make demo    build on scikit-learn's digits and print the verdict"
@@ -99,6 +99,19 @@ test-tensorrt: $(TENSORRT)/.installed
 # The long form of the resume test: killed at twenty random moments.
 test-kills: $(VENV)/.dev
 	EDGETRANSFER_TEST_KILLS=20 $(BIN)/python -m pytest tests/pipeline/test_resume.py
+
+# The long form of the test that changes one place of a bundle's JSON files.
+test-mutations: $(VENV)/.dev
+	EDGETRANSFER_TEST_MUTATIONS=4000 $(BIN)/python -m pytest tests/bad_input/test_mutations.py
+
+# Every reader of outside files on what atheris makes up: FUZZ_SECONDS in all, ten minutes by default.
+FUZZ_SECONDS ?= 600
+$(VENV)/.fuzz: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt atheris
+	@touch $@
+
+fuzz: $(VENV)/.fuzz
+	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python tests/fuzz/run.py
 
 # Emulated processors for `bench --on qemu:...`, fetched once into the cache: apt and pip, no root.
 QEMU ?= x86-avx2 arm64
