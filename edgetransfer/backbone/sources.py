@@ -17,7 +17,7 @@ from edgetransfer.backbone.files import CONFIG, read_config
 from edgetransfer.backbone.files import WEIGHTS as WEIGHTS_FILE
 from edgetransfer.backbone.model import Backbone, FittedModel, Modality, Source
 from edgetransfer.errors import IntegrityError, MissingExtraError, SpecError, StageError, first_line
-from edgetransfer.spec.outside import json_of, refuse_no_file
+from edgetransfer.spec.outside import MIB, json_of, parsed, refuse_no_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -33,6 +33,10 @@ _EXPECTED = "hf:ORG/NAME, timm:NAME, builtin:NAME, a local folder, or a .onnx fi
 def builtin_names() -> list[str]:
     """Return the names that ``builtin:NAME`` takes."""
     return sorted(card.parent.name for card in WEIGHTS.glob("*/card.json"))
+
+
+_LARGE = 4096 * MIB
+_LONGEST_HEADER = 100 * MIB
 
 
 @dataclass(frozen=True)
@@ -182,9 +186,29 @@ def _refuse_pickles(asked: _Asked, files: list[Path]) -> None:
     )
 
 
+def _refuse_endless(file: Path) -> None:
+    """Refuse a large file that is no file of weights, before it is read through for its digest."""
+    size = file.stat().st_size
+    if size <= _LARGE:
+        return
+    with file.open("rb") as opened:
+        length = int.from_bytes(opened.read(8), "little")
+        header = opened.read(length) if length <= _LONGEST_HEADER else b""
+    try:
+        tensors = parsed(header, file, WEIGHTS_FILE)
+        ends = [each["data_offsets"][1] for name, each in tensors.items() if name[:2] != "__"]
+        promised = 8 + length + max(ends)
+    except (SpecError, LookupError, TypeError, AttributeError, ValueError):
+        promised = 0
+    if file.suffix != ".safetensors" or promised != size:
+        found = f"{size:,} bytes that are no tensors"
+        raise WEIGHTS_FILE.unreadable(file, found)
+
+
 def _digest(files: Mapping[str, Path]) -> str:
     total = hashlib.sha256()
     for name, file in sorted(files.items()):
+        _refuse_endless(file)
         with file.open("rb") as handle:
             content = hashlib.file_digest(handle, "sha256").hexdigest()
         total.update(f"{name} {content}\n".encode(errors="surrogateescape"))

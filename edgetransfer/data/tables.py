@@ -143,8 +143,9 @@ def _read_jsonl(path: Path) -> Table:
             continue
         try:
             value = json.loads(line)
-        except json.JSONDecodeError as error:
-            problems.append(f"{path.name} row {number}: not JSON ({error.msg})")
+        except (ValueError, RecursionError) as error:
+            why = error.msg if isinstance(error, json.JSONDecodeError) else "too deep or too long"
+            problems.append(f"{path.name} row {number}: not JSON ({why})")
             continue
         if isinstance(value, dict):
             rows.append((number, value))

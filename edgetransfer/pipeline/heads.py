@@ -12,7 +12,7 @@ import onnx
 from pydantic import BaseModel
 
 from edgetransfer.bundle.files import read_json, writing
-from edgetransfer.bundle.opened import open_bundle, seal
+from edgetransfer.bundle.opened import open_bundle, refuse_other_count, seal
 from edgetransfer.bundle.placing import bundle_lock, locked, replacing
 from edgetransfer.errors import SpecError
 from edgetransfer.export.head_file import (
@@ -108,9 +108,11 @@ def heads_of(bundle: Bundle, networks: Networks) -> Heads:
     Raises:
         UnsupportedError: a network does not end in a linear head.
     """
+    shipped = find_head(networks.core).head
+    refuse_other_count(bundle, len(shipped.bias))
     return Heads(
         bundle.labels,
-        find_head(networks.core).head,
+        shipped,
         find_head(networks.reference).head,
         networks.digests,
         added=tuple(bundle.manifest.get("added", ())),

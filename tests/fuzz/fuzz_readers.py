@@ -1,6 +1,6 @@
-"""Feeds each reader of outside files with bytes that atheris makes up: a value, or one error of ours.
+"""Feeds a reader of outside files with bytes that atheris makes up: a value, or one error of ours.
 
-Usage: fuzz_readers.py READER [atheris' options: -max_total_time=60 CORPUS]. ``make fuzz`` runs all.
+Usage: fuzz_readers.py READER [options of atheris: -max_total_time=60 CORPUS]; see ``make fuzz``.
 """
 
 import sys

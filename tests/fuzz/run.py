@@ -1,4 +1,4 @@
-"""Runs every reader's fuzzing in turn, FUZZ_SECONDS in all (600 by default), from sound files on."""
+"""Fuzzes one reader after the other, FUZZ_SECONDS in all (600 by default), from sound files on."""
 
 import os
 import shutil
@@ -31,7 +31,8 @@ def main() -> int:
         for file in ROOT.glob(SOUND.get(reader, "nothing")):
             shutil.copyfile(file, corpus / file.name)
         command = [sys.executable, str(HERE / "fuzz_readers.py"), reader]
-        options = [f"-max_total_time={seconds}", "-max_len=20000", "-timeout=20", "-rss_limit_mb=4096"]
+        limits = ["-max_len=20000", "-timeout=20", "-rss_limit_mb=4096"]
+        options = [f"-max_total_time={seconds}", *limits]
         done = subprocess.run(
             [*command, *options, f"-artifact_prefix={room}/{reader}-", str(corpus)],
             check=False, cwd=ROOT, stderr=subprocess.PIPE, text=True,
