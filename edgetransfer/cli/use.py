@@ -161,7 +161,10 @@ def targets(name: str | None, *, as_json: bool) -> None:
     """Print the catalogue, or one target in full."""
     from edgetransfer.spec import catalogue
 
-    specs = [catalogue.target(each) for each in ([name] if name else catalogue.names("targets"))]
+    specs = [
+        catalogue.target(each)
+        for each in ([name] if name is not None else catalogue.names("targets"))
+    ]
     if as_json:
         print_json([spec.model_dump(mode="json") for spec in specs])
     elif name:
