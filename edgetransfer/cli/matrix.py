@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgetransfer.cli import options as o
+from edgetransfer.spec.outside import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -122,7 +123,7 @@ def _show(record: Mapping[str, Any], file: Path) -> None:
     for row in record["cells"]:
         if "error" in row:
             told = f"\n{row['backbone']}, seed {row['seed']}, {row['target']}:\n  {row['error']}"
-            console.print(Text(told), soft_wrap=True)
+            console.print(Text(printable(told)), soft_wrap=True)
     console.print(Text(f"\n  {file}"), soft_wrap=True)
 
 

@@ -132,18 +132,8 @@ def run(
                 start_new_session=True,
             ) as process,
         ):
-            watch = _Watch(process, silent_s)
-            heard = Heard(progress)
-            try:
-                while process.stdout and (line := process.stdout.readline(ANSWER.most)):
-                    watch.moved()
-                    heard.line(line)
-                returncode = process.wait()
-            except BaseException:
-                watch.end()
-                raise
-            finally:
-                watch.over()
+            heard, watch = Heard(progress), _Watch(process, silent_s)
+            returncode = _heard_out(process, heard, watch)
             errors.seek(0)
             words = errors.read()
             if watch.ended:
@@ -151,6 +141,21 @@ def run(
             if returncode != 0 or heard.result is None:
                 raise unfinished(job, returncode, words)
     return heard.result
+
+
+def _heard_out(process: subprocess.Popen[str], heard: Heard, watch: _Watch) -> int:
+    """Hear a process out and return how it ended; end it where this one is ended."""
+    assert process.stdout is not None  # a pipe
+    try:
+        while line := process.stdout.readline(ANSWER.most):
+            watch.moved()
+            heard.line(line)
+        return process.wait()
+    except BaseException:
+        watch.end()
+        raise
+    finally:
+        watch.over()
 
 
 class _Watch:

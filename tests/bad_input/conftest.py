@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from safetensors.numpy import save_file
 
-from edgetransfer.bundle.opened import seal
+from edgetransfer.bundle.opened import seal, seal_report
 from edgetransfer.cli import entry
 from edgetransfer.data.manifest import Example
 from edgetransfer.export.onnx_bundle import Parts, write_bundle
@@ -80,13 +80,14 @@ def sound(tmp_path_factory, pictures, facts):
     )
     parts = Parts(network(0), network(1), CONTRACT, None, LABELS, golden, ["0" * 64], statistics)
     write_bundle(folder, parts, PicturePreparer(CONTRACT))
-    seal(folder, facts)
+    bundle = seal(folder, facts)
     truth = np.arange(30) % 3
     logits = rng.normal(size=(30, 3)).astype(np.float32)
     report = make_report(
         Facts("mine", LABELS, logits, logits + 0.01, truth, Budget(),
               reference_bytes=900, candidate_bytes=300)
     )  # fmt: skip
+    seal_report(report, bundle)
     (folder / "report.json").write_text(json.dumps(report))
     kinds = {"arm64": {"bit_equal": True, "where": "ssh:x", "examples": 3}}
     record = {"schema": "edgetransfer.portability/1", "portable_exact": False, "kinds": kinds}

@@ -1,8 +1,13 @@
 """What stands in place of a file: other contents, and things that are no files."""
 
+import json
 import os
 import socket
 from pathlib import Path
+
+from edgetransfer.bundle.opened import seal, seal_report
+
+OF_SEALS = ("schema", "files", "seal")
 
 CONTENTS = {
     "empty": b"",
@@ -47,6 +52,22 @@ NODES = {
     "sparse": lambda path: (path.touch(), os.truncate(path, 1 << 41)),
 }
 KINDS = [*CONTENTS, *NODES]
+
+
+def reseal(bundle):
+    """Seal a bundle again, as a stranger can who changed a file of it."""
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    (bundle / "manifest.json").unlink()
+    facts = {key: value for key, value in manifest.items() if key not in OF_SEALS}
+    write_report(bundle, json.loads((bundle / "report.json").read_text()), seal(bundle, facts))
+
+
+def write_report(bundle, report, sealed):
+    """Write a report under a seal of its own."""
+    if isinstance(report, dict):
+        seal_report(report, sealed)
+    (bundle / "report.json").unlink()
+    (bundle / "report.json").write_text(json.dumps(report))
 
 
 def put(path, kind):

@@ -1,11 +1,8 @@
 """D3, D4: nonsense in place of any file of any command: one message, an exit code, at once."""
 
-import json
-
 import pytest
 
-from edgetransfer.bundle.opened import seal
-from tests.bad_input.nonsense import CONTENTS, KINDS, NODES, put
+from tests.bad_input.nonsense import CONTENTS, KINDS, NODES, put, reseal
 
 WAYS = {
     "manifest.json": ["report", "predict", "bench", "export", "apply", "add", "engine"],
@@ -32,12 +29,6 @@ def argv(way, bundle, pictures, head):
     }[way]
 
 
-def reseal(bundle):
-    manifest = json.loads((bundle / "manifest.json").read_text())
-    (bundle / "manifest.json").unlink()
-    seal(bundle, {k: v for k, v in manifest.items() if k not in ("schema", "files")})
-
-
 CASES = [(file, way, kind) for file, ways in WAYS.items() for way in ways for kind in KINDS]
 
 
@@ -51,9 +42,6 @@ def test_a_file_of_a_bundle(file, way, kind, sound, copy, pictures, head, refuse
     code, told = refused(*argv(way, bundle, pictures, head))
     assert code in (3, 9)
     assert str(bundle) in told
-
-
-HEADS = [kind for kind in KINDS if kind != "sparse"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -4,6 +4,9 @@ import json
 
 import pytest
 
+from edgetransfer.bundle.opened import open_bundle
+from tests.bad_input.nonsense import write_report
+
 PATHS = {
     "absent": "nowhere/at/all",
     "long": "x" * 5000,
@@ -159,8 +162,7 @@ def test_a_report_that_says_more_than_it_may(sound, copy, refused):
     bundle = copy(sound)
     report = json.loads((bundle / "report.json").read_text())
     report["verdict"], report["agreement"]["flips"] = "SPLENDID", -1
-    (bundle / "report.json").unlink()
-    (bundle / "report.json").write_text(json.dumps(report))
+    write_report(bundle, report, open_bundle(sound))
     assert refused("report", bundle) == (
         9,
         f"error: {bundle / 'report.json'}: verdict: Input should be 'PASS', 'FAIL', 'INCONCLUSIVE' "

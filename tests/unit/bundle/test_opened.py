@@ -262,7 +262,7 @@ def test_a_manifest_that_is_no_json(folder):
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"ant\n\n", "labels.txt line 2: a class without a name"),
+        (b"ant\n\nbee\n", "labels.txt line 2: a class without a name"),
         (b"", "labels.txt line 1: a class without a name"),
         (b"ant\nbee\nant\n", "labels.txt: two classes of one name\n  found: lines 1 and 3: 'ant'"),
         ("café\nx\ncafe\u0301\n".encode(),
