@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgetransfer.errors import EdgeTransferError, SpecError
+from edgetransfer.measure.standing import other_machine
 from edgetransfer.pipeline.reporter import telling
 from edgetransfer.spec import catalogue
 from edgetransfer.transport import browser_runtime, qemu, sysroot
@@ -160,7 +161,7 @@ def row_of(
             spec = catalogue.resolve(spec.name, arch, flags)
         except SpecError as error:
             return TargetRow(spec.name, spec.title, "lacks", (Finding(str(error)),))
-    elif spec.isa is None or not spec.isa.matches(arch, flags):
+    elif other_machine(spec, environment):
         state: State = "export only" if spec.export_only else "another device"
         return TargetRow(spec.name, spec.title, state, _without_device(spec, prepared))
     lacks = _lacking(spec.runtime, environment, capabilities) if spec.runtime else ()

@@ -13,6 +13,7 @@ from edgetransfer.spec import catalogue
 X86 = {
     "arch": "x86_64",
     "isa": ["avx2"],
+    "os_family": "linux",
     "runtime": "onnxruntime 1.32.0",
     "providers": ["CPUExecutionProvider"],
 }
@@ -27,6 +28,20 @@ def row(name, environment, capabilities=TAKES, prepared=()):
 def test_a_machine_of_the_class_is_ready():
     assert row("x86-avx2", X86) == ("ready", [])
     assert row("this-machine", X86) == ("ready", [])
+
+
+def test_a_server_with_a_boards_instructions_is_not_the_board():
+    """A1: `doctor` called a Graviton ready for a Raspberry Pi."""
+    arm = {**X86, "arch": "arm64", "isa": ["asimd", "asimddp"], "identity": ["Amazon EC2"]}
+        **X86,
+        "arch": "arm64",
+        "isa": ["asimd", "asimddp"],
+        "identity": ["Amazon EC2 c6g.large"],
+    }
+    assert row("arm64-dotprod", arm) == ("ready", [])
+    assert row("raspberry-pi-5", arm)[0] == "another device"
+    pi = {**arm, "identity": ["Raspberry Pi 5 Model B Rev 1.0"]}
+    assert row("raspberry-pi-5", pi) == ("ready", [])
 
 
 def test_another_machine_is_pointed_to_an_emulated_one():
@@ -95,6 +110,7 @@ def test_advice_is_right_for_each_jetpack(target, version, finding):
     """F: what JetPack ships is taken, and no wheel for PCs is advised on a Jetson."""
     takes = {**TAKES, "other_runtimes": {} if version == "absent" else {"TensorRT": version}}
     board = {**X86, "arch": "arm64", "isa": ["asimd", "asimddp", "fphp", "asimdhp"]}
+    board["identity"] = [*catalogue.target(target).device.board]
     wanted = ("ready", []) if finding is None else ("lacks", [finding])
     assert row(target, board, takes) == wanted
 
