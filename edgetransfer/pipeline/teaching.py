@@ -12,6 +12,7 @@ from edgetransfer.data.manifest import content_of
 from edgetransfer.distill.objective import Distillation, Hints, Said
 from edgetransfer.distill.teacher import Look, ask
 from edgetransfer.pipeline.rows import over, rows_stage
+from edgetransfer.pipeline.stage import made_by
 from edgetransfer.spec.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ def keep_look(
         "examples": content_of(examples),
         "seed": look.views.seed,
         "look": look.number,
+        "shown_by": made_by((type(look.views).__module__,)),
     }
     said = partial(ask, prepare=asked.prepare, examples=examples, look=look)
     return run.store.keep(rows_stage("look", inputs, _SAID, over(asked.graph, said)), progress)
