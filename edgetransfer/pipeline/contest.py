@@ -60,8 +60,12 @@ class Labelled:
         truth: int [N].
         metric: by which everything is chosen.
         parts: what is held out in turn; the validation set first.
-        refits: whether what is chosen is fitted again on train and validation together, for the
-            validation set was carved out of train; one that was given is only judged on.
+        fitted: how many of the first are fitted on in the end.
+        given: whether there is a validation set that somebody gave, which is only judged on.
+        refits: whether what is chosen has to be fitted again, for no part has seen all of those.
+
+    Raises:
+        StageError: nothing can be held out.
     """
 
     def __init__(self, run: Run, manifest: Manifest) -> None:
@@ -70,12 +74,20 @@ class Labelled:
         self.truth = manifest.label_index(self.examples)
         self.metric: Metric = run.recipe.metric
         self.seed = run.recipe.seed
-        self.refits = manifest.carved and bool(manifest.split("validation"))
+        self.fitted, self.given = len(manifest.fitted), bool(manifest.given)
         groups = group_index(run.recipe.data.split_by, train)
         self.parts = parts(
             self.truth, len(train), carved=manifest.carved, groups=groups, seed=self.seed
         )
-        self.fitted = len(manifest.fitted)
+        if not self.parts:
+            raise StageError(
+                "no labelled example can be held out to choose by",
+                where=run.recipe.data.source,
+                found="no validation set, and a class with one example",
+                expected="a validation set, or two examples of every class at least",
+                fix="give more examples, or build with --fit probe",
+            )
+        self.refits = len(self.parts[0].fitted) < self.fitted
 
     def head(self, manifest: Manifest, fitted: FittedNetwork, part: Part) -> LinearHead:
         """Return the probe that has seen one part's examples alone, with the C of all."""
@@ -151,9 +163,9 @@ class Contest:
 
 def told_fitted(data: Labelled) -> str:
     """Say what was fitted on in the end."""
-    if data.refits:
-        return f"train and the validation set carved out of it: {data.fitted} examples"
-    return f"train: {data.fitted} examples; validation chose, and was not fitted on"
+    if data.given:
+        return f"train: {data.fitted} examples; validation chose, and was not fitted on"
+    return f"train and the validation set carved out of it: {data.fitted} examples"
 
 
 Asked = tuple["Kept", Array]
@@ -254,18 +266,18 @@ def keep_if_better(run: Run, fitted: FittedNetwork, contender: Contender) -> Fit
             f"the probe's {held['metric']} is {held['value']:.3f} on {held['n']} held-out "
             f"examples: {contender.name} has nothing to gain"
         )
-        return _because(run, fitted, why)
+        return because(run, fitted, why)
     try:
         contest = contender.hold()
     except OutOfTimeError as error:
-        return _because(run, fitted, f"{contender.name} does not fit the time: {error.told}")
+        return because(run, fitted, f"{contender.name} does not fit the time: {error.told}")
     told = f"{contender.name}: {contest.gain.told()}"
     if contest.gain.better:
-        return _because(run, contender.settle(contest, shortest=1), told)
-    return _because(run, fitted, f"{told}: not better, so the probe is kept")
+        return because(run, contender.settle(contest, shortest=1), told)
+    return because(run, fitted, f"{told}: not better, so the probe is kept")
 
 
-def _because(run: Run, fitted: FittedNetwork, why: str) -> FittedNetwork:
+def because(run: Run, fitted: FittedNetwork, why: str) -> FittedNetwork:
     """Say why this fit was taken, on the screen and in the record."""
     with telling(run.reporter, "fit") as line:
         line.reused, line.summary = fitted.kept.reused, why

@@ -119,6 +119,7 @@ class Contrasting:
         assert isinstance(fitted.opened.prepare, TextPreparer)  # whoever calls has looked
         self._run, self._manifest, self._fitted = run, manifest, fitted
         self._data = Labelled(run, manifest)
+        self._first: Kept | None = None
         self._prepare = fitted.opened.prepare
         self._strength: float = fitted.record["strength"]
         found = [each for each in machines.devices() if each in DEVICES]
@@ -143,8 +144,9 @@ class Contrasting:
             line.summary = plan.told(self.name, most or len(self._data.parts))
         with telling(run.reporter, "contrastive parts") as line:
 
-            def ask(_: int, part: Part) -> tuple[Kept, Array]:
+            def ask(number: int, part: Part) -> tuple[Kept, Array]:
                 kept = run.store.keep(self._part(part), line.progress)
+                self._first = kept if number == 0 else self._first
                 return kept, np.load(kept.file(_SAID))
 
             contest = hold(self._data, ask, plan=plan, most=most)
@@ -189,7 +191,7 @@ class Contrasting:
         """Return how long everything takes, by the time of one step."""
         each, tried = self._course.epochs * self._slower().step_seconds, self._tried()
         part = each * tried.steps_of(len(self._data.parts[0].fitted))
-        again = each * tried.steps_of(self._data.fitted)
+        again = each * tried.steps_of(self._data.fitted) if self._data.refits else 0.0
         return Plan(0.0, part, again, self._run.recipe.time_budget)
 
     def _part(self, part: Part) -> Stage:
@@ -208,7 +210,9 @@ class Contrasting:
             before = logits_of(probe, held)
             moved, facts = self._moved(probe.network, part.fitted, progress)
             np.save(folder / _SAID, np.stack([before, logits_of(moved, held)]))
-            return {"names": facts["names"]}
+            if len(part.fitted) == self._data.fitted:
+                save_model(moved, str(folder / WEIGHTS))
+            return facts
 
         return Stage("contrastive-part", inputs, make, packages=_OPENED)
 
@@ -233,7 +237,11 @@ class Contrasting:
         """Move the encoder by all labels, save the weights, and return the record."""
         length, network = int(moved), copy.deepcopy(self._fitted.network)
         facts: dict[str, Any] = {"strength": self._strength}
-        if moved:
+        first = self._first
+        if moved and first is not None and not self._data.refits:
+            load_model(network, first.file(WEIGHTS))
+            facts = dict(first.record)
+        elif moved:
             rows = np.arange(self._data.fitted)
             network, facts = self._moved(network.network, rows, progress)
         cooled, said = contest.settled(length, len(self._data.examples))

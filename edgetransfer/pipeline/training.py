@@ -94,12 +94,14 @@ def _tuned(
     run: Run, manifest: Manifest, fitted: FittedNetwork, teaching: Teaching | None
 ) -> FittedNetwork:
     """Train all layers or adapters, or whatever `auto` finds better."""
-    from edgetransfer.pipeline.contest import keep_if_better
+    from edgetransfer.pipeline.contest import because, keep_if_better
     from edgetransfer.pipeline.contrasting import DEVICES, Contrasting
     from edgetransfer.pipeline.finetuning import FineTuning, finetune
 
     if run.recipe.trains_all_layers or run.recipe.rank:
         return finetune(run, manifest, fitted, teaching)
+    if fitted.record["held_out"]["value"] is None:
+        return because(run, fitted, "no labelled example can be held out, so the probe is kept")
     contender: Contender = FineTuning(run, manifest, fitted)
     if manifest.modality == "text" and run.recipe.fit.device in (None, *DEVICES):
         contender = Contrasting(run, manifest, fitted)

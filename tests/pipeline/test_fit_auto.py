@@ -166,10 +166,10 @@ def test_a_temperature_mends_confidence_and_no_decision():
 
 
 def test_what_is_fitted_on_in_the_end_is_said():
-    assert told_fitted(SimpleNamespace(refits=True, fitted=500)) == (
+    assert told_fitted(SimpleNamespace(given=False, fitted=500)) == (
         "train and the validation set carved out of it: 500 examples"
     )
-    assert told_fitted(SimpleNamespace(refits=False, fitted=400)) == (
+    assert told_fitted(SimpleNamespace(given=True, fitted=400)) == (
         "train: 400 examples; validation chose, and was not fitted on"
     )
 
