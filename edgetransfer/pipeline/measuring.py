@@ -16,6 +16,7 @@ from edgetransfer.agent.benchmark import CHECKED
 from edgetransfer.graph.embed import whole_model
 from edgetransfer.graph.engine import read_residency
 from edgetransfer.graph.prepare import TextPreparer, stack, write_each
+from edgetransfer.measure.standing import CPU
 from edgetransfer.pipeline.agreeing import agree
 from edgetransfer.pipeline.proving import RAW_EXAMPLES, Prover, rebuilt, spread
 from edgetransfer.pipeline.sampling import take
@@ -129,7 +130,9 @@ class _Session:
 
     def residency(self) -> dict[str, Any] | None:
         """Let the runtime write the candidate back as it optimised it, and count."""
-        if "optimise" not in self._place.actions:
+        subject = self._subject
+        compiled = subject.provider != CPU and not subject.prepared_only  # ONNX cannot hold that
+        if compiled or "optimise" not in self._place.actions:
             return None
         target = self._scratch / "optimised.onnx"
         variant = replace(self.core["candidate"], optimised_to=str(target))
