@@ -108,7 +108,7 @@ class Listener:
             self._last = said(message)
         elif event == "progress":
             done, total = message.get("done"), message.get("total")
-            if type(done) is int and type(total) is int:
+            if type(done) is int and (total is None or type(total) is int):
                 self._progress(done, total)
                 self._last = f"{self._last.partition(',')[0]}, {done} of {total}"
         return None

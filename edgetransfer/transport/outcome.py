@@ -212,5 +212,5 @@ class Heard:
             self.result = message
 
     def _tell(self, done: object, total: object) -> None:
-        if type(done) is int and type(total) is int:
+        if type(done) is int and (total is None or type(total) is int):
             self._progress(done, total)
