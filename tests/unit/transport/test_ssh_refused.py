@@ -242,7 +242,8 @@ def test_wheels_are_unpacked_for_the_measurement(board, tmp_path, monkeypatch):
         with zipfile.ZipFile(tmp_path / f"{package}-1-py3-none-any.whl", "w") as wheel:
             wheel.writestr(f"{package}/__init__.py", "__version__ = 'brought'\n")
     (tmp_path / "agent.py").write_text(
-        "import json, numpy; print(json.dumps({'event': 'result', 'n': numpy.__version__}))"
+        "import json, numpy; told = {'environment': {}, 'n': numpy.__version__}\n"
+        "print(json.dumps({'event': 'result', **told}))"
     )
     software = Software(tmp_path, system)
     with connect("ssh:board", software, agent=tmp_path / "agent.py") as place:
