@@ -383,6 +383,31 @@ class AddedClass(Form):
     digests: list[Digest]
 
 
+class Rights(Form):
+    """How many of a class were right."""
+
+    right: Count
+    n: Size
+
+    @model_validator(mode="after")
+    def _some(self) -> Rights:
+        if self.right > self.n:
+            msg = "right should be at most n"
+            raise ValueError(msg)
+        return self
+
+
+class Recorded(Form):
+    """How the shipped model did on the test set of its build."""
+
+    metric: str
+    score: Number
+    accuracy: Number
+    accuracy_ci95: Span
+    n: Size
+    by_class: dict[str, Rights]
+
+
 class Manifest(Form):
     """``manifest.json``."""
 
@@ -405,6 +430,7 @@ class Manifest(Form):
     adaptation: Adaptation | None = None
     labelling: Labelling | None = None
     choice: Choice | None = None
+    recorded: Recorded | None = None
 
 
 class Dump(Form):

@@ -16,6 +16,7 @@ from edgetransfer.bundle.forms import (
     Labelling,
     Number,
     Portability,
+    Recorded,
     Rung,
     Size,
     Soundness,
@@ -252,6 +253,17 @@ class Energy(Form):
     method: str | None = None
 
 
+class Sample(Form):
+    """What stands behind the examples that were judged."""
+
+    given: Count
+    distinct: Count
+    contradicted: Count
+    known: Count
+    judged: Count
+    counts: bool
+
+
 class Report(Form):
     """``report.json``: see docs/report.md."""
 
@@ -262,7 +274,11 @@ class Report(Form):
     gates: list[Gate]
     validity: Validity
     environment: Environment
-    budget: dict[str, Number | None] = {}
+    budget: dict[str, Number | dict[str, Number] | None] = {}
+    examples: Sample | None = None
+    notes: list[str] = []
+    recorded: Recorded | None = None
+    identical: bool = False
     precision: str = ""
     labels: list[str] = []
     accuracy: Accuracy

@@ -162,6 +162,24 @@ MaxClassDrop = Annotated[
     float | None,
     typer.Option(metavar="PP", help="Recall that any class may lose.", rich_help_panel=_BUDGET),
 ]
+MinAccuracy = Annotated[
+    float | None,
+    typer.Option(metavar="SHARE", help="Accuracy to reach, 0 to 1.", rich_help_panel=_BUDGET),
+]
+MinMacroF1 = Annotated[
+    float | None,
+    typer.Option(
+        "--min-macro-f1", metavar="SHARE", help="Macro-F1 to reach.", rich_help_panel=_BUDGET
+    ),
+]
+MinRecall = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="CLASS=SHARE",
+        help="Recall of a class to reach; repeatable.",
+        rich_help_panel=_BUDGET,
+    ),
+]
 Out = Annotated[Path, typer.Option(help="Where the bundles go.", rich_help_panel=_RUN)]
 RecipeFile = Annotated[
     Path | None,
@@ -223,7 +241,7 @@ Cache = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.", rich_help_panel=_RUN)]
 Strict = Annotated[
     bool,
-    typer.Option("--strict", help="Exit 8 unless the verdict is PASS.", rich_help_panel=_RUN),
+    typer.Option("--strict", help="Exit 8 unless it is a sound PASS.", rich_help_panel=_RUN),
 ]
 Ways = Annotated[int, typer.Option(min=2, help="Classes of an episode.")]
 Shots = Annotated[str, typer.Option(help="Examples a class to learn from; a list with commas.")]

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from edgetransfer.cli import of_build
 from edgetransfer.cli.console import Console
-from edgetransfer.measure import sustained
+from edgetransfer.measure import soundness, sustained
 from edgetransfer.pipeline import portability
 
 if TYPE_CHECKING:
@@ -90,8 +90,9 @@ def _rows(report: Mapping[str, Any]) -> Iterable[tuple[str, str, str, str]]:
             f"{accuracy['delta_pp']:+.2f} pp [{low:+.2f}, {high:+.2f}]",
         )
     yield from _worst_rows(report)
+    invalid = not report["validity"].get("valid", True)
     for title, series in (("core", "latency"), ("from RGB", "end_to_end")):
-        yield from _time_rows(title, report[series])
+        yield from _time_rows(title, report[series], invalid=invalid)
     yield (
         "size",
         f"{sizes['reference_bytes'] / _MIB:.2f} MiB",
@@ -130,13 +131,17 @@ def _worst_rows(report: Mapping[str, Any]) -> Iterable[tuple[str, str, str, str]
         )
 
 
-def _time_rows(title: str, series: Mapping[str, Any]) -> Iterable[tuple[str, str, str, str]]:
+def _time_rows(
+    title: str, series: Mapping[str, Any], *, invalid: bool
+) -> Iterable[tuple[str, str, str, str]]:
     reference, candidate, speedup = (series[k] for k in ("reference", "candidate", "speedup"))
     if candidate["p50_ms"] is None:
         return
     for key, name in (("p50_ms", "p50"), ("p90_ms", "p90")):
         difference = ""
-        if key == "p50_ms" and speedup["ci95"] is not None:
+        if key == "p50_ms" and invalid:
+            difference = "not valid, compares nothing"
+        elif key == "p50_ms" and speedup["ci95"] is not None:
             difference = speed_told(speedup, reference[key], candidate[key])
         yield f"{name} {title}", _ms(reference[key]), _ms(candidate[key]), difference
 
@@ -187,6 +192,7 @@ def _footnotes(report: Mapping[str, Any], *, again: bool) -> Iterable[str]:
         f"{agreement['flips']} of {agreement['n']} decisions changed "
         f"(95 % bound {bound:.1f} %), {noise}"
     )
+    yield f"soundness: {soundness.summary(report)}"
     if not again:
         yield from of_build.told(report)
     yield from _ladder(report["ladder"])

@@ -15,7 +15,7 @@ from edgetransfer.cli import render
 from edgetransfer.cli.console import plain_json
 from edgetransfer.cli.progress import TerminalReporter
 from edgetransfer.errors import DataError, SpecError
-from edgetransfer.measure.verdict import exit_code, refuse_untrue, worst
+from edgetransfer.measure.verdict import exit_code, is_sound, refuse_untrue, worst
 from edgetransfer.pipeline.store import Store
 from edgetransfer.spec.caching import default_cache
 from edgetransfer.spec.duration import seconds_of
@@ -24,7 +24,7 @@ from edgetransfer.spec.options import FIELDS, recipe_from
 from edgetransfer.transport.where import LOCAL
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from edgetransfer.data.asked import Columns
     from edgetransfer.pipeline.build import Outcome
@@ -82,7 +82,13 @@ def build(options: Mapping[str, Any]) -> None:
     with joined(recipe, options.get("processes")) as team:
         outcome = run(recipe, options["out"], store, TerminalReporter(), team)
     _tell(outcome, as_json=options["json"])
-    sys.exit(exit_code(outcome.verdict, strict=options["strict"]))
+    sys.exit(_exit_code(outcome.reports.values(), strict=options["strict"]))
+
+
+def _exit_code(reports: Iterable[Mapping[str, Any]], *, strict: bool) -> int:
+    found = tuple(reports)
+    name = worst(report["verdict"] for report in found)
+    return exit_code(name, strict=strict, sound=all(map(is_sound, found)))
 
 
 def demo(out: Path, cache: Path | None, *, as_json: bool, strict: bool) -> None:
@@ -131,8 +137,7 @@ def bench(options: Mapping[str, Any]) -> None:
             render.verdict(done.report, done.folder, again=True)
     if options["json"]:
         print_json(done.report if len(places) == 1 else {"reports": reports})
-    verdict = worst([report["verdict"] for report in reports.values()])
-    sys.exit(exit_code(verdict, strict=options["strict"]))
+    sys.exit(_exit_code(reports.values(), strict=options["strict"]))
 
 
 def predict(folder: Path, inputs: Sequence[str], columns: Columns, *, as_json: bool) -> None:
@@ -239,6 +244,7 @@ def report(folder: Path, *, as_json: bool) -> None:
     if as_json:
         print_json(found)
     else:
+        render.notes(found.get("notes", ()))
         render.verdict(found, folder)
 
 

@@ -31,7 +31,9 @@ _VERSION = 1
 """Raised when the same files would give another manifest than before."""
 
 
-def load(spec: DataSpec, *, seed: int, progress: Progress = silent) -> Manifest:
+def load(
+    spec: DataSpec, *, seed: int, fitted: bool = False, progress: Progress = silent
+) -> Manifest:
     """Read a labelled data set and give every example its role.
 
     Given splits are kept; missing ones are carved (see `split`). The test set is never altered:
@@ -40,6 +42,7 @@ def load(spec: DataSpec, *, seed: int, progress: Progress = silent) -> Manifest:
     Args:
         spec: where the data is and what its columns mean.
         seed: of the carved splits.
+        fitted: whether the model comes fitted, so that labels only judge it.
         progress: called once an example, as pictures are decoded.
 
     Raises:
@@ -53,15 +56,16 @@ def load(spec: DataSpec, *, seed: int, progress: Progress = silent) -> Manifest:
     shallow, depth_notes = checks.depth_problems(records)
     records, role_notes = split.name_roles(records)
     records, dropped, drop_notes = overlap.drop_duplicates(records)
-    carved = split.shares_to_carve(records)
-    problems = checks.class_problems(records, carved)
+    carved = split.shares_to_carve(records, fitted=fitted)
+    problems = [] if fitted else checks.class_problems(records, carved)
     if problems:
         problems += drop_notes  # which may be why a class is short of examples
     checks.raise_if([*reading.problems, *unreadable, *shallow, *problems], where)
-    records, carve_notes = split.carve(records, seed=seed, split_by=spec.split_by)
+    records, carve_notes = split.carve(records, seed=seed, split_by=spec.split_by, fitted=fitted)
     # Keeping a group together may have torn equal contents of two groups apart.
     records, dropped_now, drop_notes_now = overlap.drop_duplicates(records)
-    checks.raise_if(checks.class_problems(records, ()), where)
+    if not fitted:
+        checks.raise_if(checks.class_problems(records, ()), where)
     labels = sort_labels(r.label for r in records if r.label is not None)
     across = split.across_note(records, spec.split_by) if spec.split_by else None
     notes = [

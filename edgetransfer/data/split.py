@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 ALL_SHARES: Mapping[Split, float] = {"train": 0.70, "validation": 0.15, "test": 0.15}
 """Of data without any split."""
 
+MOST_CALIBRATION, CALIBRATION_SHARE = 128, 0.2
+"""Of data without any split where nothing is fitted: what ranges are taken from, without
+labels. All the rest is judged on."""
+
 VALIDATION_SHARES: Mapping[Split, float] = {"train": 0.80, "validation": 0.20}
 """Of the training data, where a test set but no validation set was given."""
 
@@ -47,15 +51,26 @@ def name_roles(records: Records) -> tuple[Records, list[str]]:
     return records, []
 
 
-def shares_to_carve(records: Records) -> Mapping[Split, float]:
-    """What `carve` will have to do: the shares of each new split, empty for nothing."""
+def shares_to_carve(records: Records, *, fitted: bool = False) -> Mapping[Split, float]:
+    """What `carve` will have to do: the shares of each new split, empty for nothing.
+
+    Args:
+        records: all of them.
+        fitted: whether the model comes fitted, so that labels only judge it.
+    """
     given = {r.split for r in records}
+    if given == {None} and fitted:
+        contents = len({r.digest for r in records})
+        share = min(CALIBRATION_SHARE, MOST_CALIBRATION / contents)
+        return {"train": share, "test": 1 - share}
     if given == {None}:
         return ALL_SHARES
     return {} if "validation" in given else VALIDATION_SHARES
 
 
-def carve(records: Records, *, seed: int, split_by: str | None) -> tuple[Records, list[str]]:
+def carve(
+    records: Records, *, seed: int, split_by: str | None, fitted: bool = False
+) -> tuple[Records, list[str]]:
     """Give every record a split.
 
     Every class gets its share of each split, at least one example; equal contents stay together.
@@ -66,11 +81,12 @@ def carve(records: Records, *, seed: int, split_by: str | None) -> tuple[Records
         records: either none with a split, or those for train and test with theirs.
         seed: of the shuffle.
         split_by: column of the metadata whose values stay on one side.
+        fitted: whether the model comes fitted.
 
     Raises:
         DataError: the column has fewer values than there are splits.
     """
-    shares = shares_to_carve(records)
+    shares = shares_to_carve(records, fitted=fitted)
     if not shares:
         return records, []
     pool = [r for r in records if r.split != "test"]
@@ -153,6 +169,12 @@ def _carved_note(
     how = f"by label, seed {seed}"
     if split_by is not None:
         how += f", every {split_by} on one side"
+    if "test" in shares and "validation" not in shares:
+        took, left = sizes["train"], sizes["test"]
+        return (
+            f"the model comes fitted: {took:,} of {total:,} examples are for calibration, without "
+            f"their labels, and {left:,} are judged on (seed {seed})"
+        )
     if "test" in shares:
         return f"no split was given, so all examples were split {how}: {parts}"
     return f"without a validation set, the training examples were split {how}: {parts}"

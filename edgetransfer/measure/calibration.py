@@ -5,7 +5,7 @@ It does not say whether that is too much; `gates.classes` does.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +31,7 @@ class Calibration:
         candidate: that of the candidate, in the bins of the float model's confidence.
         change_ucb95: one-sided upper bound of the size of the change.
         loss_lcb95: one-sided lower bound of candidate - reference; under 0 where none is shown.
+        identical: whether both are the same file.
     """
 
     n: int
@@ -38,6 +39,11 @@ class Calibration:
     candidate: float
     change_ucb95: float
     loss_lcb95: float
+    identical: bool = False
+
+    def of_itself(self) -> Calibration:
+        """Return the change of a network against itself, which needs no examples."""
+        return replace(self, change_ucb95=0.0, loss_lcb95=0.0, identical=True)
 
 
 def calibration(

@@ -5,8 +5,8 @@ It does not know any limit; `gates` holds the loss against the budget.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import ceil
+from dataclasses import dataclass, replace
+from math import ceil, floor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from edgetransfer.measure.bootstrap import drops, percentile_bounds
 from edgetransfer.measure.metrics import METRICS, Outcomes
 from edgetransfer.measure.paired import (
+    FEW,
     Pairs,
     drop_interval,
     drop_lower,
@@ -27,13 +28,13 @@ if TYPE_CHECKING:
     from edgetransfer.spec.words import Metric
 
 RESAMPLES = 10_000
-FEW_DISCORDANT = 10
-"""With fewer discordant pairs a bootstrap is too sure of itself and gets a floor."""
 
-TANGO = "Tango score interval"
+EXACT = "exact unconditional limits, tables ordered by Tango's score"
+SCORE = "Tango score interval, continuity-corrected"
 BOOTSTRAP = f"paired bootstrap, {RESAMPLES} resamples, stratified by class"
-FLOORED = f"{BOOTSTRAP}, upper bound not under that of no flip"
-DEGENERATE = f"{TANGO} (no flip, so the bootstrap is degenerate)"
+FLOORED = f"{BOOTSTRAP}; not inside the exact limits of as many equally weighted examples"
+IDENTITY = "the shipped network is the float network, byte for byte"
+DEGENERATE = "exact unconditional limits (no flip, so the bootstrap is degenerate)"
 
 
 @dataclass(frozen=True)
@@ -89,10 +90,10 @@ class _Bounds:
 def compare(outcomes: Outcomes, metric: Metric, *, seed: int) -> Comparison:
     """Compare the two models on the examples they both judged.
 
-    Top-1 has Tango's score interval. The other metrics are not means of 0/1 outcomes and have a
-    paired bootstrap stratified by class, which knows nothing of flips it has not seen: without
-    any flip, Tango's interval of `n_effective` examples stands in, and with fewer than
-    `FEW_DISCORDANT` discordant pairs its upper bound is a floor.
+    Top-1 has the bounds of `paired`. The other metrics are not means of 0/1 outcomes and have a
+    paired bootstrap stratified by class, which knows nothing of flips it has not seen: with up to
+    `FEW` discordant pairs its bounds do not lie inside those of `n_effective` equally weighted
+    examples (docs/statistics.md says how often such a bound errs).
 
     Args:
         outcomes: labels and decisions [N].
@@ -102,7 +103,7 @@ def compare(outcomes: Outcomes, metric: Metric, *, seed: int) -> Comparison:
     score = METRICS[metric]
     reference = score(outcomes.truth, outcomes.reference, outcomes.classes)
     candidate = score(outcomes.truth, outcomes.candidate, outcomes.classes)
-    effective = outcomes.n if metric == "top1" else _effective(outcomes)
+    effective = outcomes.n if metric == "top1" else effective_examples(outcomes)
     bounds = _bounds(outcomes, metric, effective, seed)
     low, high = bounds.two_sided
     return Comparison(
@@ -117,6 +118,13 @@ def compare(outcomes: Outcomes, metric: Metric, *, seed: int) -> Comparison:
         pairs=outcomes.pairs(),
         n_effective=effective,
         method=bounds.method,
+    )
+
+
+def identical(comparison: Comparison) -> Comparison:
+    """Return the comparison of a network with itself, which needs no examples."""
+    return replace(
+        comparison, ci95_pp=(0.0, 0.0), drop_lcb95_pp=0.0, drop_ucb95_pp=0.0, method=IDENTITY
     )
 
 
@@ -165,26 +173,43 @@ def by_group(
 
 def _bounds(outcomes: Outcomes, metric: Metric, effective: int, seed: int) -> _Bounds:
     """Bounds of the drop by the method that fits metric and data."""
+    few = outcomes.pairs().discordant <= FEW
     if metric == "top1":
-        return _tango(outcomes.pairs(), TANGO)
-    quiet = _tango(Pairs(0, 0, effective), DEGENERATE)
+        return _closed(outcomes.pairs(), outcomes.pairs(), EXACT if few else SCORE)
     if np.array_equal(outcomes.reference, outcomes.candidate):
-        return quiet
+        return _closed(Pairs(0, 0, effective), Pairs(0, 0, effective), DEGENERATE)
     draws = drops(outcomes, metric, seed=seed, resamples=RESAMPLES)
     low, high = percentile_bounds(draws, 0.95)
     lower, upper = percentile_bounds(draws, 0.90)
-    if outcomes.pairs().discordant >= FEW_DISCORDANT:
+    if not few:
         return _Bounds((low, high), lower, upper, BOOTSTRAP)
-    high = max(high, quiet.two_sided[1])
-    return _Bounds((low, high), lower, max(upper, quiet.upper), FLOORED)
+    least = _closed(*_equally_weighted(outcomes, effective), FLOORED)
+    two_sided = min(low, least.two_sided[0]), max(high, least.two_sided[1])
+    return _Bounds(two_sided, min(lower, least.lower), max(upper, least.upper), FLOORED)
 
 
-def _tango(pairs: Pairs, method: str) -> _Bounds:
-    return _Bounds(drop_interval(pairs), drop_lower(pairs), drop_upper(pairs), method)
+def _closed(most: Pairs, least: Pairs, method: str) -> _Bounds:
+    """Bounds without draws, of the tables that speak most and least for a drop."""
+    two_sided = drop_interval(least)[0], drop_interval(most)[1]
+    return _Bounds(two_sided, drop_lower(least), drop_upper(most), method)
 
 
-def _effective(outcomes: Outcomes) -> int:
-    """Classes that occur times examples of the smallest.
+def _equally_weighted(outcomes: Outcomes, effective: int) -> tuple[Pairs, Pairs]:
+    """Pairs among `effective` examples that weigh what one of the smallest class does.
+
+    An example of another class counts for a part of one; the sums are rounded up and down, once
+    so that the drop is large, once so that it is small.
+    """
+    support = np.bincount(outcomes.truth)
+    weight = support[support > 0].min() / support[outcomes.truth]
+    right, also = (each == outcomes.truth for each in (outcomes.reference, outcomes.candidate))
+    lost, won = weight[right & ~also].sum(), weight[also & ~right].sum()
+    most = Pairs(ceil(lost - 1e-9), floor(won + 1e-9), effective)
+    return most, Pairs(floor(lost + 1e-9), ceil(won - 1e-9), effective)
+
+
+def effective_examples(outcomes: Outcomes) -> int:
+    """Classes that occur times examples of the smallest, which bound a loss or an error as well.
 
     A loss confined to the smallest class, of weight 1/K and m examples, stays unseen as often as
     one of the same size spread over K m equally weighted examples.

@@ -5,7 +5,7 @@ It does not say whether that is too far; `gates` does.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, nan
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,7 @@ class Drift:
         cosine_mean: mean cosine of the raw logits.
         non_finite: NaN and infinities among the candidate's logits; the numbers above from
             `sqnr_db` on are nan where there is any.
+        identical: whether both are the same file, so that no difference has to be bounded.
     """
 
     n: int
@@ -53,6 +54,18 @@ class Drift:
     kl_ucb95: float
     cosine_mean: float
     non_finite: int
+    identical: bool = False
+
+    def of_itself(self) -> Drift:
+        """Return the drift of a network from itself, whose bounds need no examples."""
+        return replace(
+            self,
+            flip_rate_lcb95=0.0,
+            flip_rate_ucb95=0.0,
+            kl_lcb95=0.0,
+            kl_ucb95=0.0,
+            identical=True,
+        )
 
 
 def measure_drift(reference: NDArray[Any], candidate: NDArray[Any]) -> Drift:

@@ -5,7 +5,7 @@ It does not add them up; `verdict` does.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.measure import gates
@@ -26,7 +26,11 @@ USUAL_FLIPS_PCT, USUAL_SQNR_DB, USUAL_KL = 2.0, 20.0, 0.01
 USUAL_CLASS_DROP_PP, USUAL_ECE_CHANGE = 5.0, 0.02
 """What gates that the budget does not name warn by: starting points, not promises."""
 
-CLAIMS = frozenset(("accuracy", "latency", "size", "flips", "sqnr", "kl", "classes", "calibration"))
+OF_EXAMPLES = frozenset(
+    ("accuracy", "flips", "sqnr", "kl", "classes", "calibration", *gates.FLOORS)
+)
+"""Gates that the examples speak for, so that none passes on examples that the model knew."""
+CLAIMS = OF_EXAMPLES | {"latency", "size"}
 """Gates that say how good the candidate is; the others say that it is the right one, and is run
 rightly, so that they alone make no PASS."""
 
@@ -55,6 +59,8 @@ class Evidence:
         calibration: None without labels, or with logits that are not finite.
         speedup: of the candidate over the floats, None where it was not timed.
         proofs: that the right thing was measured.
+        merit: gates of how good the shipped model is by itself.
+        uncounted: why the examples show nothing, empty where they do.
     """
 
     drift: Drift
@@ -70,17 +76,20 @@ class Evidence:
     calibration: Calibration | None = None
     speedup: Speedup | None = None
     proofs: Proofs = UNPROVEN
+    merit: tuple[Gate, ...] = ()
+    uncounted: str = ""
 
 
 def run_gates(evidence: Evidence, budget: Budget) -> tuple[Gate, ...]:
-    """Run every gate: G0 to G12, latency and size where the budget names them."""
+    """Run every gate: G0 to G12, those of merit, latency and size where the budget names them."""
     proofs = evidence.proofs
-    return (
+    run = (
         gates.contract(proofs.contract),
         gates.integrity(proofs.integrity),
         gates.preprocessing(proofs.preprocessing),
         gates.export(proofs.export),
         *_quality(evidence, budget),
+        *evidence.merit,
         gates.fusion(proofs.fusion),
         *_agreement(proofs.agreement),
         gates.determinism(proofs.repeats),
@@ -89,6 +98,15 @@ def run_gates(evidence: Evidence, budget: Budget) -> tuple[Gate, ...]:
         *_costs(evidence, budget),
         gates.rebuild(proofs.rebuilds),
     )
+    return tuple(_open(gate, evidence.uncounted) for gate in run) if evidence.uncounted else run
+
+
+def _open(gate: Gate, uncounted: str) -> Gate:
+    """Leave open what examples speak for that show nothing; a loss is one all the same."""
+    if gate.name not in OF_EXAMPLES or gate.status in ("FAIL", "NOT RUN"):
+        return gate
+    message = f"{gate.name}: not judged, {uncounted}"
+    return replace(gate, status="INCONCLUSIVE", message=message, examples_needed=None)
 
 
 def _quality(evidence: Evidence, budget: Budget) -> tuple[Gate, ...]:
@@ -97,7 +115,7 @@ def _quality(evidence: Evidence, budget: Budget) -> tuple[Gate, ...]:
     flips, sqnr, kl = budget.max_flips_pct, budget.min_sqnr_db, budget.max_kl
     return (
         gates.finite(drift, evidence.classes),
-        gates.accuracy(evidence.accuracy, budget.max_drop_pp),
+        gates.accuracy(evidence.accuracy, budget.max_drop_pp, evidence.precision),
         gates.flips(drift, _or(flips, USUAL_FLIPS_PCT), named=flips is not None),
         gates.sqnr(drift, _or(sqnr, USUAL_SQNR_DB), named=sqnr is not None),
         gates.kl(drift, _or(kl, USUAL_KL), named=kl is not None),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from edgetransfer.measure.agreement import OnHost
     from edgetransfer.measure.latency import Samples
+    from edgetransfer.measure.sample import Sample
     from edgetransfer.spec.budget import Budget
     from edgetransfer.spec.words import Metric
 
@@ -66,6 +67,11 @@ class Facts:
             named.
         on_host: the candidate on the build host, where this was measured on another device.
         proofs: that the right thing was measured; what nobody looked at says so.
+        sample: what stands behind the examples; None where nobody counted.
+        notes: what was noticed in the data, in sentences.
+        recorded: how the shipped model did on the test set of its build, see
+            `gates.written_record`; None for none.
+        identical: whether candidate and reference are the same file.
         standing: what a measurement at this place may say of the target.
         verify_with: what verifies the target, in words, where this does not.
     """
@@ -96,6 +102,10 @@ class Facts:
     choice: Mapping[str, Any] | None = None
     on_host: OnHost | None = None
     proofs: Proofs = UNPROVEN
+    sample: Sample | None = None
+    notes: tuple[str, ...] = ()
+    recorded: Mapping[str, Any] | None = None
+    identical: bool = False
     standing: Standing = ON_TARGET
     verify_with: str = ""
 

@@ -8,13 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from edgetransfer.measure import gates
 from edgetransfer.measure.agreement import compare_with_host, elsewhere
 from edgetransfer.measure.calibration import Calibration, calibration
 from edgetransfer.measure.class_drops import class_drops
-from edgetransfer.measure.comparison import by_group, compare
+from edgetransfer.measure.comparison import by_group, compare, identical
 from edgetransfer.measure.drift import measure_drift
 from edgetransfer.measure.evidence import Evidence
 from edgetransfer.measure.latency import histogram, speedup, summarise
@@ -24,6 +22,7 @@ from edgetransfer.measure.verdict import judge, unverified
 
 if TYPE_CHECKING:
     from edgetransfer.measure.agreement import Agreement
+    from edgetransfer.measure.class_drops import ClassDrop
     from edgetransfer.measure.comparison import Comparison, GroupResult
     from edgetransfer.measure.drift import Drift
     from edgetransfer.measure.facts import Facts, Timing
@@ -70,8 +69,9 @@ def examine(facts: Facts) -> Findings:
         StageError: the reference's logits are not finite.
     """
     drift = measure_drift(facts.reference, facts.candidate)
+    drift = drift.of_itself() if facts.identical else drift
     outcomes = _outcomes(facts)
-    accuracy = None if outcomes is None else compare(outcomes, facts.metric, seed=facts.seed)
+    accuracy = _accuracy(facts, outcomes)
     core = _series(facts.core)
     agreement = None
     if facts.on_host is not None:
@@ -87,12 +87,14 @@ def examine(facts: Facts) -> Findings:
         residency=facts.residency or {},
         precision=facts.precision,
         timing_invalid=_violations(facts),
-        class_drops=() if outcomes is None else class_drops(outcomes, facts.labels),
+        class_drops=_class_drops(facts, outcomes),
         calibration=calibrated,
         speedup=None if core is None else core.speedup,
         proofs=_proofs(facts, agreement),
+        merit=_merit(facts, outcomes),
+        uncounted="" if facts.sample is None else facts.sample.why_not(),
     )
-    verdict = _judged(evidence, outcomes, facts)
+    verdict = _judged(evidence, facts)
     return Findings(
         drift=drift,
         outcomes=outcomes,
@@ -115,13 +117,11 @@ def _proofs(facts: Facts, agreement: Agreement | None) -> Proofs:
     return replace(facts.proofs, agreement=(elsewhere(agreement, facts.on_host),))
 
 
-def _judged(evidence: Evidence, outcomes: Outcomes | None, facts: Facts) -> Verdict:
+def _judged(evidence: Evidence, facts: Facts) -> Verdict:
     """Judge, and add the warnings of what was seen beside the measurement."""
     verdict = judge(evidence, facts.budget)
     if facts.on_host is not None and facts.on_host.emulated:
         verdict = replace(verdict, reasons=(*verdict.reasons, NUMBERS_ONLY))
-    if outcomes is not None:
-        verdict = _against_chance(verdict, outcomes, facts)
     blocks = (facts.soundness or {}, facts.adaptation or {})
     for warning in (each for block in blocks for each in block.get("warnings", ())):
         verdict = _warned(verdict, gates.transfer(warning["message"], warning["measured_pp"]))
@@ -143,15 +143,36 @@ def _off_target(verdict: Verdict, facts: Facts) -> Verdict:
 def _calibration(facts: Facts, drift: Drift) -> Calibration | None:
     if facts.truth is None or drift.non_finite:
         return None
-    return calibration(facts.truth, facts.reference, facts.candidate, seed=facts.seed)
+    found = calibration(facts.truth, facts.reference, facts.candidate, seed=facts.seed)
+    return found.of_itself() if facts.identical else found
 
 
-def _against_chance(verdict: Verdict, outcomes: Outcomes, facts: Facts) -> Verdict:
-    """Add the warning that the float model is worse than the commonest class, where it is."""
-    counts = np.bincount(outcomes.truth, minlength=outcomes.classes)
-    right = float((outcomes.reference == outcomes.truth).mean())
-    gate = gates.chance(right, facts.labels[int(counts.argmax())], counts.max() / counts.sum())
-    return verdict if gate.status == "PASS" else _warned(verdict, gate)
+def _accuracy(facts: Facts, outcomes: Outcomes | None) -> Comparison | None:
+    """Compare; a network with itself on whatever there is, for that needs no labels."""
+    if outcomes is None:
+        return None
+    found = compare(outcomes, facts.metric, seed=facts.seed)
+    return identical(found) if facts.identical else found
+
+
+def _class_drops(facts: Facts, outcomes: Outcomes | None) -> tuple[ClassDrop, ...]:
+    if outcomes is None:
+        return ()
+    found = class_drops(outcomes, facts.labels)
+    if not facts.identical:
+        return found
+    return tuple(replace(each, upper_pp=0.0, lower_pp=0.0) for each in found)
+
+
+def _merit(facts: Facts, outcomes: Outcomes | None) -> tuple[Gate, ...]:
+    """Return the gates of how good the shipped model is by itself."""
+    held = gates.floors(outcomes, facts.labels, facts.budget, seed=facts.seed)
+    if outcomes is None:
+        return held
+    held += (gates.chance(outcomes, facts.labels, facts.metric, seed=facts.seed),)
+    if facts.recorded is not None:
+        held += (gates.recorded(outcomes, facts.labels, facts.recorded),)
+    return held
 
 
 def _warned(verdict: Verdict, gate: Gate) -> Verdict:

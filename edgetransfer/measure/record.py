@@ -61,6 +61,7 @@ def make_report(facts: Facts) -> dict[str, Any]:
             "verdict": found.verdict.name,
             "reasons": found.verdict.reasons,
             "gates": [_gate(gate) for gate in found.verdict.gates],
+            **_evidence(facts),
             "validity": facts.validity,
             "environment": facts.environment,
             "budget": _budget(facts),
@@ -87,6 +88,17 @@ def make_report(facts: Facts) -> dict[str, Any]:
         }
     )
     return {**tree, "unavailable": unavailable}
+
+
+def _evidence(facts: Facts) -> Tree:
+    """How many examples count and why the others do not, and what the build recorded."""
+    sample = facts.sample
+    return {
+        **({} if sample is None else {"examples": asdict(sample)}),
+        "notes": facts.notes,
+        **({} if facts.recorded is None else {"recorded": facts.recorded}),
+        **({"identical": True} if facts.identical else {}),
+    }
 
 
 def _judged(facts: Facts, found: Findings) -> Tree:

@@ -141,6 +141,38 @@ def neighbour_warnings(neighbours: Mapping[str, Any] | None) -> list[dict[str, A
     return [{"message": message, "measured_pp": 100 * (right - chance)}]
 
 
+GATES = ("chance", "transfer")
+"""Gates that are about the transfer itself: a FAIL of one makes no PASS with ``--strict``."""
+
+
+def summary(report: Mapping[str, Any]) -> str:
+    """Say in a line whether the transfer is sound.
+
+    Args:
+        report: ``report.json``; only gates and the block of soundness are read.
+
+    >>> passed = {"name": "chance", "status": "PASS"}
+    >>> summary({"gates": [passed], "soundness": {"tested": True}})
+    'better than chance; no simpler rival was better'
+    >>> summary({"gates": [{"name": "transfer", "status": "FAIL"}]})
+    'doubtful, 1 warning; the transfer was not tested'
+    """
+    gates = [gate for gate in report["gates"] if gate["name"] in GATES]
+    failed = sum(gate["status"] == "FAIL" for gate in gates)
+    found = [f"doubtful, {failed} warning{'s' if failed > 1 else ''}"] if failed else []
+    against_chance = [gate["status"] for gate in gates if gate["name"] == "chance"]
+    told = {"PASS": "better than chance", "INCONCLUSIVE": "not shown to be better than chance"}
+    found += [told[status] for status in against_chance if status in told]
+    block = report.get("soundness")
+    if block is None:
+        found.append("the transfer was not tested")
+    elif not block["tested"]:
+        found.append(f"the transfer was not tested: {block['reason']}")
+    elif not failed:
+        found.append("no simpler rival was better")
+    return "; ".join(found)
+
+
 def _delta(row: Mapping[str, Any]) -> float:
     delta: float = row["delta_pp"]
     return delta

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from edgetransfer.spec.words import Metric
 
 _Parts = list[tuple[str, float]]
-Status = Literal["holds", "open", "misses"]
-ORDER: tuple[Status, ...] = ("holds", "open", "misses")
+Status = Literal["holds", "untimed", "open", "misses"]
+ORDER: tuple[Status, ...] = ("holds", "untimed", "open", "misses")
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,10 @@ class Tried:
         reference: logits of the float network, float32 [M, C]; the labelled examples first.
         candidate: those of the candidate on the same examples.
         truth: classes of the labelled examples, int [N], N <= M.
-        latency_ms: p90 on the target, None where it was not timed there.
+        latency_ms: p90 on the target, None where there is no valid one.
         bytes: of model.onnx.
         test_examples: how many will judge the final artefact.
+        untimed: why there is no time.
     """
 
     reference: NDArray[Any]
@@ -47,6 +48,7 @@ class Tried:
     latency_ms: float | None
     bytes: int
     test_examples: int
+    untimed: str = "not timed"
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,9 @@ class Trial:
     """How a candidate stands to the budget.
 
     Attributes:
-        status: ``holds`` where the final verdict is expected to be PASS; ``open`` where no limit is
-            missed, but so many decisions changed that the test set could not tell; ``misses``.
+        status: ``holds`` where the final verdict is expected to be PASS; ``untimed`` where only a
+            limit of the time is left, and no valid time to hold against it; ``open`` where no limit
+            is missed, but so many decisions changed that the test set could not tell; ``misses``.
         why: in words.
         drift: from the float network, on all examples.
         comparison: of the accuracy, None without labelled examples.
@@ -107,7 +110,12 @@ def hold_trial(tried: Tried, budget: Budget, metric: Metric, seed: int) -> Trial
         overshoot = sum(log(1 + over) for _, over in missed)
         return Trial("misses", "; ".join(why for why, _ in missed), drift, comparison, overshoot)
     doubt = _doubt(tried, budget, drift, comparison)
-    return Trial("open" if doubt else "holds", doubt or "within the budget", drift, comparison, 0.0)
+    if doubt:
+        return Trial("open", doubt, drift, comparison, 0.0)
+    if budget.max_latency_ms is not None and tried.latency_ms is None:
+        why = f"within the budget, but its {budget.max_latency_ms:g} ms: {tried.untimed}"
+        return Trial("untimed", why, drift, comparison, 0.0)
+    return Trial("holds", "within the budget", drift, comparison, 0.0)
 
 
 def _missed(

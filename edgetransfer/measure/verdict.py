@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from edgetransfer.errors import BUDGET_MISSED, IntegrityError
 from edgetransfer.measure.evidence import CLAIMS, run_gates
+from edgetransfer.measure.soundness import GATES as SOUNDNESS_GATES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -46,12 +47,13 @@ def judge(evidence: Evidence, budget: Budget) -> Verdict:
 
 def _added_up(deciding: Iterable[tuple[str, str]]) -> tuple[VerdictName, tuple[str, ...]]:
     """Return the verdict of names and statuses of gates, and a reason that no gate tells."""
-    ran = {name: status for name, status in deciding if status != "NOT RUN"}
-    if "FAIL" in ran.values():
+    ran = [(name, status) for name, status in deciding if status != "NOT RUN"]
+    statuses = {status for _, status in ran}
+    if "FAIL" in statuses:
         return "FAIL", ()
-    if "INCONCLUSIVE" in ran.values():
+    if "INCONCLUSIVE" in statuses:
         return "INCONCLUSIVE", ()
-    if CLAIMS.isdisjoint(ran):
+    if CLAIMS.isdisjoint(name for name, _ in ran):
         nothing = "nothing to judge by: no labels, and the budget names no other limit"
         return "INCONCLUSIVE", (nothing,)
     return "PASS", ()
@@ -106,13 +108,24 @@ def worst(names: Iterable[VerdictName]) -> VerdictName:
     return min(names, key=WORST_FIRST.index)
 
 
-def exit_code(name: VerdictName, *, strict: bool) -> int:
-    """Exit code of a finished run: 0, or 8 for FAIL and, if strict, for anything but PASS.
+def is_sound(report: Mapping[str, Any]) -> bool:
+    """Tell whether no gate of soundness warned, see `measure.soundness`.
+
+    >>> is_sound({"gates": [{"name": "transfer", "status": "FAIL"}]})
+    False
+    """
+    return not any(g["name"] in SOUNDNESS_GATES and g["status"] == "FAIL" for g in report["gates"])
+
+
+def exit_code(name: VerdictName, *, strict: bool, sound: bool = True) -> int:
+    """Exit code of a finished run: 0, or 8 for FAIL and, if strict, for all but a sound PASS.
 
     >>> exit_code("FAIL", strict=False), exit_code("UNVERIFIED", strict=False)
     (8, 0)
+    >>> exit_code("PASS", strict=True, sound=False)
+    8
     """
-    missed = name == "FAIL" or (strict and name != "PASS")
+    missed = name == "FAIL" or (strict and (name != "PASS" or not sound))
     return BUDGET_MISSED if missed else 0
 
 

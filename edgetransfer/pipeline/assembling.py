@@ -60,18 +60,14 @@ def assemble(
             golden=golden_examples(fitted.manifest),
             config=fitted.config,
             target=target,
-            fitted_on=(
-                ()
-                if run.recipe.fit.method == "none"
-                else [
-                    example.digest
-                    for example in (
-                        *fitted.manifest.split("train"),
-                        *fitted.manifest.split("validation"),
-                        *fitted.unlabelled,
-                    )
-                ]
-            ),
+            fitted_on=[
+                example.digest
+                for example in (
+                    *fitted.manifest.split("train"),
+                    *fitted.manifest.split("validation"),
+                    *fitted.unlabelled,
+                )
+            ],
             statistics=keep_statistics(run, fitted, compressed, target, line.progress),
         )
         write_bundle(folder, parts, fitted.preparer())

@@ -155,10 +155,10 @@ def _bench(
     bundle: Bundle, data: DataSpec | None, out: Path, reporter: Reporter, there: There
 ) -> Benched:
     with connect(there.where, there.software) as place:
-        question, notes = _question(bundle, data, reporter)
+        question = _question(bundle, data, reporter)
         prepare = preparer(bundle.preprocessing, bundle.file("tokenizer.json"))
         cut = prepare.cut(question.examples)
-        notes = (*notes, cut) if cut else notes
+        question = replace(question, notes=(*question.notes, *([cut] if cut else [])))
         with writing(out):
             report = judge_bundle(
                 Bench(measuring_afresh(out / RAW), reporter, place, bundle.folder, data),
@@ -170,7 +170,7 @@ def _bench(
                 report["portability"] = note(bundle, seen_here(), there.where, report)
             report |= _beside(there, place, bundle, prepare, question, reporter)
             write_report(out, report, bundle)
-    return Benched(report, out, notes)
+    return Benched(report, out, question.notes)
 
 
 def _beside(
@@ -199,28 +199,17 @@ def _beside(
     return found
 
 
-def _question(
-    bundle: Bundle, data: DataSpec | None, reporter: Reporter
-) -> tuple[Question, tuple[str, ...]]:
-    """Read the examples; return what is asked of the bundle, and what was noticed in them."""
-    recipe = bundle.recipe
+def _question(bundle: Bundle, data: DataSpec | None, reporter: Reporter) -> Question:
+    """Read the examples, and ask what is asked of the bundle."""
     with telling(reporter, "data") as line:
         manifest = (
             unlabelled_golden(bundle)
             if data is None
             else read_new(bundle, data, bundle.labels, line.progress)
         )
-        line.summary = f"{len(manifest.examples)} examples"
-    question = Question(
-        manifest,
-        manifest.examples,
-        recipe.metric,
-        recipe.budget,
-        data.group_by if data else (),
-        recipe.seed,
-        recipe.timing,
-    )
-    return question, manifest.notes
+        question = Question.of(bundle, manifest, data.group_by if data else ())
+        line.summary = f"{question.sample.given} examples, {question.sample.judged} judged"
+    return question
 
 
 def measuring_afresh(folder: Path) -> Callable[[Stage, Progress], Kept]:
@@ -255,15 +244,7 @@ def read_new(
             found=", ".join(unknown[:10]),
             expected=", ".join(labels[:10]) + (", ..." if len(labels) > 10 else ""),
         )
-    fitted_on = bundle.fitted_on
-    again = sum(example.digest in fitted_on for example in manifest.examples)
-    notes = manifest.notes
-    if again:
-        note = (
-            f"the model was fitted or chosen on {again} of these {len(manifest.examples)} examples"
-        )
-        notes = (*notes, note + ": accuracy on new ones will be lower")
-    return replace(manifest, labels=labels, notes=notes)
+    return replace(manifest, labels=labels)
 
 
 def _spelled(manifest: Manifest, labels: tuple[str, ...]) -> Manifest:

@@ -21,6 +21,7 @@ from edgetransfer.pipeline.judging import (
     Bench,
     Question,
     judge_bundle,
+    recording,
     write_report,
 )
 from edgetransfer.pipeline.ranking import candidates_of, choose
@@ -128,11 +129,12 @@ def _build(run: Run, out: Path) -> Outcome:
     for target in run.targets:
         folders[target.name] = out / target.name
         reports[target.name] = _build_target(run, fitted, target, folders[target.name])
+    why = () if run.choice is None else (run.choice["why"],)
     outcome = Outcome(
         worst([report["verdict"] for report in reports.values()]),
         reports,
         folders,
-        (*fitted.manifest.notes, *(() if run.choice is None else (run.choice["why"],))),
+        tuple(dict.fromkeys((*(n for r in reports.values() for n in r["notes"]), *why))),
     )
     with writing(out):
         write_json(out / "run.json", _record(run, outcome))
@@ -148,31 +150,22 @@ def _try_to_write(out: Path) -> None:
 
 def _build_target(run: Run, fitted: Fitted, target: TargetSpec, folder: Path) -> dict[str, Any]:
     compressed = compress(run, fitted, target)
-    recipe = run.recipe
     with replacing(folder) as place:
         bundle = assemble(run, fitted, compressed, target, place)
-        question = Question(
-            fitted.manifest,
-            fitted.manifest.split("test"),
-            recipe.metric,
-            recipe.budget,
-            recipe.grouped_by,
-            recipe.seed,
-            recipe.timing,
-        )
+        question = Question.of(bundle, fitted.manifest, run.recipe.grouped_by)
         report = judge_bundle(
             Bench(
                 run.store.keep,
                 run.reporter,
                 Local(),
                 folder,
-                recipe.data,
+                run.recipe.data,
             ),
             bundle,
             question,
             fitted.preparer(),
         )
-        write_report(place.folder, report, bundle)
+        write_report(place.folder, report, recording(bundle, report))
     return report
 
 

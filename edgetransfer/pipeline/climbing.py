@@ -130,7 +130,10 @@ class Ladder:
             yield self._shop.post_training(equalised=True)
 
     def _climb_integers(self) -> None:
-        """Learn rounding, then leave layers in float, then train, while nothing holds."""
+        """Learn rounding, then leave layers in float, then train, while nothing holds.
+
+        A time that could not be taken is no reason to: no rung would bring it.
+        """
         if not self.results or self._holds():
             return
         start = self._best()
@@ -173,7 +176,7 @@ class Ladder:
         return min(self.results, key=lambda each: each.trial.rank())
 
     def _holds(self) -> bool:
-        return self._best().trial.status == "holds"
+        return self._best().trial.status in ("holds", "untimed")
 
     def _misses(self) -> bool:
         return not self.results or self._best().trial.status == "misses"

@@ -216,11 +216,7 @@ def _statistics(bundle: Bundle, heads: Heads) -> FeatureStatistics | None:
 
 def _report(bundle: Bundle, out: Path, room: Path, reporter: Reporter) -> None:
     """Write a report without accuracy or times: nothing of these classes was measured."""
-    recipe = bundle.recipe
-    manifest = unlabelled_golden(bundle)
-    question = Question(
-        manifest, manifest.examples, recipe.metric, recipe.budget, (), recipe.seed, recipe.timing
-    )
+    question = Question.of(bundle, unlabelled_golden(bundle), ())
     report: dict[str, Any] = judge_bundle(
         Bench(
             measuring_afresh(room / "raw"),

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any
 from edgetransfer.agent.environment import cpu_model, isa_flags
 from edgetransfer.bundle.agent_archive import agent_digest
 from edgetransfer.bundle.files import write_json, write_whole
-from edgetransfer.bundle.opened import REPORT, refuse_other_count, seal_report
+from edgetransfer.bundle.opened import REPORT, add_facts, refuse_other_count, seal_report
 from edgetransfer.data.manifest import content_of
 from edgetransfer.graph.hosted import exact_here
 from edgetransfer.measure import validity
 from edgetransfer.measure.facts import Facts, Timing
+from edgetransfer.measure.gates import written_record
 from edgetransfer.measure.quantiles import quantile
 from edgetransfer.measure.record import make_report
+from edgetransfer.measure.sample import draw
 from edgetransfer.measure.standing import Standing, stand
 from edgetransfer.pipeline import measuring
 from edgetransfer.pipeline.proven import on_host, proofs, timing
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from edgetransfer.bundle.opened import Bundle
     from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.graph.prepare import Preparer
+    from edgetransfer.measure.sample import Sample
     from edgetransfer.pipeline.reporter import Reporter
     from edgetransfer.pipeline.stage import Kept
     from edgetransfer.spec.budget import Budget
@@ -51,7 +54,13 @@ _LOADING = ("load_ms", "first_inference_ms")
 
 @dataclass(frozen=True)
 class Question:
-    """What a bundle is judged by."""
+    """What a bundle is judged by.
+
+    Attributes:
+        examples: those that are judged, see `measure.sample`.
+        sample: what they were chosen from.
+        notes: what was noticed in the data.
+    """
 
     manifest: Manifest
     examples: Sequence[Example]
@@ -60,6 +69,34 @@ class Question:
     group_by: tuple[str, ...]
     seed: int
     timing: TimingEffort
+    sample: Sample
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, bundle: Bundle, manifest: Manifest, group_by: Sequence[str]) -> Question:
+        """Ask of every content of the test set once, as far as the model did not know it.
+
+        Args:
+            bundle: its recipe says by what is judged.
+            manifest: its test set is judged by.
+            group_by: columns to report by.
+        """
+        given = manifest.split("test")
+        recipe, known = bundle.recipe, bundle.fitted_on
+        places, sample = draw(
+            [each.digest for each in given], [each.label for each in given], known
+        )
+        return cls(
+            manifest,
+            [given[place] for place in places],
+            recipe.metric,
+            recipe.budget,
+            tuple(group_by),
+            recipe.seed,
+            recipe.timing,
+            sample,
+            (*manifest.notes, *sample.told()),
+        )
 
 
 @dataclass(frozen=True)
@@ -188,6 +225,10 @@ def _facts(
         choice=bundle.manifest.get("choice"),
         on_host=on_host(kept, record["on_host"]),
         proofs=proofs(kept, bundle, target),
+        sample=question.sample,
+        notes=question.notes,
+        recorded=bundle.manifest.get("recorded"),
+        identical=measuring.same_network(bundle.manifest["files"]),
         standing=standing,
         verify_with=how_to_verify(target, bench.folder, bench.data),
     )
@@ -259,6 +300,12 @@ def _memory(run: dict[str, Any]) -> dict[str, Any]:
         "peak_includes_start_up": not run["peak_is_own"],
         **({} if held is None else {"proportional_mib": round(held, 2)}),
     }
+
+
+def recording(bundle: Bundle, report: Mapping[str, Any]) -> Bundle:
+    """Write into the manifest how the shipped model did on its own test set, if that counts."""
+    record = written_record(report)
+    return bundle if record is None else add_facts(bundle, {"recorded": record})
 
 
 def write_report(folder: Path, report: dict[str, Any], bundle: Bundle) -> None:

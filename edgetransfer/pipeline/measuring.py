@@ -5,7 +5,9 @@ It does not judge them.
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
+import shutil
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +68,11 @@ class Subject:
     environment: Mapping[str, Any] | None = None
 
 
+def same_network(files: Mapping[str, str]) -> bool:
+    """Tell from the digests of a bundle's files whether the floats themselves are shipped."""
+    return files["reference.onnx"] == files["core.onnx"]
+
+
 def measure(
     subject: Subject, prepare: Preparer, examples: Sequence[Example], seed: int
 ) -> Callable[[Path, Progress], dict[str, Any]]:
@@ -82,7 +89,7 @@ def measure(
             record: dict[str, Any] = {"examples": len(examples)}
             before = subject.environment or describe(subject.place)
             record["residency"] = session.residency()
-            record["runs"] = {name: session.logits(name) for name in CORE}
+            record["runs"] = session.both_logits()
             record["on_host"] = session.on_host(before)
             whole: dict[str, Variant] = {}
             if not subject.prepared_only:
@@ -127,6 +134,7 @@ class _Session:
         )
         candidate = replace(base, name="candidate", model=str(subject.folder / "core.onnx"))
         self.core = {"reference": base, "candidate": candidate}
+        self._same = filecmp.cmp(base.model, candidate.model, shallow=False)
 
     def residency(self) -> dict[str, Any] | None:
         """Let the runtime write the candidate back as it optimised it, and count."""
@@ -146,6 +154,18 @@ class _Session:
         return agree(
             self._place, self.core["candidate"], self._subject.activation, environment, self._out
         )
+
+    def both_logits(self) -> dict[str, Any]:
+        """Run both variants; where they are one network, once."""
+        if not self._same:
+            return {name: self.logits(name) for name in CORE}
+        reference, candidate = CORE
+        told = self.logits(candidate)
+        shutil.copyfile(
+            self._out / f"{candidate}.logits.npy", self._out / f"{reference}.logits.npy"
+        )
+        self._judged[reference] = self._judged[candidate]
+        return {reference: told, candidate: told}
 
     def logits(self, name: str) -> dict[str, Any]:
         """Run one variant over all examples in a process of its own."""
@@ -173,10 +193,15 @@ class _Session:
         return rebuilt(self._place, self.core["candidate"], self._scratch)
 
     def times(self, variants: Mapping[str, Variant], effort: Effort, seed: int) -> dict[str, Any]:
-        """Time variants against each other in fresh processes; return what else these told."""
+        """Time variants against each other in fresh processes; return what else these told.
+
+        What is one network is timed once: there is nothing to compare.
+        """
+        reference, candidate = variants
+        timed = [candidate] if self._same else [reference, candidate]
         taken = take(
             self._place,
-            tuple(variants.values()),
+            tuple(variants[name] for name in timed),
             effort,
             seed * 1000,
             self._scratch,
@@ -184,6 +209,8 @@ class _Session:
         )
         for name, table in taken.tables.items():
             np.save(self._out / f"{name}.times.npy", table)
+        if self._same:
+            np.save(self._out / f"{reference}.times.npy", taken.tables[candidate])
         judged = {name: self._judged[name] for name in variants if name in self._judged}
         return {**taken.record, "judged_logits": judged}
 

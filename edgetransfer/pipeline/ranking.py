@@ -121,14 +121,18 @@ def pareto_front(rows: Sequence[Row]) -> set[str]:
 def pick(ranked: Mapping[str, Any], max_latency_ms: float | None) -> tuple[Row, str]:
     """Choose the first row that meets a latency budget, and say why.
 
+    A row whose times are not valid does not meet one, as long as another's are.
+
     Raises:
         SpecError: none meets it; the fastest is named.
     """
     rows: list[Row] = ranked["candidates"]
-    timed = "timed_on" in ranked and max_latency_ms is not None
-    fit = [row for row in rows if not timed or row["p90_ms"] <= max_latency_ms]
+    known = [row for row in rows if "p90_ms" in row]
+    fit = rows
+    if known and max_latency_ms is not None:
+        fit = [row for row in known if row["p90_ms"] <= max_latency_ms]
     if not fit:
-        fastest = min(rows, key=lambda row: float(row["p90_ms"]))
+        fastest = min(known, key=lambda row: float(row["p90_ms"]))
         raise SpecError(
             "no candidate is fast enough on this machine",
             where="--backbone auto",
@@ -137,10 +141,13 @@ def pick(ranked: Mapping[str, Any], max_latency_ms: float | None) -> tuple[Row, 
             fix="add a smaller --candidate, or allow more time",
         )
     best, judged = fit[0], ""
-    if timed:
+    if known and max_latency_ms is not None:
         judged = f" of {len(fit)} within {max_latency_ms:g} ms (p90 {best['p90_ms']:.2f} ms here)"
     elif max_latency_ms is not None:
-        judged = ", whatever its latency: this machine is not the target"
+        untimed = "this machine is not the target"
+        if "timed_on" in ranked:
+            untimed = f"no time was valid ({best.get('not_timed', 'not timed')})"
+        judged = f", whatever its latency: {untimed}"
     why = (
         f"{best['backbone']} was chosen from {len(rows)} candidates: the best cross-validated "
         f"probe{judged}, {ranked.get('metric', 'top1')} {best['accuracy']:.3f}"

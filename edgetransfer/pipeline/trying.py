@@ -69,7 +69,8 @@ class Judge:
                 truth,
                 record["p90_ms"],
                 record["bytes"],
-                len(shop.fitted.manifest.split("test")),
+                len({each.digest for each in shop.fitted.manifest.split("test")}),
+                record.get("not_timed", "not the target, so not timed"),
             )
             trial = hold_trial(tried, recipe.budget, recipe.metric, recipe.seed)
             line.summary = f"{trial.status}: {trial.why}"

@@ -39,7 +39,11 @@ GATES = {
     "latency": "Latency",
     "size": "Size",
     "rebuild": "Rebuilt engines",
+    "min-accuracy": "Accuracy to reach",
+    "min-macro-f1": "Macro-F1 to reach",
+    "min-recall": "Recall to reach",
     "chance": "Better than chance",
+    "recorded": "As its build recorded",
     "transfer": "Sound transfer",
 }
 ALLOWS = {
@@ -48,6 +52,11 @@ ALLOWS = {
     "preview": "at least",
     "device": "at least",
     "size": "at most",
+    "min-accuracy": "at least",
+    "min-macro-f1": "at least",
+    "min-recall": "at least",
+    "chance": "over",
+    "recorded": "about",
     "preprocessing": "at most",
     "export": "at most",
     "performance": "over",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from edgetransfer.measure.evidence import CLAIMS
+from edgetransfer.measure.soundness import summary
 from edgetransfer.report import charts, words
 from edgetransfer.report.gates import reason
 
@@ -49,6 +50,8 @@ def verdict(report: Node, manifest: Node) -> dict[str, Any]:
         "reasons": reasons,
         "warnings": warnings,
         "command": command,
+        "soundness": words.sentence(summary(report.value)),
+        "notes": [str(row.value) for row in report["notes"].rows()],
     }
 
 
@@ -57,7 +60,8 @@ def _headline(name: str, gates: list[dict[str, Any]]) -> str:
     if name == "PASS":
         open_ones = (gate for gate in deciding if gate["status"] == "NOT RUN")
         judged = "could be judged" if CLAIMS & {gate["name"] for gate in open_ones} else "was set"
-        return f"Every limit that {judged} is met."
+        met, claim = f"very limit that {judged} is met.", _shown(gates)
+        return f"{claim}: e{met}" if claim else f"E{met}"
     if name == "FAIL":
         missed = [gate["name"] for gate in deciding if gate["status"] == "FAIL"]
         what = ("limit is", "limits are") if CLAIMS.issuperset(missed) else ("gate is", "gates are")
@@ -66,6 +70,13 @@ def _headline(name: str, gates: list[dict[str, Any]]) -> str:
     if name == "UNVERIFIED":
         return "Built, but not measured on the target."
     return "No limit is shown to be missed, but not every limit is shown to be met."
+
+
+def _shown(gates: list[dict[str, Any]]) -> str:
+    """Say what a PASS is of, as the gate of accuracy has it; empty where that did not pass."""
+    passed = (g["message"] for g in gates if (g["name"], g["status"]) == ("accuracy", "PASS"))
+    claim = next(passed, "").removeprefix("accuracy: ").split(" (95 %")[0].split(":")[0]
+    return claim[:1].upper() + claim[1:]
 
 
 def subject(report: Node, manifest: Node) -> list[tuple[str, str]]:
@@ -79,7 +90,9 @@ def subject(report: Node, manifest: Node) -> list[tuple[str, str]]:
     if not method.missing:
         pairs.append(("fit", METHODS.get(method.value, str(method.value))))
     pairs.append(("precision", report["precision"].show()))
-    pairs.append(("judged on", words.plural(report["agreement"]["n"].value or 0, "test example")))
+    judged, given = report["agreement"]["n"].value or 0, report["examples"]["given"].value
+    of = f" of {given:,} given" if given not in (None, judged) else ""
+    pairs.append(("judged on", words.plural(judged, "test example") + of))
     return pairs
 
 
@@ -88,6 +101,7 @@ def tiles(report: Node) -> list[dict[str, Any]]:
     accuracy, speedup = report["accuracy"], report["latency"]["speedup"]
     before, after = (report["latency"][side] for side in ("reference", "candidate"))
     agreement, size = report["agreement"], report["size"]
+    invalid = report["validity"]["valid"].value is False
     return [
         _tile(
             METRICS.get(accuracy["metric"].value, "Accuracy"),
@@ -109,6 +123,7 @@ def tiles(report: Node) -> list[dict[str, Any]]:
         _tile(
             "Speed-up",
             speedup["ratio"].show(words.TIMES),
+            "not valid: other work may be in it" if invalid else "",
             SPEEDS.get(speedup["class"].value, ""),
             _told("95 % interval {}", speedup["ci95"], words.TIMES.between),
         ),

@@ -5,6 +5,7 @@ It does not compute bounds; `class_drops` and `calibration` do.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,7 @@ def classes(drops: Sequence[ClassDrop], max_class_drop_pp: float, *, named: bool
         named: whether the budget has it.
     """
     if not drops:
-        return not_run("classes", "G9", NO_LABELS, decides=named)
+        return _absent("classes", "G9", NO_LABELS, named=named)
     limit = against(f"{number(max_class_drop_pp)} pp", named=named)
     worst = max(drops, key=lambda each: each.upper_pp)
     sure = max(drops, key=lambda each: each.lower_pp)
@@ -75,7 +76,7 @@ def calibration(found: Calibration | str, max_ece_change: float, *, named: bool 
         named: whether the budget has it.
     """
     if isinstance(found, str):
-        return not_run("calibration", "G10", found, decides=named)
+        return _absent("calibration", "G10", found, named=named)
     limit = against(f"{max_ece_change:g}", named=named)
     upper, fewest = found.change_ucb95, flips_needed(0.0, max_ece_change) or 0
     bound = f"95 % bound of the change {apart(upper, max_ece_change, 3)}"
@@ -84,7 +85,7 @@ def calibration(found: Calibration | str, max_ece_change: float, *, named: bool 
     if found.loss_lcb95 > max_ece_change:
         status = "FAIL"
         bound = f"95 % sure of a loss over {apart(found.loss_lcb95, max_ece_change, 3)}"
-    elif upper < max_ece_change and found.n >= fewest:
+    elif upper < max_ece_change and (found.n >= fewest or found.identical):
         status = "PASS"
     elif upper < max_ece_change:
         needed = fewest
@@ -102,6 +103,12 @@ def calibration(found: Calibration | str, max_ece_change: float, *, named: bool 
         "G10",
         fewest,
     )
+
+
+def _absent(name: str, code: str, reason: str, *, named: bool) -> Gate:
+    """Give the gate without anything to judge by: a limit that was named is left open."""
+    gate = not_run(name, code, reason, decides=named)
+    return replace(gate, status="INCONCLUSIVE") if named else gate
 
 
 def _needed(drops: Sequence[ClassDrop], limit_pp: float, n: int) -> int | None:

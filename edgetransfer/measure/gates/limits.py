@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgetransfer.measure.comparison import DEGENERATE, examples_to_decide
+from edgetransfer.measure.comparison import DEGENERATE, IDENTITY, examples_to_decide
 from edgetransfer.measure.gates.gate import Gate, Status, apart, more, number
 from edgetransfer.measure.paired import Pairs, examples_needed
 from edgetransfer.measure.quantiles import samples_needed
@@ -21,10 +21,20 @@ if TYPE_CHECKING:
 MIB = 2**20
 
 
-def accuracy(comparison: Comparison | None, max_drop_pp: float) -> Gate:
+DOES = {"w8a8": "quantising", "fp16": "16-bit floats"}
+"""What costs accuracy, by the precision of the candidate."""
+METRICS = {"top1": "accuracy", "macro-f1": "macro-F1", "balanced-accuracy": "balanced accuracy"}
+
+
+def accuracy(comparison: Comparison | None, max_drop_pp: float, precision: str = "w8a8") -> Gate:
     """One-sided non-inferiority test of the paired loss, 5 % level on either side.
 
     PASS where the upper bound lies under the limit, FAIL where the lower bound lies over it.
+
+    Args:
+        comparison: of candidate and floats, None where the examples have no labels.
+        max_drop_pp: the limit.
+        precision: of the candidate.
     """
     if comparison is None:
         message = "accuracy: not judged, the examples have no labels"
@@ -34,9 +44,14 @@ def accuracy(comparison: Comparison | None, max_drop_pp: float) -> Gate:
     needed = None
     allowed = f"of {number(max_drop_pp)} pp allowed"
     change = _change(comparison.delta_pp)
-    if upper < max_drop_pp:
+    if comparison.method == IDENTITY:
         status = "PASS"
-        message = f"{change} ({_bound(comparison, max_drop_pp)}) {allowed}"
+        message = f"{IDENTITY}: it costs nothing, whatever the examples"
+    elif upper < max_drop_pp:
+        status = "PASS"
+        message = (
+            f"{_cost(comparison, max_drop_pp, precision)}; {change} on {comparison.n} examples"
+        )
     elif lower > max_drop_pp:
         status = "FAIL"
         message = f"{change} (95 % sure of over {apart(lower, max_drop_pp)} pp) {allowed}"
@@ -118,6 +133,15 @@ def _undecided(comparison: Comparison, limit_pp: float, needed: int | None) -> s
     quietly = f"{needed} without a flip would bound it under {limit} pp"
     best = apart(comparison.drop_ucb95_pp, limit_pp)
     return f"{n} examples{worth} bound a drop at {best} pp at best; {quietly}"
+
+
+def _cost(comparison: Comparison, limit_pp: float, precision: str) -> str:
+    """Say what is shown to cost how much at most."""
+    what, upper = METRICS[comparison.metric], comparison.drop_ucb95_pp
+    bound = f"costs at most {apart(upper, limit_pp)} pp of {what}"
+    if upper < 0:
+        bound = f"costs no {what}: it gains at least {-upper:.1f} pp"
+    return f"{DOES.get(precision, precision)} {bound} (95 % bound), limit {number(limit_pp)} pp"
 
 
 def _bound(comparison: Comparison, limit_pp: float) -> str:

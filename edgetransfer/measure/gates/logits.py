@@ -93,7 +93,9 @@ def kl(drift: Drift, max_kl: float, *, named: bool = True) -> Gate:
     head = f"kl: mean {value:.2g} nats"
     status: Status = "PASS"
     needed = None
-    if drift.n < 2:
+    if drift.identical:
+        tail = f" (the same network){limit}"
+    elif drift.n < 2:
         status, tail = "INCONCLUSIVE", f"{limit}; a bound needs 2 examples, there is 1"
     elif upper < max_kl:
         tail = f" (95 % bound {upper:.2g}){limit}"

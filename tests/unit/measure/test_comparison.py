@@ -35,10 +35,10 @@ def test_swapping_the_models_changes_the_sign(metric):
 
 
 @pytest.mark.parametrize("metric", METRIC_NAMES[1:])
-def test_without_a_flip_tango_stands_in_and_says_so(metric):
+def test_without_a_flip_exact_limits_stand_in_and_say_so(metric):
     data = outcomes(n=60, flips=0)
     result = compare(data, metric, seed=0)
-    assert result.method == "Tango score interval (no flip, so the bootstrap is degenerate)"
+    assert result.method == "exact unconditional limits (no flip, so the bootstrap is degenerate)"
     assert result.delta_pp == 0
     assert result.n_effective == 60
     assert result.drop_ucb95_pp == pytest.approx(100 * drop_upper(Pairs(0, 0, 60)))
@@ -55,8 +55,8 @@ def test_a_flip_between_wrong_answers_makes_the_bound_no_tighter(metric):
     result = compare(flipped, metric, seed=0)
     assert result.drop_ucb95_pp >= compare(quiet, metric, seed=0).drop_ucb95_pp
     assert result.method == (
-        "paired bootstrap, 10000 resamples, stratified by class,"
-        " upper bound not under that of no flip"
+        "paired bootstrap, 10000 resamples, stratified by class;"
+        " not inside the exact limits of as many equally weighted examples"
     )
 
 
@@ -79,7 +79,7 @@ def test_the_bootstrap_bound_covers_about_its_level():
         # recall falls from 0.9 to 0.9 * 0.85 in every class
         result = compare(Outcomes(truth, reference, candidate, 3), "balanced-accuracy", seed=trial)
         held += result.drop_ucb95_pp >= 100 * 0.9 * 0.15
-    assert 0.89 <= held / 120 <= 0.99
+    assert held / 120 >= 0.89
 
 
 @pytest.mark.parametrize("metric", METRIC_NAMES)
@@ -93,7 +93,7 @@ def test_enough_examples_are_more_than_there_are_exactly_when_undecided(metric, 
 @pytest.mark.parametrize("metric", METRIC_NAMES)
 def test_without_a_flip_all_metrics_need_the_same_examples_when_balanced(metric):
     result = compare(outcomes(n=60, flips=0), metric, seed=0)
-    assert examples_to_decide(result, 2.0) == 133
+    assert examples_to_decide(result, 2.0) == 149
 
 
 def test_groups_split_the_examples_by_every_column():

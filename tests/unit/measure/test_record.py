@@ -99,7 +99,10 @@ def test_the_sections_of_the_interface():
     assert report["latency"]["speedup"]["class"] == "FASTER"
     assert report["accuracy"]["n"] == report["agreement"]["n"] == 150
     assert len(report["accuracy"]["ci95_pp"]) == 2
-    assert report["accuracy"]["method"] == "Tango score interval"
+    assert (
+        report["accuracy"]["method"]
+        == "exact unconditional limits, tables ordered by Tango's score"
+    )
     assert [row["label"] for row in report["per_class"]] == ["a", "b", "c", "never"]
     assert [(g["column"], g["value"], g["n"]) for g in report["groups"]] == [
         ("site", "north", 75),

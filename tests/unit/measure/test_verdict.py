@@ -34,7 +34,10 @@ def evidence(n=200, wrong=0, labelled=True, nan=0, **more):
 def test_without_other_limits_accuracy_alone_decides():
     verdict = judge(evidence(), Budget())
     assert verdict.name == "PASS"
-    assert verdict.reasons == ("accuracy: lost 0.00 pp (95 % bound 1.3 pp) of 2.0 pp allowed",)
+    assert verdict.reasons == (
+        "accuracy: quantising costs at most 1.5 pp of accuracy (95 % bound), limit 2.0 pp; "
+        "lost 0.00 pp on 200 examples",
+    )
 
 
 CODED = [
@@ -98,8 +101,8 @@ def test_the_worst_deciding_gate_is_the_verdict_and_tells_why():
     assert verdict.name == "FAIL"
     assert verdict.reasons == (
         "size: 3.00 MiB of 2.5 MiB allowed",
-        "accuracy: 60 examples bound a drop at 4.3 pp at best;"
-        " 133 without a flip would bound it under 2.0 pp",
+        "accuracy: 60 examples bound a drop at 4.9 pp at best;"
+        " 149 without a flip would bound it under 2.0 pp",
     )
 
 
