@@ -23,7 +23,7 @@ class Form(BaseModel):
     model_config = ConfigDict(extra="allow", allow_inf_nan=False)
 
 
-def _rises(span: list[float]) -> list[float]:
+def _rises[T: (int, float)](span: list[T]) -> list[T]:
     if any(after < before for before, after in pairwise(span)):
         msg = "Numbers should rise"
         raise ValueError(msg)
@@ -37,6 +37,8 @@ Count = Annotated[int, Field(ge=0, le=10**12)]
 Size = Annotated[int, Field(ge=1, le=10**12)]
 Span = Annotated[list[Number], Field(min_length=2, max_length=2), AfterValidator(_rises)]
 SpanAbove = Annotated[list[Above], Field(min_length=2, max_length=2), AfterValidator(_rises)]
+RightOf = Annotated[list[Count], Field(min_length=2, max_length=2), AfterValidator(_rises)]
+"""How many were right, of how many."""
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -383,20 +385,6 @@ class AddedClass(Form):
     digests: list[Digest]
 
 
-class Rights(Form):
-    """How many of a class were right."""
-
-    right: Count
-    n: Size
-
-    @model_validator(mode="after")
-    def _some(self) -> Rights:
-        if self.right > self.n:
-            msg = "right should be at most n"
-            raise ValueError(msg)
-        return self
-
-
 class Recorded(Form):
     """How the shipped model did on the test set of its build."""
 
@@ -405,7 +393,7 @@ class Recorded(Form):
     accuracy: Number
     accuracy_ci95: Span
     n: Size
-    by_class: dict[str, Rights]
+    by_class: dict[str, RightOf]
 
 
 class Manifest(Form):

@@ -64,8 +64,7 @@ def load(
     records, carve_notes = split.carve(records, seed=seed, split_by=spec.split_by, fitted=fitted)
     # Keeping a group together may have torn equal contents of two groups apart.
     records, dropped_now, drop_notes_now = overlap.drop_duplicates(records)
-    if not fitted:
-        checks.raise_if(checks.class_problems(records, ()), where)
+    checks.raise_if([] if fitted else checks.class_problems(records, ()), where)
     labels = sort_labels(r.label for r in records if r.label is not None)
     across = split.across_note(records, spec.split_by) if spec.split_by else None
     notes = [

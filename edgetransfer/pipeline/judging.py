@@ -225,10 +225,7 @@ def _facts(
         choice=bundle.manifest.get("choice"),
         on_host=on_host(kept, record["on_host"]),
         proofs=proofs(kept, bundle, target),
-        sample=question.sample,
-        notes=question.notes,
-        recorded=bundle.manifest.get("recorded"),
-        identical=measuring.same_network(bundle.manifest["files"]),
+        **_evidence(bundle, question),
         standing=standing,
         verify_with=how_to_verify(target, bench.folder, bench.data),
     )
@@ -247,6 +244,16 @@ def _validity(
         "not_the_target": list(standing.why),
         "deterministic": {name: run["deterministic"] for name, run in record["runs"].items()},
         "model_against_core": _whole(record),
+    }
+
+
+def _evidence(bundle: Bundle, question: Question) -> dict[str, Any]:
+    """Return the facts about what the examples may show."""
+    return {
+        "sample": question.sample,
+        "notes": question.notes,
+        "recorded": bundle.manifest.get("recorded"),
+        "identical": measuring.same_network(bundle.manifest["files"]),
     }
 
 

@@ -14,6 +14,7 @@ from edgetransfer.data.decode import decode
 from edgetransfer.data.digests import picture_digest, text_digest
 from edgetransfer.data.sources import load
 from edgetransfer.errors import DataError, SpecError
+from edgetransfer.measure.sample import draw
 from edgetransfer.pipeline.bench import golden_of, read_new, refuse_other_kind
 from edgetransfer.spec.progress import silent
 
@@ -133,7 +134,11 @@ def examples_to_check(
         given = golden_of(bundle)
     else:
         manifest = read_new(bundle, data, (*bundle.labels, name), silent)
-        given, notes = manifest.examples, manifest.notes
+        every = manifest.examples
+        places, sample = draw(
+            [each.digest for each in every], [each.label for each in every], bundle.fitted_on
+        )
+        given, notes = [every[i] for i in places], (*manifest.notes, *sample.told())
     kept = tuple(each for each in given if each.label is not None and each.digest not in used)
     if not any(each.label in bundle.labels for each in kept):
         raise DataError(

@@ -116,7 +116,7 @@ def test_the_accuracy_of_the_build_travels_in_the_manifest(bundle, built):
     accuracy = built.reports["this-machine"]["accuracy"]
     assert (recorded["n"], recorded["score"]) == (60, accuracy["candidate"])
     assert recorded["accuracy_ci95"] == accuracy["candidate_ci95"]
-    assert sum(each["right"] for each in recorded["by_class"].values()) == round(
+    assert sum(right for right, _ in recorded["by_class"].values()) == round(
         60 * accuracy["candidate"]
     )
 

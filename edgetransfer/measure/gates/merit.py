@@ -141,8 +141,7 @@ def written_record(report: Mapping[str, Any]) -> dict[str, Any] | None:
         "accuracy_ci95": list(wilson(sum(rights), n)),
         "n": n,
         "by_class": {
-            row["label"]: {"right": right, "n": row["n"]}
-            for row, right in zip(seen, rights, strict=True)
+            row["label"]: [right, row["n"]] for row, right in zip(seen, rights, strict=True)
         },
     }
 
@@ -155,8 +154,8 @@ def _tables(
     right = outcomes.candidate == outcomes.truth
     for k, label in enumerate(labels):
         mine, old = outcomes.truth == k, record["by_class"].get(label)
-        if mine.any() and old:
-            found.append((int(right[mine].sum()), int(mine.sum()), old["right"], old["n"]))
+        if mine.any() and old and old[1]:
+            found.append((int(right[mine].sum()), int(mine.sum()), *old))
     return found
 
 
