@@ -66,14 +66,7 @@ def adapt(run: Run, manifest: Manifest) -> Adapted:
         )
     parts = set_aside(manifest, run.recipe.adapt.device_part)
     _refuse_too_few_labels(run, parts)
-    more = read_unlabelled(run, parts.all_judged())
-    if len(more.examples) < FEWEST:
-        raise DataError(
-            "too few pictures of the device",
-            where=f"--unlabelled {run.recipe.distill.unlabelled}",
-            found=f"{len(more.examples)}",
-            expected=f"{FEWEST} at least, some hundreds to be worth it",
-        )
+    more = _pictures_of_the_device(run, parts)
     rest = replace(parts.manifest, notes=(*parts.manifest.notes, *more.notes))
     opened = OpenedBackbone(run, rest)
     ways = _ways(run, opened)
@@ -102,6 +95,18 @@ def adapt(run: Run, manifest: Manifest) -> Adapted:
     block, way = _judge(setting, parts, moved)
     student = plain if way is None else moved[way].fitted(plain)
     return Adapted(rest, student, more.examples, block)
+
+
+def _pictures_of_the_device(run: Run, parts: Parts) -> Manifest:
+    more = read_unlabelled(run, parts.all_judged())
+    if len(more.examples) < FEWEST:
+        raise DataError(
+            "too few pictures of the device",
+            where=f"--unlabelled {run.recipe.distill.unlabelled}",
+            found=f"{len(more.examples)}",
+            expected=f"{FEWEST} at least, some hundreds to be worth it",
+        )
+    return more
 
 
 def _refuse_too_few_labels(run: Run, parts: Parts) -> None:
