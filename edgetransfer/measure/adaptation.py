@@ -38,6 +38,7 @@ def choose(
     Returns:
         A row a method: ``method``, ``gain_pp``, ``n`` and ``taken``, true for one at most.
 
+    >>> import numpy as np
     >>> truth = np.ones(20, int)
     >>> rows = choose(truth, truth * 0, {"align": truth, "norms": truth * 0}, "top1")
     >>> [(row["method"], row["gain_pp"], row["taken"]) for row in rows]

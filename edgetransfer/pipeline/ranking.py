@@ -127,7 +127,7 @@ def pick(ranked: Mapping[str, Any], max_latency_ms: float | None) -> tuple[Row, 
         SpecError: none meets it; the fastest is named.
     """
     rows: list[Row] = ranked["candidates"]
-    known = [row for row in rows if "p90_ms" in row]
+    known = [row for row in rows if "timed_on" in ranked and "p90_ms" in row]
     fit = rows
     if known and max_latency_ms is not None:
         fit = [row for row in known if row["p90_ms"] <= max_latency_ms]

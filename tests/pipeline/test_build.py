@@ -133,7 +133,10 @@ def test_two_targets_share_one_fit_and_the_far_one_is_unverified(built, pictures
     assert report["residency"]["int8_conv"] is None
     assert report["accuracy"]["n"] == 60
     assert report["validity"]["measured_on_target"] is False
-    assert "edgetransfer bench raspberry-pi-5 --data TEST_DATA" in report["reasons"][0]
+    folder = outcome.folders["raspberry-pi-5"]
+    assert report["reasons"][1].endswith(
+        f"edgetransfer bench {folder} --data {pictures} --on ssh:HOST"
+    )
     assert outcome.verdict in ("UNVERIFIED", "INCONCLUSIVE", "FAIL")
     run = json.loads((tmp_path / "run.json").read_text())
     assert set(run["targets"]) == set(targets)

@@ -5,6 +5,7 @@ import os
 import pytest
 
 import edgetransfer
+from edgetransfer.pipeline import standing
 from edgetransfer.pipeline.bench import bench
 from edgetransfer.pipeline.reporter import SilentReporter
 from edgetransfer.spec.recipe import DataSpec
@@ -27,6 +28,8 @@ def board(monkeypatch, tmp_path):
     make_driver(tmp_path)
     kept = os.environ.get("LD_LIBRARY_PATH", "")
     monkeypatch.setenv("LD_LIBRARY_PATH", f"{tmp_path}:{kept}")
+    monkeypatch.syspath_prepend(MODULES)
+    monkeypatch.setattr(standing, "seen_here", standing.seen_here.__wrapped__)
     monkeypatch.setenv("PYTHONPATH", f"{MODULES}:{os.environ.get('PYTHONPATH', '')}")
     monkeypatch.setenv("EDGETRANSFER_ENGINES", str(tmp_path / "engines"))
     monkeypatch.setenv("TENSORRT_BUILDS", str(tmp_path / "builds"))
@@ -41,6 +44,7 @@ def test_the_report_is_that_of_any_device_and_its_engine_is_built_again(
     report = done.report
     assert set(built.reports["this-machine"]) <= set(report)
     assert report["agreement"]["n"] == 60
+    assert report["validity"]["not_the_target"] == []
     assert report["latency"]["candidate"]["p50_ms"] > 0
     gates = {gate["name"]: gate for gate in report["gates"]}
     assert (gates["rebuild"]["status"], gates["rebuild"]["message"]) == (

@@ -67,9 +67,9 @@ def test_reports_may_be_written_again(folder):
 
 def test_facts_are_added_between_measuring_and_the_report(folder):
     before = open_bundle(folder)
-    after = add_facts(before, {"recorded": {"accuracy": 0.9}})
+    after = add_facts(before, {"adaptation": {"method": "norms"}})
     assert after == open_bundle(folder)
-    assert (after.manifest["recorded"], after.manifest["seed"]) == ({"accuracy": 0.9}, 3)
+    assert (after.manifest["adaptation"], after.manifest["seed"]) == ({"method": "norms"}, 3)
     assert after.manifest["files"] == before.manifest["files"]
     report = {"verdict": "PASS"}
     seal_report(report, before)
