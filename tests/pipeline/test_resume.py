@@ -20,7 +20,7 @@ STAGES = (
     "end trace", "end compress this-machine", "end export this-machine", "end measure this-machine",
 )  # fmt: skip
 TAUGHT = (
-    "end teacher probe", "half of teacher looks", "end teacher looks", "half of finetune",
+    "end teacher probe", "half of teacher looks", "end teacher looks", "half of finetune parts",
 )  # fmt: skip
 MOMENTS = int(os.environ.get("EDGETRANSFER_TEST_KILLS", "2"))
 """Random moments to die at; `make test-kills` asks for twenty."""

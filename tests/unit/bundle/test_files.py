@@ -27,6 +27,14 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
+@pytest.fixture
+def usual_umask():
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("usual_umask")
 def test_a_file_is_written_and_replaced(tmp_path):
     target = tmp_path / "a.bin"
     for content in (b"one", b"two", b""):
