@@ -354,8 +354,9 @@ def explain(error: ValidationError, spelled: Mapping[tuple[str, ...], str] | Non
         message = _PLAINER.get(item["type"], item["msg"].removeprefix("Value error, "))
         found = item["input"]
         told = item["type"] in _PLAINER or isinstance(found, dict | BaseModel | None)
-        named = isinstance(found, tuple | list) and all(isinstance(each, str) for each in found)
-        shown = shortened(", ".join(found)).strip("'") if named else shortened(found)
+        listed = found if isinstance(found, tuple | list) else ()
+        named = bool(listed) and all(isinstance(each, str) for each in listed)
+        shown = shortened(", ".join(listed)).strip("'") if named else shortened(found)
         lines.append(f"{printable(field)}: {message}" + ("" if told else f" (found {shown})"))
     if len(items) > _MOST_PROBLEMS:
         lines.append(f"and {len(items) - _MOST_PROBLEMS} more")
