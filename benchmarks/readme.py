@@ -2,9 +2,8 @@
 
 Usage: python benchmarks/readme.py [RESULT.txt]
 
-Run it on a quiet machine with VNNI, after `make prepare-qemu`. Everything goes into
-``benchmarks/results/readme.txt``, under the machine and the date; `tests/contract/test_figures.py`
-holds README's lines against it.
+Everything goes into ``benchmarks/results/readme.txt``, under the machine, the date and the load;
+`tests/contract/test_figures.py` holds README's lines against it.
 """
 
 from __future__ import annotations
@@ -23,21 +22,16 @@ from edgetransfer.agent.runtime import build as runtime_facts
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
 COMMANDS = (
-    "edgetransfer build ./photos --backbone ./mobilenet_v2_1.0_224 --fit finetune",
+    "edgetransfer build ./photos --backbone ./mobilenet_v2_1.0_224 --fit probe",
     "edgetransfer demo --out demo-out",
-    "edgetransfer build ./digits --target x86-vnni --out vnni-out",
-    "edgetransfer bench vnni-out/x86-vnni --data ./digits --on qemu:x86-avx2",
 )
 
 
 def prepare(folder: Path) -> None:
     """Put the data where the commands name it."""
-    from edgetransfer.pipeline.demo import write_digits
-
     (folder / "photos").symlink_to(SHARED / "datasets" / "hymenoptera")
     backbone = "mobilenet_v2_1.0_224"
     (folder / backbone).symlink_to(SHARED / "backbones" / backbone)
-    write_digits(folder / "digits")
 
 
 def main() -> None:

@@ -25,9 +25,9 @@ def builds(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(MODULES)
     monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
     module = importlib.import_module("tensorrt")
-    monkeypatch.setitem(sys.modules, "tensorrt", module)
     monkeypatch.setenv("EDGETRANSFER_ENGINES", str(tmp_path / "engines"))
-    return module.built
+    yield module.built
+    del sys.modules["tensorrt"]  # or this machine would seem to have it in the tests that follow
 
 
 @pytest.fixture
