@@ -22,8 +22,8 @@ from edgetransfer.agent.runtime import build as runtime_facts
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
 COMMANDS = (
-    "edgetransfer build ./photos --backbone ./mobilenet_v2_1.0_224 --fit probe",
     "edgetransfer demo --out demo-out",
+    "edgetransfer build ./photos --backbone ./mobilenet_v2_1.0_224 --fit probe",
 )
 
 
