@@ -111,6 +111,7 @@ class Contest:
         gain: over the probe, at lengths that were chosen without the examples judged.
         metric: by which it was judged.
         of: how many parts there are.
+        reused: whether every part was kept from an earlier run.
     """
 
     held: HeldOut
@@ -118,6 +119,7 @@ class Contest:
     gain: Gain
     metric: Metric
     of: int
+    reused: bool
 
     def length(self, shortest: int = 0) -> int:
         """Return the number of epochs that the metric likes best."""
@@ -225,17 +227,19 @@ def hold(
     """
     said: list[Array] = []
     seconds: list[float] = []
+    reused = True
     for number, part in enumerate(data.parts):
         kept, logits = ask(number, part)
         said.append(logits)
         seconds.append(kept.seconds)
+        reused = reused and kept.reused
         held = HeldOut(np.concatenate([each.held for each in data.parts[: len(said)]]), tuple(said))
         truth = data.truth[held.rows]
         crossed = held.crossed(truth, data.metric)
         gained = gain(held.after(0), crossed, truth, data.metric, data.seed)
         if gained.settled or len(said) == most or not plan.fits(seconds):
             break
-    return Contest(held, truth, gained, data.metric, len(data.parts))
+    return Contest(held, truth, gained, data.metric, len(data.parts), reused)
 
 
 class Contender(Protocol):

@@ -144,16 +144,14 @@ class Contrasting:
             line.summary = plan.told(self.name, most or len(self._data.parts))
             line.reused = self._machine.reused
         with telling(run.reporter, "contrastive parts") as line:
-            reused = []
 
             def ask(number: int, part: Part) -> tuple[Kept, Array]:
                 kept = run.store.keep(self._part(part), line.progress)
                 self._first = kept if number == 0 else self._first
-                reused.append(kept.reused)
                 return kept, np.load(kept.file(_SAID))
 
             contest = hold(self._data, ask, plan=plan, most=most)
-            line.summary, line.reused = contest.told(), all(reused)
+            line.summary, line.reused = contest.told(), contest.reused
         return contest
 
     def settle(self, contest: Contest, *, shortest: int = 1) -> FittedNetwork:

@@ -143,16 +143,14 @@ class FineTuning:
             line.reused = self._machine.reused
         with telling(run.reporter, f"{self._stage} parts") as line:
             self._schedule, self._raced = self._race(line)
-            reused = []
 
             def ask(number: int, part: Part) -> tuple[Kept, Array]:
                 kept = run.store.keep(self._part(number, part), line.progress)
                 self._first = kept if number == 0 else self._first
-                reused.append(kept.reused)
                 return kept, np.load(kept.file(_SAID))
 
             contest = hold(self._data, ask, plan=plan, most=most)
-            line.summary, line.reused = contest.told(), all(reused)
+            line.summary, line.reused = contest.told(), contest.reused
         return contest
 
     def settle(self, contest: Contest, *, shortest: int = 0) -> FittedNetwork:

@@ -45,7 +45,7 @@ def contest(before, after, metric="top1", sure=1.0):
     labels, number = np.arange(40) % 2, np.arange(40)
     said = np.stack([logits(number < before, labels), logits(number < after, labels, sure)])
     held = HeldOut(number, (said,))
-    return Contest(held, labels, gain(*said, labels, metric, 0), metric, 5)
+    return Contest(held, labels, gain(*said, labels, metric, 0), metric, 5, reused=False)
 
 
 class Pretending:
