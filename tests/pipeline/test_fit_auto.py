@@ -132,7 +132,7 @@ def answers(data, shares):
         labels = data.truth[part.held]
         order = np.arange(len(labels)) / len(labels)
         said = [logits(order < share, labels) for share in shares]
-        return SimpleNamespace(seconds=1.0), np.stack(said)
+        return SimpleNamespace(seconds=1.0, reused=False), np.stack(said)
 
     return ask
 
