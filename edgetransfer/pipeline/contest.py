@@ -235,7 +235,7 @@ def hold(
         reused = reused and kept.reused
         held = HeldOut(np.concatenate([each.held for each in data.parts[: len(said)]]), tuple(said))
         truth = data.truth[held.rows]
-        crossed = held.crossed(truth, data.metric)
+        crossed = held.crossed(truth, data.metric, data.seed)
         gained = gain(held.after(0), crossed, truth, data.metric, data.seed)
         if gained.settled or len(said) == most or not plan.fits(seconds):
             break

@@ -111,9 +111,40 @@ def test_a_length_is_chosen_by_the_other_parts():
     held = HeldOut(np.arange(8), said)
     assert held.length(labels, "top1") == 0
     assert held.length(labels, "top1", shortest=1) == 1
-    np.testing.assert_array_equal(held.crossed(labels, "top1"), np.concatenate([wrong, wrong]))
-    alone = HeldOut(np.arange(4), said[:1])
-    np.testing.assert_array_equal(alone.crossed(labels[:4], "top1"), right)
+
+
+def test_what_is_chosen_by_other_examples_does_not_look_too_good():
+    """Of lengths that all guess the best seems to know something; crossed none does, on average."""
+    rng = np.random.default_rng(0)
+    chosen, crossed = [], []
+    for seed in range(150):
+        labels = rng.integers(0, 2, 100)
+        said = np.stack([decisions(rng.random(100) < 0.5, labels) for _ in range(12)])
+        held = HeldOut(np.arange(100), (said,))
+        best_one = held.after(held.length(labels, "top1", shortest=1))
+        chosen.append((best_one.argmax(axis=1) == labels).mean())
+        other = held.crossed(labels, "top1", seed)
+        crossed.append((other.argmax(axis=1) == labels).mean())
+    assert np.mean(chosen) > 0.56
+    assert abs(np.mean(crossed) - 0.5) < 0.02
+
+
+def test_a_large_part_is_not_judged_at_the_length_that_a_small_one_likes():
+    """A14: 400 examples were judged at the length that 50 others chose, which says little."""
+    labels = np.arange(450) % 2
+    right, wrong = np.ones(400, bool), np.zeros(400, bool)
+    large = np.stack([decisions(each, labels[:400]) for each in (wrong, wrong, right)])
+    small = np.stack(
+        [decisions(each[:50], labels[400:]) for each in (wrong, right, np.arange(400) % 9 > 0)]
+    )
+    crossed = HeldOut(np.arange(450), (large, small)).crossed(labels, "top1")
+    assert (crossed.argmax(axis=1) == labels)[:400].all()
+
+
+def test_one_example_is_judged_at_the_length_that_it_likes():
+    labels = np.array([1])
+    said = np.stack([decisions(np.array([each]), labels) for each in (False, False, True)])
+    np.testing.assert_array_equal(HeldOut(np.arange(1), (said,)).crossed(labels, "top1"), said[2])
 
 
 def test_the_race_leaves_the_network_as_it_was_and_finds_a_rate_that_learns(
