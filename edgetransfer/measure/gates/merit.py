@@ -79,7 +79,7 @@ def chance(outcomes: Outcomes, labels: Sequence[str], metric: Metric, *, seed: i
     elif status == "INCONCLUSIVE":
         message += f": {outcomes.n} examples do not show that it is better"
     decides = status != "INCONCLUSIVE"
-    return Gate("chance", status, decides, model, rival, "%", f"chance: {message}")
+    return Gate("chance", status, decides, model, round(rival, 2), "%", f"chance: {message}")
 
 
 def recorded(outcomes: Outcomes, labels: Sequence[str], record: Mapping[str, Any]) -> Gate:
