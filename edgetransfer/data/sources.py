@@ -51,7 +51,7 @@ def load(
         MissingExtraError: Parquet without pyarrow.
     """
     reading = _read(spec, labels_optional=False)
-    where = str(reading.root)
+    where = _where(reading)
     records, unreadable = add_digests(reading.records, progress)
     shallow, depth_notes = checks.depth_problems(records)
     records, role_notes = split.name_roles(records)
@@ -108,7 +108,7 @@ def load_for_evaluation(
     problems = [*reading.problems, *unreadable, *shallow]
     if labels is not None:
         problems += checks.unknown_label_problems(records, labels)
-    checks.raise_if(problems, str(reading.root))
+    checks.raise_if(problems, _where(reading))
     if labels is None:
         labels = sort_labels(r.label for r in records if r.label is not None)
     notes = [*reading.notes, *depth_notes, *split_notes, *overlap.repeat_notes(records)]
@@ -145,6 +145,11 @@ def _read(spec: DataSpec, *, labels_optional: bool) -> Reading:
     located = locate(spec.source)
     read = read_tables if located.tables else read_folder
     return read(located, spec, labels_optional=labels_optional)
+
+
+def _where(reading: Reading) -> str:
+    """Return what an error names: the one table, or the folder."""
+    return str(reading.tables[0] if len(reading.tables) == 1 else reading.root)
 
 
 def _judged(records: tuple[Record, ...]) -> tuple[tuple[Record, ...], list[str]]:

@@ -155,7 +155,7 @@ def test_all_problems_at_once(
     with pytest.raises(DataError) as caught:
         load(spec(table("m.csv", "file,label,split", rows)), seed=0)
     assert str(caught.value) == (
-        f"{tmp_path}: 6 problems in the data\n"
+        f"{tmp_path}/m.csv: 6 problems in the data\n"
         "  - m.csv row 6: the file gone.png does not exist\n"
         "  - m.csv row 8: empty label\n"
         "  - m.csv row 8: unknown split 'trian' (known: train, val, test "
@@ -205,7 +205,7 @@ def test_new_texts_with_labels(table: Callable[..., Path], texts: Callable[..., 
     with pytest.raises(DataError) as caught:
         load_for_evaluation(spec(path), labels=("a", "c"))
     assert str(caught.value) == (
-        f"{path.parent}: 1 problem in the data\n"
+        f"{path}: 1 problem in the data\n"
         "  - unknown label 'b' of 1 example (first: t.csv row 2)\n"
         "  fix: correct the data and start again"
     )
