@@ -122,7 +122,7 @@ prepare-qemu: $(VENV)/.core
 prepare-browser: $(VENV)/.core
 	command -v chromium >/dev/null || apt-get install -y --no-install-recommends chromium
 	command -v npm >/dev/null || apt-get install -y --no-install-recommends npm
-	$(BIN)/python -m edgetransfer.transport.browser_runtime
+	$(BIN)/python -m edgetransfer.transport.browser.runtime
 
 # All that .ci/run measures on: emulated processors, a browser, a real sshd.
 prepare-devices: prepare-qemu prepare-browser

@@ -36,11 +36,11 @@ from edgetransfer.backbone import sources as backbones
 from edgetransfer.backbone.head import LinearHead
 from edgetransfer.data import sources
 from edgetransfer.graph.prepare import preparer
-from edgetransfer.pipeline.tracing import proving_batch, traced
+from edgetransfer.pipeline.fit.trace import proving_batch, traced
 from edgetransfer.spec.recipe import DataSpec
 from edgetransfer.transfer.features import run_over
-from edgetransfer.transfer.new_class import capped, fit_row, measure_statistics
-from edgetransfer.transfer.probe import fit_at, fit_probe
+from edgetransfer.transfer.head.new_class import capped, fit_row, measure_statistics
+from edgetransfer.transfer.head.probe import fit_at, fit_probe
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

@@ -28,7 +28,7 @@ from edgetransfer.backbone import sources
 from edgetransfer.errors import EdgeTransferError
 from edgetransfer.graph.embed import PREPARED
 from edgetransfer.graph.parity import PARITY_RELATIVE, alone
-from edgetransfer.pipeline.stage import versions
+from edgetransfer.pipeline.stage.stage import versions
 
 SIDE, WORDS = 64, 99
 TEXT = {
@@ -158,7 +158,7 @@ def inputs(modality: str) -> dict[str, np.ndarray[Any, Any]]:
 
 def ours(folder: Path, modality: str, exporter: str) -> dict[str, Any]:
     """Open as a backbone, or as a classifier, and trace."""
-    from edgetransfer.pipeline.tracing import traced
+    from edgetransfer.pipeline.fit.trace import traced
 
     load = sources.load if exporter == "backbone" else sources.load_fitted
     opened = load(sources.locate(str(folder)), modality)

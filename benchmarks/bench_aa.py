@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from timed_models import CHANNELS, SIDE, convolutions, inputs
 
-from edgetransfer.measure.latency import speedup, summarise
-from edgetransfer.measure.validity import disturbed_turns, violations
-from edgetransfer.pipeline.sampling import Taken, take
+from edgetransfer.measure.speed.latency import speedup, summarise
+from edgetransfer.measure.speed.validity import disturbed_turns, violations
+from edgetransfer.pipeline.bench.times import Taken, take
 from edgetransfer.transport.job import EFFORTS, Variant
 from edgetransfer.transport.local import Local
 

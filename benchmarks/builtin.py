@@ -27,11 +27,11 @@ from edgetransfer.backbone import sources as backbones
 from edgetransfer.data import sources
 from edgetransfer.graph.prepare import preparer
 from edgetransfer.pipeline.demo import write_digits
-from edgetransfer.pipeline.tracing import proving_batch, traced
+from edgetransfer.pipeline.fit.trace import proving_batch, traced
 from edgetransfer.spec.recipe import DataSpec
 from edgetransfer.transfer.features import run_over
-from edgetransfer.transfer.probe import fit_probe
-from edgetransfer.transfer.random_start import drawn_anew
+from edgetransfer.transfer.head.probe import fit_probe
+from edgetransfer.transfer.study.random_start import drawn_anew
 
 if TYPE_CHECKING:
     from edgetransfer.data.manifest import Manifest

@@ -18,10 +18,10 @@ import numpy as np
 from block_bootstrap import Blocked, median_ratios
 from scipy.signal import lfilter
 
-from edgetransfer.measure.bootstrap import percentile_bounds
-from edgetransfer.measure.latency import Samples, classify
-from edgetransfer.measure.precision import RATIO_WITHIN, half_width
-from edgetransfer.measure.ratio import of_processes
+from edgetransfer.measure.speed.latency import Samples, classify
+from edgetransfer.measure.speed.precision import RATIO_WITHIN, half_width
+from edgetransfer.measure.stats.bootstrap import percentile_bounds
+from edgetransfer.measure.stats.ratio import of_processes
 from edgetransfer.transport.job import EFFORTS
 
 if TYPE_CHECKING:

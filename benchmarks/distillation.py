@@ -36,11 +36,11 @@ from scipy import stats
 from edgetransfer.agent.environment import fingerprint
 from edgetransfer.agent.runtime import build as runtime_facts
 from edgetransfer.backbone import sources as backbones
-from edgetransfer.pipeline.fitting import fit
-from edgetransfer.pipeline.reporter import SilentReporter
-from edgetransfer.pipeline.run import Run
-from edgetransfer.pipeline.stage import Stage, versions
-from edgetransfer.pipeline.store import Store
+from edgetransfer.pipeline.fit.fit import fit
+from edgetransfer.pipeline.stage.reporter import SilentReporter
+from edgetransfer.pipeline.stage.run import Run
+from edgetransfer.pipeline.stage.stage import Stage, versions
+from edgetransfer.pipeline.stage.store import Store
 from edgetransfer.spec.options import recipe_from
 from edgetransfer.transfer.features import run_over
 

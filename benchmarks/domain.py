@@ -6,8 +6,9 @@ Where cases are named (by the beginning of their name), the rows of the others i
 
 A draw takes labelled pictures of one domain, unlabelled ones of the other, and judges on others of
 the other: no picture has two parts. `auto` chooses by the first 50 of the judged ones, as a build
-does (`measure.adaptation.choose`); everything is judged on the rest. Intervals are Student's, 95 %,
-of the mean over draws of one data set; where a case has several devices, over their means.
+does (`measure.study.adaptation.choose`); everything is judged on the rest. Intervals are
+Student's, 95 %, of the mean over draws of one data set; where a case has several devices, over
+their means.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ from scipy.stats import sem, t
 
 from edgetransfer.agent.environment import fingerprint
 from edgetransfer.agent.runtime import build as runtime_facts
-from edgetransfer.measure.adaptation import choose
-from edgetransfer.measure.separability import area
+from edgetransfer.measure.stats.bootstrap import area
+from edgetransfer.measure.study.adaptation import choose
 from edgetransfer.pipeline.demo import write_digits
-from edgetransfer.transfer.coral import fit_alignment
-from edgetransfer.transfer.linear_heads import Known
-from edgetransfer.transfer.norms import most_pictures, renormalise
-from edgetransfer.transfer.probe import fit_probe
-from edgetransfer.transfer.shift import domain_scores, weigh
+from edgetransfer.transfer.head.linear_heads import Known
+from edgetransfer.transfer.head.probe import fit_probe
+from edgetransfer.transfer.shift.coral import fit_alignment
+from edgetransfer.transfer.shift.norms import most_pictures, renormalise
+from edgetransfer.transfer.shift.shift import domain_scores, weigh
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

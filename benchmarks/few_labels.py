@@ -29,14 +29,13 @@ from edgetransfer.backbone import sources as backbones
 from edgetransfer.data import sources
 from edgetransfer.graph.prepare import preparer
 from edgetransfer.pipeline.demo import write_digits
-from edgetransfer.pipeline.tracing import proving_batch, traced
+from edgetransfer.pipeline.fit.trace import proving_batch, traced
 from edgetransfer.spec.recipe import DataSpec
-from edgetransfer.transfer.episodes import mean_and_half_width
-from edgetransfer.transfer.features import run_over
-from edgetransfer.transfer.linear_heads import Known
-from edgetransfer.transfer.looks import looks_over
-from edgetransfer.transfer.probe import fit_probe
-from edgetransfer.transfer.prototypes import fit_prototypes
+from edgetransfer.transfer.episodes.episodes import mean_and_half_width
+from edgetransfer.transfer.features import looks_over, run_over
+from edgetransfer.transfer.head.linear_heads import Known
+from edgetransfer.transfer.head.probe import fit_probe
+from edgetransfer.transfer.head.prototypes import fit_prototypes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

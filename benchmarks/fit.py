@@ -32,16 +32,16 @@ from edgetransfer.agent.session import OnnxSession
 from edgetransfer.backbone import sources as backbones
 from edgetransfer.data import sources
 from edgetransfer.graph.prepare import preparer
-from edgetransfer.pipeline.tracing import proving_batch, traced
+from edgetransfer.pipeline.fit.trace import proving_batch, traced
 from edgetransfer.spec.recipe import DataSpec
-from edgetransfer.transfer import machine as machines
-from edgetransfer.transfer.choice import race
 from edgetransfer.transfer.classifier import Classifier
 from edgetransfer.transfer.features import run_over
-from edgetransfer.transfer.finetune import finetune
-from edgetransfer.transfer.lesson import Examples, Lesson
-from edgetransfer.transfer.probe import fit_probe
-from edgetransfer.transfer.schedule import Schedule
+from edgetransfer.transfer.head.probe import fit_probe
+from edgetransfer.transfer.train import machine as machines
+from edgetransfer.transfer.train.choice import race
+from edgetransfer.transfer.train.finetune import finetune
+from edgetransfer.transfer.train.lesson import Examples, Lesson
+from edgetransfer.transfer.train.schedule import Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable

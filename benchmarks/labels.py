@@ -19,8 +19,8 @@ from real_data import CASES, Rows, rows_of
 
 from edgetransfer.agent.environment import fingerprint
 from edgetransfer.agent.runtime import build as runtime_facts
-from edgetransfer.transfer.confident import confident_joint, find_suspects, softmax
-from edgetransfer.transfer.probe import fit_probe
+from edgetransfer.transfer.head.probe import fit_probe
+from edgetransfer.transfer.study.confident import confident_joint, find_suspects, softmax
 
 SHARES, DRAWS, MOST = (0.0, 0.02, 0.05, 0.15), 3, 2000
 

@@ -27,7 +27,7 @@ from edgetransfer.agent.runtime import build as runtime_facts
 from edgetransfer.data.decode import decode
 from edgetransfer.data.digests import picture_digest
 from edgetransfer.data.surface import surfaces
-from edgetransfer.transfer.near_duplicates import candidates, confirmed
+from edgetransfer.transfer.study.near_duplicates import candidates, confirmed
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -23,10 +23,10 @@ from edgetransfer.agent.runtime import build as runtime_facts
 from edgetransfer.backbone import sources as backbones
 from edgetransfer.data import sources
 from edgetransfer.graph.prepare import preparer
-from edgetransfer.pipeline.tracing import proving_batch, traced
+from edgetransfer.pipeline.fit.trace import proving_batch, traced
 from edgetransfer.spec.recipe import DataSpec
 from edgetransfer.transfer.features import run_over
-from edgetransfer.transfer.probe import fit_probe
+from edgetransfer.transfer.head.probe import fit_probe
 
 SHARED = Path(__file__).parents[2] / "shared"
 BACKBONES = {

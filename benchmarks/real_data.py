@@ -15,10 +15,10 @@ import numpy as np
 
 from edgetransfer.pipeline.build import resolve
 from edgetransfer.pipeline.demo import write_digits
-from edgetransfer.pipeline.opening import OpenedBackbone
-from edgetransfer.pipeline.reading import read_data
-from edgetransfer.pipeline.reporter import SilentReporter
-from edgetransfer.pipeline.store import Store
+from edgetransfer.pipeline.fit.backbone import OpenedBackbone
+from edgetransfer.pipeline.fit.data import read_data
+from edgetransfer.pipeline.stage.reporter import SilentReporter
+from edgetransfer.pipeline.stage.store import Store
 from edgetransfer.spec.options import recipe_from
 
 if TYPE_CHECKING:

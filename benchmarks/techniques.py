@@ -38,18 +38,18 @@ from edgetransfer.backbone import sources as backbones
 from edgetransfer.data import sources
 from edgetransfer.graph.prepare import preparer
 from edgetransfer.pipeline.demo import write_digits
-from edgetransfer.pipeline.stage import versions
+from edgetransfer.pipeline.stage.stage import versions
 from edgetransfer.spec.recipe import DataSpec
-from edgetransfer.transfer.choice import race
 from edgetransfer.transfer.classifier import Classifier
-from edgetransfer.transfer.contrastive import Course, tune
-from edgetransfer.transfer.finetune import finetune
-from edgetransfer.transfer.lesson import Examples, Lesson
-from edgetransfer.transfer.objective import CrossEntropy
-from edgetransfer.transfer.probe import fit_at, fit_probe
-from edgetransfer.transfer.schedule import Machine, Schedule, Technique
-from edgetransfer.transfer.scoring import log_loss
-from edgetransfer.transfer.texts import Texts, run_in_groups
+from edgetransfer.transfer.head.probe import fit_at, fit_probe
+from edgetransfer.transfer.score import log_loss
+from edgetransfer.transfer.text.contrastive import Course, tune
+from edgetransfer.transfer.text.texts import Texts, run_in_groups
+from edgetransfer.transfer.train.choice import race
+from edgetransfer.transfer.train.finetune import finetune
+from edgetransfer.transfer.train.lesson import Examples, Lesson
+from edgetransfer.transfer.train.objective import CrossEntropy
+from edgetransfer.transfer.train.schedule import Machine, Schedule, Technique
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,7 +1,4 @@
-"""Every error that a user can meet, each with the exit code a CI job can branch on.
-
-It does not hold the words of single failures: those stand where the failure is found.
-"""
+"""Every error that a user can meet, each with the exit code a CI job can branch on."""
 
 from __future__ import annotations
 

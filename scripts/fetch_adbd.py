@@ -8,8 +8,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from edgetransfer.spec.caching import default_cache
-from edgetransfer.transport import debian
+from edgetransfer.spec.catalogue import default_cache
+from edgetransfer.transport.emulated import debian
 
 SUITE = "trixie"
 """The first with an adbd; its own loader and libraries come along."""

@@ -22,7 +22,7 @@ from pretraining.teacher import Teacher
 from safetensors.torch import save
 from torch import nn
 
-from edgetransfer.backbone.mobilenet import TINY_64, MobileNetV2, silence
+from edgetransfer.backbone.builtin import TINY_64, MobileNetV2, silence
 
 ROOT = Path(__file__).resolve().parents[1]
 

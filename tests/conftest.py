@@ -9,8 +9,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgetransfer.errors import UnsupportedError
 from edgetransfer.spec import catalogue
-from edgetransfer.spec.caching import default_cache
-from edgetransfer.transport import qemu, sysroot
+from edgetransfer.spec.catalogue import default_cache
+from edgetransfer.transport.emulated import qemu, sysroot
 
 _LIBRARY = None
 if torch.version.cuda is None and importlib.util.find_spec("torchvision") is not None:

@@ -20,7 +20,7 @@ from compressing.envs import ROOT, Environments, PeerError, last_words, run_peer
 from edgetransfer.bundle.files import digest_of, read_json
 from edgetransfer.bundle.opened import Bundle
 from edgetransfer.data import sources
-from edgetransfer.data.calibration import calibration_sample
+from edgetransfer.data.split import calibration_sample
 from edgetransfer.graph.prepare import preparer
 from edgetransfer.spec.preprocess import PREPROCESSING, ImagePreprocessing
 from edgetransfer.spec.recipe import DataSpec

@@ -23,7 +23,7 @@ from edgetransfer.agent.environment import isa_flags
 from edgetransfer.bundle.agent_archive import pack_agent
 from edgetransfer.errors import EdgeTransferError
 from edgetransfer.graph.census import residency
-from edgetransfer.measure.latency import Samples
+from edgetransfer.measure.speed.latency import Samples
 from edgetransfer.spec import catalogue
 from edgetransfer.transport import local
 from edgetransfer.transport.job import EFFORTS, Effort, Job, TimingPlan, Variant

@@ -11,7 +11,7 @@ from compressing.cases import build, digest
 from compressing.envs import PEERS, Environments, PeerError, run_peer
 from compressing.methods import FLOAT, ORT, OWN, RUNG
 from edgetransfer.bundle.files import digest_of
-from edgetransfer.pipeline import reached
+from edgetransfer.pipeline.stage import reached
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,7 +68,11 @@ def make(method: Method, case: Case, environments: Environments) -> Made:
 
 def _code(method: Method) -> list[str]:
     files = [PEERS / method.script, PEERS / "common.py", PEERS / f"{method.environment}.txt"]
-    ours = [reached.installed().digest("edgetransfer.pipeline.rungs")] if method.id == RUNG else []
+    ours = (
+        [reached.installed().digest("edgetransfer.pipeline.ladder.rungs")]
+        if method.id == RUNG
+        else []
+    )
     return [digest_of(file) for file in files if file.is_file()] + ours
 
 

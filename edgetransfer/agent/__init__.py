@@ -1,7 +1,4 @@
-"""What runs on the device: the standard library, numpy and one runtime, nothing else.
-
-It does not judge and does not know of specs: it is told what to do by one plain JSON job.
-"""
+"""What runs on the device: the standard library, numpy and one runtime, nothing else."""
 
 import os
 

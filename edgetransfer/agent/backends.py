@@ -1,7 +1,4 @@
-"""Opens a model with the runtime that a job names.
-
-It does not load any runtime but that one.
-"""
+"""Opens a model with the runtime that a job names."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Does the job `time`: opens variants side by side, checks what they give, and times them.
 
-It does not summarise or judge what it saw: all of it goes back.
+Runs one variant for minutes without a rest, and tells how it slows down.
 """
 
 from __future__ import annotations
@@ -8,17 +8,101 @@ from __future__ import annotations
 import hashlib
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from edgetransfer.agent import conditions, energy, floor, probe, sustain, throttle, timing
+from edgetransfer.agent import conditions, energy, probe, timing
 from edgetransfer.agent.examples import Examples
 from edgetransfer.agent.session import OnnxSession
 
+Call = Callable[[], object]
+
+Tell = Callable[[int, int], None]
+
+WARM_S = 0.3
+
+_TOLD = ("frequency_khz", "temperatures_c", "throttling", "load_average")
+
+
+class Senses(NamedTuple):
+    """Where the machine is looked at, so that a test can bring its own.
+
+    Attributes:
+        kernel_ns: times the fixed kernel, see `probe`.
+        snapshot: tells what of the machine changes.
+        clock: of the machine.
+    """
+
+    kernel_ns: Callable[[], int]
+    snapshot: Callable[[], Mapping[str, object]] = conditions.snapshot
+    clock: timing.Clock = timing.REAL_CLOCK
+
+
+def sustain(
+    call: Call,
+    seconds: float,
+    window_s: float,
+    tell: Tell,
+    senses: Optional[Senses] = None,
+) -> List[Dict[str, Any]]:
+    """Return one row a window: when it began, the median, and what the machine told after it.
+
+    A row also says who used the cores meanwhile: this process for `own_s` of `elapsed_s`, and all
+    that ran for `busy_s` of `cores_s`, where the system tells.
+
+    Args:
+        call: one inference.
+        seconds: in all.
+        window_s: of a row.
+        tell: told of the whole seconds done, and of all.
+        senses: of the machine.
+    """
+    fixed, snapshot, clock = senses or Senses(probe.Kernel())
+    start = clock.wall_ns()
+    rows: List[Dict[str, Any]] = []
+    since = start, clock.cpu_ns(), snapshot().get("ticks")
+    while True:
+        began = clock.wall_ns()
+        if began - start >= seconds * 1e9:
+            return rows
+        taken: List[Tuple[int, int]] = []
+        while clock.wall_ns() - began < window_s * 1e9 or not taken:
+            taken.append(timing.timed(call, clock))
+        wall, cpu = np.array(taken, dtype=np.float64).T
+        told = snapshot()
+        now = clock.wall_ns(), clock.cpu_ns(), told.get("ticks")
+        rows.append(
+            {
+                "at_s": round((began - start) / 1e9, 3),
+                "n": len(taken),
+                "p50_ms": float(np.median(wall)) / 1e6,
+                "p90_ms": float(np.quantile(wall, 0.9, method="inverted_cdf")) / 1e6,
+                "cpu_p50_ms": float(np.median(cpu)) / 1e6,
+                "probe_ns": fixed(),
+                **{key: told[key] for key in _TOLD},
+                "elapsed_s": (now[0] - since[0]) / 1e9,
+                "own_s": (now[1] - since[1]) / 1e9,
+                **conditions.core_seconds(since[2], now[2]),
+            }
+        )
+        since = now
+        tell(int((clock.wall_ns() - start) / 1e9), int(seconds))
+
+
+def settle(call: Call) -> None:
+    """Run a little, so that the first window is of a warm session on a cool machine."""
+    end = time.monotonic() + WARM_S
+    while time.monotonic() < end:
+        call()
+
+
 CYCLED = 16
+
 """Real examples that a timing cycles through."""
+
 CHECKED = 4
+
 """First examples whose logits are told before and after the timing."""
 
 Open = Callable[[Mapping[str, Any]], Any]
@@ -54,7 +138,7 @@ def digest_of_logits(opened: Opened) -> str:
     return hashlib.sha256(np.concatenate(rows).astype(np.float32).tobytes()).hexdigest()
 
 
-def make_guard(told: Mapping[str, Any]) -> "tuple[throttle.Guard, probe.Baseline, float]":
+def make_guard(told: Mapping[str, Any]) -> "tuple[conditions.Guard, probe.Baseline, float]":
     """Return a guard, what its kernel took here, and what it is held against.
 
     An earlier process may have seen the machine cooler: then that one's baseline counts.
@@ -62,7 +146,7 @@ def make_guard(told: Mapping[str, Any]) -> "tuple[throttle.Guard, probe.Baseline
     kernel = probe.Kernel()
     own = probe.baseline(kernel)
     usual = min(own.ns, told.get("baseline_ns") or own.ns)
-    return throttle.Guard(throttle.sensors(kernel), usual, told["cooldown_s"]), own, usual
+    return conditions.Guard(conditions.sensors(kernel), usual, told["cooldown_s"]), own, usual
 
 
 def time_variants(job: Mapping[str, Any], open_session: Open) -> Dict[str, object]:
@@ -77,7 +161,7 @@ def time_variants(job: Mapping[str, Any], open_session: Open) -> Dict[str, objec
         for name, each in opened.items()
     }
     converged = {name: timing.warm_up(call, plan) for name, call in calls.items()}
-    lowest_ns = floor.floor_ns(OnnxSession(floor.NULL_MODEL).run)
+    lowest_ns = probe.floor_ns(OnnxSession(probe.NULL_MODEL).run)
     measured = timing.measure(calls, plan, job["seed"], guard=guard)
     for name, samples in measured.samples.items():
         np.save(Path(job["out"]) / (name + ".npy"), samples)
@@ -98,7 +182,7 @@ def time_variants(job: Mapping[str, Any], open_session: Open) -> Dict[str, objec
     }
 
 
-def _plain(turns: List[throttle.Reading]) -> List[throttle.Reading]:
+def _plain(turns: List[conditions.Reading]) -> List[conditions.Reading]:
     """Number the turns in the order of time."""
     return [{"turn": number, **turn} for number, turn in enumerate(turns)]
 
@@ -108,15 +192,13 @@ def _cycle(variant: Mapping[str, Any], open_session: Open) -> timing.Cycle:
     return timing.Cycle(opened.session.run, opened.examples.some(CYCLED))
 
 
-def sustain_variant(
-    job: Mapping[str, Any], open_session: Open, tell: sustain.Tell
-) -> Dict[str, object]:
+def sustain_variant(job: Mapping[str, Any], open_session: Open, tell: Tell) -> Dict[str, object]:
     """Run the one variant of a job for minutes; return a row a window."""
     (variant,) = job["variants"]
     call = _cycle(variant, open_session)
-    sustain.settle(call)
+    settle(call)
     asked = job["sustained"]
-    return {"series": sustain.sustain(call, asked["seconds"], asked["window_s"], tell)}
+    return {"series": sustain(call, asked["seconds"], asked["window_s"], tell)}
 
 
 def measure_energy(job: Mapping[str, Any], open_session: Open) -> Dict[str, object]:
@@ -125,7 +207,7 @@ def measure_energy(job: Mapping[str, Any], open_session: Open) -> Dict[str, obje
     told = {}
     for variant in job["variants"]:
         call = _cycle(variant, open_session)
-        sustain.settle(call)
+        settle(call)
         before = conditions.ticks(), time.process_time()
         found = energy.measure(call, source, job["sustained"]["seconds"])
         own_s = time.process_time() - before[1]

@@ -1,7 +1,4 @@
-"""Tries what the runtime takes, and reads what room the machine has left.
-
-It does not time, and writes nothing.
-"""
+"""Tries what the runtime takes, and reads what room the machine has left."""
 
 from __future__ import annotations
 

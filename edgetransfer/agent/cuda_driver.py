@@ -1,8 +1,4 @@
-"""Memory, streams and facts of the first GPU, by ctypes on the driver's own library.
-
-It does not need a CUDA toolkit or a Python package: `libcuda` comes with every driver, on a Jetson
-too, and its interface has kept its names since CUDA 4.
-"""
+"""Memory, streams and facts of the first GPU, by ctypes on the driver's own library."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Describes the machine: what decides which kernels run, and what disturbs a timing.
-
-It does not name the host or its user, and never changes a setting.
-"""
+"""Describes the machine: what decides which kernels run, and what disturbs a timing."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Dict, FrozenSet, List, Mapping, Optional
 
-from edgetransfer.agent import conditions, cpuid, emulation, machine
+from edgetransfer.agent import conditions, cpuid, machine
 from edgetransfer.agent.system import REAL, Reader, System
 from edgetransfer.agent.system import read_text as read_text
 
@@ -84,7 +81,7 @@ def isa_flags(read: Reader = read_text) -> FrozenSet[str]:
             flag for name, flag in _APPLE_FLAGS.items() if _sysctl("hw.optional.arm." + name) == "1"
         ]
         return frozenset(held)
-    if architecture() == "x86_64" and emulation.emulator(read):
+    if architecture() == "x86_64" and machine.emulator(read):
         return cpuid.flags() or frozenset()  # the file is the host's
     words = _cpuinfo(read, frozenset(["flags", "Features"])).split()
     return KERNEL_FLAGS.intersection(words)
@@ -94,7 +91,7 @@ def cpu_model(read: Reader = read_text) -> str:
     """Return the name of the processor or board, as far as the system tells."""
     if sys.platform == "darwin":
         return _sysctl("machdep.cpu.brand_string")
-    emulator = emulation.emulator(read)
+    emulator = machine.emulator(read)
     if emulator:
         return emulator
     board = (read("/proc/device-tree/model") or "").strip("\0")
@@ -156,10 +153,10 @@ def fingerprint(runtime: Mapping[str, Any], system: System = REAL) -> Dict[str, 
         "frequency": machine.frequency(system),
         "os": "%s %s" % (platform.system(), platform.release()),
         "os_family": machine.os_family(),
-        "identity": [] if emulation.emulator(system.read) else machine.identity(system),
+        "identity": [] if machine.emulator(system.read) else machine.identity(system),
         "libc": " ".join(platform.libc_ver()).strip() or None,
         **machine.enclosure(system),
-        "emulator": emulation.emulator(system.read),
+        "emulator": machine.emulator(system.read),
         "python": platform.python_version(),
         "numpy": np.__version__,
         **runtime,

@@ -1,7 +1,7 @@
 """Reads the prepared inputs of a job from .npy files, a batch at a time.
 
-It does not decode or prepare anything: the host did. Files are read, not mapped: the pages of a
-mapped file count as memory of the process, so that the peak of a model was that of its test set.
+Files are read, not mapped: the pages of a mapped file count as memory of the process, so that the
+peak of a model was that of its test set.
 """
 
 from __future__ import annotations

@@ -1,21 +1,21 @@
 """Does one job, given as a JSON file, and tells of it in JSON lines on standard output.
 
-It does not start processes: its caller starts a fresh one for every job, some twenty for one
-measurement, so that each loads what its own action needs.
+Reads the memory of this process, and resets its high-water mark where the system allows.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import resource
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Mapping
+from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional
 
 import numpy as np
 
-from edgetransfer.agent import emulation, memory
+from edgetransfer.agent import machine
 from edgetransfer.agent.backends import open_session
 from edgetransfer.agent.examples import Examples
 from edgetransfer.agent.system import read_text
@@ -23,8 +23,51 @@ from edgetransfer.agent.system import read_text
 if TYPE_CHECKING:
     from edgetransfer.agent.session import Session
 
+
+def _kib(field: str, file: str = "/proc/self/status") -> Optional[int]:
+    try:
+        for line in Path(file).read_text().splitlines():
+            if line.startswith(field + ":"):
+                return int(line.split()[1])
+    except OSError:
+        pass
+    return None
+
+
+def resident_mib() -> Optional[float]:
+    """Return the memory this process holds now in MiB, or None where it is not told."""
+    kib = _kib("VmRSS")
+    return None if kib is None else kib / 1024
+
+
+def proportional_mib() -> Optional[float]:
+    """Return the memory held now in MiB, what is shared counted by the share, None if not told."""
+    kib = _kib("Pss", "/proc/self/smaps_rollup")
+    return None if kib is None else kib / 1024
+
+
+def reset_peak() -> bool:
+    """Start the high-water mark afresh (Linux, unprivileged); return whether that worked."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def peak_mib() -> float:
+    """Return the most memory this process has held, in MiB, since start or `reset_peak`."""
+    kib = _kib("VmHWM")
+    if kib is not None:
+        return kib / 1024
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / (1024 * 1024 if sys.platform == "darwin" else 1024)
+
+
 SCHEMA = "edgetransfer.job/1"
+
 _REPEATED = 32
+
 """Examples run twice to see whether the runtime repeats itself bit by bit."""
 
 
@@ -84,14 +127,14 @@ def _logits(job: Mapping[str, Any]) -> Dict[str, object]:
     (variant,) = job["variants"]
     examples = Examples(variant["inputs"], variant.get("batch", 1))
     first_example = examples[0]
-    before = memory.resident_mib()
-    peak_is_own = memory.reset_peak()
+    before = resident_mib()
+    peak_is_own = reset_peak()
     start = time.perf_counter_ns()
     session = _open(variant)
     loaded = time.perf_counter_ns()
     row = session.run(first_example)[0]
     first = time.perf_counter_ns()
-    after = memory.resident_mib()
+    after = resident_mib()
     few = [row]
     with _Rows(Path(job["out"]) / "logits.npy", row, examples) as rows:
         for index in range(1, len(examples)):
@@ -100,8 +143,8 @@ def _logits(job: Mapping[str, Any]) -> Dict[str, object]:
             if index < _REPEATED:
                 few.append(row)
             emit("progress", done=index + 1, total=len(examples))
-    peak = memory.peak_mib()
-    proportional = memory.proportional_mib()
+    peak = peak_mib()
+    proportional = proportional_mib()
     again = [session.run(examples[i])[0] for i in range(len(few))]
     return {
         "session": dict(session.facts),
@@ -169,6 +212,7 @@ ACTIONS = {
 }
 
 TIMED = frozenset(["time", "sustain", "energy"])
+
 """Actions whose result depends on the speed of the processor."""
 
 
@@ -184,7 +228,7 @@ def main(argv: list[str]) -> int:
             % (argv[0], job.get("schema"), job.get("action"), SCHEMA, ", ".join(sorted(ACTIONS)))
         )
         return 2
-    emulator = emulation.emulator(read_text)
+    emulator = machine.emulator(read_text)
     if job["action"] in TIMED and emulator:
         sys.stderr.write(
             "%s: no times are taken on an emulated processor: they say nothing of any device "

@@ -1,7 +1,4 @@
-"""Tries whether the runtime loads, in a child process, so that a crash is told and not suffered.
-
-It does not load a model.
-"""
+"""Tries whether the runtime loads, in a child process, so that a crash is told and not suffered."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ import subprocess
 import sys
 from typing import Any, Callable, Dict, Sequence
 
-from edgetransfer.agent import emulation
+from edgetransfer.agent import machine
 from edgetransfer.agent.system import read_text
 
 _LOADS_S = 120.0
@@ -38,7 +35,7 @@ def try_import(start: Start = _start) -> Dict[str, object]:
 
     `loads` is None where no child can be started, as in an emulated guest.
     """
-    if emulation.emulator(read_text):  # where a child starts at all, it runs on the host
+    if machine.emulator(read_text):  # where a child starts at all, it runs on the host
         return {"loads": None, "why": "no child process runs on an emulated processor"}
     if not sys.executable:
         return {"loads": None, "why": "no child process can be started: Python has no file here"}

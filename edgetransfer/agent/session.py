@@ -1,7 +1,4 @@
-"""What a loaded model is, and the one of ONNX Runtime.
-
-It does not choose threads, providers or options: the caller says them.
-"""
+"""What a loaded model is, and the one of ONNX Runtime."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Reads small files of the system and asks its programs: one door, so that tests can fake it.
-
-It does not change a setting.
-"""
+"""Reads small files of the system and asks its programs: one door, so that tests can fake it."""
 
 from __future__ import annotations
 

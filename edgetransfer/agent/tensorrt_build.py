@@ -1,7 +1,4 @@
-"""Builds a TensorRT engine from an ONNX file whose types are all in the graph.
-
-It does not keep engines and does not run them.
-"""
+"""Builds a TensorRT engine from an ONNX file whose types are all in the graph."""
 
 from __future__ import annotations
 

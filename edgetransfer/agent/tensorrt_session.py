@@ -1,7 +1,4 @@
-"""Runs one ONNX file with TensorRT: builds the engine here, once, and keeps it.
-
-It does not decide on any precision: the graph says it.
-"""
+"""Runs one ONNX file with TensorRT: builds the engine here, once, and keeps it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What an engine of TensorRT is built for, read from the config of a session.
-
-It does not build any.
-"""
+"""What an engine of TensorRT is built for, read from the config of a session."""
 
 from __future__ import annotations
 

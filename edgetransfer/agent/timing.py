@@ -1,7 +1,4 @@
-"""Times variants of a model in interleaved blocks, in wall and CPU time.
-
-It does not summarise: every sample is kept, and the host judges.
-"""
+"""Times variants of a model in interleaved blocks, in wall and CPU time."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ from typing import (
 import numpy as np
 
 if TYPE_CHECKING:
-    from edgetransfer.agent.throttle import Guard, Reading
+    from edgetransfer.agent.conditions import Guard, Reading
 
 Call = Callable[[], object]
 Rows = List[Tuple[int, int, int]]

@@ -1,22 +1,260 @@
 """Opens the backbones that ship with the package, and folders that are laid out like them.
 
-It does not train them: `scripts/pretrain_builtin.py` and `edgetransfer pretrain` do.
+MobileNetV2 without its classifier: the network of the backbones that ship with the package.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
 
 from edgetransfer.backbone.files import read_card, read_weights
 from edgetransfer.backbone.head import LinearHead
-from edgetransfer.backbone.mobilenet import MobileNetV2, MobileNetV2Config
 from edgetransfer.backbone.model import Backbone, Modality, Source
 from edgetransfer.errors import SpecError
 from edgetransfer.spec.preprocess import ImagePreprocessing
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
-    from typing import Any
+
+Block = tuple[int, int, int, int]
+
+"""(expansion, channels, repeats, stride): one row of table 2 of Sandler et al. (2018)."""
+
+STEM_CHANNELS = 32
+
+
+def round_channels(channels: float, divisor: int = 8) -> int:
+    """Round a channel count to a multiple of `divisor`, never below 90 per cent of it.
+
+    Every kernel library works on channels in eights, so that other counts cost the same.
+
+    Args:
+        channels: the count that a width multiplier gave.
+        divisor: what the result is a multiple of.
+
+    Returns:
+        The rounded count, at least `divisor`.
+
+    >>> [round_channels(0.35 * c) for c in (16, 24, 32, 64, 160)]
+    [8, 8, 16, 24, 56]
+    """
+    rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * channels else rounded
+
+
+@dataclass(frozen=True)
+class MobileNetV2Config:
+    """What distinguishes one MobileNetV2 from another.
+
+    Attributes:
+        input_size: height and width of a picture, in pixels; a property of the weights, for
+            the network itself runs on any size.
+        width: multiplier of every channel count but `feature_dim`.
+        blocks: rows of (expansion, channels, repeats, stride); channels before `width`, and
+            the stride is that of a row's first block.
+        feature_dim: length of the feature vector, not multiplied by `width`.
+    """
+
+    input_size: tuple[int, int]
+    width: float
+    blocks: tuple[Block, ...]
+    feature_dim: int
+
+    @classmethod
+    def from_card(cls, card: Mapping[str, Any]) -> MobileNetV2Config:
+        """Read the configuration out of a card, where its fields stand among others.
+
+        Args:
+            card: the parsed `card.json` of a backbone.
+
+        Returns:
+            The configuration.
+
+        Raises:
+            KeyError: if a field is not there.
+            ValueError: if a pair or a row of four has another length.
+        """
+        height, width = card["input_size"]
+        rows = [(e, c, n, s) for e, c, n, s in card["blocks"]]
+        return cls((height, width), float(card["width"]), tuple(rows), int(card["feature_dim"]))
+
+
+TINY_64 = MobileNetV2Config(
+    input_size=(64, 64),
+    width=0.5,
+    blocks=((1, 32, 1, 1), (3, 48, 1, 2), (4, 128, 2, 2), (6, 224, 3, 2)),
+    feature_dim=768,
+)
+
+"""For 64 pixels: maps of 32, 32, 16, 8, 4 and 4; shallow, as it learns faster in few epochs."""
+
+
+class ConvNorm(nn.Module):
+    """Convolution, batch norm and, unless it is a linear bottleneck, ReLU6.
+
+    Padding is static and the same on all sides, so that it lands inside the exported Conv.
+
+    Args:
+        channels: of the input and of the output.
+        kernel: 1 or 3.
+        stride: 1 or 2.
+        groups: 1, or the number of channels for a depthwise convolution.
+        activate: whether ReLU6 follows.
+
+    Shapes:
+        [N, channels[0], H, W] -> [N, channels[1], ceil(H / stride), ceil(W / stride)]
+    """
+
+    def __init__(
+        self,
+        channels: tuple[int, int],
+        *,
+        kernel: int = 1,
+        stride: int = 1,
+        groups: int = 1,
+        activate: bool = True,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(
+            *channels, kernel, stride, padding=kernel // 2, groups=groups, bias=False
+        )
+        self.norm = nn.BatchNorm2d(channels[1])
+        self.act = nn.ReLU6() if activate else nn.Identity()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map [N, C, H, W] to [N, C', H', W']."""
+        y: torch.Tensor = self.act(self.norm(self.conv(x)))
+        return y
+
+
+class InvertedResidual(nn.Module):
+    """Expand, filter each channel, project; add the input where the shape allows it.
+
+    The expansion is left out where it is 1. The projection is linear: a ReLU in the narrow
+    layer loses what the wide one found (Sandler et al. 2018, sections 3.2 and 3.3).
+
+    Args:
+        channels: of the input and of the output.
+        expansion: width of the middle as a multiple of the input.
+        stride: 1 or 2, of the depthwise convolution.
+
+    Shapes:
+        [N, channels[0], H, W] -> [N, channels[1], ceil(H / stride), ceil(W / stride)]
+    """
+
+    def __init__(self, channels: tuple[int, int], expansion: int, stride: int) -> None:
+        super().__init__()
+        narrow, out = channels
+        wide = narrow * expansion
+        self.residual = stride == 1 and narrow == out
+        self.expand = ConvNorm((narrow, wide)) if expansion > 1 else nn.Identity()
+        self.depthwise = ConvNorm((wide, wide), kernel=3, stride=stride, groups=wide)
+        self.project = ConvNorm((wide, out), activate=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map [N, C, H, W] to [N, C', H', W']."""
+        y: torch.Tensor = self.project(self.depthwise(self.expand(x)))
+        return x + y if self.residual else y
+
+
+class MobileNetV2(nn.Module):
+    """The feature extractor of MobileNetV2: a stem, inverted residuals, a 1x1 Conv, a mean.
+
+    "MobileNetV2: Inverted Residuals and Linear Bottlenecks", Sandler et al., CVPR 2018,
+    table 2 and section 4, without dropout and classifier. Every operator is a Conv, a batch
+    norm that folds into it, a Clip(0, 6) or an Add, but for the mean over the last map, which
+    `torch.onnx.export` writes as one ReduceMean.
+
+    Args:
+        config: which network.
+
+    Shapes:
+        [N, 3, H, W] float, normalised -> [N, config.feature_dim] float, between 0 and 6
+
+    >>> network = MobileNetV2(TINY_64).eval()
+    >>> tuple(network(torch.zeros(2, 3, 64, 64)).shape)
+    (2, 768)
+    """
+
+    def __init__(self, config: MobileNetV2Config) -> None:
+        super().__init__()
+        self.config = config
+        narrow = round_channels(STEM_CHANNELS * config.width)
+        self.stem = ConvNorm((3, narrow), kernel=3, stride=2)
+        self.blocks = nn.Sequential(*_residuals(narrow, config))
+        last = round_channels(config.blocks[-1][1] * config.width)
+        self.tail = ConvNorm((last, config.feature_dim))
+        self.pool = nn.AdaptiveAvgPool2d(1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map pictures [N, 3, H, W] to feature vectors [N, feature_dim]."""
+        return torch.flatten(self.pool(self.tail(self.blocks(self.stem(x)))), 1)
+
+
+def _residuals(narrow: int, config: MobileNetV2Config) -> Iterable[InvertedResidual]:
+    """Yield the blocks of all rows, the first of which takes `narrow` channels."""
+    for expansion, channels, repeats, stride in config.blocks:
+        out = round_channels(channels * config.width)
+        for index in range(repeats):
+            yield InvertedResidual((narrow, out), expansion, stride if index == 0 else 1)
+            narrow = out
+
+
+def initialise(network: nn.Module, generator: torch.Generator) -> None:
+    """Draw new weights in place: He et al. (2015) by fan-out, batch norms at identity.
+
+    The last batch norm of a residual branch starts at 0, so that the branch is silent at first
+    (Goyal et al. 2017, section 5.1): without it the first layers' gradients drown the others.
+
+    Args:
+        network: any network of convolutions, batch norms and linear layers.
+        generator: the only source of randomness; the same seed gives the same weights.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            fan_out = module.weight[0, 0].numel() * module.out_channels // module.groups
+            nn.init.normal_(module.weight, 0.0, (2.0 / fan_out) ** 0.5, generator=generator)
+        elif isinstance(module, nn.BatchNorm2d):
+            module.reset_parameters()
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, 0.0, 0.01, generator=generator)
+            nn.init.zeros_(module.bias)
+    for module in network.modules():
+        if isinstance(module, InvertedResidual) and module.residual:
+            nn.init.zeros_(module.project.norm.weight)
+
+
+@torch.no_grad()
+def silence(network: nn.Module, variance: float = 1e-6) -> int:
+    """Make constant, in place, the channels that training left without any signal.
+
+    Their batch norm has next to no variance and so a slope of up to 1 / sqrt(eps) = 316, which
+    once folded makes the weights of a dead channel the widest of their layer, and the step of a
+    per-tensor quantiser with them. Nothing that was seen at the end of training changes.
+
+    Args:
+        network: any network of `ConvNorm`.
+        variance: running variance below which a channel counts as dead.
+
+    Returns:
+        The number of channels silenced.
+    """
+    silenced = 0
+    for module in network.modules():
+        if isinstance(module, ConvNorm):
+            norm, mean, spread = module.norm, module.norm.running_mean, module.norm.running_var
+            if mean is None or spread is None:
+                continue
+            dead = spread < variance
+            norm.bias[dead] -= (norm.weight * mean / (spread + norm.eps).sqrt())[dead]
+            module.conv.weight[dead], mean[dead], spread[dead] = 0.0, 0.0, 1.0
+            silenced += int(dead.sum())
+    return silenced
 
 
 def load(source: Source, modality: Modality) -> Backbone:

@@ -1,7 +1,4 @@
-"""Reads the preprocessing contract out of the files that transformers and timm keep.
-
-It does not guess: a step it does not know is an error that names it.
-"""
+"""Reads the preprocessing contract out of the files that transformers and timm keep."""
 
 from __future__ import annotations
 

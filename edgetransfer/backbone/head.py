@@ -1,7 +1,4 @@
-"""A linear classifier as plain arrays: what a pretrained network came with, or what was fitted.
-
-It does not fit.
-"""
+"""A linear classifier as plain arrays: what a pretrained network came with, or what was fitted."""
 
 from __future__ import annotations
 

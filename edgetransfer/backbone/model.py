@@ -1,7 +1,4 @@
-"""A pretrained network as the later stages see it, whatever library it came from.
-
-It does not load anything.
-"""
+"""A pretrained network as the later stages see it, whatever library it came from."""
 
 from __future__ import annotations
 

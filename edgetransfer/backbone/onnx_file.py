@@ -1,7 +1,4 @@
-"""Reads somebody's fitted ONNX file with its contract and labels.
-
-It does not change the graph.
-"""
+"""Reads somebody's fitted ONNX file with its contract and labels."""
 
 from __future__ import annotations
 

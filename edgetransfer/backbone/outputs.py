@@ -1,7 +1,4 @@
-"""What a transformers network returns, as the one tensor that is wanted of it.
-
-It does not open networks: `transformers_folder` does.
-"""
+"""What a transformers network returns, as the one tensor that is wanted of it."""
 
 from __future__ import annotations
 

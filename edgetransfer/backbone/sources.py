@@ -1,7 +1,4 @@
-"""Finds a backbone's files from what the user wrote, and opens them with the right library.
-
-It does not fit or trace the network.
-"""
+"""Finds a backbone's files from what the user wrote, and opens them with the right library."""
 
 from __future__ import annotations
 
@@ -275,7 +272,7 @@ def load(source: Source, modality: Modality) -> Backbone:
             where=source.asked,
             fix="add --fit none to measure it as it is, or give the trainable weights",
         )
-    from edgetransfer.backbone.weights_check import check_weights
+    from edgetransfer.backbone.files import check_weights
 
     with _reading_weights(source):
         if source.layout == "builtin":
@@ -304,7 +301,7 @@ def load_fitted(source: Source, modality: Modality) -> FittedModel:
         return onnx_file.load(source, modality)
     if source.layout == "transformers":
         from edgetransfer.backbone import transformers_folder
-        from edgetransfer.backbone.weights_check import check_weights
+        from edgetransfer.backbone.files import check_weights
 
         with _reading_weights(source):
             model = transformers_folder.load_fitted(source, modality)

@@ -1,7 +1,4 @@
-"""Opens networks from a folder in timm layout.
-
-It does not download: `sources` does.
-"""
+"""Opens networks from a folder in timm layout."""
 
 from __future__ import annotations
 

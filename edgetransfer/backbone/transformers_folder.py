@@ -1,7 +1,4 @@
-"""Opens networks from a folder in transformers layout: encoders, and fitted classifiers.
-
-It does not download: `sources` does.
-"""
+"""Opens networks from a folder in transformers layout: encoders, and fitted classifiers."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Packs the agent into one file, ``agent.pyz``, the same bytes every time.
-
-It does not run it: `transport` does.
-"""
+"""Packs the agent into one file, ``agent.pyz``, the same bytes every time."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Writes files whole (temporary file, fsync, rename) and takes their digests.
-
-It does not know what is in them.
-"""
+"""Writes files whole (temporary file, fsync, rename) and takes their digests."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Opens a bundle and checks that every file is what the manifest says.
-
-It does not judge the artefact: `measure` does.
-"""
+"""Opens a bundle and checks that every file is what the manifest says."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Puts a finished folder in its place, in one step, and keeps two runs from writing the same one.
-
-It does not know what is in a bundle beyond which files its manifest lists.
-"""
+"""Puts a finished folder in its place in one step, and keeps two runs from writing the same."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The commands: each parses, calls one use case, and renders what comes back.
 
-It does not hold any logic of its own.
+The commands about finished stages.
 """
 
 import inspect
@@ -11,10 +11,41 @@ import typer
 
 from edgetransfer.cli import matrix
 from edgetransfer.cli import options as o
-from edgetransfer.cli.cached import cache_app
 from edgetransfer.cli.doctor import doctor
 from edgetransfer.cli.entry import main as main  # scripts installed before call it here
 from edgetransfer.cli.heads import classes_app, head_app
+
+cache_app = typer.Typer(no_args_is_help=True, help="What finished stages take on the disk.")
+
+
+@cache_app.command("list")
+def cache_list(cache: o.Cache = None) -> None:
+    """List finished stages, newest first."""
+    from edgetransfer.cli import use
+
+    use.cache_list(cache)
+
+
+@cache_app.command("size")
+def cache_size(cache: o.Cache = None) -> None:
+    """Say how much is kept, and where."""
+    from edgetransfer.cli import use
+
+    use.cache_size(cache)
+
+
+@cache_app.command("clean")
+def cache_clean(
+    cache: o.Cache = None,
+    older_than: Annotated[
+        float, typer.Option(min=0.0, metavar="DAYS", help="Keep what is newer.")
+    ] = 0.0,
+) -> None:
+    """Delete finished stages; a later build makes them again."""
+    from edgetransfer.cli import use
+
+    use.cache_clean(cache, older_than)
+
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -23,13 +54,19 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     help="Fit a pretrained backbone to your examples, quantise it, and measure what it costs.",
 )
+
 app.add_typer(cache_app, name="cache")
+
 app.command()(doctor)
+
 app.add_typer(head_app, name="head")
+
 app.add_typer(classes_app)
+
 backbones_app = typer.Typer(
     invoke_without_command=True, help="List backbones, or rank them for your examples."
 )
+
 app.add_typer(backbones_app, name="backbones")
 
 _OUT = Path("edgetransfer-out")
@@ -224,8 +261,11 @@ def plan(**options: object) -> None:
 
 
 vars(plan)["__signature__"] = inspect.signature(build)
+
 plan.__annotations__ = build.__annotations__
+
 app.command()(plan)
+
 app.command()(matrix.command(build))
 
 
@@ -253,9 +293,9 @@ def fewshot(
     json: o.Json = False,
 ) -> None:
     """Judge a frozen backbone by N-way K-shot episodes, for each kind of head."""
-    from edgetransfer.cli import few
+    from edgetransfer.cli import use
 
-    few.fewshot(dict(locals()))
+    use.fewshot(dict(locals()))
 
 
 @app.command()
@@ -276,6 +316,6 @@ def pretrain(
     json: o.Json = False,
 ) -> None:
     """Train a backbone over episodes of a source, to be fitted well to few examples."""
-    from edgetransfer.cli import pretrained
+    from edgetransfer.cli import use
 
-    pretrained.pretrain(dict(locals()))
+    use.pretrain(dict(locals()))

@@ -1,7 +1,4 @@
-"""The commands that make something else of a bundle: they call the use cases and print.
-
-It does not parse options.
-"""
+"""The commands that make something else of a bundle: they call the use cases and print."""
 
 from __future__ import annotations
 
@@ -26,8 +23,8 @@ if TYPE_CHECKING:
 
 def add_class(options: Mapping[str, Any]) -> None:
     """Add a class, print what it does to the old ones, and end with the gate's exit code."""
-    from edgetransfer.pipeline.adding import Addition
-    from edgetransfer.pipeline.adding import add_class as run
+    from edgetransfer.pipeline.ship.add_class import Addition
+    from edgetransfer.pipeline.ship.add_class import add_class as run
 
     bundle: Path = options["bundle"].absolute()
     name = options["name"]
@@ -55,7 +52,7 @@ def add_class(options: Mapping[str, Any]) -> None:
 
 def _measure_with(folder: Path, data: DataSpec | None = None) -> str:
     """Say how a new bundle is measured, as it stands in a shell."""
-    from edgetransfer.pipeline.standing import bench_command
+    from edgetransfer.pipeline.bench.standing import bench_command
 
     hint = "" if data else " (--data, with labelled examples, for its accuracy)"
     return f"not measured yet: {bench_command(folder, data)}{hint}"
@@ -95,7 +92,7 @@ def _tell(
 
 def engine(folder: Path, capability: str, out: Path | None, *, as_json: bool) -> None:
     """Build an engine and say what may load it."""
-    from edgetransfer.pipeline.engine import build_engine
+    from edgetransfer.pipeline.ship.engine import build_engine
 
     file = out or Path(f"engine-{capability}.plan")
     built = build_engine(folder, capability, file, TerminalReporter())
@@ -112,7 +109,7 @@ def engine(folder: Path, capability: str, out: Path | None, *, as_json: bool) ->
 
 def head_export(folder: Path, file: Path) -> None:
     """Write a head file and say how large it is."""
-    from edgetransfer.pipeline.heads import export_heads
+    from edgetransfer.pipeline.ship.heads import export_heads
 
     heads, size = export_heads(folder, file)
     show(f"{file}: {len(heads.labels)} classes, {size / 1024:.1f} KiB\n")
@@ -120,7 +117,7 @@ def head_export(folder: Path, file: Path) -> None:
 
 def head_apply(folder: Path, file: Path, out: Path) -> None:
     """Write the bundle with that head."""
-    from edgetransfer.pipeline.heads import apply_heads
+    from edgetransfer.pipeline.ship.heads import apply_heads
 
     heads = apply_heads(folder, file, out, TerminalReporter())
     show(f"{out}: {len(heads.labels)} classes\n{_measure_with(out)}\n")

@@ -1,7 +1,4 @@
-"""The one way to a terminal: what comes from outside is shown, and never obeyed.
-
-It does not know what is shown.
-"""
+"""The one way to a terminal: what comes from outside is shown, and never obeyed."""
 
 from __future__ import annotations
 

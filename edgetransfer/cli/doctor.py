@@ -1,7 +1,4 @@
-"""The command that looks at a machine: it parses, calls one use case, and prints.
-
-It does not judge.
-"""
+"""The command that looks at a machine: it parses, calls one use case, and prints."""
 
 import sys
 from pathlib import Path
@@ -45,7 +42,7 @@ def doctor(
     from edgetransfer.cli.progress import TerminalReporter
     from edgetransfer.cli.use import print_json
     from edgetransfer.pipeline import doctor as use_case
-    from edgetransfer.spec.caching import default_cache
+    from edgetransfer.spec.catalogue import default_cache
 
     kept = cache or default_cache()
     if prepare:

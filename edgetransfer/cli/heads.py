@@ -1,7 +1,4 @@
-"""The commands that make something else of a bundle: another class, a head alone, an engine.
-
-It does not hold any logic: `classes` calls the use cases.
-"""
+"""The commands that make something else of a bundle: another class, a head alone, an engine."""
 
 from pathlib import Path
 from typing import Annotated

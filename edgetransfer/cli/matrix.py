@@ -1,7 +1,4 @@
-"""The command that builds a matrix of backbones and seeds: it parses what is its own, and prints.
-
-It does not build.
-"""
+"""The command that builds a matrix of backbones and seeds."""
 
 from __future__ import annotations
 
@@ -75,7 +72,7 @@ def _matrix(options: Mapping[str, Any]) -> None:
     from edgetransfer.bundle.placing import LOCK, locked
     from edgetransfer.cli.progress import TerminalReporter
     from edgetransfer.cli.use import asked_of, print_json, store_at, whole_numbers
-    from edgetransfer.pipeline import matrix as use
+    from edgetransfer.pipeline.matrix import matrix as use
     from edgetransfer.spec.options import recipe_from
 
     asked = {name: value for name, value in asked_of(options).items() if name != "backbone"}
@@ -89,7 +86,7 @@ def _matrix(options: Mapping[str, Any]) -> None:
         out.mkdir(parents=True, exist_ok=True)
     with locked(out / LOCK):
         if options["ray"] is not None:
-            from edgetransfer.pipeline.fanout import prepare_all
+            from edgetransfer.pipeline.matrix.on_ray import prepare_all
 
             known = prepare_all(cells, store, reporter, cores=cores, address=options["ray"])
         record = use.run(cells, store, reporter, cores=cores, known=known)

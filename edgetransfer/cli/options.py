@@ -1,7 +1,4 @@
-"""The options of the command line, each written once.
-
-It does not import anything slow: `--help` has to answer at once.
-"""
+"""The options of the command line, each written once."""
 
 from pathlib import Path
 from typing import Annotated

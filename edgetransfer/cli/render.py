@@ -1,6 +1,6 @@
 """Prints what came back: the verdict first, then the numbers behind it.
 
-It does not judge.
+Says in sentences what a build saw in its own data.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from edgetransfer.cli import of_build
 from edgetransfer.cli.console import Console
-from edgetransfer.measure import soundness, sustained
-from edgetransfer.pipeline import portability
+from edgetransfer.measure.speed import sustained
+from edgetransfer.measure.study import adaptation, labels, soundness
+from edgetransfer.measure.study.soundness import unseen_cost
+from edgetransfer.pipeline.bench import portability
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -22,13 +23,28 @@ if TYPE_CHECKING:
 
     from edgetransfer.pipeline.plan import Step
     from edgetransfer.pipeline.predict import Prediction
-    from edgetransfer.pipeline.store import Entry
+    from edgetransfer.pipeline.stage.store import Entry
     from edgetransfer.spec.recipe import Recipe
     from edgetransfer.spec.target import TargetSpec
 
+
+def told(report: Mapping[str, Any]) -> Iterable[str]:
+    """Yield what an unseen group costs, what adapting brought, and what labels look wrong."""
+    unseen = (report.get("soundness") or {}).get("unseen")
+    if unseen is not None:
+        yield unseen_cost(unseen)
+    if report.get("adaptation"):
+        yield from adaptation.told(report["adaptation"])
+    if report.get("labelling"):
+        yield from labels.told(report["labelling"])
+
+
 _COLOURS = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow", "UNVERIFIED": "yellow"}
+
 _MIB = 2**20
+
 _SHOWN = 200
+
 _DAY = "%Y-%m-%d %H:%M"
 
 
@@ -194,7 +210,7 @@ def _footnotes(report: Mapping[str, Any], *, again: bool) -> Iterable[str]:
     )
     yield f"soundness: {soundness.summary(report)}"
     if not again:
-        yield from of_build.told(report)
+        yield from told(report)
     yield from _ladder(report["ladder"])
     if residency["int8_conv"]:
         whole = residency["int8_conv"] + residency["float_conv"]

@@ -1,26 +1,32 @@
 """Calls the use cases for the commands, and hands what comes back to `render`.
 
-It does not parse options.
+The command about few examples: it parses what is its own, and prints.
+
+The command that trains a start over episodes: it parses what is its own, and prints.
+
+Prints ranked backbones.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.table import Table
+from rich.text import Text
+
 from edgetransfer.cli import render
-from edgetransfer.cli.console import plain_json
+from edgetransfer.cli.console import Console, plain_json
 from edgetransfer.cli.progress import TerminalReporter
 from edgetransfer.errors import DataError, SpecError
 from edgetransfer.measure.verdict import exit_code, is_sound, refuse_untrue, worst
-from edgetransfer.pipeline.store import Store
-from edgetransfer.spec.caching import default_cache
-from edgetransfer.spec.duration import seconds_of
+from edgetransfer.pipeline.stage.store import Store
+from edgetransfer.spec.catalogue import default_cache
 from edgetransfer.spec.names import slug
-from edgetransfer.spec.options import FIELDS, recipe_from
+from edgetransfer.spec.options import FIELDS, recipe_from, seconds_of
 from edgetransfer.transport.where import LOCAL
 
 if TYPE_CHECKING:
@@ -29,6 +35,103 @@ if TYPE_CHECKING:
     from edgetransfer.data.asked import Columns
     from edgetransfer.pipeline.build import Outcome
     from edgetransfer.pipeline.predict import Prediction
+
+_KNOWS = (
+    ("accuracy", "accuracy", "{:.3f}", 1.0),
+    ("log loss", "log_loss", "{:.3f}", 1.0),
+    ("LogME", "logme", "{:.3f}", 1.0),
+    ("H-score", "h_score", "{:.3f}", 1.0),
+)
+
+_COSTS = (
+    ("weights", "parameters", "{:.2f} M", 1e6),
+    ("MACs", "macs", "{:.0f} M", 1e6),
+    ("float", "float_bytes", "{:.1f} MiB", 2.0**20),
+    ("int8", "int8_bytes", "{:.1f} MiB", 2.0**20),
+    ("p90 ms", "float_p90_ms", "{:.2f}", 1.0),
+    ("int8 ms", "int8_p90_ms", "{:.2f}", 1.0),
+)
+
+_LONGEST = 22
+
+"""Characters of a name; of a path the end is what tells folders apart."""
+
+
+def ranked(record: Mapping[str, Any], page: Path) -> None:
+    """Print what each backbone knows and costs, best first, and where the page is."""
+    console = Console()
+    for title, columns in (("knows", _KNOWS), ("costs", _COSTS)):
+        console.print(_table(title, columns, record["candidates"]))
+        console.print()
+    if "timed_on" in record:
+        told = f"* nothing is both as accurate and as fast, on {record['timed_on']}"
+        console.print(Text(told), soft_wrap=True)
+    else:
+        console.print("not timed: this machine is not the target")
+    console.print(Text(f"  {page}"), soft_wrap=True)
+
+
+def _table(
+    title: str, columns: Sequence[tuple[str, str, str, float]], rows: Sequence[Mapping[str, Any]]
+) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column(f"  {title}", no_wrap=True)
+    for head, *_ in columns:
+        table.add_column(head, justify="right", no_wrap=True)
+    for row in rows:
+        cells = [
+            form.format(row[key] / unit) if key in row else "-" for _, key, form, unit in columns
+        ]
+        table.add_row(Text(("* " if row["on_front"] else "  ") + _short(row["backbone"])), *cells)
+    return table
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST else "…" + name[1 - _LONGEST :]
+
+
+def pretrain(options: Mapping[str, Any]) -> None:
+    """Train, and say how to use what came of it."""
+    from edgetransfer.pipeline.build import resolve
+    from edgetransfer.pipeline.pretrain import Plan
+    from edgetransfer.pipeline.pretrain import pretrain as run
+    from edgetransfer.transfer.episodes.episodes import Task
+
+    task = Task(options["ways"], options["shots"], options["queries"])
+    plan = Plan(options["method"], task, options["episodes"], options["minutes"])
+    asked = resolve(recipe_from(asked_of(options)), store_at(options["cache"]), TerminalReporter())
+    card = run(asked, plan, options["out"])
+    if options["json"]:
+        print_json(card)
+        return
+    out = options["out"]
+    sys.stdout.write(f"\n  {out}\n  judge it:  edgetransfer fewshot DATA --backbone {out}\n")
+    sys.stdout.write(f"  build:     edgetransfer build DATA --backbone {out}\n")
+
+
+def fewshot(options: Mapping[str, Any]) -> None:
+    """Print the accuracy of every head with its interval."""
+    from edgetransfer.pipeline.build import resolve
+    from edgetransfer.pipeline.fewshot import Trial
+    from edgetransfer.pipeline.fewshot import fewshot as run
+
+    trial = Trial(
+        options["ways"],
+        whole_numbers(options["shots"], "--shots", least=1),
+        options["queries"],
+        options["episodes"],
+    )
+    reporter = TerminalReporter()
+    asked = resolve(recipe_from(asked_of(options)), store_at(options["cache"]), reporter)
+    scores = run(asked, trial)
+    if options["json"]:
+        print_json({**asdict(trial), "scores": [asdict(each) for each in scores]})
+        return
+    sys.stdout.write(f"\n{trial.ways}-way, {trial.queries} queries, {trial.episodes} episodes\n")
+    for each in scores:
+        interval = f"{100 * each.accuracy:5.1f} +- {100 * each.half_width:.1f} %"
+        sys.stdout.write(f"  {each.shots:>3}-shot  {each.head:<12} {interval}\n")
+
 
 _DAY_S = 24 * 3600
 
@@ -75,7 +178,7 @@ def print_json(value: Any) -> None:  # noqa: ANN401 (any plain JSON value)
 def build(options: Mapping[str, Any]) -> None:
     """Build and end with the exit code of the verdict."""
     from edgetransfer.pipeline.build import build as run
-    from edgetransfer.pipeline.together import joined
+    from edgetransfer.pipeline.stage.shared import joined
 
     recipe = recipe_from(asked_of(options), options["recipe"])
     store = store_at(options["cache"])
@@ -113,8 +216,8 @@ def _tell(outcome: Outcome, *, as_json: bool) -> None:
 
 def bench(options: Mapping[str, Any]) -> None:
     """Measure a bundle and end with the exit code of the verdict."""
-    from edgetransfer.pipeline.bench import There
-    from edgetransfer.pipeline.bench import bench as run
+    from edgetransfer.pipeline.bench.bench import There
+    from edgetransfer.pipeline.bench.bench import bench as run
     from edgetransfer.transport.place import Software
 
     data = recipe_from(asked_of(options)).data if options["data"] else None
@@ -193,11 +296,10 @@ def backbones(*, as_json: bool) -> None:
 def rank(options: Mapping[str, Any]) -> None:
     """Rank backbones, print the table and write the page."""
     from edgetransfer.bundle.files import writing
-    from edgetransfer.cli.ranked import ranked
     from edgetransfer.pipeline.build import resolve
-    from edgetransfer.pipeline.ranking import candidates_of
-    from edgetransfer.pipeline.ranking import rank as run
-    from edgetransfer.pipeline.reading import read_data
+    from edgetransfer.pipeline.fit.data import read_data
+    from edgetransfer.pipeline.rank import candidates_of
+    from edgetransfer.pipeline.rank import rank as run
     from edgetransfer.report.page import render_ranking
 
     names = options["backbone"]
@@ -219,7 +321,7 @@ def plan(options: Mapping[str, Any]) -> None:
     """Print the resolved recipe and the stages."""
     from edgetransfer.pipeline.build import resolve
     from edgetransfer.pipeline.plan import plan as steps_of
-    from edgetransfer.pipeline.reporter import SilentReporter
+    from edgetransfer.pipeline.stage.reporter import SilentReporter
 
     recipe = recipe_from(asked_of(options), options["recipe"])
     run = resolve(recipe, store_at(None), SilentReporter())
@@ -235,7 +337,7 @@ def report(folder: Path, *, as_json: bool) -> None:
     """Print the verdict of a bundle again, and write its page from its report."""
     from edgetransfer.bundle.opened import open_bundle
     from edgetransfer.bundle.reading import read_report
-    from edgetransfer.pipeline.judging import write_report
+    from edgetransfer.pipeline.bench.judge import write_report
 
     bundle = open_bundle(folder)
     found = read_report(folder / "report.json")

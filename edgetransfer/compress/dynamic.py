@@ -1,7 +1,4 @@
-"""8-bit weights with activations quantised as they come: for text encoders.
-
-It does not need calibration, and its scales depend on the whole batch: judge it at batch 1.
-"""
+"""8-bit weights with activations quantised as they come: for text encoders."""
 
 from __future__ import annotations
 

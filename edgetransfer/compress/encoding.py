@@ -1,7 +1,4 @@
-"""The integers of a quantised graph with the scales that give them meaning.
-
-It does not choose them.
-"""
+"""The integers of a quantised graph with the scales that give them meaning."""
 
 from __future__ import annotations
 

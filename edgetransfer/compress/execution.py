@@ -1,23 +1,298 @@
 """Runs a whole graph node by node, so that what flows between the nodes can be seen or changed.
 
-It does not know quantisation; what is done to a tensor is the caller's function.
+Runs single ONNX operators on torch tensors, so that gradients pass through a graph.
+
+An operator that is not in the table runs in ONNX Runtime, without gradients.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnx_ir as ir
 import torch
+from torch.nn import functional
 
-from edgetransfer.compress import operators
+from edgetransfer.agent.session import OnnxSession
 from edgetransfer.compress.layout import array_of, name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    import onnx_ir as ir
     from torch import Tensor
+
+Inputs = list["Tensor | None"]
+
+
+def apply(node: ir.Node, inputs: Sequence[Tensor | None]) -> list[Tensor]:
+    """Return the outputs of one node; absent optional inputs are None."""
+    operator = _OPERATORS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+    if operator is None:
+        return _by_runtime(node, inputs)
+    return [operator(node, *inputs)]
+
+
+def without_gradient(nodes: Iterable[ir.Node]) -> list[str]:
+    """Return the kinds of operators that gradients cannot pass, sorted."""
+    return sorted({node.op_type for node in nodes} - set(_OPERATORS))
+
+
+def ints_of(node: ir.Node, name: str, default: Sequence[int]) -> list[int]:
+    """Return an attribute that holds integers."""
+    found = node.attributes.get(name)
+    return list(default) if found is None else list(found.as_ints())
+
+
+def _int(node: ir.Node, name: str, default: int) -> int:
+    found = node.attributes.get(name)
+    return default if found is None else int(found.as_int())
+
+
+def _float(node: ir.Node, name: str, default: float) -> float:
+    found = node.attributes.get(name)
+    return default if found is None else float(found.as_float())
+
+
+def _listed(tensor: Tensor) -> list[int]:
+    return [int(each) for each in tensor.flatten().tolist()]
+
+
+def _conv(node: ir.Node, x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
+    rank = w.ndim - 2
+    x, before = pad_unevenly(node, x, rank)
+    convolve: Callable[..., Tensor] = (functional.conv1d, functional.conv2d, functional.conv3d)[
+        rank - 1
+    ]
+    return convolve(
+        x,
+        w,
+        b,
+        stride=ints_of(node, "strides", [1] * rank),
+        padding=before,
+        dilation=ints_of(node, "dilations", [1] * rank),
+        groups=_int(node, "group", 1),
+    )
+
+
+def pad(x: Tensor, before: Sequence[int], after: Sequence[int], fill: float = 0.0) -> Tensor:
+    """Pad the last axes."""
+    sides = [side for pair in reversed(list(zip(before, after, strict=True))) for side in pair]
+    return functional.pad(x, sides, value=fill)
+
+
+def pad_unevenly(
+    node: ir.Node, x: Tensor, rank: int, fill: float = 0.0
+) -> tuple[Tensor, list[int]]:
+    """Pad where the two sides differ, as torch's operators cannot; return what is left."""
+    before, after = halves(ints_of(node, "pads", [0] * (2 * rank)))
+    return (x, before) if before == after else (pad(x, before, after, fill), [0] * rank)
+
+
+def halves(pads: list[int]) -> tuple[list[int], list[int]]:
+    """Split ONNX's pads into those before and those after.
+
+    >>> halves([0, 0, 1, 1])
+    ([0, 0], [1, 1])
+    """
+    rank = len(pads) // 2
+    return pads[:rank], pads[rank:]
+
+
+def _gemm(node: ir.Node, a: Tensor, b: Tensor, c: Tensor | None = None) -> Tensor:
+    a = a.T if _int(node, "transA", 0) else a
+    b = b.T if _int(node, "transB", 0) else b
+    product = _float(node, "alpha", 1.0) * (a @ b)
+    return product if c is None else product + _float(node, "beta", 1.0) * c
+
+
+def _clip(_: ir.Node, x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Tensor:
+    return x if low is None and high is None else torch.clamp(x, low, high)
+
+
+def _div(_: ir.Node, a: Tensor, b: Tensor) -> Tensor:
+    """Divide; integers towards zero, as shapes are computed."""
+    return torch.div(a, b, rounding_mode=None if a.is_floating_point() else "trunc")
+
+
+def _axes(node: ir.Node, x: Tensor, axes: Tensor | None) -> list[int]:
+    return list(range(x.ndim)) if axes is None else _listed(axes)
+
+
+def _reduce_mean(node: ir.Node, x: Tensor, axes: Tensor | None = None) -> Tensor:
+    return x.mean(dim=_axes(node, x, axes), keepdim=bool(_int(node, "keepdims", 1)))
+
+
+def _global_average(_: ir.Node, x: Tensor) -> Tensor:
+    return x.mean(dim=list(range(2, x.ndim)), keepdim=True)
+
+
+def _max_pool(node: ir.Node, x: Tensor) -> Tensor:
+    kernel = ints_of(node, "kernel_shape", ())
+    x, before = pad_unevenly(node, x, len(kernel), -torch.inf)
+    pool: Callable[..., Tensor] = (
+        functional.max_pool1d,
+        functional.max_pool2d,
+        functional.max_pool3d,
+    )[len(kernel) - 1]
+    return pool(
+        x,
+        kernel,
+        stride=ints_of(node, "strides", [1] * len(kernel)),
+        padding=before,
+        dilation=ints_of(node, "dilations", [1] * len(kernel)),
+        ceil_mode=bool(_int(node, "ceil_mode", 0)),
+    )
+
+
+def _average_pool(node: ir.Node, x: Tensor) -> Tensor:
+    kernel = ints_of(node, "kernel_shape", ())
+    sides = halves(ints_of(node, "pads", [0] * (2 * len(kernel))))
+    pool: Callable[..., Tensor] = (
+        functional.avg_pool1d,
+        functional.avg_pool2d,
+        functional.avg_pool3d,
+    )[len(kernel) - 1]
+
+    def mean(of: Tensor) -> Tensor:
+        strides = ints_of(node, "strides", [1] * len(kernel))
+        return pool(pad(of, *sides), kernel, strides, ceil_mode=bool(_int(node, "ceil_mode", 0)))
+
+    if _int(node, "count_include_pad", 0):
+        return mean(x)
+    return mean(x) / mean(torch.ones_like(x))
+
+
+def _reshape(node: ir.Node, x: Tensor, shape: Tensor) -> Tensor:
+    wanted = _listed(shape)
+    if not _int(node, "allowzero", 0):
+        wanted = [x.shape[i] if size == 0 else size for i, size in enumerate(wanted)]
+    return x.reshape(wanted)
+
+
+def _flatten(node: ir.Node, x: Tensor) -> Tensor:
+    axis = _int(node, "axis", 1)
+    return x.reshape(int(torch.tensor(x.shape[:axis]).prod()), -1)
+
+
+def _transpose(node: ir.Node, x: Tensor) -> Tensor:
+    return x.permute(ints_of(node, "perm", range(x.ndim)[::-1]))
+
+
+def _squeeze(_: ir.Node, x: Tensor, axes: Tensor | None = None) -> Tensor:
+    return x.squeeze() if axes is None else x.squeeze(tuple(_listed(axes)))
+
+
+def _unsqueeze(_: ir.Node, x: Tensor, axes: Tensor) -> Tensor:
+    rank = x.ndim + axes.numel()
+    for axis in sorted(each % rank for each in _listed(axes)):
+        x = x.unsqueeze(axis)
+    return x
+
+
+def _softmax(node: ir.Node, x: Tensor) -> Tensor:
+    return x.softmax(dim=_int(node, "axis", -1))
+
+
+def _layer_norm(node: ir.Node, x: Tensor, scale: Tensor, bias: Tensor | None = None) -> Tensor:
+    shape = x.shape[_int(node, "axis", -1) :]
+    return functional.layer_norm(
+        x, shape, scale.reshape(shape), bias, _float(node, "epsilon", 1e-5)
+    )
+
+
+def _gelu(node: ir.Node, x: Tensor) -> Tensor:
+    found = node.attributes.get("approximate")
+    return functional.gelu(x, approximate="none" if found is None else found.as_string())
+
+
+def _hard_sigmoid(node: ir.Node, x: Tensor) -> Tensor:
+    return torch.clamp(_float(node, "alpha", 0.2) * x + _float(node, "beta", 0.5), 0, 1)
+
+
+def _concat(node: ir.Node, *parts: Tensor) -> Tensor:
+    return torch.cat(parts, dim=_int(node, "axis", 0))
+
+
+def _leaky(node: ir.Node, x: Tensor) -> Tensor:
+    return functional.leaky_relu(x, _float(node, "alpha", 0.01))
+
+
+def _plain(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Return an operator whose node has nothing to say."""
+    return lambda _, *inputs: function(*inputs)
+
+
+_OPERATORS: dict[str, Callable[..., Tensor]] = {
+    "Add": _plain(torch.add),
+    "AveragePool": _average_pool,
+    "Clip": _clip,
+    "Concat": _concat,
+    "Conv": _conv,
+    "Div": _div,
+    "Erf": _plain(torch.erf),
+    "Flatten": _flatten,
+    "Gelu": _gelu,
+    "Gemm": _gemm,
+    "GlobalAveragePool": _global_average,
+    "HardSigmoid": _hard_sigmoid,
+    "HardSwish": _plain(functional.hardswish),
+    "Identity": _plain(lambda x: x),
+    "LayerNormalization": _layer_norm,
+    "LeakyRelu": _leaky,
+    "MatMul": _plain(torch.matmul),
+    "MaxPool": _max_pool,
+    "Mul": _plain(torch.mul),
+    "Pow": _plain(torch.pow),
+    "ReduceMean": _reduce_mean,
+    "Relu": _plain(functional.relu),
+    "Reshape": _reshape,
+    "Sigmoid": _plain(torch.sigmoid),
+    "Softmax": _softmax,
+    "Sqrt": _plain(torch.sqrt),
+    "Squeeze": _squeeze,
+    "Sub": _plain(torch.sub),
+    "Tanh": _plain(torch.tanh),
+    "Transpose": _transpose,
+    "Unsqueeze": _unsqueeze,
+}
+
+
+def _by_runtime(node: ir.Node, inputs: Sequence[Tensor | None]) -> list[Tensor]:
+    """Run a node as a model of its own."""
+    given = {f"i{place}": each for place, each in enumerate(inputs) if each is not None}
+    outputs = [ir.Value(name=f"o{place}") for place in range(len(node.outputs))]
+    values = {
+        name: ir.Value(
+            name=name,
+            type=ir.TensorType(ir.DataType.from_numpy(each.detach().numpy().dtype)),
+            shape=ir.Shape([None] * each.ndim),
+        )
+        for name, each in given.items()
+    }
+    assert node.graph is not None  # it came out of one
+    alone = ir.Node(
+        node.domain,
+        node.op_type,
+        [values.get(f"i{place}") for place in range(len(inputs))],
+        list(node.attributes.values()),
+        outputs=outputs,
+    )
+    graph = ir.Graph(
+        list(values.values()), outputs, nodes=[alone], opset_imports=node.graph.opset_imports
+    )
+    model = ir.to_proto(ir.Model(graph, ir_version=10))
+    session = _session(model.SerializeToString())
+    results: list[Any] = session.run({name: each.detach().numpy() for name, each in given.items()})
+    return [torch.from_numpy(each) for each in results]
+
+
+@lru_cache(maxsize=64)
+def _session(model: bytes) -> OnnxSession:
+    """Keep sessions: the same node runs for every batch."""
+    return OnnxSession(model)
+
 
 Visit = "Callable[[str, Tensor], Tensor]"
 
@@ -74,7 +349,7 @@ class Execution:
                 None if each is None else flowing.get(name_of(each), known.get(name_of(each)))
                 for each in node.inputs
             ]
-            for value, tensor in zip(node.outputs, operators.apply(node, taken), strict=True):
+            for value, tensor in zip(node.outputs, apply(node, taken), strict=True):
                 flowing[name_of(value)] = visit(name_of(value), tensor)
             for each in node.inputs:
                 if each is not None and self._last[name_of(each)] == place:

@@ -1,7 +1,4 @@
-"""Stores a float graph in 16-bit floats, and keeps in 32 what 16 bits would spoil.
-
-It does not decide whether that pays: the ladder does.
-"""
+"""Stores a float graph in 16-bit floats, and keeps in 32 what 16 bits would spoil."""
 
 from __future__ import annotations
 

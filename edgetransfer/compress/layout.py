@@ -1,7 +1,4 @@
-"""Decides where a float graph is quantised: at the tensors that the runtime's kernels fuse.
-
-It does not choose any range, and does not change the graph.
-"""
+"""Decides where a float graph is quantised: at the tensors that the runtime's kernels fuse."""
 
 from __future__ import annotations
 

@@ -1,22 +1,30 @@
 """Post-training quantisation from a float graph to its integers, in one go.
 
-It does not train, and does not judge what it made.
+Gives every layer weights and a bias of its own: each will have its own codes.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import onnx_ir as ir
 
 from edgetransfer.compress.encoding import Encoding
 from edgetransfer.compress.equalise import centre, equalise
-from edgetransfer.compress.layout import Layout, find_layers, find_layout, name_of
-from edgetransfer.compress.observe import watch_channels, watch_ranges
+from edgetransfer.compress.layout import (
+    LAYERS,
+    Layout,
+    added,
+    array_of,
+    axis_of,
+    find_layers,
+    find_layout,
+    name_of,
+)
+from edgetransfer.compress.observe import choose_grids, watch_channels, watch_ranges
 from edgetransfer.compress.qdq import write_qdq
-from edgetransfer.compress.ranges import choose_grids
-from edgetransfer.compress.separation import separate
 from edgetransfer.compress.sweep import fit_weights
 from edgetransfer.errors import NumericalError, StageError
 from edgetransfer.graph.finished import finished
@@ -35,11 +43,70 @@ if TYPE_CHECKING:
 
     Batches = Callable[[], Iterable[dict[str, Tensor]]]
 
+
+def separate(graph: ir.Graph) -> None:
+    """Copy what layers share, and give those without a bias one of zeros, in place.
+
+    A Gemm's bias may be one number for all channels; here it gets one for each.
+    """
+    for node in graph:
+        weight = node.inputs[1] if node.op_type in LAYERS else None
+        if weight is None or not weight.is_initializer():
+            continue
+        if len(weight.uses()) > 1:
+            weight = _constant(graph, f"{weight.name}_{node.name}", array_of(weight))
+            node.replace_input_with(1, weight)
+        if node.op_type == "MatMul":
+            _own_sum(graph, node)
+        else:
+            _own_bias(graph, node, array_of(weight).shape[axis_of(node)])
+
+
+def _own_sum(graph: ir.Graph, product: ir.Node) -> None:
+    bias, total = added(product)
+    adding = total.producer()
+    if bias is not None and adding is not None and len(bias.uses()) > 1:
+        place = list(adding.inputs).index(bias)
+        name = f"{bias.name}_{product.name}"
+        adding.replace_input_with(place, _constant(graph, name, array_of(bias)))
+
+
+def _own_bias(graph: ir.Graph, node: ir.Node, channels: int) -> None:
+    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    if bias is None:
+        node.resize_inputs(3)
+        numbers = np.zeros(channels, dtype=np.float32)
+    elif not bias.is_initializer():
+        return
+    else:
+        numbers = np.broadcast_to(array_of(bias).reshape(-1), channels)
+        if len(bias.uses()) == 1 and array_of(bias).shape == numbers.shape:
+            return
+    name = f"{node.outputs[0].name}_bias"
+    node.replace_input_with(2, _constant(graph, name, np.ascontiguousarray(numbers)))
+
+
+def _constant(graph: ir.Graph, name: str, array: np.ndarray[Any, Any]) -> ir.Value:
+    value = ir.Value(
+        name=name,
+        type=ir.TensorType(ir.DataType.from_numpy(array.dtype)),
+        shape=ir.Shape(array.shape),
+        const_value=ir.tensor(array, name=name),
+    )
+    graph.register_initializer(value)
+    return value
+
+
 HEAD_SHARE = 0.02
+
 """Of all weights: a head with fewer stays in float."""
+
 EQUALISING = 2
+
 """Rounds of equalisation: one changes what the next sees."""
+
 MOST_FITTED = 256
+
 """Examples that weights are fitted on at most; ranges are found on all."""
 
 

@@ -1,7 +1,4 @@
-"""Rounds the weights of one layer so that its outputs, not its weights, stay what they were.
-
-It does not look at any graph.
-"""
+"""Rounds the weights of one layer so that its outputs, not its weights, stay what they were."""
 
 from __future__ import annotations
 

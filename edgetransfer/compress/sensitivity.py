@@ -1,7 +1,4 @@
-"""Measures how much noise each layer's integers bring to the logits.
-
-It does not decide which layers to leave in float.
-"""
+"""Measures how much noise each layer's integers bring to the logits."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from edgetransfer.compress.execution import Execution
-from edgetransfer.compress.fakequant import FakeQuantised, FreeWeights
+from edgetransfer.compress.training import FakeQuantised, FreeWeights
 from edgetransfer.spec.progress import Progress, silent
 
 if TYPE_CHECKING:

@@ -1,7 +1,4 @@
-"""Moves what is hard to quantise from the activations of a transformer into its weights.
-
-It does not quantise: `dynamic` does.
-"""
+"""Moves what is hard to quantise from the activations of a transformer into its weights."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What was asked about on a command line: pictures, folders, tables, texts, or lines of a pipe.
-
-It does not run a model.
-"""
+"""What was asked about on a command line: pictures, folders, tables, texts, or lines of a pipe."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Whether classes are sound enough to fit, choose and judge on; and one error for all problems.
-
-It does not read anything.
-"""
+"""Whether classes are sound enough to fit, choose and judge on; and one error for all problems."""
 
 from __future__ import annotations
 

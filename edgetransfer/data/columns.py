@@ -1,7 +1,4 @@
-"""Which column of a table is the picture or text, the label, the split.
-
-It does not read cells.
-"""
+"""Which column of a table is the picture or text, the label, the split."""
 
 from __future__ import annotations
 

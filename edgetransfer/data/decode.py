@@ -1,7 +1,4 @@
-"""A picture's file or bytes to 8-bit RGB, the same way everywhere.
-
-It does not resize, crop or normalise; and colour profiles (ICC) are not applied.
-"""
+"""A picture's file or bytes to 8-bit RGB, the same way everywhere."""
 
 from __future__ import annotations
 

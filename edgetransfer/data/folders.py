@@ -1,7 +1,4 @@
-"""A folder of pictures to records: one folder a class, with or without folders for splits.
-
-It does not open the pictures.
-"""
+"""A folder of pictures to records: one folder a class, with or without folders for splits."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgetransfer.data.decode import PICTURE_SUFFIXES
-from edgetransfer.data.names import (
+from edgetransfer.data.locate import (
     OTHER_PICTURES,
     SPLIT_NAMES,
     is_leaving,

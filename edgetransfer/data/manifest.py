@@ -1,7 +1,4 @@
-"""The examples of one data set with their roles, as a frozen value with a digest.
-
-It does not read, check or split anything; `sources` does and hands a `Manifest` back.
-"""
+"""The examples of one data set with their roles, as a frozen value with a digest."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What was read from disk before it was checked and split: records, problems, notes.
-
-It does not open pictures and does not decide who goes into which split.
-"""
+"""What was read from disk before it was checked and split: records, problems, notes."""
 
 from __future__ import annotations
 

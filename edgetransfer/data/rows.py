@@ -1,7 +1,4 @@
-"""Tables to records: the cells of each row put in their roles, the named files looked up.
-
-It does not open the pictures.
-"""
+"""Tables to records: the cells of each row put in their roles, the named files looked up."""
 
 from __future__ import annotations
 
@@ -15,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from edgetransfer.data.columns import Roles, assign_roles
 from edgetransfer.data.decode import PICTURE_SUFFIXES
-from edgetransfer.data.names import kind_of, splits_of
+from edgetransfer.data.digests import normalise
+from edgetransfer.data.locate import kind_of, splits_of
 from edgetransfer.data.reading import Reading, Record, clean_label, count
 from edgetransfer.data.tables import Table, read_table
-from edgetransfer.data.text import normalise
 from edgetransfer.errors import DataError
 
 if TYPE_CHECKING:

@@ -1,7 +1,4 @@
-"""From what the user named to a `Manifest`: find, read, check, split.
-
-It does not cache: `fingerprint` is the key that a caller may cache under.
-"""
+"""From what the user named to a `Manifest`: find, read, check, split."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from edgetransfer.data import checks, overlap, split
+from edgetransfer.data import checks, digests, split
 from edgetransfer.data.digests import add_digests, file_digests
 from edgetransfer.data.folders import read_folder
 from edgetransfer.data.locate import locate
@@ -55,7 +52,7 @@ def load(
     records, unreadable = add_digests(reading.records, progress)
     shallow, depth_notes = checks.depth_problems(records)
     records, role_notes = split.name_roles(records)
-    records, dropped, drop_notes = overlap.drop_duplicates(records)
+    records, dropped, drop_notes = digests.drop_duplicates(records)
     carved = split.shares_to_carve(records, fitted=fitted)
     problems = [] if fitted else checks.class_problems(records, carved)
     if problems:
@@ -63,7 +60,7 @@ def load(
     checks.raise_if([*reading.problems, *unreadable, *shallow, *problems], where)
     records, carve_notes = split.carve(records, seed=seed, split_by=spec.split_by, fitted=fitted)
     # Keeping a group together may have torn equal contents of two groups apart.
-    records, dropped_now, drop_notes_now = overlap.drop_duplicates(records)
+    records, dropped_now, drop_notes_now = digests.drop_duplicates(records)
     checks.raise_if([] if fitted else checks.class_problems(records, ()), where)
     labels = sort_labels(r.label for r in records if r.label is not None)
     across = split.across_note(records, spec.split_by) if spec.split_by else None
@@ -75,7 +72,7 @@ def load(
         *carve_notes,
         *drop_notes_now,
         *([across] if across else []),
-        *overlap.repeat_notes(records),
+        *digests.repeat_notes(records),
         *checks.absence_notes(records, labels),
         *checks.spelling_notes(labels),
     ]
@@ -111,7 +108,7 @@ def load_for_evaluation(
     checks.raise_if(problems, _where(reading))
     if labels is None:
         labels = sort_labels(r.label for r in records if r.label is not None)
-    notes = [*reading.notes, *depth_notes, *split_notes, *overlap.repeat_notes(records)]
+    notes = [*reading.notes, *depth_notes, *split_notes, *digests.repeat_notes(records)]
     return _manifest(reading, records, labels, notes, {})
 
 

@@ -1,37 +1,167 @@
 """Roles for examples that were given none: seeded, stratified, groups kept together.
 
-It does not look at what an example holds: contents are compared by digest.
-
 The result depends on the seed, the digests, the labels and the groups only, so neither the order
 of files on disk nor the order of rows in a table changes it.
+
+The training examples that ranges of activations are taken from.
+
+Sets the labelled examples of the device aside: to judge an adaptation by, never to fit on.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgetransfer.data.reading import count
-from edgetransfer.errors import DataError
+from edgetransfer.errors import DataError, SpecError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from edgetransfer.data.manifest import Split
+    from edgetransfer.data.manifest import Example, Manifest, Split
     from edgetransfer.data.reading import Record
 
+
+@dataclass(frozen=True)
+class Parts:
+    """Labelled examples, parted.
+
+    Attributes:
+        manifest: without the device's examples in train and validation; the test set is whole.
+        device: the device's own, of train and validation; of the test set where they have none.
+        tested: whether they are of the test set, by which nothing may be chosen.
+    """
+
+    manifest: Manifest
+    device: tuple[Example, ...]
+    tested: bool
+
+    def all_judged(self) -> Manifest:
+        """Return all examples, the device's as those that something is judged on."""
+        aside = tuple(replace(example, split="validation") for example in self.device)
+        kept = self.manifest.examples
+        return replace(self.manifest, examples=kept if self.tested else (*kept, *aside))
+
+
+def set_aside(manifest: Manifest, part: str | None) -> Parts:
+    """Part the examples.
+
+    Args:
+        manifest: all of them.
+        part: COLUMN=VALUE, as `Recipe` has checked it; None where no label of the device is known.
+
+    Raises:
+        DataError: no example has that value, or too few others are left to fit on.
+    """
+    if part is None:
+        return Parts(manifest, (), tested=False)
+    column, _, value = part.partition("=")
+    ours = {e.key for e in manifest.examples if e.metadata.get(column, "").strip() == value}
+    _refuse_nothing(manifest, part, column, found=bool(ours))
+    kept = tuple(e for e in manifest.examples if e.key not in ours or e.split == "test")
+    device = tuple(e for e in manifest.examples if e.key in ours)
+    aside = tuple(e for e in device if e.split != "test")
+    note = f"{count(len(aside), 'labelled example')} of the device ({part}) were set aside"
+    notes = (*manifest.notes, note) if aside else manifest.notes
+    rest = replace(manifest, examples=kept, notes=notes)
+    _refuse_too_few(rest, part)
+    return Parts(rest, aside or device, tested=not aside)
+
+
+def _refuse_nothing(manifest: Manifest, part: str, column: str, *, found: bool) -> None:
+    if found:
+        return
+    values = {e.metadata[column].strip() for e in manifest.examples if column in e.metadata}
+    columns = sorted({name for e in manifest.examples for name in e.metadata})
+    if not columns:
+        what = "no columns beside files and labels"
+    elif values:
+        more = ", ..." if len(values) > 10 else ""
+        what = f"{column} is {', '.join(sorted(values)[:10])}{more}"
+    else:
+        what = f"columns {', '.join(columns[:10])}"
+    raise DataError(
+        "no example is of that part",
+        where=f"--device-part {part}",
+        found=what,
+        expected="a column of the table and one of its values, as COLUMN=VALUE",
+    )
+
+
+def _refuse_too_few(rest: Manifest, part: str) -> None:
+    fitted = {example.label for example in rest.split("train")}
+    lacking = [label for label in rest.labels if label not in fitted]
+    if lacking:
+        found = f"no example to train on of {', '.join(lacking[:5])}"
+    elif not rest.split("validation"):
+        found = "no validation example"
+    else:
+        return
+    raise DataError(
+        "too few examples are left without the device's",
+        where=f"--device-part {part}",
+        found=found,
+        fix="give more examples that are not the device's",
+    )
+
+
+_STREAM = 0xCA1
+
+"""Keeps these draws apart from those of the splits, which use the bare seed."""
+
+
+def calibration_sample(manifest: Manifest, count: int, seed: int) -> tuple[Example, ...]:
+    """Draw training examples, labels in proportion.
+
+    The i-th of n shuffled examples of a label has rank i/n, and the lowest ranks are taken: every
+    label is there once before any label is there in more than its share.
+
+    Args:
+        manifest: only its train split is read.
+        count: how many; all of train where it has fewer.
+        seed: of the shuffle.
+
+    Returns:
+        `count` examples in reading order.
+
+    Raises:
+        SpecError: `count` is below 1.
+    """
+    if count < 1:
+        raise SpecError("too few calibration examples", found=str(count), expected="at least 1")
+    train = manifest.split("train")
+    rng = np.random.default_rng([seed, _STREAM])
+    members: dict[str, list[Example]] = defaultdict(list)
+    for example in sorted(train, key=lambda e: (e.digest, e.key)):
+        members[example.label or ""].append(example)
+    ranked = []
+    for label in sorted(members):
+        order = rng.permutation(len(members[label]))
+        ties = rng.random(len(order))
+        ranked += [
+            (i / len(order), tie, members[label][j].key)
+            for i, (j, tie) in enumerate(zip(order, ties, strict=True))
+        ]
+    chosen = {key for _, _, key in sorted(ranked)[:count]}
+    return tuple(e for e in train if e.key in chosen)
+
+
 ALL_SHARES: Mapping[Split, float] = {"train": 0.70, "validation": 0.15, "test": 0.15}
+
 """Of data without any split."""
 
 MOST_CALIBRATION, CALIBRATION_SHARE = 128, 0.2
+
 """Of data without any split where nothing is fitted: what ranges are taken from, without
 labels. All the rest is judged on."""
 
 VALIDATION_SHARES: Mapping[Split, float] = {"train": 0.80, "validation": 0.20}
+
 """Of the training data, where a test set but no validation set was given."""
 
 Records = tuple["Record", ...]

@@ -1,7 +1,4 @@
-"""What examples look like on the surface: thumbnails of pictures, character n-grams of texts.
-
-It does not compare them.
-"""
+"""What examples look like on the surface: thumbnails of pictures, character n-grams of texts."""
 
 from __future__ import annotations
 
@@ -13,8 +10,7 @@ from PIL import Image
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from edgetransfer.data.decode import decode
-from edgetransfer.data.digests import THREADS
-from edgetransfer.data.text import normalise
+from edgetransfer.data.digests import THREADS, normalise
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

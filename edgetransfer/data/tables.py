@@ -1,7 +1,4 @@
-"""One CSV, TSV, JSONL or Parquet file to rows of strings.
-
-It does not know what a column means; `columns` does.
-"""
+"""One CSV, TSV, JSONL or Parquet file to rows of strings."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Pictures without labels that a teacher teaches with, and none that anything is judged on.
-
-It does not say what the teacher makes of them.
-"""
+"""Pictures without labels that a teacher teaches with, and none that anything is judged on."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Texts without labels that an encoder is fitted with, and none that anything is judged on.
-
-It does not say what is made of them.
-"""
+"""Texts without labels that an encoder is fitted with, and none that anything is judged on."""
 
 from __future__ import annotations
 
@@ -11,11 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgetransfer.data.columns import assign_roles
-from edgetransfer.data.digests import add_digests, file_digests
+from edgetransfer.data.digests import add_digests, file_digests, normalise
 from edgetransfer.data.locate import locate
 from edgetransfer.data.reading import Record
 from edgetransfer.data.tables import read_table
-from edgetransfer.data.text import normalise
 from edgetransfer.data.unlabelled import Named, nothing_near, without
 from edgetransfer.errors import DataError
 from edgetransfer.spec.progress import silent

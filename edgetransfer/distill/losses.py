@@ -1,7 +1,4 @@
-"""What a student may be asked to have in common with its teacher, as functions of tensors.
-
-They do not know networks, weights between them, or where the teacher's part comes from.
-"""
+"""What a student may be asked to have in common with its teacher, as functions of tensors."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What a student is trained towards: the labels, and what its teacher said of the same look.
-
-It does not ask the teacher: what it said was kept.
-"""
+"""What a student is trained towards: the labels, and what its teacher said of the same look."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ import torch
 from torch import nn
 
 from edgetransfer.distill import losses
-from edgetransfer.transfer.objective import CrossEntropy
+from edgetransfer.transfer.train.objective import CrossEntropy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from edgetransfer.spec.recipe import DistillSpec
-    from edgetransfer.transfer.objective import Seen
+    from edgetransfer.transfer.train.objective import Seen
 
 Array = np.ndarray[Any, Any]
 

@@ -1,7 +1,4 @@
-"""What a network says of one look at every example.
-
-It does not fit the network, and does not keep what it said.
-"""
+"""What a network says of one look at every example."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ import torch
 from edgetransfer.graph.embed import PREPARED
 from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.transfer.features import run_over
-from edgetransfer.transfer.scaling import in_16_bits
+from edgetransfer.transfer.head.linear_heads import in_16_bits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +20,7 @@ if TYPE_CHECKING:
 
     from edgetransfer.data.manifest import Example
     from edgetransfer.graph.prepare import Batch, Preparer
-    from edgetransfer.transfer.views import Views
+    from edgetransfer.transfer.train.views import Views
 
 Array = np.ndarray[Any, Any]
 

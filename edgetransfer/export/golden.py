@@ -1,7 +1,4 @@
-"""Writes golden vectors: inputs with the tensors and logits that any port must reproduce.
-
-It does not choose the examples.
-"""
+"""Writes golden vectors: inputs with the tensors and logits that any port must reproduce."""
 
 from __future__ import annotations
 

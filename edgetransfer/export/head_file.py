@@ -1,7 +1,4 @@
-"""Heads and feature statistics on disk: safetensors, a few tensors and what they are of.
-
-It does not put a head into a network: `heads` does.
-"""
+"""Heads and feature statistics on disk: safetensors, a few tensors and what they are of."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ from edgetransfer.bundle.files import write_whole
 from edgetransfer.bundle.forms import AddedClass, Digest, Form
 from edgetransfer.bundle.tensors import read_tensors
 from edgetransfer.spec.outside import Kind, parsed, validated
-from edgetransfer.transfer.new_class import FeatureStatistics
+from edgetransfer.transfer.head.new_class import FeatureStatistics
 
 if TYPE_CHECKING:
     from pathlib import Path

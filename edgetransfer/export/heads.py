@@ -1,7 +1,4 @@
-"""Finds the linear head at the end of a shipped network, and puts another in its place.
-
-It does not fit a head, and never changes what stands before the features.
-"""
+"""Finds the linear head at the end of a shipped network, and puts another in its place."""
 
 from __future__ import annotations
 

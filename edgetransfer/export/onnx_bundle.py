@@ -1,7 +1,4 @@
-"""Writes the files of an ONNX bundle: models, contract, labels, golden vectors, agent.
-
-It does not measure them, and does not write the manifest.
-"""
+"""Writes the files of an ONNX bundle: models, contract, labels, golden vectors, agent."""
 
 from __future__ import annotations
 
@@ -33,7 +30,7 @@ if TYPE_CHECKING:
     from edgetransfer.graph.prepare import Preparer
     from edgetransfer.spec.preprocess import TextPreprocessing
     from edgetransfer.spec.target import TargetSpec
-    from edgetransfer.transfer.new_class import FeatureStatistics
+    from edgetransfer.transfer.head.new_class import FeatureStatistics
 
 TOKENIZER = "tokenizer.json"
 

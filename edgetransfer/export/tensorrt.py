@@ -1,7 +1,6 @@
 """What a bundle for TensorRT needs more: a graph that it takes, and what prepares pictures there.
 
-It does not build an engine: the agent does, on the device. What the graph must be like was found
-by building with TensorRT's own parser (`docs/tensorrt.md`).
+What the graph must be like was found by building with TensorRT's own parser (`docs/tensorrt.md`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Exports a classifier in transformers layout with optimum, where torch's exporter refuses it.
-
-It does not clean what comes out, and does not prove it: `own.take` and `parity` do.
-"""
+"""Exports a classifier in transformers layout with optimum, where torch's exporter refuses it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Counts what a graph consists of: operators, parameters, multiply-accumulates, int8 residency.
-
-It does not change the graph.
-"""
+"""Counts what a graph consists of: operators, parameters, multiply-accumulates, int8 residency."""
 
 from __future__ import annotations
 

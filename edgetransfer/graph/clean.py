@@ -1,7 +1,4 @@
-"""Brings any ONNX graph into the one form that the later stages take.
-
-It does not change what the graph computes.
-"""
+"""Brings any ONNX graph into the one form that the later stages take."""
 
 from __future__ import annotations
 

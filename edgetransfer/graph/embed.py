@@ -1,7 +1,4 @@
-"""Writes the preprocessing contract as standard ONNX operators and joins it to the network.
-
-It does not decode pictures: its input is decoded RGB.
-"""
+"""Writes the preprocessing contract as standard ONNX operators and joins it to the network."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Lets a classifier's graph end in logits where it ends in shares that are made of them.
-
-It does not change which class the graph says.
-"""
+"""Lets a classifier's graph end in logits where it ends in shares that are made of them."""
 
 from __future__ import annotations
 

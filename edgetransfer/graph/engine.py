@@ -1,7 +1,4 @@
-"""Reads how a runtime laid a model out: its own graph, or what TensorRT's inspector says.
-
-It does not open any runtime.
-"""
+"""Reads how a runtime laid a model out: its own graph, or what TensorRT's inspector says."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Leaves a graph as it may be written to a file: nothing dead in it, nothing said that is not so.
-
-It does not change what the graph computes.
-"""
+"""Leaves a graph as it may be written to a file: nothing dead, nothing said that is not so."""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
 """Opens a graph on this machine so that it computes what it means, whatever this machine's class.
 
-It does not time: a device's own settings are its target's.
+Writes the integer products of a graph out in float: what they mean, whatever a processor does.
+
+It is for proofs, not for devices: the weights stay integers in the file, and nothing is faster.
 """
 
 from __future__ import annotations
@@ -9,17 +11,61 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import onnx
+from onnx import TensorProto, helper
+
 from edgetransfer.agent.environment import architecture, isa_flags
 from edgetransfer.agent.session import OnnxSession
+from edgetransfer.graph.finished import finished
 from edgetransfer.spec import catalogue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import onnx
+
+def with_float_products(model: onnx.ModelProto) -> onnx.ModelProto | None:
+    """Return the graph with every MatMulInteger as a MatMul of floats, None where there is none.
+
+    Quantised convolutions stand as Q and DQ nodes in a graph and are float already where it runs as
+    it is written. MatMulInteger is not: on x86 without VNNI its kernel saturates, and the settings
+    that forbid that are part of the optimisation that such a run leaves out. Sums over 1,024
+    products may end beyond float32's 24 bits, and are then rounded to the nearest even number.
+    """
+    if all(node.op_type != "MatMulInteger" for node in model.graph.node):
+        return None
+    written = onnx.ModelProto()
+    written.CopyFrom(model)
+    nodes = list(written.graph.node)
+    del written.graph.node[:]
+    for node in nodes:
+        spelled = _spelled(node) if node.op_type == "MatMulInteger" else [node]
+        written.graph.node.extend(spelled)
+    return finished(written, "float products")
+
+
+def _spelled(node: onnx.NodeProto) -> list[onnx.NodeProto]:
+    """Return nodes that compute a MatMulInteger's integers in float."""
+    (result,), inputs = node.output, [*node.input, "", ""]
+    made: list[onnx.NodeProto] = []
+
+    def add(operator: str, names: list[str], **attributes: int) -> str:
+        name = f"{result}/float/{len(made)}"
+        made.append(helper.make_node(operator, names, [name], **attributes))
+        return name
+
+    factors = []
+    for value, zero in zip(inputs[:2], inputs[2:4], strict=True):
+        factor = add("Cast", [value], to=TensorProto.FLOAT)
+        if zero:
+            factor = add("Sub", [factor, add("Cast", [zero], to=TensorProto.FLOAT)])
+        factors.append(factor)
+    product = add("MatMul", factors)
+    made.append(helper.make_node("Cast", [product], [result], to=TensorProto.INT32))
+    return made
 
 
 _AS_WRITTEN = {"optimization.disable_specified_optimizers": "WeightBiasQuantization"}
+
 """Without it ONNX Runtime rounds biases that were left in float by itself, at the product of two
 scales: in a graph for TensorRT, with 16-bit scales, that product is next to nothing (-2 dB)."""
 

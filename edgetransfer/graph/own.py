@@ -1,7 +1,4 @@
-"""Takes a float ONNX file that somebody else exported into the form that the later stages take.
-
-It does not change which class it says, and proves that.
-"""
+"""Takes a float ONNX file that somebody else exported into the form that the later stages take."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Proves that a graph computes what it was made from.
-
-It does not export.
-"""
+"""Proves that a graph computes what it was made from."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Prepares examples for the network by running the contract's own graph, or its tokenizer.
-
-It does not decide what the contract is; training, calibration and golden vectors all come here,
-so that what a device computes is what the network was fitted on.
-"""
+"""Prepares examples for the network by running the contract's own graph, or its tokenizer."""
 
 from __future__ import annotations
 

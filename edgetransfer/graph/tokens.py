@@ -1,7 +1,4 @@
-"""Reads a tokenizer with the settings that stand beside it, and keeps it as one file.
-
-It does not tokenise: `prepare` does.
-"""
+"""Reads a tokenizer with the settings that stand beside it, and keeps it as one file."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Turns a torch module into a clean ONNX graph.
-
-It does not quantise, does not add preprocessing, and does not prove parity: `parity` does.
-"""
+"""Turns a torch module into a clean ONNX graph."""
 
 from __future__ import annotations
 

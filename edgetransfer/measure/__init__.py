@@ -1,6 +1,6 @@
 """Judges a candidate against its float reference from raw logits and raw times, without torch.
 
-It does not run a model, and importing it imports nothing else. Where to find what:
+Where to find what:
 
 - `record`: `make_report(Facts) -> dict` (report.json, see `bundle.report_form`); `facts.Facts`
 - `verdict`: `judge`, `unverified`, `worst`, `exit_code`; `gates.Gate`, one function a gate

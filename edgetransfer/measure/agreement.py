@@ -1,7 +1,4 @@
-"""Holds what a device computes against what the build host computes from the same file.
-
-It does not know of labels: both got the same prepared tensors, so any difference is the device's.
-"""
+"""Holds what a device computes against what the build host computes from the same file."""
 
 from __future__ import annotations
 

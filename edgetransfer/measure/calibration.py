@@ -1,7 +1,4 @@
-"""Bounds how much of its calibration the candidate loses: confidence that is worth what it says.
-
-It does not say whether that is too much; `gates.classes` does.
-"""
+"""Bounds how much of its calibration the candidate loses: confidence that is worth what it says."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgetransfer.measure.bootstrap import percentile_bounds
+from edgetransfer.measure.stats.bootstrap import percentile_bounds
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -1,7 +1,4 @@
-"""Bounds what each class loses of its recall.
-
-It does not say whether that is too much; `gates.classes` does.
-"""
+"""Bounds what each class loses of its recall."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgetransfer.measure.paired import Pairs, drop_lower, drop_upper, examples_needed
+from edgetransfer.measure.stats.paired import Pairs, drop_lower, drop_upper, examples_needed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

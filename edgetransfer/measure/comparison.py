@@ -1,7 +1,4 @@
-"""Says how much of a metric the candidate loses against the reference, with bounds.
-
-It does not know any limit; `gates` holds the loss against the budget.
-"""
+"""Says how much of a metric the candidate loses against the reference, with bounds."""
 
 from __future__ import annotations
 
@@ -11,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgetransfer.measure.bootstrap import drops, percentile_bounds
 from edgetransfer.measure.metrics import METRICS, Outcomes
-from edgetransfer.measure.paired import (
+from edgetransfer.measure.stats.bootstrap import drops, percentile_bounds
+from edgetransfer.measure.stats.paired import (
     FEW,
     Pairs,
     drop_interval,

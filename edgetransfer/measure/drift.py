@@ -1,7 +1,4 @@
-"""Measures how far the candidate's logits are from the reference's, whatever the labels.
-
-It does not say whether that is too far; `gates` does.
-"""
+"""Measures how far the candidate's logits are from the reference's, whatever the labels."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ import numpy as np
 
 from edgetransfer.errors import StageError
 from edgetransfer.measure.metrics import decisions
-from edgetransfer.measure.proportions import clopper_pearson_lower, clopper_pearson_upper
+from edgetransfer.measure.stats.proportions import clopper_pearson_lower, clopper_pearson_upper
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

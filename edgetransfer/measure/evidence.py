@@ -1,7 +1,4 @@
-"""Everything that the gates look at, and all of them in their order.
-
-It does not add them up; `verdict` does.
-"""
+"""Everything that the gates look at, and all of them in their order."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ if TYPE_CHECKING:
     from edgetransfer.measure.comparison import Comparison
     from edgetransfer.measure.drift import Drift
     from edgetransfer.measure.gates import Gate
-    from edgetransfer.measure.latency import LatencySummary, Speedup
+    from edgetransfer.measure.speed.latency import LatencySummary, Speedup
     from edgetransfer.spec.budget import Budget
 
 USUAL_FLIPS_PCT, USUAL_SQNR_DB, USUAL_KL = 2.0, 20.0, 0.01

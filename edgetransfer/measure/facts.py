@@ -1,7 +1,4 @@
-"""What a report is made from: raw logits, raw times and what is known of the run.
-
-It does not judge or convert; `findings` and `record` do.
-"""
+"""What a report is made from: raw logits, raw times and what is known of the run."""
 
 from __future__ import annotations
 
@@ -17,8 +14,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgetransfer.measure.agreement import OnHost
-    from edgetransfer.measure.latency import Samples
     from edgetransfer.measure.sample import Sample
+    from edgetransfer.measure.speed.latency import Samples
     from edgetransfer.spec.budget import Budget
     from edgetransfer.spec.words import Metric
 

@@ -1,7 +1,4 @@
-"""Computes every statistic of a report from the facts, and the verdict from the statistics.
-
-It does not know how a report is written; `record` does.
-"""
+"""Computes every statistic of a report from the facts, and the verdict from the statistics."""
 
 from __future__ import annotations
 
@@ -15,8 +12,8 @@ from edgetransfer.measure.class_drops import class_drops
 from edgetransfer.measure.comparison import by_group, compare, identical
 from edgetransfer.measure.drift import measure_drift
 from edgetransfer.measure.evidence import Evidence
-from edgetransfer.measure.latency import histogram, speedup, summarise
 from edgetransfer.measure.metrics import Outcomes, decisions, per_class
+from edgetransfer.measure.speed.latency import histogram, speedup, summarise
 from edgetransfer.measure.standing import as_preview
 from edgetransfer.measure.verdict import judge, unverified
 
@@ -27,9 +24,9 @@ if TYPE_CHECKING:
     from edgetransfer.measure.drift import Drift
     from edgetransfer.measure.facts import Facts, Timing
     from edgetransfer.measure.gates import Gate
-    from edgetransfer.measure.latency import Histogram, LatencySummary, Speedup
     from edgetransfer.measure.metrics import ClassResult
     from edgetransfer.measure.proofs import Proofs
+    from edgetransfer.measure.speed.latency import Histogram, LatencySummary, Speedup
     from edgetransfer.measure.verdict import Verdict
 
 

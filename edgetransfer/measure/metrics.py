@@ -1,7 +1,4 @@
-"""Counts right and wrong decisions of a reference and a candidate on the same examples.
-
-It does not attach intervals to a difference; `comparison` does.
-"""
+"""Counts right and wrong decisions of a reference and a candidate on the same examples."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgetransfer.measure.paired import Pairs, holm, mcnemar_p
+from edgetransfer.measure.stats.paired import Pairs, holm, mcnemar_p
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

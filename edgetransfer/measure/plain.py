@@ -1,7 +1,4 @@
-"""Turns a tree of numbers into plain JSON, with a reason beside every null.
-
-It does not know what the numbers mean.
-"""
+"""Turns a tree of numbers into plain JSON, with a reason beside every null."""
 
 from __future__ import annotations
 

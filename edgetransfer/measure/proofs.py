@@ -1,7 +1,4 @@
-"""What proves that the right thing was measured: values, or the reason why there is none.
-
-It does not judge: `gates` does.
-"""
+"""What proves that the right thing was measured: values, or the reason why there is none."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Decides whether a place is the target of a bundle, from what the agent saw there.
-
-It does not look at any machine, and knows neither the transport nor the build host.
-"""
+"""Decides whether a place is the target of a bundle, from what the agent saw there."""
 
 from __future__ import annotations
 

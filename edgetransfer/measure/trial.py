@@ -1,7 +1,4 @@
-"""Judges a rung of the compression ladder on examples that are not the test set.
-
-It does not choose the next rung.
-"""
+"""Judges a rung of the compression ladder on examples that are not the test set."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Adds gates up to one verdict, several verdicts to the worst, and a verdict to an exit code.
-
-It does not measure or print.
-"""
+"""Adds gates up to one verdict, several verdicts to the worst, and a verdict to an exit code."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from edgetransfer.errors import BUDGET_MISSED, IntegrityError
 from edgetransfer.measure.evidence import CLAIMS, run_gates
-from edgetransfer.measure.soundness import GATES as SOUNDNESS_GATES
+from edgetransfer.measure.study.soundness import GATES as SOUNDNESS_GATES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -109,7 +106,7 @@ def worst(names: Iterable[VerdictName]) -> VerdictName:
 
 
 def is_sound(report: Mapping[str, Any]) -> bool:
-    """Tell whether no gate of soundness warned, see `measure.soundness`.
+    """Tell whether no gate of soundness warned, see `measure.study.soundness`.
 
     >>> is_sound({"gates": [{"name": "transfer", "status": "FAIL"}]})
     False

@@ -1,7 +1,4 @@
-"""The Python API: the same build as the command line's.
-
-It does not print.
-"""
+"""The Python API: the same build as the command line's."""
 
 from __future__ import annotations
 
@@ -9,15 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.pipeline import build as stages
-from edgetransfer.pipeline.reporter import SilentReporter
-from edgetransfer.pipeline.store import Store
-from edgetransfer.pipeline.together import joined
-from edgetransfer.spec.caching import default_cache
+from edgetransfer.pipeline.stage.reporter import SilentReporter
+from edgetransfer.pipeline.stage.shared import joined
+from edgetransfer.pipeline.stage.store import Store
+from edgetransfer.spec.catalogue import default_cache
 from edgetransfer.spec.options import FIELDS, recipe_from
 
 if TYPE_CHECKING:
     from edgetransfer.pipeline.build import Outcome
-    from edgetransfer.pipeline.reporter import Reporter
+    from edgetransfer.pipeline.stage.reporter import Reporter
 
 
 def build(

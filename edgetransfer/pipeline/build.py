@@ -1,7 +1,4 @@
-"""One build: from a recipe to a verdict for every target.
-
-It does not print; the command line and the Python API call it.
-"""
+"""One build: from a recipe to a verdict for every target."""
 
 from __future__ import annotations
 
@@ -14,24 +11,18 @@ from edgetransfer.backbone import sources as backbones
 from edgetransfer.bundle.files import write_json, writing
 from edgetransfer.bundle.placing import LOCK, bundle_lock, foreign_in, locked, replacing
 from edgetransfer.measure.verdict import worst
-from edgetransfer.pipeline.assembling import assemble
-from edgetransfer.pipeline.compressing import compress
-from edgetransfer.pipeline.fitting import fit
-from edgetransfer.pipeline.judging import (
-    Bench,
-    Question,
-    judge_bundle,
-    recording,
-    write_report,
-)
-from edgetransfer.pipeline.ranking import candidates_of, choose
-from edgetransfer.pipeline.reporter import SilentReporter, telling
-from edgetransfer.pipeline.run import Run
-from edgetransfer.pipeline.stage import versions
-from edgetransfer.pipeline.together import SharedStore
+from edgetransfer.pipeline.bench.judge import Bench, Question, judge_bundle, recording, write_report
+from edgetransfer.pipeline.fit.fit import fit
+from edgetransfer.pipeline.ladder.compress import compress
+from edgetransfer.pipeline.rank import candidates_of, choose
+from edgetransfer.pipeline.ship.assemble import assemble
+from edgetransfer.pipeline.stage.reporter import SilentReporter, telling
+from edgetransfer.pipeline.stage.run import Run
+from edgetransfer.pipeline.stage.shared import SharedStore
+from edgetransfer.pipeline.stage.stage import versions
 from edgetransfer.spec import catalogue
 from edgetransfer.spec.words import AUTO
-from edgetransfer.transfer.team import ALONE, Team
+from edgetransfer.transfer.train.team import ALONE, Team
 from edgetransfer.transport.local import Local
 
 if TYPE_CHECKING:
@@ -39,9 +30,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgetransfer.measure.verdict import VerdictName
-    from edgetransfer.pipeline.reporter import Reporter
-    from edgetransfer.pipeline.store import Store
-    from edgetransfer.pipeline.tracing import Fitted
+    from edgetransfer.pipeline.fit.trace import Fitted
+    from edgetransfer.pipeline.stage.reporter import Reporter
+    from edgetransfer.pipeline.stage.store import Store
     from edgetransfer.spec.recipe import Recipe
     from edgetransfer.spec.target import TargetSpec
 
@@ -78,7 +69,7 @@ def resolve(recipe: Recipe, store: Store, reporter: Reporter, team: Team = ALONE
     candidates = candidates_of(recipe.backbone.candidates) if auto else ()
     source = candidates[0] if candidates else backbones.locate(recipe.backbone.source)
     if recipe.fit.device is not None:
-        from edgetransfer.transfer.machine import device
+        from edgetransfer.transfer.train.machine import device
 
         device(recipe.fit.device)
     asked = recipe.distill.source

@@ -11,11 +11,11 @@ from edgetransfer.agent.environment import cpu_model, isa_flags
 from edgetransfer.compress.posttraining import Calibration, quantise
 from edgetransfer.data.manifest import content_of
 from edgetransfer.errors import is_numerical
-from edgetransfer.measure.latency import summarise
-from edgetransfer.pipeline.feeding import batches_through
-from edgetransfer.pipeline.stage import Stage
-from edgetransfer.pipeline.stopwatch import TIMED_INPUTS, input_files, take_times, variants_of
-from edgetransfer.pipeline.store import scratch
+from edgetransfer.measure.speed.latency import summarise
+from edgetransfer.pipeline.bench.times import TIMED_INPUTS, input_files, take_times, variants_of
+from edgetransfer.pipeline.ladder.batches import batches_through
+from edgetransfer.pipeline.stage.stage import Stage
+from edgetransfer.pipeline.stage.store import scratch
 from edgetransfer.spec import catalogue
 
 if TYPE_CHECKING:
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgetransfer.data.manifest import Manifest
-    from edgetransfer.pipeline.opening import OpenedBackbone
-    from edgetransfer.pipeline.run import Run
-    from edgetransfer.pipeline.stopwatch import Stopped
+    from edgetransfer.pipeline.bench.times import Stopped
+    from edgetransfer.pipeline.fit.backbone import OpenedBackbone
+    from edgetransfer.pipeline.stage.run import Run
     from edgetransfer.spec.progress import Progress
 
 SKETCHED_ON = 8

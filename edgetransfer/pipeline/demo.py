@@ -1,7 +1,4 @@
-"""The embedded data set of ``edgetransfer demo``: scikit-learn's handwritten digits.
-
-It does not build anything.
-"""
+"""The embedded data set of ``edgetransfer demo``: scikit-learn's handwritten digits."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Looks at a place and says what it has, what each target would need, and what mends it.
-
-It does not change a setting; `prepare` alone writes, and only below the cache.
-"""
+"""Looks at a place and says what it has, what each target would need, and what mends it."""
 
 from __future__ import annotations
 
@@ -13,16 +10,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from edgetransfer.errors import EdgeTransferError, SpecError
 from edgetransfer.measure.standing import other_machine
-from edgetransfer.pipeline.reporter import telling
+from edgetransfer.pipeline.stage.reporter import telling
 from edgetransfer.spec import catalogue
-from edgetransfer.transport import browser_runtime, qemu, sysroot
+from edgetransfer.transport.browser import runtime as browser_runtime
+from edgetransfer.transport.emulated import qemu, sysroot
 from edgetransfer.transport.job import Job
 from edgetransfer.transport.where import connect
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from edgetransfer.pipeline.reporter import Reporter
+    from edgetransfer.pipeline.stage.reporter import Reporter
     from edgetransfer.spec.target import Runtime, TargetSpec
 
 State = Literal["ready", "lacks", "another device", "export only"]

@@ -1,7 +1,4 @@
-"""Few-shot evaluation: N-way K-shot episodes over the features of a frozen backbone.
-
-It does not fit the backbone; every example of the data may be drawn, whatever its split.
-"""
+"""Few-shot evaluation: N-way K-shot episodes over the features of a frozen backbone."""
 
 from __future__ import annotations
 
@@ -10,21 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgetransfer.pipeline.opening import OpenedBackbone
-from edgetransfer.pipeline.pretraining import Pictures, inner_of
-from edgetransfer.pipeline.reading import read_data
-from edgetransfer.pipeline.reporter import telling
-from edgetransfer.transfer.episodes import Episodes, Task, accuracies, mean_and_half_width
-from edgetransfer.transfer.linear_heads import Known
-from edgetransfer.transfer.meta import adapted_accuracies
-from edgetransfer.transfer.probe import fit_probe
-from edgetransfer.transfer.prototypes import fit_prototypes
+from edgetransfer.pipeline.fit.backbone import OpenedBackbone
+from edgetransfer.pipeline.fit.data import read_data
+from edgetransfer.pipeline.pretrain import Pictures, inner_of
+from edgetransfer.pipeline.stage.reporter import telling
+from edgetransfer.transfer.episodes.episodes import Episodes, Task, accuracies, mean_and_half_width
+from edgetransfer.transfer.episodes.meta import adapted_accuracies
+from edgetransfer.transfer.head.linear_heads import Known
+from edgetransfer.transfer.head.probe import fit_probe
+from edgetransfer.transfer.head.prototypes import fit_prototypes
 
 if TYPE_CHECKING:
     from edgetransfer.backbone.head import LinearHead
     from edgetransfer.backbone.model import Backbone
-    from edgetransfer.pipeline.run import Run
-    from edgetransfer.transfer.episodes import FitHead
+    from edgetransfer.pipeline.stage.run import Run
+    from edgetransfer.transfer.episodes.episodes import FitHead
 
 Array = np.ndarray[Any, Any]
 

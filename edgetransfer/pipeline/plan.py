@@ -1,18 +1,15 @@
-"""Says what a build would do, before any work.
-
-It does not read the data.
-"""
+"""Says what a build would do, before any work."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgetransfer.pipeline.standing import matches_this_machine
+from edgetransfer.pipeline.bench.standing import matches_this_machine
 
 if TYPE_CHECKING:
     from edgetransfer.backbone.model import Source
-    from edgetransfer.pipeline.run import Run
+    from edgetransfer.pipeline.stage.run import Run
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,4 @@
-"""Runs the shipped model on new pictures or texts.
-
-It does not measure.
-"""
+"""Runs the shipped model on new pictures or texts."""
 
 from __future__ import annotations
 

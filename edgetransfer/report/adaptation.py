@@ -1,13 +1,10 @@
-"""Puts what moving to the device's pictures brought into sentences.
-
-It does not judge; `measure.adaptation` did.
-"""
+"""Puts what moving to the device's pictures brought into sentences."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgetransfer.measure.adaptation import told
+from edgetransfer.measure.study.adaptation import told
 from edgetransfer.report import words
 
 if TYPE_CHECKING:

@@ -1,17 +1,20 @@
 """Draws the small plots that stand in rows of tables, and the axis above them, as inline SVG.
 
-It does not know what is plotted. All x are percents of the cell's width and all colours are
-classes, so that the plots fit any screen and either colour scheme. The numbers stand in the same
-row, so the plots are hidden from screen readers; a pointer gets them as a title.
+All x are percents of the cell's width and all colours are classes, so that the plots fit any screen
+and either colour scheme. The numbers stand in the same row, so the plots are hidden from screen
+readers; a pointer gets them as a title.
+
+Maps numbers onto the width of a plot, in percent, and chooses round ticks.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from math import ceil, floor, log10
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from edgetransfer.report.scale import Scale
 from edgetransfer.report.words import number
 
 if TYPE_CHECKING:
@@ -19,9 +22,58 @@ if TYPE_CHECKING:
 
     from edgetransfer.report.words import Quantity
 
+
+@dataclass(frozen=True)
+class Scale:
+    """A linear axis from `low` to `high`.
+
+    >>> Scale(0, 50).at(10), Scale(0, 50).at(80)
+    (20.0, 100.0)
+    """
+
+    low: float
+    high: float
+
+    def at(self, value: float) -> float:
+        """Place of a value, 0 to 100; what lies outside is at the end."""
+        share = (value - self.low) / (self.high - self.low)
+        return round(100 * min(max(share, 0.0), 1.0), 3)
+
+    def holds(self, value: float) -> bool:
+        """Whether a value lies on the axis."""
+        return self.low <= value <= self.high
+
+    def ticks(self, about: int = 5) -> list[float]:
+        """Round values on the axis, about as many as asked for.
+
+        >>> Scale(4.1, 11.05).ticks()
+        [6.0, 8.0, 10.0]
+        """
+        step = _step((self.high - self.low) / about)
+        first, last = ceil(self.low / step - 1e-9), floor(self.high / step + 1e-9)
+        return [round(i * step, 10) for i in range(first, last + 1)]
+
+    def digits(self, about: int = 5) -> int:
+        """Decimals that the ticks need.
+
+        >>> Scale(0, 1).digits(), Scale(0, 100).digits()
+        (1, 0)
+        """
+        return max(0, -floor(log10(_step((self.high - self.low) / about) * (1 + 1e-9))))
+
+
+def _step(rough: float) -> float:
+    """Round a step to 1, 2 or 5 times a power of ten, upwards."""
+    power = 10.0 ** floor(log10(rough))
+    return next(m * power for m in (1, 2, 5, 10) if m * power >= rough * (1 - 1e-9))
+
+
 TICKS = 5
+
 """About how many values stand on the axis of a column."""
+
 EDGE = 6.0
+
 """Percent from either end at which a text turns inwards."""
 
 
@@ -140,6 +192,7 @@ ICONS = {
     "NOT RUN": _NOTHING,
     "WARNING": '<path d="M12 2 23 21H1z"/><path class="mark" d="M12 9v5.5m0 3v.2"/>',
 }
+
 """One shape a status, so that colour is never the only sign."""
 
 

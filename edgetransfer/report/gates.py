@@ -1,7 +1,4 @@
-"""Puts the gates into a table: what each measured, how it went, whether it counts, what it takes.
-
-It does not judge: the report holds the gates already.
-"""
+"""The table of gates: what each measured, how it went, whether it counts, what it takes."""
 
 from __future__ import annotations
 
@@ -10,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from edgetransfer.measure.evidence import CLAIMS
 from edgetransfer.measure.gates.gate import rounded
 from edgetransfer.report import charts, words
+from edgetransfer.report.charts import Scale
 from edgetransfer.report.node import absent
-from edgetransfer.report.scale import Scale
 
 if TYPE_CHECKING:
     from markupsafe import Markup

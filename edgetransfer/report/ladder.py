@@ -1,7 +1,4 @@
-"""Says which ways of storing the network were tried, and what came of each.
-
-It does not judge them; `measure.trial` did.
-"""
+"""Says which ways of storing the network were tried, and what came of each."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Walks a report or manifest so that a value and the reason for its absence stay together.
-
-It does not format numbers; `words` does.
-"""
+"""Walks a report or manifest so that a value and the reason for its absence stay together."""
 
 from __future__ import annotations
 

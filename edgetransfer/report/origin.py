@@ -1,7 +1,4 @@
-"""Says where a report was measured and how the artefact was made.
-
-It does not check digests; `bundle` does.
-"""
+"""Says where a report was measured and how the artefact was made."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Renders a report and the manifest of its bundle as one self-contained HTML page.
-
-It does not measure, judge or write files, and the page needs neither network nor scripts.
-"""
+"""Renders a report and the manifest of its bundle as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -12,9 +9,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from edgetransfer.report import (
     adaptation,
-    confusions,
     gates,
-    labelling,
+    labels,
     ladder,
     origin,
     quality,
@@ -50,12 +46,12 @@ def render_page(report: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
         gates=held,
         counted=any(row["decides"].value for row in told["gates"].rows()),
         accuracy=quality.accuracy(told),
-        confusion=confusions.confusion(told),
+        confusion=quality.confusion(told),
         classes=quality.classes(told),
         drift=quality.drift(told),
         adaptation=adaptation.adaptation(told),
         soundness=soundness.soundness(told),
-        labelling=labelling.labelling(told),
+        labelling=labels.labelling(told),
         cautions=speed.cautions(told),
         series=[
             speed.series(told, "latency", "The network alone"),

@@ -1,7 +1,4 @@
-"""Shows ranked backbones: a table, and accuracy against latency as a plot.
-
-It does not rank; `pipeline.ranking` did.
-"""
+"""Shows ranked backbones: a table, and accuracy against latency as a plot."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from edgetransfer.report import words
-from edgetransfer.report.scale import Scale
+from edgetransfer.report.charts import Scale
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -1,14 +1,11 @@
-"""Puts the question whether this transfer is sound into rows: before fitting, and after.
-
-It does not judge; `measure.soundness` did.
-"""
+"""Puts the question whether this transfer is sound into rows: before fitting, and after."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.report import charts, words
-from edgetransfer.report.scale import Scale
+from edgetransfer.report.charts import Scale
 
 if TYPE_CHECKING:
     from edgetransfer.report.node import Node

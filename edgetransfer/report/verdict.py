@@ -1,7 +1,4 @@
-"""Puts the verdict, its reasons and the budget into words.
-
-It does not judge: the report holds the verdict already.
-"""
+"""Puts the verdict, its reasons and the budget into words."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from edgetransfer.measure.evidence import CLAIMS
-from edgetransfer.measure.soundness import summary
+from edgetransfer.measure.study.soundness import summary
 from edgetransfer.report import charts, words
 from edgetransfer.report.gates import reason
 

@@ -1,7 +1,4 @@
-"""Writes numbers with their units, and names for keys, as a reader expects them.
-
-It does not choose what is shown.
-"""
+"""Writes numbers with their units, and names for keys, as a reader expects them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What all specs are: frozen, checked values, and the kinds of numbers they hold.
-
-It does not know what is asked for.
-"""
+"""What all specs are: frozen, checked values, and the kinds of numbers they hold."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The limits that a verdict is held against.
-
-It does not judge: `measure` does.
-"""
+"""The limits that a verdict is held against."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Finds targets, previews and calibration recipes: the shipped ones by name, others by path.
 
-It does not probe the machine: `resolve` is told the architecture and its flags.
+Says where finished work is kept unless the user says otherwise.
 """
 
 from __future__ import annotations
@@ -22,11 +22,25 @@ from edgetransfer.spec.target import TargetSpec
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+VARIABLE = "EDGETRANSFER_CACHE"
+
+
+def default_cache() -> Path:
+    """Return the folder that the environment names, else the user's cache folder."""
+    import platformdirs
+
+    named = os.environ.get(VARIABLE)
+    return Path(named) if named else Path(platformdirs.user_cache_dir("edgetransfer"))
+
+
 _PACKAGED = Path(__file__).parent.parent / "_catalogue"
+
 _CHECKOUT = Path(__file__).parent.parent.parent
+
 _MAX_EXTENDS = 8
 
 Kind = Literal["targets", "targets/previews", "calibration/recipes"]
+
 _CALLED: Mapping[Kind, str] = {
     "targets": "target",
     "targets/previews": "emulated processor",

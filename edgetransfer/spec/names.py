@@ -1,7 +1,4 @@
-"""Names that become paths: the one place where it is decided which may.
-
-It does not touch the disk.
-"""
+"""Names that become paths: the one place where it is decided which may."""
 
 from __future__ import annotations
 

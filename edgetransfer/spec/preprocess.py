@@ -1,7 +1,4 @@
-"""The contract between a picture or a text and the network: one value, used in every place.
-
-It does not execute anything: `graph.embed` turns it into ONNX nodes, `data.text` tokenises.
-"""
+"""The contract between a picture or a text and the network: one value, used in every place."""
 
 from __future__ import annotations
 

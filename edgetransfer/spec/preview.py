@@ -1,7 +1,4 @@
-"""What is known of a processor that is emulated here: the emulator, and the guest's packages.
-
-It does not prepare or start anything.
-"""
+"""What is known of a processor that is emulated here: the emulator, and the guest's packages."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The one way in which a long stage tells how far it is.
-
-It does not print: the command line turns these calls into a bar or into plain lines.
-"""
+"""The one way in which a long stage tells how far it is."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The recipe: everything one build depends on, as one frozen, validated value.
-
-It does not resolve names against the machine; `catalogue` and the stages do.
-"""
+"""The recipe: everything one build depends on, as one frozen, validated value."""
 
 from __future__ import annotations
 

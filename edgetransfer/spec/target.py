@@ -1,7 +1,4 @@
-"""What is known of a device: its runtime, its instruction set, the number formats to use.
-
-It does not look at any machine; `catalogue.resolve` is told what the machine has.
-"""
+"""What is known of a device: its runtime, its instruction set, the number formats to use."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The closed sets of words that an option takes; free of imports, so that `--help` is quick.
-
-It does not say what they mean: `recipe` does.
-"""
+"""The closed sets of words that an option takes; free of imports, so that `--help` is quick."""
 
 from typing import Literal
 

@@ -1,7 +1,4 @@
-"""A backbone with a linear head: the network that is fitted, traced and shipped.
-
-It does not train itself.
-"""
+"""A backbone with a linear head: the network that is fitted, traced and shipped."""
 
 from __future__ import annotations
 

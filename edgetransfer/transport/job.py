@@ -1,7 +1,4 @@
-"""What the agent is told, as values: written as plain JSON for it by every transport.
-
-It does not say where the agent runs.
-"""
+"""What the agent is told, as values: written as plain JSON for it by every transport."""
 
 from __future__ import annotations
 

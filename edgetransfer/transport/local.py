@@ -1,7 +1,4 @@
-"""Runs the packed agent on this machine, each job in a fresh process.
-
-It does not judge what comes back.
-"""
+"""Runs the packed agent on this machine, each job in a fresh process."""
 
 from __future__ import annotations
 

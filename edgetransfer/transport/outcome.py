@@ -1,7 +1,4 @@
-"""Reads what an agent said and how it ended, wherever it ran.
-
-It does not start agents.
-"""
+"""Reads what an agent said and how it ended, wherever it ran."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What every transport gives: a place where the agent does jobs, each in a fresh process.
-
-It does not know of any transport; `where` finds them by name.
-"""
+"""What every transport gives: a place where the agent does jobs, each in a fresh process."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Which wheels a device needs: the line that brings them to this machine, and whether they fit.
-
-It does not download anything: the product stays offline.
-"""
+"""Which wheels a device needs: the line that brings them to this machine, and whether they fit."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Finds the transport that the user names after ``--on``: ``local``, ``ssh:HOST``, ``qemu:arm64``.
-
-It does not connect by itself: each transport is a module with a function `connect`.
-"""
+"""Finds the transport that is named after ``--on``: ``local``, ``ssh:HOST``, ``qemu:arm64``."""
 
 from __future__ import annotations
 
@@ -19,7 +16,13 @@ if TYPE_CHECKING:
     from edgetransfer.transport.place import Place
 
 LOCAL = "local"
-TRANSPORTS = {LOCAL: "local", "ssh": "ssh", "qemu": "qemu", "browser": "browser", "adb": "adb"}
+TRANSPORTS = {
+    LOCAL: "local",
+    "ssh": "ssh.place",
+    "qemu": "emulated.qemu",
+    "browser": "browser.place",
+    "adb": "browser.adb",
+}
 """Each transport's word and the module of this package that has its `connect(address, agent)`."""
 TAKES_SOFTWARE = frozenset({"ssh"})
 """Those whose `connect` also takes what the user says of the software there."""

@@ -14,10 +14,10 @@ from safetensors.torch import load_file, save
 from torch import nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
-from edgetransfer.backbone.mobilenet import TINY_64, MobileNetV2, initialise
+from edgetransfer.backbone.builtin import TINY_64, MobileNetV2, initialise
 from edgetransfer.distill.objective import Distillation, Hints, Said
 from edgetransfer.spec.recipe import DistillSpec
-from edgetransfer.transfer.objective import Seen
+from edgetransfer.transfer.train.objective import Seen
 from pretraining.pictures import Looks, Pictures, look_at, normalise, recolour
 
 if TYPE_CHECKING:

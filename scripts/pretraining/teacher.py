@@ -13,7 +13,7 @@ from edgetransfer.backbone import sources
 from edgetransfer.distill.objective import Said
 from edgetransfer.graph.trace import Signature, trace
 from edgetransfer.spec.preprocess import ImagePreprocessing
-from edgetransfer.transfer.logistic import LogisticPath
+from edgetransfer.transfer.head.logistic import LogisticPath
 from pretraining.pictures import MEAN, STD, look_at, normalise
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from edgetransfer.measure.facts import Facts
 from edgetransfer.measure.record import make_report
 from edgetransfer.spec.budget import Budget
 from edgetransfer.spec.preprocess import ImagePreprocessing
-from edgetransfer.transfer.new_class import FeatureStatistics
+from edgetransfer.transfer.head.new_class import FeatureStatistics
 
 LABELS = ("ant", "bee", "wasp")
 CONTRACT = ImagePreprocessing(exact=(8, 8))
@@ -97,7 +97,7 @@ def sound(tmp_path_factory, pictures, facts):
 
 @pytest.fixture(scope="session")
 def head(sound, tmp_path_factory):
-    from edgetransfer.pipeline.heads import export_heads
+    from edgetransfer.pipeline.ship.heads import export_heads
 
     file = tmp_path_factory.mktemp("head") / "head.safetensors"
     export_heads(sound, file)

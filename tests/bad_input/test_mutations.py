@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from edgetransfer.bundle.opened import open_bundle
 from edgetransfer.bundle.reading import read_portability
 from edgetransfer.errors import EdgeTransferError
-from edgetransfer.pipeline.bench import golden_of
+from edgetransfer.pipeline.bench.bench import golden_of
 from tests.bad_input.nonsense import reseal, write_report
 
 MOST = int(os.environ.get("EDGETRANSFER_TEST_MUTATIONS", "40"))

@@ -5,7 +5,7 @@ from functools import cache
 
 import pytest
 
-from edgetransfer.pipeline.reached import FOLDER, Sources, installed
+from edgetransfer.pipeline.stage.reached import FOLDER, Sources, installed
 
 ALL = {
     ".".join(("edgetransfer", *file.relative_to(FOLDER).with_suffix("").parts)): file
@@ -15,9 +15,9 @@ ALL = {
 COMPOSING = [
     f"edgetransfer.pipeline.{name}"
     for name in (
-        "adapting", "adding", "api", "assembling", "bench", "build", "compressing", "distilling",
-        "doctor", "fanout", "fitting", "judging", "matrix", "plan", "ranking", "teachers",
-        "training", "trying",
+        "api", "build", "doctor", "plan", "rank", "bench.bench", "bench.judge", "fit.adapt",
+        "fit.distil", "fit.fit", "fit.network", "ladder.compress", "ladder.trials",
+        "matrix.matrix", "matrix.on_ray", "ship.add_class", "ship.assemble",
     )
 ]  # fmt: skip
 """Modules that put stages together, so that they import nearly everything."""
@@ -30,12 +30,12 @@ def _calls(file):
 
 
 STAGES = [name for name, file in ALL.items() if {"Stage", "rows_stage"} & {*_calls(file)}]
-"""Modules that make stages; `judging` only names the one that `measuring` makes."""
+"""Modules that make stages; `judge` only names the one that `measure` makes."""
 MAKING = [
-    "edgetransfer.pipeline.measuring" if name.endswith(".judging") else name
+    "edgetransfer.pipeline.bench.measure" if name.endswith("bench.judge") else name
     for name in STAGES
-    if not name.endswith((".teachers", ".stage"))
-]  # `teachers` has the rows of another stage kept
+    if not name.endswith((".distil", ".stage.stage"))
+]  # `distil` has the rows of another stage kept
 
 
 @cache
@@ -46,7 +46,7 @@ def graph():
 
 def test_the_list_of_stages_is_whole():
     assert len(STAGES) >= 20
-    assert "edgetransfer.pipeline.probing" in STAGES
+    assert "edgetransfer.pipeline.fit.probe" in STAGES
 
 
 @pytest.mark.parametrize("module", MAKING)

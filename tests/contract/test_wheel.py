@@ -31,8 +31,8 @@ def test_it_holds_the_catalogue_the_weights_and_the_page(wheel):
         "edgetransfer/_catalogue/calibration/recipes/default.toml",
         "edgetransfer/backbone/weights/tiny-64/model.safetensors",
         "edgetransfer/report/templates/page.html.j2",
-        "edgetransfer/transport/browser_page/index.html",
-        "edgetransfer/transport/browser_page/worker.js",
+        "edgetransfer/transport/browser/page/index.html",
+        "edgetransfer/transport/browser/page/worker.js",
         "edgetransfer/py.typed",
     ):
         assert name in names

@@ -16,8 +16,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgetransfer.errors import EdgeTransferError
-from edgetransfer.spec.caching import default_cache
-from edgetransfer.transport import browser_chromium, browser_runtime
+from edgetransfer.spec.catalogue import default_cache
+from edgetransfer.transport.browser import chromium, runtime
 
 ADBD = default_cache() / "adbd"
 
@@ -80,8 +80,8 @@ def prepared():
     if absent or os.geteuid() != 0:
         pytest.skip(f"a network of its own needs root and {', '.join(absent) or 'that is all'}")
     try:
-        browser_chromium.find()
-        browser_runtime.prepared("wasm")
+        chromium.find()
+        runtime.prepared("wasm")
     except EdgeTransferError as error:
         pytest.skip(str(error))
 

@@ -19,7 +19,9 @@ from onnx import TensorProto, helper, numpy_helper
 from edgetransfer.agent.benchmark import CHECKED
 from edgetransfer.agent.session import OnnxSession
 from edgetransfer.errors import EdgeTransferError, StageError
-from edgetransfer.transport import browser, browser_chromium, browser_runtime
+from edgetransfer.transport.browser import chromium as browser_chromium
+from edgetransfer.transport.browser import place as browser
+from edgetransfer.transport.browser import runtime
 from edgetransfer.transport.job import Job, TimingPlan, Variant
 
 AGENT = Path("agent.pyz")
@@ -30,7 +32,7 @@ QUICK = TimingPlan(blocks=2, block_s=0.01, warmup_s=0.0, warmup_max_s=0.2)
 def prepared():
     try:
         browser_chromium.find()
-        browser_runtime.prepared("wasm")
+        runtime.prepared("wasm")
     except EdgeTransferError as error:
         pytest.skip(str(error))
 

@@ -16,11 +16,11 @@ from PIL import Image
 
 import edgetransfer
 from edgetransfer.cli import app
-from edgetransfer.pipeline.reached import FOLDER
-from edgetransfer.pipeline.store import Store
-from edgetransfer.pipeline.trial import Trials
+from edgetransfer.pipeline.ladder.trial import Trials
+from edgetransfer.pipeline.stage.reached import FOLDER
+from edgetransfer.pipeline.stage.store import Store
 from edgetransfer.spec.progress import silent
-from edgetransfer.transfer import choice
+from edgetransfer.transfer.train import choice
 from edgetransfer.transport import job
 
 COUNTS = {"train": 12, "val": 6, "test": 20}

@@ -12,7 +12,7 @@ import torch
 
 import edgetransfer
 from edgetransfer.errors import EdgeTransferError
-from edgetransfer.pipeline import finetuning
+from edgetransfer.pipeline.fit import finetune
 
 
 def fail(*_, **__):
@@ -23,7 +23,7 @@ def main():
     data, out, cache, options, *failing = sys.argv[1:]
     torch.set_num_threads(1)
     if failing == [os.environ["RANK"]]:
-        finetuning.train_network = fail
+        finetune.train_network = fail
     try:
         edgetransfer.build(data, out=out, cache=cache, processes=2, **json.loads(options))
     except EdgeTransferError as error:

@@ -11,17 +11,17 @@ from safetensors.numpy import load_file
 from torch import nn
 
 from edgetransfer.data.manifest import Example, Manifest
-from edgetransfer.pipeline.finetuning import FineTuning, finetune
-from edgetransfer.pipeline.probing import HELD_OUT, fit_head, read_head
-from edgetransfer.pipeline.reporter import SilentReporter
-from edgetransfer.pipeline.run import Run
-from edgetransfer.pipeline.stage import Stage
-from edgetransfer.pipeline.store import Store
-from edgetransfer.pipeline.training import FittedNetwork
+from edgetransfer.pipeline.fit.finetune import FineTuning, finetune
+from edgetransfer.pipeline.fit.network import FittedNetwork
+from edgetransfer.pipeline.fit.probe import HELD_OUT, fit_head, read_head
+from edgetransfer.pipeline.stage.reporter import SilentReporter
+from edgetransfer.pipeline.stage.run import Run
+from edgetransfer.pipeline.stage.stage import Stage
+from edgetransfer.pipeline.stage.store import Store
 from edgetransfer.spec.options import recipe_from
-from edgetransfer.transfer import choice
 from edgetransfer.transfer.classifier import Classifier
-from edgetransfer.transfer.probe import fit_at, fit_probe
+from edgetransfer.transfer.head.probe import fit_at, fit_probe
+from edgetransfer.transfer.train import choice
 
 TRAIN, VALIDATION, CLASSES = 48, 12, 3
 

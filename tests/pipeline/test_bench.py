@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 import edgetransfer
-from edgetransfer.pipeline.bench import bench
-from edgetransfer.pipeline.reporter import SilentReporter
+from edgetransfer.pipeline.bench.bench import bench
+from edgetransfer.pipeline.stage.reporter import SilentReporter
 from edgetransfer.spec.recipe import DataSpec
 
 

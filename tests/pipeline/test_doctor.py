@@ -7,7 +7,7 @@ import pytest
 from edgetransfer.errors import SpecError
 from edgetransfer.pipeline import doctor
 from edgetransfer.pipeline.doctor import Finding
-from edgetransfer.pipeline.reporter import SilentReporter
+from edgetransfer.pipeline.stage.reporter import SilentReporter
 from edgetransfer.spec import catalogue
 
 X86 = {

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from edgetransfer.backbone.head import LinearHead
-from edgetransfer.pipeline import finetuning
-from edgetransfer.pipeline.contest import (
+from edgetransfer.pipeline.fit import finetune
+from edgetransfer.pipeline.fit.contest import (
     Contest,
     OutOfTimeError,
     Plan,
@@ -17,11 +17,11 @@ from edgetransfer.pipeline.contest import (
     keep_if_better,
     told_fitted,
 )
-from edgetransfer.pipeline.reporter import SilentReporter
-from edgetransfer.pipeline.training import FittedNetwork
-from edgetransfer.transfer.choice import HeldOut, gain, parts
+from edgetransfer.pipeline.fit.network import FittedNetwork
+from edgetransfer.pipeline.stage.reporter import SilentReporter
 from edgetransfer.transfer.classifier import Classifier
-from edgetransfer.transfer.schedule import Machine, Schedule
+from edgetransfer.transfer.train.choice import HeldOut, gain, parts
+from edgetransfer.transfer.train.schedule import Machine, Schedule
 
 RUN = SimpleNamespace(reporter=SilentReporter())
 ENDLESS = Plan(0.0, 1.0, 1.0, None)
@@ -176,11 +176,11 @@ def test_what_is_fitted_on_in_the_end_is_said():
 
 def test_epochs_are_what_is_left_after_the_race():
     schedule, machine = Schedule(12, 1e-3, 32, 0), Machine(1, bf16=False, step_seconds=1.0)
-    assert finetuning.fit_epochs(None, schedule, machine, 320) == 12
-    assert finetuning.fit_epochs(1.0, schedule, machine, 320) == 6
-    assert finetuning.fit_epochs(1.0, schedule, machine, 320, before=30) == 3
+    assert finetune.fit_epochs(None, schedule, machine, 320) == 12
+    assert finetune.fit_epochs(1.0, schedule, machine, 320) == 6
+    assert finetune.fit_epochs(1.0, schedule, machine, 320, before=30) == 3
     with pytest.raises(OutOfTimeError) as caught:
-        finetuning.fit_epochs(1.0, schedule, machine, 320, before=80)
+        finetune.fit_epochs(1.0, schedule, machine, 320, before=80)
     assert str(caught.value) == (
         "--time-budget 1: fine-tuning does not fit the time\n"
         "  found: one epoch over 320 examples, with what comes before and after it, takes about "

@@ -15,12 +15,13 @@ from edgetransfer.compress import training
 from edgetransfer.compress.posttraining import quantise
 from edgetransfer.errors import NumericalError
 from edgetransfer.graph import prepare
-from edgetransfer.pipeline import build, climbing, rungs
-from edgetransfer.pipeline.trial import Trials
-from edgetransfer.pipeline.trying import Judge
+from edgetransfer.pipeline import build
+from edgetransfer.pipeline.ladder import ladder, rungs
+from edgetransfer.pipeline.ladder.trial import Trials
+from edgetransfer.pipeline.ladder.trials import Judge
 
 CHEAP = ["post-training", "post-training, channels equalised"]
-FLOATS = [f"{count} more layer{'s' * (count > 1)} in float" for count in climbing.FLOAT_LAYERS]
+FLOATS = [f"{count} more layer{'s' * (count > 1)} in float" for count in ladder.FLOAT_LAYERS]
 ALL = [*CHEAP, "learned rounding", *FLOATS, "quantisation-aware training", "32-bit floats"]
 
 
@@ -212,7 +213,7 @@ def decoded(monkeypatch, pictures):
 
 def test_an_interrupted_ladder_goes_on_at_its_rung(climb, fresh, decoded, monkeypatch):
     """All that time no example of the test set is looked at."""
-    monkeypatch.setattr(climbing, "FLOAT_LAYERS", (1,))
+    monkeypatch.setattr(ladder, "FLOAT_LAYERS", (1,))
     monkeypatch.setattr(build, "assemble", interrupted)
     asked = {"cache": fresh, "max_size_mib": 0.0001}
     train = training.train
@@ -250,7 +251,7 @@ def test_noisy_layers_are_named_where_some_layers_are_in_float(climb, monkeypatc
         return replace(result, trial=replace(result.trial, status=status))
 
     monkeypatch.setattr(Judge, "hold", only_with_floats)
-    monkeypatch.setattr(climbing, "QUIET_DB", 1000)
+    monkeypatch.setattr(ladder, "QUIET_DB", 1000)
     row = shipped(climb())
     assert row["rung"] == "1 more layer in float"
     assert row["noisiest_layers"]

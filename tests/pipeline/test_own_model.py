@@ -10,7 +10,7 @@ import pytest
 import edgetransfer
 from edgetransfer.agent.session import OnnxSession
 from edgetransfer.errors import DataError, MissingExtraError, SpecError, StageError
-from edgetransfer.pipeline import own_model
+from edgetransfer.pipeline.fit import own_model
 from edgetransfer.pipeline.predict import predict
 
 transformers = pytest.importorskip("transformers", reason="the extra `hf` is not installed")

@@ -8,7 +8,7 @@ import edgetransfer
 from edgetransfer.bundle.files import read_json
 from edgetransfer.bundle.opened import open_bundle
 from edgetransfer.bundle.report_form import Report
-from edgetransfer.pipeline.soundness import told_after
+from edgetransfer.pipeline.study.soundness import told_after
 from edgetransfer.spec.outside import validated
 
 COUNTS = {"train": 50, "val": 20, "test": 10}

@@ -6,12 +6,12 @@ import sys
 import numpy as np
 import pytest
 
-from edgetransfer.pipeline.bench import There, bench
-from edgetransfer.pipeline.reporter import SilentReporter
+from edgetransfer.pipeline.bench.bench import There, bench
+from edgetransfer.pipeline.stage.reporter import SilentReporter
 from edgetransfer.spec.recipe import DataSpec
-from edgetransfer.transport import ssh, ssh_jobs
 from edgetransfer.transport.place import Software
-from edgetransfer.transport.ssh_link import Patience
+from edgetransfer.transport.ssh import jobs, place
+from edgetransfer.transport.ssh.link import Patience
 from tests.sshd import board, served  # noqa: F401 (fixtures)
 
 CUTS = 20
@@ -27,7 +27,7 @@ def fields(value):
 @pytest.fixture
 def cut_often(board, monkeypatch):  # noqa: F811 (fixture)
     """Drop the link twenty times: as it carries files, while jobs run, and as results come back."""
-    monkeypatch.setattr(ssh, "PATIENCE", Patience(60.0, 0.02, 0.1))
+    monkeypatch.setattr(place, "PATIENCE", Patience(60.0, 0.02, 0.1))
     chance = random.Random(0)
     lives = [
         {"bytes": chance.randrange(20_000, 150_000)}
@@ -35,7 +35,7 @@ def cut_often(board, monkeypatch):  # noqa: F811 (fixture)
         else {"seconds": chance.uniform(0.05, 0.3)}
         for number in range(CUTS)
     ]
-    follow, timed = ssh_jobs.follow, []
+    follow, timed = jobs.follow, []
 
     def watched(link, job, start, progress):
         if not board.wire.after and not board.wire.cuts:
@@ -48,7 +48,7 @@ def cut_often(board, monkeypatch):  # noqa: F811 (fixture)
             timed.append(np.load(written))
         return found
 
-    monkeypatch.setattr(ssh_jobs, "follow", watched)
+    monkeypatch.setattr(jobs, "follow", watched)
     return timed
 
 

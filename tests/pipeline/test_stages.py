@@ -7,15 +7,15 @@ from importlib.metadata import version
 import pytest
 
 from edgetransfer.backbone import sources as backbones
-from edgetransfer.pipeline import reached
-from edgetransfer.pipeline import stage as stages
-from edgetransfer.pipeline.opening import OpenedBackbone
-from edgetransfer.pipeline.probing import fit_head
-from edgetransfer.pipeline.reached import FOLDER, Sources
-from edgetransfer.pipeline.reading import read_data
-from edgetransfer.pipeline.reporter import SilentReporter
-from edgetransfer.pipeline.run import Run
-from edgetransfer.pipeline.store import Store
+from edgetransfer.pipeline.fit.backbone import OpenedBackbone
+from edgetransfer.pipeline.fit.data import read_data
+from edgetransfer.pipeline.fit.probe import fit_head
+from edgetransfer.pipeline.stage import reached
+from edgetransfer.pipeline.stage import stage as stages
+from edgetransfer.pipeline.stage.reached import FOLDER, Sources
+from edgetransfer.pipeline.stage.reporter import SilentReporter
+from edgetransfer.pipeline.stage.run import Run
+from edgetransfer.pipeline.stage.store import Store
 from edgetransfer.spec.options import recipe_from
 from edgetransfer.spec.progress import silent
 

@@ -13,9 +13,9 @@ from edgetransfer.agent.environment import architecture
 from edgetransfer.bundle.opened import open_bundle
 from edgetransfer.errors import EdgeTransferError
 from edgetransfer.measure.standing import CPU, OF_THE_DEVICE
-from edgetransfer.pipeline.proven import _promised
+from edgetransfer.pipeline.bench.proofs import _promised
 from edgetransfer.spec import catalogue
-from edgetransfer.transport import browser_chromium, browser_runtime
+from edgetransfer.transport.browser import chromium, runtime
 from tests.sshd import board, served  # noqa: F401 (fixtures)
 
 TARGETS = ("raspberry-pi-5", "android-cpu", "ios-coreml")
@@ -91,8 +91,8 @@ def test_a_raspberry_pis_bundle_on_an_x86_board(out, command, board):  # noqa: F
 
 def test_an_androids_bundle_in_a_desktops_browser(out, command, tmp_path):
     try:
-        browser_chromium.find()
-        browser_runtime.prepared("wasm")
+        chromium.find()
+        runtime.prepared("wasm")
     except EdgeTransferError as error:
         pytest.skip(str(error))
     code, *_ = command(

@@ -5,9 +5,9 @@ import os
 import pytest
 
 import edgetransfer
-from edgetransfer.pipeline import standing
-from edgetransfer.pipeline.bench import bench
-from edgetransfer.pipeline.reporter import SilentReporter
+from edgetransfer.pipeline.bench import standing
+from edgetransfer.pipeline.bench.bench import bench
+from edgetransfer.pipeline.stage.reporter import SilentReporter
 from edgetransfer.spec.recipe import DataSpec
 from edgetransfer.transport import local
 from tests.tensorrt_board import MODULES, make_driver

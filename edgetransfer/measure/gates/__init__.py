@@ -1,7 +1,4 @@
-"""The gates: each holds one thing that was found against its limit, as pure functions of values.
-
-They do not measure anything, and `verdict` adds them up.
-"""
+"""The gates: each holds one thing that was found against its limit, as pure functions of values."""
 
 from edgetransfer.measure.gates.classes import calibration, classes
 from edgetransfer.measure.gates.contract import contract, integrity

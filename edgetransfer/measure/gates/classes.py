@@ -1,7 +1,4 @@
-"""G9 and G10: no class pays for the others, and confidence stays what it was.
-
-It does not compute bounds; `class_drops` and `calibration` do.
-"""
+"""G9 and G10: no class pays for the others, and confidence stays what it was."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from edgetransfer.measure.gates.gate import Gate, Status, against, apart, not_run, number
 from edgetransfer.measure.gates.logits import flips_needed
-from edgetransfer.measure.paired import Pairs, examples_needed
+from edgetransfer.measure.stats.paired import Pairs, examples_needed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,7 +1,4 @@
-"""G0: the files that ran there are those that were built, and do what they promise.
-
-It does not open a model: the runtime there did.
-"""
+"""G0: the files that ran there are those that were built, and do what they promise."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What a gate is, and the words that all gates share.
-
-It does not judge: the other modules of this package do.
-"""
+"""What a gate is, and the words that all gates share."""
 
 from __future__ import annotations
 

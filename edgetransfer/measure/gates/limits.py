@@ -1,7 +1,4 @@
-"""Holds accuracy, latency and size against the limits of the budget.
-
-It does not add the gates up; `verdict` does.
-"""
+"""Holds accuracy, latency and size against the limits of the budget."""
 
 from __future__ import annotations
 
@@ -9,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from edgetransfer.measure.comparison import DEGENERATE, IDENTITY, examples_to_decide
 from edgetransfer.measure.gates.gate import Gate, Status, apart, more, number
-from edgetransfer.measure.paired import Pairs, examples_needed
-from edgetransfer.measure.quantiles import samples_needed
+from edgetransfer.measure.stats.paired import Pairs, examples_needed
+from edgetransfer.measure.stats.quantiles import samples_needed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edgetransfer.measure.comparison import Comparison
-    from edgetransfer.measure.latency import LatencySummary
+    from edgetransfer.measure.speed.latency import LatencySummary
 
 MIB = 2**20
 

@@ -1,7 +1,4 @@
-"""Holds the logits against the float model's, whatever the labels: G3 without accuracy.
-
-It does not measure the drift; `drift` does.
-"""
+"""Holds the logits against the float model's, whatever the labels: G3 without accuracy."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ from math import ceil, inf, isnan
 from typing import TYPE_CHECKING
 
 from edgetransfer.measure.gates.gate import Gate, Status, against, apart, more, not_run, number
-from edgetransfer.measure.proportions import (
+from edgetransfer.measure.stats.proportions import (
     clopper_pearson_lower,
     clopper_pearson_upper,
     smallest_n,

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgetransfer.measure.bootstrap import drops, percentile_bounds
 from edgetransfer.measure.comparison import compare, effective_examples
 from edgetransfer.measure.gates.gate import Gate, Status, more, not_run
 from edgetransfer.measure.metrics import METRICS, NO_DECISION, Outcomes
-from edgetransfer.measure.proportions import (
+from edgetransfer.measure.stats.bootstrap import drops, percentile_bounds
+from edgetransfer.measure.stats.proportions import (
     clopper_pearson_lower,
     clopper_pearson_upper,
     smallest_n,

@@ -1,7 +1,4 @@
-"""G1, G2 and G4: what is computed there, or after a step, is what was computed before it.
-
-It does not run anything twice: the pipeline did.
-"""
+"""G1, G2 and G4: what is computed there, or after a step, is what was computed before it."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from typing import TYPE_CHECKING
 from edgetransfer.measure.drift import sqnr_db
 from edgetransfer.measure.gates.gate import Gate, Status, apart, not_run
 from edgetransfer.measure.plain import Missing
-from edgetransfer.measure.proportions import clopper_pearson_lower
+from edgetransfer.measure.stats.proportions import clopper_pearson_lower
 
 if TYPE_CHECKING:
     from edgetransfer.measure.proofs import Export, TensorParity, Twice

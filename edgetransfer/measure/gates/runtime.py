@@ -1,7 +1,4 @@
-"""G8 and G11: the runtime does in integers what the bundle says, and that pays.
-
-It does not count or time; `graph.census` and `latency` do.
-"""
+"""G8 and G11: the runtime does in integers what the bundle says, and that pays."""
 
 from __future__ import annotations
 
@@ -14,8 +11,8 @@ from edgetransfer.measure.plain import Missing
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from edgetransfer.measure.latency import Speedup
     from edgetransfer.measure.proofs import Intended
+    from edgetransfer.measure.speed.latency import Speedup
 
 SMALLER = 2.0
 """How many times smaller a candidate of the same speed has to be."""

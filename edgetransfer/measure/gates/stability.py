@@ -1,7 +1,4 @@
-"""G7 and G12: the same question gets the same answer, whatever the threads, batch and build.
-
-It does not run anything twice: the pipeline did.
-"""
+"""G7 and G12: the same question gets the same answer, whatever the threads, batch and build."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgetransfer.agent import emulation
+from edgetransfer.agent import machine
 from edgetransfer.agent import main as agent_main
 from edgetransfer.agent.system import System
 
@@ -92,7 +92,7 @@ def system():
 @pytest.fixture
 def linux(monkeypatch):
     """Answer as a Linux machine of four cores does, with little to do."""
-    monkeypatch.setattr(emulation, "emulator", lambda _: None)
+    monkeypatch.setattr(machine, "emulator", lambda _: None)
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(os, "getloadavg", lambda: (0.25, 0.0, 0.0))
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)

@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from edgetransfer.agent import cpuid, emulation, environment
+from edgetransfer.agent import cpuid, environment
+from edgetransfer.agent import machine as emulation
 
 KERNEL = "/proc/sys/kernel/arch"
 

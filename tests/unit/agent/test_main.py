@@ -9,7 +9,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from edgetransfer.agent import emulation, runtime, session
+from edgetransfer.agent import machine, runtime, session
 from edgetransfer.agent import main as agent_main
 from edgetransfer.agent.session import OnnxSession, runtime_version
 
@@ -150,7 +150,7 @@ def test_an_earlier_process_may_have_seen_a_faster_machine(do, variant):
 
 
 def test_no_times_are_taken_on_an_emulated_processor(do, variant, capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(emulation, "emulator", lambda _: "QEMU")
+    monkeypatch.setattr(machine, "emulator", lambda _: "QEMU")
     job = {"schema": agent_main.SCHEMA, "action": "time", "out": str(tmp_path), "variants": []}
     (tmp_path / "job.json").write_text(json.dumps(job))
     assert agent_main.main([str(tmp_path / "job.json")]) == 2

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from edgetransfer.agent import floor, probe
+from edgetransfer.agent import probe
 from edgetransfer.agent.session import OnnxSession
 
 
@@ -29,7 +29,7 @@ def test_the_baseline_is_what_is_usual():
 def test_the_null_model_gives_back_what_it_gets():
     import numpy as np
 
-    session = OnnxSession(floor.NULL_MODEL)
+    session = OnnxSession(probe.NULL_MODEL)
     example = {"x": np.full((1, 1), 3.5, np.float32)}
     assert session.run(example)[0].tolist() == [[3.5]]
-    assert floor.floor_ns(session.run) > 0
+    assert probe.floor_ns(session.run) > 0

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edgetransfer.agent.throttle import Guard, Sensors
+from edgetransfer.agent.conditions import Guard, Sensors
 from edgetransfer.agent.timing import Clock, Cycle, Plan, measure, timed, warm_up
 
 MS = 1_000_000

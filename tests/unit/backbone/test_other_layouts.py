@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from edgetransfer.backbone import sources
-from edgetransfer.backbone.mobilenet import TINY_64, ConvNorm, MobileNetV2, initialise, silence
+from edgetransfer.backbone.builtin import TINY_64, ConvNorm, MobileNetV2, initialise, silence
 from edgetransfer.errors import MissingExtraError, SpecError
 from edgetransfer.spec.preprocess import ImagePreprocessing, TextPreprocessing
 

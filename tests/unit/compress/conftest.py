@@ -9,8 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgetransfer.agent.session import OnnxSession
 from edgetransfer.compress.layout import find_layout
-from edgetransfer.compress.posttraining import Calibration, quantise
-from edgetransfer.compress.separation import separate
+from edgetransfer.compress.posttraining import Calibration, quantise, separate
 from edgetransfer.graph.census import residency
 from edgetransfer.graph.hosted import open_here
 from edgetransfer.spec.catalogue import CalibrationRecipe

@@ -6,11 +6,10 @@ import onnx_ir as ir
 import pytest
 from onnx import helper
 
-from edgetransfer.compress.channels import find_groups
-from edgetransfer.compress.equalise import centre, equalise
+from edgetransfer.compress.equalise import centre, equalise, find_groups
 from edgetransfer.compress.layout import find_layers, find_layout
 from edgetransfer.compress.observe import watch_channels
-from edgetransfer.compress.separation import separate
+from edgetransfer.compress.posttraining import separate
 
 SEEDS = range(4)
 

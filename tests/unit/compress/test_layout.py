@@ -6,7 +6,7 @@ import pytest
 from onnx import helper
 
 from edgetransfer.compress.layout import behind_clip, clip_bounds, find_layout
-from edgetransfer.compress.separation import separate
+from edgetransfer.compress.posttraining import separate
 
 RNG = np.random.default_rng(0)
 

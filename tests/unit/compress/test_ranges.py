@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from edgetransfer.compress.encoding import grid_over
-from edgetransfer.compress.observe import Histogram
-from edgetransfer.compress.ranges import choose_grids, entropy, ranges, squared_error
+from edgetransfer.compress.observe import Histogram, choose_grids, entropy, ranges, squared_error
 from edgetransfer.errors import StageError
 from edgetransfer.spec.catalogue import CalibrationRecipe, calibration_recipe, names
 from edgetransfer.spec.target import Int8Scheme

@@ -9,16 +9,18 @@ import torch
 
 from edgetransfer.compress.encoding import Codes, grid_over
 from edgetransfer.compress.execution import Execution
-from edgetransfer.compress.fakequant import (
+from edgetransfer.compress.posttraining import Quantised
+from edgetransfer.compress.sensitivity import rank_layers
+from edgetransfer.compress.training import (
+    QAT,
+    ROUNDING,
     FakeQuantised,
     FreeWeights,
     LearnedGrid,
     LearnedRounding,
     round_through,
+    train,
 )
-from edgetransfer.compress.posttraining import Quantised
-from edgetransfer.compress.sensitivity import rank_layers
-from edgetransfer.compress.training import QAT, ROUNDING, train
 
 EXAMPLES = 20
 KINDS = [FreeWeights, LearnedRounding]

@@ -14,8 +14,7 @@ from onnxruntime.quantization import (
 
 from edgetransfer.compress.encoding import WEIGHT_LIMIT
 from edgetransfer.compress.layout import find_layout
-from edgetransfer.compress.qdq import write_qdq
-from edgetransfer.compress.transplant import read_encoding
+from edgetransfer.compress.qdq import read_encoding, write_qdq
 from edgetransfer.errors import StageError
 from edgetransfer.spec.target import Int8Scheme
 

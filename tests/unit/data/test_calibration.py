@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
-from edgetransfer.data.calibration import calibration_sample
 from edgetransfer.data.manifest import Example, Manifest
+from edgetransfer.data.split import calibration_sample
 from edgetransfer.errors import SpecError
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from edgetransfer.data.device_part import set_aside
 from edgetransfer.data.manifest import Example, Manifest
+from edgetransfer.data.split import set_aside
 from edgetransfer.errors import DataError
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgetransfer.data.overlap import drop_duplicates, repeat_notes
+from edgetransfer.data.digests import drop_duplicates, repeat_notes
 from edgetransfer.data.reading import Record
 
 

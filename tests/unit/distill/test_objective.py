@@ -13,7 +13,7 @@ from edgetransfer.distill.objective import (
     Said,
 )
 from edgetransfer.spec.recipe import DistillSpec
-from edgetransfer.transfer.objective import UNLABELLED, CrossEntropy, Seen
+from edgetransfer.transfer.train.objective import UNLABELLED, CrossEntropy, Seen
 
 COUNT, WIDTH, CLASSES = 40, 6, 3
 NOTHING = {"labels": 0, "soft": 0, "hints": 0, "relations": 0}

@@ -11,7 +11,7 @@ from edgetransfer.errors import MissingExtraError, StageError
 from edgetransfer.graph import by_optimum
 from edgetransfer.graph.by_optimum import export
 from edgetransfer.graph.own import take
-from edgetransfer.pipeline.tracing import proven, traced
+from edgetransfer.pipeline.fit.trace import proven, traced
 
 MBART = {
     "vocab_size": 20, "d_model": 16, "encoder_layers": 1, "decoder_layers": 1,

@@ -16,8 +16,7 @@ from edgetransfer.export.heads import find_head, with_features, with_head
 from edgetransfer.export.onnx_bundle import whole_model
 from edgetransfer.export.transformers_files import write_picture_classifier
 from edgetransfer.graph.finished import finished
-from edgetransfer.graph.float_products import with_float_products
-from edgetransfer.graph.hosted import exact_here, open_here
+from edgetransfer.graph.hosted import exact_here, open_here, with_float_products
 from edgetransfer.measure.drift import sqnr_db
 from edgetransfer.spec.catalogue import CalibrationRecipe
 from edgetransfer.spec.preprocess import ImagePreprocessing

@@ -6,7 +6,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgetransfer.agent.session import OnnxSession
-from edgetransfer.graph.float_products import with_float_products
+from edgetransfer.graph.hosted import with_float_products
 
 
 def product(weights, zeros):

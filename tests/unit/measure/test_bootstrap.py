@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from edgetransfer.measure.bootstrap import drops, percentile_bounds
 from edgetransfer.measure.metrics import METRICS, Outcomes
+from edgetransfer.measure.stats.bootstrap import drops, percentile_bounds
 
 
 def test_percentile_bounds_of_negated_draws_are_negated():

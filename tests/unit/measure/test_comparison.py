@@ -3,7 +3,7 @@ import pytest
 
 from edgetransfer.measure.comparison import by_group, compare, examples_to_decide
 from edgetransfer.measure.metrics import Outcomes
-from edgetransfer.measure.paired import Pairs, drop_upper
+from edgetransfer.measure.stats.paired import Pairs, drop_upper
 
 METRIC_NAMES = ["top1", "macro-f1", "balanced-accuracy"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgetransfer.measure.latency import speedup
+from edgetransfer.measure.speed.latency import speedup
 
 BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 # Imported when tests are collected, for it reads how long an effort is, which other tests shorten.

@@ -7,9 +7,9 @@ import pytest
 from edgetransfer.measure import gates
 from edgetransfer.measure.comparison import compare
 from edgetransfer.measure.drift import Drift
-from edgetransfer.measure.latency import Samples, summarise
 from edgetransfer.measure.metrics import Outcomes
-from edgetransfer.measure.proportions import clopper_pearson_lower, clopper_pearson_upper
+from edgetransfer.measure.speed.latency import Samples, summarise
+from edgetransfer.measure.stats.proportions import clopper_pearson_lower, clopper_pearson_upper
 
 
 def compared(n, lost=0, won=0, classes=3, metric="top1"):

@@ -6,8 +6,8 @@ import pytest
 from edgetransfer.measure import gates
 from edgetransfer.measure.calibration import Calibration, calibration, ece
 from edgetransfer.measure.class_drops import class_drops
-from edgetransfer.measure.latency import Ratio, Speedup
 from edgetransfer.measure.metrics import Outcomes
+from edgetransfer.measure.speed.latency import Ratio, Speedup
 
 
 def drops(each, lost=0, won=0, classes=3):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from edgetransfer.measure.latency import Samples, classify, histogram, speedup, summarise
+from edgetransfer.measure.speed.latency import Samples, classify, histogram, speedup, summarise
 
 
 def samples(scale_ms, seed, processes=3, blocks=8, each=20, drift=None, layout=0.0):

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, stats
 
-from edgetransfer.measure.paired import (
+from edgetransfer.measure.stats.paired import (
     Pairs,
     drop_interval,
     drop_lower,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edgetransfer.measure.power_law import extrapolate
+from edgetransfer.measure.stats.power_law import extrapolate
 
 SIZES = np.array([20, 36, 64, 112, 200])
 

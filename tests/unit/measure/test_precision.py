@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from edgetransfer.measure.latency import Samples
-from edgetransfer.measure.precision import lacking
-from edgetransfer.measure.quantiles import early_stopping, quantile
+from edgetransfer.measure.speed.latency import Samples
+from edgetransfer.measure.speed.precision import lacking
+from edgetransfer.measure.stats.quantiles import early_stopping, quantile
 
 
 def samples(scale_ms, *, each=200, spread=0.01, seed=0):

@@ -8,9 +8,9 @@ import pytest
 from edgetransfer.bundle.report_form import Report, Series
 from edgetransfer.errors import IntegrityError, StageError
 from edgetransfer.measure.facts import Facts, Timing
-from edgetransfer.measure.latency import Samples
 from edgetransfer.measure.plain import plain
 from edgetransfer.measure.record import SCHEMA, make_report
+from edgetransfer.measure.speed.latency import Samples
 from edgetransfer.measure.standing import Standing
 from edgetransfer.spec.budget import Budget
 from edgetransfer.spec.outside import validated

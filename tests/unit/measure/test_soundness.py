@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edgetransfer.measure.soundness import (
+from edgetransfer.measure.study.soundness import (
     Contest,
     contest_warnings,
     hold_contest,

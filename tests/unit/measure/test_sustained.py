@@ -2,7 +2,7 @@
 
 import pytest
 
-from edgetransfer.measure.sustained import in_words, summarise_series
+from edgetransfer.measure.speed.sustained import in_words, summarise_series
 
 
 def row(at_s, p50_ms, celsius=None, count=0):

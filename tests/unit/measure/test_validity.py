@@ -2,7 +2,7 @@
 
 import pytest
 
-from edgetransfer.measure.validity import above_floor, block, violations, warnings
+from edgetransfer.measure.speed.validity import above_floor, block, violations, warnings
 
 
 def turn(name, number, *marks):

@@ -7,9 +7,9 @@ from edgetransfer.measure.comparison import compare
 from edgetransfer.measure.drift import measure_drift
 from edgetransfer.measure.evidence import Evidence
 from edgetransfer.measure.gates import Gate
-from edgetransfer.measure.latency import Ratio, Speedup
 from edgetransfer.measure.metrics import Outcomes, decisions
 from edgetransfer.measure.proofs import Intended, Proofs, Repeats
+from edgetransfer.measure.speed.latency import Ratio, Speedup
 from edgetransfer.measure.verdict import exit_code, judge, unverified, worst
 from edgetransfer.spec.budget import Budget
 

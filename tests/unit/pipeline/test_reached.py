@@ -2,7 +2,7 @@
 
 import pytest
 
-from edgetransfer.pipeline.reached import Sources
+from edgetransfer.pipeline.stage.reached import Sources
 
 FILES = {
     "__init__.py": "def build():\n    from edgetransfer.top import everything\n",

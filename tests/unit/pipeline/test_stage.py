@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from edgetransfer.backbone.head import LinearHead
-from edgetransfer.pipeline import reached, stage
-from edgetransfer.pipeline.stage import Stage, made_by
-from edgetransfer.pipeline.store import Store
+from edgetransfer.pipeline.stage import reached, stage
+from edgetransfer.pipeline.stage.stage import Stage, made_by
+from edgetransfer.pipeline.stage.store import Store
 
-PROBE = "edgetransfer.pipeline.probing"
+PROBE = "edgetransfer.pipeline.fit.probe"
 
 
 def made(folder, progress):
@@ -85,7 +85,7 @@ def test_b1_of_a_bound_method_the_class_counts_too():
         __module__ = PROBE
 
     assert set(Stage("one", {}, Child.entries.__get__(object.__new__(Child))).modules) == {
-        PROBE, "edgetransfer.pipeline.store",
+        PROBE, "edgetransfer.pipeline.stage.store",
     }  # fmt: skip
 
 

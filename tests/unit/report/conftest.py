@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from edgetransfer.measure.facts import Facts, Timing
-from edgetransfer.measure.latency import Samples
 from edgetransfer.measure.plain import Missing
 from edgetransfer.measure.proofs import (
     Contract,
@@ -18,6 +17,7 @@ from edgetransfer.measure.proofs import (
     Twice,
 )
 from edgetransfer.measure.record import make_report
+from edgetransfer.measure.speed.latency import Samples
 from edgetransfer.measure.standing import Standing
 from edgetransfer.spec.budget import Budget
 

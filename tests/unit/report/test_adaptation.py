@@ -1,6 +1,6 @@
 """What moving to the device's pictures brought is told in the words of the terminal."""
 
-from edgetransfer.measure.adaptation import told, warnings
+from edgetransfer.measure.study.adaptation import told, warnings
 from edgetransfer.report.adaptation import adaptation
 from edgetransfer.report.node import Node
 

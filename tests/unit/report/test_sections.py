@@ -4,10 +4,10 @@ from importlib.resources import files
 
 import pytest
 
-from edgetransfer.report import confusions, gates, quality, speed, verdict, words
-from edgetransfer.report.histogram import Bars, Marker, draw
+from edgetransfer.report import gates, quality, speed, verdict, words
+from edgetransfer.report.charts import Scale
 from edgetransfer.report.node import Node
-from edgetransfer.report.scale import Scale
+from edgetransfer.report.speed import Bars, Marker, draw
 
 
 def node(report):
@@ -134,7 +134,7 @@ def test_few_classes_have_a_full_table_with_the_change_in_every_cell(reports):
         "reference": [[0, 0, 77], [1, 1, 76]],
         "candidate": [[0, 0, 77], [1, 0, 2], [1, 1, 74]],
     }
-    matrix = confusions.confusion(node(report))["matrix"]
+    matrix = quality.confusion(node(report))["matrix"]
     cells = [[(c["count"], c["change"], c["way"]) for c in row["cells"]] for row in matrix["rows"]]
     assert cells[1] == [(2, "+2", "loss"), (74, "−2", "loss")]
     assert cells[0] == [(77, "", "none"), (0, "", "none")]
@@ -144,16 +144,16 @@ def test_few_classes_have_a_full_table_with_the_change_in_every_cell(reports):
 def test_examples_without_a_decision_get_a_column(reports):
     report = copy.deepcopy(reports["pass"])
     report["confusion"]["candidate"] = [[0, 0, 77], [1, 1, 70]]
-    matrix = confusions.confusion(node(report))["matrix"]
+    matrix = quality.confusion(node(report))["matrix"]
     assert matrix["heads"][-1] == "no decision"
     assert [row["cells"][-1]["count"] for row in matrix["rows"]] == [0, 6]
 
 
 def test_many_classes_have_a_list_of_confusions(reports):
-    lists = confusions.confusion(node(reports["fail"]))
+    lists = quality.confusion(node(reports["fail"]))
     counts = [int(row["candidate"]) for row in lists["often"]]
     assert counts == sorted(counts, reverse=True)
-    assert len(counts) == confusions.LISTED
+    assert len(counts) == quality.LISTED
     assert all(row["change"].startswith("+") for row in lists["grown"])
 
 

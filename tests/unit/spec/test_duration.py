@@ -3,7 +3,7 @@
 import pytest
 
 from edgetransfer.errors import SpecError
-from edgetransfer.spec.duration import seconds_of
+from edgetransfer.spec.options import seconds_of
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("10m", 600), (" 0.5h ", 1800)])

@@ -7,7 +7,7 @@ from torch import nn
 
 from edgetransfer.backbone.head import LinearHead
 from edgetransfer.transfer.classifier import Classifier
-from edgetransfer.transfer.lesson import Examples
+from edgetransfer.transfer.train.lesson import Examples
 
 torch.set_num_threads(1)
 

@@ -14,11 +14,11 @@ from torch import nn
 from edgetransfer.backbone.head import LinearHead
 from edgetransfer.errors import EdgeTransferError
 from edgetransfer.transfer.classifier import Classifier
-from edgetransfer.transfer.finetune import finetune
-from edgetransfer.transfer.lesson import Examples, Lesson
-from edgetransfer.transfer.objective import CrossEntropy
-from edgetransfer.transfer.schedule import Machine, Schedule, Technique
-from edgetransfer.transfer.team import ALONE
+from edgetransfer.transfer.train.finetune import finetune
+from edgetransfer.transfer.train.lesson import Examples, Lesson
+from edgetransfer.transfer.train.objective import CrossEntropy
+from edgetransfer.transfer.train.schedule import Machine, Schedule, Technique
+from edgetransfer.transfer.train.team import ALONE
 
 SCHEDULE = Schedule(3, 0.02, 7, 3, Technique(smoothing=0.1, averaging=0.5, gradual=True))
 
@@ -60,7 +60,7 @@ def fit(team=ALONE, objective=None):
 
 
 def main():
-    from edgetransfer.transfer.accelerated import Processes
+    from edgetransfer.transfer.train.accelerated import Processes
 
     torch.set_num_threads(1)
     out, *failing = sys.argv[1:]

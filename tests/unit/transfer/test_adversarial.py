@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgetransfer.transfer.adversarial import WorstWords
+from edgetransfer.transfer.text.contrastive import WorstWords
 
 
 class Sum(nn.Module):

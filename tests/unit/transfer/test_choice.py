@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from edgetransfer.transfer import choice
-from edgetransfer.transfer.choice import (
+from edgetransfer.transfer.score import log_loss
+from edgetransfer.transfer.train import choice
+from edgetransfer.transfer.train.choice import (
     RATES,
     HeldOut,
     best,
@@ -13,9 +14,8 @@ from edgetransfer.transfer.choice import (
     parts,
     race,
 )
-from edgetransfer.transfer.lesson import Lesson
-from edgetransfer.transfer.schedule import Machine, Schedule
-from edgetransfer.transfer.scoring import log_loss
+from edgetransfer.transfer.train.lesson import Lesson
+from edgetransfer.transfer.train.schedule import Machine, Schedule
 
 SCHEDULE = Schedule(epochs=12, learning_rate=1e-3, batch_size=8, seed=0)
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from edgetransfer.transfer.contrastive import Course, batches, contrast, course_for, tune
-from edgetransfer.transfer.schedule import Machine
-from edgetransfer.transfer.texts import Texts, run_in_groups
+from edgetransfer.transfer.text.contrastive import Course, batches, contrast, course_for, tune
+from edgetransfer.transfer.text.texts import Texts, run_in_groups
+from edgetransfer.transfer.train.schedule import Machine
 
 ONE_THREAD = Machine(threads=1, bf16=False)
 COURSE = Course(epochs=4, learning_rate=0.02, together=4, batch_size=16, seed=3)

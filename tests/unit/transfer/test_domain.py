@@ -5,7 +5,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from edgetransfer.errors import IntegrityError
-from edgetransfer.transfer.domain import (
+from edgetransfer.transfer.study.domain import (
     STATISTICS,
     compare_with_source,
     describe_source,
@@ -76,7 +76,7 @@ def test_statistics_of_another_network(tmp_path):
         f"{tmp_path / STATISTICS}: the feature statistics are those of another network\n"
         "  found: 40 features\n"
         "  expected: 512\n"
-        "  fix: delete the file, or compute it again with transfer.domain.describe_source"
+        "  fix: delete the file, or compute it again with transfer.study.domain.describe_source"
     )
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edgetransfer.transfer.learning_curve import Judged, measure_curve, nested_order
+from edgetransfer.transfer.study.learning_curve import Judged, measure_curve, nested_order
 
 
 def blobs(count, classes=2, seed=0):

@@ -10,12 +10,12 @@ from torch import nn
 
 from edgetransfer.backbone.head import LinearHead
 from edgetransfer.transfer.classifier import Classifier
-from edgetransfer.transfer.finetune import finetune
-from edgetransfer.transfer.lesson import Lesson
-from edgetransfer.transfer.lora import LowRank, adapted, adapter_groups, projections
-from edgetransfer.transfer.objective import CrossEntropy
-from edgetransfer.transfer.schedule import Machine, Schedule, Technique
-from edgetransfer.transfer.texts import Texts
+from edgetransfer.transfer.text.texts import Texts
+from edgetransfer.transfer.train.finetune import finetune
+from edgetransfer.transfer.train.lesson import Lesson
+from edgetransfer.transfer.train.lora import LowRank, adapted, adapter_groups, projections
+from edgetransfer.transfer.train.objective import CrossEntropy
+from edgetransfer.transfer.train.schedule import Machine, Schedule, Technique
 
 ONE_THREAD = Machine(threads=1, bf16=False)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from edgetransfer.transfer.near_duplicates import candidates, confirmed, scales
+from edgetransfer.transfer.study.near_duplicates import candidates, confirmed, scales
 
 
 def unit(rows):

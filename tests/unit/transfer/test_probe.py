@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from edgetransfer.transfer import probe as probe_module
-from edgetransfer.transfer.linear_heads import Known
-from edgetransfer.transfer.probe import (
+from edgetransfer.transfer.head import probe as probe_module
+from edgetransfer.transfer.head.linear_heads import Known
+from edgetransfer.transfer.head.probe import (
     FEWEST,
     MAX_FOLDS,
     RISEN,

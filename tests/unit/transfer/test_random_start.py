@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from edgetransfer.backbone.mobilenet import TINY_64, MobileNetV2
-from edgetransfer.transfer.random_start import drawn_anew
+from edgetransfer.backbone.builtin import TINY_64, MobileNetV2
+from edgetransfer.transfer.study.random_start import drawn_anew
 
 torch.set_num_threads(1)
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from edgetransfer.transfer.probe import fit_at, folds
-from edgetransfer.transfer.self_training import (
+from edgetransfer.transfer.head.probe import fit_at, folds
+from edgetransfer.transfer.text.self_training import (
     SURE,
     balanced,
     fit_with_guesses,

@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from edgetransfer.measure.separability import area
-from edgetransfer.transfer.linear_heads import Known
-from edgetransfer.transfer.probe import fit_probe
-from edgetransfer.transfer.shift import EFFECTIVE, LARGEST, domain_scores, weigh
+from edgetransfer.measure.stats.bootstrap import area
+from edgetransfer.transfer.head.linear_heads import Known
+from edgetransfer.transfer.head.probe import fit_probe
+from edgetransfer.transfer.shift.shift import EFFECTIVE, LARGEST, domain_scores, weigh
 
 
 def test_one_domain_is_not_told_from_itself():

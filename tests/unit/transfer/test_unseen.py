@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from edgetransfer.transfer.linear_heads import Known
-from edgetransfer.transfer.unseen import ask_unseen
+from edgetransfer.transfer.head.linear_heads import Known
+from edgetransfer.transfer.study.unseen import ask_unseen
 
 CLASSES, GROUPS, EACH, WIDTH = 3, 5, 8, 30
 

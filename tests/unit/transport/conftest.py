@@ -5,10 +5,11 @@ import textwrap
 
 import pytest
 
-from edgetransfer.transport import ssh, ssh_board
 from edgetransfer.transport.place import Software
-from edgetransfer.transport.ssh_board import Board, Import
-from edgetransfer.transport.ssh_link import Patience
+from edgetransfer.transport.ssh import board as ssh_board
+from edgetransfer.transport.ssh import place as ssh
+from edgetransfer.transport.ssh.board import Board, Import
+from edgetransfer.transport.ssh.link import Patience
 from edgetransfer.transport.wheels import PACKAGES
 from edgetransfer.transport.where import connect
 from tests.sshd import board, served  # noqa: F401 (fixtures)

@@ -7,7 +7,7 @@ tried in `tests/device`.
 import pytest
 
 from edgetransfer.errors import StageError, UnsupportedError
-from edgetransfer.transport import adb, browser_runtime
+from edgetransfer.transport.browser import adb, runtime
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def program(tmp_path, monkeypatch):
         (tmp_path / "adb").write_text(f"#!/bin/sh\n{body}\n")
         (tmp_path / "adb").chmod(0o755)
         monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-        monkeypatch.setattr(browser_runtime, "prepared", lambda engine: {})
+        monkeypatch.setattr(runtime, "prepared", lambda engine: {})
 
     return write
 

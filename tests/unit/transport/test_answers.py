@@ -8,8 +8,7 @@ import pytest
 from edgetransfer.errors import StageError
 from edgetransfer.transport import job as jobs
 from edgetransfer.transport import local
-from edgetransfer.transport.browser_exchange import Exchange
-from edgetransfer.transport.browser_listener import Listener, Patience
+from edgetransfer.transport.browser.exchange import Exchange, Listener, Patience
 from edgetransfer.transport.job import Guard, Job, Sustained, TimingPlan, Variant, patience_s
 from edgetransfer.transport.local import Local
 from edgetransfer.transport.outcome import Heard, checked

@@ -7,10 +7,11 @@ import types
 import pytest
 
 from edgetransfer.errors import SpecError, StageError, UnsupportedError
-from edgetransfer.transport import browser, browser_chromium, browser_runtime
-from edgetransfer.transport.browser import Asked
-from edgetransfer.transport.browser_exchange import Exchange
-from edgetransfer.transport.browser_listener import Patience
+from edgetransfer.transport.browser import chromium
+from edgetransfer.transport.browser import place as browser
+from edgetransfer.transport.browser import runtime as browser_runtime
+from edgetransfer.transport.browser.exchange import Exchange, Patience
+from edgetransfer.transport.browser.place import Asked
 from edgetransfer.transport.job import Job
 
 
@@ -53,7 +54,7 @@ def runtime(monkeypatch):
 
 
 def test_without_chromium(runtime, monkeypatch):
-    monkeypatch.setattr(browser_chromium, "PROGRAMS", ("absent-browser", "/absent"))
+    monkeypatch.setattr(chromium, "PROGRAMS", ("absent-browser", "/absent"))
     with pytest.raises(UnsupportedError) as caught, browser.connect("", None):
         pass
     assert str(caught.value) == (

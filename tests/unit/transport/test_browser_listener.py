@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from edgetransfer.errors import StageError
-from edgetransfer.transport.browser_exchange import Errand, Exchange
-from edgetransfer.transport.browser_job import Arrays, environment, warnings
-from edgetransfer.transport.browser_listener import Listener, Patience
+from edgetransfer.transport.browser.exchange import Errand, Exchange, Listener, Patience
+from edgetransfer.transport.browser.job import Arrays, environment, warnings
 
 USUAL = Patience()
 FACTS = {

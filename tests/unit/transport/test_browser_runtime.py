@@ -7,9 +7,9 @@ import tarfile
 import pytest
 
 from edgetransfer.errors import IntegrityError, StageError, UnsupportedError
-from edgetransfer.transport import browser_runtime
+from edgetransfer.transport.browser import runtime
 
-CONTENT = {name: name.encode() for files in browser_runtime.FILES.values() for name in files}
+CONTENT = {name: name.encode() for files in runtime.FILES.values() for name in files}
 
 
 @pytest.fixture
@@ -17,9 +17,9 @@ def known(monkeypatch):
     """Files whose content is their name, with the digests of that."""
     files = {
         engine: {name: hashlib.sha256(CONTENT[name]).hexdigest() for name in names}
-        for engine, names in browser_runtime.FILES.items()
+        for engine, names in runtime.FILES.items()
     }
-    monkeypatch.setattr(browser_runtime, "FILES", files)
+    monkeypatch.setattr(runtime, "FILES", files)
 
 
 @pytest.fixture
@@ -47,18 +47,18 @@ def npm(tmp_path):
 
 def test_it_is_fetched_once_and_found_again(known, npm, tmp_path):
     kept = tmp_path / "kept"
-    assert browser_runtime.prepare(kept, npm=npm(CONTENT)) == kept
+    assert runtime.prepare(kept, npm=npm(CONTENT)) == kept
     assert sorted(file.name for file in kept.iterdir()) == sorted(CONTENT)
-    assert browser_runtime.prepare(kept, npm="absent") == kept
-    found = browser_runtime.prepared("wasm", kept)
+    assert runtime.prepare(kept, npm="absent") == kept
+    found = runtime.prepared("wasm", kept)
     assert {name: file.read_bytes() for name, file in found.items()} == {
-        name: CONTENT[name] for name in browser_runtime.FILES["wasm"]
+        name: CONTENT[name] for name in runtime.FILES["wasm"]
     }
 
 
 def test_what_is_not_prepared_names_the_command(tmp_path):
     with pytest.raises(UnsupportedError) as caught:
-        browser_runtime.prepared("wasm", tmp_path)
+        runtime.prepared("wasm", tmp_path)
     assert str(caught.value) == (
         f"{tmp_path}: the runtime for browsers is not prepared\n"
         "  found: no ort.wasm.min.mjs, ort-wasm-simd-threaded.mjs, ort-wasm-simd-threaded.wasm\n"
@@ -67,13 +67,13 @@ def test_what_is_not_prepared_names_the_command(tmp_path):
 
 
 def test_a_changed_file_is_refused_every_time(known, npm, tmp_path):
-    kept = browser_runtime.prepare(tmp_path / "kept", npm=npm(CONTENT))
+    kept = runtime.prepare(tmp_path / "kept", npm=npm(CONTENT))
     file = kept / "ort-wasm-simd-threaded.mjs"
     file.write_bytes(b"changed")
     expected = hashlib.sha256(CONTENT[file.name]).hexdigest()
     for look in (
-        lambda: browser_runtime.prepared("wasm", kept),
-        lambda: browser_runtime.prepare(kept),
+        lambda: runtime.prepared("wasm", kept),
+        lambda: runtime.prepare(kept),
     ):
         with pytest.raises(IntegrityError) as caught:
             look()
@@ -88,13 +88,13 @@ def test_a_changed_file_is_refused_every_time(known, npm, tmp_path):
 def test_another_package_is_not_kept(npm, tmp_path):
     kept = tmp_path / "kept"
     with pytest.raises(IntegrityError, match="not the file that was fetched"):
-        browser_runtime.prepare(kept, npm=npm(CONTENT))
+        runtime.prepare(kept, npm=npm(CONTENT))
     assert list(kept.iterdir()) == []
 
 
 def test_npm_that_fails(npm, tmp_path):
     with pytest.raises(StageError) as caught:
-        browser_runtime.prepare(tmp_path / "kept", npm=npm(CONTENT, code=1))
+        runtime.prepare(tmp_path / "kept", npm=npm(CONTENT, code=1))
     assert str(caught.value).endswith(
         "npm pack --silent onnxruntime-web@1.30.0: npm did not fetch the runtime for browsers\n"
         "  found: npm error no network"
@@ -103,7 +103,7 @@ def test_npm_that_fails(npm, tmp_path):
 
 def test_without_npm(tmp_path):
     with pytest.raises(UnsupportedError) as caught:
-        browser_runtime.prepare(tmp_path / "kept", npm="absent-npm")
+        runtime.prepare(tmp_path / "kept", npm="absent-npm")
     assert str(caught.value) == (
         "fetching onnxruntime-web@1.30.0 needs npm, which is not installed\n"
         "  fix: apt-get install -y --no-install-recommends npm"

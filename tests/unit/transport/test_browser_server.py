@@ -11,9 +11,10 @@ import time
 import numpy as np
 import pytest
 
-from edgetransfer.transport import browser_job, browser_server
-from edgetransfer.transport.browser_exchange import Exchange
-from edgetransfer.transport.browser_server import serving
+from edgetransfer.transport.browser import job as browser_job
+from edgetransfer.transport.browser import server as browser_server
+from edgetransfer.transport.browser.exchange import Exchange
+from edgetransfer.transport.browser.server import serving
 from edgetransfer.transport.job import Job, TimingPlan, Variant
 
 VISITOR = {"X-Visitor": "phone"}

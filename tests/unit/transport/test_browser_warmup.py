@@ -11,7 +11,7 @@ import pytest
 from edgetransfer import transport
 from edgetransfer.agent.timing import has_trend
 
-PAGE = Path(transport.__file__).parent / "browser_page"
+PAGE = Path(transport.__file__).parent / "browser" / "page"
 
 
 def evaluated(expression, given):

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 from edgetransfer.errors import StageError
-from edgetransfer.transport import ssh_jobs
 from edgetransfer.transport.job import Job, Variant, outputs
+from edgetransfer.transport.ssh import jobs
 
 VARIANT = Variant("candidate", "core.onnx", optimised_to="/host/graph.onnx")
 LINK = SimpleNamespace(client=SimpleNamespace(where="ssh:board"))
@@ -21,7 +21,7 @@ def test_what_each_job_writes():
 
 def test_what_was_not_asked_for_stays_there():
     files = {"logits.npy": (4, "x"), "core.1234": (1 << 40, "y")}
-    assert ssh_jobs._taken(LINK, files, {"logits.npy": 10}) == {"logits.npy": (4, "x")}
+    assert jobs._taken(LINK, files, {"logits.npy": 10}) == {"logits.npy": (4, "x")}
 
 
 @pytest.mark.parametrize(
@@ -30,13 +30,13 @@ def test_what_was_not_asked_for_stays_there():
 def test_a_name_that_leads_elsewhere_is_refused(name):
     """Fault E6: ``"/../../ESC2"`` wrote outside."""
     with pytest.raises(StageError, match="names a file that is none of the job's"):
-        ssh_jobs._taken(LINK, {name: (1, "x")}, {name: 10})
+        jobs._taken(LINK, {name: (1, "x")}, {name: 10})
 
 
 @pytest.mark.parametrize("size", [11, -1])
 def test_a_size_that_cannot_be_is_refused(size):
     with pytest.raises(StageError) as caught:
-        ssh_jobs._taken(LINK, {"logits.npy": (size, "x")}, {"logits.npy": 10})
+        jobs._taken(LINK, {"logits.npy": (size, "x")}, {"logits.npy": 10})
     assert str(caught.value) == (
         "ssh:board: the device gives a file of a size that the job cannot have written\n"
         f"  found: logits.npy: {size} bytes\n  expected: at most 10"

@@ -11,10 +11,10 @@ import pytest
 
 from edgetransfer.bundle.agent_archive import pack_agent
 from edgetransfer.errors import SpecError, StageError
-from edgetransfer.transport import ssh
 from edgetransfer.transport.job import Job, Variant
 from edgetransfer.transport.place import Software
-from edgetransfer.transport.ssh_link import Patience
+from edgetransfer.transport.ssh import place as ssh
+from edgetransfer.transport.ssh.link import Patience
 from edgetransfer.transport.where import connect
 
 HERE = Software(python=sys.executable)

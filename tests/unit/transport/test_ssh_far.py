@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from edgetransfer.transport import ssh_far, ssh_far_jobs, ssh_look
+from edgetransfer.transport.ssh import far, far_jobs, look
 
 BLOB = bytes(range(256)) * 40
 NAME = hashlib.sha256(BLOB).hexdigest() + ".npy"
@@ -29,9 +29,9 @@ def work(tmp_path):
 def ask(work, call, body=b"", **asked):
     given = io.BytesIO()
     head = json.dumps({"call": call, "work": str(work), **asked}).encode() + b"\n"
-    ssh_far_jobs.main(io.BufferedReader(io.BytesIO(head + body)), given)
+    far_jobs.main(io.BufferedReader(io.BytesIO(head + body)), given)
     mark, *answers = given.getvalue().decode().splitlines()
-    assert mark == ssh_far.MARK
+    assert mark == far.MARK
     return [json.loads(each) for each in answers]
 
 
@@ -81,7 +81,7 @@ def test_a_full_disk_is_told(work, monkeypatch):
     def full(_):
         raise OSError(errno.ENOSPC, "No space left on device", str(work / "files"))
 
-    monkeypatch.setattr(ssh_far.os, "fsync", full)
+    monkeypatch.setattr(far.os, "fsync", full)
     assert ask(work, "receive", frame(0, BLOB) + b"\n") == [
         {"failed": "ENOSPC", "words": "No space left on device", "file": str(work / "files")}
     ]
@@ -99,7 +99,7 @@ def test_a_folder_that_others_can_read_is_not_used(tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     folder.chmod(0o755)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(ssh_far.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(far.tempfile, "gettempdir", lambda: str(tmp_path))
     other = tmp_path / f"edgetransfer-device-{os.getuid()}"
     assert ask("", "hello") == [{"work": str(other)}]
     other.chmod(0o755)
@@ -124,13 +124,13 @@ def test_what_stays_is_bounded_by_age_and_size(work):
     assert list((work / "sites").iterdir()) == []
 
 
-@pytest.mark.parametrize("module", [ssh_far, ssh_far_jobs, ssh_look], ids=str)
+@pytest.mark.parametrize("module", [far, far_jobs, look], ids=str)
 def test_it_needs_the_standard_library_at_python_3_9(module):
     file = Path(module.__file__)
     for node in ast.walk(ast.parse(file.read_text(), feature_version=(3, 9))):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         names += [node.module] if isinstance(node, ast.ImportFrom) else []
-        for name in set(names) - {"edgetransfer.transport.ssh_far"}:
+        for name in set(names) - {"edgetransfer.transport.ssh.far"}:
             assert name.partition(".")[0] in sys.stdlib_module_names, name
     vermin = Path(sys.executable).with_name("vermin")
     if vermin.is_file():

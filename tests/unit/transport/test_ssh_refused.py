@@ -11,8 +11,8 @@ import pytest
 from edgetransfer.errors import EdgeTransferError
 from edgetransfer.transport.job import Job
 from edgetransfer.transport.place import Software
-from edgetransfer.transport.ssh_board import look
-from edgetransfer.transport.ssh_client import Client
+from edgetransfer.transport.ssh.board import look
+from edgetransfer.transport.ssh.client import Client
 from edgetransfer.transport.wheels import Wanted
 from edgetransfer.transport.where import connect
 

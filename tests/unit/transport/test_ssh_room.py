@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from edgetransfer.errors import EdgeTransferError
-from edgetransfer.transport import ssh_link
 from edgetransfer.transport.job import Job, Variant
 from edgetransfer.transport.place import Software
+from edgetransfer.transport.ssh import link
 from edgetransfer.transport.where import connect
 
 
@@ -50,10 +50,10 @@ def test_a_device_without_room(small, tmp_path):
 
 def test_a_device_that_fills_up_meanwhile(small, tmp_path, monkeypatch):
     (tmp_path / "m.onnx").write_bytes(np.random.default_rng(0).bytes(3 << 20))
-    far = ssh_link._FAR.replace(b"shutil.disk_usage(str(side.files)).free", b"1 << 60")
-    monkeypatch.setattr(ssh_link, "_FAR", far)
+    far = link._FAR.replace(b"shutil.disk_usage(str(side.files)).free", b"1 << 60")
+    monkeypatch.setattr(link, "_FAR", far)
     command = f"import sys;exec(compile(sys.stdin.buffer.read({len(far)}),'edgetransfer','exec'))"
-    monkeypatch.setattr(ssh_link, "_FAR_COMMAND", command)
+    monkeypatch.setattr(link, "_FAR_COMMAND", command)
     found = pushing(tmp_path / "m.onnx").splitlines()
     assert found[0] == "ssh:board: no space left on the device"
     assert found[1].endswith(": No space left on device")

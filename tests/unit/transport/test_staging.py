@@ -2,7 +2,7 @@
 
 import hashlib
 
-from edgetransfer.transport.staging import Staging
+from edgetransfer.transport.ssh.jobs import Staging
 
 
 def test_names_are_digests_and_endings(tmp_path):

@@ -1,0 +1,1 @@
+"""Times of inferences: summarised, held against the timing protocol, watched over minutes."""

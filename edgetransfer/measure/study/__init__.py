@@ -1,0 +1,1 @@
+"""What studies of data and fit found, judged and said in sentences."""

@@ -1,0 +1,1 @@
+"""Measuring a bundle and judging it: times, proofs, agreement, verdict."""

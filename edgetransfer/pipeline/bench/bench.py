@@ -1,0 +1,303 @@
+"""Measures a bundle again, on data the user names or on its golden pictures alone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+import unicodedata
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgetransfer.bundle.files import write_json, writing
+from edgetransfer.bundle.opened import BENCH, REPORT, open_bundle, refuse_other_count
+from edgetransfer.bundle.placing import LOCK, bundle_lock, locked
+from edgetransfer.bundle.reading import GOLDEN, read_golden, read_portability
+from edgetransfer.data.manifest import Example, Manifest
+from edgetransfer.data.sources import load_for_evaluation
+from edgetransfer.errors import DataError, SpecError
+from edgetransfer.graph.prepare import preparer
+from edgetransfer.measure.speed.sustained import in_words
+from edgetransfer.pipeline.bench.judge import Bench, Question, judge_bundle, write_report
+from edgetransfer.pipeline.bench.portability import FILE as PORTABILITY
+from edgetransfer.pipeline.bench.portability import note
+from edgetransfer.pipeline.bench.standing import seen_here
+from edgetransfer.pipeline.bench.sustained import core_variants, energy, sustained
+from edgetransfer.pipeline.stage.reporter import telling
+from edgetransfer.pipeline.stage.stage import RECORD, Kept
+from edgetransfer.spec.outside import json_of
+from edgetransfer.transport.place import AS_IT_IS
+from edgetransfer.transport.where import LOCAL, connect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from edgetransfer.bundle.opened import Bundle
+    from edgetransfer.graph.prepare import Preparer
+    from edgetransfer.pipeline.stage.reporter import Reporter
+    from edgetransfer.pipeline.stage.stage import Stage
+    from edgetransfer.spec.progress import Progress
+    from edgetransfer.spec.recipe import DataSpec
+    from edgetransfer.transport.place import Place, Software
+
+
+RAW = "raw"
+
+
+@dataclass(frozen=True)
+class Benched:
+    """What a measurement ends on."""
+
+    report: dict[str, Any]
+    folder: Path
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class There:
+    """Where to measure, and what beside the verdict.
+
+    Attributes:
+        where: what `transport.where.connect` takes.
+        software: what is said of the software there.
+        sustained_s: for how long the bundle is to work without a rest; None for not at all.
+        energy: whether the energy of an inference is measured.
+    """
+
+    where: str = LOCAL
+    software: Software = AS_IT_IS
+    sustained_s: float | None = None
+    energy: bool = False
+
+
+HERE = There()
+
+
+def bench(
+    folder: Path, data: DataSpec | None, out: Path, reporter: Reporter, there: There = HERE
+) -> Benched:
+    """Measure a bundle somewhere, now, and write report and raw samples to `out`.
+
+    With labelled data the verdict is the same kind as a build's; with unlabelled data, or none,
+    everything but accuracy is judged. The budget is the one the bundle was built with.
+
+    Args:
+        folder: of the bundle.
+        data: examples to judge by; None for the golden ones, unlabelled.
+        out: gets the report and the raw samples.
+        reporter: told of every stage.
+        there: the place, and what beside the verdict is measured.
+
+    Raises:
+        SpecError: there is no such place, or it cannot do what is asked.
+        IntegrityError: not a bundle, or a changed one.
+        DataError: the data cannot be read, or is of the other kind.
+    """
+    with ExitStack() as held:
+        if os.access(folder.absolute().parent, os.W_OK):  # else nobody replaces it meanwhile
+            held.enter_context(locked(bundle_lock(folder.absolute()), shared=True))
+        bundle = open_bundle(folder)
+        read_portability(bundle.file(PORTABILITY))  # before the work: it is added to after it
+        for case in read_golden(bundle.file("golden") / "index.json"):
+            refuse_other_count(bundle, len(case["core_logits"]))
+        _refuse_foreign(out, bundle)
+        with writing(out):
+            out.mkdir(parents=True, exist_ok=True)
+        held.enter_context(locked(out / LOCK))
+        return _bench(bundle, data, out, reporter, there)
+
+
+def _refuse_foreign(out: Path, bundle: Bundle) -> None:
+    """Refuse a folder whose files a measurement would replace, and a place within the bundle.
+
+    Raises:
+        SpecError: it is one.
+    """
+    fix = "name another folder with --out"
+    inside = out.resolve(), bundle.folder.resolve()
+    if inside[0].is_relative_to(inside[1]) and not inside[0].is_relative_to(inside[1] / BENCH):
+        raise SpecError(
+            "in a bundle, measurements go to its folder bench/ alone",
+            where=f"--out {out}",
+            fix=fix,
+        )
+    raw, report = out / RAW, out / REPORT
+    if os.path.lexists(raw) and not _is_raw(raw):
+        raise SpecError(
+            "holds what no measurement of ours left, and is not written over",
+            where=str(raw),
+            fix=fix,
+        )
+    if os.path.lexists(report):
+        found = json_of(report)
+        schema = found.get("schema") if isinstance(found, dict) else None
+        if not str(schema).startswith("edgetransfer.report/"):
+            raise SpecError("is no report of ours", where=str(report), fix=fix)
+
+
+def _is_raw(folder: Path) -> bool:
+    return (
+        not folder.is_symlink()
+        and folder.is_dir()
+        and all(
+            each.suffix in (".npy", ".json") or each.name == "scratch" for each in folder.iterdir()
+        )
+    )
+
+
+def _bench(
+    bundle: Bundle, data: DataSpec | None, out: Path, reporter: Reporter, there: There
+) -> Benched:
+    with connect(there.where, there.software) as place:
+        question = _question(bundle, data, reporter)
+        prepare = preparer(bundle.preprocessing, bundle.file("tokenizer.json"))
+        cut = prepare.cut(question.examples)
+        question = replace(question, notes=(*question.notes, *([cut] if cut else [])))
+        with writing(out):
+            report = judge_bundle(
+                Bench(measuring_afresh(out / RAW), reporter, place, bundle.folder, data),
+                bundle,
+                question,
+                prepare,
+            )
+            if there.where != LOCAL:
+                report["portability"] = note(bundle, seen_here(), there.where, report)
+            report |= _beside(there, place, bundle, prepare, question, reporter)
+            write_report(out, report, bundle)
+    return Benched(report, out, question.notes)
+
+
+def _beside(
+    there: There,
+    place: Place,
+    bundle: Bundle,
+    prepare: Preparer,
+    question: Question,
+    reporter: Reporter,
+) -> dict[str, Any]:
+    """Measure what stands beside the verdict, where it was asked for."""
+    if there.sustained_s is None and not there.energy:
+        return {}
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as room, telling(reporter, "sustained work") as line:
+        variants = core_variants(bundle, prepare, question.examples, Path(room))
+        told = []
+        if there.sustained_s is not None:
+            (candidate,) = (each for each in variants if each.name == "candidate")
+            found["sustained"] = sustained(place, candidate, there.sustained_s, line.progress)
+            told += list(in_words(found["sustained"]))
+        if there.energy:
+            found["energy"] = energy(place, variants)
+            told.append("energy looked for")
+        line.summary = ", ".join(told)
+    return found
+
+
+def _question(bundle: Bundle, data: DataSpec | None, reporter: Reporter) -> Question:
+    """Read the examples, and ask what is asked of the bundle."""
+    with telling(reporter, "data") as line:
+        manifest = (
+            unlabelled_golden(bundle)
+            if data is None
+            else read_new(bundle, data, bundle.labels, line.progress)
+        )
+        question = Question.of(bundle, manifest, data.group_by if data else ())
+        line.summary = f"{question.sample.given} examples, {question.sample.judged} judged"
+    return question
+
+
+def measuring_afresh(folder: Path) -> Callable[[Stage, Progress], Kept]:
+    """Return what measures into `folder` whatever was measured before."""
+
+    def keep(stage: Stage, progress: Progress) -> Kept:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        start = time.monotonic()
+        write_json(folder / RECORD, stage.make(folder, progress))
+        return Kept(folder, "", reused=False, seconds=time.monotonic() - start)
+
+    return keep
+
+
+def read_new(
+    bundle: Bundle, data: DataSpec, labels: tuple[str, ...], progress: Progress
+) -> Manifest:
+    """Read examples of some classes, and warn of those that the model was fitted on.
+
+    Raises:
+        DataError: they cannot be read, are of the other kind, or of other classes.
+    """
+    manifest = load_for_evaluation(data, labels=None, progress=progress)
+    refuse_other_kind(bundle, manifest, data)
+    manifest = _spelled(manifest, labels)
+    unknown = sorted(set(manifest.labels) - set(labels))
+    if unknown:
+        raise DataError(
+            "the data has classes that the model does not know",
+            where=data.source,
+            found=", ".join(unknown[:10]),
+            expected=", ".join(labels[:10]) + (", ..." if len(labels) > 10 else ""),
+        )
+    return replace(manifest, labels=labels)
+
+
+def _spelled(manifest: Manifest, labels: tuple[str, ...]) -> Manifest:
+    """Spell classes as the model does where only the composition of letters differs.
+
+    A Mac may write the e with an accent of a folder's name as two characters.
+    """
+    known = {unicodedata.normalize("NFC", each): each for each in labels}
+    names = {each: known.get(unicodedata.normalize("NFC", each), each) for each in manifest.labels}
+    if all(old == new for old, new in names.items()):
+        return manifest
+    examples = tuple(
+        each if each.label is None else replace(each, label=names[each.label])
+        for each in manifest.examples
+    )
+    return replace(manifest, examples=examples, labels=tuple(dict.fromkeys(names.values())))
+
+
+def refuse_other_kind(bundle: Bundle, manifest: Manifest, data: DataSpec) -> None:
+    """Refuse texts for a bundle of pictures, and pictures for one of texts.
+
+    Raises:
+        DataError: that is what they are.
+    """
+    names = {"image": "pictures", "text": "texts"}
+    if manifest.modality != bundle.preprocessing.kind:
+        raise DataError(
+            f"the bundle classifies {names[bundle.preprocessing.kind]}, and the examples are "
+            f"{names[manifest.modality]}",
+            where=data.source,
+        )
+
+
+def golden_of(bundle: Bundle) -> tuple[Example, ...]:
+    """Return the golden examples, with their labels."""
+    folder = bundle.file("golden")
+    listed, labels, images = bundle.manifest["files"], bundle.labels, bundle.preprocessing
+    examples = []
+    for number, case in enumerate(read_golden(folder / "index.json")):
+        label, text, png = case["label"], case["text"], case.get("png")
+        shown = png if images.kind == "image" else text
+        lost = png is not None and f"golden/{png}" not in listed
+        if shown is None or lost or label not in (None, *labels):
+            raise GOLDEN.fault(
+                "a golden example that is not of this bundle",
+                folder / "index.json",
+                f"case {number}: label {label!r}, file {png!r}",
+            )
+        path = None if png is None else folder / png
+        digest = text if path is None else listed[f"golden/{png}"]
+        examples.append(Example(f"golden {number}", path, text, label, "test", {}, digest))
+    return tuple(examples)
+
+
+def unlabelled_golden(bundle: Bundle) -> Manifest:
+    """Take the golden examples as unlabelled data: the model may have been chosen on them."""
+    examples = tuple(replace(each, label=None) for each in golden_of(bundle))
+    folder = str(bundle.file("golden"))
+    return Manifest(bundle.preprocessing.kind, examples, bundle.labels, folder)

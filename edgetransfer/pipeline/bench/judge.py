@@ -1,0 +1,319 @@
+"""From raw measurements to a report on disk: measures or takes what is kept, then judges."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from edgetransfer.agent.environment import cpu_model, isa_flags
+from edgetransfer.bundle.agent_archive import agent_digest
+from edgetransfer.bundle.files import write_json, write_whole
+from edgetransfer.bundle.opened import REPORT, add_facts, refuse_other_count, seal_report
+from edgetransfer.data.manifest import content_of
+from edgetransfer.graph.hosted import exact_here
+from edgetransfer.measure.facts import Facts, Timing
+from edgetransfer.measure.gates import written_record
+from edgetransfer.measure.record import make_report
+from edgetransfer.measure.sample import draw
+from edgetransfer.measure.speed import validity
+from edgetransfer.measure.standing import Standing, stand
+from edgetransfer.measure.stats.quantiles import quantile
+from edgetransfer.pipeline.bench import measure
+from edgetransfer.pipeline.bench.proofs import on_host, proofs, timing
+from edgetransfer.pipeline.bench.standing import how_to_verify, seen_at
+from edgetransfer.pipeline.stage.reporter import telling
+from edgetransfer.pipeline.stage.stage import RECORD, Stage
+from edgetransfer.report.page import render_page
+from edgetransfer.spec.target import Runtime
+from edgetransfer.transport.job import EFFORTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from edgetransfer.bundle.opened import Bundle
+    from edgetransfer.data.manifest import Example, Manifest
+    from edgetransfer.graph.prepare import Preparer
+    from edgetransfer.measure.sample import Sample
+    from edgetransfer.pipeline.stage.reporter import Reporter
+    from edgetransfer.pipeline.stage.stage import Kept
+    from edgetransfer.spec.budget import Budget
+    from edgetransfer.spec.progress import Progress
+    from edgetransfer.spec.recipe import DataSpec
+    from edgetransfer.spec.target import TargetSpec
+    from edgetransfer.spec.words import Metric, TimingEffort
+    from edgetransfer.transport.place import Place
+
+_LOADING = ("load_ms", "first_inference_ms")
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a bundle is judged by.
+
+    Attributes:
+        examples: those that are judged, see `measure.sample`.
+        sample: what they were chosen from.
+        notes: what was noticed in the data.
+    """
+
+    manifest: Manifest
+    examples: Sequence[Example]
+    metric: Metric
+    budget: Budget
+    group_by: tuple[str, ...]
+    seed: int
+    timing: TimingEffort
+    sample: Sample
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, bundle: Bundle, manifest: Manifest, group_by: Sequence[str]) -> Question:
+        """Ask of every content of the test set once, as far as the model did not know it.
+
+        Args:
+            bundle: its recipe says by what is judged.
+            manifest: its test set is judged by.
+            group_by: columns to report by.
+        """
+        given = manifest.split("test")
+        recipe, known = bundle.recipe, bundle.fitted_on
+        places, sample = draw(
+            [each.digest for each in given], [each.label for each in given], known
+        )
+        return cls(
+            manifest,
+            [given[place] for place in places],
+            recipe.metric,
+            recipe.budget,
+            tuple(group_by),
+            recipe.seed,
+            recipe.timing,
+            sample,
+            (*manifest.notes, *sample.told()),
+        )
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where measurements are kept and told of.
+
+    Attributes:
+        keep: makes a measurement, or takes one that is kept.
+        place: where the agent runs.
+        folder: where the user finds the bundle.
+        data: what the user judges by, None for the golden examples.
+        why_not: why nothing that is measured there says anything of the target; empty where that
+            depends on the place.
+    """
+
+    keep: Callable[[Stage, Progress], Kept]
+    reporter: Reporter
+    place: Place
+    folder: Path
+    data: DataSpec | None = None
+    why_not: str = ""
+
+    def standing(
+        self, target: TargetSpec, told: Mapping[str, Any], session: Mapping[str, Any] | None = None
+    ) -> Standing:
+        """Say what a measurement there may say of the target."""
+        if self.why_not:
+            return Standing("preview", (self.why_not,))
+        return stand(target, told, session, emulated=self.place.emulated)
+
+
+def judge_bundle(
+    bench: Bench, bundle: Bundle, question: Question, prepare: Preparer
+) -> dict[str, Any]:
+    """Measure a bundle and return its report.
+
+    Args:
+        bench: where it is measured, and where measurements are kept.
+        bundle: opened and checked.
+        question: examples, metric, budget.
+        prepare: the bundle's contract.
+    """
+    target = bundle.target
+    before = seen_at(bench.place)
+    standing = bench.standing(target, before)
+    timed, preview = standing.is_target, standing.kind == "preview"
+    session = bundle.manifest["session"]
+    runtime = (not preview and target.runtime) or Runtime.of_any_machine()
+    subject = measure.Subject(
+        bundle.folder,
+        bundle.preprocessing,
+        session["threads"],
+        {**exact_here(), **session["config"]} if preview else session["config"],
+        runtime.provider,
+        EFFORTS[question.timing] if timed else None,
+        bench.place,
+        activation=bundle.manifest["compression"].get("scheme", {}).get("activation"),
+        prepared_only=runtime.name == "tensorrt",
+        environment=before,
+    )
+    with telling(bench.reporter, f"measure {target.name}") as line:
+        files = bundle.manifest["files"]
+        inputs = {
+            "models": [files[name] for name in ("reference.onnx", "core.onnx", "model.onnx")],
+            "agent": agent_digest(),
+            "examples": content_of(question.examples),
+            "contract": [files.get(name) for name in ("preprocess.json", "tokenizer.json")],
+            "session": session,
+            "provider": runtime.provider,
+            "timing": question.timing if timed else None,
+            "seed": question.seed,
+            "machine": [cpu_model(), platform.node(), *sorted(isa_flags())],
+            "config": dict(subject.config),
+            "activation": subject.activation,
+        }
+        make = measure.measure(subject, prepare, question.examples, question.seed)
+        kept = bench.keep(Stage("measure", inputs, make), line.progress)
+        line.reused = kept.reused
+        report = make_report(_facts(bundle, target, question, kept, bench))
+        line.summary = f"{len(question.examples)} examples, verdict {report['verdict']}"
+    return report
+
+
+def _facts(
+    bundle: Bundle, target: TargetSpec, question: Question, kept: Kept, bench: Bench
+) -> Facts:
+    record = kept.record
+    runs = record["runs"]
+    standing = bench.standing(target, record["environment"], runs["candidate"].get("session", {}))
+    here = standing.kind != "preview"
+    costs = runs if standing.is_target else {}
+    labelled = all(example.label is not None for example in question.examples)
+    timed = record.get("timing", {}) if standing.is_target else {}
+    times = {
+        names: timing(kept, names) if standing.is_target else None
+        for names in (measure.CORE, measure.WHOLE)
+    }
+    refuse_other_count(bundle, measure.logits(kept, "candidate").shape[1])
+    return Facts(
+        target=target.name,
+        labels=bundle.labels,
+        reference=measure.logits(kept, "reference"),
+        candidate=measure.logits(kept, "candidate"),
+        truth=question.manifest.label_index(question.examples) if labelled else None,
+        budget=question.budget,
+        metric=question.metric,
+        seed=question.seed,
+        precision=bundle.manifest["compression"]["precision"],
+        groups={
+            column: [example.metadata.get(column, "") for example in question.examples]
+            for column in question.group_by
+        },
+        core=times[measure.CORE],
+        end_to_end=times[measure.WHOLE],
+        reference_bytes=bundle.file("reference.onnx").stat().st_size,
+        candidate_bytes=bundle.file("model.onnx").stat().st_size,
+        residency=record["residency"] if here else None,
+        memory={name: _memory(run) for name, run in costs.items()},
+        load={name: {key: run[key] for key in _LOADING} for name, run in costs.items()},
+        environment=_environment(bundle, kept, record),
+        validity=_validity(record, timed, times, standing),
+        ladder=bundle.manifest["compression"]["ladder"],
+        soundness=bundle.manifest.get("soundness"),
+        adaptation=bundle.manifest.get("adaptation"),
+        labelling=bundle.manifest.get("labelling"),
+        choice=bundle.manifest.get("choice"),
+        on_host=on_host(kept, record["on_host"]),
+        proofs=proofs(kept, bundle, target),
+        **_evidence(bundle, question),
+        standing=standing,
+        verify_with=how_to_verify(target, bench.folder, bench.data),
+    )
+
+
+def _validity(
+    record: Mapping[str, Any],
+    timed: Mapping[str, Any],
+    times: Mapping[tuple[str, str], Timing | None],
+    standing: Standing,
+) -> dict[str, Any]:
+    return {
+        **validity.block(timed, _medians_ms(times)),
+        "measured_on_target": standing.is_target,
+        "standing": standing.kind,
+        "not_the_target": list(standing.why),
+        "deterministic": {name: run["deterministic"] for name, run in record["runs"].items()},
+        "model_against_core": _whole(record),
+    }
+
+
+def _evidence(bundle: Bundle, question: Question) -> dict[str, Any]:
+    """Return the facts about what the examples may show."""
+    return {
+        "sample": question.sample,
+        "notes": question.notes,
+        "recorded": bundle.manifest.get("recorded"),
+        "identical": measure.same_network(bundle.manifest["files"]),
+    }
+
+
+def _medians_ms(
+    times: Mapping[tuple[str, str], Timing | None],
+) -> dict[str, float]:
+    """Return the median of every variant that was timed."""
+    return {
+        name: quantile(samples.wall_ns, 0.5) / 1e6
+        for names, both in times.items()
+        if both is not None
+        for name, samples in zip(names, (both.reference, both.candidate), strict=True)
+    }
+
+
+def _environment(bundle: Bundle, kept: Kept, record: Mapping[str, Any]) -> dict[str, Any]:
+    made_at = datetime.fromtimestamp(kept.file(RECORD).stat().st_mtime, UTC)
+    return {
+        **record["environment"],
+        **record["runs"]["candidate"].get("session", {}),
+        **_conditions(record.get("timing", {})),
+        "session": bundle.manifest["session"],
+        "measured_at": made_at.isoformat(" ", "seconds"),
+    }
+
+
+def _whole(record: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return how far model.onnx was from core.onnx; None where there was no running it."""
+    found = record.get("proofs", {}).get("whole")
+    return None if found is None else {key: found[key] for key in ("examples", "max_abs")}
+
+
+def _conditions(timed: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what changes of the machine as it was before the first and after the last time."""
+    told = [
+        process["conditions"]
+        for series in timed.values()
+        for process in series["processes"]
+        if "conditions" in process
+    ]
+    return {"before": told[0]["before"], "after": told[-1]["after"]} if told else {}
+
+
+def _memory(run: dict[str, Any]) -> dict[str, Any]:
+    before, after = run["resident_before_mib"], run["resident_after_mib"]
+    grown = None if before is None or after is None else round(after - before, 2)
+    held = run.get("proportional_mib")
+    return {
+        "load_delta_mib": grown,
+        "peak_mib": round(run["peak_mib"], 2),
+        "peak_includes_start_up": not run["peak_is_own"],
+        **({} if held is None else {"proportional_mib": round(held, 2)}),
+    }
+
+
+def recording(bundle: Bundle, report: Mapping[str, Any]) -> Bundle:
+    """Write into the manifest how the shipped model did on its own test set, if that counts."""
+    record = written_record(report)
+    return bundle if record is None else add_facts(bundle, {"recorded": record})
+
+
+def write_report(folder: Path, report: dict[str, Any], bundle: Bundle) -> None:
+    """Seal the report, and write ``report.json`` and ``report.html``."""
+    seal_report(report, bundle)
+    write_json(folder / REPORT, report)
+    write_whole(folder / "report.html", render_page(report, bundle.manifest).encode())

@@ -1,0 +1,242 @@
+"""The measure stage: the agent runs reference and candidate, and its raw numbers are kept."""
+
+from __future__ import annotations
+
+import filecmp
+import hashlib
+import shutil
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+
+from edgetransfer.agent.benchmark import CHECKED
+from edgetransfer.graph.embed import whole_model
+from edgetransfer.graph.engine import read_residency
+from edgetransfer.graph.prepare import TextPreparer, stack, write_each
+from edgetransfer.measure.standing import CPU
+from edgetransfer.pipeline.bench.agreement import agree
+from edgetransfer.pipeline.bench.proofs import RAW_EXAMPLES, Prover, rebuilt, spread
+from edgetransfer.pipeline.bench.standing import describe
+from edgetransfer.pipeline.bench.times import take
+from edgetransfer.pipeline.stage.store import scratch
+from edgetransfer.transport.job import Effort, InputFiles, Job, Variant
+from edgetransfer.transport.where import LOCAL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from edgetransfer.data.manifest import Example
+    from edgetransfer.graph.prepare import Preparer
+    from edgetransfer.pipeline.stage.stage import Kept
+    from edgetransfer.spec.preprocess import ImagePreprocessing, TextPreprocessing
+    from edgetransfer.spec.progress import Progress
+    from edgetransfer.transport.place import Place
+
+CORE = ("reference", "candidate")
+WHOLE = ("reference_whole", "candidate_whole")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is measured, and how its sessions are made.
+
+    Attributes:
+        folder: of the bundle.
+        effort: how times are taken; None where the place may not stand for the target.
+        place: where the agent runs.
+        activation: type of the activations' codes, None where they are floats.
+        prepared_only: whether the runtime there builds an engine, which takes prepared tensors
+            alone, so that there is no whole model to run.
+        environment: of the place, None where it was not asked yet.
+    """
+
+    folder: Path
+    preprocessing: ImagePreprocessing | TextPreprocessing
+    threads: int
+    config: Mapping[str, str]
+    provider: str
+    effort: Effort | None
+    place: Place
+    activation: str | None = None
+    prepared_only: bool = False
+    environment: Mapping[str, Any] | None = None
+
+
+def same_network(files: Mapping[str, str]) -> bool:
+    """Tell from the digests of a bundle's files whether the floats themselves are shipped."""
+    return files["reference.onnx"] == files["core.onnx"]
+
+
+def measure(
+    subject: Subject, prepare: Preparer, examples: Sequence[Example], seed: int
+) -> Callable[[Path, Progress], dict[str, Any]]:
+    """Return what makes the stage's files: raw logits, raw times, and one JSON record."""
+
+    def make(out: Path, progress: Progress) -> dict[str, Any]:
+        with scratch(out) as folder:
+            inputs: InputFiles
+            if isinstance(prepare, TextPreparer):
+                inputs = write_each(prepare.prepare, examples, folder)
+            else:
+                inputs = stack(prepare.prepare, examples, folder)
+            session = _Session(subject, inputs, folder, out, progress)
+            record: dict[str, Any] = {"examples": len(examples)}
+            before = subject.environment or describe(subject.place)
+            record["residency"] = session.residency()
+            record["runs"] = session.both_logits()
+            record["on_host"] = session.on_host(before)
+            whole: dict[str, Variant] = {}
+            if not subject.prepared_only:
+                whole = session.whole_variants(prepare, examples)
+                record["proofs"] = session.prove(whole["candidate_whole"])
+            else:
+                record["rebuilds"] = session.rebuilt()
+            if subject.effort is not None:
+                record["timing"] = {"core": session.times(session.core, subject.effort, seed)}
+                if whole and subject.preprocessing.kind == "image":
+                    record["timing"]["whole"] = session.times(whole, subject.effort, seed + 1)
+            record["environment"] = describe(subject.place)
+            return record
+
+    return make
+
+
+class _Session:
+    """Runs the jobs of one measurement."""
+
+    def __init__(
+        self,
+        subject: Subject,
+        inputs: InputFiles,
+        scratch: Path,
+        out: Path,
+        progress: Progress,
+    ) -> None:
+        self._progress = progress
+        self._judged: dict[str, str] = {}
+        self._subject = subject
+        self._place = subject.place
+        self._scratch = scratch
+        self._out = out
+        base = Variant(
+            "reference",
+            str(subject.folder / "reference.onnx"),
+            inputs,
+            threads=subject.threads,
+            config=dict(subject.config),
+            provider=subject.provider,
+        )
+        candidate = replace(base, name="candidate", model=str(subject.folder / "core.onnx"))
+        self.core = {"reference": base, "candidate": candidate}
+        self._same = filecmp.cmp(base.model, candidate.model, shallow=False)
+
+    def residency(self) -> dict[str, Any] | None:
+        """Let the runtime write the candidate back as it optimised it, and count."""
+        subject = self._subject
+        compiled = subject.provider != CPU and not subject.prepared_only  # ONNX cannot hold that
+        if compiled or "optimise" not in self._place.actions:
+            return None
+        target = self._scratch / "optimised.onnx"
+        variant = replace(self.core["candidate"], optimised_to=str(target))
+        self._place.run(Job("optimise", (variant,)), self._scratch)
+        return asdict(read_residency(target))
+
+    def on_host(self, environment: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Run the candidate on this machine too, where the device is another."""
+        if self._place.where == LOCAL:
+            return None
+        return agree(
+            self._place, self.core["candidate"], self._subject.activation, environment, self._out
+        )
+
+    def both_logits(self) -> dict[str, Any]:
+        """Run both variants; where they are one network, once."""
+        if not self._same:
+            return {name: self.logits(name) for name in CORE}
+        reference, candidate = CORE
+        told = self.logits(candidate)
+        shutil.copyfile(
+            self._out / f"{candidate}.logits.npy", self._out / f"{reference}.logits.npy"
+        )
+        self._judged[reference] = self._judged[candidate]
+        return {reference: told, candidate: told}
+
+    def logits(self, name: str) -> dict[str, Any]:
+        """Run one variant over all examples in a process of its own."""
+        job = Job("logits", (self.core[name],))
+        result = dict(self._place.run(job, self._scratch, progress=self._progress))
+        (self._scratch / "logits.npy").rename(self._scratch / f"{name}.npy")
+        rows = np.load(self._scratch / f"{name}.npy")
+        self._judged[name] = _digest(rows)
+        np.save(self._out / f"{name}.logits.npy", rows)
+        result.pop("event")
+        return result
+
+    def prove(self, whole: Variant) -> dict[str, Any]:
+        """Run what proves that the right thing was measured, rightly."""
+        subject, candidate = self._subject, self.core["candidate"]
+        prover = Prover(
+            self._place, candidate, whole, subject.preprocessing, self._scratch, self._out
+        )
+        record = prover.prove()
+        self._judged[whole.name] = _digest(np.load(self._scratch / "whole.npy"))
+        return record
+
+    def rebuilt(self) -> dict[str, Any]:
+        """Build the candidate's engine again, and see whether the builds decide alike."""
+        return rebuilt(self._place, self.core["candidate"], self._scratch)
+
+    def times(self, variants: Mapping[str, Variant], effort: Effort, seed: int) -> dict[str, Any]:
+        """Time variants against each other in fresh processes; return what else these told.
+
+        What is one network is timed once: there is nothing to compare.
+        """
+        reference, candidate = variants
+        timed = [candidate] if self._same else [reference, candidate]
+        taken = take(
+            self._place,
+            tuple(variants[name] for name in timed),
+            effort,
+            seed * 1000,
+            self._scratch,
+            self._progress,
+        )
+        for name, table in taken.tables.items():
+            np.save(self._out / f"{name}.times.npy", table)
+        if self._same:
+            np.save(self._out / f"{reference}.times.npy", taken.tables[candidate])
+        judged = {name: self._judged[name] for name in variants if name in self._judged}
+        return {**taken.record, "judged_logits": judged}
+
+    def whole_variants(self, prepare: Preparer, examples: Sequence[Example]) -> dict[str, Variant]:
+        """Return both models with their preprocessing, fed with decoded pictures."""
+        folder = self._scratch / "raw"
+        folder.mkdir()
+        few = [examples[i] for i in spread(len(examples), RAW_EXAMPLES)]
+        files = write_each(prepare.raw, few, folder)
+        reference = whole_model(
+            onnx.load(self.core["reference"].model), self._subject.preprocessing
+        )
+        onnx.save(reference, self._scratch / "reference_whole.onnx")
+        models = {
+            "reference_whole": str(self._scratch / "reference_whole.onnx"),
+            "candidate_whole": str(self._subject.folder / "model.onnx"),
+        }
+        return {
+            name: replace(self.core["reference"], name=name, model=model, inputs=files)
+            for name, model in models.items()
+        }
+
+
+def _digest(rows: np.ndarray[Any, Any]) -> str:
+    """Return the digest of the first logits, as `agent.benchmark` tells it of a timed session."""
+    return hashlib.sha256(rows[:CHECKED].astype(np.float32).tobytes()).hexdigest()
+
+
+def logits(kept: Kept, name: str) -> np.ndarray[Any, Any]:
+    """Return the raw logits of a variant, float32 [N, C]."""
+    rows: np.ndarray[Any, Any] = np.load(kept.file(f"{name}.logits.npy"))
+    return rows

@@ -1,0 +1,384 @@
+"""Runs a few examples again, otherwise: what proves that the right thing was measured, rightly.
+
+Reads what a measurement left back as the values that gates look at.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+
+from edgetransfer.graph.census import intended
+from edgetransfer.graph.embed import PICTURE, PREPARED, preprocessing_graph
+from edgetransfer.graph.hosted import with_float_products
+from edgetransfer.measure.agreement import Cure, OnHost
+from edgetransfer.measure.facts import Timing
+from edgetransfer.measure.metrics import decisions
+from edgetransfer.measure.plain import Missing
+from edgetransfer.measure.proofs import (
+    NO_ENGINE,
+    Contract,
+    Export,
+    Integrity,
+    Intended,
+    Port,
+    Proofs,
+    Rebuilds,
+    Repeats,
+    TensorParity,
+    Twice,
+    tensor_parity,
+)
+from edgetransfer.pipeline.bench.times import samples_of
+from edgetransfer.pipeline.fit.trace import OUTPUT
+from edgetransfer.spec.preprocess import ImagePreprocessing
+from edgetransfer.transport.job import Job, Variant
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from edgetransfer.bundle.opened import Bundle
+    from edgetransfer.pipeline.stage.stage import Kept
+    from edgetransfer.spec.preprocess import TextPreprocessing
+    from edgetransfer.spec.target import TargetSpec
+    from edgetransfer.transport.job import InputFiles
+    from edgetransfer.transport.place import Place
+
+
+Record = dict[str, Any]
+
+NOT_TOLD = Missing("the agent there does not tell what it opened")
+
+_FILES = {"reference": "reference.onnx", "candidate": "core.onnx"}
+
+_TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
+
+
+def proofs(kept: Kept, bundle: Bundle, target: TargetSpec) -> Proofs:
+    """Return all proofs of a measurement; what it lacks says why."""
+    record = kept.record
+    if "proofs" not in record:
+        reason = Missing("the runtime there takes prepared tensors alone")
+        return Proofs(
+            contract=reason,
+            integrity=reason,
+            preprocessing=reason,
+            export=_export(bundle.manifest.get("export")),
+            fusion=reason,
+            repeats=reason,
+            intended=reason,
+            rebuilds=Rebuilds(**record["rebuilds"]) if "rebuilds" in record else NO_ENGINE,
+        )
+    found = record["proofs"]
+    told = {
+        file: model
+        for file, model in (
+            *((file, record["runs"][name].get("model")) for name, file in _FILES.items()),
+            ("model.onnx", found["whole"]["model"]),
+        )
+        if model is not None
+    }
+    logits = np.load(kept.file("candidate.logits.npy"))
+    few = logits[spread(len(logits), FEW)]
+    return Proofs(
+        contract=_contract(record, bundle, target, told) if told else NOT_TOLD,
+        integrity=_integrity(found["whole"], bundle, told),
+        preprocessing=_preprocessing(found),
+        export=_export(bundle.manifest.get("export")),
+        fusion=_again(found, kept, UNFUSED, few),
+        repeats=_repeats(record, kept, few),
+        intended=_intended(record),
+    )
+
+
+def _contract(
+    record: Record, bundle: Bundle, target: TargetSpec, told: Mapping[str, Record]
+) -> Contract:
+    promised = {file: _promised(bundle, file) for file in told}
+    probe = record["environment"].get("import") or {}
+    return Contract(
+        promised,
+        {file: _ports(model) for file, model in told.items()},
+        record["proofs"]["opset"],
+        record["proofs"]["ir_version"],
+        str(record["environment"]["runtime"]),
+        None if target.runtime is None else target.runtime.min_version,
+        probe.get("loads"),
+        probe.get("why", ""),
+    )
+
+
+def _promised(bundle: Bundle, file: str) -> Sequence[Port]:
+    """Inputs and outputs of a file, by the contract and the labels."""
+    spec = bundle.preprocessing
+    one = bundle.target.static_shapes and file != "reference.onnx"
+    batch: int | str = 1 if one else "batch"
+    logits = Port(OUTPUT, "float32", (batch, len(bundle.labels)))
+    if not isinstance(spec, ImagePreprocessing):
+        ids = [Port(name, "int64", (batch, "length")) for name in spec.inputs]
+        return (*ids, logits)
+    if file == "model.onnx":
+        return Port(PICTURE, "uint8", (batch, "height", "width", 3)), logits
+    return Port(PREPARED, "float32", (batch, 3, *spec.output_size)), logits
+
+
+def _ports(model: Record) -> Sequence[Port]:
+    """What the runtime there told; where it does not tell a size, it says so by a word."""
+    return [
+        Port(
+            each["name"],
+            _TYPES.get(each["type"], each["type"].removeprefix("tensor(").removesuffix(")")),
+            tuple("any" if size is None else size for size in each["shape"]),
+        )
+        for each in (*model["inputs"], *model["outputs"])
+    ]
+
+
+def _integrity(whole: Record, bundle: Bundle, told: Mapping[str, Record]) -> Integrity:
+    files = bundle.manifest["files"]
+    digests = {file: (files[file], model["sha256"]) for file, model in told.items()}
+    return Integrity(digests, whole["max_abs"], whole["range"], whole["examples"])
+
+
+def _preprocessing(found: Record) -> TensorParity | Missing:
+    if "preprocessing" not in found:
+        return Missing("texts come as token ids, the device prepares nothing")
+    return TensorParity(**found["preprocessing"])
+
+
+def _export(record: Record | None) -> Export | Missing:
+    if record is None:
+        return Missing("the manifest does not tell how the export was proven")
+    return Export(
+        record["max_abs"],
+        record["range"],
+        record["min_cosine"],
+        record["n"],
+        record.get("flips"),
+    )
+
+
+def _repeats(record: Record, kept: Kept, few: np.ndarray[Any, Any]) -> Repeats:
+    found, runs = record["proofs"], record["runs"]
+    names = {THREADS: " and ".join(map(str, found["threads"])) + " threads"}
+    names[BATCHED] = f"batches of 1 and {BATCH}"
+    varied = {name: _again(found, kept, key, few) for key, name in names.items()}
+    return Repeats(
+        {name: run["deterministic"] for name, run in runs.items()},
+        min(int(run.get("repeated", 1)) for run in runs.values()),
+        varied,
+        dynamic=found["dynamic"],
+    )
+
+
+def _again(found: Record, kept: Kept, key: str, few: np.ndarray[Any, Any]) -> Twice | Missing:
+    """Return what a run in another way gave beside what the usual one did."""
+    if key in found["not_varied"]:
+        return Missing(found["not_varied"][key])
+    other = np.load(kept.file(f"{key}.logits.npy"))
+    return Twice(other, few) if key == UNFUSED else Twice(few, other)
+
+
+def _intended(record: Record) -> Intended | Missing:
+    if record.get("residency") is None:
+        return Missing("the runtime there cannot write its graph back")
+    found = record["proofs"]["intended"]
+    return Intended(found["int8_conv"], tuple(found["float_conv"]))
+
+
+def on_host(kept: Kept, record: Mapping[str, Any] | None) -> OnHost | None:
+    """Read what `agree` left; None where the device is this machine."""
+    if record is None:
+        return None
+    cure = None
+    if "cure" in record:
+        found = record["cure"]
+        logits = np.load(kept.file("cured.logits.npy"))
+        cure = Cure(logits, found["config"], found["why"], tuple(found["targets"]))
+    return OnHost(np.load(kept.file("host.logits.npy")), record["config"], cure, record["emulated"])
+
+
+def timing(kept: Kept, names: tuple[str, str]) -> Timing | None:
+    """Return the raw times of two variants, None where none were taken."""
+    if not kept.file(f"{names[0]}.times.npy").is_file():
+        return None
+    reference, candidate = (np.load(kept.file(f"{name}.times.npy")) for name in names)
+    return Timing(samples_of(reference), samples_of(candidate))
+
+
+FEW = 32
+
+"""Examples that are run again with other threads, in batches, and without fusion."""
+
+BATCH = 8
+
+RAW_EXAMPLES = 12
+
+"""Examples that model.onnx runs from decoded pictures."""
+
+THREADS, BATCHED, UNFUSED = "threads", "batch", "unfused"
+
+BUILDS = 3
+
+"""Engines of one file that have to decide alike: a builder times its kernels, and may take others
+the next time."""
+
+
+@dataclass(frozen=True)
+class Prover:
+    """Runs what is to be proven of one candidate.
+
+    Attributes:
+        place: where the agent runs.
+        candidate: core.onnx on all examples.
+        whole: model.onnx on a few, spread evenly.
+        spec: the contract.
+        scratch: for files that are not kept.
+        out: of the measurement, where `candidate.logits.npy` lies already.
+    """
+
+    place: Place
+    candidate: Variant
+    whole: Variant
+    spec: ImagePreprocessing | TextPreprocessing
+    scratch: Path
+    out: Path
+
+    def prove(self) -> dict[str, Any]:
+        """Run everything and return the record; logits are left in `out`."""
+        model = onnx.load(self.candidate.model)
+        whole = onnx.load(self.whole.model)
+        record: dict[str, Any] = {
+            "intended": asdict(intended(model)),
+            "opset": max(_opset(each) for each in (model, whole)),
+            "ir_version": max(each.ir_version for each in (model, whole)),
+            "dynamic": any(n.op_type == "DynamicQuantizeLinear" for n in model.graph.node),
+        }
+        prepared = self._prepared(model)
+        record |= {"preprocessing": prepared[0]} if prepared else {}
+        record["whole"] = self._whole(None if prepared is None else prepared[1])
+        return record | self._varied(model, obeyed=record["whole"]["model"] is not None)
+
+    def _prepared(self, model: onnx.ModelProto) -> tuple[dict[str, Any], str | None] | None:
+        """Prepare pictures there: how far they are from those here, and their file if at all."""
+        if not isinstance(self.spec, ImagePreprocessing):
+            return None
+        path = self.scratch / "preprocessing.onnx"
+        graph = preprocessing_graph(self.spec, opset=_opset(model), ir_version=model.ir_version)
+        onnx.save(graph, path)
+        variant = replace(self.whole, name="preprocessing", model=str(path))
+        there, _ = self._run(variant, "prepared")
+        here = np.load(_file(self.candidate.inputs), mmap_mode="r")
+        here = here[spread(len(here), RAW_EXAMPLES)]
+        level = self.spec.rescale / np.array(self.spec.std)
+        told = asdict(tensor_parity(here, there, level))
+        same = there.tobytes() == np.ascontiguousarray(here).tobytes()
+        return told, None if same else str(self.scratch / "prepared.npy")
+
+    def _whole(self, prepared: str | None) -> dict[str, Any]:
+        """Run the artefact that is shipped, and the core on the tensors that it prepared there."""
+        whole, told = self._run(self.whole, "whole")
+        if prepared is None:
+            logits = np.load(self.out / "candidate.logits.npy")
+            core = logits[spread(len(logits), RAW_EXAMPLES)]
+        else:
+            inputs = {PREPARED: prepared}
+            core, _ = self._run(replace(self.candidate, inputs=inputs), "core_there")
+        return {
+            "examples": len(core),
+            "max_abs": float(np.abs(whole - core).max()),
+            "range": float(np.ptp(core)),
+            "model": told.get("model"),
+        }
+
+    def _varied(self, model: onnx.ModelProto, *, obeyed: bool) -> dict[str, Any]:
+        """Run a few examples with other threads, in batches and unfused; say what was not.
+
+        An agent that does not tell what it opened comes from before these settings, and would leave
+        them out of account without a word.
+        """
+        few = self._few()
+        threads = 2 if self.candidate.threads == 1 else 1
+        runs = {THREADS: replace(few, threads=threads), UNFUSED: self._unfused(model, few)}
+        missing = {}
+        if not obeyed or "optimise" not in self.place.actions:
+            missing = dict.fromkeys((*runs, BATCHED), "the agent there takes no such settings")
+            runs = {}
+        elif not isinstance(self.spec, ImagePreprocessing):
+            missing[BATCHED] = "texts differ in length"
+        elif model.graph.input[0].type.tensor_type.shape.dim[0].dim_value:
+            missing[BATCHED] = "the model takes one batch only"
+        else:
+            runs[BATCHED] = replace(few, batch=BATCH)
+        for name, variant in runs.items():
+            logits, _ = self._run(variant, name)
+            np.save(self.out / f"{name}.logits.npy", logits)
+        counts = sorted({self.candidate.threads, threads})
+        return {"threads": counts, "few": FEW, "not_varied": missing}
+
+    def _unfused(self, model: onnx.ModelProto, few: Variant) -> Variant:
+        """Return the candidate as it is written, its integer products in float."""
+        written = with_float_products(model)
+        if written is None:
+            return replace(few, fused=False)
+        path = self.scratch / "float_products.onnx"
+        onnx.save(written, path)
+        return replace(few, model=str(path), fused=False)
+
+    def _few(self) -> Variant:
+        """Return the candidate on a few of its examples."""
+        inputs: dict[str, str | list[str]] = {}
+        for name, files in self.candidate.inputs.items():
+            if isinstance(files, str):
+                stacked = np.load(files, mmap_mode="r")
+                np.save(self.scratch / f"few-{name}.npy", stacked[spread(len(stacked), FEW)])
+                inputs[name] = str(self.scratch / f"few-{name}.npy")
+            else:
+                inputs[name] = [files[i] for i in spread(len(files), FEW)]
+        return replace(self.candidate, inputs=inputs)
+
+    def _run(self, variant: Variant, name: str) -> tuple[np.ndarray[Any, Any], Mapping[str, Any]]:
+        told = self.place.run(Job("logits", (variant,)), self.scratch)
+        file = (self.scratch / "logits.npy").rename(self.scratch / f"{name}.npy")
+        return np.load(file), told
+
+
+def rebuilt(place: Place, candidate: Variant, scratch: Path) -> dict[str, Any]:
+    """Build the candidate's engine anew, and return of all builds among which decisions differ.
+
+    Args:
+        place: where the engines are built.
+        candidate: on all examples; its session takes settings of TensorRT.
+        scratch: holds ``candidate.npy``, the logits of the engine that is measured.
+    """
+    same = decisions(np.load(scratch / "candidate.npy"))
+    stable = np.ones(len(same), dtype=bool)
+    for number in range(1, BUILDS):
+        anew = replace(candidate, config={**candidate.config, "tensorrt.rebuild": str(number)})
+        place.run(Job("logits", (anew,)), scratch)
+        stable &= decisions(np.load(scratch / "logits.npy")) == same
+    return asdict(Rebuilds(BUILDS, len(same), int(np.count_nonzero(~stable))))
+
+
+def spread(count: int, few: int) -> Sequence[int]:
+    """Return the indices of a few examples, spread evenly over all.
+
+    >>> spread(5, 3)
+    [0, 2, 4]
+    """
+    return [int(index) for index in np.linspace(0, count - 1, num=min(few, count))]
+
+
+def _opset(model: onnx.ModelProto) -> int:
+    return int(max(o.version for o in model.opset_import if o.domain in ("", "ai.onnx")))
+
+
+def _file(inputs: InputFiles) -> str:
+    """Return the stack of prepared pictures: a model of pictures has one input."""
+    (file,) = inputs.values()
+    assert isinstance(file, str)
+    return file

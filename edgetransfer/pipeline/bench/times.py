@@ -1,0 +1,189 @@
+"""Takes times of variants in fresh processes until they are known well enough.
+
+Times models against each other on this machine: the agent, in fresh processes.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgetransfer.graph.prepare import TextPreparer, stack, write_each
+from edgetransfer.measure.speed.latency import Samples, speedup
+from edgetransfer.measure.speed.precision import lacking, lacking_of_ratio
+from edgetransfer.measure.speed.validity import violations
+from edgetransfer.spec.progress import Progress, silent
+from edgetransfer.transport.job import EFFORTS, Effort, Guard, Job, Variant
+from edgetransfer.transport.local import Local
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from edgetransfer.data.manifest import Example
+    from edgetransfer.graph.prepare import Preparer
+    from edgetransfer.spec.target import TargetSpec
+    from edgetransfer.transport.job import InputFiles
+    from edgetransfer.transport.place import Place
+
+
+TIMED_INPUTS = 8
+
+
+def input_files(prepare: Preparer, examples: Sequence[Example], room: Path) -> InputFiles:
+    """Write a few prepared examples where the agent finds them."""
+    few = examples[:TIMED_INPUTS]
+    if isinstance(prepare, TextPreparer):
+        return write_each(prepare.prepare, few, room)
+    return stack(prepare.prepare, few, room)
+
+
+def variants_of(
+    models: Mapping[str, Path], files: InputFiles, target: TargetSpec, threads: int | None
+) -> tuple[Variant, ...]:
+    """Return models as the agent takes them, run as the target runs them."""
+    session, runtime = target.session, target.runtime
+    return tuple(
+        Variant(
+            name,
+            str(model),
+            files,
+            threads=threads or session.threads,
+            config=dict(session.config),
+            provider=runtime.provider if runtime else "CPUExecutionProvider",
+        )
+        for name, model in models.items()
+    )
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """Times of variants, by their names, and why they must not rank them: empty where they may."""
+
+    samples: Mapping[str, Samples]
+    violations: tuple[str, ...]
+
+
+def take_times(variants: Sequence[Variant], room: Path) -> Stopped:
+    """Time variants in interleaved blocks with the quick effort."""
+    taken = take(Local(), tuple(variants), EFFORTS["quick"], 0, room)
+    return Stopped(taken.samples(), violations(taken.record))
+
+
+PROCESS, BLOCK, WALL, CPU, MARKED = range(5)
+
+"""Columns of a table of times."""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What the processes brought.
+
+    Attributes:
+        tables: for each variant int64 [n, 5]: process, block, wall ns, CPU ns, and 1 where the
+            turn was disturbed.
+        record: what else they told, as plain JSON: `processes` as the agent said it, `lacking`,
+            what was not known well enough at the end, and `stopped`, why no more were taken:
+            `precise`, `processes` (the most allowed) or `seconds` (the budget).
+    """
+
+    tables: Mapping[str, NDArray[np.int64]]
+    record: Mapping[str, Any]
+
+    def samples(self) -> dict[str, Samples]:
+        """Return what counts for the headline."""
+        return {name: samples_of(table) for name, table in self.tables.items()}
+
+
+def samples_of(table: NDArray[np.int64]) -> Samples:
+    """Return the times of turns that were not disturbed, or all where all were.
+
+    A whole run of disturbed turns is not valid, but it has numbers: see `measure.speed.validity`.
+    """
+    calm = table[table[:, MARKED] == 0]
+    return Samples(*(calm if len(calm) else table)[:, :MARKED].T)
+
+
+def take(
+    place: Place,
+    variants: Sequence[Variant],
+    effort: Effort,
+    seed: int,
+    room: Path,
+    progress: Progress = silent,
+) -> Taken:
+    """Time variants against each other.
+
+    Args:
+        place: where the agent runs.
+        variants: interleaved in every process.
+        effort: how many processes, and how long each.
+        seed: of the order of the blocks.
+        room: folder for what the agent writes.
+        progress: told of processes done.
+    """
+    parts: dict[str, list[NDArray[np.int64]]] = {each.name: [] for each in variants}
+    told: list[dict[str, Any]] = []
+    baseline: float | None = None
+    most, start = max(effort.processes, effort.most), time.monotonic()
+    stopped: str | None = None
+    wanting: dict[str, tuple[str, ...]] = {}
+    while stopped is None:
+        guard = Guard(effort.cooldown_s, baseline)
+        process = len(told)
+        job = Job("time", tuple(variants), plan=effort.plan, seed=seed + process, guard=guard)
+        result = dict(place.run(job, room))
+        result.pop("event", None)
+        told.append(result)
+        baseline = _fastest(baseline, result)
+        for name, rows in parts.items():
+            rows.append(_table(np.load(room / f"{name}.npy"), process, name, result))
+        if len(told) >= effort.processes:
+            wanting = _wanting(parts)
+            spent_s = time.monotonic() - start
+            stopped = _stopped(wanting, len(told) >= most, spent_s > effort.budget_s)
+        progress(most if stopped else len(told), most)
+    tables = {name: np.concatenate(rows) for name, rows in parts.items()}
+    return Taken(tables, {"processes": told, "lacking": wanting, "stopped": stopped})
+
+
+def _stopped(wanting: Mapping[str, object], most: bool, late: bool) -> str | None:
+    """Say why no more processes are taken, None where more are."""
+    if not wanting:
+        return "precise"
+    return "processes" if most else "seconds" if late else None
+
+
+def _wanting(parts: Mapping[str, Sequence[NDArray[np.int64]]]) -> dict[str, tuple[str, ...]]:
+    """Return what is not known well enough of each variant; those of which all is are left out."""
+    samples = {name: samples_of(np.concatenate(rows)) for name, rows in parts.items()}
+    first, *others = samples
+    found = {name: lacking(each) for name, each in samples.items()}
+    for name in others:
+        if wide := lacking_of_ratio(speedup(samples[first], samples[name]).wall):
+            found[name] += (f"{wide} against {first}",)
+    return {name: lacks for name, lacks in found.items() if lacks}
+
+
+def _fastest(baseline: float | None, result: Mapping[str, Any]) -> float | None:
+    """Return the baseline of the probe on the coolest machine so far; a browser has none."""
+    own = result.get("probe", {}).get("baseline_ns")
+    return min((each for each in (baseline, own) if each is not None), default=None)
+
+
+def _table(
+    rows: NDArray[np.int64], process: int, name: str, result: Mapping[str, Any]
+) -> NDArray[np.int64]:
+    """Put the number of the process before, and whether the turn was disturbed behind."""
+    disturbed = [
+        turn["block"]
+        for turn in result.get("turns", ())
+        if turn["name"] == name and turn.get("marks")
+    ]
+    marked = np.isin(rows[:, 0], disturbed).astype(np.int64)
+    return np.column_stack([np.full(len(rows), process, np.int64), rows, marked])

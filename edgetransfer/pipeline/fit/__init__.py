@@ -1,0 +1,1 @@
+"""From a recipe to a fitted float graph: the stages of every method."""

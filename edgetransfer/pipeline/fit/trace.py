@@ -1,0 +1,172 @@
+"""The trace stage: a fitted torch network becomes a float ONNX graph, with proof."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import onnx
+
+from edgetransfer.data.manifest import content_of
+from edgetransfer.errors import EdgeTransferError, StageError, first_line, let_stop
+from edgetransfer.graph.embed import PREPARED
+from edgetransfer.graph.prepare import preparer
+from edgetransfer.pipeline.stage.stage import Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from torch import nn
+
+    from edgetransfer.backbone.model import Backbone, FittedModel
+    from edgetransfer.data.manifest import Example, Manifest
+    from edgetransfer.graph.prepare import Batch, Preparer
+    from edgetransfer.pipeline.stage.run import Run
+    from edgetransfer.pipeline.stage.stage import Kept
+    from edgetransfer.spec.preprocess import ImagePreprocessing, TextPreprocessing
+    from edgetransfer.spec.progress import Progress
+
+OUTPUT = "logits"
+EXPORTERS = ("transformers", "timm", "optimum", "optimum-onnx")
+"""Libraries whose networks are traced, or that trace them, without an import from here."""
+PARITY_EXAMPLES = 16
+"""Real examples on which the graph is compared with the network."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The float network, ready for any target.
+
+    Attributes:
+        graph: ``float.onnx``, prepared inputs -> logits.
+        key: of the stage that traced it.
+        facts: what the manifest of every bundle says of how it came to be.
+        unlabelled: pictures that went into it beside those of the manifest: a teacher taught with
+            them, or it was moved to them.
+        config: ``config.json`` of a backbone in transformers layout.
+    """
+
+    manifest: Manifest
+    preprocessing: ImagePreprocessing | TextPreprocessing
+    tokenizer: Path | None
+    graph: Path
+    key: str
+    facts: dict[str, Any]
+    unlabelled: tuple[Example, ...] = ()
+    config: Mapping[str, Any] | None = None
+
+    def preparer(self) -> Preparer:
+        """Return what prepares examples for the network."""
+        return preparer(self.preprocessing, self.tokenizer)
+
+
+def proving_examples(manifest: Manifest) -> Sequence[Example]:
+    """Choose the examples that a graph is proven on."""
+    return (manifest.split("train") or manifest.examples)[:PARITY_EXAMPLES]
+
+
+def proving_batch(manifest: Manifest, prepare: Preparer) -> Batch:
+    """Prepare the examples that a graph is proven on."""
+    examples = proving_examples(manifest)
+    return prepare.join([prepare.prepare(example) for example in examples])
+
+
+def traced(network: nn.Module, inputs: Batch) -> tuple[onnx.ModelProto, dict[str, Any]]:
+    """Trace a network and prove on real examples that the graph computes the same."""
+    from edgetransfer.graph.trace import Signature, trace
+
+    axes = ("batch",) if PREPARED in inputs else ("batch", "length")
+    few = [array[:2] for array in inputs.values()]
+    graph = trace(network, few, Signature(tuple(inputs), OUTPUT, axes))
+    return graph, proven(network, graph, inputs)
+
+
+def proven(network: nn.Module, graph: onnx.ModelProto, inputs: Batch) -> dict[str, Any]:
+    """Prove on real examples, all at once and one alone, that a graph computes what a network does.
+
+    Returns:
+        The record of parity on the examples as they are.
+    """
+    import torch
+
+    from edgetransfer.graph.parity import alone, parity
+    from edgetransfer.graph.trace import OTHER_WAYS
+
+    records: list[dict[str, Any]] = []
+    for batch in (inputs, alone(inputs)):
+        try:
+            with torch.no_grad():
+                expected = network(*(torch.from_numpy(array) for array in batch.values())).numpy()
+            span = records[0]["range"] if records else None
+            records.append(parity(expected, graph, batch, span))
+        except EdgeTransferError:
+            raise
+        except Exception as error:  # torch and the runtime raise kinds of their own
+            let_stop(error)
+            raise StageError(
+                "the network, or the graph exported from it, does not run on these examples",
+                where="trace",
+                found=first_line(error),
+                fix=OTHER_WAYS,
+            ) from error
+    return records[0]
+
+
+def keep_graph(
+    run: Run,
+    manifest: Manifest,
+    model: Backbone | FittedModel,
+    key: str,
+    facts: dict[str, Any],
+    prove: Callable[[Batch], tuple[onnx.ModelProto, dict[str, Any]]],
+) -> Fitted:
+    """Run the trace stage for a network whose weights the digest `key` stands for.
+
+    Args:
+        run: the build.
+        manifest: the examples.
+        model: what the contract and the tokenizer are taken from.
+        key: digest of all that `prove` depends on.
+        facts: goes into the manifest of every bundle.
+        prove: makes the graph and its parity record from prepared examples.
+    """
+    prepare = preparer(model.preprocessing, model.tokenizer)
+
+    def make(folder: Path, _: Progress) -> dict[str, Any]:
+        graph, proof = prove(proving_batch(manifest, prepare))
+        onnx.save(graph, folder / "float.onnx")
+        return proof
+
+    inputs = {"fit": key, "proven_on": content_of(proving_examples(manifest))}
+    kept = run.keep(Stage("trace", inputs, make, _told, packages=EXPORTERS))
+    graph, facts = kept.file("float.onnx"), {**facts, "export": kept.record}
+    cut = prepare.cut(manifest.examples)
+    notes = (*manifest.notes, *kept.record.get("notes", ()), *((cut,) if cut else ()))
+    return Fitted(
+        replace(manifest, notes=notes),
+        model.preprocessing,
+        model.tokenizer,
+        graph,
+        kept.key,
+        facts,
+        config=model.config,
+    )
+
+
+def trace_features(
+    run: Run, manifest: Manifest, prepare: Preparer, network: nn.Module, key: str
+) -> Kept:
+    """Run the trace stage for a network whose features are asked for: ``features.onnx``."""
+
+    def make(folder: Path, _: Progress) -> dict[str, Any]:
+        graph, proof = traced(network, proving_batch(manifest, prepare))
+        onnx.save(graph, folder / "features.onnx")
+        return proof
+
+    inputs = {"features of": key, "proven_on": content_of(proving_examples(manifest))}
+    return run.keep(Stage("trace", inputs, make, _told, packages=EXPORTERS))
+
+
+def _told(proof: Mapping[str, Any]) -> str:
+    return f"equal to the fitted network within {proof['max_abs']:.1e} on {proof['n']} examples"

@@ -1,0 +1,64 @@
+"""Feeds compression with prepared examples, a batch at a time, so that memory stays flat."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from edgetransfer.graph.prepare import ahead, preparer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from torch import Tensor
+
+    from edgetransfer.data.manifest import Example
+    from edgetransfer.graph.prepare import Preparer
+    from edgetransfer.pipeline.fit.trace import Fitted
+
+BATCH = 8
+TRAINING_BATCH = 16
+
+
+def batches_of(
+    fitted: Fitted, examples: Sequence[Example]
+) -> Callable[[], Iterator[dict[str, Tensor]]]:
+    """Return what makes all batches of some examples, in order."""
+    return batches_through(preparer(fitted.preprocessing, fitted.tokenizer), examples)
+
+
+def batches_through(
+    prepare: Preparer, examples: Sequence[Example]
+) -> Callable[[], Iterator[dict[str, Tensor]]]:
+    """Return what makes all batches of some examples by a contract, in order."""
+
+    def make() -> Iterator[dict[str, Tensor]]:
+        prepared = ahead(prepare.prepare, examples)
+        while group := list(islice(prepared, BATCH)):
+            yield {name: torch.from_numpy(array) for name, array in prepare.join(group).items()}
+
+    return make
+
+
+def shuffled(
+    fitted: Fitted, examples: Sequence[Example], seed: int
+) -> Callable[[], Iterator[dict[str, Tensor]]]:
+    """Return what makes an endless stream of training batches, the same at every call."""
+    prepare = preparer(fitted.preprocessing, fitted.tokenizer)
+
+    def order() -> Iterator[Example]:
+        rng = np.random.default_rng(seed)
+        while True:
+            for place in rng.permutation(len(examples)):
+                yield examples[place]
+
+    def make() -> Iterator[dict[str, Tensor]]:
+        prepared = ahead(prepare.prepare, order())
+        while True:
+            group = list(islice(prepared, TRAINING_BATCH))
+            yield {name: torch.from_numpy(array) for name, array in prepare.join(group).items()}
+
+    return make

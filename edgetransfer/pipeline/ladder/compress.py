@@ -1,0 +1,65 @@
+"""The compress stage: the float graph becomes what a target runs fast."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from edgetransfer.errors import UnsupportedError
+from edgetransfer.pipeline.bench.standing import matches_this_machine
+from edgetransfer.pipeline.ladder.ladder import Ladder
+from edgetransfer.pipeline.ladder.rungs import Workshop
+from edgetransfer.pipeline.ladder.trials import Judge
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgetransfer.pipeline.fit.trace import Fitted
+    from edgetransfer.pipeline.stage.run import Run
+    from edgetransfer.spec.target import TargetSpec
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """The network as a target gets it.
+
+    Attributes:
+        graph: ``core.onnx``.
+        key: of the stage that made it.
+        facts: precision, scheme, calibration and the rungs tried, for the manifest.
+    """
+
+    graph: Path
+    key: str
+    facts: dict[str, Any]
+
+
+def compress(run: Run, fitted: Fitted, target: TargetSpec, *, timed: bool = True) -> Compressed:
+    """Climb the ladder for one target and return the best rung.
+
+    Args:
+        run: the build.
+        fitted: the float network.
+        target: what to compress for.
+        timed: False where other work would be timed along; rungs are kept, their trials are not
+            those of a build.
+
+    Raises:
+        UnsupportedError: the target takes static shapes alone, and these are texts.
+    """
+    if target.static_shapes and fitted.manifest.modality == "text":
+        raise UnsupportedError(
+            "texts differ in length, and the target takes static shapes alone",
+            where=f"target {target.name}",
+            fix="name a target that computes on the CPU (edgetransfer targets)",
+        )
+    shop = Workshop.of(run, fitted, target)
+    ladder = Ladder(shop, Judge(shop, here=timed and matches_this_machine(target)))
+    chosen = ladder.climb(run.recipe.quant.precision)
+    rung = chosen.made.rung
+    facts: dict[str, Any] = {"precision": rung.precision, "rung": rung.name}
+    if rung.precision == "w8a8":
+        facts |= shop.facts()
+        facts["scheme"]["weight"] = chosen.made.record.get("weight", target.int8.weight)
+    facts["ladder"] = ladder.rows(chosen)
+    return Compressed(chosen.made.graph, chosen.made.kept.key, facts)

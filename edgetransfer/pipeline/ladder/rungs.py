@@ -1,0 +1,239 @@
+"""The rungs of the compression ladder as stages: each makes one candidate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import onnx
+import onnx_ir as ir
+
+from edgetransfer.compress.dynamic import quantise_weights
+from edgetransfer.compress.half import to_half
+from edgetransfer.compress.layout import find_layout
+from edgetransfer.compress.posttraining import MOST_FITTED, Calibration, Quantised, quantise
+from edgetransfer.compress.qdq import read_encoding
+from edgetransfer.compress.smoothing import smoothed
+from edgetransfer.data.manifest import content_of
+from edgetransfer.data.split import calibration_sample
+from edgetransfer.errors import SpecError
+from edgetransfer.graph.finished import finished
+from edgetransfer.graph.hosted import exact_here
+from edgetransfer.graph.prepare import preparer
+from edgetransfer.pipeline.ladder.batches import batches_of
+from edgetransfer.pipeline.stage.reporter import telling
+from edgetransfer.pipeline.stage.stage import Stage
+from edgetransfer.pipeline.stage.store import scratch
+from edgetransfer.spec import catalogue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from edgetransfer.compress.half import Array
+    from edgetransfer.data.manifest import Example
+    from edgetransfer.pipeline.fit.trace import Fitted
+    from edgetransfer.pipeline.stage.run import Run
+    from edgetransfer.pipeline.stage.stage import Kept
+    from edgetransfer.spec.progress import Progress
+    from edgetransfer.spec.target import TargetSpec
+
+CORE = "core.onnx"
+CODES = "codes.onnx"
+"""The candidate with 32-bit floats around its integers, where it ships 16-bit ones."""
+EQUALISED = "float.onnx"
+RANGE_EXAMPLES = 16
+"""Examples whose largest numbers decide what 16-bit floats can hold."""
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One way of storing the network, not made yet.
+
+    Attributes:
+        name: what the report calls it.
+        precision: of what it makes.
+        inputs: what it depends on beside the float graph.
+        make: writes `CORE` and what later rungs need into a folder, and returns what is to be told.
+    """
+
+    name: str
+    precision: str
+    inputs: dict[str, Any]
+    make: Callable[[Path, Progress], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Made:
+    """A rung that was made."""
+
+    rung: Rung
+    kept: Kept
+
+    @property
+    def graph(self) -> Path:
+        """The candidate."""
+        return self.kept.file(CORE)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What was told of making it."""
+        return self.kept.record
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What all rungs of one target are made from."""
+
+    run: Run
+    fitted: Fitted
+    target: TargetSpec
+    recipe: catalogue.CalibrationRecipe
+    examples: Sequence[Example] = field(default=())
+
+    @staticmethod
+    def of(run: Run, fitted: Fitted, target: TargetSpec) -> Workshop:
+        """Draw the calibration examples."""
+        recipe = catalogue.calibration_recipe(run.recipe.quant.calibration)
+        examples = calibration_sample(fitted.manifest, recipe.examples, run.recipe.seed)
+        return Workshop(run, fitted, target, recipe, examples)
+
+    def make(self, rung: Rung) -> Made:
+        """Make a rung, or take what an earlier run made."""
+        inputs = {
+            "float": self.fitted.key,
+            "rung": rung.name,
+            "seed": self.run.recipe.seed,
+            **rung.inputs,
+        }
+        with telling(self.run.reporter, f"compress {self.target.name}") as line:
+            kept = self.run.keep_in(line, Stage("rung", inputs, rung.make))
+            size = kept.file(CORE).stat().st_size
+            ratio = self.fitted.graph.stat().st_size / size
+            line.summary = f"{rung.name}: {size / 2**20:.2f} MiB ({ratio:.1f} x smaller)"
+        return Made(rung, kept)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the manifest says of scheme and calibration."""
+        return {
+            "scheme": self.target.int8.model_dump(),
+            "calibration": {
+                "recipe": self.recipe.model_dump(),
+                "examples": len(self.examples),
+                "digest": content_of(self.examples),
+            },
+        }
+
+    def floats(self) -> Rung:
+        """Ship the float graph as it is."""
+
+        def make(folder: Path, _: Progress) -> dict[str, Any]:
+            onnx.save(onnx.load(self.fitted.graph), folder / CORE)
+            return {}
+
+        return Rung("32-bit floats", "fp32", {}, make)
+
+    def halves(self) -> Rung:
+        """Store 16-bit floats."""
+
+        def make(folder: Path, _: Progress) -> dict[str, Any]:
+            graph, wide = to_half(onnx.load(self.fitted.graph), self._few())
+            onnx.save(graph, folder / CORE)
+            return {"float_nodes": list(wide)} if wide else {}
+
+        return Rung("16-bit floats", "fp16", {"examples": content_of(self.examples)}, make)
+
+    def dynamic(self, *, smooth: bool) -> Rung:
+        """Store a text encoder's weights in 8 bits; `smooth` moves there what is hard to quantise.
+
+        Raises:
+            SpecError: the target's runtime finds no ranges while it runs.
+        """
+        if not self.target.int8.own_operators:
+            raise SpecError(
+                "the target's runtime has no 8-bit texts: it finds no ranges while it runs",
+                where=f"target {self.target.name}",
+                fix="build with --precision fp16",
+            )
+
+        stored = partial(quantise_weights, scheme=self.target.int8)
+
+        def make(folder: Path, _: Progress) -> dict[str, Any]:
+            graph = onnx.load(self.fitted.graph)
+            if not smooth:
+                onnx.save(stored(graph), folder / CORE)
+                return {}
+            prepare = preparer(self.fitted.preprocessing, self.fitted.tokenizer)
+            texts = [prepare.prepare(each) for each in self.examples]
+            made, share = smoothed(graph, texts, stored)
+            onnx.save(made, folder / CORE)
+            return {"smoothing": share}
+
+        name = "8-bit weights, activations smoothed" if smooth else "8-bit weights"
+        inputs = {**self.facts(), "run_here_with": exact_here()}
+        return Rung(f"{name}, scales as they come", "w8a8", inputs, make)
+
+    def post_training(self, *, equalised: bool) -> Rung:
+        """Quantise after training, with channels equalised or as they are."""
+
+        def make(folder: Path, progress: Progress) -> dict[str, Any]:
+            with scratch(folder) as room:
+                quantised = quantise(
+                    onnx.load(self.fitted.graph),
+                    self.target.int8,
+                    self.recipe,
+                    self.calibration(room),
+                    equalised=equalised,
+                    progress=progress,
+                )
+            return self.leave(folder, quantised)
+
+        name = "post-training, channels equalised" if equalised else "post-training"
+        return Rung(name, "w8a8", self.facts(), make)
+
+    def unsigned(self, made: Made) -> Rung:
+        """Write the integers of a rung with unsigned weights: the same numbers, other kernels."""
+
+        def make(folder: Path, _: Progress) -> dict[str, Any]:
+            quantised = self.open(made)
+            scheme = quantised.encoding.scheme.model_copy(update={"weight": "u8"})
+            moved = replace(quantised.encoding, scheme=scheme)
+            return self.leave(folder, replace(quantised, encoding=moved)) | {"weight": "u8"}
+
+        return Rung("the same, weights unsigned", "w8a8", {"from": made.kept.key}, make)
+
+    def calibration(self, room: Path) -> Calibration:
+        """Return the calibration examples as batches; `room` is for what does not fit in memory."""
+        few = calibration_sample(self.fitted.manifest, MOST_FITTED, self.run.recipe.seed)
+        fitted = few if len(self.examples) > MOST_FITTED else self.examples
+        return Calibration(
+            batches_of(self.fitted, self.examples), batches_of(self.fitted, fitted), room
+        )
+
+    def open(self, made: Made) -> Quantised:
+        """Read the integers of a rung back, to go on from them."""
+        model = ir.load(made.kept.file(EQUALISED))
+        floats = set(made.record.get("float_layers", ()))
+        layout = find_layout(model.graph, floats)
+        scheme = self.target.int8
+        written = made.kept.file(CODES)
+        graph = onnx.load(written if written.is_file() else made.graph)
+        return Quantised(model, layout, read_encoding(graph, model.graph, layout, scheme))
+
+    def leave(self, folder: Path, quantised: Quantised) -> dict[str, Any]:
+        """Leave the candidate and what later rungs go on from; name the layers in float."""
+        graph = quantised.graph()
+        record: dict[str, Any] = {}
+        if self.target.int8.floats == "fp16":
+            onnx.save(graph, folder / CODES)
+            graph, wide = to_half(graph, self._few())
+            record |= {"float_nodes": list(wide)} if wide else {}
+        onnx.save(graph, folder / CORE)
+        onnx.save(finished(ir.to_proto(quantised.model), "quantise"), folder / EQUALISED)
+        return record | ({"float_layers": quantised.float_layers} if quantised.float_layers else {})
+
+    def _few(self) -> Iterator[Mapping[str, Array]]:
+        """Prepare the examples whose largest numbers decide what 16-bit floats can hold."""
+        prepare = preparer(self.fitted.preprocessing, self.fitted.tokenizer)
+        return (prepare.prepare(each) for each in self.examples[:RANGE_EXAMPLES])

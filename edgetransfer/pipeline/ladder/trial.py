@@ -1,0 +1,116 @@
+"""The stage that runs a candidate over examples, and on the clock where this is the target."""
+
+from __future__ import annotations
+
+import platform
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+
+from edgetransfer.agent.environment import cpu_model, isa_flags
+from edgetransfer.data.manifest import content_of
+from edgetransfer.graph.embed import whole_model
+from edgetransfer.graph.hosted import exact_here
+from edgetransfer.measure.speed.latency import speedup, summarise
+from edgetransfer.pipeline.bench.times import input_files, take_times, variants_of
+from edgetransfer.pipeline.ladder.preview import Previewer
+from edgetransfer.pipeline.stage.rows import over, rows_stage
+from edgetransfer.pipeline.stage.stage import Stage
+from edgetransfer.pipeline.stage.store import scratch
+from edgetransfer.transfer.features import run_over
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from edgetransfer.data.manifest import Example
+    from edgetransfer.pipeline.ladder.rungs import Made, Workshop
+    from edgetransfer.spec.progress import Progress
+
+
+class Trials:
+    """What is tried of the rungs of one target.
+
+    Args:
+        workshop: what the rungs are made from.
+        here: whether this machine may stand for the target, so that times are taken.
+
+    Attributes:
+        labelled: examples that come first.
+        examples: all that are run over.
+    """
+
+    def __init__(self, workshop: Workshop, *, here: bool) -> None:
+        self._shop = workshop
+        self._here = here
+        fitted = workshop.fitted
+        self.labelled: Sequence[Example] = fitted.manifest.split("validation")
+        self.examples = (*self.labelled, *fitted.unlabelled) or workshop.examples
+        self._prepare = fitted.preparer()
+        self._previewer = Previewer(workshop.target, self._prepare, here=here)
+
+    def of(self, made: Made) -> Stage:
+        """Return the stage that runs a candidate, and times it where this is the target."""
+        shop = self._shop
+        runtime = shop.target.runtime
+        inputs = {
+            "rung": made.kept.key,
+            "examples": content_of(self.examples),
+            "timed": [cpu_model(), platform.node(), *sorted(isa_flags())] if self._here else None,
+            "session": shop.target.session.model_dump(),
+            "run_here_with": exact_here(),
+            "preview": self._previewer.state(),
+            "runtime": None if runtime is None else runtime.model_dump(),
+            "threads": shop.run.recipe.threads,
+        }
+
+        return Stage("trial", inputs, partial(self._measure, made.graph))
+
+    def reference(self) -> Stage:
+        """Return the stage that asks the float graph for its decisions."""
+        fitted = self._shop.fitted
+        inputs = {"float": fitted.key, "examples": content_of(self.examples)}
+        return rows_stage("reference", inputs, "logits.npy", over(fitted.graph, self._decide()))
+
+    def _decide(self) -> Callable[..., Any]:
+        """Return what runs a graph over each example by itself, as the device will run it.
+
+        Texts of a batch would share the scales that 8-bit activations get as they come.
+        """
+        return partial(run_over, prepare=self._prepare, examples=self.examples, batch_size=1)
+
+    def _measure(self, graph: Path, folder: Path, progress: Progress) -> dict[str, Any]:
+        core = onnx.load(graph)
+        whole = whole_model(core, self._shop.fitted.preprocessing)
+        record: dict[str, Any] = {"bytes": whole.ByteSize(), "p90_ms": None, "faster": None}
+        np.save(folder / "logits", self._decide()(core, progress=progress))
+        if self._previewer.on:
+            with scratch(folder) as room:
+                host = np.load(folder / "logits.npy")
+                numbers = self._previewer.numbers(graph, self.examples, host, room)
+            np.save(folder / "logits", numbers.logits)
+            record["numbers_by"] = numbers.by
+        if self._here:
+            with scratch(folder) as room:
+                record |= self._time(graph, room)
+        return record
+
+    def _time(self, graph: Path, room: Path) -> dict[str, Any]:
+        """Time the candidate against the float graph in fresh processes."""
+        shop = self._shop
+        files = input_files(self._prepare, self.examples, room)
+        models = {"reference": shop.fitted.graph, "candidate": graph}
+        variants = variants_of(models, files, shop.target, shop.run.recipe.threads)
+        stopped = take_times(variants, room)
+        if stopped.violations:
+            return {"not_timed": "; ".join(stopped.violations)}
+        samples = stopped.samples
+        ratio = speedup(samples["reference"], samples["candidate"]).cpu
+        return {
+            "p90_ms": summarise(samples["candidate"]).p90_ms,
+            "cpu_ratio": ratio.ratio,
+            "cpu_ci95": ratio.ci95,
+            "faster": {"FASTER": True, "SLOWER": False}.get(ratio.speed),
+        }

@@ -1,0 +1,109 @@
+"""Tries a rung on validation and unlabelled examples, and on the clock where this is the target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgetransfer.measure.stats.proportions import wilson
+from edgetransfer.measure.trial import Trial, Tried, hold_trial
+from edgetransfer.pipeline.ladder.trial import Trials
+from edgetransfer.pipeline.stage.reporter import telling
+
+if TYPE_CHECKING:
+    from edgetransfer.pipeline.ladder.rungs import Made, Workshop
+
+
+@dataclass(frozen=True)
+class Result:
+    """One rung with its trial.
+
+    Attributes:
+        faster: False where the runtime was measured to be slower than with floats, True where it
+            was measured to be faster, None where it was not measured or does not tell.
+        speed_ci95: bounds of its speed against the floats, None where it was not measured.
+        row: for the report.
+    """
+
+    made: Made
+    trial: Trial
+    faster: bool | None
+    speed_ci95: tuple[float, float] | None
+    row: dict[str, Any]
+
+    def is_faster_than(self, other: Result) -> bool:
+        """Tell whether it was measured to be, beyond doubt."""
+        if self.speed_ci95 is None or other.speed_ci95 is None:
+            return False
+        return self.speed_ci95[0] > other.speed_ci95[1]
+
+
+class Judge:
+    """Tries the rungs of one target.
+
+    Args:
+        workshop: what the rungs are made from.
+        here: whether this machine may stand for the target, so that times are taken.
+    """
+
+    def __init__(self, workshop: Workshop, *, here: bool) -> None:
+        self._shop = workshop
+        self._trials = Trials(workshop, here=here)
+
+    def hold(self, made: Made) -> Result:
+        """Run a rung on the examples and hold it against the budget."""
+        shop, recipe = self._shop, self._shop.run.recipe
+        with telling(shop.run.reporter, f"try {shop.target.name}") as line:
+            reference = shop.run.store.keep(self._trials.reference(), line.progress)
+            kept = shop.run.keep_in(line, self._trials.of(made))
+            record = kept.record
+            truth = shop.fitted.manifest.label_index(self._trials.labelled)
+            tried = Tried(
+                np.load(reference.file("logits.npy")),
+                np.load(kept.file("logits.npy")),
+                truth,
+                record["p90_ms"],
+                record["bytes"],
+                len({each.digest for each in shop.fitted.manifest.split("test")}),
+                record.get("not_timed", "not the target, so not timed"),
+            )
+            trial = hold_trial(tried, recipe.budget, recipe.metric, recipe.seed)
+            line.summary = f"{trial.status}: {trial.why}"
+        low_high = record.get("cpu_ci95")
+        bounds = None if low_high is None else (low_high[0], low_high[1])
+        row = _row(made, trial, record)
+        if trial.comparison is not None and shop.fitted.manifest.carved and recipe.fits:
+            row["labelled_fitted"] = True
+        return Result(made, trial, record["faster"], bounds, row)
+
+
+def _row(made: Made, trial: Trial, record: dict[str, Any]) -> dict[str, Any]:
+    """Return what the report says of a rung; what was not measured is not there."""
+    drift, comparison = trial.drift, trial.comparison
+    row: dict[str, Any] = {
+        "rung": made.rung.name,
+        "precision": made.rung.precision,
+        "status": trial.status,
+        "why": trial.why,
+        "examples": drift.n,
+        "flips": drift.flips,
+        "sqnr_db": None if drift.non_finite or np.isinf(drift.sqnr_db) else drift.sqnr_db,
+        "p90_ms": record["p90_ms"],
+        "cpu_ratio": record.get("cpu_ratio"),
+        "slower": record["faster"] is False,
+        "not_timed": record.get("not_timed"),
+        "numbers_by": record.get("numbers_by"),
+        "bytes": record["bytes"],
+        "seconds": round(made.kept.seconds, 1),
+    }
+    if comparison is not None:
+        right = round(comparison.candidate * comparison.n)
+        interval = wilson(right, comparison.n) if comparison.metric == "top1" else None
+        row |= {
+            "accuracy": comparison.candidate,
+            "accuracy_ci95": interval,
+            "delta_pp": comparison.delta_pp,
+        }
+    return {key: value for key, value in {**row, **made.record}.items() if value is not None}

@@ -1,0 +1,1 @@
+"""Many builds: backbones x seeds, here or on Ray."""

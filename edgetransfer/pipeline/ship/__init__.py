@@ -1,0 +1,1 @@
+"""From a compressed graph to a bundle, and from a bundle to another."""

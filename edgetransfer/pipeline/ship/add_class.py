@@ -1,0 +1,235 @@
+"""Adds a class to a bundle from a few examples, and checks what that does to the old ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgetransfer.bundle.opened import open_bundle
+from edgetransfer.export.heads import find_head, with_features, with_head
+from edgetransfer.export.onnx_bundle import TOKENIZER
+from edgetransfer.graph.prepare import preparer
+from edgetransfer.measure import gates
+from edgetransfer.measure.comparison import compare
+from edgetransfer.measure.metrics import Outcomes
+from edgetransfer.measure.stats.proportions import wilson
+from edgetransfer.pipeline.ship.class_examples import (
+    examples_of,
+    examples_to_check,
+    refuse_name,
+    training_examples,
+)
+from edgetransfer.pipeline.ship.feature_statistics import run_one_by_one
+from edgetransfer.pipeline.ship.heads import (
+    Networks,
+    heads_of,
+    rebuild,
+    refuse_to_overwrite,
+    statistics_of,
+)
+from edgetransfer.pipeline.stage.reporter import telling
+from edgetransfer.spec.progress import silent
+from edgetransfer.transfer.head.new_class import (
+    FeatureStatistics,
+    expected_accuracy,
+    fit_row,
+    held_out,
+    measure_statistics,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import onnx
+
+    from edgetransfer.backbone.head import LinearHead
+    from edgetransfer.bundle.opened import Bundle
+    from edgetransfer.data.manifest import Example
+    from edgetransfer.graph.prepare import Preparer
+    from edgetransfer.measure.gates import Status
+    from edgetransfer.pipeline.stage.reporter import Reporter
+    from edgetransfer.spec.recipe import DataSpec
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Addition:
+    """What is to be added.
+
+    Attributes:
+        name: of the new class.
+        inputs: its examples: picture files, or texts.
+        data: labelled examples of the old classes to check with; None for the golden ones.
+        max_drop: accuracy points that the old classes may lose; None for the bundle's budget.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    data: DataSpec | None = None
+    max_drop: float | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Added:
+    """What came of it.
+
+    Attributes:
+        status: of the old classes' loss against what is allowed.
+        message: that gate, for people.
+        record: every number, in plain JSON types; it goes into the manifest as well.
+        notes: warnings about the data.
+        folder: the new bundle; None where it was refused.
+    """
+
+    status: Status
+    message: str
+    record: dict[str, Any]
+    notes: tuple[str, ...]
+    folder: Path | None
+
+
+@dataclass(frozen=True)
+class _Work:
+    bundle: Bundle
+    networks: Networks
+    prepare: Preparer
+    addition: Addition
+
+    def features(self, examples: Sequence[Example]) -> Array:
+        core = self.networks.core
+        return self.run(with_features(core, find_head(core)), examples)
+
+    def run(self, model: onnx.ModelProto, examples: Sequence[Example]) -> Array:
+        session = self.bundle.manifest["session"]
+        return run_one_by_one(model, session, self.prepare, examples, silent)
+
+
+def add_class(folder: Path, addition: Addition, out: Path, reporter: Reporter) -> Added:
+    """Add a class and write the bundle that has it, unless old classes lose more than allowed.
+
+    Args:
+        folder: of the bundle; it stays as it is.
+        addition: the class and its examples.
+        out: where the new bundle goes; must not exist.
+        reporter: told of every stage.
+
+    Raises:
+        SpecError: not a bundle, the class is there already, or `out` exists.
+        DataError: examples cannot be read, or nothing is known of the old classes.
+        UnsupportedError: the network does not end in a linear head.
+    """
+    bundle = open_bundle(folder)
+    refuse_name(bundle, addition.name)
+    refuse_to_overwrite(out)
+    prepare = preparer(bundle.preprocessing, bundle.file(TOKENIZER))
+    work = _Work(bundle, Networks.of(bundle), prepare, addition)
+    heads = heads_of(bundle, work.networks)
+    allowed = addition.max_drop or bundle.recipe.budget.max_drop_pp
+    with telling(reporter, "examples") as line:
+        new = examples_of(bundle, addition.name, addition.inputs)
+        sample = () if heads.means is not None else training_examples(bundle, addition.data)
+        used = {each.digest for each in (*new, *sample)}
+        judges, notes = examples_to_check(bundle, addition.data, addition.name, used)
+        line.summary = f"{len(new)} of the new class {addition.name!r}"
+    with telling(reporter, "head") as line:
+        statistics = _statistics_of(work, sample)
+        rows = work.features(new)
+        shipped = fit_row(statistics, heads.shipped, rows, allowed / 100, addition.seed)
+        record = _estimates(statistics, heads.shipped, shipped, rows, allowed / 100)
+        line.summary = _told(record)
+    with telling(reporter, "check") as line:
+        gate, checked = _check(work, shipped, judges, allowed)
+        line.summary = gate.message
+    record = {**_origin(addition.name, new), **record, **checked, "status": gate.status}
+    if gate.status == "FAIL":
+        return Added(gate.status, gate.message, record, notes, None)
+    longer = replace(
+        heads,
+        labels=(*heads.labels, addition.name),
+        shipped=shipped,
+        reference=_row_of(heads.reference, shipped),
+        added=(*heads.added, record),
+    ).with_statistics(None if heads.means is None else statistics.with_class(rows))
+    rebuild(bundle, work.networks, longer, out, reporter)
+    return Added(gate.status, gate.message, record, notes, out)
+
+
+def _origin(name: str, examples: Sequence[Example]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "examples": len(examples),
+        "digests": sorted(example.digest for example in examples),
+    }
+
+
+def _row_of(reference: LinearHead, shipped: LinearHead) -> LinearHead:
+    """Give the float network the new row of the shipped one: their features are of one kind."""
+    return replace(
+        reference,
+        weight=np.vstack([reference.weight, shipped.weight[-1]]),
+        bias=np.append(reference.bias, shipped.bias[-1]),
+    )
+
+
+def _statistics_of(work: _Work, sample: Sequence[Example]) -> FeatureStatistics:
+    """Return what is known of the old classes, of a sample where the bundle keeps nothing."""
+    kept, labels = statistics_of(work.bundle), work.bundle.labels
+    if kept is not None:
+        return kept
+    truth = np.array([labels.index(each.label or "") for each in sample], dtype=np.int64)
+    measured = measure_statistics(work.features(sample), truth, len(labels))
+    assert measured is not None, "`training_examples` asks for two of one class"
+    return measured
+
+
+def _estimates(
+    statistics: FeatureStatistics, old: LinearHead, new: LinearHead, rows: Array, allowed: float
+) -> dict[str, Any]:
+    """Return what the kept statistics and the new examples themselves let expect."""
+    classes = len(old.bias)
+    right = held_out(statistics, old, rows, allowed)
+    return {
+        "expected_old_before": expected_accuracy(statistics, old, classes),
+        "expected_old_after": expected_accuracy(statistics, new, classes),
+        "leave_one_out": right,
+        "leave_one_out_ci95": None if right is None else list(wilson(right, len(rows))),
+    }
+
+
+def _told(record: dict[str, Any]) -> str:
+    lost = 100 * (record["expected_old_before"] - record["expected_old_after"])
+    return f"one row more; the old classes are expected to lose {lost:.1f} pp (not measured)"
+
+
+def _check(
+    work: _Work, head: LinearHead, judges: Sequence[Example], allowed: float
+) -> tuple[gates.Gate, dict[str, Any]]:
+    """Run the old network and the new one on examples of the old classes, and of the new."""
+    labels, data = work.bundle.labels, work.addition.data
+    old = [each for each in judges if each.label in labels]
+    new = [each for each in judges if each.label == work.addition.name]
+    core = work.networks.core
+    longer = with_head(core, find_head(core), head)
+    before = work.run(core, old).argmax(axis=1)
+    after = work.run(longer, old).argmax(axis=1)
+    truth = np.array([labels.index(each.label or "") for each in old])
+    outcomes = Outcomes(truth, before, after, len(labels) + 1)
+    comparison = compare(outcomes, "top1", seed=work.addition.seed)
+    found = int((work.run(longer, new).argmax(axis=1) == len(labels)).sum()) if new else 0
+    return gates.accuracy(comparison, allowed), {
+        "checked_on": "golden examples" if data is None else data.source,
+        "old_examples": len(old),
+        "old_accuracy_before": comparison.reference,
+        "old_accuracy_after": comparison.candidate,
+        "old_decisions_changed": int((before != after).sum()),
+        "old_drop_ucb95_pp": comparison.drop_ucb95_pp,
+        "allowed_drop_pp": allowed,
+        "new_examples": len(new),
+        "new_found": found,
+        "new_recall_ci95": list(wilson(found, len(new))) if new else None,
+    }

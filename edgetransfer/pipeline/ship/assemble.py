@@ -1,0 +1,102 @@
+"""The assemble stage: writes the files of a bundle, and seals them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+
+from edgetransfer.bundle.opened import seal
+from edgetransfer.data.manifest import SPLITS
+from edgetransfer.export.onnx_bundle import Parts, write_bundle
+from edgetransfer.export.tensorrt import refuse_unfit
+from edgetransfer.pipeline.ship.feature_statistics import head_facts, keep_statistics, session_of
+from edgetransfer.pipeline.stage.reporter import telling
+from edgetransfer.pipeline.stage.stage import versions
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgetransfer.bundle.opened import Bundle
+    from edgetransfer.bundle.placing import Place
+    from edgetransfer.data.manifest import Example, Manifest
+    from edgetransfer.pipeline.fit.trace import Fitted
+    from edgetransfer.pipeline.ladder.compress import Compressed
+    from edgetransfer.pipeline.stage.run import Run
+    from edgetransfer.spec.target import TargetSpec
+
+GOLDEN = 8
+
+
+def golden_examples(manifest: Manifest) -> Sequence[Example]:
+    """Choose the examples that travel with the bundle, spread evenly; never of the test set.
+
+    Where somebody's own model is measured on test data only, there are no others.
+    """
+    pool = manifest.split("validation") or manifest.split("train") or manifest.examples
+    chosen = np.linspace(0, len(pool) - 1, num=min(GOLDEN, len(pool)))
+    return [pool[int(index)] for index in chosen]
+
+
+def assemble(
+    run: Run, fitted: Fitted, compressed: Compressed, target: TargetSpec, place: Place
+) -> Bundle:
+    """Write all files of a bundle but its report into an empty folder, and seal it."""
+    folder = place.folder
+    with telling(run.reporter, f"export {target.name}") as line:
+        core = onnx.load(compressed.graph)
+        if target.runtime is not None and target.runtime.name == "tensorrt":
+            refuse_unfit(core)
+        parts = Parts(
+            reference=onnx.load(fitted.graph),
+            core=core,
+            preprocessing=fitted.preprocessing,
+            tokenizer=fitted.tokenizer,
+            labels=fitted.manifest.labels,
+            golden=golden_examples(fitted.manifest),
+            config=fitted.config,
+            target=target,
+            fitted_on=[
+                example.digest
+                for example in (
+                    *fitted.manifest.split("train"),
+                    *fitted.manifest.split("validation"),
+                    *fitted.unlabelled,
+                )
+            ],
+            statistics=keep_statistics(run, fitted, compressed, target, line.progress),
+        )
+        write_bundle(folder, parts, fitted.preparer())
+        facts = _facts(run, fitted, compressed, target) | head_facts(core)
+        bundle = seal(folder, facts, place.beside)
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        size = sum(path.stat().st_size for path in files)
+        line.summary = f"{len(files)} files, {size / 2**20:.1f} MiB"
+    return bundle
+
+
+def _facts(run: Run, fitted: Fitted, compressed: Compressed, target: TargetSpec) -> dict[str, Any]:
+    """Collect what the manifest says: what went in, what was decided, with which versions."""
+    manifest = fitted.manifest
+    digests = manifest.split_digests()
+    return {
+        "task": f"{manifest.modality} classification",
+        "target": target.model_dump(mode="json"),
+        "recipe": run.recipe.model_dump(mode="json"),
+        "data": {
+            "digest": manifest.digest,
+            "splits": {
+                name: {"digest": digests[name], "examples": len(manifest.split(name))}
+                for name in SPLITS
+                if name in digests
+            },
+            "dropped": dict(manifest.dropped),
+            "notes": list(manifest.notes),
+        },
+        **fitted.facts,
+        "compression": compressed.facts,
+        "session": session_of(run, target),
+        "seed": run.recipe.seed,
+        "versions": versions(),
+    }

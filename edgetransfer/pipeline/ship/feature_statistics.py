@@ -1,0 +1,129 @@
+"""What a bundle keeps of the shipped network's features, so that classes can be added later."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+
+from edgetransfer.agent.session import OnnxSession
+from edgetransfer.data.manifest import content_of
+from edgetransfer.data.split import calibration_sample
+from edgetransfer.errors import UnsupportedError
+from edgetransfer.export.head_file import STATISTICS, read_statistics, write_statistics
+from edgetransfer.export.heads import backbone_digest, find_head, with_features
+from edgetransfer.graph.hosted import exact_here
+from edgetransfer.graph.prepare import ahead
+from edgetransfer.pipeline.stage.stage import Stage
+from edgetransfer.transfer.head.new_class import measure_statistics
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from edgetransfer.data.manifest import Example
+    from edgetransfer.graph.prepare import Preparer
+    from edgetransfer.pipeline.fit.trace import Fitted
+    from edgetransfer.pipeline.ladder.compress import Compressed
+    from edgetransfer.pipeline.stage.run import Run
+    from edgetransfer.spec.progress import Progress
+    from edgetransfer.spec.target import TargetSpec
+    from edgetransfer.transfer.head.new_class import FeatureStatistics
+
+Array = np.ndarray[Any, Any]
+
+MOST = 2000
+"""Training examples that the statistics are of at most, labels in proportion."""
+
+
+def session_of(run: Run, target: TargetSpec) -> dict[str, Any]:
+    """Return the options of a target's sessions."""
+    return {
+        "threads": run.recipe.threads or target.session.threads,
+        "config": dict(target.session.config),
+    }
+
+
+def run_one_by_one(
+    model: onnx.ModelProto,
+    session: Mapping[str, Any],
+    prepare: Preparer,
+    examples: Sequence[Example],
+    progress: Progress,
+) -> Array:
+    """Return a network's output for every example, float32 [N, ...], run as the device runs it.
+
+    Args:
+        model: prepared inputs -> features or logits.
+        session: threads and config, as the manifest has them.
+        prepare: the contract.
+        examples: one or more.
+        progress: told of examples done.
+    """
+    opened = OnnxSession(
+        model.SerializeToString(),
+        threads=session["threads"],
+        config={**exact_here(), **session["config"]},
+    )
+    rows = []
+    for batch in ahead(prepare.prepare, examples):
+        rows.append(opened.run(batch)[0])
+        progress(len(rows), len(examples))
+    return np.concatenate(rows).astype(np.float32)
+
+
+def head_facts(core: onnx.ModelProto) -> dict[str, Any]:
+    """Return what the manifest says of the head: nothing where the network ends in none."""
+    try:
+        found = find_head(core)
+    except UnsupportedError:
+        return {}
+    return {
+        "head": {
+            "features": found.features,
+            "size": found.head.weight.shape[1],
+            "backbone_digest": backbone_digest(core),
+        }
+    }
+
+
+def keep_statistics(
+    run: Run, fitted: Fitted, compressed: Compressed, target: TargetSpec, progress: Progress
+) -> FeatureStatistics | None:
+    """Run the statistics stage.
+
+    Returns:
+        None where the network ends in no linear head, or there are too few training examples to
+        tell how the features of a class vary.
+    """
+    manifest = fitted.manifest
+    core = onnx.load(compressed.graph)
+    if not head_facts(core) or not manifest.split("train"):
+        return None
+    examples = calibration_sample(manifest, MOST, run.recipe.seed)
+    session = session_of(run, target)
+    inputs = {
+        "network": compressed.key,
+        "examples": content_of(examples),
+        "truth": manifest.label_index(examples).tolist(),
+        "session": session,
+        "run_here_with": exact_here(),
+    }
+
+    prepare = fitted.preparer()
+
+    def make(folder: Path, progress: Progress) -> dict[str, Any]:
+        rows = run_one_by_one(
+            with_features(core, find_head(core)), session, prepare, examples, progress
+        )
+        truth, classes = manifest.label_index(examples), len(manifest.labels)
+        found = measure_statistics(rows, truth, classes)
+        if found is not None:
+            write_statistics(folder / STATISTICS, found)
+        return {"examples": len(examples), "kept": found is not None}
+
+    kept = run.store.keep(Stage("statistics", inputs, make), progress)
+    if not kept.record["kept"]:
+        return None
+    return read_statistics(kept.file(STATISTICS))

@@ -1,0 +1,67 @@
+"""How a run tells what it is doing, stage by stage."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+from edgetransfer.spec.progress import silent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from edgetransfer.spec.progress import Progress
+
+
+class Reporter(Protocol):
+    """Told of the beginning and end of every stage."""
+
+    def begin(self, stage: str) -> Progress:
+        """Begin a stage; what is returned is called as it goes."""
+
+    def end(self, stage: str, summary: str, *, reused: bool) -> None:
+        """End a stage with one line of what came out."""
+
+
+class SilentReporter:
+    """Says nothing: the default of the Python API."""
+
+    def begin(self, stage: str) -> Progress:
+        """Begin a stage."""
+        return silent
+
+    def end(self, stage: str, summary: str, *, reused: bool) -> None:
+        """End a stage."""
+
+
+class Prefixed:
+    """Tells of stages that one run does for several networks under names of their own."""
+
+    def __init__(self, reporter: Reporter, prefix: str) -> None:
+        self._reporter = reporter
+        self._prefix = prefix
+
+    def begin(self, stage: str) -> Progress:
+        """Begin a stage."""
+        return self._reporter.begin(f"{self._prefix} {stage}")
+
+    def end(self, stage: str, summary: str, *, reused: bool) -> None:
+        """End a stage."""
+        self._reporter.end(f"{self._prefix} {stage}", summary, reused=reused)
+
+
+class Line:
+    """The one line that a stage leaves: set by the stage, told when it ends."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.summary = ""
+        self.reused = False
+
+
+@contextmanager
+def telling(reporter: Reporter, stage: str) -> Iterator[Line]:
+    """Tell of a stage around the work."""
+    line = Line(reporter.begin(stage))
+    yield line
+    reporter.end(stage, line.summary, reused=line.reused)

@@ -1,0 +1,156 @@
+"""A step of a run whose result is kept: what goes into it, what makes it, what is told of it."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from functools import cached_property, partial
+from importlib.metadata import PackageNotFoundError, version
+from types import CellType, FunctionType, MethodType
+from typing import TYPE_CHECKING, Any
+
+from edgetransfer.bundle.files import digest_of_value, read_json
+from edgetransfer.pipeline.stage import reached
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from edgetransfer.spec.progress import Progress
+
+_PACKAGES = (
+    "edgetransfer",
+    "torch",
+    "onnx",
+    "onnxruntime",
+    "onnxscript",
+    "numpy",
+    "pillow",
+    "scikit-learn",
+    "transformers",
+    "timm",
+    "tokenizers",
+)
+RECORD = "record.json"
+DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn"}
+"""Libraries that are imported by another name than they are installed by."""
+
+
+def _nothing(_: Mapping[str, Any]) -> str:
+    return ""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step, not made yet.
+
+    Attributes:
+        name: the folder of the cache that its results are kept in.
+        inputs: all that the result depends on beside the code, in plain JSON types: keys of the
+            stages before it, digests of files that are read, settings.
+        make: writes files into an empty folder, tells of progress, and returns a record in plain
+            JSON types.
+        told: says in a line what a record says.
+        packages: distributions that are used though no module that `make` reaches imports them.
+        together: whether every process of a team makes it, where there are several.
+    """
+
+    name: str
+    inputs: Mapping[str, Any]
+    make: Callable[[Path, Progress], Mapping[str, Any]]
+    told: Callable[[Mapping[str, Any]], str] = _nothing
+    packages: tuple[str, ...] = ()
+    together: bool = False
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The modules where `make` stands, and what it was given to call."""
+        return _modules_of(self.make)
+
+    @cached_property
+    def key(self) -> str:
+        """Digest of the inputs, of all source that `make` reaches, and of all versions."""
+        return digest_of_value(
+            {"stage": self.name, "inputs": self.inputs, **made_by(self.modules, self.packages)}
+        )
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a stage left.
+
+    Attributes:
+        folder: its files.
+        key: digest of what went into it; goes into the keys of the stages after it.
+        reused: whether it was there already.
+        seconds: how long making it took, then.
+    """
+
+    folder: Path
+    key: str
+    reused: bool
+    seconds: float
+
+    def file(self, name: str) -> Path:
+        """Return the path of one of its files."""
+        return self.folder / name
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """What `make` returned."""
+        found: dict[str, Any] = read_json(self.file(RECORD))
+        return found
+
+
+def _modules_of(make: Callable[..., Any]) -> tuple[str, ...]:
+    """Return where a function stands, and the functions and networks that it was given."""
+    found: dict[str, None] = {}
+    todo: list[Any] = [make]
+    seen: set[int] = set()
+    while todo:
+        each = todo.pop()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        if isinstance(each, partial):
+            todo += [each.func, *each.args, *each.keywords.values()]
+        elif isinstance(each, MethodType):
+            todo.append(each.__func__)
+            found[type(each.__self__).__module__] = None
+        elif isinstance(each, FunctionType):
+            found[each.__module__] = None
+            todo += [cell.cell_contents for cell in each.__closure__ or () if _is_set(cell)]
+        elif hasattr(each, "named_modules"):  # a network of torch
+            found |= dict.fromkeys(type(layer).__module__ for _, layer in each.named_modules())
+    own = make.func.__module__ if isinstance(make, partial) else make.__module__
+    return tuple(name for name in found if reached.is_ours(name) or name == own)
+
+
+def _is_set(cell: CellType) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018 (it raises where a name was not bound yet)
+    except ValueError:
+        return False
+    return True
+
+
+def made_by(modules: tuple[str, ...], packages: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return what stands for the code that some modules reach: its digest, and all versions."""
+    sources = reached.installed()
+    libraries = (DISTRIBUTIONS.get(name, name) for name in sources.libraries(*modules))
+    return {
+        "source": sources.digest(*modules),
+        "versions": versions(reached.PACKAGE, *libraries, *packages),
+        "python": sys.version_info[:2],
+    }
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Return the versions of some distributions, or of all that matter, where they are there."""
+    found = {}
+    for package in packages or _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

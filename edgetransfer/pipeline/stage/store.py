@@ -1,0 +1,179 @@
+"""Keeps what each stage made, under the digest of what went into it, so that a run can resume."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import tempfile
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgetransfer.bundle.files import digests_below, read_json, write_json, writing
+from edgetransfer.errors import IntegrityError
+from edgetransfer.pipeline.stage.stage import RECORD, Kept
+from edgetransfer.spec.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from edgetransfer.pipeline.stage.stage import Stage
+
+ENTRY = "stage.json"
+_PARTIAL = ".partial"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of ``edgetransfer cache list``."""
+
+    stage: str
+    key: str
+    bytes: int
+    made_at: float
+
+
+class Store:
+    """A folder of finished stages.
+
+    Args:
+        root: made if it is not there.
+
+    Raises:
+        StageError: the folder cannot be made or written.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        with writing(root):
+            root.mkdir(parents=True, exist_ok=True)
+
+    def has(self, stage: Stage) -> bool:
+        """Tell whether what a stage makes is there whole."""
+        return self._reuse(self._folder(stage), stage.key) is not None
+
+    def _folder(self, stage: Stage) -> Path:
+        return self.root / stage.name / stage.key[:24]
+
+    def keep(self, stage: Stage, progress: Progress = silent) -> Kept:
+        """Return what a stage leaves, making it only where it is not there whole.
+
+        It is made in a folder of its own, which gets its final name only when all its files
+        are on the disk: a crash leaves nothing that could be taken for a result. Where another run
+        was faster, what that one kept is taken: a finished stage is never written twice.
+
+        Args:
+            stage: to make or find.
+            progress: told of what is made.
+
+        Raises:
+            StageError: no space, or no right to write.
+        """
+        folder = self._folder(stage)
+        kept = self._reuse(folder, stage.key)
+        if kept is not None:
+            return kept
+        start = time.monotonic()
+        with writing(self.root):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            _sweep(folder.parent)
+            name = f"{_PARTIAL}-{platform.node()}-{os.getpid()}-"
+            partial = Path(tempfile.mkdtemp(prefix=name, dir=folder.parent))
+            try:
+                write_json(partial / RECORD, stage.make(partial, progress))
+                seconds = time.monotonic() - start
+                self._finish(partial, folder, {"key": stage.key, "seconds": seconds})
+            except BaseException:
+                shutil.rmtree(partial, ignore_errors=True)
+                raise
+        return Kept(folder, stage.key, reused=False, seconds=seconds)
+
+    def _reuse(self, folder: Path, key: str) -> Kept | None:
+        try:
+            entry = read_json(folder / ENTRY)
+        except IntegrityError:
+            return None
+        found = {name: sha for name, sha in digests_below(folder).items() if name != ENTRY}
+        if entry["key"] != key or found != entry["files"]:
+            shutil.rmtree(folder, ignore_errors=True)
+            return None
+        return Kept(folder, key, reused=True, seconds=entry["seconds"])
+
+    def _finish(self, partial: Path, folder: Path, entry: Mapping[str, Any]) -> None:
+        text = json.dumps({**entry, "files": digests_below(partial)}, indent=1)
+        (partial / ENTRY).write_text(text, encoding="utf-8")
+        for path in [*partial.rglob("*"), partial]:
+            _sync(path)
+        try:
+            partial.rename(folder)
+        except OSError:  # another run was faster, or left it broken
+            if self._reuse(folder, entry["key"]) is not None:
+                shutil.rmtree(partial)
+                return
+            shutil.rmtree(folder, ignore_errors=True)
+            partial.rename(folder)
+        _sync(folder.parent)
+
+    def entries(self) -> list[Entry]:
+        """List everything that is kept, newest first."""
+        found = []
+        for file in self.root.glob(f"*/*/{ENTRY}"):
+            folder = file.parent
+            size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+            found.append(Entry(folder.parent.name, folder.name, size, file.stat().st_mtime))
+        return sorted(found, key=lambda entry: -entry.made_at)
+
+    def clean(self, *, older_than_s: float = 0.0) -> int:
+        """Delete stages made longer ago than `older_than_s`; return the bytes freed."""
+        freed = 0
+        now = time.time()
+        with writing(self.root):
+            for entry in self.entries():
+                if now - entry.made_at >= older_than_s:
+                    shutil.rmtree(self.root / entry.stage / entry.key)
+                    freed += entry.bytes
+            for folder in self.root.glob("*"):
+                _sweep(folder)
+        return freed
+
+
+@contextmanager
+def scratch(partial: Path) -> Iterator[Path]:
+    """Yield a folder for intermediate files of a stage: what a killed run leaves is swept up."""
+    folder = partial / "scratch"
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sweep(stage: Path) -> None:
+    """Remove what runs of this machine left that are not alive any more."""
+    prefix = f"{_PARTIAL}-{platform.node()}-"
+    for folder in stage.glob(f"{prefix}*"):
+        owner = folder.name.removeprefix(prefix).partition("-")[0]
+        if owner.isdigit() and not _is_alive(int(owner)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,1 @@
+"""Stages that look at data and fit, and decide nothing."""

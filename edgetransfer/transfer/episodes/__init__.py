@@ -1,0 +1,1 @@
+"""N-way K-shot episodes, and starts that are trained over them."""

@@ -1,0 +1,1 @@
+"""Moving what is fitted to the device's examples, which have no labels."""

@@ -1,0 +1,162 @@
+"""Draws a network anew: the same architecture, nothing learnt, and signals of a sensible size.
+
+What a probe reads from its features is what the architecture alone gives.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
+
+from edgetransfer.graph.prepare import ahead
+from edgetransfer.spec.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from edgetransfer.data.manifest import Example
+    from edgetransfer.graph.prepare import Batch, Preparer
+
+Array = np.ndarray[Any, Any]
+
+BATCH = 32
+CALIBRATION_BATCHES = 2
+_IDENTITY = {"running_mean": 0.0, "running_var": 1.0, "weight": 1.0, "bias": 0.0}
+_SMALL = 0.02
+"""Spread of parameters that no layer draws itself: tokens, positions."""
+
+
+def drawn_anew(network: nn.Module, batches: Sequence[Sequence[Tensor]], *, seed: int) -> nn.Module:
+    """Return a copy with random weights, in evaluation mode, ready for features.
+
+    Convolutions are drawn as He et al. (2015) do, other layers as torch does, norms are the
+    identity. Then the data set the scale, as no training will: each convolution is divided by the
+    spread of its outputs, channel by channel (Mishkin and Matas 2016, "All you need is a good
+    init"; linear layers too where no layer normalises), so that a network whose batch norms were
+    folded does not explode; and batch norms get the statistics of these examples.
+
+    Args:
+        network: any torch network; it is not changed.
+        batches: inputs of the network, each a sequence of tensors [N, ...].
+        seed: the only source of randomness.
+    """
+    fresh = copy.deepcopy(network).eval()
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        for module in fresh.modules():
+            _draw(module)
+        _set_scale(fresh, batches[0])
+        _set_norms(fresh, batches)
+    return fresh
+
+
+def _draw(module: nn.Module) -> None:
+    own = dict(module.named_parameters(recurse=False))
+    reset = getattr(module, "reset_parameters", None)
+    if callable(reset):
+        reset()
+    else:
+        for name, parameter in own.items():
+            if parameter.ndim == 1:
+                parameter.fill_(0.0 if "bias" in name else 1.0)
+            elif parameter.ndim > 1:
+                fan_in = parameter[0].numel()
+                nn.init.normal_(parameter, 0.0, fan_in**-0.5 if "weight" in name else _SMALL)
+    if isinstance(module, _ConvNd):
+        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        if module.bias is not None:
+            module.bias.zero_()
+    buffers = dict(module.named_buffers(recurse=False))
+    if "running_var" in buffers:  # frozen batch norms keep all four as buffers
+        for name, value in _IDENTITY.items():
+            if name in buffers:
+                buffers[name].fill_(value)
+
+
+def _set_scale(network: nn.Module, inputs: Sequence[Tensor]) -> None:
+    """Divide layers by the spread of their outputs, in the order in which they run."""
+    normalised = any("norm" in type(each).__name__.lower() for each in network.modules())
+    kinds: tuple[type[nn.Module], ...] = (_ConvNd,) if normalised else (_ConvNd, nn.Linear)
+    layers = [each for each in network.modules() if isinstance(each, kinds)]
+    hooks = [layer.register_forward_hook(_to_unit) for layer in layers]
+    try:
+        network(*inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _to_unit(module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
+    """Scale a layer, and what it just gave, to a spread of 1 a channel."""
+    weight = module.get_parameter("weight")
+    axis = 1 if isinstance(module, _ConvNd) else output.ndim - 1
+    others = [each for each in range(output.ndim) if each != axis]
+    spread = output.std(dim=others, correction=0)
+    spread = torch.where(spread > 1e-6, spread, torch.ones_like(spread))
+    if isinstance(module, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d):
+        spread = spread.mean().expand_as(spread)  # its weights have the inputs first
+        weight.div_(spread[0])
+    else:
+        weight.div_(spread.view(-1, *[1] * (weight.ndim - 1)))
+    if getattr(module, "bias", None) is not None:
+        module.get_parameter("bias").div_(spread)
+    shape = [-1 if each == axis else 1 for each in range(output.ndim)]
+    return output / spread.view(shape)
+
+
+def _set_norms(network: nn.Module, batches: Sequence[Sequence[Tensor]]) -> None:
+    """Give batch norms the mean statistics of these batches."""
+    norms = [each for each in network.modules() if isinstance(each, _BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # torch's word for the plain mean over batches
+        norm.train()
+    for inputs in batches if norms else ():
+        network(*inputs)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        norm.eval()
+
+
+def random_features(
+    network: nn.Module,
+    prepare: Preparer,
+    examples: Sequence[Example],
+    *,
+    seed: int,
+    progress: Progress = silent,
+) -> Array:
+    """Return features float32 [N, D] of examples by a copy of the network with random weights.
+
+    Its norms see the first 64 of the examples in a seeded order; labels play no part.
+    """
+    order = np.random.default_rng(seed).permutation(len(examples))
+    few = order[: BATCH * CALIBRATION_BATCHES].tolist()
+    size = max(2, min(BATCH, len(few)))
+    groups = [few[start : start + size] for start in range(0, len(few), size)]
+    full = [group for group in groups if len(group) > 1] or groups
+    batches = [_inputs(prepare.join([prepare.prepare(examples[i]) for i in g])) for g in full]
+    fresh = drawn_anew(network, batches, seed=seed)
+    rows: list[Array] = []
+    waiting: list[Batch] = []
+    with torch.inference_mode():
+        for index, batch in enumerate(ahead(prepare.prepare, examples), start=1):
+            waiting.append(batch)
+            if len(waiting) == BATCH or index == len(examples):
+                rows.append(fresh(*_inputs(prepare.join(waiting))).numpy())
+                waiting = []
+                progress(index, len(examples))
+    return np.concatenate(rows).astype(np.float32)
+
+
+def _inputs(batch: Batch) -> list[Tensor]:
+    return [torch.from_numpy(array) for array in batch.values()]

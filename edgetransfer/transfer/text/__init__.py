@@ -1,0 +1,1 @@
+"""What only text encoders are fitted with: pairs, names of classes, guessed labels."""

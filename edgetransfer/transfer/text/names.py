@@ -1,0 +1,100 @@
+"""Names of classes as further texts: words that say what a class is, where labels bear it out."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgetransfer.transfer.head.probe import fit_at, folds
+from edgetransfer.transfer.train.choice import Gain, gain
+
+if TYPE_CHECKING:
+    from edgetransfer.backbone.head import LinearHead
+    from edgetransfer.spec.words import Metric
+
+Array = np.ndarray[Any, Any]
+
+TIMES = 3
+"""Texts of its class that a name counts for. On held-out training texts of banking77 (10 labels a
+class, four draws, frozen features) the gain was the same to 0.1 points for 1, 2 and 3."""
+
+
+def spelled(label: str) -> str:
+    """Return the words that a label is made of.
+
+    >>> spelled("card_arrival"), spelled("lostCard"), spelled("top-up.failed?"), spelled("7")
+    ('card arrival', 'lost Card', 'top up failed', '7')
+    """
+    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", label)
+    return " ".join(re.sub(r"[^\w]|_", " ", apart).split()) or label
+
+
+def fit_with_names(
+    features: Array, labels: Array, named: Array | None, strength: float
+) -> LinearHead:
+    """Fit a head as `probe.fit_at` does, with the names of classes as texts of theirs.
+
+    Args:
+        features: float [N, D].
+        labels: int [N], every class occurs.
+        named: float [C, D], features of the classes' names; None where they are not to be heard.
+        strength: C of the fit.
+    """
+    return fit_at(*beside(features, labels, named), strength)
+
+
+def beside(features: Array, labels: Array, named: Array | None) -> tuple[Array, Array]:
+    """Return features and labels with those of names after them, `TIMES` times."""
+    if named is None:
+        return features, labels
+    classes = np.tile(np.arange(len(named)), TIMES)
+    return np.concatenate([features, named[classes]]), np.concatenate([labels, classes])
+
+
+@dataclass(frozen=True)
+class Judging:
+    """By what a choice is made, and on which folds.
+
+    Attributes:
+        metric: decides.
+        groups: int [N]; examples of one group are never on both sides of a fold.
+        seed: of the folds.
+    """
+
+    metric: Metric
+    groups: Array | None = None
+    seed: int = 0
+
+
+def worth(
+    features: Array, labels: Array, named: Array, strength: float, judging: Judging
+) -> Gain | None:
+    """Return what names gain on labelled examples that are held out, cross-validated.
+
+    A name such as ``class_7`` says nothing of what the class is: then nothing is gained, and names
+    are left alone. The folds are those of `probe.fit_probe`.
+
+    Args:
+        features: float [N, D], of an encoder that was not fitted on these labels.
+        labels: int [N].
+        named: float [C, D], features of the names.
+        strength: C of all fits.
+        judging: metric and folds.
+
+    Returns:
+        None where nothing could be held out.
+    """
+    shape = (len(labels), int(labels.max()) + 1)
+    without, heard = np.full(shape, np.nan), np.full(shape, np.nan)
+    for fitted, out in folds(labels, judging.groups, judging.seed):
+        some = features[fitted], labels[fitted]
+        without[out] = fit_at(*some, strength).logits(features[out])
+        heard[out] = fit_with_names(*some, named, strength).logits(features[out])
+    judged = np.isfinite(heard).all(axis=1)
+    if not judged.any():
+        return None
+    truth = labels[judged]
+    return gain(without[judged], heard[judged], truth, judging.metric, judging.seed)

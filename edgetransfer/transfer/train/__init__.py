@@ -1,0 +1,1 @@
+"""Training of networks: schedule, layers, adapters, processes, and the choice between results."""

@@ -1,0 +1,1 @@
+"""The agent in a browser, here or on an Android device."""

@@ -1,0 +1,245 @@
+"""Runs jobs in a browser: a headless one here, or any that opens the address that is printed."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import tempfile
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgetransfer.agent import environment as machine
+from edgetransfer.errors import SpecError, StageError, UnsupportedError, first_line
+from edgetransfer.spec.progress import Progress, silent
+from edgetransfer.transport.browser import chromium
+from edgetransfer.transport.browser import job as browser_job
+from edgetransfer.transport.browser import runtime as browser_runtime
+from edgetransfer.transport.browser.exchange import Exchange, Listener, Patience
+from edgetransfer.transport.browser.server import serving
+from edgetransfer.transport.job import Job
+from edgetransfer.transport.outcome import ANSWER, checked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from edgetransfer.transport.browser.exchange import Message
+    from edgetransfer.transport.browser.runtime import Engine
+
+ACTIONS = frozenset({"logits", "time", "describe"})
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What stands after ``browser:``.
+
+    >>> Asked.read("webgpu"), Asked.read("listen:192.168.1.7:8000").listen
+    (Asked(engine='webgpu', listen=None), ('192.168.1.7', 8000))
+    """
+
+    engine: Engine = "wasm"
+    listen: tuple[str, int] | None = None
+
+    @classmethod
+    def read(cls, address: str) -> Asked:
+        """Read it.
+
+        Raises:
+            SpecError: it is not of this form.
+        """
+        words = address.split(":") if address else []
+        engine: Engine = "wasm"
+        if words and words[0] in browser_runtime.FILES:
+            engine = "webgpu" if words.pop(0) == "webgpu" else "wasm"
+        if not words:
+            return cls(engine)
+        word, host, port = (*words, "", "")[:3]
+        if word != "listen" or len(words) > 3 or not (port or "0").isdecimal():
+            raise SpecError(
+                "no such browser",
+                where="--on",
+                found=f"browser:{address}",
+                expected="browser, browser:webgpu, browser:listen or browser:listen:ADDRESS:PORT",
+            )
+        return cls(engine, (host or own_address(), int(port or 0)))
+
+
+def own_address() -> str:
+    """Return this machine's address in its network: nothing is sent to find it.
+
+    Raises:
+        StageError: it is in none.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # reserved for documentation (RFC 5737)
+        except OSError as error:
+            raise StageError(
+                "this machine is in no network",
+                where="--on browser:listen",
+                found=str(error),
+                fix="name the address to listen on: --on browser:listen:ADDRESS",
+            ) from error
+        return str(probe.getsockname()[0])
+
+
+@dataclass
+class Browser:
+    """A browser, as a place.
+
+    Attributes:
+        exchange: with the page.
+        opening: makes a fresh browser for one job; None where the user's own page does them all.
+        known: of the device, which a browser does not tell.
+        notes: what to warn of in every measurement there.
+    """
+
+    where: str
+    engine: Engine
+    exchange: Exchange
+    opening: Callable[[], AbstractContextManager[chromium.Running]] | None
+    known: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    patience: Patience = field(default_factory=Patience)
+    emulated: bool = False
+    actions: frozenset[str] = ACTIONS
+    seen: dict[str, Any] = field(default_factory=dict)
+
+    def run(self, job: Job, out: Path, *, progress: Progress = silent) -> Mapping[str, Any]:
+        """Do one job in a fresh browser, or in a fresh worker of the page that is open.
+
+        Raises:
+            StageError: the page or the browser ended without a result; its last words are given.
+        """
+        if job.action not in self.actions:
+            raise StageError(f"a browser cannot do the job {job.action!r}", where=self.where)
+        errand = browser_job.errand(job, self.engine)
+        if job.variants:
+            self.seen |= {"asked": errand.told["engine"]["threads"], "engine": self.engine}
+        arrays = browser_job.Arrays(job.action, out)
+        listener = Listener(self.exchange, arrays, progress, self.patience)
+        if self.opening is None:
+            self.exchange.offer(errand)
+            result = listener.follow(job.action, self.where, lambda: None)
+        else:
+            self.exchange.free()
+            self.exchange.offer(errand)
+            with self.opening() as running:
+                result = listener.follow(job.action, self.where, running.ended)
+            self.exchange.free()
+        self.seen["hidden"] = self.seen.get("hidden", False) or listener.hidden
+        ran = {"session": {"provider": self.engine}} if job.action == "logits" else {}
+        try:
+            told = {"event": "result", **self._environment(result), **ran}
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            found = f"{type(error).__name__}: {first_line(error)}"
+            raise ANSWER.unreadable(f"{self.where}, job {job.action!r}", found) from error
+        return checked(job, told, out, self.where)
+
+    def _environment(self, result: Message) -> Message:
+        """Keep what matters later, and put what the page tells of itself in the agent's words."""
+        if "threads" in result:
+            self.seen["used"] = result["threads"]
+        self.seen.setdefault("calls_per_sample", {}).update(result.get("calls_per_sample", {}))
+        facts = result.get("facts")
+        if facts is None:
+            return result
+        found = browser_job.environment(facts, self.engine, browser_runtime.VERSION)
+        found |= self.known
+        found["threads_used"] = self.seen.get("used")
+        found["process"] = "a browser" if self.opening else "a worker of one page"
+        found["warnings"] = [*self.notes, *browser_job.warnings(facts, self.seen)]
+        if self.opening:  # on this machine, that is
+            found["warnings"] += machine.warnings()
+        return {"environment": found}
+
+
+@contextmanager
+def connect(address: str, agent: Path) -> Iterator[Browser]:
+    """Serve the page, and give a browser once it has told of itself.
+
+    Args:
+        address: empty, ``webgpu``, ``listen`` or ``listen:ADDRESS:PORT``.
+        agent: not needed: the page does the agent's work.
+
+    Raises:
+        SpecError: the address is of no such form.
+        UnsupportedError: there is no Chromium, or the runtime for browsers is not prepared.
+        StageError: nobody opened the page, or it does not run.
+    """
+    del agent
+    asked = Asked.read(address)
+    where = f"browser:{address}" if address else "browser"
+    runtime = browser_runtime.prepared(asked.engine)
+    program = "" if asked.listen else chromium.find()
+    exchange = Exchange()
+    with serving(exchange, runtime, asked.listen or ("127.0.0.1", 0)) as server:
+        if asked.listen:
+            invite(server.url)
+            known = {"route": "a browser that opened the printed address"}
+            place = Browser(where, asked.engine, exchange, None, known)
+            await_page(
+                place,
+                "bring the device into the same network, and let it through a firewall here",
+            )
+        else:
+            place = Browser(
+                where,
+                asked.engine,
+                exchange,
+                lambda: chromium.opened(program, server.url, asked.engine),
+                {"cpu": machine.cpu_model(), "route": "headless Chromium on this machine"},
+            )
+        look(place)
+        yield place
+
+
+def look(place: Browser) -> None:
+    """See what WebGPU runs on: in software it computes, and its times say nothing.
+
+    Raises:
+        UnsupportedError: the browser has no WebGPU.
+    """
+    if place.engine != "webgpu":
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        found = place.run(Job("describe"), Path(folder))["environment"]["gpu"]
+    if found is None:
+        raise UnsupportedError(
+            "this browser has no WebGPU",
+            where=place.where,
+            fix="--on browser for WebAssembly; a page by plain http over the network never has it",
+        )
+    place.emulated = found["software"]
+
+
+def invite(url: str) -> None:
+    """Print the address, and as a QR code where segno is installed."""
+    sys.stderr.write(f"\nOpen this on the phone or tablet to be measured:\n\n  {url}\n\n")
+    try:
+        import segno
+    except ImportError:
+        sys.stderr.write("(with a QR code: pip install 'edgetransfer[browser]')\n\n")
+    else:
+        segno.make(url, micro=False).terminal(out=sys.stderr, compact=True)
+    sys.stderr.flush()
+
+
+def await_page(place: Browser, fix: str) -> None:
+    """Wait until somebody opens the address.
+
+    Args:
+        place: the page is to be for.
+        fix: what to do where nobody does.
+
+    Raises:
+        StageError: nobody does.
+    """
+    if not place.exchange.await_visitor(place.patience.opened_s):
+        raise StageError(
+            "nobody opened the address",
+            where=place.where,
+            found=f"no page within {place.patience.opened_s:g} s",
+            fix=fix,
+        )

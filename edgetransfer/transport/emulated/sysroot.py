@@ -1,0 +1,266 @@
+"""Prepares emulated processors below the cache: an emulator, a guest's files, a runtime in them."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgetransfer.bundle.files import digest_of, digest_of_value, read_json, write_json, writing
+from edgetransfer.errors import StageError
+from edgetransfer.transport import local
+from edgetransfer.transport.emulated import debian
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from edgetransfer.spec.preview import Preview, Sysroot
+
+FOLDER = "sysroots"
+_LAYOUT = 1
+"""Of a prepared folder: raised when what lies where changes."""
+_RECORD = "prepared.json"
+_PROGRAMS = "bin"
+_RUNTIME = ("onnxruntime", "numpy")
+_TRIAL = "import numpy, onnxruntime; print(onnxruntime.__version__, numpy.__version__)"
+_ERROR_LINES = 6
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An emulated processor that jobs can be run on.
+
+    Attributes:
+        preview: what it is.
+        program: the emulator.
+        emulator_version: of the emulator.
+        folder: of the guest's files; None where this machine's own Python runs.
+    """
+
+    preview: Preview
+    program: Path
+    emulator_version: str
+    folder: Path | None
+
+    def command(self) -> tuple[str, ...]:
+        """Return what starts Python on the emulated processor."""
+        start = [str(self.program), "-cpu", self.preview.emulator.cpu]
+        if self.folder is None or self.preview.sysroot is None:
+            return (*start, sys.executable)
+        root = self.folder / "root"
+        libraries = [str(root / each) for each in self.preview.sysroot.library_folders]
+        # Told to the guest only: the emulator itself may be a program that loads libraries.
+        start += ["-L", str(root), "-E", f"LD_LIBRARY_PATH={':'.join(libraries)}"]
+        return (*start, str(root / "usr" / "bin" / f"python{self.preview.sysroot.python}"))
+
+    def environment(self) -> dict[str, str]:
+        """Return the guest's environment: little of this machine's, which names its own kernels."""
+        words = f"{self.preview.emulator.program} {self.emulator_version}"
+        told = {
+            "EDGETRANSFER_EMULATOR": f"{words}, -cpu {self.preview.emulator.cpu}",
+            **local.ALWAYS,
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+            "PYTHONNOUSERSITE": "1",
+        }
+        if self.folder is None:
+            chosen_for_host = {"OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"}
+            mine = local.clean_environment(os.environ)
+            return {k: v for k, v in mine.items() if k not in chosen_for_host} | told
+        kept = {k: v for k, v in os.environ.items() if k in {"PATH", "TMPDIR"}}
+        return {**kept, **told, "LANG": "C.UTF-8", "PYTHONPATH": str(self.folder / "site")}
+
+
+def folder_of(preview: Preview, cache: Path) -> Path:
+    """Return where a processor is prepared: another recipe, or another runtime, another folder."""
+    runtimes = {name: version(name) for name in _RUNTIME}
+    asked = preview.model_dump(mode="json", exclude={"evidence": True, "sysroot": {"wheels"}})
+    recipe = {"layout": _LAYOUT, "preview": asked, "runtimes": runtimes}
+    return cache / FOLDER / f"{preview.name}-{digest_of_value(recipe)[:16]}"
+
+
+def find(preview: Preview, cache: Path) -> Prepared | None:
+    """Return a processor that is prepared, or that needs nothing but the emulator of the system."""
+    folder = folder_of(preview, cache)
+    if (folder / _RECORD).is_file():
+        # Where it lies is known, and never read: what a file names is not started.
+        own = folder / _PROGRAMS / preview.emulator.program
+        found = (own, _version_of(own)) if os.access(own, os.X_OK) else _system_emulator(preview)
+        if found is not None:
+            return Prepared(preview, *found, folder if preview.sysroot else None)
+    elsewhere = _system_emulator(preview)
+    if elsewhere is None or preview.sysroot is not None:
+        return None
+    return Prepared(preview, *elsewhere, None)
+
+
+def _system_emulator(preview: Preview) -> tuple[Path, str] | None:
+    """Return the system's emulator and its version where it is new enough."""
+    wanted = preview.emulator
+    for name in (wanted.program, f"{wanted.program}-static"):
+        found = shutil.which(name)
+        if found is not None:
+            told = _version_of(Path(found))
+            if told and int(told.split(".")[0]) >= wanted.min_version:
+                return Path(found), told
+    return None
+
+
+def _version_of(program: Path) -> str:
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
+    found = re.search(r"version (\d+(?:\.\d+)*)", done.stdout)
+    return found[1] if found else ""
+
+
+def prepare(preview: Preview, cache: Path, tell: Callable[[str], None]) -> dict[str, Any]:
+    """Fetch what a processor needs, try it, and move it to its place whole.
+
+    Args:
+        preview: what to prepare.
+        cache: below which it goes.
+        tell: called with each step before it begins.
+
+    Returns:
+        What was prepared: paths, versions, bytes, seconds; ``seconds`` is 0 where it was there.
+
+    Raises:
+        SpecError: the system has no source of Debian's packages.
+        StageError: something could not be fetched, or does not run.
+    """
+    folder = folder_of(preview, cache)
+    if (folder / _RECORD).is_file() and find(preview, cache) is not None:
+        return {**read_json(folder / _RECORD), "folder": str(folder), "seconds": 0}
+    start = time.monotonic()
+    with writing(folder.parent):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder.parent) as name:
+            partial = Path(name) / "whole"
+            partial.mkdir()
+            record = _fill(preview, partial, Path(name), tell)
+            size = sum(each.lstat().st_size for each in partial.rglob("*") if each.is_file())
+            record |= {"bytes": size, "seconds": round(time.monotonic() - start, 1)}
+            write_json(partial / _RECORD, record)
+            shutil.rmtree(folder, ignore_errors=True)
+            partial.rename(folder)
+        for older in folder.parent.glob(f"{preview.name}-*"):
+            if older != folder and older.name.rpartition("-")[0] == preview.name:
+                shutil.rmtree(older, ignore_errors=True)
+    return {**record, "folder": str(folder)}
+
+
+def _fill(
+    preview: Preview, partial: Path, room: Path, tell: Callable[[str], None]
+) -> dict[str, Any]:
+    """Fetch emulator, packages and wheels into `partial`, and try them."""
+    wheels: dict[str, str] = {}
+    program, emulator_version = _emulator(preview, partial, room / "emulator", tell)
+    if preview.sysroot is not None:
+        guest = preview.sysroot
+        tell(f"{len(guest.packages)} packages of {guest.suite} for {guest.architecture}")
+        wanted = debian.Wanted(guest.architecture, guest.suite, guest.packages)
+        debian.unpack(
+            debian.fetch(wanted, debian.system_mirror(), _new(room / "guest")),
+            _new(partial / "root"),
+        )
+        if guest.wheel_platforms:
+            tell(" and ".join(f"{name} {version(name)}" for name in _RUNTIME))
+            wheels = _wheels(guest, _new(room / "wheels"), partial / "site")
+    tell("a first run")
+    inside = program.is_relative_to(partial)
+    prepared = Prepared(preview, program, emulator_version, partial if preview.sysroot else None)
+    runtimes = _try(prepared)
+    return {
+        "name": preview.name,
+        "program": str(program.relative_to(partial) if inside else program),
+        "emulator_version": emulator_version,
+        "runtimes": runtimes,
+        "wheels": wheels,
+    }
+
+
+def _new(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+def _emulator(
+    preview: Preview, partial: Path, room: Path, tell: Callable[[str], None]
+) -> tuple[Path, str]:
+    """Take the system's emulator where it is new enough, else that of Debian's package.
+
+    The package holds those of every processor, so it is kept beside what is prepared.
+    """
+    found = _system_emulator(preview)
+    if found is not None:
+        return found
+    wanted = preview.emulator
+    tell(f"{wanted.program} of {wanted.suite}")
+    kept = room.parent.parent / f"qemu-user-{wanted.suite}.deb"
+    if not kept.is_file():
+        package = debian.Wanted(debian.own_architecture(), wanted.suite, ("qemu-user",), False)
+        (file,) = debian.fetch(package, debian.system_mirror(), _new(room))
+        file.replace(kept)
+    program = _new(partial / _PROGRAMS) / wanted.program
+    debian.unpack_one(kept, f"usr/bin/{wanted.program}", program)
+    return program, _version_of(program)
+
+
+def _wheels(guest: Sysroot, room: Path, site: Path) -> dict[str, str]:
+    """Fetch wheels of the versions that are installed here, and unpack them to a folder.
+
+    Returns:
+        Their digests, by their names: held against the preview's where it has those versions.
+    """
+    platforms = [word for name in guest.wheel_platforms for word in ("--platform", name)]
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "-d", str(room)]
+    command += ["--only-binary=:all:", "--implementation", "cp", "--python-version", guest.python]
+    command += ["--abi", "cp" + guest.python.replace(".", ""), *platforms]
+    pins = [f"{name}=={version(name)}" for name in _RUNTIME]
+    if guest.wheels.keys() >= set(pins):  # else what the index says of them has to do
+        hashed = [f"{pin} --hash=sha256:{guest.wheels[pin]}\n" for pin in pins]
+        (room / "wheels.txt").write_text("".join(hashed), encoding="utf-8")
+        command += ["--require-hashes", "-r", str(room / "wheels.txt")]
+    else:
+        command += pins
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise StageError(
+            "pip could not fetch the guest's runtime",
+            where="doctor --prepare",
+            found="\n".join(done.stderr.strip().splitlines()[-_ERROR_LINES:]),
+            fix="see that pip works on this machine, then run the same command again",
+        )
+    found = sorted(room.glob("*.whl"))
+    for wheel in found:
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(site)
+    return {wheel.name: digest_of(wheel) for wheel in found}
+
+
+def _try(prepared: Prepared) -> Mapping[str, str]:
+    """Load the runtime on the emulated processor and return its versions."""
+    done = subprocess.run(
+        [*prepared.command(), "-c", _TRIAL],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=prepared.environment(),
+    )
+    if done.returncode != 0:
+        raise StageError(
+            "the runtime does not load on the emulated processor",
+            where=f"qemu:{prepared.preview.name}",
+            found="\n".join(done.stderr.strip().splitlines()[-_ERROR_LINES:])
+            or f"exit code {done.returncode}",
+            expected=f"{prepared.preview.emulator.program} can run onnxruntime",
+        )
+    return dict(zip(_RUNTIME, done.stdout.split(), strict=True))

@@ -1,0 +1,1 @@
+"""The agent on a device that answers to ssh."""

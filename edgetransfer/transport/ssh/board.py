@@ -1,0 +1,178 @@
+"""Finds a Python on the device that can run the agent, or says exactly what lacks."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgetransfer.errors import UnsupportedError
+from edgetransfer.transport.outcome import ending, last_words
+from edgetransfer.transport.ssh import look as ssh_look
+from edgetransfer.transport.ssh.client import LOST
+from edgetransfer.transport.wheels import PACKAGES, Wanted
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from edgetransfer.transport.ssh.client import Client
+
+_LOOK = Path(ssh_look.__file__).read_text(encoding="utf-8")
+OLDEST = (3, 9)
+_USUAL = (
+    "python3",
+    "$HOME/.venv/bin/python3",
+    "$HOME/venv/bin/python3",
+    "$HOME/env/bin/python3",
+    *(f"python3.{minor}" for minor in range(14, 8, -1)),
+)
+"""Where a Python is looked for; systems that keep pip from theirs make people use a folder."""
+
+
+@dataclass(frozen=True)
+class Import:
+    """How importing a package ended."""
+
+    package: str
+    returncode: int
+    version: str
+    words: str
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether the package simply is not installed."""
+        return f"No module named '{self.package}'" in self.words
+
+    def __str__(self) -> str:
+        """Say it in a few words."""
+        if self.returncode == 0:
+            return f"{self.package} {self.version}"
+        if self.is_absent:
+            return f"no {self.package}"
+        last = last_words(self.words).rpartition("\n")[2]
+        return f"{self.package} does not load ({ending(self.returncode)}. {last})"
+
+
+@dataclass(frozen=True)
+class Board:
+    """A Python on the device, and what it says of itself and the device."""
+
+    python: str
+    version: tuple[int, ...]
+    system: str
+    machine: str
+    bits: int
+    libc: str
+    imports: tuple[Import, ...]
+
+    @property
+    def wanted(self) -> Wanted:
+        """What wheels for it have to fit."""
+        python = self.version[0], self.version[1]
+        return Wanted(python, self.system, self.machine, self.bits, self.libc)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the agent can run in it."""
+        return len(self.imports) == len(PACKAGES) and all(i.returncode == 0 for i in self.imports)
+
+    def __str__(self) -> str:
+        """Say what it is, in a line."""
+        libc = f", {self.libc}" if self.libc else ""
+        narrow = ", 32 bits" if self.bits == 32 else ""
+        has = "".join(f"; {each}" for each in self.imports)
+        version = ".".join(map(str, self.version))
+        return f"{self.python} {version} on {self.system} {self.machine}{narrow}{libc}{has}"
+
+
+def look(client: Client, python: str | None, site: str = "") -> Board:
+    """Return the first Python of the device that can run the agent, else the best there is.
+
+    Args:
+        client: the way there.
+        python: the only one to look at, where the user named it.
+        site: a folder there with packages that come first.
+
+    Raises:
+        StageError: the device cannot be reached.
+        UnsupportedError: there is no Python, or none that is new enough.
+    """
+    wanted = [_word(python)] if python else [f'"{each}"' for each in _USUAL]
+    script = (
+        f"look={shlex.quote(_LOOK)}\n"
+        f"echo {ssh_look.MARK}\n"
+        f"for each in {' '.join(wanted)}; do\n"
+        '  found=$(command -v "$each") || continue\n'
+        f'  "$found" -c "$look" {shlex.quote(site)} </dev/null && break\n'
+        "done\nexit 0\n"
+    )
+    with client.call("exec sh -s") as call:
+        with suppress(BrokenPipeError):
+            call.stdin.write(script.encode())
+            call.stdin.close()
+        said = call.stdout.read().decode("utf-8", "replace")
+        code, words = call.ended()
+    if code == LOST:
+        raise client.complaint(words)
+    _, mark, lines = said.partition(ssh_look.MARK + "\n")
+    if code or not mark:
+        raise UnsupportedError(
+            "the device has no POSIX shell to start the agent with",
+            where=client.where,
+            found=last_words(words) or said[-200:],
+            expected="Linux, or macOS",
+        )
+    boards = [_board(json.loads(line)) for line in lines.splitlines()]
+    return _best(client, boards, python)
+
+
+def _word(path: str) -> str:
+    """Quote a path for a shell, less the home folder that begins it."""
+    rest = path.removeprefix("~/")
+    return shlex.quote(path) if rest == path else f'"$HOME"/{shlex.quote(rest)}'
+
+
+def _board(told: Mapping[str, Any]) -> Board:
+    imports = tuple(
+        Import(name, each["returncode"], each["version"], each["words"])
+        for name, each in told["imports"].items()
+    )
+    plain = {key: told[key] for key in ("python", "system", "machine", "bits", "libc")}
+    return Board(version=tuple(told["version"]), imports=imports, **plain)
+
+
+def _best(client: Client, boards: list[Board], python: str | None) -> Board:
+    complete = [board for board in boards if board.complete]
+    recent = [board for board in boards if board.version >= OLDEST]
+    if complete or recent:
+        return (complete or recent)[0]
+    raise UnsupportedError(
+        "the device has no Python that can run the agent",
+        where=client.where,
+        found="; ".join(map(str, boards)) or (f"no {python}" if python else "none"),
+        expected=f"Python {OLDEST[0]}.{OLDEST[1]} or newer",
+        fix="install python3 there, or name one: --python /path/to/python3",
+    )
+
+
+def lacking(client: Client, board: Board) -> UnsupportedError:
+    """Return the error of a device that has a Python and lacks packages, with the commands."""
+    fix = board.wanted.obstacle()
+    if fix is None:
+        folder = f"wheels-{board.machine}-{board.version[0]}.{board.version[1]}"
+        fix = (
+            f"install them there (pip install {' '.join(PACKAGES)}, and name that Python by "
+            "--python), or bring them from here, for this measurement only:\n"
+            f"{board.wanted.download(folder)}\n"
+            f"edgetransfer bench BUNDLE --on {client.where} --wheels {folder}"
+        )
+    return UnsupportedError(
+        "the device lacks what the agent needs",
+        where=client.where,
+        found=str(board),
+        expected=" and ".join(PACKAGES),
+        fix=fix,
+    )

@@ -1,0 +1,302 @@
+"""Pushes a job's files, follows the job and fetches what it wrote: each byte and line once.
+
+Gives the files that jobs name a name on a device: their digest, so that each is pushed once.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgetransfer.bundle.files import digest_of
+from edgetransfer.errors import StageError
+from edgetransfer.spec.names import is_name
+from edgetransfer.transport.job import SILENT_S
+from edgetransfer.transport.local import KEPT, KEPT_FAMILIES
+from edgetransfer.transport.outcome import Heard, unfinished
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import IO
+
+    from edgetransfer.spec.progress import Progress
+    from edgetransfer.transport.job import Job
+    from edgetransfer.transport.ssh.link import Link
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A file of this machine that is to lie on the device.
+
+    Attributes:
+        name: what it is called there: its SHA-256, and the ending it has here.
+    """
+
+    name: str
+    path: Path
+    size: int
+
+
+@dataclass
+class Staging:
+    """The files of one device's jobs, as they are asked for.
+
+    Args:
+        folder: where they lie on the device.
+    """
+
+    folder: str
+    _named: dict[tuple[str, int, int], Staged] = field(default_factory=dict)
+    _settled: set[str] = field(default_factory=set)
+    _wanted: dict[str, Staged] = field(default_factory=dict)
+
+    def put(self, path: str) -> str:
+        """Ask for a file of this machine, and return what it is called on the device."""
+        staged = self.staged(Path(path))
+        if staged.name not in self._settled:
+            self._wanted[staged.name] = staged
+        return self.there(staged.name)
+
+    def there(self, name: str) -> str:
+        """Return the path of a staged file on the device."""
+        return f"{self.folder}/{name}"
+
+    def staged(self, path: Path) -> Staged:
+        """Return a file with its digest, taken once while the file stays as it is."""
+        state = path.stat()
+        key = str(path), state.st_size, state.st_mtime_ns
+        if key not in self._named:
+            self._named[key] = Staged(digest_of(path) + path.suffix, path, state.st_size)
+        return self._named[key]
+
+    def wanted(self) -> tuple[Staged, ...]:
+        """Return what was asked for and is not known to be there."""
+        return tuple(self._wanted.values())
+
+    def settle(self, names: set[str]) -> None:
+        """Note that files are on the device, whole."""
+        self._settled |= names
+        for name in names:
+            self._wanted.pop(name, None)
+
+
+_CHUNK = 1 << 16
+
+_TRIES = 3
+
+"""How often a file may arrive changed."""
+
+Files = dict[str, tuple[int, str]]
+
+"""Size and SHA-256 of what a job wrote, by name."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """What starts a job on the device.
+
+    Attributes:
+        job: its name there, new for every job.
+        told: what the agent is told.
+        command: the words that start the agent.
+        environment: what is added to what is kept of the login's.
+        silent_s: for how long it may say nothing before it is ended.
+        kept: names of variables of the login that the agent gets.
+        kept_families: what names begin with that are kept too.
+    """
+
+    job: str
+    told: Mapping[str, Any]
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    silent_s: float = SILENT_S
+    kept: tuple[str, ...] = tuple(sorted(KEPT))
+    kept_families: tuple[str, ...] = KEPT_FAMILIES
+
+
+def push(link: Link, staging: Staging) -> None:
+    """Bring every file that was asked for to the device; a part that is there is not sent again.
+
+    Raises:
+        StageError: there is no room, or a file arrives changed again and again.
+    """
+    for _ in range(_TRIES):
+        wrong = link.persistently(lambda: _push_once(link, staging))
+        if not wrong:
+            return
+    raise _changed(link, "pushed", wrong)
+
+
+def _push_once(link: Link, staging: Staging) -> list[str]:
+    files = {each.name: each for each in staging.wanted()}
+    if not files:
+        return []
+    with link.request("missing", files={name: each.size for name, each in files.items()}) as asked:
+        answer = asked.one()
+    held: dict[str, int] = answer["held"]
+    staging.settle(set(files) - set(held))
+    left = sum(files[name].size - there for name, there in held.items())
+    link.came_closer(left)
+    if left > answer["free"]:
+        raise StageError(
+            "no space left on the device",
+            where=link.client.where,
+            found=f"{answer['free'] / 2**20:.0f} MiB free for {staging.folder}",
+            expected=f"{left / 2**20:.0f} MiB",
+            fix="free some space there and run the same command again",
+        )
+    if not held:
+        return []
+    with link.request("receive") as asked:
+        with suppress(BrokenPipeError):
+            _send(asked.stdin, [(files[name], there) for name, there in held.items()])
+        wrong: list[str] = asked.one()["wrong"]
+    staging.settle(set(held) - set(wrong))
+    return wrong
+
+
+def _send(stream: IO[bytes], parts: Iterable[tuple[Staged, int]]) -> None:
+    for staged, offset in parts:
+        frame = f'{{"name": "{staged.name}", "offset": {offset}, "bytes": {staged.size - offset}}}'
+        stream.write(frame.encode() + b"\n")
+        with staged.path.open("rb") as file:
+            file.seek(offset)
+            while block := file.read(_CHUNK):
+                stream.write(block)
+    stream.write(b"\n")
+    stream.flush()
+
+
+def follow(
+    link: Link, job: Job, start: Start, progress: Progress
+) -> tuple[Mapping[str, Any], Files]:
+    """Start a job and hear it out; return its result and what it wrote.
+
+    Raises:
+        StageError: the agent ended without a result, or was lost, or another measurement runs.
+    """
+    heard = Heard(progress)
+    offset = 0
+
+    def attempt() -> Mapping[str, Any]:
+        nonlocal offset
+        with link.request("follow", **asdict(start), offset=offset) as answers:
+            for answer in answers:
+                link.moved()
+                if "journal" not in answer:
+                    return answer
+                for line in answer["journal"].splitlines():
+                    heard.line(line)
+                offset = answer["end"]
+            raise answers.lost()
+
+    answer = link.persistently(attempt)
+    if "busy" in answer:
+        raise StageError(
+            "another measurement runs on the device",
+            where=link.client.where,
+            found=f"process group {answer['busy']}",
+            fix=f"wait until it ends, or end it there: kill -- -{answer['busy']}",
+        )
+    if "lost" in answer:
+        raise StageError(
+            "the job is gone from the device",
+            where=link.client.where,
+            found="it neither runs nor left how it ended",
+            fix="did the device restart, run out of memory, or end all processes at log-out "
+            "(KillUserProcesses of systemd-logind)?",
+        )
+    returncode = answer["ended"]["returncode"]
+    if returncode != 0 or heard.result is None:
+        raise unfinished(job, returncode, answer["words"])
+    files = {name: (size, digest) for name, (size, digest) in answer["files"].items()}
+    return heard.result, files
+
+
+def fetch(link: Link, job: str, files: Files, asked: Mapping[str, int], out: Path) -> None:
+    """Bring what a job wrote into `out`; a part that is here is not fetched again.
+
+    Args:
+        link: to the device.
+        job: its name there.
+        files: that the device says there are.
+        asked: names of those that the job was to write, and how many bytes each may have; what
+            else lies there is left there.
+        out: gets them.
+
+    Raises:
+        StageError: a file has a name that leads elsewhere, is too large, or arrives changed again
+            and again.
+    """
+    wanted = _taken(link, files, asked)
+    for _ in range(_TRIES):
+        link.persistently(lambda: _fetch_once(link, job, wanted, out))
+        for name, (_size, digest) in dict(wanted).items():
+            part = _part(out, name)
+            if digest_of(part) == digest:
+                part.replace(out / name)
+                del wanted[name]
+            else:
+                part.unlink()
+        if not wanted:
+            return
+    raise _changed(link, "fetched", list(wanted))
+
+
+def _taken(link: Link, files: Files, asked: Mapping[str, int]) -> Files:
+    foreign = [name for name in files if not is_name(name)]
+    if foreign:
+        raise StageError(
+            "the device names a file that is none of the job's",
+            where=link.client.where,
+            found=", ".join(foreign),
+        )
+    taken = {name: told for name, told in files.items() if name in asked}
+    for name, (size, _) in taken.items():
+        if not 0 <= size <= asked[name]:
+            raise StageError(
+                "the device gives a file of a size that the job cannot have written",
+                where=link.client.where,
+                found=f"{name}: {size:,} bytes",
+                expected=f"at most {asked[name]:,}",
+            )
+    return taken
+
+
+def _part(out: Path, name: str) -> Path:
+    return out / f".{name}.part"
+
+
+def _fetch_once(link: Link, job: str, wanted: Files, out: Path) -> None:
+    offsets = {}
+    for name in wanted:
+        part = _part(out, name)
+        part.touch()
+        offsets[name] = part.stat().st_size
+    left = {name: offset for name, offset in offsets.items() if offset < wanted[name][0]}
+    if not left:
+        return
+    with link.request("fetch", job=job, files=left) as answers:
+        for answer in answers:
+            if "given" in answer:
+                return
+            if answer["name"] not in left or answer["bytes"] > wanted[answer["name"]][0]:
+                raise answers.lost()
+            with _part(out, answer["name"]).open("ab") as file:
+                missing = answer["bytes"]
+                while missing and (block := answers.stdout.read(min(missing, _CHUNK))):
+                    file.write(block)
+                    missing -= len(block)
+                    link.moved()
+        raise answers.lost()
+
+
+def _changed(link: Link, how: str, names: list[str]) -> StageError:
+    return StageError(
+        f"a file arrives changed each time it is {how}",
+        where=link.client.where,
+        found=", ".join(names),
+        fix=f"see to the {'device' if how == 'pushed' else 'disk'}: memory or storage is faulty",
+    )

@@ -1,0 +1,146 @@
+"""Weights times columns are the outputs of a layer."""
+
+import numpy as np
+import pytest
+import torch
+from onnx import helper
+
+from edgetransfer.compress import execution
+from edgetransfer.compress import sweep as module
+from edgetransfer.compress.rounding import second_order
+from edgetransfer.compress.sweep import FEWEST_POSITIONS, MomentSums, columns, groups_of
+from edgetransfer.errors import NumericalError
+
+RNG = np.random.default_rng(0)
+CONVS = {
+    "plain": ((4, 3, 3, 3), (3, 7, 6), {}),
+    "padded": ((4, 3, 3, 3), (3, 7, 6), {"pads": [1, 1, 1, 1], "strides": [2, 2]}),
+    "asymmetric": ((4, 3, 3, 2), (3, 7, 6), {"pads": [0, 1, 2, 0], "strides": [2, 1]}),
+    "dilated": ((4, 3, 3, 3), (3, 9, 8), {"dilations": [2, 3], "pads": [0, 2, 1, 1]}),
+    "grouped": ((6, 2, 3, 3), (4, 5, 5), {"group": 2}),
+    "depthwise": ((4, 1, 3, 3), (4, 5, 5), {"group": 4, "pads": [1, 1, 1, 1]}),
+    "line": ((4, 3, 3), (3, 9), {"strides": [2], "pads": [1, 0]}),
+}
+
+
+def layer_of(build, opened, weights, shape, **attributes):
+    """The only layer of a graph, and its kind."""
+    kind = attributes.pop("kind", "Conv")
+    node = helper.make_node(kind, ["input", "w"], ["logits"], **attributes)
+    output = ["batch", *[None] * (len(shape) if kind != "Gemm" else 1)]
+    _, layout = opened(build([node], {"w": weights}, ["batch", *shape], output))
+    return layout.layers[0]
+
+
+def by_position(output, groups):
+    """Outputs [N, C, ...] as [G, C / G, positions of all examples], in order."""
+    stacked = output.flatten(2) if output.ndim > 2 else output[..., None]
+    return stacked.transpose(0, 1).reshape(groups, len(stacked[0]) // groups, -1)
+
+
+@pytest.mark.parametrize("name", CONVS)
+def test_convolutions(build, opened, name):
+    size, shape, attributes = CONVS[name]
+    weights = RNG.normal(size=size).astype(np.float32)
+    layer = layer_of(build, opened, weights, shape, **attributes)
+    x = torch.from_numpy(RNG.normal(size=(2, *shape)).astype(np.float32))
+    found = columns(layer, x, torch.Generator().manual_seed(0))
+    groups = groups_of(layer)
+    assert found.shape[:2] == (groups, np.prod(size[1:]))
+    got = torch.from_numpy(weights).reshape(groups, size[0] // groups, -1) @ found
+    (output,) = execution.apply(layer.node, [x, torch.from_numpy(weights), None])
+    wanted = by_position(output, groups)
+    assert got.shape == wanted.shape
+    order = torch.Generator().manual_seed(0)
+    places = torch.randperm(output[0, 0].numel(), generator=order)
+    taken = torch.cat([places + i * len(places) for i in range(2)])
+    torch.testing.assert_close(got, wanted[:, :, taken], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "attributes", "shape"),
+    [("Gemm", {"transB": 1}, (5,)), ("Gemm", {}, (5,)), ("MatMul", {}, (3, 5))],
+)
+def test_products(build, opened, kind, attributes, shape):
+    weights = RNG.normal(size=(4, 5) if attributes else (5, 4)).astype(np.float32)
+    layer = layer_of(build, opened, weights, shape, kind=kind, **attributes)
+    x = torch.from_numpy(RNG.normal(size=(2, *shape)).astype(np.float32))
+    found = columns(layer, x, torch.Generator())
+    got = torch.from_numpy(layer.weights().copy()) @ found[0]
+    (output,) = execution.apply(layer.node, [x, torch.from_numpy(weights)])
+    torch.testing.assert_close(got.T.reshape(output.shape), output)
+
+
+def test_large_pictures_are_looked_at_in_places(build, opened):
+    weights = RNG.normal(size=(2, 1, 1, 1)).astype(np.float32)
+    layer = layer_of(build, opened, weights, (1, 40, 40))
+    x = torch.arange(1600.0).reshape(1, 1, 40, 40)
+    found = columns(layer, x, torch.Generator().manual_seed(0))
+    assert found.shape == (1, 1, FEWEST_POSITIONS)
+    assert len(found.unique()) == FEWEST_POSITIONS
+
+
+def test_moments_are_those_of_all_batches_about_their_means(build, opened):
+    weights = RNG.normal(size=(4, 3)).astype(np.float32)
+    layer = layer_of(build, opened, weights, (3,), kind="Gemm", transB=1)
+    floats = torch.from_numpy(RNG.normal(size=(30, 3)) + 2).float()
+    quantised = floats.round()
+    sums = MomentSums(layer, seed=0)
+    for part, rounded in zip(floats.split(7), quantised.split(7), strict=True):
+        sums.add(part, rounded)
+    moments = sums.moments()
+    both = np.cov(torch.cat([floats, quantised], dim=1).T.numpy(), ddof=0)
+    np.testing.assert_allclose(moments.covariance[0].numpy(), both[3:, 3:], atol=1e-4)
+    np.testing.assert_allclose(moments.cross[0].numpy(), both[:3, 3:], atol=1e-4)
+
+
+def test_both_streams_are_looked_at_in_the_same_places(build, opened):
+    layer = layer_of(build, opened, np.ones((2, 1, 1, 1), np.float32), (1, 40, 40))
+    x = torch.randn(3, 1, 40, 40, generator=torch.Generator().manual_seed(0))
+    sums = MomentSums(layer, seed=0)
+    sums.add(x, x)
+    moments = sums.moments()
+    assert torch.equal(moments.covariance, moments.cross)
+
+
+@pytest.mark.parametrize("spread", [1e-5, 1e-4, 1.0])
+def test_inputs_that_hardly_vary_d2(build, opened, spread):
+    weights = RNG.normal(size=(4, 16)).astype(np.float32)
+    layer = layer_of(build, opened, weights, (16,), kind="Gemm", transB=1)
+    x = (2.65 + spread * torch.randn(84, 16, generator=torch.Generator().manual_seed(0))).float()
+    sums = MomentSums(layer, seed=0)
+    for part in x.split(20):
+        sums.add(part, part)
+    found = sums.moments().covariance
+    wanted = torch.cov(x.T.double(), correction=0)
+    torch.testing.assert_close(found[0], wanted, rtol=1e-3, atol=1e-4 * float(wanted.max()))
+    rows, scale = torch.from_numpy(weights).double()[None], torch.full((1, 4, 1), 0.01).double()
+    assert torch.isfinite(second_order(rows, found, scale, 127)).all()
+
+
+def test_long_rows_are_seen_in_blocks_e7(build, opened, monkeypatch):
+    weights = RNG.normal(size=(4, 10)).astype(np.float32)
+    layer = layer_of(build, opened, weights, (10,), kind="Gemm", transB=1)
+    x = torch.from_numpy(RNG.normal(size=(30, 10))).float()
+    monkeypatch.setattr(module, "WIDEST", 4)
+    sums = MomentSums(layer, seed=0)
+    sums.add(x, x.round())
+    found = sums.moments()
+    both = np.cov(torch.cat([x, x.round()], dim=1).T.numpy(), ddof=0)
+    assert found.covariance.shape == found.cross.shape == (3, 4, 4)
+    for block, start in enumerate((0, 4, 8)):
+        there = slice(start, min(start + 4, 10))
+        within = slice(10 + there.start, 10 + there.stop)
+        size = there.stop - there.start
+        got = found.covariance[block, :size, :size], found.cross[block, :size, :size]
+        np.testing.assert_allclose(got[0].numpy(), both[within, within], atol=1e-5)
+        np.testing.assert_allclose(got[1].numpy(), both[there, within], atol=1e-5)
+    assert not found.covariance[2, 2:].any()
+
+
+def test_what_is_not_finite_is_refused_d2(build, opened):
+    layer = layer_of(build, opened, np.ones((2, 3), np.float32), (3,), kind="Gemm", transB=1)
+    x = torch.tensor([[1.0, torch.inf, 0.0]])
+    with pytest.raises(NumericalError) as stopped:
+        MomentSums(layer, seed=0).add(x, x)
+    assert str(stopped.value) == "quantise: the network gives NaN or Inf\n  found: before w"

@@ -1,0 +1,59 @@
+"""Freed memory stays while something trains, and goes back afterwards."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import resource, sys
+from pathlib import Path
+import torch
+from edgetransfer.transfer.train.machine_settings import reused
+
+def faults_of(rounds):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(rounds):
+        torch.zeros(int(sys.argv[1]))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+def held():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4 // 1024
+
+start = held()
+with reused():
+    faults_of(64)  # glibc keeps some ends of aligned blocks apart, seven of each size at most
+    with reused():
+        print(faults_of(8))
+    print(faults_of(8), held() - start)
+print(held() - start)
+"""
+
+
+def run(numbers, **variables):
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(numbers)], env={**kept, **variables}, check=True,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    return [int(each) for each in done.stdout.split()]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs glibc's malloc")
+def test_pages_are_not_asked_for_again_and_are_given_back():
+    inner, outer, inside, after = run(2**21)  # 8 MiB, 2,048 pages
+    assert inner < 500
+    assert outer < 500
+    assert inside > 6
+    assert after < inside - 6
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs glibc's malloc")
+@pytest.mark.parametrize(
+    "told", [{"MALLOC_ARENA_MAX": "2"}, {"GLIBC_TUNABLES": "glibc.malloc.arena_max=2"}]
+)
+def test_what_the_user_told_malloc_stands(told):
+    _, faults, inside, _ = run(2**24, **told)  # 64 MiB, which glibc always maps afresh
+    assert faults > 8 * 16384 / 600  # huge pages count as one
+    assert inside < 6
