@@ -23,7 +23,7 @@ def main() -> None:
         return
     if platform.machine() != "x86_64":
         sys.exit("the tests start adbd by the loader of x86_64")
-    wanted = debian.Wanted("amd64", SUITE, ("adbd",))
+    wanted = debian.PackageRequest("amd64", SUITE, ("adbd",))
     root.mkdir(parents=True)
     with tempfile.TemporaryDirectory() as room:
         packages = debian.fetch(wanted, debian.system_mirror(), Path(room))

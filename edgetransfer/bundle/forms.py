@@ -51,7 +51,7 @@ def all_or_none(form: BaseModel, names: tuple[str, ...]) -> None:
         raise ValueError(msg)
 
 
-class Rung(Form):
+class RungForm(Form):
     """A row of `ladder`."""
 
     rung: str
@@ -74,14 +74,14 @@ class Rung(Form):
     float_nodes: list[str] | None = None
 
     @model_validator(mode="after")
-    def _whole(self) -> Rung:
+    def _whole(self) -> RungForm:
         if self.slower and self.cpu_ratio is None:
             msg = "cpu_ratio should be a number where slower is true"
             raise ValueError(msg)
         return self
 
 
-class Contest(Form):
+class ContestForm(Form):
     """A row that holds two models against each other."""
 
     subject: str
@@ -95,7 +95,7 @@ class Contest(Form):
     finding: str
 
 
-class Neighbours(Form):
+class NeighboursForm(Form):
     """How often nearest neighbours are right."""
 
     k: Count
@@ -105,14 +105,14 @@ class Neighbours(Form):
     p: Number
 
 
-class FromSource(Form):
+class FromSourceForm(Form):
     """How far examples are from what the backbone was trained on."""
 
     far: Number
     median: Number
 
 
-class Unseen(Form):
+class UnseenForm(Form):
     """What a group costs that nothing was fitted on."""
 
     column: str
@@ -123,33 +123,33 @@ class Unseen(Form):
     ci95_pp: Span
 
 
-class Warned(Form):
+class WarnedForm(Form):
     """A warning."""
 
     message: str
     measured_pp: Number | None = None
 
 
-class Soundness(Form):
+class SoundnessForm(Form):
     """The block `soundness`."""
 
     tested: bool
     reason: str | None = None
-    neighbours: Neighbours | None = None
-    source: FromSource | None = None
-    unseen: Unseen | None = None
-    comparisons: list[Contest] = []
-    warnings: list[Warned] = []
+    neighbours: NeighboursForm | None = None
+    source: FromSourceForm | None = None
+    unseen: UnseenForm | None = None
+    comparisons: list[ContestForm] = []
+    warnings: list[WarnedForm] = []
 
 
-class Shift(Form):
+class ShiftForm(Form):
     """How well two sets of examples are told apart."""
 
     auc: Number
     ci95: Span
 
 
-class Tried(Form):
+class TriedForm(Form):
     """A method of adaptation that was tried."""
 
     method: str
@@ -158,18 +158,18 @@ class Tried(Form):
     taken: bool
 
 
-class Adaptation(Form):
+class AdaptationForm(Form):
     """The block `adaptation`."""
 
     method: str
-    shift: Shift | None = None
-    tried: list[Tried] = []
-    comparison: Contest | None = None
+    shift: ShiftForm | None = None
+    tried: list[TriedForm] = []
+    comparison: ContestForm | None = None
     unmeasured: str = ""
-    warnings: list[Warned] = []
+    warnings: list[WarnedForm] = []
 
 
-class Suspect(Form):
+class SuspectForm(Form):
     """A label that looks wrong."""
 
     example: str
@@ -179,7 +179,7 @@ class Suspect(Form):
     likely_probability: Number
 
 
-class Gain(Form):
+class GainForm(Form):
     """What more labels should give."""
 
     gain_pp: Number
@@ -187,7 +187,7 @@ class Gain(Form):
     examples: Count
 
 
-class ClassGain(Form):
+class ClassGainForm(Form):
     """What more labels of one class should give it."""
 
     label: str
@@ -196,25 +196,25 @@ class ClassGain(Form):
     ci95_pp: Span
 
 
-class Curve(Form):
+class CurveForm(Form):
     """The learning curve."""
 
     now: Count
     sizes: Annotated[list[Count], Field(min_length=1)]
     error: Annotated[list[Number], Field(min_length=1)]
     falls: bool
-    gains: list[Gain]
-    classes: list[ClassGain] = []
+    gains: list[GainForm]
+    classes: list[ClassGainForm] = []
 
     @model_validator(mode="after")
-    def _fits(self) -> Curve:
+    def _fits(self) -> CurveForm:
         if len(self.sizes) != len(self.error):
             msg = "error should have a number for each of sizes"
             raise ValueError(msg)
         return self
 
 
-class Pair(Form):
+class PairForm(Form):
     """Two examples that are nearly the same."""
 
     example: str
@@ -225,7 +225,7 @@ class Pair(Form):
     other_label: str | None
 
 
-class NearDuplicates(Form):
+class NearDuplicatesForm(Form):
     """What nearly repeats."""
 
     compared: Count
@@ -234,20 +234,20 @@ class NearDuplicates(Form):
     across: Count
     contrary: Count
     test_examples: Count
-    listed: list[Pair] = []
+    listed: list[PairForm] = []
 
 
-class Labelling(Form):
+class LabellingForm(Form):
     """The block `labelling`."""
 
     judged: Count
     suspect: Count
-    suspects: list[Suspect] = []
-    curve: Curve | None = None
-    near_duplicates: NearDuplicates | None = None
+    suspects: list[SuspectForm] = []
+    curve: CurveForm | None = None
+    near_duplicates: NearDuplicatesForm | None = None
 
 
-class Candidate(Form):
+class CandidateForm(Form):
     """A backbone that was ranked."""
 
     backbone: str
@@ -266,16 +266,16 @@ class Candidate(Form):
     licence: str | None = None
 
 
-class Choice(Form):
+class ChoiceForm(Form):
     """The block `choice`: ranked backbones."""
 
-    candidates: list[Candidate]
+    candidates: list[CandidateForm]
     examples: Count
     why: str | None = None
     timed_on: str | None = None
 
 
-class Kind(Form):
+class KindForm(Form):
     """What one kind of processor was seen to compute."""
 
     bit_equal: bool
@@ -283,35 +283,35 @@ class Kind(Form):
     examples: Count | None = None
 
 
-class Portability(Form):
+class PortabilityForm(Form):
     """``portability.json``, and the block of that name."""
 
     portable_exact: bool
-    kinds: dict[str, Kind]
+    kinds: dict[str, KindForm]
 
 
-class Session(Form):
+class SessionForm(Form):
     """How the runtime is started."""
 
     threads: Annotated[int, Field(ge=1, le=1024)]
     config: dict[Setting, str]
 
 
-class Scheme(Form):
+class SchemeForm(Form):
     """How integers are laid out."""
 
     activation: Literal["u8", "s8"] | None = None
 
 
-class Compression(Form):
+class CompressionForm(Form):
     """How the network was made small."""
 
     precision: Literal["w8a8", "fp16", "fp32"]
-    ladder: list[Rung]
-    scheme: Scheme | None = None
+    ladder: list[RungForm]
+    scheme: SchemeForm | None = None
 
 
-class Parity(Form):
+class ParityForm(Form):
     """How near the exported graph is to the network."""
 
     max_abs: Number
@@ -321,22 +321,22 @@ class Parity(Form):
     flips: Count | None = None
 
 
-class Split(Form):
+class SplitForm(Form):
     """A split of the data."""
 
     examples: Count
     digest: str
 
 
-class Data(Form):
+class DataForm(Form):
     """What the examples were."""
 
-    splits: dict[str, Split] = {}
+    splits: dict[str, SplitForm] = {}
     dropped: dict[str, Count] = {}
     notes: list[str] = []
 
 
-class Gained(Form):
+class GainedForm(Form):
     """What a dearer fit gained over the probe; bundles of before told a log loss."""
 
     metric: str = ""
@@ -345,12 +345,12 @@ class Gained(Form):
     ci95: Span
 
     @model_validator(mode="after")
-    def _whole(self) -> Gained:
+    def _whole(self) -> GainedForm:
         all_or_none(self, ("before", "after"))
         return self
 
 
-class HeldOut(Form):
+class HeldOutForm(Form):
     """How a fit did on what it had not seen."""
 
     metric: str
@@ -359,17 +359,17 @@ class HeldOut(Form):
     by: str
 
 
-class Fit(Form):
+class FitForm(Form):
     """How the network was fitted."""
 
     method: str | None = None
     cross_validated: list[dict[str, Any]] = []
     raced: dict[str, Number] = {}
-    gain: Gained | None = None
-    held_out: HeldOut | None = None
+    gain: GainedForm | None = None
+    held_out: HeldOutForm | None = None
 
 
-class Backbone(Form):
+class BackboneForm(Form):
     """Where the network came from."""
 
     source: str | None = None
@@ -379,13 +379,13 @@ class Backbone(Form):
     digest: str | None = None
 
 
-class AddedClass(Form):
+class AddedClassForm(Form):
     """A class that was added later."""
 
     digests: list[Digest]
 
 
-class Recorded(Form):
+class RecordedForm(Form):
     """How the shipped model did on the test set of its build."""
 
     metric: str
@@ -396,32 +396,32 @@ class Recorded(Form):
     by_class: dict[str, RightOf]
 
 
-class Manifest(Form):
+class ManifestForm(Form):
     """``manifest.json``."""
 
     format: Literal["edgetransfer.bundle/1"] = Field(alias="schema")
     target: TargetSpec
     recipe: Recipe
-    session: Session
-    compression: Compression
+    session: SessionForm
+    compression: CompressionForm
     files: dict[str, Digest]
     seal: Digest
     beside: list[str] = []
-    data: Data = Data()
-    backbone: Backbone | None = None
-    fit: Fit | None = None
-    export: Parity | None = None
+    data: DataForm = DataForm()
+    backbone: BackboneForm | None = None
+    fit: FitForm | None = None
+    export: ParityForm | None = None
     seed: int | None = None
     versions: dict[str, str | None] = {}
-    added: list[AddedClass] = []
-    soundness: Soundness | None = None
-    adaptation: Adaptation | None = None
-    labelling: Labelling | None = None
-    choice: Choice | None = None
-    recorded: Recorded | None = None
+    added: list[AddedClassForm] = []
+    soundness: SoundnessForm | None = None
+    adaptation: AdaptationForm | None = None
+    labelling: LabellingForm | None = None
+    choice: ChoiceForm | None = None
+    recorded: RecordedForm | None = None
 
 
-class Dump(Form):
+class DumpForm(Form):
     """An array in a file beside ``index.json``."""
 
     file: FileName
@@ -429,7 +429,7 @@ class Dump(Form):
     shape: list[Count]
 
 
-class Case(Form):
+class CaseForm(Form):
     """A golden example with what both models make of it."""
 
     label: str | None
@@ -437,11 +437,11 @@ class Case(Form):
     png: FileName | None = None
     core_logits: list[Number]
     reference_logits: list[Number]
-    prepared: dict[str, Dump]
+    prepared: dict[str, DumpForm]
 
 
-class Golden(Form):
+class GoldenForm(Form):
     """``golden/index.json``."""
 
     format: Literal["edgetransfer.golden/1"] = Field(alias="schema")
-    cases: list[Case]
+    cases: list[CaseForm]

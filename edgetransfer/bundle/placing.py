@@ -94,7 +94,7 @@ def bundle_lock(folder: Path) -> Path:
 
 
 @dataclass(frozen=True)
-class Place:
+class Draft:
     """A bundle that is being put together.
 
     Attributes:
@@ -107,7 +107,7 @@ class Place:
 
 
 @contextmanager
-def replacing(folder: Path) -> Iterator[Place]:
+def replacing(folder: Path) -> Iterator[Draft]:
     """Yield an empty folder beside `folder`, which takes its place when all went well.
 
     What an older bundle there lists is replaced; what else lies in it stays. At every moment
@@ -126,7 +126,7 @@ def replacing(folder: Path) -> Iterator[Place]:
         partial = folder.parent / _fresh_name(folder, "new")
         partial.mkdir()
         try:
-            yield Place(partial, beside)
+            yield Draft(partial, beside)
             _carry(folder, partial, beside)
             _sync(partial)
             _swap(partial, folder)

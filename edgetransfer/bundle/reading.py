@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.bundle import forms
-from edgetransfer.bundle.report_form import Report
+from edgetransfer.bundle.report_form import ReportForm
 from edgetransfer.errors import IntegrityError
 from edgetransfer.spec.outside import KIB, MIB, Kind, json_of, shortened, text_of, validated
 from edgetransfer.spec.preprocess import PREPROCESSING, ImagePreprocessing, TextPreprocessing
@@ -57,7 +57,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     Raises:
         IntegrityError: it is none; every field that does not fit is named.
     """
-    return _form(path, forms.Manifest, MANIFEST, "edgetransfer.bundle/1")
+    return _form(path, forms.ManifestForm, MANIFEST, "edgetransfer.bundle/1")
 
 
 def read_report(path: Path) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def read_report(path: Path) -> dict[str, Any]:
     Raises:
         IntegrityError: it is none; every field that does not fit is named.
     """
-    return _form(path, Report, REPORT, "edgetransfer.report/1")
+    return _form(path, ReportForm, REPORT, "edgetransfer.report/1")
 
 
 def read_golden(path: Path) -> list[dict[str, Any]]:
@@ -75,7 +75,7 @@ def read_golden(path: Path) -> list[dict[str, Any]]:
     Raises:
         IntegrityError: it is none; every field that does not fit is named.
     """
-    found = _form(path, forms.Golden, GOLDEN, "edgetransfer.golden/1")
+    found = _form(path, forms.GoldenForm, GOLDEN, "edgetransfer.golden/1")
     cases: list[dict[str, Any]] = found["cases"]
     return cases
 
@@ -88,7 +88,7 @@ def read_portability(path: Path) -> dict[str, Any]:
     """
     if not os.path.lexists(path):
         return {}
-    return _form(path, forms.Portability, PORTABILITY, "edgetransfer.portability/1")
+    return _form(path, forms.PortabilityForm, PORTABILITY, "edgetransfer.portability/1")
 
 
 def read_contract(path: Path, kind: Kind = CONTRACT) -> ImagePreprocessing | TextPreprocessing:

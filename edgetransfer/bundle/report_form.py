@@ -9,17 +9,17 @@ from pydantic import Field, model_validator
 
 from edgetransfer.bundle.forms import (
     Above,
-    Adaptation,
-    Choice,
+    AdaptationForm,
+    ChoiceForm,
     Count,
     Form,
-    Labelling,
+    LabellingForm,
     Number,
-    Portability,
-    Recorded,
-    Rung,
+    PortabilityForm,
+    RecordedForm,
+    RungForm,
     Size,
-    Soundness,
+    SoundnessForm,
     Span,
     SpanAbove,
     all_or_none,
@@ -28,7 +28,7 @@ from edgetransfer.bundle.forms import (
 Status = Literal["PASS", "FAIL", "INCONCLUSIVE", "NOT RUN"]
 
 
-class Gate(Form):
+class GateForm(Form):
     """A row of `gates`."""
 
     name: str
@@ -43,7 +43,7 @@ class Gate(Form):
     fewest_examples: Count | None = None
 
 
-class Accuracy(Form):
+class AccuracyForm(Form):
     """A metric of both models, of all examples or of a group."""
 
     metric: str
@@ -61,7 +61,7 @@ class Accuracy(Form):
     method: str | None = None
 
     @model_validator(mode="after")
-    def _whole(self) -> Accuracy:
+    def _whole(self) -> AccuracyForm:
         all_or_none(self, ("reference", "candidate", "delta_pp", "ci95_pp", "drop_ucb95_pp"))
         if self.n is None and self.reference is not None:
             msg = "n should be a number where reference is one"
@@ -69,14 +69,14 @@ class Accuracy(Form):
         return self
 
 
-class Group(Accuracy):
+class GroupForm(AccuracyForm):
     """The metric of one group of examples."""
 
     column: str
     value: str
 
 
-class Recall(Form):
+class RecallForm(Form):
     """A row of `per_class`."""
 
     label: str
@@ -87,19 +87,19 @@ class Recall(Form):
     p_holm: Number | None = None
 
     @model_validator(mode="after")
-    def _whole(self) -> Recall:
+    def _whole(self) -> RecallForm:
         all_or_none(self, ("recall_reference", "recall_candidate", "change_pp"))
         return self
 
 
-class Confusion(Form):
+class ConfusionForm(Form):
     """Cells [label, decision, count]; the last is above 0."""
 
     reference: list[Annotated[list[Count], Field(min_length=3, max_length=3)]]
     candidate: list[Annotated[list[Count], Field(min_length=3, max_length=3)]]
 
 
-class Agreement(Form):
+class AgreementForm(Form):
     """Decisions of both models."""
 
     n: Count
@@ -108,7 +108,7 @@ class Agreement(Form):
     flip_rate_ucb95: Number
 
 
-class Numeric(Form):
+class NumericForm(Form):
     """Logits of both models."""
 
     sqnr_db: Number | None
@@ -117,7 +117,7 @@ class Numeric(Form):
     non_finite: Count = 0
 
 
-class Times(Form):
+class TimesForm(Form):
     """Times of one model, ms."""
 
     p50_ms: Number | None
@@ -133,12 +133,12 @@ class Times(Form):
     process_p50_ms: list[Number] | None = None
 
     @model_validator(mode="after")
-    def _whole(self) -> Times:
+    def _whole(self) -> TimesForm:
         all_or_none(self, ("p50_ms", "p90_ms"))
         return self
 
 
-class Ratio(Form):
+class RatioForm(Form):
     """How many times as fast the candidate is."""
 
     ratio: Above | None
@@ -150,12 +150,12 @@ class Ratio(Form):
     blocks: Count | None = None
 
     @model_validator(mode="after")
-    def _whole(self) -> Ratio:
+    def _whole(self) -> RatioForm:
         all_or_none(self, ("ratio", "ci95", "told"))
         return self
 
 
-class Histogram(Form):
+class HistogramForm(Form):
     """Counts between edges, ms."""
 
     edges_ms: Annotated[list[Number], Field(min_length=2)]
@@ -163,7 +163,7 @@ class Histogram(Form):
     candidate: list[Count]
 
     @model_validator(mode="after")
-    def _fits(self) -> Histogram:
+    def _fits(self) -> HistogramForm:
         rises = all(a < b for a, b in pairwise(self.edges_ms))
         bars = len(self.edges_ms) - 1
         if not rises or not len(self.reference) == len(self.candidate) == bars:
@@ -172,23 +172,23 @@ class Histogram(Form):
         return self
 
 
-class Series(Form):
+class SeriesForm(Form):
     """One timed series of both models."""
 
-    reference: Times
-    candidate: Times
-    speedup: Ratio
-    histogram: Histogram | None = None
+    reference: TimesForm
+    candidate: TimesForm
+    speedup: RatioForm
+    histogram: HistogramForm | None = None
 
     @model_validator(mode="after")
-    def _whole(self) -> Series:
+    def _whole(self) -> SeriesForm:
         if (self.reference.p50_ms is None) != (self.candidate.p50_ms is None):
             msg = "reference and candidate should both be timed, or neither"
             raise ValueError(msg)
         return self
 
 
-class Memory(Form):
+class MemoryForm(Form):
     """What the process of one model held, MiB."""
 
     peak_mib: Number | None = None
@@ -196,14 +196,14 @@ class Memory(Form):
     proportional_mib: Number | None = None
 
 
-class Bytes(Form):
+class BytesForm(Form):
     """Sizes of ``reference.onnx`` and ``model.onnx``."""
 
     reference_bytes: Size
     candidate_bytes: Size
 
 
-class Residency(Form):
+class ResidencyForm(Form):
     """What runs in integers."""
 
     float_conv: Count | None
@@ -211,12 +211,12 @@ class Residency(Form):
     float_ops: list[str] | None
 
     @model_validator(mode="after")
-    def _whole(self) -> Residency:
+    def _whole(self) -> ResidencyForm:
         all_or_none(self, ("float_conv", "int8_conv", "float_ops"))
         return self
 
 
-class Validity(Form):
+class ValidityForm(Form):
     """Whether times are to be trusted."""
 
     valid: bool | None = None
@@ -225,7 +225,7 @@ class Validity(Form):
     deterministic: dict[str, bool | None] = {}
 
 
-class Environment(Form):
+class EnvironmentForm(Form):
     """The machine."""
 
     cpu: str | None = None
@@ -234,7 +234,7 @@ class Environment(Form):
     warnings: list[str] = []
 
 
-class Sustained(Form):
+class SustainedForm(Form):
     """The block `sustained`."""
 
     seconds: Number
@@ -245,7 +245,7 @@ class Sustained(Form):
     drop_pct: Number | None = None
 
 
-class Energy(Form):
+class EnergyForm(Form):
     """A row of `energy`."""
 
     mj_per_inference: Number | None
@@ -253,7 +253,7 @@ class Energy(Form):
     method: str | None = None
 
 
-class Sample(Form):
+class SampleForm(Form):
     """What stands behind the examples that were judged."""
 
     given: Count
@@ -264,47 +264,47 @@ class Sample(Form):
     counts: bool
 
 
-class Report(Form):
+class ReportForm(Form):
     """``report.json``: see docs/report.md."""
 
     format: Literal["edgetransfer.report/1"] = Field(alias="schema")
     target: str
     verdict: Literal["PASS", "FAIL", "INCONCLUSIVE", "UNVERIFIED"]
     reasons: list[str]
-    gates: list[Gate]
-    validity: Validity
-    environment: Environment
+    gates: list[GateForm]
+    validity: ValidityForm
+    environment: EnvironmentForm
     budget: dict[str, Number | dict[str, Number] | None] = {}
-    examples: Sample | None = None
+    examples: SampleForm | None = None
     notes: list[str] = []
-    recorded: Recorded | None = None
+    recorded: RecordedForm | None = None
     identical: bool = False
     precision: str = ""
     labels: list[str] = []
-    accuracy: Accuracy
-    agreement: Agreement
-    numeric: Numeric
-    per_class: list[Recall]
-    confusion: Confusion = Confusion(reference=[], candidate=[])
-    groups: list[Group]
-    latency: Series
-    end_to_end: Series
-    memory: dict[str, Memory]
+    accuracy: AccuracyForm
+    agreement: AgreementForm
+    numeric: NumericForm
+    per_class: list[RecallForm]
+    confusion: ConfusionForm = ConfusionForm(reference=[], candidate=[])
+    groups: list[GroupForm]
+    latency: SeriesForm
+    end_to_end: SeriesForm
+    memory: dict[str, MemoryForm]
     load: dict[str, dict[str, Number | None]]
-    size: Bytes
-    residency: Residency
-    ladder: list[Rung]
+    size: BytesForm
+    residency: ResidencyForm
+    ladder: list[RungForm]
     unavailable: dict[str, str]
-    soundness: Soundness | None = None
-    adaptation: Adaptation | None = None
-    labelling: Labelling | None = None
-    choice: Choice | None = None
-    portability: Portability | None = None
-    sustained: Sustained | None = None
-    energy: dict[str, Energy] = {}
+    soundness: SoundnessForm | None = None
+    adaptation: AdaptationForm | None = None
+    labelling: LabellingForm | None = None
+    choice: ChoiceForm | None = None
+    portability: PortabilityForm | None = None
+    sustained: SustainedForm | None = None
+    energy: dict[str, EnergyForm] = {}
 
     @model_validator(mode="after")
-    def _fits(self) -> Report:
+    def _fits(self) -> ReportForm:
         cells = [*self.confusion.reference, *self.confusion.candidate]
         most = max((max(row, column) for row, column, _ in cells), default=-1)
         if most >= len(self.labels) or (cells and len(self.per_class) != len(self.labels)):

@@ -25,7 +25,7 @@ PIPE = "-"
 
 
 @dataclass(frozen=True)
-class Asked:
+class Query:
     """One picture or text that was asked about, or why there is none.
 
     Attributes:
@@ -49,7 +49,7 @@ class Columns:
 
 def asked_about(
     given: Iterable[str], modality: Modality, columns: Columns | None = None
-) -> Iterator[Asked]:
+) -> Iterator[Query]:
     """Yield every example that is asked about, in order; what is wrong with one ends no other.
 
     A folder stands for the pictures in it, a table for its rows, a .txt file for its lines, ``-``
@@ -68,10 +68,10 @@ def asked_about(
             else:
                 yield from _of_one(each, modality, columns or Columns())
         except EdgeTransferError as error:
-            yield Asked(each, None, problem=error)
+            yield Query(each, None, problem=error)
 
 
-def _of_one(each: str, modality: Modality, columns: Columns) -> Iterator[Asked]:
+def _of_one(each: str, modality: Modality, columns: Columns) -> Iterator[Query]:
     path = Path(each).expanduser()
     names_file = not any(map(str.isspace, each)) or _is(path, Path.is_file)
     if path.suffix.lower() in TABLE_SUFFIXES and names_file:
@@ -107,18 +107,18 @@ def _refuse_missing(path: Path) -> None:
         raise DataError("the file cannot be read", where=str(path), found=found)
 
 
-def _text(text: str, where: str) -> Asked:
+def _text(text: str, where: str) -> Query:
     if not text.strip():
         problem = DataError("empty text", where=where or "INPUT", expected="a word at least")
-        return Asked(text, None, where, problem)
-    return Asked(text, Example(where or text, None, text, None, "test", {}, ""), where)
+        return Query(text, None, where, problem)
+    return Query(text, Example(where or text, None, text, None, "test", {}, ""), where)
 
 
-def _picture(path: Path, where: str = "") -> Asked:
-    return Asked(str(path), Example(str(path), path, None, None, "test", {}, ""), where)
+def _picture(path: Path, where: str = "") -> Query:
+    return Query(str(path), Example(str(path), path, None, None, "test", {}, ""), where)
 
 
-def _of_picture(each: str, path: Path) -> Iterator[Asked]:
+def _of_picture(each: str, path: Path) -> Iterator[Query]:
     if not _is(path, Path.is_dir):
         yield _picture(Path(each) if each == str(path) else path)
         return
@@ -128,7 +128,7 @@ def _of_picture(each: str, path: Path) -> Iterator[Asked]:
     yield from map(_picture, inside)
 
 
-def _of_table(path: Path, modality: Modality, columns: Columns) -> Iterator[Asked]:
+def _of_table(path: Path, modality: Modality, columns: Columns) -> Iterator[Query]:
     _refuse_missing(path)
     table = read_table(path)
     spec = DataSpec(source=str(path), text_column=columns.text, file_column=columns.file)
@@ -141,7 +141,7 @@ def _of_table(path: Path, modality: Modality, columns: Columns) -> Iterator[Aske
             found=f"the column {roles.content}",
         )
     for problem in table.problems:
-        yield Asked(problem, None, problem, DataError(problem))
+        yield Query(problem, None, problem, DataError(problem))
     for number, cells in table.rows:
         where, cell = f"{path.name} row {number}", cells[roles.content]
         if not any(each.strip() for each in cells.values()):

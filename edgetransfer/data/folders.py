@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class _Gathered:
+class _FolderContents:
     """What grows while folders are walked.
 
     Attributes:
@@ -70,7 +70,7 @@ def read_folder(located: Located, spec: DataSpec, *, labels_optional: bool) -> R
     """
     _refuse_columns(spec, located.root)
     _refuse_other_tasks(located.root)
-    into = _Gathered(located.root)
+    into = _FolderContents(located.root)
     notes = list(located.notes)
     top = _unwrapped(located.root)
     folders = _folders(top)
@@ -139,7 +139,7 @@ def _unwrapped(folder: Path) -> Path:
     return folder
 
 
-def _class_first(into: _Gathered, top: Path, folders: list[Path]) -> Parts | None:
+def _class_first(into: _FolderContents, top: Path, folders: list[Path]) -> Parts | None:
     """Return the folders of classes within splits that lie in them: ``cat/train``, ``cat/test``.
 
     None where the folders of the classes do not hold such.
@@ -250,7 +250,7 @@ def _beside(top: Path, rest: list[Path]) -> list[str]:
     return [f"left out beside the folders for splits: {_some([f.name for f in rest])}"] * bool(rest)
 
 
-def _add_classes_of(into: _Gathered, parent: Path, split: Split | None) -> None:
+def _add_classes_of(into: _FolderContents, parent: Path, split: Split | None) -> None:
     parent = _unwrapped(parent)
     unplaced = sum(_is_picture(p) for p in parent.iterdir())
     into.unplaced += unplaced
@@ -263,7 +263,7 @@ def _add_classes_of(into: _Gathered, parent: Path, split: Split | None) -> None:
 
 
 def _add_classes(
-    into: _Gathered, classes: list[Path], split: Split | None, named: Callable[[Path], Path]
+    into: _FolderContents, classes: list[Path], split: Split | None, named: Callable[[Path], Path]
 ) -> None:
     """Add the pictures of folders, of which each has the name that `named` gives."""
     folders_of = defaultdict(list)
@@ -281,7 +281,7 @@ def _add_classes(
             into.problems.append(f"{name}: the folder holds no picture{more}")
 
 
-def _add_flat(into: _Gathered, parents: Sequence[tuple[Split | None, Path]]) -> None:
+def _add_flat(into: _FolderContents, parents: Sequence[tuple[Split | None, Path]]) -> None:
     into.unplaced = 0
     for split, parent in parents:
         for path in parent.iterdir():
@@ -289,7 +289,7 @@ def _add_flat(into: _Gathered, parents: Sequence[tuple[Split | None, Path]]) -> 
                 _add(into, path, None, split)
 
 
-def _add(into: _Gathered, path: Path, label: str | None, split: Split | None) -> None:
+def _add(into: _FolderContents, path: Path, label: str | None, split: Split | None) -> None:
     key = path.relative_to(into.root).as_posix()
     if is_leaving(path.name):
         into.leavings[path.name] += 1
@@ -336,7 +336,7 @@ def _walk(folder: Path, leavings: Counter[str] | None = None) -> Iterator[Path]:
         yield from (Path(parent, name) for name in files)
 
 
-def _left_out(into: _Gathered) -> list[str]:
+def _left_out(into: _FolderContents) -> list[str]:
     notes = []
     if into.leavings:
         names = sorted({each for each in into.leavings if len(each) < 30})

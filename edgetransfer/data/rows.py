@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class _Gathered:
+class _TableContents:
     """What grows while rows are read."""
 
     records: list[Record] = field(default_factory=list)
@@ -64,7 +64,7 @@ def read_tables(located: Located, spec: DataSpec, *, labels_optional: bool) -> R
         DataError: a table cannot be read, or its columns do not say what they are.
         SpecError: a given column does not exist.
     """
-    gathered = _Gathered()
+    gathered = _TableContents()
     modalities = {}
     for named in located.tables:
         context = _context(located, named, spec, labels_optional=labels_optional)
@@ -120,7 +120,9 @@ def _context(
     return context
 
 
-def _add_row(into: _Gathered, context: _Context, number: int, cells: Mapping[str, str]) -> None:
+def _add_row(
+    into: _TableContents, context: _Context, number: int, cells: Mapping[str, str]
+) -> None:
     roles = context.roles
     where = f"{context.table.path.name} row {number}"
     problems: list[str] = []

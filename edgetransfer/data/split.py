@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Parts:
+class DeviceSplit:
     """Labelled examples, parted.
 
     Attributes:
@@ -48,7 +48,7 @@ class Parts:
         return replace(self.manifest, examples=kept if self.tested else (*kept, *aside))
 
 
-def set_aside(manifest: Manifest, part: str | None) -> Parts:
+def set_aside(manifest: Manifest, part: str | None) -> DeviceSplit:
     """Part the examples.
 
     Args:
@@ -59,7 +59,7 @@ def set_aside(manifest: Manifest, part: str | None) -> Parts:
         DataError: no example has that value, or too few others are left to fit on.
     """
     if part is None:
-        return Parts(manifest, (), tested=False)
+        return DeviceSplit(manifest, (), tested=False)
     column, _, value = part.partition("=")
     ours = {e.key for e in manifest.examples if e.metadata.get(column, "").strip() == value}
     _refuse_nothing(manifest, part, column, found=bool(ours))
@@ -70,7 +70,7 @@ def set_aside(manifest: Manifest, part: str | None) -> Parts:
     notes = (*manifest.notes, note) if aside else manifest.notes
     rest = replace(manifest, examples=kept, notes=notes)
     _refuse_too_few(rest, part)
-    return Parts(rest, aside or device, tested=not aside)
+    return DeviceSplit(rest, aside or device, tested=not aside)
 
 
 def _refuse_nothing(manifest: Manifest, part: str, column: str, *, found: bool) -> None:

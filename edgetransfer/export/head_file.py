@@ -13,7 +13,7 @@ from safetensors.numpy import save
 
 from edgetransfer.backbone.head import LinearHead
 from edgetransfer.bundle.files import write_whole
-from edgetransfer.bundle.forms import AddedClass, Digest, Form
+from edgetransfer.bundle.forms import AddedClassForm, Digest, Form
 from edgetransfer.bundle.tensors import read_tensors
 from edgetransfer.spec.outside import Kind, parsed, validated
 from edgetransfer.transfer.head.new_class import FeatureStatistics
@@ -51,7 +51,7 @@ class _Said(Form):
     labels: list[str]
     backbones: Annotated[list[Digest], Field(min_length=2, max_length=2)]
     spread: str
-    added: list[AddedClass]
+    added: list[AddedClassForm]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from edgetransfer.errors import SpecError
 from edgetransfer.spec.base import Spec
 from edgetransfer.spec.names import Name, is_name
 from edgetransfer.spec.outside import TOML, toml_of, validated
-from edgetransfer.spec.preview import Preview
+from edgetransfer.spec.preview import EmulatedProcessor
 from edgetransfer.spec.recipe import Recipe
 from edgetransfer.spec.target import TargetSpec
 
@@ -200,14 +200,14 @@ def calibration_recipe(name: str) -> CalibrationRecipe:
     return validated(CalibrationRecipe, toml_of(file), file, TOML)
 
 
-def preview(name: str) -> Preview:
+def preview(name: str) -> EmulatedProcessor:
     """Read one emulated processor by name or path.
 
     Raises:
         SpecError: no such processor, or its file is not valid.
     """
     file = _locate("targets/previews", name)
-    return validated(Preview, toml_of(file), file, TOML)
+    return validated(EmulatedProcessor, toml_of(file), file, TOML)
 
 
 def recipe(

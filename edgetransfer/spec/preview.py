@@ -8,7 +8,7 @@ from pydantic import Field
 
 from edgetransfer.spec.base import Spec
 from edgetransfer.spec.names import Name
-from edgetransfer.spec.target import Evidence
+from edgetransfer.spec.target import Provenance
 
 Program = Literal["qemu-aarch64", "qemu-arm", "qemu-riscv64", "qemu-x86_64"]
 """What a file may have started here, found on the path or taken from Debian's own package."""
@@ -48,7 +48,7 @@ class Sysroot(Spec):
     )
 
 
-class Preview(Spec):
+class EmulatedProcessor(Spec):
     """One emulated processor: ``qemu:NAME``."""
 
     name: Name
@@ -56,4 +56,4 @@ class Preview(Spec):
     arch: str = Field(description="as the agent calls it")
     emulator: Emulator
     sysroot: Sysroot | None = Field(None, description="None: this machine's own Python runs")
-    evidence: Evidence
+    evidence: Provenance

@@ -89,7 +89,7 @@ def _setting(key: str) -> str:
 Setting = Annotated[str, AfterValidator(_setting)]
 
 
-class Session(Spec):
+class SessionOptions(Spec):
     """How the runtime is started on the target."""
 
     threads: int = Field(1, ge=1, le=256)
@@ -97,7 +97,7 @@ class Session(Spec):
     why: str = Field("", description="what goes wrong without these entries, in a few words")
 
 
-class Preview(Spec):
+class PreviewOptions(Spec):
     """Which emulated processor stands for the target's numbers before there is a device."""
 
     on: str = Field(
@@ -125,7 +125,7 @@ class Device(Spec):
     compute_capability: tuple[str, ...] = Field((), description="of its GPU, one of these")
 
 
-class Evidence(Spec):
+class Provenance(Spec):
     """Where the numbers of a target file come from."""
 
     status: Literal["declared", "measured"]
@@ -150,9 +150,9 @@ class TargetSpec(Spec):
     schemes: tuple[Literal["u8s8", "u8u8", "fp32"], ...] = Field(
         (), description="what `auto` holds side by side; none: what it takes, and floats if need be"
     )
-    session: Session = Session()
+    session: SessionOptions = SessionOptions()
     device: Device = Device()
-    preview: Preview = Preview()
+    preview: PreviewOptions = PreviewOptions()
     export_only: bool = Field(
         False, description="files are made for it; no transport of ours measures there"
     )
@@ -164,4 +164,4 @@ class TargetSpec(Spec):
     instead: str = Field(
         "", description="how to verify where no transport runs the target's own runtime, in words"
     )
-    evidence: Evidence
+    evidence: Provenance

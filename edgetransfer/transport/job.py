@@ -47,7 +47,7 @@ class TimingPlan:
 
 
 @dataclass(frozen=True)
-class Guard:
+class ThrottleGuard:
     """How a process watches for a machine that slows itself down: for `agent.benchmark`.
 
     Attributes:
@@ -60,7 +60,7 @@ class Guard:
 
 
 @dataclass(frozen=True)
-class Sustained:
+class SustainedLoad:
     """How long the actions `sustain` and `energy` work without a rest, and a row of the series."""
 
     seconds: float = 0.0
@@ -75,7 +75,7 @@ class Effort:
         processes: taken at least.
         plan: of each.
         most: taken at most, while the intervals are wider than asked for.
-        cooldown_s: of each, see `Guard`.
+        cooldown_s: of each, see `ThrottleGuard`.
         budget_s: after which no process is added to those taken at least.
     """
 
@@ -117,8 +117,8 @@ class Job:
     variants: tuple[Variant, ...] = ()
     plan: TimingPlan = TimingPlan()
     seed: int = 0
-    guard: Guard = Guard()
-    sustained: Sustained = Sustained()
+    guard: ThrottleGuard = ThrottleGuard()
+    sustained: SustainedLoad = SustainedLoad()
 
 
 _MOST = {"logits": 1 << 30, "time": 1 << 26}
@@ -150,7 +150,7 @@ _SLOWER = 4.0
 def patience_s(job: Job, *, emulated: bool = False) -> float:
     """Return for how long silence of an agent is no failure, in seconds.
 
-    >>> patience_s(Job("describe")), patience_s(Job("sustain", sustained=Sustained(600.0)))
+    >>> patience_s(Job("describe")), patience_s(Job("sustain", sustained=SustainedLoad(600.0)))
     (300.0, 2700.0)
     """
     plan, each = job.plan, job.sustained.seconds

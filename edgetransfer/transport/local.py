@@ -19,7 +19,7 @@ from edgetransfer.bundle.agent_archive import installed_agent
 from edgetransfer.errors import SpecError
 from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.transport.job import patience_s, plain
-from edgetransfer.transport.outcome import ANSWER, Heard, checked, unfinished
+from edgetransfer.transport.outcome import ANSWER, Transcript, checked, unfinished
 from edgetransfer.transport.place import ALL_ACTIONS
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def run(
                 start_new_session=True,
             ) as process,
         ):
-            heard, watch = Heard(progress), _Watch(process, silent_s)
+            heard, watch = Transcript(progress), _Watch(process, silent_s)
             returncode = _heard_out(process, heard, watch)
             errors.seek(0)
             words = errors.read()
@@ -140,7 +140,7 @@ def run(
     return heard.result
 
 
-def _heard_out(process: subprocess.Popen[str], heard: Heard, watch: _Watch) -> int:
+def _heard_out(process: subprocess.Popen[str], heard: Transcript, watch: _Watch) -> int:
     """Hear a process out and return how it ended; end it where this one is ended."""
     assert process.stdout is not None  # a pipe
     try:

@@ -58,23 +58,23 @@ Milliseconds = Annotated[float, Field(ge=0, le=1e12)]
 Mebibytes = Annotated[float, Field(ge=-1e9, le=1e9)]
 
 
-class _Said(BaseModel):
+class _Answer(BaseModel):
     model_config = ConfigDict(extra="allow", allow_inf_nan=False)
 
 
-class _Port(_Said):
+class _Port(_Answer):
     name: str
     type: str
     shape: list[int | str | None]
 
 
-class _Model(_Said):
+class _Model(_Answer):
     sha256: str
     inputs: list[_Port]
     outputs: list[_Port]
 
 
-class _Logits(_Said):
+class _Logits(_Answer):
     load_ms: Milliseconds
     first_inference_ms: Milliseconds
     deterministic: bool
@@ -88,23 +88,23 @@ class _Logits(_Said):
     model: _Model | None = None
 
 
-class _Turn(_Said):
+class _Turn(_Answer):
     name: str
     block: int
     marks: list[str] = Field(default_factory=list)
 
 
-class _Probe(_Said):
+class _Probe(_Answer):
     baseline_ns: Annotated[float, Field(gt=0, le=1e15)]
     rel_iqr: Annotated[float, Field(ge=0, le=1e9)]
 
 
-class _Conditions(_Said):
+class _Conditions(_Answer):
     before: dict[str, Any]
     after: dict[str, Any]
 
 
-class _Times(_Said):
+class _Times(_Answer):
     warmed_up: dict[str, bool]
     load_ms: dict[str, Milliseconds]
     first_inference_ms: dict[str, Milliseconds]
@@ -117,7 +117,7 @@ class _Times(_Said):
     conditions: _Conditions | None = None
 
 
-class _Window(_Said):
+class _Window(_Answer):
     at_s: Annotated[float, Field(ge=0, le=1e9)]
     n: Annotated[int, Field(ge=0)]
     p50_ms: Annotated[float, Field(gt=0, le=1e9)]
@@ -125,21 +125,21 @@ class _Window(_Said):
     throttling: dict[str, int] = Field(default_factory=dict)
 
 
-class _Series(_Said):
+class _Series(_Answer):
     series: Annotated[list[_Window], Field(min_length=1)]
 
 
-class _Joules(_Said):
+class _Joules(_Answer):
     mj_per_inference: Annotated[float, Field(ge=0, le=1e12)] | None
     reason: str | None = None
     method: str | None = None
 
 
-class _Energy(_Said):
+class _Energy(_Answer):
     energy: dict[str, _Joules]
 
 
-class _Machine(_Said):
+class _Machine(_Answer):
     arch: str | None = None
     isa: list[str] = Field(default_factory=list)
     runtime: str | None = None
@@ -147,18 +147,18 @@ class _Machine(_Said):
     warnings: list[str] = Field(default_factory=list)
 
 
-class _Description(_Said):
+class _Description(_Answer):
     environment: _Machine
     capabilities: dict[str, Any] | None = None
 
 
-_FORMS: Mapping[str, type[_Said]] = {
+_FORMS: Mapping[str, type[_Answer]] = {
     "logits": _Logits,
     "time": _Times,
     "sustain": _Series,
     "energy": _Energy,
     "describe": _Description,
-    "optimise": _Said,
+    "optimise": _Answer,
 }
 
 
@@ -189,7 +189,7 @@ def _array(file: Path, kind: str, axes: int, *, more: bool = False) -> None:
         raise _ARRAY.unreadable(file, f"{found.dtype} {list(found.shape)}")
 
 
-class Heard:
+class Transcript:
     """The agent's lines, as they come: tells of progress, and keeps the result."""
 
     def __init__(self, progress: Progress) -> None:

@@ -29,7 +29,7 @@ _PLATFORMS = ("manylinux2014", "manylinux_2_27", "manylinux_2_28")
 
 
 @dataclass(frozen=True)
-class Wanted:
+class WheelTarget:
     """What wheels have to fit: a Python and the system below it."""
 
     python: tuple[int, int]
@@ -41,7 +41,7 @@ class Wanted:
     def obstacle(self) -> str | None:
         """Say why there can be no wheels, or None.
 
-        >>> Wanted((3, 11), "Linux", "aarch64", 32, "glibc 2.36").obstacle()
+        >>> WheelTarget((3, 11), "Linux", "aarch64", 32, "glibc 2.36").obstacle()
         'ONNX Runtime has no wheels for a 32-bit system: install a 64-bit one, or ...'
         """
         if self.system != "Linux":
@@ -74,7 +74,7 @@ class Wanted:
     def misfit(self, wheel: str) -> str | None:
         """Say why a wheel does not fit, by its name, or None.
 
-        >>> pi = Wanted((3, 11), "Linux", "aarch64", 64, "glibc 2.36")
+        >>> pi = WheelTarget((3, 11), "Linux", "aarch64", 64, "glibc 2.36")
         >>> pi.misfit("numpy-2.4.6-cp311-cp311-manylinux_2_27_x86_64.manylinux_2_28_x86_64.whl")
         'it is for manylinux_2_27_x86_64.manylinux_2_28_x86_64, the device is Linux aarch64'
         >>> pi.misfit("numpy-2.4.6-cp313-cp313-manylinux_2_27_aarch64.whl")
@@ -94,7 +94,7 @@ class Wanted:
         return None
 
 
-def fitting(folder: Path, wanted: Wanted) -> tuple[Path, ...]:
+def fitting(folder: Path, wanted: WheelTarget) -> tuple[Path, ...]:
     """Return the wheels of a folder, once it is clear that all of them fit.
 
     Raises:

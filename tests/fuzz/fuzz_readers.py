@@ -19,7 +19,7 @@ with atheris.instrument_imports(include=["edgetransfer.spec", "edgetransfer.bund
     from edgetransfer.spec import catalogue
     from edgetransfer.spec.outside import parsed
     from edgetransfer.transport.job import Job, Variant
-    from edgetransfer.transport.outcome import Heard, checked
+    from edgetransfer.transport.outcome import Transcript, checked
 
 ROOM = Path(tempfile.mkdtemp(prefix="edgetransfer-fuzz-"))
 JOBS = [Job(action, (Variant("a", "a.onnx"),)) for action in ("describe", "sustain", "energy")]
@@ -27,7 +27,7 @@ JOBS = [Job(action, (Variant("a", "a.onnx"),)) for action in ("describe", "susta
 
 def answer(path):
     """What an agent says in its lines, and its result."""
-    heard = Heard(lambda *_: None)
+    heard = Transcript(lambda *_: None)
     for line in path.read_bytes().decode("utf-8", "replace").split("\n"):
         heard.line(line)
     for job in JOBS:

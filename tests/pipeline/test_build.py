@@ -11,7 +11,7 @@ import edgetransfer
 from edgetransfer.agent.session import OnnxSession
 from edgetransfer.bundle.files import digests_below, read_json
 from edgetransfer.bundle.opened import open_bundle
-from edgetransfer.bundle.report_form import Report
+from edgetransfer.bundle.report_form import ReportForm
 from edgetransfer.errors import IntegrityError, SpecError
 from edgetransfer.spec.outside import validated
 
@@ -37,7 +37,7 @@ class Stages:
 
 def test_it_ends_on_a_verdict(built):
     report = built.reports["this-machine"]
-    validated(Report, report, "report.json")
+    validated(ReportForm, report, "report.json")
     assert built.verdict == report["verdict"]
     assert report["reasons"]
     assert report["accuracy"]["n"] == 60

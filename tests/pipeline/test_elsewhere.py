@@ -10,7 +10,7 @@ import pytest
 
 from edgetransfer.pipeline.bench.agreement import oracle
 from edgetransfer.spec import catalogue
-from edgetransfer.spec.target import Session
+from edgetransfer.spec.target import SessionOptions
 from edgetransfer.transport import where as transports
 from edgetransfer.transport.local import Local
 
@@ -69,7 +69,7 @@ def elsewhere(monkeypatch):
 @pytest.fixture
 def remedy(monkeypatch):
     """Let the class of the device be one that needs `SETTING`; this machine needs nothing."""
-    session = Session(config={SETTING: "1"}, why="its kernels are wrong")
+    session = SessionOptions(config={SETTING: "1"}, why="its kernels are wrong")
     old = catalogue.target("x86-avx2").model_copy(update={"session": session})
 
     def class_of(arch, flags):

@@ -9,7 +9,7 @@ from edgetransfer.graph.hosted import open_here
 from edgetransfer.pipeline.ladder import compress
 from edgetransfer.pipeline.ladder.preview import LOOKED_AT, Previewer
 from edgetransfer.spec import catalogue
-from edgetransfer.spec.target import Session
+from edgetransfer.spec.target import SessionOptions
 
 TARGET, WHERE = "x86-avx2", "qemu:x86-avx2"
 RUNGS = [
@@ -47,7 +47,7 @@ def test_the_hosts_numbers_stand_where_the_emulated_ones_are_the_same(
 
 def test_other_numbers_are_taken_for_all_examples(overflowing, prepared, tmp_path):
     prepared(WHERE)
-    unset = catalogue.target(TARGET).model_copy(update={"session": Session()})
+    unset = catalogue.target(TARGET).model_copy(update={"session": SessionOptions()})
     found = Previewer(unset, Rows(), here=False).numbers(*overflowing, tmp_path)
     assert found.by == f"{WHERE}: not those of the build host"
     assert found.logits.shape == overflowing[2].shape

@@ -7,7 +7,7 @@ from PIL import Image
 import edgetransfer
 from edgetransfer.bundle.files import read_json
 from edgetransfer.bundle.opened import open_bundle
-from edgetransfer.bundle.report_form import Report
+from edgetransfer.bundle.report_form import ReportForm
 from edgetransfer.pipeline.study.soundness import told_after
 from edgetransfer.spec.outside import validated
 
@@ -47,7 +47,7 @@ def discarded(faint_pictures, cache, tmp_path_factory):
 
 def test_negative_transfer_is_detected_where_the_backbone_discards_what_the_labels_say(discarded):
     report = discarded.reports["this-machine"]
-    validated(Report, report, "report.json")
+    validated(ReportForm, report, "report.json")
     rows = {row["rival"]: row for row in report["soundness"]["comparisons"]}
     worse = rows["logistic regression on 8 x 8 pixels"]
     assert worse["finding"] == "worse"

@@ -11,7 +11,7 @@ from edgetransfer.pipeline.stage.reporter import SilentReporter
 from edgetransfer.spec.recipe import DataSpec
 from edgetransfer.transport.place import Software
 from edgetransfer.transport.ssh import jobs, place
-from edgetransfer.transport.ssh.link import Patience
+from edgetransfer.transport.ssh.link import RetryPolicy
 from tests.sshd import board, served  # noqa: F401 (fixtures)
 
 CUTS = 20
@@ -27,7 +27,7 @@ def fields(value):
 @pytest.fixture
 def cut_often(board, monkeypatch):  # noqa: F811 (fixture)
     """Drop the link twenty times: as it carries files, while jobs run, and as results come back."""
-    monkeypatch.setattr(place, "PATIENCE", Patience(60.0, 0.02, 0.1))
+    monkeypatch.setattr(place, "PATIENCE", RetryPolicy(60.0, 0.02, 0.1))
     chance = random.Random(0)
     lives = [
         {"bytes": chance.randrange(20_000, 150_000)}

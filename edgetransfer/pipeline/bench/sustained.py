@@ -15,7 +15,7 @@ from edgetransfer.measure.speed.sustained import energy_of_its_own, summarise_se
 from edgetransfer.measure.standing import CPU
 from edgetransfer.pipeline.bench.times import input_files, variants_of
 from edgetransfer.spec.progress import Progress, silent
-from edgetransfer.transport.job import Job, Sustained
+from edgetransfer.transport.job import Job, SustainedLoad
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +40,7 @@ def sustained(
         SpecError: the place takes no such job, or its processor is emulated.
     """
     _needs(place, "sustain", "--sustained")
-    asked = Sustained(seconds, min(WINDOW_S, seconds / 4))
+    asked = SustainedLoad(seconds, min(WINDOW_S, seconds / 4))
     with tempfile.TemporaryDirectory() as folder:
         job = Job("sustain", (variant,), sustained=asked)
         series = place.run(job, Path(folder), progress=progress)["series"]
@@ -57,7 +57,7 @@ def energy(place: Place, variants: Sequence[Variant]) -> dict[str, Any]:
     """
     _needs(place, "energy", "--energy")
     with tempfile.TemporaryDirectory() as folder:
-        job = Job("energy", tuple(variants), sustained=Sustained(ENERGY_S))
+        job = Job("energy", tuple(variants), sustained=SustainedLoad(ENERGY_S))
         return energy_of_its_own(place.run(job, Path(folder))["energy"])
 
 

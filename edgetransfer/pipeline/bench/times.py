@@ -16,7 +16,7 @@ from edgetransfer.measure.speed.latency import Samples, speedup
 from edgetransfer.measure.speed.precision import lacking, lacking_of_ratio
 from edgetransfer.measure.speed.validity import violations
 from edgetransfer.spec.progress import Progress, silent
-from edgetransfer.transport.job import EFFORTS, Effort, Guard, Job, Variant
+from edgetransfer.transport.job import EFFORTS, Effort, Job, ThrottleGuard, Variant
 from edgetransfer.transport.local import Local
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def take(
     stopped: str | None = None
     wanting: dict[str, tuple[str, ...]] = {}
     while stopped is None:
-        guard = Guard(effort.cooldown_s, baseline)
+        guard = ThrottleGuard(effort.cooldown_s, baseline)
         process = len(told)
         job = Job("time", tuple(variants), plan=effort.plan, seed=seed + process, guard=guard)
         result = dict(place.run(job, room))

@@ -22,7 +22,7 @@ from edgetransfer.transfer.shift.shift import FEWEST
 
 if TYPE_CHECKING:
     from edgetransfer.data.manifest import Example, Manifest
-    from edgetransfer.data.split import Parts
+    from edgetransfer.data.split import DeviceSplit
     from edgetransfer.pipeline.stage.run import Run
 
 Array = np.ndarray[Any, Any]
@@ -94,7 +94,7 @@ def adapt(run: Run, manifest: Manifest) -> Adapted:
     return Adapted(rest, student, more.examples, block)
 
 
-def _pictures_of_the_device(run: Run, parts: Parts) -> Manifest:
+def _pictures_of_the_device(run: Run, parts: DeviceSplit) -> Manifest:
     more = read_unlabelled(run, parts.all_judged())
     if len(more.examples) < FEWEST:
         raise DataError(
@@ -106,7 +106,7 @@ def _pictures_of_the_device(run: Run, parts: Parts) -> Manifest:
     return more
 
 
-def _refuse_too_few_labels(run: Run, parts: Parts) -> None:
+def _refuse_too_few_labels(run: Run, parts: DeviceSplit) -> None:
     """Refuse, before the work, to choose by what is not there or by the test set."""
     if run.recipe.adapt.method != AUTO:
         return
@@ -146,7 +146,7 @@ def _ways(run: Run, opened: OpenedBackbone) -> tuple[str, ...]:
 
 
 def _judge(
-    setting: Setting, parts: Parts, moved: dict[str, Moved]
+    setting: Setting, parts: DeviceSplit, moved: dict[str, Moved]
 ) -> tuple[dict[str, Any], str | None]:
     """Return the block of the report, and the method that is shipped, None for none."""
     recipe = setting.run.recipe

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edgetransfer.bundle.opened import Bundle
-    from edgetransfer.bundle.placing import Place
+    from edgetransfer.bundle.placing import Draft
     from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.pipeline.fit.trace import Fitted
     from edgetransfer.pipeline.ladder.compress import Compressed
@@ -40,7 +40,7 @@ def golden_examples(manifest: Manifest) -> Sequence[Example]:
 
 
 def assemble(
-    run: Run, fitted: Fitted, compressed: Compressed, target: TargetSpec, place: Place
+    run: Run, fitted: Fitted, compressed: Compressed, target: TargetSpec, place: Draft
 ) -> Bundle:
     """Write all files of a bundle but its report into an empty folder, and seal it."""
     folder = place.folder

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from edgetransfer.errors import StageError, UnsupportedError
 from edgetransfer.transport.browser import place as browser
 from edgetransfer.transport.browser import runtime as browser_runtime
-from edgetransfer.transport.browser.exchange import Exchange, Patience
+from edgetransfer.transport.browser.exchange import Exchange, PageTimeouts
 from edgetransfer.transport.browser.server import serving
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ WORD = "adb"
 ROUTE = "the device's browser, through adb reverse"
 NOTE = "measured in the device's browser: times of an app with a runtime of its own are others"
 _TIMEOUT_S = 60.0
-_PATIENCE = Patience(opened_s=120.0)
+_PATIENCE = PageTimeouts(opened_s=120.0)
 _PROPERTIES = {
     "cpu": "ro.soc.model",
     "device": "ro.product.model",

@@ -28,7 +28,7 @@ _MOST_WORDS = 1000
 
 
 @dataclass(frozen=True)
-class Patience:
+class PageTimeouts:
     """How long silence is no failure, in seconds.
 
     Attributes:
@@ -53,7 +53,7 @@ class Listener:
     """
 
     def __init__(
-        self, exchange: Exchange, arrays: Arrays, progress: Progress, patience: Patience
+        self, exchange: Exchange, arrays: Arrays, progress: Progress, patience: PageTimeouts
     ) -> None:
         self._exchange = exchange
         self._arrays = arrays

@@ -16,7 +16,7 @@ from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.transport.browser import chromium
 from edgetransfer.transport.browser import job as browser_job
 from edgetransfer.transport.browser import runtime as browser_runtime
-from edgetransfer.transport.browser.exchange import Exchange, Listener, Patience
+from edgetransfer.transport.browser.exchange import Exchange, Listener, PageTimeouts
 from edgetransfer.transport.browser.server import serving
 from edgetransfer.transport.job import Job
 from edgetransfer.transport.outcome import ANSWER, checked
@@ -31,18 +31,18 @@ ACTIONS = frozenset({"logits", "time", "describe"})
 
 
 @dataclass(frozen=True)
-class Asked:
+class BrowserAddress:
     """What stands after ``browser:``.
 
-    >>> Asked.read("webgpu"), Asked.read("listen:192.168.1.7:8000").listen
-    (Asked(engine='webgpu', listen=None), ('192.168.1.7', 8000))
+    >>> BrowserAddress.read("webgpu"), BrowserAddress.read("listen:192.168.1.7:8000").listen
+    (BrowserAddress(engine='webgpu', listen=None), ('192.168.1.7', 8000))
     """
 
     engine: Engine = "wasm"
     listen: tuple[str, int] | None = None
 
     @classmethod
-    def read(cls, address: str) -> Asked:
+    def read(cls, address: str) -> BrowserAddress:
         """Read it.
 
         Raises:
@@ -101,7 +101,7 @@ class Browser:
     opening: Callable[[], AbstractContextManager[chromium.Running]] | None
     known: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    patience: Patience = field(default_factory=Patience)
+    patience: PageTimeouts = field(default_factory=PageTimeouts)
     emulated: bool = False
     actions: frozenset[str] = ACTIONS
     seen: dict[str, Any] = field(default_factory=dict)
@@ -169,7 +169,7 @@ def connect(address: str, agent: Path) -> Iterator[Browser]:
         StageError: nobody opened the page, or it does not run.
     """
     del agent
-    asked = Asked.read(address)
+    asked = BrowserAddress.read(address)
     where = f"browser:{address}" if address else "browser"
     runtime = browser_runtime.prepared(asked.engine)
     program = "" if asked.listen else chromium.find()

@@ -32,7 +32,7 @@ class Mirror:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class PackageRequest:
     """Packages of one suite and architecture; with or without what they depend on."""
 
     architecture: str
@@ -132,7 +132,7 @@ def _sources(apt: Path) -> Iterator[Mapping[str, str]]:
                 }
 
 
-def fetch(wanted: Wanted, mirror: Mirror, room: Path) -> list[Path]:
+def fetch(wanted: PackageRequest, mirror: Mirror, room: Path) -> list[Path]:
     """Download packages with a private apt, and return their files.
 
     Args:
@@ -152,7 +152,7 @@ def fetch(wanted: Wanted, mirror: Mirror, room: Path) -> list[Path]:
     return sorted(archives.glob("*.deb"))
 
 
-def _settings(wanted: Wanted, mirror: Mirror, room: Path) -> Path:
+def _settings(wanted: PackageRequest, mirror: Mirror, room: Path) -> Path:
     """Lay out a state for apt that shares nothing with the system's but how it gets out."""
     for folder in ("etc", "lists/partial", "cache/archives/partial"):
         (room / folder).mkdir(parents=True)

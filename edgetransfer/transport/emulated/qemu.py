@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from edgetransfer.spec.preview import Preview
+    from edgetransfer.spec.preview import EmulatedProcessor
     from edgetransfer.transport.emulated.sysroot import Prepared
     from edgetransfer.transport.job import Job
 
@@ -83,7 +83,7 @@ def connect(address: str, agent: Path) -> Iterator[Qemu]:
     yield Qemu(agent, prepared)
 
 
-def check_host(preview: Preview) -> None:
+def check_host(preview: EmulatedProcessor) -> None:
     """Make sure that this machine can emulate the processor.
 
     Raises:

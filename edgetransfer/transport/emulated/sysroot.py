@@ -23,7 +23,7 @@ from edgetransfer.transport.emulated import debian
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from edgetransfer.spec.preview import Preview, Sysroot
+    from edgetransfer.spec.preview import EmulatedProcessor, Sysroot
 
 FOLDER = "sysroots"
 _LAYOUT = 1
@@ -46,7 +46,7 @@ class Prepared:
         folder: of the guest's files; None where this machine's own Python runs.
     """
 
-    preview: Preview
+    preview: EmulatedProcessor
     program: Path
     emulator_version: str
     folder: Path | None
@@ -80,7 +80,7 @@ class Prepared:
         return {**kept, **told, "LANG": "C.UTF-8", "PYTHONPATH": str(self.folder / "site")}
 
 
-def folder_of(preview: Preview, cache: Path) -> Path:
+def folder_of(preview: EmulatedProcessor, cache: Path) -> Path:
     """Return where a processor is prepared: another recipe, or another runtime, another folder."""
     runtimes = {name: version(name) for name in _RUNTIME}
     asked = preview.model_dump(mode="json", exclude={"evidence": True, "sysroot": {"wheels"}})
@@ -88,7 +88,7 @@ def folder_of(preview: Preview, cache: Path) -> Path:
     return cache / FOLDER / f"{preview.name}-{digest_of_value(recipe)[:16]}"
 
 
-def find(preview: Preview, cache: Path) -> Prepared | None:
+def find(preview: EmulatedProcessor, cache: Path) -> Prepared | None:
     """Return a processor that is prepared, or that needs nothing but the emulator of the system."""
     folder = folder_of(preview, cache)
     if (folder / _RECORD).is_file():
@@ -103,7 +103,7 @@ def find(preview: Preview, cache: Path) -> Prepared | None:
     return Prepared(preview, *elsewhere, None)
 
 
-def _system_emulator(preview: Preview) -> tuple[Path, str] | None:
+def _system_emulator(preview: EmulatedProcessor) -> tuple[Path, str] | None:
     """Return the system's emulator and its version where it is new enough."""
     wanted = preview.emulator
     for name in (wanted.program, f"{wanted.program}-static"):
@@ -121,7 +121,7 @@ def _version_of(program: Path) -> str:
     return found[1] if found else ""
 
 
-def prepare(preview: Preview, cache: Path, tell: Callable[[str], None]) -> dict[str, Any]:
+def prepare(preview: EmulatedProcessor, cache: Path, tell: Callable[[str], None]) -> dict[str, Any]:
     """Fetch what a processor needs, try it, and move it to its place whole.
 
     Args:
@@ -158,7 +158,7 @@ def prepare(preview: Preview, cache: Path, tell: Callable[[str], None]) -> dict[
 
 
 def _fill(
-    preview: Preview, partial: Path, room: Path, tell: Callable[[str], None]
+    preview: EmulatedProcessor, partial: Path, room: Path, tell: Callable[[str], None]
 ) -> dict[str, Any]:
     """Fetch emulator, packages and wheels into `partial`, and try them."""
     wheels: dict[str, str] = {}
@@ -166,7 +166,7 @@ def _fill(
     if preview.sysroot is not None:
         guest = preview.sysroot
         tell(f"{len(guest.packages)} packages of {guest.suite} for {guest.architecture}")
-        wanted = debian.Wanted(guest.architecture, guest.suite, guest.packages)
+        wanted = debian.PackageRequest(guest.architecture, guest.suite, guest.packages)
         debian.unpack(
             debian.fetch(wanted, debian.system_mirror(), _new(room / "guest")),
             _new(partial / "root"),
@@ -193,7 +193,7 @@ def _new(folder: Path) -> Path:
 
 
 def _emulator(
-    preview: Preview, partial: Path, room: Path, tell: Callable[[str], None]
+    preview: EmulatedProcessor, partial: Path, room: Path, tell: Callable[[str], None]
 ) -> tuple[Path, str]:
     """Take the system's emulator where it is new enough, else that of Debian's package.
 
@@ -206,7 +206,9 @@ def _emulator(
     tell(f"{wanted.program} of {wanted.suite}")
     kept = room.parent.parent / f"qemu-user-{wanted.suite}.deb"
     if not kept.is_file():
-        package = debian.Wanted(debian.own_architecture(), wanted.suite, ("qemu-user",), False)
+        package = debian.PackageRequest(
+            debian.own_architecture(), wanted.suite, ("qemu-user",), False
+        )
         (file,) = debian.fetch(package, debian.system_mirror(), _new(room))
         file.replace(kept)
     program = _new(partial / _PROGRAMS) / wanted.program

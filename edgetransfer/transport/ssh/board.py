@@ -13,7 +13,7 @@ from edgetransfer.errors import UnsupportedError
 from edgetransfer.transport.outcome import ending, last_words
 from edgetransfer.transport.ssh import look as ssh_look
 from edgetransfer.transport.ssh.client import LOST
-from edgetransfer.transport.wheels import PACKAGES, Wanted
+from edgetransfer.transport.wheels import PACKAGES, WheelTarget
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,10 +69,10 @@ class Board:
     imports: tuple[Import, ...]
 
     @property
-    def wanted(self) -> Wanted:
+    def wanted(self) -> WheelTarget:
         """What wheels for it have to fit."""
         python = self.version[0], self.version[1]
-        return Wanted(python, self.system, self.machine, self.bits, self.libc)
+        return WheelTarget(python, self.system, self.machine, self.bits, self.libc)
 
     @property
     def complete(self) -> bool:

@@ -17,13 +17,13 @@ MARK = "edgetransfer-device/1"
 """First line of every answer: what a login script prints comes before it."""
 CHUNK = 1 << 16
 
-Asked = Mapping[str, Any]
+Request = Mapping[str, Any]
 
 
 class Side:
     """The device's side of one call."""
 
-    def __init__(self, asked: Asked, taken: BinaryIO, given: BinaryIO) -> None:
+    def __init__(self, asked: Request, taken: BinaryIO, given: BinaryIO) -> None:
         self.asked = asked
         self.taken = taken
         self.given = given

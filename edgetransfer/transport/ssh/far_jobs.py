@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from edgetransfer.transport.ssh.far import (
     CHUNK,
     MARK,
-    Asked,
+    Request,
     Side,
     digest_of,
     hello,
@@ -88,7 +88,7 @@ def follow(side: Side) -> None:
             side.say(**ended)
 
 
-def _environment(asked: Asked) -> Mapping[str, str]:
+def _environment(asked: Request) -> Mapping[str, str]:
     """Return the little of the login's environment that an agent gets, and what is added."""
     names, families = frozenset(asked["kept"]), tuple(asked["kept_families"])
     kept = {k: v for k, v in os.environ.items() if k in names or k.startswith(families)}

@@ -15,7 +15,7 @@ from edgetransfer.errors import StageError
 from edgetransfer.spec.names import is_name
 from edgetransfer.transport.job import SILENT_S
 from edgetransfer.transport.local import KEPT, KEPT_FAMILIES
-from edgetransfer.transport.outcome import Heard, unfinished
+from edgetransfer.transport.outcome import Transcript, unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -177,7 +177,7 @@ def follow(
     Raises:
         StageError: the agent ended without a result, or was lost, or another measurement runs.
     """
-    heard = Heard(progress)
+    heard = Transcript(progress)
     offset = 0
 
     def attempt() -> Mapping[str, Any]:

@@ -42,7 +42,7 @@ _FAR_COMMAND = f"import sys;exec(compile(sys.stdin.buffer.read({len(_FAR)}),'edg
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How long a lost link is tried again, in seconds without anything new coming through."""
 
     longest_s: float = 180.0
@@ -112,7 +112,7 @@ class Link:
         patience: how long a lost link is tried again.
     """
 
-    def __init__(self, client: Client, python: str, patience: Patience) -> None:
+    def __init__(self, client: Client, python: str, patience: RetryPolicy) -> None:
         self.client = client
         self.work = ""
         self.lost = 0

@@ -22,18 +22,18 @@ from edgetransfer.transport.ssh import board as ssh_board
 from edgetransfer.transport.ssh import jobs as ssh_jobs
 from edgetransfer.transport.ssh.client import Client
 from edgetransfer.transport.ssh.jobs import Staging
-from edgetransfer.transport.ssh.link import Link, Patience
+from edgetransfer.transport.ssh.link import Link, RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from edgetransfer.transport.job import Job
 
-PATIENCE = Patience()
+PATIENCE = RetryPolicy()
 KEEP_DAYS = 30
 KEEP_BYTES = 2 << 30
 """What stays in the device's work folder, so that the next measurement need not push it again."""
-_GOODBYE = Patience(longest_s=5.0)
+_GOODBYE = RetryPolicy(longest_s=5.0)
 
 
 @dataclass

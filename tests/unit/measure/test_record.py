@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgetransfer.bundle.report_form import Report, Series
+from edgetransfer.bundle.report_form import ReportForm, SeriesForm
 from edgetransfer.errors import IntegrityError, StageError
 from edgetransfer.measure.facts import Facts, Timing
 from edgetransfer.measure.plain import plain
@@ -82,7 +82,7 @@ def test_every_report_is_plain_json_with_a_reason_for_every_null(name):
     assert json.loads(json.dumps(report, allow_nan=False)) == report
     assert set(nulls(report)) == set(report["unavailable"])
     assert all(report["unavailable"].values())
-    validated(Report, report, "report.json")
+    validated(ReportForm, report, "report.json")
 
 
 @pytest.mark.parametrize("name", ["full", "macro-f1"])
@@ -181,7 +181,7 @@ def test_times_that_are_not_valid_decide_nothing():
 def test_a_report_from_before_the_gates_still_opens():
     """Made by the program of docs/report.md as of the 0.1 reports, before G0 to G12 were in it."""
     report = json.loads(OLD.read_text(encoding="utf-8"))
-    validated(Report, report, "report.json")
+    validated(ReportForm, report, "report.json")
     assert "calibration" not in report
     assert not any("code" in gate for gate in report["gates"])
 
@@ -191,7 +191,7 @@ def test_check_names_every_key_that_lacks():
     del report["agreement"]
     del report["numeric"]["kl_mean"]
     with pytest.raises(IntegrityError) as caught:
-        validated(Report, report, "report.json")
+        validated(ReportForm, report, "report.json")
     assert str(caught.value) == (
         "report.json: agreement: Field required; numeric.kl_mean: Field required"
     )
@@ -199,7 +199,7 @@ def test_check_names_every_key_that_lacks():
 
 def test_required_keys_are_those_of_the_interface():
     assert SCHEMA == "edgetransfer.report/1"
-    assert {"reference", "candidate", "speedup"} <= Series.model_fields.keys()
+    assert {"reference", "candidate", "speedup"} <= SeriesForm.model_fields.keys()
 
 
 def test_labels_and_logits_have_to_fit():

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edgetransfer.bundle.report_form import Report
+from edgetransfer.bundle.report_form import ReportForm
 from edgetransfer.spec.outside import validated
 
 TEXT = (Path(__file__).parents[3] / "docs" / "report.md").read_text(encoding="utf-8")
@@ -47,7 +47,7 @@ def close(shown, made):
 
 
 def test_the_program_in_the_document_makes_the_example_in_it(made, shown):
-    validated(Report, shown, "report.json")
+    validated(ReportForm, shown, "report.json")
     assert close(shown, made)
 
 

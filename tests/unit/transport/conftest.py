@@ -9,7 +9,7 @@ from edgetransfer.transport.place import Software
 from edgetransfer.transport.ssh import board as ssh_board
 from edgetransfer.transport.ssh import place as ssh
 from edgetransfer.transport.ssh.board import Board, Import
-from edgetransfer.transport.ssh.link import Patience
+from edgetransfer.transport.ssh.link import RetryPolicy
 from edgetransfer.transport.wheels import PACKAGES
 from edgetransfer.transport.where import connect
 from tests.sshd import board, served  # noqa: F401 (fixtures)
@@ -40,7 +40,7 @@ def out(tmp_path):
 @pytest.fixture
 def impatient(monkeypatch):
     """Ask the board often, and wait a minute at most."""
-    monkeypatch.setattr(ssh, "PATIENCE", Patience(60.0, 0.02, 0.1))
+    monkeypatch.setattr(ssh, "PATIENCE", RetryPolicy(60.0, 0.02, 0.1))
 
 
 @pytest.fixture

@@ -8,10 +8,17 @@ import pytest
 from edgetransfer.errors import StageError
 from edgetransfer.transport import job as jobs
 from edgetransfer.transport import local
-from edgetransfer.transport.browser.exchange import Exchange, Listener, Patience
-from edgetransfer.transport.job import Guard, Job, Sustained, TimingPlan, Variant, patience_s
+from edgetransfer.transport.browser.exchange import Exchange, Listener, PageTimeouts
+from edgetransfer.transport.job import (
+    Job,
+    SustainedLoad,
+    ThrottleGuard,
+    TimingPlan,
+    Variant,
+    patience_s,
+)
 from edgetransfer.transport.local import Local
-from edgetransfer.transport.outcome import Heard, checked
+from edgetransfer.transport.outcome import Transcript, checked
 
 ONE = (Variant("a", "/models/a.onnx"),)
 LOGITS = Job("logits", ONE)
@@ -57,9 +64,9 @@ def test_an_agent_that_says_how_far_it_is_may_take_its_time(agent, out, monkeypa
 
 def test_patience_grows_with_the_job():
     few = patience_s(Job("time", ONE, TimingPlan(blocks=1)))
-    many = patience_s(Job("time", ONE * 2, TimingPlan(blocks=500), guard=Guard(60.0)))
+    many = patience_s(Job("time", ONE * 2, TimingPlan(blocks=500), guard=ThrottleGuard(60.0)))
     assert jobs.SILENT_S < few < many
-    assert patience_s(Job("sustain", ONE, sustained=Sustained(1800.0))) > 1800
+    assert patience_s(Job("sustain", ONE, sustained=SustainedLoad(1800.0))) > 1800
     assert patience_s(LOGITS, emulated=True) == 10 * patience_s(LOGITS)
 
 
@@ -104,7 +111,7 @@ def test_arrays_that_are_none(agent, out, write, told):
 )  # fmt: skip
 def test_lines_that_say_nothing(line):
     told = []
-    heard = Heard(lambda *words: told.append(words))
+    heard = Transcript(lambda *words: told.append(words))
     heard.line(line)
     assert (heard.result, told) == (None, [])
 
@@ -141,7 +148,7 @@ class _NoArrays:
 )  # fmt: skip
 def test_a_page_that_says_odd_things_is_heard_out(said):
     exchange = Exchange()
-    listener = Listener(exchange, _NoArrays(), lambda *_: None, Patience())
+    listener = Listener(exchange, _NoArrays(), lambda *_: None, PageTimeouts())
     for each in (said, {"event": "error", "text": "out of \x1b[2Jmemory"}):
         exchange.messages.put(each)
     assert message(lambda: listener.follow("logits", "browser", lambda: None)).startswith(
@@ -151,7 +158,7 @@ def test_a_page_that_says_odd_things_is_heard_out(said):
 
 def test_turns_of_a_hidden_page_that_are_none():
     exchange = Exchange()
-    listener = Listener(exchange, _NoArrays(), lambda *_: None, Patience())
+    listener = Listener(exchange, _NoArrays(), lambda *_: None, PageTimeouts())
     exchange.messages.put({"event": "result", "hidden": True, "turns": [1, {"marks": 2}, {}]})
     turns = listener.follow("time", "browser", lambda: None)["turns"]
     assert turns == [1, {"marks": 2}, {"marks": ["page in the background"]}]

@@ -10,29 +10,29 @@ from edgetransfer.errors import SpecError, StageError, UnsupportedError
 from edgetransfer.transport.browser import chromium
 from edgetransfer.transport.browser import place as browser
 from edgetransfer.transport.browser import runtime as browser_runtime
-from edgetransfer.transport.browser.exchange import Exchange, Patience
-from edgetransfer.transport.browser.place import Asked
+from edgetransfer.transport.browser.exchange import Exchange, PageTimeouts
+from edgetransfer.transport.browser.place import BrowserAddress
 from edgetransfer.transport.job import Job
 
 
 @pytest.mark.parametrize(
     ("address", "asked"),
     [
-        ("", Asked("wasm", None)),
-        ("wasm", Asked("wasm", None)),
-        ("webgpu", Asked("webgpu", None)),
-        ("listen:10.0.0.2", Asked("wasm", ("10.0.0.2", 0))),
-        ("listen:10.0.0.2:8000", Asked("wasm", ("10.0.0.2", 8000))),
-        ("webgpu:listen:127.0.0.1:8000", Asked("webgpu", ("127.0.0.1", 8000))),
+        ("", BrowserAddress("wasm", None)),
+        ("wasm", BrowserAddress("wasm", None)),
+        ("webgpu", BrowserAddress("webgpu", None)),
+        ("listen:10.0.0.2", BrowserAddress("wasm", ("10.0.0.2", 0))),
+        ("listen:10.0.0.2:8000", BrowserAddress("wasm", ("10.0.0.2", 8000))),
+        ("webgpu:listen:127.0.0.1:8000", BrowserAddress("webgpu", ("127.0.0.1", 8000))),
     ],
 )
 def test_what_stands_behind_the_word(address, asked):
-    assert Asked.read(address) == asked
+    assert BrowserAddress.read(address) == asked
 
 
 def test_without_an_address_it_is_this_machines_own(monkeypatch):
     monkeypatch.setattr(browser, "own_address", lambda: "192.168.1.7")
-    assert Asked.read("listen").listen == ("192.168.1.7", 0)
+    assert BrowserAddress.read("listen").listen == ("192.168.1.7", 0)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_without_an_address_it_is_this_machines_own(monkeypatch):
 )
 def test_what_is_no_browser(address):
     with pytest.raises(SpecError) as caught:
-        Asked.read(address)
+        BrowserAddress.read(address)
     assert str(caught.value) == (
         "--on: no such browser\n"
         f"  found: browser:{address}\n"
@@ -80,7 +80,7 @@ def test_an_address_that_is_taken(runtime):
 
 def test_nobody_opens_the_address():
     place = browser.Browser(
-        "browser:listen", "wasm", Exchange(), None, patience=Patience(opened_s=0)
+        "browser:listen", "wasm", Exchange(), None, patience=PageTimeouts(opened_s=0)
     )
     with pytest.raises(StageError) as caught:
         browser.await_page(place, "come nearer")

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from edgetransfer.errors import StageError
-from edgetransfer.transport.browser.exchange import Errand, Exchange, Listener, Patience
+from edgetransfer.transport.browser.exchange import Errand, Exchange, Listener, PageTimeouts
 from edgetransfer.transport.browser.job import Arrays, environment, warnings
 
-USUAL = Patience()
+USUAL = PageTimeouts()
 FACTS = {
     "user_agent": "Mozilla/5.0 (Linux; Android 16)",
     "platform": "Android 16.0.0",
@@ -99,7 +99,7 @@ def test_a_browser_that_ends(heard):
 def test_a_page_that_falls_silent(heard):
     start = time.monotonic()
     assert failure(
-        heard, {"event": "step", "text": "loading"}, patience=Patience(silent_s=0.2)
+        heard, {"event": "step", "text": "loading"}, patience=PageTimeouts(silent_s=0.2)
     ) == (
         "browser: the browser did not finish the job 'logits'\n"
         "  found: the page has said nothing for 0.2 s; last seen: loading"
@@ -108,7 +108,7 @@ def test_a_page_that_falls_silent(heard):
 
 
 def test_a_page_that_is_there_but_stalls(heard):
-    assert failure(heard, {"event": "alive"}, patience=Patience(step_s=0.2)) == (
+    assert failure(heard, {"event": "alive"}, patience=PageTimeouts(step_s=0.2)) == (
         "browser: the browser did not finish the job 'logits'\n"
         "  found: the page is there, but nothing has moved for 0.2 s; last seen: nothing"
     )

@@ -91,7 +91,7 @@ def test_apt_has_a_state_of_its_own(tmp_path, monkeypatch):
         return subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setattr(subprocess, "run", run)
-    wanted = debian.Wanted("arm64", "bookworm", ("a", "b"))
+    wanted = debian.PackageRequest("arm64", "bookworm", ("a", "b"))
     mirror = debian.Mirror("http://mirror.example/debian", tmp_path / "key.gpg")
     room = tmp_path / "room"
     (file,) = debian.fetch(wanted, mirror, room)
@@ -114,7 +114,7 @@ def test_a_failed_fetch_tells_what_apt_said(tmp_path, monkeypatch):
     monkeypatch.setattr(subprocess, "run", run)
     mirror = debian.Mirror("http://mirror.example/debian", tmp_path / "key.gpg")
     with pytest.raises(StageError) as caught:
-        debian.fetch(debian.Wanted("arm64", "bookworm", ("a",)), mirror, tmp_path / "room")
+        debian.fetch(debian.PackageRequest("arm64", "bookworm", ("a",)), mirror, tmp_path / "room")
     assert str(caught.value) == (
         "apt-get update: Debian's packages could not be fetched and unpacked\n"
         "  found: E: no way out\n"

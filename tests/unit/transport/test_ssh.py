@@ -14,7 +14,7 @@ from edgetransfer.errors import SpecError, StageError
 from edgetransfer.transport.job import Job, Variant
 from edgetransfer.transport.place import Software
 from edgetransfer.transport.ssh import place as ssh
-from edgetransfer.transport.ssh.link import Patience
+from edgetransfer.transport.ssh.link import RetryPolicy
 from edgetransfer.transport.where import connect
 
 HERE = Software(python=sys.executable)
@@ -158,7 +158,7 @@ def read(path):
 
 
 def test_a_link_that_does_not_come_back(board, place, out, monkeypatch):
-    monkeypatch.setattr(ssh, "PATIENCE", Patience(0.5, 0.02, 0.1))
+    monkeypatch.setattr(ssh, "PATIENCE", RetryPolicy(0.5, 0.02, 0.1))
     with place("import time; time.sleep(60)") as device:
         board.wire.after = [{"bytes": 0}] * 1000
         board.wire.cut()

@@ -13,7 +13,7 @@ from edgetransfer.transport.job import Job
 from edgetransfer.transport.place import Software
 from edgetransfer.transport.ssh.board import look
 from edgetransfer.transport.ssh.client import Client
-from edgetransfer.transport.wheels import Wanted
+from edgetransfer.transport.wheels import WheelTarget
 from edgetransfer.transport.where import connect
 
 PI = {
@@ -197,7 +197,9 @@ def test_a_python_that_is_too_old(board, python):
 
 def test_a_python_without_a_runtime(board, python):
     imports = {"numpy": tried(0, "1.26.4"), "onnxruntime": absent("onnxruntime")}
-    line = Wanted((3, 10), "Linux", "aarch64", 64, "glibc 2.35").download("wheels-aarch64-3.10")
+    line = WheelTarget((3, 10), "Linux", "aarch64", 64, "glibc 2.35").download(
+        "wheels-aarch64-3.10"
+    )
     found = says("ssh:board", python(version=[3, 10, 12], libc="glibc 2.35", imports=imports))
     assert found == told(
         f"""

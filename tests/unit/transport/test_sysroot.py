@@ -9,12 +9,12 @@ import pytest
 
 from edgetransfer.errors import StageError
 from edgetransfer.spec import catalogue
-from edgetransfer.spec.preview import Preview
+from edgetransfer.spec.preview import EmulatedProcessor
 from edgetransfer.transport.emulated import debian, sysroot
 
 EMULATOR = "#!/bin/sh\necho 'qemu-riscv64 version 10.0.13 (Debian)'\n"
 PACKAGE = "qemu-user-s.deb"
-PREVIEW = Preview.model_validate(
+PREVIEW = EmulatedProcessor.model_validate(
     {
         "name": "test",
         "title": "a processor",

@@ -7,9 +7,9 @@ from importlib.metadata import version
 import pytest
 
 from edgetransfer.errors import SpecError
-from edgetransfer.transport.wheels import Wanted, fitting
+from edgetransfer.transport.wheels import WheelTarget, fitting
 
-PI = Wanted((3, 11), "Linux", "aarch64", 64, "glibc 2.36")
+PI = WheelTarget((3, 11), "Linux", "aarch64", 64, "glibc 2.36")
 NUMPY = "numpy-2.4.6-cp311-cp311-manylinux_2_27_aarch64.manylinux_2_28_aarch64.whl"
 RUNTIME = "onnxruntime-1.32.0-cp311-cp311-manylinux_2_28_aarch64.whl"
 
