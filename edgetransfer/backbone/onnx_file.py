@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import onnx
 
 from edgetransfer.backbone.model import FittedModel, Modality, Source
-from edgetransfer.bundle.reading import read_contract, read_labels
+from edgetransfer.bundle.readers import read_contract, read_labels
 from edgetransfer.errors import SpecError
 from edgetransfer.graph.tokens import SETTINGS, keep_tokenizer, read_tokenizer
 from edgetransfer.spec.outside import KIB, MIB, Kind

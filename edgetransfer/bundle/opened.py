@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.bundle.files import canonical_json, digest_of, digest_of_value, write_json
-from edgetransfer.bundle.reading import (
+from edgetransfer.bundle.readers import (
     LABELS,
     read_contract,
     read_digests,
     read_labels,
     read_manifest,
 )
-from edgetransfer.bundle.reading import REPORT as REPORT_KIND
+from edgetransfer.bundle.readers import REPORT as REPORT_KIND
 from edgetransfer.errors import IntegrityError, SpecError
 from edgetransfer.spec import catalogue
 from edgetransfer.spec.outside import json_of, printable

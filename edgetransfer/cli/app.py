@@ -199,7 +199,7 @@ def predict(
 ) -> None:
     """Classify pictures, or texts, with the shipped model."""
     from edgetransfer.cli import use
-    from edgetransfer.data.asked import Columns
+    from edgetransfer.data.queries import Columns
 
     use.predict(bundle, inputs, Columns(text_column, file_column), as_json=json)
 

@@ -69,7 +69,7 @@ def command(build: Callable[..., None]) -> Callable[..., None]:
 
 def _matrix(options: Mapping[str, Any]) -> None:
     from edgetransfer.bundle.files import writing
-    from edgetransfer.bundle.placing import LOCK, locked
+    from edgetransfer.bundle.swap import LOCK, locked
     from edgetransfer.cli.progress import TerminalReporter
     from edgetransfer.cli.use import asked_of, print_json, store_at, whole_numbers
     from edgetransfer.pipeline.matrix import matrix as use

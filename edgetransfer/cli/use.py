@@ -32,7 +32,7 @@ from edgetransfer.transport.where import LOCAL
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from edgetransfer.data.asked import Columns
+    from edgetransfer.data.queries import Columns
     from edgetransfer.pipeline.build import Outcome
     from edgetransfer.pipeline.predict import Prediction
 
@@ -336,7 +336,7 @@ def plan(options: Mapping[str, Any]) -> None:
 def report(folder: Path, *, as_json: bool) -> None:
     """Print the verdict of a bundle again, and write its page from its report."""
     from edgetransfer.bundle.opened import open_bundle
-    from edgetransfer.bundle.reading import read_report
+    from edgetransfer.bundle.readers import read_report
     from edgetransfer.pipeline.bench.judge import write_report
 
     bundle = open_bundle(folder)

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from edgetransfer.data.decode import brightest_of_16_bits
 from edgetransfer.data.manifest import sort_labels
-from edgetransfer.data.reading import count
+from edgetransfer.data.records import count
 from edgetransfer.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from edgetransfer.data.manifest import Split
-    from edgetransfer.data.reading import Record
+    from edgetransfer.data.records import Record
 
 MIN_TRAIN = 2
 """Examples of a class left to fit on; each split that is carved takes one more of the class."""

@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edgetransfer.data.decode import decode
-from edgetransfer.data.reading import count
+from edgetransfer.data.records import count
 from edgetransfer.errors import DataError
 from edgetransfer.spec.outside import Kind, opened
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from edgetransfer.data.decode import Pixels
     from edgetransfer.data.manifest import Split
-    from edgetransfer.data.reading import Record
+    from edgetransfer.data.records import Record
     from edgetransfer.spec.progress import Progress
 
 Records = tuple["Record", ...]

@@ -18,7 +18,7 @@ from edgetransfer.data.locate import (
     splits_of,
     suffixes_told,
 )
-from edgetransfer.data.reading import Reading, Record, clean_label, count
+from edgetransfer.data.records import Reading, Record, clean_label, count
 from edgetransfer.errors import DataError, SpecError
 
 if TYPE_CHECKING:

@@ -10,12 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
-from edgetransfer.data.columns import Roles, assign_roles
 from edgetransfer.data.decode import PICTURE_SUFFIXES
 from edgetransfer.data.digests import normalise
 from edgetransfer.data.locate import kind_of, splits_of
-from edgetransfer.data.reading import Reading, Record, clean_label, count
-from edgetransfer.data.tables import Table, read_table
+from edgetransfer.data.records import Reading, Record, clean_label, count
+from edgetransfer.data.tables import Roles, Table, assign_roles, read_table
 from edgetransfer.errors import DataError
 
 if TYPE_CHECKING:

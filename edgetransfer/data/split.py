@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgetransfer.data.reading import count
+from edgetransfer.data.records import count
 from edgetransfer.errors import DataError, SpecError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from edgetransfer.data.manifest import Example, Manifest, Split
-    from edgetransfer.data.reading import Record
+    from edgetransfer.data.records import Record
 
 
 @dataclass(frozen=True)

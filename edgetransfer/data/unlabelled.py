@@ -1,31 +1,35 @@
-"""Pictures without labels that a teacher teaches with, and none that anything is judged on."""
+"""Examples without labels that a network learns from, and none that anything is judged on."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgetransfer.data import checks
-from edgetransfer.data.digests import add_digests, file_digests
+from edgetransfer.data.digests import add_digests, file_digests, normalise
 from edgetransfer.data.folders import pictures_below, unread_below
+from edgetransfer.data.locate import locate
 from edgetransfer.data.manifest import Example, Manifest
-from edgetransfer.data.reading import Record, count
+from edgetransfer.data.records import Record, count
+from edgetransfer.data.tables import LINES, texts_of
 from edgetransfer.errors import DataError
 from edgetransfer.spec.progress import silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from edgetransfer.data.manifest import Split
+    from edgetransfer.data.manifest import Modality, Split
     from edgetransfer.spec.progress import Progress
 
     Near = Callable[[Sequence[Example]], Mapping[str, str]]
     """Says which examples nearly repeat one that is judged on, by their keys: why they go."""
 
 JUDGED: tuple[Split, ...] = ("test", "validation")
+_NOUNS: Mapping[Modality, str] = {"image": "picture", "text": "text"}
+_EXPECTED = "a CSV, TSV, JSONL or Parquet table, or a .txt file with a text a line"
 
 
 def nothing_near(_: Sequence[Example]) -> Mapping[str, str]:
@@ -33,120 +37,101 @@ def nothing_near(_: Sequence[Example]) -> Mapping[str, str]:
     return {}
 
 
-def fingerprint(source: str) -> str:
-    """sha256 (hex) over the names and bytes of all pictures in the folder.
+def fingerprint(source: str, modality: Modality) -> str:
+    """sha256 (hex) over the names and bytes of all files that are read.
 
     Raises:
-        DataError: no such folder, or no picture in it.
+        DataError: there are none.
     """
-    root, paths = _find(source)
-    names = [path.relative_to(root).as_posix() for path in paths]
-    content = [str(root), list(zip(names, file_digests(paths), strict=True))]
+    root, files = _find(source, modality)
+    names = [file.relative_to(root).as_posix() for file in files]
+    content = [str(root), list(zip(names, file_digests(files), strict=True))]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def load(
-    source: str, labelled: Manifest, *, near: Near = nothing_near, progress: Progress = silent
+    source: str,
+    labelled: Manifest,
+    text_column: str | None = None,
+    *,
+    near: Near = nothing_near,
+    progress: Progress = silent,
 ) -> Manifest:
-    """Read all pictures of a folder and of those in it, whatever the folders are called.
+    """Read all pictures of a folder, or all texts of a file or of a folder's tables.
 
-    What equals or nearly equals a picture of the test or validation set is left out, so that
-    nothing is judged on what it was taught with; and so is what repeats a labelled picture to train
-    on, or another of these.
-
-    Args:
-        source: the folder.
-        labelled: the pictures that it goes with.
-        near: finds what nearly equals one that is judged on.
-        progress: called once a picture.
+    What equals (of texts: see `digests.normalise`) or nearly equals an example of the test or
+    validation set is left out, so that nothing is judged on what it was taught with; and so is what
+    repeats a labelled example to train on, or another of these. Names of folders, labels and splits
+    are not read; empty texts are passed over.
 
     Returns:
-        The pictures as train examples without a label; the notes say what was left out.
+        Train examples without a label; the notes say what was left out.
 
     Raises:
-        DataError: no such folder, nothing left in it, or pictures that cannot be read.
+        DataError: no such folder or file, nothing left in it, or pictures that cannot be read.
+        SpecError: `text_column` does not exist.
+        MissingExtraError: Parquet without pyarrow.
     """
-    root, paths = _find(source)
-    keys = [path.relative_to(root).as_posix() for path in paths]
-    records = [
-        Record(key, key, path, None, None, "train", {})
-        for key, path in zip(keys, paths, strict=True)
-    ]
+    root, files = _find(source, labelled.modality)
+    texts = labelled.modality == "text"
+    records = _texts(files, text_column) if texts else _pictures(root, files)
+    unread = None if texts else unread_below(root)
     found, unreadable = add_digests(records, progress)
     checks.raise_if(unreadable, str(root))
-    taken = without(found, labelled, Named(source, "picture", root), near)
-    unread = unread_below(root)
-    return taken if unread is None else replace(taken, notes=(*taken.notes, unread))
-
-
-@dataclass(frozen=True)
-class Named:
-    """How messages name what was read.
-
-    Attributes:
-        source: as the user gave it.
-        noun: of one example.
-        root: absolute folder that keys are relative to.
-    """
-
-    source: str
-    noun: str
-    root: Path
-
-
-def without(
-    found: tuple[Record, ...], labelled: Manifest, named: Named, near: Near = nothing_near
-) -> Manifest:
-    """Return what is left of some records as train examples without a label.
-
-    Args:
-        found: with digests.
-        labelled: the examples that they go with.
-        named: how messages name them.
-        near: finds what nearly equals an example that is judged on.
-
-    Raises:
-        DataError: nothing is left.
-    """
-    reasons = _equals(found, labelled, named.noun)
-    reasons |= near(_examples(found, reasons))
-    kept = _examples(found, reasons)
-    dropped = {why: list(reasons.values()).count(why) for why in dict.fromkeys(reasons.values())}
+    kept, dropped = _without(found, labelled, near)
+    noun = _NOUNS[labelled.modality]
+    told = _told(dropped, len(found), noun)
     if not kept:
         raise DataError(
-            f"no unlabelled {named.noun} is left",
-            where=f"--unlabelled {named.source}",
-            found=_told(dropped, len(found), named.noun),
-            fix=f"give other {named.noun}s, or leave --unlabelled out",
-        )
-    notes = (_told(dropped, len(found), named.noun),) if dropped else ()
-    return Manifest(labelled.modality, kept, labelled.labels, str(named.root), notes, dropped)
-
-
-def _examples(found: tuple[Record, ...], without: Mapping[str, str]) -> tuple[Example, ...]:
-    return tuple(
-        Example(r.key, r.path, r.text, None, "train", {}, r.digest)
-        for r in found
-        if r.key not in without
-    )
-
-
-def _find(source: str) -> tuple[Path, list[Path]]:
-    root = Path(source).expanduser().absolute()
-    if not root.is_dir():
-        raise DataError(
-            "no such folder",
+            f"no unlabelled {noun} is left",
             where=f"--unlabelled {source}",
-            expected="a folder of pictures; folders in it may have any names",
+            found=told,
+            fix=f"give other {noun}s, or leave --unlabelled out",
         )
-    paths = sorted(pictures_below(root))
-    if not paths:
-        raise DataError("no picture in the folder", where=f"--unlabelled {source}")
-    return root, paths
+    notes = (*([told] if dropped else []), *([unread] if unread else []))
+    return Manifest(labelled.modality, kept, labelled.labels, str(root), notes, dropped)
 
 
-def _equals(found: tuple[Record, ...], labelled: Manifest, noun: str) -> dict[str, str]:
-    """Return which records repeat an example that is there, by their keys; the gravest reason."""
+def _find(source: str, modality: Modality) -> tuple[Path, list[Path]]:
+    """Return the folder that keys are relative to, and the files that hold the examples."""
+    where, path = f"--unlabelled {source}", Path(source).expanduser().absolute()
+    if modality == "image":
+        if not path.is_dir():
+            expected = "a folder of pictures; folders in it may have any names"
+            raise DataError("no such folder", where=where, expected=expected)
+        found = sorted(pictures_below(path))
+        if not found:
+            raise DataError("no picture in the folder", where=where)
+        return path, found
+    if path.suffix.lower() == LINES and path.is_file():
+        return path.parent, [path]
+    located = locate(source)
+    if not located.tables:
+        raise DataError("no texts in the folder", where=where, expected=_EXPECTED)
+    return located.root, [named.path for named in located.tables]
+
+
+def _texts(files: Sequence[Path], column: str | None) -> list[Record]:
+    return [
+        Record(where, where, None, text, None, "train", {})
+        for file in files
+        for where, text in texts_of(file, column)
+        if normalise(text)
+    ]
+
+
+def _pictures(root: Path, files: Sequence[Path]) -> list[Record]:
+    keys = (file.relative_to(root).as_posix() for file in files)
+    return [
+        Record(key, key, file, None, None, "train", {})
+        for key, file in zip(keys, files, strict=True)
+    ]
+
+
+def _without(
+    found: tuple[Record, ...], labelled: Manifest, near: Near
+) -> tuple[tuple[Example, ...], dict[str, int]]:
+    """Return what is left of some records, and how many went, by the gravest reason."""
     reasons: dict[str, str] = {}
     for split in (*JUDGED, "train"):
         held = {example.digest for example in labelled.examples if example.split == split}
@@ -156,9 +141,16 @@ def _equals(found: tuple[Record, ...], labelled: Manifest, noun: str) -> dict[st
     seen: set[str] = set()
     for record in found:
         if record.digest in seen:
+            noun = _NOUNS[labelled.modality]
             reasons.setdefault(record.key, f"duplicate of another unlabelled {noun}")
         seen.add(record.digest)
-    return reasons
+
+    def left() -> tuple[Example, ...]:
+        kept = (record for record in found if record.key not in reasons)
+        return tuple(Example(r.key, r.path, r.text, None, "train", {}, r.digest) for r in kept)
+
+    reasons |= near(left())
+    return left(), dict(Counter(reasons.values()))
 
 
 def _told(dropped: dict[str, int], total: int, noun: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from edgetransfer.agent.environment import architecture, isa_flags
 from edgetransfer.backbone import sources as backbones
 from edgetransfer.bundle.files import write_json, writing
-from edgetransfer.bundle.placing import LOCK, bundle_lock, foreign_in, locked, replacing
+from edgetransfer.bundle.swap import LOCK, bundle_lock, foreign_in, locked, replacing
 from edgetransfer.measure.verdict import worst
 from edgetransfer.pipeline.bench.judge import Bench, Question, judge_bundle, recording, write_report
 from edgetransfer.pipeline.fit.fit import fit

@@ -9,7 +9,7 @@ import numpy as np
 
 from edgetransfer.agent.session import OnnxSession
 from edgetransfer.bundle.opened import open_bundle, refuse_other_count
-from edgetransfer.data.asked import Columns, asked_about
+from edgetransfer.data.queries import Columns, asked_about
 from edgetransfer.errors import DataError
 from edgetransfer.graph.hosted import exact_here
 from edgetransfer.graph.prepare import preparer

@@ -15,9 +15,8 @@ from edgetransfer.errors import SpecError
 from edgetransfer.spec.base import Spec
 from edgetransfer.spec.names import Name, is_name
 from edgetransfer.spec.outside import TOML, toml_of, validated
-from edgetransfer.spec.preview import EmulatedProcessor
 from edgetransfer.spec.recipe import Recipe
-from edgetransfer.spec.target import TargetSpec
+from edgetransfer.spec.target import EmulatedProcessor, TargetSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

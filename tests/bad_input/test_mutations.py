@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgetransfer.bundle.opened import open_bundle
-from edgetransfer.bundle.reading import read_portability
+from edgetransfer.bundle.readers import read_portability
 from edgetransfer.errors import EdgeTransferError
 from edgetransfer.pipeline.bench.bench import golden_of
 from tests.bad_input.nonsense import reseal, write_report

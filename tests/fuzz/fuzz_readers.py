@@ -12,7 +12,7 @@ import atheris
 with atheris.instrument_imports(include=["edgetransfer.spec", "edgetransfer.bundle"]):
     from edgetransfer.backbone import files as backbone
     from edgetransfer.backbone.contract import from_transformers
-    from edgetransfer.bundle import reading
+    from edgetransfer.bundle import readers
     from edgetransfer.data.tables import read_table
     from edgetransfer.errors import EdgeTransferError
     from edgetransfer.export.head_file import read_heads, read_statistics
@@ -35,12 +35,12 @@ def answer(path):
 
 
 READERS = {
-    "manifest": (reading.read_manifest, "manifest.json"),
-    "report": (reading.read_report, "report.json"),
-    "golden": (reading.read_golden, "index.json"),
-    "portability": (reading.read_portability, "portability.json"),
-    "contract": (reading.read_contract, "preprocess.json"),
-    "labels": (reading.read_labels, "labels.txt"),
+    "manifest": (readers.read_manifest, "manifest.json"),
+    "report": (readers.read_report, "report.json"),
+    "golden": (readers.read_golden, "index.json"),
+    "portability": (readers.read_portability, "portability.json"),
+    "contract": (readers.read_contract, "preprocess.json"),
+    "labels": (readers.read_labels, "labels.txt"),
     "target": (lambda path: catalogue.target(str(path)), "target.toml"),
     "calibration": (lambda path: catalogue.calibration_recipe(str(path)), "calibration.toml"),
     "config": (backbone.read_config, "config.json"),

@@ -241,7 +241,7 @@ def test_code_of_a_resealed_bundle_is_never_run(bundle, command, pictures, tmp_p
 def test_a_rebuild_keeps_what_is_beside_and_two_do_not_meet(built, pictures, cache, tmp_path):
     """Faults E4, E5 through the whole build."""
     import edgetransfer
-    from edgetransfer.bundle.placing import LOCK, locked
+    from edgetransfer.bundle.swap import LOCK, locked
     from edgetransfer.errors import SpecError, StageError
 
     out = tmp_path / "out"

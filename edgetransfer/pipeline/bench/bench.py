@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from edgetransfer.bundle.files import write_json, writing
 from edgetransfer.bundle.opened import BENCH, REPORT, open_bundle, refuse_other_count
-from edgetransfer.bundle.placing import LOCK, bundle_lock, locked
-from edgetransfer.bundle.reading import GOLDEN, read_golden, read_portability
+from edgetransfer.bundle.readers import GOLDEN, read_golden, read_portability
+from edgetransfer.bundle.swap import LOCK, bundle_lock, locked
 from edgetransfer.data.manifest import Example, Manifest
 from edgetransfer.data.sources import load_for_evaluation
 from edgetransfer.errors import DataError, SpecError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.bundle.files import write_json
-from edgetransfer.bundle.reading import read_portability
+from edgetransfer.bundle.readers import read_portability
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgetransfer.data import sources, unlabelled_texts
-from edgetransfer.data import unlabelled as unlabelled_pictures
+from edgetransfer.data import sources, unlabelled
 from edgetransfer.data.manifest import SPLITS, Manifest
 from edgetransfer.data.surface import surfaces
 from edgetransfer.data.unlabelled import JUDGED
@@ -39,26 +38,21 @@ def read_unlabelled(run: Run, manifest: Manifest) -> Manifest:
     source = run.recipe.distill.unlabelled
     if source is None:
         return replace(manifest, examples=(), notes=())
-    texts, column = manifest.modality == "text", run.recipe.data.text_column
-    reader = unlabelled_texts if texts else unlabelled_pictures
-    near = partial(near_judged, run, manifest)
+    column, near = run.recipe.data.text_column, partial(near_judged, run, manifest)
     inputs = {
-        "fingerprint": reader.fingerprint(source),
+        "fingerprint": unlabelled.fingerprint(source, manifest.modality),
         "labelled": manifest.digest,
         "column": column,
         "backbone": run.source.digest,
     }
 
     def make(_: Path, progress: Progress) -> dict[str, Any]:
-        if texts:
-            found = unlabelled_texts.load(source, manifest, column, near=near, progress=progress)
-        else:
-            found = unlabelled_pictures.load(source, manifest, near=near, progress=progress)
+        found = unlabelled.load(source, manifest, column, near=near, progress=progress)
         return found.to_json()
 
     def told(record: Mapping[str, Any]) -> str:
         more = Manifest.from_json(record)
-        noun = "texts" if texts else "pictures"
+        noun = "texts" if manifest.modality == "text" else "pictures"
         return f"{len(more.examples)} {noun}, {sum(more.dropped.values())} left out"
 
     return Manifest.from_json(run.keep(Stage("unlabelled", inputs, make, told)).record)

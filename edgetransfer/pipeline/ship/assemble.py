@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edgetransfer.bundle.opened import Bundle
-    from edgetransfer.bundle.placing import Draft
+    from edgetransfer.bundle.swap import Draft
     from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.pipeline.fit.trace import Fitted
     from edgetransfer.pipeline.ladder.compress import Compressed

@@ -6,9 +6,9 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from edgetransfer.data.asked import asked_about
 from edgetransfer.data.decode import decode
 from edgetransfer.data.digests import picture_digest, text_digest
+from edgetransfer.data.queries import asked_about
 from edgetransfer.data.sources import load
 from edgetransfer.errors import DataError, SpecError
 from edgetransfer.measure.sample import draw

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from edgetransfer.bundle.files import read_json, writing
 from edgetransfer.bundle.opened import open_bundle, refuse_other_count, seal
-from edgetransfer.bundle.placing import bundle_lock, locked, replacing
+from edgetransfer.bundle.swap import bundle_lock, locked, replacing
 from edgetransfer.errors import SpecError
 from edgetransfer.export.head_file import (
     STATISTICS,

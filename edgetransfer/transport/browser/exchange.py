@@ -1,15 +1,11 @@
-"""What the host and a page in a browser say to each other: jobs one way, messages the other.
-
-Hears out a page that does one job, and notices when nothing more will come.
-"""
+"""What the host and a page in a browser say to each other: jobs one way, messages the other."""
 
 from __future__ import annotations
 
 import queue
-import secrets
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.errors import StageError
@@ -17,11 +13,9 @@ from edgetransfer.spec.outside import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
-    from edgetransfer.agent.examples import Examples
     from edgetransfer.spec.progress import Progress
-    from edgetransfer.transport.browser.job import Arrays
+    from edgetransfer.transport.browser.job import Arrays, Errand
 
 
 _MOST_WORDS = 1000
@@ -147,24 +141,6 @@ Message = dict[str, Any]
 _LAST = frozenset({"result", "error", "closed"})
 
 """Events after which a page has nothing more to say of an errand."""
-
-
-@dataclass(frozen=True)
-class Errand:
-    """One job in the form that the page takes.
-
-    Attributes:
-        told: the JSON that the page reads.
-        models: bytes or files, by the numbers that the page asks for them by.
-        examples: of each model, by the same numbers.
-        arrays: names of the arrays that may come back, and how many bytes each may have.
-    """
-
-    told: Mapping[str, Any]
-    models: tuple[bytes | Path, ...] = ()
-    examples: tuple[Examples, ...] = ()
-    arrays: Mapping[str, int] = field(default_factory=dict)
-    number: str = field(default_factory=lambda: secrets.token_hex(4))
 
 
 class Exchange:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import random
-from dataclasses import asdict
+import secrets
+from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,6 @@ from edgetransfer.agent.benchmark import CYCLED
 from edgetransfer.agent.environment import PROTOCOL
 from edgetransfer.agent.examples import Examples
 from edgetransfer.agent.probe import NULL_MODEL
-from edgetransfer.transport.browser.exchange import Errand
 from edgetransfer.transport.browser.runtime import FILES
 from edgetransfer.transport.job import outputs
 
@@ -29,6 +29,24 @@ if TYPE_CHECKING:
 
 _CHECKS = (".before", ".after")
 """Ends of the names of the first logits of a timed session, from before and after its timing."""
+
+
+@dataclass(frozen=True)
+class Errand:
+    """One job in the form that the page takes.
+
+    Attributes:
+        told: the JSON that the page reads.
+        models: bytes or files, by the numbers that the page asks for them by.
+        examples: of each model, by the same numbers.
+        arrays: names of the arrays that may come back, and how many bytes each may have.
+    """
+
+    told: Mapping[str, Any]
+    models: tuple[bytes | Path, ...] = ()
+    examples: tuple[Examples, ...] = ()
+    arrays: Mapping[str, int] = field(default_factory=dict)
+    number: str = field(default_factory=lambda: secrets.token_hex(4))
 
 
 def errand(job: Job, engine: Engine) -> Errand:

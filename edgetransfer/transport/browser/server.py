@@ -28,7 +28,8 @@ from edgetransfer.spec.outside import parsed
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from edgetransfer.transport.browser.exchange import Errand, Exchange
+    from edgetransfer.transport.browser.exchange import Exchange
+    from edgetransfer.transport.browser.job import Errand
 
 
 TYPES = {

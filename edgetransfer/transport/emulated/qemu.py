@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from edgetransfer.spec.preview import EmulatedProcessor
+    from edgetransfer.spec.target import EmulatedProcessor
     from edgetransfer.transport.emulated.sysroot import Prepared
     from edgetransfer.transport.job import Job
 

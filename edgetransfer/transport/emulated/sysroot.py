@@ -23,7 +23,7 @@ from edgetransfer.transport.emulated import debian
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from edgetransfer.spec.preview import EmulatedProcessor, Sysroot
+    from edgetransfer.spec.target import EmulatedProcessor, Sysroot
 
 FOLDER = "sysroots"
 _LAYOUT = 1

@@ -1,10 +1,9 @@
-"""Asks the device's side (`ssh_far`), and goes on where a lost link left off."""
+"""Asks the device's side (`ssh.far`), and goes on where a lost link left off."""
 
 from __future__ import annotations
 
 import json
 import math
-import re
 import shlex
 import time
 from contextlib import contextmanager, suppress
@@ -15,12 +14,11 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 from edgetransfer.errors import StageError
 from edgetransfer.spec.outside import MIB, Kind, parsed, shortened
 from edgetransfer.transport.outcome import last_words
-from edgetransfer.transport.ssh import far, far_jobs
+from edgetransfer.transport.ssh import far
 from edgetransfer.transport.ssh.client import LOST, LinkLostError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from types import ModuleType
 
     from edgetransfer.transport.ssh.client import Call, Client
 
@@ -30,14 +28,7 @@ _HELD_S = 10.0
 """A link that held for so long was there."""
 
 
-def _one_text(*modules: ModuleType) -> bytes:
-    """Return the source of modules that import from one another as that of one."""
-    sources = [Path(str(each.__file__)).read_text(encoding="utf-8") for each in modules]
-    later = re.compile(r"^from (__future__|edgetransfer)[^(\n]*(\([^)]*\))?\n", re.MULTILINE)
-    return "".join([sources[0], *(later.sub("", each) for each in sources[1:])]).encode()
-
-
-_FAR = _one_text(far, far_jobs)
+_FAR = Path(far.__file__).read_bytes()
 _FAR_COMMAND = f"import sys;exec(compile(sys.stdin.buffer.read({len(_FAR)}),'edgetransfer','exec'))"
 
 

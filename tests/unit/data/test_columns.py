@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgetransfer.data.columns import Roles, assign_roles
-from edgetransfer.data.tables import Table
+from edgetransfer.data.tables import Roles, Table, assign_roles
 from edgetransfer.errors import DataError, EdgeTransferError, SpecError
 from edgetransfer.spec.recipe import DataSpec
 

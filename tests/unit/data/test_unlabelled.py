@@ -111,27 +111,27 @@ def test_pictures_that_cannot_be_read_are_named(labelled, folder):
     )
 
 
-@pytest.mark.parametrize("read", [fingerprint, lambda source: load(source, None)])
-def test_no_folder(folder, read):
+@pytest.mark.parametrize("read", [lambda at, _: fingerprint(at, "image"), load])
+def test_no_folder(folder, labelled, read):
     with pytest.raises(DataError) as caught:
-        read(str(folder))
+        read(str(folder), labelled)
     assert str(caught.value) == (
         f"--unlabelled {folder}: no such folder\n"
         "  expected: a folder of pictures; folders in it may have any names"
     )
     folder.mkdir()
     with pytest.raises(DataError) as caught:
-        read(str(folder))
+        read(str(folder), labelled)
     assert str(caught.value) == f"--unlabelled {folder}: no picture in the folder"
 
 
 def test_the_fingerprint_changes_with_names_and_contents(folder):
     photo(folder / "a.png", 1)
-    seen = [fingerprint(str(folder))]
+    seen = [fingerprint(str(folder), "image")]
     (folder / "a.png").rename(folder / "b.png")
-    seen.append(fingerprint(str(folder)))
+    seen.append(fingerprint(str(folder), "image"))
     photo(folder / "b.png", 2)
-    seen.append(fingerprint(str(folder)))
+    seen.append(fingerprint(str(folder), "image"))
     (folder / "notes.txt").write_text("of no consequence")
-    assert fingerprint(str(folder)) == seen[-1]
+    assert fingerprint(str(folder), "image") == seen[-1]
     assert len(set(seen)) == 3

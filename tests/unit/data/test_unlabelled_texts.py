@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edgetransfer.data import sources
-from edgetransfer.data.unlabelled_texts import fingerprint, load
+from edgetransfer.data.unlabelled import fingerprint, load
 from edgetransfer.errors import DataError, SpecError
 from edgetransfer.spec.recipe import DataSpec
 
@@ -124,8 +124,8 @@ def test_a_file_of_lines_in_another_encoding(labelled, tmp_path):
 def test_the_fingerprint_changes_with_contents_and_names(tmp_path):
     file = tmp_path / "more.txt"
     file.write_text("one\n")
-    seen = [fingerprint(str(file))]
+    seen = [fingerprint(str(file), "text")]
     file.write_text("two\n")
-    seen.append(fingerprint(str(file)))
-    seen.append(fingerprint(str(file.rename(tmp_path / "other.txt"))))
+    seen.append(fingerprint(str(file), "text"))
+    seen.append(fingerprint(str(file.rename(tmp_path / "other.txt")), "text"))
     assert len(set(seen)) == 3

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from edgetransfer.errors import StageError
-from edgetransfer.transport.browser.exchange import Errand, Exchange, Listener, PageTimeouts
-from edgetransfer.transport.browser.job import Arrays, environment, warnings
+from edgetransfer.transport.browser.exchange import Exchange, Listener, PageTimeouts
+from edgetransfer.transport.browser.job import Arrays, Errand, environment, warnings
 
 USUAL = PageTimeouts()
 FACTS = {

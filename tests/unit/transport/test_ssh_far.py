@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from edgetransfer.transport.ssh import far, far_jobs, look
+from edgetransfer.transport.ssh import far, look
 
 BLOB = bytes(range(256)) * 40
 NAME = hashlib.sha256(BLOB).hexdigest() + ".npy"
@@ -29,7 +29,7 @@ def work(tmp_path):
 def ask(work, call, body=b"", **asked):
     given = io.BytesIO()
     head = json.dumps({"call": call, "work": str(work), **asked}).encode() + b"\n"
-    far_jobs.main(io.BufferedReader(io.BytesIO(head + body)), given)
+    far.main(io.BufferedReader(io.BytesIO(head + body)), given)
     mark, *answers = given.getvalue().decode().splitlines()
     assert mark == far.MARK
     return [json.loads(each) for each in answers]
@@ -124,13 +124,13 @@ def test_what_stays_is_bounded_by_age_and_size(work):
     assert list((work / "sites").iterdir()) == []
 
 
-@pytest.mark.parametrize("module", [far, far_jobs, look], ids=str)
+@pytest.mark.parametrize("module", [far, look], ids=str)
 def test_it_needs_the_standard_library_at_python_3_9(module):
     file = Path(module.__file__)
     for node in ast.walk(ast.parse(file.read_text(), feature_version=(3, 9))):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         names += [node.module] if isinstance(node, ast.ImportFrom) else []
-        for name in set(names) - {"edgetransfer.transport.ssh.far"}:
+        for name in names:
             assert name.partition(".")[0] in sys.stdlib_module_names, name
     vermin = Path(sys.executable).with_name("vermin")
     if vermin.is_file():

@@ -9,7 +9,7 @@ import pytest
 
 from edgetransfer.errors import StageError
 from edgetransfer.spec import catalogue
-from edgetransfer.spec.preview import EmulatedProcessor
+from edgetransfer.spec.target import EmulatedProcessor
 from edgetransfer.transport.emulated import debian, sysroot
 
 EMULATOR = "#!/bin/sh\necho 'qemu-riscv64 version 10.0.13 (Debian)'\n"

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from edgetransfer.bundle import placing
+from edgetransfer.bundle import swap
 from edgetransfer.bundle.opened import open_bundle, seal
 from edgetransfer.errors import SpecError, StageError
 
@@ -36,7 +36,7 @@ def fill(place, content, *more):
 @pytest.fixture
 def folder(tmp_path):
     folder = tmp_path / "out" / "board"
-    with placing.replacing(folder) as place:
+    with swap.replacing(folder) as place:
         fill(place, "old", "statistics.safetensors")
     return folder
 
@@ -60,10 +60,10 @@ def leave_foreign_files(folder):
 def test_what_is_not_the_bundles_stays(folder, exchange, monkeypatch):
     """Fault E4: a rebuild deleted bench/, portability.json and notes."""
     if not exchange:
-        monkeypatch.setattr(placing, "_exchange", lambda *_: False)
+        monkeypatch.setattr(swap, "_exchange", lambda *_: False)
     kept = leave_foreign_files(folder)
     for content in ("new", "newer"):
-        with placing.replacing(folder) as place:
+        with swap.replacing(folder) as place:
             assert open_bundle_content(folder) != content
             fill(place, content)
         assert listed(folder) == {*FILES, "manifest.json", *kept}
@@ -78,7 +78,7 @@ def open_bundle_content(folder):
 
 def test_a_file_of_somebody_else_is_not_written_over(folder):
     (folder / "optimum.onnx").write_text("mine")
-    with pytest.raises(SpecError) as caught, placing.replacing(folder) as place:
+    with pytest.raises(SpecError) as caught, swap.replacing(folder) as place:
         fill(place, "new", "optimum.onnx")
     assert str(caught.value) == (
         f"{folder / 'optimum.onnx'}: a file that is not the bundle's has the name of one that is\n"
@@ -89,7 +89,7 @@ def test_a_file_of_somebody_else_is_not_written_over(folder):
 
 
 def test_a_failure_leaves_the_old_bundle(folder):
-    with pytest.raises(ZeroDivisionError), placing.replacing(folder) as place:
+    with pytest.raises(ZeroDivisionError), swap.replacing(folder) as place:
         fill(place, 1 // 0)
     assert open_bundle(folder).manifest["content"] == "old"
     assert entries(folder.parent) == ["board"]
@@ -112,7 +112,7 @@ def test_what_is_no_bundle_of_ours_is_refused(tmp_path, what):
     before = listed(tmp_path)
     with (
         pytest.raises(SpecError, match="stands where the bundle goes") as caught,
-        placing.replacing(path),
+        swap.replacing(path),
     ):
         pytest.fail("began")
     assert "fix: move it away, or name another folder with --out" in str(caught.value)
@@ -123,7 +123,7 @@ def test_what_a_killed_run_had_moved_aside_is_put_back(folder):
     folder.rename(folder.parent / ".board.old-1a2b")
     (folder.parent / ".board.new-3c4d").mkdir()
     (folder.parent / ".board.x.new-3c4d").mkdir()
-    with pytest.raises(ZeroDivisionError), placing.replacing(folder):
+    with pytest.raises(ZeroDivisionError), swap.replacing(folder):
         assert 1 // 0
     assert open_bundle(folder).manifest["content"] == "old"
     assert entries(folder.parent) == [".board.x.new-3c4d", "board"]
@@ -146,7 +146,7 @@ while True:
 def test_whenever_it_is_killed_a_whole_bundle_is_in_place(folder, wait_s):
     """Fault E4: rmtree and then rename: a kill in between lost the old bundle."""
     kept = leave_foreign_files(folder)
-    with placing.replacing(folder) as place:
+    with swap.replacing(folder) as place:
         fill(place, "old")
     run = [sys.executable, "-c", KILLED, str(folder)]
     with subprocess.Popen(run, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": "."}) as it:
@@ -155,13 +155,13 @@ def test_whenever_it_is_killed_a_whole_bundle_is_in_place(folder, wait_s):
         it.send_signal(signal.SIGKILL)
     assert open_bundle(folder).manifest["content"] in ("old", "new")
     assert kept <= listed(folder)
-    with placing.locked(placing.bundle_lock(folder)), placing.replacing(folder) as place:
+    with swap.locked(swap.bundle_lock(folder)), swap.replacing(folder) as place:
         fill(place, "last")
     assert entries(folder.parent) == ["board"]
 
 
 def refusal(file, **options):
-    with pytest.raises(StageError) as caught, placing.locked(file, **options):
+    with pytest.raises(StageError) as caught, swap.locked(file, **options):
         pytest.fail("two at once")
     return str(caught.value)
 
@@ -169,7 +169,7 @@ def refusal(file, **options):
 def test_two_runs_do_not_write_one_folder(tmp_path):
     """Fault E5: of two builds into one OUT one died."""
     file = tmp_path / ".lock"
-    with placing.locked(file):
+    with swap.locked(file):
         told = refusal(file).splitlines()
         assert told[0] == f"{tmp_path}: another run works in this folder"
         assert told[1].startswith(f"  found: process {os.getpid()} on ")
@@ -180,8 +180,8 @@ def test_two_runs_do_not_write_one_folder(tmp_path):
 
 def test_those_that_only_read_share_a_lock(tmp_path):
     file = tmp_path / ".lock"
-    with placing.locked(file, shared=True):
-        with placing.locked(file, shared=True):
+    with swap.locked(file, shared=True):
+        with swap.locked(file, shared=True):
             refusal(file)
         refusal(file)
     assert not file.exists()
@@ -189,6 +189,6 @@ def test_those_that_only_read_share_a_lock(tmp_path):
 
 def test_the_lock_of_a_dead_run_is_no_lock(tmp_path):
     (tmp_path / ".lock").write_text('{"pid": 1, "host": "\\u001b[2J", "since": "long ago"}')
-    with placing.locked(tmp_path / ".lock"):
+    with swap.locked(tmp_path / ".lock"):
         assert str(os.getpid()) in (tmp_path / ".lock").read_text()
     assert entries(tmp_path) == []

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from edgetransfer.data.asked import Columns, asked_about
+from edgetransfer.data.queries import Columns, asked_about
 
 if TYPE_CHECKING:
     from collections.abc import Callable

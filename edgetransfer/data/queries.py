@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgetransfer.data.columns import assign_roles
 from edgetransfer.data.folders import pictures_below
 from edgetransfer.data.manifest import Example
 from edgetransfer.data.rows import find_picture
-from edgetransfer.data.tables import TABLE_SUFFIXES, read_table
-from edgetransfer.data.unlabelled_texts import LINES, texts_of
+from edgetransfer.data.tables import LINES, TABLE_SUFFIXES, assign_roles, read_table, texts_of
 from edgetransfer.errors import DataError, EdgeTransferError
 from edgetransfer.spec.recipe import DataSpec
 
