@@ -7,7 +7,7 @@ newer than the first bundles. Numbers are bounded so that whoever shows them can
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -18,9 +18,22 @@ _FAR = 1e12
 
 
 class Form(BaseModel):
-    """A JSON object that was written by some version of this package."""
+    """A JSON object that was written by some version of this package.
+
+    Attributes:
+        together: numbers that are told all or not at all: who shows the first relies on the others.
+    """
 
     model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+    together: ClassVar[tuple[str, ...]] = ()
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        lacking = [name for name in self.together if getattr(self, name) is None]
+        if lacking and len(lacking) < len(self.together):
+            msg = f"{', '.join(lacking)} should be a number where {self.together[0]} is one"
+            raise ValueError(msg)
+        return self
 
 
 def _rises(span: list[Any]) -> list[Any]:
@@ -41,14 +54,6 @@ RightOf = Annotated[list[Count], Field(min_length=2, max_length=2), AfterValidat
 """How many were right, of how many."""
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-
-
-def all_or_none(form: BaseModel, names: tuple[str, ...]) -> None:
-    """Refuse numbers that are told in part: whoever shows the first relies on the others."""
-    lacking = [name for name in names if getattr(form, name) is None]
-    if lacking and len(lacking) < len(names):
-        msg = f"{', '.join(lacking)} should be a number where {names[0]} is one"
-        raise ValueError(msg)
 
 
 class RungForm(Form):
@@ -74,7 +79,7 @@ class RungForm(Form):
     float_nodes: list[str] | None = None
 
     @model_validator(mode="after")
-    def _whole(self) -> RungForm:
+    def _timed(self) -> RungForm:
         if self.slower and self.cpu_ratio is None:
             msg = "cpu_ratio should be a number where slower is true"
             raise ValueError(msg)
@@ -96,8 +101,6 @@ class ContestForm(Form):
 
 
 class NeighboursForm(Form):
-    """How often nearest neighbours are right."""
-
     k: Count
     n: Count
     accuracy: Number
@@ -124,15 +127,11 @@ class UnseenForm(Form):
 
 
 class WarnedForm(Form):
-    """A warning."""
-
     message: str
     measured_pp: Number | None = None
 
 
 class SoundnessForm(Form):
-    """The block `soundness`."""
-
     tested: bool
     reason: str | None = None
     neighbours: NeighboursForm | None = None
@@ -143,15 +142,11 @@ class SoundnessForm(Form):
 
 
 class ShiftForm(Form):
-    """How well two sets of examples are told apart."""
-
     auc: Number
     ci95: Span
 
 
 class TriedForm(Form):
-    """A method of adaptation that was tried."""
-
     method: str
     gain_pp: Number
     n: Count
@@ -159,8 +154,6 @@ class TriedForm(Form):
 
 
 class AdaptationForm(Form):
-    """The block `adaptation`."""
-
     method: str
     shift: ShiftForm | None = None
     tried: list[TriedForm] = []
@@ -170,8 +163,6 @@ class AdaptationForm(Form):
 
 
 class SuspectForm(Form):
-    """A label that looks wrong."""
-
     example: str
     given: str
     likely: str
@@ -180,16 +171,12 @@ class SuspectForm(Form):
 
 
 class GainForm(Form):
-    """What more labels should give."""
-
     gain_pp: Number
     ci95_pp: Span
     examples: Count
 
 
 class ClassGainForm(Form):
-    """What more labels of one class should give it."""
-
     label: str
     more: Count
     gain_pp: Number
@@ -197,8 +184,6 @@ class ClassGainForm(Form):
 
 
 class CurveForm(Form):
-    """The learning curve."""
-
     now: Count
     sizes: Annotated[list[Count], Field(min_length=1)]
     error: Annotated[list[Number], Field(min_length=1)]
@@ -215,8 +200,6 @@ class CurveForm(Form):
 
 
 class PairForm(Form):
-    """Two examples that are nearly the same."""
-
     example: str
     split: str
     label: str | None
@@ -226,8 +209,6 @@ class PairForm(Form):
 
 
 class NearDuplicatesForm(Form):
-    """What nearly repeats."""
-
     compared: Count
     examples: Count
     pairs: Count
@@ -238,8 +219,6 @@ class NearDuplicatesForm(Form):
 
 
 class LabellingForm(Form):
-    """The block `labelling`."""
-
     judged: Count
     suspect: Count
     suspects: list[SuspectForm] = []
@@ -248,8 +227,6 @@ class LabellingForm(Form):
 
 
 class CandidateForm(Form):
-    """A backbone that was ranked."""
-
     backbone: str
     on_front: bool = False
     accuracy: Number | None = None
@@ -267,8 +244,6 @@ class CandidateForm(Form):
 
 
 class ChoiceForm(Form):
-    """The block `choice`: ranked backbones."""
-
     candidates: list[CandidateForm]
     examples: Count
     why: str | None = None
@@ -284,36 +259,26 @@ class KindForm(Form):
 
 
 class PortabilityForm(Form):
-    """``portability.json``, and the block of that name."""
-
     portable_exact: bool
     kinds: dict[str, KindForm]
 
 
 class SessionForm(Form):
-    """How the runtime is started."""
-
     threads: Annotated[int, Field(ge=1, le=1024)]
     config: dict[Setting, str]
 
 
 class SchemeForm(Form):
-    """How integers are laid out."""
-
     activation: Literal["u8", "s8"] | None = None
 
 
 class CompressionForm(Form):
-    """How the network was made small."""
-
     precision: Literal["w8a8", "fp16", "fp32"]
     ladder: list[RungForm]
     scheme: SchemeForm | None = None
 
 
 class ParityForm(Form):
-    """How near the exported graph is to the network."""
-
     max_abs: Number
     range: Number
     min_cosine: Number
@@ -322,21 +287,18 @@ class ParityForm(Form):
 
 
 class SplitForm(Form):
-    """A split of the data."""
-
     examples: Count
     digest: str
 
 
 class DataForm(Form):
-    """What the examples were."""
-
     splits: dict[str, SplitForm] = {}
     dropped: dict[str, Count] = {}
     notes: list[str] = []
 
 
 class GainedForm(Form):
+    together = ("before", "after")
     """What a dearer fit gained over the probe; bundles of before told a log loss."""
 
     metric: str = ""
@@ -344,15 +306,8 @@ class GainedForm(Form):
     after: Number | None = None
     ci95: Span
 
-    @model_validator(mode="after")
-    def _whole(self) -> GainedForm:
-        all_or_none(self, ("before", "after"))
-        return self
-
 
 class HeldOutForm(Form):
-    """How a fit did on what it had not seen."""
-
     metric: str
     value: Number | None
     n: Count
@@ -360,8 +315,6 @@ class HeldOutForm(Form):
 
 
 class FitForm(Form):
-    """How the network was fitted."""
-
     method: str | None = None
     cross_validated: list[dict[str, Any]] = []
     raced: dict[str, Number] = {}
@@ -370,8 +323,6 @@ class FitForm(Form):
 
 
 class BackboneForm(Form):
-    """Where the network came from."""
-
     source: str | None = None
     licence: Any = None
     parameters: Number | None = None
@@ -380,8 +331,6 @@ class BackboneForm(Form):
 
 
 class AddedClassForm(Form):
-    """A class that was added later."""
-
     digests: list[Digest]
 
 
@@ -397,8 +346,6 @@ class RecordedForm(Form):
 
 
 class ManifestForm(Form):
-    """``manifest.json``."""
-
     format: Literal["edgetransfer.bundle/1"] = Field(alias="schema")
     target: TargetSpec
     recipe: Recipe
@@ -430,8 +377,6 @@ class DumpForm(Form):
 
 
 class CaseForm(Form):
-    """A golden example with what both models make of it."""
-
     label: str | None
     text: str | None
     png: FileName | None = None
@@ -441,7 +386,5 @@ class CaseForm(Form):
 
 
 class GoldenForm(Form):
-    """``golden/index.json``."""
-
     format: Literal["edgetransfer.golden/1"] = Field(alias="schema")
     cases: list[CaseForm]

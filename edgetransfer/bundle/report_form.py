@@ -22,15 +22,12 @@ from edgetransfer.bundle.forms import (
     SoundnessForm,
     Span,
     SpanAbove,
-    all_or_none,
 )
 
 Status = Literal["PASS", "FAIL", "INCONCLUSIVE", "NOT RUN"]
 
 
 class GateForm(Form):
-    """A row of `gates`."""
-
     name: str
     status: Status
     decides: bool
@@ -44,8 +41,7 @@ class GateForm(Form):
 
 
 class AccuracyForm(Form):
-    """A metric of both models, of all examples or of a group."""
-
+    together = ("reference", "candidate", "delta_pp", "ci95_pp", "drop_ucb95_pp")
     metric: str
     n: Count | None
     reference: Number | None
@@ -61,8 +57,7 @@ class AccuracyForm(Form):
     method: str | None = None
 
     @model_validator(mode="after")
-    def _whole(self) -> AccuracyForm:
-        all_or_none(self, ("reference", "candidate", "delta_pp", "ci95_pp", "drop_ucb95_pp"))
+    def _counted(self) -> AccuracyForm:
         if self.n is None and self.reference is not None:
             msg = "n should be a number where reference is one"
             raise ValueError(msg)
@@ -70,26 +65,18 @@ class AccuracyForm(Form):
 
 
 class GroupForm(AccuracyForm):
-    """The metric of one group of examples."""
-
     column: str
     value: str
 
 
 class RecallForm(Form):
-    """A row of `per_class`."""
-
+    together = ("recall_reference", "recall_candidate", "change_pp")
     label: str
     n: Count | None
     recall_reference: Number | None
     recall_candidate: Number | None
     change_pp: Number | None
     p_holm: Number | None = None
-
-    @model_validator(mode="after")
-    def _whole(self) -> RecallForm:
-        all_or_none(self, ("recall_reference", "recall_candidate", "change_pp"))
-        return self
 
 
 class ConfusionForm(Form):
@@ -109,8 +96,6 @@ class AgreementForm(Form):
 
 
 class NumericForm(Form):
-    """Logits of both models."""
-
     sqnr_db: Number | None
     kl_mean: Number | None
     cosine_mean: Number | None
@@ -118,8 +103,7 @@ class NumericForm(Form):
 
 
 class TimesForm(Form):
-    """Times of one model, ms."""
-
+    together = ("p50_ms", "p90_ms")
     p50_ms: Number | None
     p90_ms: Number | None
     n: Count | None = None
@@ -132,15 +116,9 @@ class TimesForm(Form):
     max_ms: Number | None = None
     process_p50_ms: list[Number] | None = None
 
-    @model_validator(mode="after")
-    def _whole(self) -> TimesForm:
-        all_or_none(self, ("p50_ms", "p90_ms"))
-        return self
-
 
 class RatioForm(Form):
-    """How many times as fast the candidate is."""
-
+    together = ("ratio", "ci95", "told")
     ratio: Above | None
     ci95: SpanAbove | None
     told: str | None = Field(None, alias="class")
@@ -149,15 +127,8 @@ class RatioForm(Form):
     cpu_class: str | None = None
     blocks: Count | None = None
 
-    @model_validator(mode="after")
-    def _whole(self) -> RatioForm:
-        all_or_none(self, ("ratio", "ci95", "told"))
-        return self
-
 
 class HistogramForm(Form):
-    """Counts between edges, ms."""
-
     edges_ms: Annotated[list[Number], Field(min_length=2)]
     reference: list[Count]
     candidate: list[Count]
@@ -173,15 +144,13 @@ class HistogramForm(Form):
 
 
 class SeriesForm(Form):
-    """One timed series of both models."""
-
     reference: TimesForm
     candidate: TimesForm
     speedup: RatioForm
     histogram: HistogramForm | None = None
 
     @model_validator(mode="after")
-    def _whole(self) -> SeriesForm:
+    def _both(self) -> SeriesForm:
         if (self.reference.p50_ms is None) != (self.candidate.p50_ms is None):
             msg = "reference and candidate should both be timed, or neither"
             raise ValueError(msg)
@@ -189,8 +158,6 @@ class SeriesForm(Form):
 
 
 class MemoryForm(Form):
-    """What the process of one model held, MiB."""
-
     peak_mib: Number | None = None
     load_delta_mib: Number | None = None
     proportional_mib: Number | None = None
@@ -204,21 +171,13 @@ class BytesForm(Form):
 
 
 class ResidencyForm(Form):
-    """What runs in integers."""
-
+    together = ("float_conv", "int8_conv", "float_ops")
     float_conv: Count | None
     int8_conv: Count | None
     float_ops: list[str] | None
 
-    @model_validator(mode="after")
-    def _whole(self) -> ResidencyForm:
-        all_or_none(self, ("float_conv", "int8_conv", "float_ops"))
-        return self
-
 
 class ValidityForm(Form):
-    """Whether times are to be trusted."""
-
     valid: bool | None = None
     violations: list[str] = []
     not_warmed_up: list[str] = []
@@ -226,8 +185,6 @@ class ValidityForm(Form):
 
 
 class EnvironmentForm(Form):
-    """The machine."""
-
     cpu: str | None = None
     arch: str | None = None
     isa: list[str] | None = None
@@ -235,8 +192,6 @@ class EnvironmentForm(Form):
 
 
 class SustainedForm(Form):
-    """The block `sustained`."""
-
     seconds: Number
     valid: bool = True
     violations: list[str] = []
@@ -246,8 +201,6 @@ class SustainedForm(Form):
 
 
 class EnergyForm(Form):
-    """A row of `energy`."""
-
     mj_per_inference: Number | None
     reason: str | None = None
     method: str | None = None
@@ -265,8 +218,6 @@ class SampleForm(Form):
 
 
 class ReportForm(Form):
-    """``report.json``: see docs/report.md."""
-
     format: Literal["edgetransfer.report/1"] = Field(alias="schema")
     target: str
     verdict: Literal["PASS", "FAIL", "INCONCLUSIVE", "UNVERIFIED"]

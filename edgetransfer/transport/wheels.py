@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from packaging.tags import compatible_tags, cpython_tags
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+
 from edgetransfer.errors import SpecError
 
 if TYPE_CHECKING:
@@ -81,16 +84,26 @@ class WheelTarget:
         'it is for cp313, the device has Python 3.11'
         >>> pi.misfit("flatbuffers-25.9-py2.py3-none-any.whl")
         """
-        *_, python, abi, platform = wheel.removesuffix(".whl").split("-")
+        try:
+            _, _, _, tags = parse_wheel_filename(wheel)
+        except InvalidWheelFilename:
+            return "its name does not say for what it is"
         short = f"cp{self.python[0]}{self.python[1]}"
-        stable = abi == "abi3" and int(python[3:] or 0) <= self.python[1]
-        if not (stable or {short, "py3"} & set(python.split("."))):
+        usable = {
+            (tag.interpreter, tag.abi)
+            for tag in (
+                *cpython_tags(self.python, [short], ["any"]),
+                *compatible_tags(self.python, short, ["any"]),
+            )
+        }
+        if not any((tag.interpreter, tag.abi) in usable for tag in tags):
+            python = ".".join(sorted({tag.interpreter for tag in tags}))
             return f"it is for {python}, the device has Python {self.python[0]}.{self.python[1]}"
         system = {"Linux": "linux", "Darwin": "macosx"}.get(self.system, self.system)
-        if platform != "any" and not (
-            system in platform and platform.endswith((self.machine, "universal2"))
-        ):
-            return f"it is for {platform}, the device is {self.system} {self.machine}"
+        platforms = sorted({tag.platform for tag in tags})
+        ends = (self.machine, "universal2")
+        if not any(each == "any" or (system in each and each.endswith(ends)) for each in platforms):
+            return f"it is for {'.'.join(platforms)}, the device is {self.system} {self.machine}"
         return None
 
 

@@ -97,3 +97,7 @@ def test_wheels_of_the_stable_interface_fit_newer_pythons():
     assert PI.misfit("a-1-cp312-abi3-manylinux2014_aarch64.whl") == (
         "it is for cp312, the device has Python 3.11"
     )
+
+
+def test_what_is_no_name_of_a_wheel():
+    assert PI.misfit("numpy.whl") == "its name does not say for what it is"
