@@ -27,7 +27,7 @@ from edgetransfer.pipeline.stage.store import Store
 from edgetransfer.spec.catalogue import default_cache
 from edgetransfer.spec.names import slug
 from edgetransfer.spec.options import FIELDS, recipe_from, seconds_of
-from edgetransfer.transport.where import LOCAL
+from edgetransfer.transport.place import LOCAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

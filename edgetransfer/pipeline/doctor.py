@@ -15,7 +15,7 @@ from edgetransfer.spec import catalogue
 from edgetransfer.transport.browser import runtime as browser_runtime
 from edgetransfer.transport.emulated import qemu, sysroot
 from edgetransfer.transport.job import Job
-from edgetransfer.transport.where import connect
+from edgetransfer.transport.place import connect
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -82,7 +82,7 @@ def examine(where: str, targets: Sequence[str], cache: Path) -> Examined:
     """Ask the agent at a place, and hold the targets against what it tells.
 
     Args:
-        where: what `transport.where.connect` takes.
+        where: what `transport.place.connect` takes.
         targets: names; all of the catalogue where none is given.
         cache: below which emulated processors are prepared.
 

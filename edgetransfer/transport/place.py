@@ -1,27 +1,40 @@
-"""What every transport gives: a place where the agent does jobs, each in a fresh process."""
+"""A place where the agent does jobs, each in a fresh process: what every transport gives."""
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from edgetransfer.bundle.agent_archive import installed_agent
+from edgetransfer.errors import SpecError
 from edgetransfer.spec.progress import Progress, silent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from edgetransfer.transport.job import Job
 
+LOCAL = "local"
+TRANSPORTS = {
+    LOCAL: "local",
+    "ssh": "ssh.place",
+    "qemu": "emulated.qemu",
+    "browser": "browser.place",
+    "adb": "browser.adb",
+}
+"""Each transport's word and the module of this package that has its `connect(address, agent)`."""
+TAKES_SOFTWARE = frozenset({"ssh"})
+"""Those whose `connect` also takes what the user says of the software there."""
+TIMED_ACTIONS = frozenset({"time", "sustain", "energy"})
+ALL_ACTIONS = frozenset({"logits", "optimise", "describe"}) | TIMED_ACTIONS
+
 
 @dataclass(frozen=True)
 class Software:
-    """What the user says of the software on a device; a transport that needs none takes none.
-
-    Attributes:
-        wheels: folder of this machine with wheels for it.
-        python: what starts Python there.
-    """
+    """What the user says of the software on a device: wheels to bring there, what starts Python."""
 
     wheels: Path | None = None
     python: str | None = None
@@ -60,5 +73,37 @@ class Place(Protocol):
         ...
 
 
-TIMED_ACTIONS = frozenset({"time", "sustain", "energy"})
-ALL_ACTIONS = frozenset({"logits", "optimise", "describe"}) | TIMED_ACTIONS
+def connect(
+    where: str, software: Software = AS_IT_IS, *, agent: Path | None = None
+) -> AbstractContextManager[Place]:
+    """Connect to the place that is named as ``--on`` has it: ``local``, ``ssh:HOST``.
+
+    Args:
+        where: the transport's word, and after a colon what it needs to know.
+        software: on the device.
+        agent: what is run there instead of the installed package's agent: for tests.
+
+    Raises:
+        SpecError: there is no such transport, or it needs no software.
+    """
+    word, _, address = where.partition(":")
+    if word not in TRANSPORTS:
+        raise SpecError(
+            "no such place to measure on",
+            where="--on",
+            found=repr(where),
+            expected=", ".join(TRANSPORTS),
+        )
+    module = importlib.import_module(f"edgetransfer.transport.{TRANSPORTS[word]}")
+    more = (software,) if word in TAKES_SOFTWARE else ()
+    if software != AS_IT_IS and not more:
+        raise SpecError(
+            "--wheels and --python are for a device with a Python of its own",
+            where="--on",
+            found=repr(where),
+            expected=", ".join(f"{each}:HOST" for each in sorted(TAKES_SOFTWARE)),
+        )
+    place: AbstractContextManager[Place] = module.connect(
+        address, agent or installed_agent(), *more
+    )
+    return place

@@ -25,7 +25,7 @@ DRIVER = """
 import json, subprocess, sys, time
 from pathlib import Path
 from edgetransfer.transport.job import Job, TimingPlan, Variant
-from edgetransfer.transport.where import connect
+from edgetransfer.transport.place import connect
 
 folder, root = Path(sys.argv[1]), Path(sys.argv[2])
 subprocess.run(["ip", "link", "set", "lo", "up"], check=True)

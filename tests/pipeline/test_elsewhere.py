@@ -11,7 +11,7 @@ import pytest
 from edgetransfer.pipeline.bench.agreement import oracle
 from edgetransfer.spec import catalogue
 from edgetransfer.spec.target import SessionOptions
-from edgetransfer.transport import where as transports
+from edgetransfer.transport import place as transports
 from edgetransfer.transport.local import Local
 
 SETTING = "session.set_denormal_as_zero"

@@ -29,8 +29,7 @@ from edgetransfer.pipeline.bench.sustained import core_variants, energy, sustain
 from edgetransfer.pipeline.stage.reporter import telling
 from edgetransfer.pipeline.stage.stage import RECORD, Kept
 from edgetransfer.spec.outside import json_of
-from edgetransfer.transport.place import AS_IT_IS
-from edgetransfer.transport.where import LOCAL, connect
+from edgetransfer.transport.place import AS_IT_IS, LOCAL, connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,7 +60,7 @@ class There:
     """Where to measure, and what beside the verdict.
 
     Attributes:
-        where: what `transport.where.connect` takes.
+        where: what `transport.place.connect` takes.
         software: what is said of the software there.
         sustained_s: for how long the bundle is to work without a rest; None for not at all.
         energy: whether the energy of an inference is measured.

@@ -22,7 +22,7 @@ from edgetransfer.pipeline.bench.standing import describe
 from edgetransfer.pipeline.bench.times import take
 from edgetransfer.pipeline.stage.store import scratch
 from edgetransfer.transport.job import Effort, InputFiles, Job, Variant
-from edgetransfer.transport.where import LOCAL
+from edgetransfer.transport.place import LOCAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from edgetransfer.agent import capabilities, environment, runtime
 from edgetransfer.measure.standing import stand
 from edgetransfer.transport.job import Job
-from edgetransfer.transport.where import LOCAL
+from edgetransfer.transport.place import LOCAL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

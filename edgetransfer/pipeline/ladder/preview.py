@@ -12,7 +12,7 @@ from edgetransfer.graph.prepare import TextPreparer, stack, write_each
 from edgetransfer.measure.drift import CLOSE_DB, measure_drift
 from edgetransfer.pipeline.bench.times import variants_of
 from edgetransfer.transport.job import Job
-from edgetransfer.transport.where import connect
+from edgetransfer.transport.place import connect
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

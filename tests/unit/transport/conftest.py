@@ -5,13 +5,12 @@ import textwrap
 
 import pytest
 
-from edgetransfer.transport.place import Software
+from edgetransfer.transport.place import Software, connect
 from edgetransfer.transport.ssh import board as ssh_board
 from edgetransfer.transport.ssh import place as ssh
 from edgetransfer.transport.ssh.board import Board, Import
 from edgetransfer.transport.ssh.link import RetryPolicy
 from edgetransfer.transport.wheels import PACKAGES
-from edgetransfer.transport.where import connect
 from tests.sshd import board, served  # noqa: F401 (fixtures)
 
 PRESENT = tuple(Import(package, 0, "1", "") for package in PACKAGES)

@@ -10,7 +10,7 @@ from edgetransfer.spec import catalogue
 from edgetransfer.transport import local
 from edgetransfer.transport.emulated import qemu, sysroot
 from edgetransfer.transport.job import Job, TimingPlan, Variant
-from edgetransfer.transport.where import connect
+from edgetransfer.transport.place import connect
 
 WITHOUT_VNNI, ARM = "qemu:x86-avx2", "qemu:arm64"
 EXACT = {"session.x64quantprecision": "1"}

@@ -12,10 +12,9 @@ import pytest
 from edgetransfer.bundle.agent_archive import pack_agent
 from edgetransfer.errors import SpecError, StageError
 from edgetransfer.transport.job import Job, Variant
-from edgetransfer.transport.place import Software
+from edgetransfer.transport.place import Software, connect
 from edgetransfer.transport.ssh import place as ssh
 from edgetransfer.transport.ssh.link import RetryPolicy
-from edgetransfer.transport.where import connect
 
 HERE = Software(python=sys.executable)
 DESCRIBE = Job("describe")

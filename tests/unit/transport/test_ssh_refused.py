@@ -10,11 +10,10 @@ import pytest
 
 from edgetransfer.errors import EdgeTransferError
 from edgetransfer.transport.job import Job
-from edgetransfer.transport.place import Software
+from edgetransfer.transport.place import Software, connect
 from edgetransfer.transport.ssh.board import look
 from edgetransfer.transport.ssh.client import Client
 from edgetransfer.transport.wheels import WheelTarget
-from edgetransfer.transport.where import connect
 
 PI = {
     "python": "/usr/bin/python3",

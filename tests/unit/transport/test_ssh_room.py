@@ -9,9 +9,8 @@ import pytest
 
 from edgetransfer.errors import EdgeTransferError
 from edgetransfer.transport.job import Job, Variant
-from edgetransfer.transport.place import Software
+from edgetransfer.transport.place import Software, connect
 from edgetransfer.transport.ssh import link
-from edgetransfer.transport.where import connect
 
 
 @pytest.fixture
