@@ -1,8 +1,9 @@
-"""Reads what an agent said and how it ended, wherever it ran."""
+"""Reads what an agent or another program said and how it ended, wherever it ran."""
 
 from __future__ import annotations
 
 import signal
+import subprocess
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -12,9 +13,10 @@ from edgetransfer.errors import StageError
 from edgetransfer.spec.outside import MIB, Kind, parsed, printable, refuse_no_file, validated
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from edgetransfer.errors import EdgeTransferError
     from edgetransfer.spec.progress import Progress
     from edgetransfer.transport.job import Job
 
@@ -40,6 +42,46 @@ def ending(returncode: int) -> str:
 def last_words(text: str) -> str:
     """Return the last lines of what a program complained of."""
     return printable("\n".join(text.strip().splitlines()[-_STDERR_LINES:]))[-_MOST_WORDS:]
+
+
+def ran(
+    command: Sequence[str],
+    error: Callable[[str], EdgeTransferError],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    timeout_s: float | None = None,
+) -> str:
+    """Run a program of this machine to its end, without input, and return what it printed.
+
+    Raises:
+        EdgeTransferError: what `error` makes of the last words of a program that fails.
+        TimeoutExpired: it did not end.
+    """
+    done = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        cwd=cwd,
+        env=env,
+        timeout=timeout_s,
+    )
+    if done.returncode != 0:
+        said = last_words(done.stderr) or last_words(done.stdout)
+        raise error(said or ending(done.returncode))
+    return done.stdout
+
+
+def told(progress: Progress, message: Mapping[str, Any]) -> bool:
+    """Pass on how far an agent says it is; return whether it said so in numbers."""
+    done, total = message.get("done"), message.get("total")
+    if type(done) is not int or not (total is None or type(total) is int):
+        return False
+    progress(done, total)
+    return True
 
 
 def unfinished(job: Job, returncode: int, stderr: str) -> StageError:
@@ -204,10 +246,6 @@ class Transcript:
             return
         event = message.get("event") if isinstance(message, dict) else None
         if event == "progress":
-            self._tell(message.get("done"), message.get("total"))
+            told(self._progress, message)
         elif event == "result":
             self.result = message
-
-    def _tell(self, done: object, total: object) -> None:
-        if type(done) is int and (total is None or type(total) is int):
-            self._progress(done, total)

@@ -6,8 +6,8 @@ It installs nothing there: the phone's browser opens a page that this machine se
 from __future__ import annotations
 
 import shutil
-import subprocess
 from contextlib import contextmanager, suppress
+from subprocess import TimeoutExpired
 from typing import TYPE_CHECKING
 
 from edgetransfer.errors import StageError, UnsupportedError
@@ -15,6 +15,7 @@ from edgetransfer.transport.browser import place as browser
 from edgetransfer.transport.browser import runtime as browser_runtime
 from edgetransfer.transport.browser.exchange import Exchange, PageTimeouts
 from edgetransfer.transport.browser.server import serving
+from edgetransfer.transport.outcome import ran
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +34,7 @@ _PROPERTIES = {
     "maker": "ro.product.manufacturer",
     "os_release": "ro.build.version.release",
 }
+_LIST = "adb devices -l"
 _STATES = {
     "unauthorized": "unlock the device and allow this computer to debug it",
     "offline": "unplug it and plug it in again, or run: adb reconnect",
@@ -41,11 +43,7 @@ _STATES = {
 
 
 class Adb:
-    """One device, spoken to by the system's adb.
-
-    Args:
-        serial: as ``adb devices`` lists it; empty where there is only one device.
-    """
+    """One device, spoken to by the system's adb; its serial is empty where there is only one."""
 
     def __init__(self, serial: str) -> None:
         self._serial = serial
@@ -62,29 +60,20 @@ class Adb:
             StageError: it failed, or did not end.
         """
         command = ["adb", *(["-s", self._serial] if self._serial else []), *words]
+
+        def failed(found: str) -> StageError:
+            fix = next((fix for state, fix in _STATES.items() if state in found), _LIST)
+            return StageError("adb failed", where=" ".join(command), found=found, fix=fix)
+
         try:
-            done = subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=_TIMEOUT_S,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
+            return ran(command, failed, timeout_s=_TIMEOUT_S).strip()
+        except TimeoutExpired as error:
             raise StageError(
                 "adb does not answer",
                 where=" ".join(command),
                 found=f"nothing for {_TIMEOUT_S:.0f} s",
                 fix="adb kill-server, and unlock the device",
             ) from error
-        if done.returncode != 0:
-            told = (done.stderr or done.stdout).strip().splitlines()
-            found = told[-1] if told else f"exit code {done.returncode}"
-            fix = next((fix for state, fix in _STATES.items() if state in found), "adb devices -l")
-            raise StageError("adb failed", where=" ".join(command), found=found, fix=fix)
-        return done.stdout.strip()
 
     def look(self) -> None:
         """Make sure that the device is there and lets us in.
@@ -99,7 +88,7 @@ class Adb:
                 where=self.where,
                 found=state,
                 expected="device",
-                fix=_STATES.get(state, "adb devices -l"),
+                fix=_STATES.get(state, _LIST),
             )
 
     def properties(self) -> dict[str, str]:

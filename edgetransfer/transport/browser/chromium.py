@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgetransfer.errors import UnsupportedError
+from edgetransfer.transport.outcome import ending, last_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +46,6 @@ for end, expected in zip(held, (3, 4)):
 os.execv(sys.argv[3], sys.argv[3:])
 """
 """Chromium wants its debugging pipe on descriptors 3 and 4: no shell puts it there portably."""
-_ERROR_LINES = 4
 _STOP_S = 5.0
 
 
@@ -79,9 +79,8 @@ class Running:
         code = self.process.poll()
         if code is None:
             return None
-        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        lines = self._errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        return "\n".join([f"Chromium ended: {how}", *lines[-_ERROR_LINES:]])
+        said = last_words(self._errors.read_text(encoding="utf-8", errors="replace"))
+        return f"Chromium ended: {ending(code)}\n{said}".rstrip()
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgetransfer.errors import StageError
 from edgetransfer.spec.outside import printable
+from edgetransfer.transport.outcome import told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -37,14 +38,7 @@ class PageTimeouts:
 
 
 class Listener:
-    """Follows one job.
-
-    Args:
-        exchange: with the page; the job was offered there.
-        arrays: takes the arrays that come back.
-        progress: told of examples and blocks done.
-        patience: how long to wait for what.
-    """
+    """Follows one job that was offered to a page, and takes the arrays that come back."""
 
     def __init__(
         self, exchange: Exchange, arrays: Arrays, progress: Progress, patience: PageTimeouts
@@ -62,7 +56,7 @@ class Listener:
 
         Args:
             what: the job's action.
-            where: the place, for the error.
+            where: the place.
             ended: says how the browser ended, None while it runs or where nobody can know.
 
         Raises:
@@ -103,11 +97,9 @@ class Listener:
             self._arrays.take(message["name"], message["array"])
         elif event == "step":
             self._last = said(message)
-        elif event == "progress":
-            done, total = message.get("done"), message.get("total")
-            if type(done) is int and (total is None or type(total) is int):
-                self._progress(done, total)
-                self._last = f"{self._last.partition(',')[0]}, {done} of {total}"
+        elif event == "progress" and told(self._progress, message):
+            of = f"{message['done']} of {message.get('total')}"
+            self._last = f"{self._last.partition(',')[0]}, {of}"
         return None
 
     def _stalled(self) -> str | None:
@@ -139,7 +131,6 @@ def said(message: Message) -> str:
 Message = dict[str, Any]
 
 _LAST = frozenset({"result", "error", "closed"})
-
 """Events after which a page has nothing more to say of an errand."""
 
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
-import subprocess
 import sys
 import tarfile
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from edgetransfer.bundle.files import digest_of
 from edgetransfer.errors import IntegrityError, StageError, UnsupportedError
 from edgetransfer.spec.catalogue import default_cache
+from edgetransfer.transport.outcome import ran
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
 Engine = Literal["wasm", "webgpu"]
 
@@ -105,31 +105,23 @@ def prepare(kept: Path | None = None, *, npm: str = "npm") -> Path:
 def _pack(npm: str, scratch: Path) -> None:
     """Let npm fetch the package into a folder, and unpack what is used of it."""
     command = [npm, "pack", "--silent", PACKAGE]
-    done = subprocess.run(command, cwd=scratch, capture_output=True, text=True, check=False)
+
+    def failed(found: str) -> StageError:
+        what = "npm did not fetch the runtime for browsers"
+        return StageError(what, where=" ".join(command), found=found)
+
+    ran(command, failed, cwd=scratch)
     archives = list(scratch.glob("*.tgz"))
-    if done.returncode != 0 or not archives:
-        raise StageError(
-            "npm did not fetch the runtime for browsers",
-            where=" ".join(command),
-            found=_last_line(done.stderr) or f"exit code {done.returncode}, no archive",
-        )
-    with tarfile.open(archives[0]) as archive:
-        archive.extractall(scratch, members=_members(archive), filter="data")
-
-
-def _members(archive: tarfile.TarFile) -> Sequence[tarfile.TarInfo]:
+    if not archives:
+        raise failed("exit code 0, no archive")
     wanted = {f"package/dist/{name}" for engine in FILES.values() for name in engine}
-    return [member for member in archive.getmembers() if member.name in wanted]
-
-
-def _last_line(text: str) -> str:
-    lines = text.strip().splitlines()
-    return lines[-1] if lines else ""
+    with tarfile.open(archives[0]) as archive:
+        members = [member for member in archive.getmembers() if member.name in wanted]
+        archive.extractall(scratch, members=members, filter="data")
 
 
 def _check(file: Path, digest: str) -> None:
-    with file.open("rb") as opened:
-        found = hashlib.file_digest(opened, "sha256").hexdigest()
+    found = digest_of(file)
     if found != digest:
         raise IntegrityError(
             "not the file that was fetched",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgetransfer.errors import SpecError, StageError, UnsupportedError
+from edgetransfer.transport.outcome import ran
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +21,6 @@ _PROGRAMS = ("apt-get", "apt-config", "dpkg", "dpkg-deb")
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _MERGED = ("bin", "lib", "sbin")
 """Folders that are links into usr/; the package that makes them is not among what is fetched."""
-_ERROR_LINES = 6
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,8 @@ def own_architecture() -> str:
         UnsupportedError: the machine does not run Debian's tools.
     """
     check_tools()
-    done = subprocess.run(
-        ["dpkg", "--print-architecture"], capture_output=True, text=True, check=True
-    )
-    return done.stdout.strip()
+    asked = ["dpkg", "--print-architecture"]
+    return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def check_tools() -> None:
@@ -72,9 +70,6 @@ def check_tools() -> None:
 
 def system_mirror(etc: Path = Path("/etc")) -> Mirror:
     """Return the Debian mirror that this system is set up for.
-
-    Args:
-        etc: where the system's settings lie.
 
     Raises:
         SpecError: it is not a Debian system, or has no source of Debian's main packages.
@@ -133,12 +128,7 @@ def _sources(apt: Path) -> Iterator[Mapping[str, str]]:
 
 
 def fetch(wanted: PackageRequest, mirror: Mirror, room: Path) -> list[Path]:
-    """Download packages with a private apt, and return their files.
-
-    Args:
-        wanted: which.
-        mirror: where from.
-        room: an empty folder for apt's state and for what is downloaded.
+    """Download packages with a private apt in an empty folder, and return their files.
 
     Raises:
         StageError: apt could not fetch them.
@@ -220,14 +210,12 @@ def unpack_one(package: Path, member: str, target: Path) -> None:
 
 
 def _run(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
-    done = subprocess.run(
-        command, cwd=folder, env=dict(environment), capture_output=True, text=True, check=False
-    )
-    if done.returncode != 0:
-        told = (done.stderr.strip() or done.stdout.strip()).splitlines()[-_ERROR_LINES:]
-        raise StageError(
+    def failed(found: str) -> StageError:
+        return StageError(
             "Debian's packages could not be fetched and unpacked",
             where=" ".join(command[:4]),
-            found="\n".join(told),
+            found=found,
             fix="see that `apt-get update` works on this system, then run the same command again",
         )
+
+    ran(command, failed, cwd=folder, env=environment)

@@ -19,6 +19,7 @@ from edgetransfer.bundle.files import digest_of, digest_of_value, read_json, wri
 from edgetransfer.errors import StageError
 from edgetransfer.transport import local
 from edgetransfer.transport.emulated import debian
+from edgetransfer.transport.outcome import ran
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,7 +33,6 @@ _RECORD = "prepared.json"
 _PROGRAMS = "bin"
 _RUNTIME = ("onnxruntime", "numpy")
 _TRIAL = "import numpy, onnxruntime; print(onnxruntime.__version__, numpy.__version__)"
-_ERROR_LINES = 6
 
 
 @dataclass(frozen=True)
@@ -122,12 +122,7 @@ def _version_of(program: Path) -> str:
 
 
 def prepare(preview: EmulatedProcessor, cache: Path, tell: Callable[[str], None]) -> dict[str, Any]:
-    """Fetch what a processor needs, try it, and move it to its place whole.
-
-    Args:
-        preview: what to prepare.
-        cache: below which it goes.
-        tell: called with each step before it begins.
+    """Fetch what a processor needs, try it, and move it to its place whole; tell of each step.
 
     Returns:
         What was prepared: paths, versions, bytes, seconds; ``seconds`` is 0 where it was there.
@@ -233,14 +228,16 @@ def _wheels(guest: Sysroot, room: Path, site: Path) -> dict[str, str]:
         command += ["--require-hashes", "-r", str(room / "wheels.txt")]
     else:
         command += pins
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise StageError(
+
+    def failed(found: str) -> StageError:
+        return StageError(
             "pip could not fetch the guest's runtime",
             where="doctor --prepare",
-            found="\n".join(done.stderr.strip().splitlines()[-_ERROR_LINES:]),
+            found=found,
             fix="see that pip works on this machine, then run the same command again",
         )
+
+    ran(command, failed)
     found = sorted(room.glob("*.whl"))
     for wheel in found:
         with zipfile.ZipFile(wheel) as archive:
@@ -250,19 +247,14 @@ def _wheels(guest: Sysroot, room: Path, site: Path) -> dict[str, str]:
 
 def _try(prepared: Prepared) -> Mapping[str, str]:
     """Load the runtime on the emulated processor and return its versions."""
-    done = subprocess.run(
-        [*prepared.command(), "-c", _TRIAL],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=prepared.environment(),
-    )
-    if done.returncode != 0:
-        raise StageError(
+
+    def failed(found: str) -> StageError:
+        return StageError(
             "the runtime does not load on the emulated processor",
             where=f"qemu:{prepared.preview.name}",
-            found="\n".join(done.stderr.strip().splitlines()[-_ERROR_LINES:])
-            or f"exit code {done.returncode}",
+            found=found,
             expected=f"{prepared.preview.emulator.program} can run onnxruntime",
         )
-    return dict(zip(_RUNTIME, done.stdout.split(), strict=True))
+
+    said = ran([*prepared.command(), "-c", _TRIAL], failed, env=prepared.environment())
+    return dict(zip(_RUNTIME, said.split(), strict=True))
