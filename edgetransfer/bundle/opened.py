@@ -103,11 +103,6 @@ def seal(folder: Path, facts: Mapping[str, Any], beside: Sequence[str] = ()) -> 
     measurement knows (the accuracy on its own test set, say) -> `seal_report`. What the manifest
     says is fixed from there on: the report carries the manifest's ``seal``.
 
-    Args:
-        folder: of the bundle.
-        facts: what went in, in plain JSON types.
-        beside: files there that are not the bundle's; they are never read.
-
     Returns:
         The bundle as it is on the disk now.
     """

@@ -33,11 +33,7 @@ _CARRIED = frozenset({"portability.json"})
 
 @contextmanager
 def locked(file: Path, *, shared: bool = False) -> Iterator[None]:
-    """Hold a lock that the kernel drops when its owner ends, however that ends.
-
-    Args:
-        file: made, and taken away again.
-        shared: whether others may hold it too that share it.
+    """Hold a lock that the kernel drops when its owner ends; others may hold a shared one too.
 
     Raises:
         StageError: somebody else holds it, or it cannot be made.

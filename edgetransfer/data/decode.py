@@ -89,10 +89,6 @@ def decode(source: Path | str | bytes, *, where: str | None = None) -> Pixels:
     1-bit, CMYK and YCbCr become RGB by Pillow's formulas. An animation gives its first frame.
     JPEG is decoded at full size: Pillow's draft mode would make pixels depend on a later resize.
 
-    Args:
-        source: path of the file, or the file's bytes.
-        where: how an error names the picture; default: the path.
-
     Returns:
         uint8 [H, W, 3], RGB.
 

@@ -148,10 +148,6 @@ def add_digests(
 ) -> tuple[tuple[Record, ...], list[str]]:
     """Fill in the digests.
 
-    Args:
-        records: as read.
-        progress: called once a record.
-
     Returns:
         The readable records in their order, and one line for each that is not.
     """

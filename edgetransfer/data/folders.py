@@ -31,20 +31,14 @@ if TYPE_CHECKING:
 
 @dataclass
 class _FolderContents:
-    """What grows while folders are walked.
-
-    Attributes:
-        others: files that are no picture, by extension.
-        leavings: of a system, by name.
-        unplaced: pictures that are in the folder of no class.
-    """
+    """What grows while folders are walked."""
 
     root: Path
     records: list[Record] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    others: Counter[str] = field(default_factory=Counter)
-    leavings: Counter[str] = field(default_factory=Counter)
-    unplaced: int = 0
+    others: Counter[str] = field(default_factory=Counter)  # that are no pictures, by extension
+    leavings: Counter[str] = field(default_factory=Counter)  # of a system, by name
+    unplaced: int = 0  # pictures that are in the folder of no class
 
 
 Parts = dict["Split | None", list["Path"]]
@@ -57,11 +51,6 @@ def read_folder(located: Located, spec: DataSpec, *, labels_optional: bool) -> R
     Folders for splits hold those for classes, or the reverse; both are known by the words in the
     names of splits (see `names.splits_of`) and by what the folders hold. Every picture that is
     found is an example, or an error says why it is none; what else is left out is noted.
-
-    Args:
-        located: the folder.
-        spec: must not name columns.
-        labels_optional: accept pictures without a class folder, if there is no class folder.
 
     Raises:
         DataError: no pictures, annotations for another task, folders that could be splits or

@@ -149,11 +149,7 @@ class Manifest:
 
     @classmethod
     def from_json(cls, payload: Mapping[str, Any], *, root: str | None = None) -> Manifest:
-        """Read what `to_json` wrote.
-
-        Args:
-            payload: the dictionary.
-            root: where the data lies now, if it moved.
+        """Read what `to_json` wrote; the data may lie elsewhere now.
 
         Raises:
             DataError: the dictionary was written by another format of this software.

@@ -52,11 +52,6 @@ def asked_about(
 
     A folder stands for the pictures in it, a table for its rows, a .txt file for its lines, ``-``
     for the lines of standard input, each a path or a text.
-
-    Args:
-        given: as written on the command line.
-        modality: of the model.
-        columns: for tables.
     """
     for each in given:
         try:

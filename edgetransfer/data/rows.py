@@ -54,11 +54,6 @@ class _Context:
 def read_tables(located: Located, spec: DataSpec, *, labels_optional: bool) -> Reading:
     """Read all tables of a source.
 
-    Args:
-        located: the tables and the splits that their names give.
-        spec: names of columns.
-        labels_optional: accept a table without labels, and rows without one.
-
     Raises:
         DataError: a table cannot be read, or its columns do not say what they are.
         SpecError: a given column does not exist.

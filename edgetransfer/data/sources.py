@@ -34,13 +34,8 @@ def load(
     """Read a labelled data set and give every example its role.
 
     Given splits are kept; missing ones are carved (see `split`). The test set is never altered:
-    duplicates of its examples leave the other splits (see `overlap`).
-
-    Args:
-        spec: where the data is and what its columns mean.
-        seed: of the carved splits.
-        fitted: whether the model comes fitted, so that labels only judge it.
-        progress: called once an example, as pictures are decoded.
+    duplicates of its examples leave the other splits (see `digests`). Where the model comes fitted,
+    labels only judge it.
 
     Raises:
         DataError: not readable or not sound; all problems in one message.
@@ -86,12 +81,8 @@ def load_for_evaluation(
     """Read new data, all of it as "test"; labels may be missing.
 
     Where the data has splits, only its test set is read (its validation set, if it has no test
-    set): the rest may be what the model was fitted on.
-
-    Args:
-        spec: where the data is; a flat folder of pictures and a table without labels will do.
-        labels: the classes that the model knows, in its order; default: those in the data.
-        progress: called once an example.
+    set): the rest may be what the model was fitted on. `labels` are the classes that the model
+    knows, in its order; else those in the data are taken.
 
     Raises:
         DataError: not readable, or with labels that the model does not know.

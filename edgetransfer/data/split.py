@@ -49,11 +49,7 @@ class DeviceSplit:
 
 
 def set_aside(manifest: Manifest, part: str | None) -> DeviceSplit:
-    """Part the examples.
-
-    Args:
-        manifest: all of them.
-        part: COLUMN=VALUE, as `Recipe` has checked it; None where no label of the device is known.
+    """Part the examples by COLUMN=VALUE, as `Recipe` has checked it.
 
     Raises:
         DataError: no example has that value, or too few others are left to fit on.
@@ -121,11 +117,6 @@ def calibration_sample(manifest: Manifest, count: int, seed: int) -> tuple[Examp
     The i-th of n shuffled examples of a label has rank i/n, and the lowest ranks are taken: every
     label is there once before any label is there in more than its share.
 
-    Args:
-        manifest: only its train split is read.
-        count: how many; all of train where it has fewer.
-        seed: of the shuffle.
-
     Returns:
         `count` examples in reading order.
 
@@ -182,12 +173,7 @@ def name_roles(records: Records) -> tuple[Records, list[str]]:
 
 
 def shares_to_carve(records: Records, *, fitted: bool = False) -> Mapping[Split, float]:
-    """What `carve` will have to do: the shares of each new split, empty for nothing.
-
-    Args:
-        records: all of them.
-        fitted: whether the model comes fitted, so that labels only judge it.
-    """
+    """What `carve` will have to do: the shares of each new split, empty for nothing."""
     given = {r.split for r in records}
     if given == {None} and fitted:
         contents = len({r.digest for r in records})
@@ -206,12 +192,6 @@ def carve(
     Every class gets its share of each split, at least one example; equal contents stay together.
     With `split_by` whole values of that column are dealt out instead, largest first, each to the
     split that lacks most of what it holds; shares and classes then hold only roughly.
-
-    Args:
-        records: either none with a split, or those for train and test with theirs.
-        seed: of the shuffle.
-        split_by: column of the metadata whose values stay on one side.
-        fitted: whether the model comes fitted.
 
     Raises:
         DataError: the column has fewer values than there are splits.

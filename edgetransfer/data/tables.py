@@ -253,12 +253,6 @@ def assign_roles(
 ) -> Roles:
     """Find the roles of a table's columns: given names first, then by convention, in any case.
 
-    Args:
-        table: the table.
-        spec: names given by the user, and the columns that must exist beside the roles.
-        needs_label: whether a table without labels is an error.
-        reads_split: False where the file's name already says the split.
-
     Raises:
         SpecError: a given column does not exist, or two were given where one can be.
         DataError: the convention finds no column, or more than one.

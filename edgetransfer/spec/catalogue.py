@@ -76,13 +76,7 @@ def names(kind: Kind) -> list[str]:
 
 
 def _locate(kind: Kind, name: str, beside: Path | None = None) -> Path:
-    """Find a shipped file by its name, or any by its path, which ends in ``.toml``.
-
-    Args:
-        kind: of file.
-        name: name or path.
-        beside: folder of the file that names it, where one does.
-    """
+    """Find a shipped file by its name, or any ``.toml`` by its path, seen from a folder."""
     if name in names(kind):
         return _folders(kind)[0] / f"{name}.toml"
     given = (beside or Path()) / name
@@ -129,12 +123,7 @@ def target(name: str) -> TargetSpec:
 
 
 def class_of(arch: str, flags: frozenset[str]) -> TargetSpec | None:
-    """Return the class that a machine belongs to, the narrowest of several; None if there is none.
-
-    Args:
-        arch: ``x86_64`` or ``arm64``.
-        flags: instruction-set flags of the machine, as Linux writes them.
-    """
+    """Return the narrowest class that a machine belongs to, by its flags as Linux writes them."""
     known = [target(each) for each in names("targets")]
     classes = [c for c in known if c.device_class and c.isa and c.isa.matches(arch, flags)]
     return max(classes, key=_narrowness, default=None)
@@ -146,11 +135,6 @@ def _narrowness(target: TargetSpec) -> int:
 
 def resolve(name: str, arch: str, flags: frozenset[str]) -> TargetSpec:
     """Return a target ready for use; one that detects takes the class of the machine described.
-
-    Args:
-        name: name or path of the target.
-        arch: ``x86_64`` or ``arm64``.
-        flags: instruction-set flags of the machine, as Linux writes them.
 
     Raises:
         SpecError: unknown or invalid target, or no class matches the machine.

@@ -312,13 +312,6 @@ def validated(
 ) -> M:
     """Return a plain value as a model has it; ``"1"`` is no number, and 1 no text.
 
-    Args:
-        model: says what fields there are.
-        value: what was read.
-        where: the file or message it is of.
-        kind: what is raised.
-        spelled: see `explain`.
-
     Raises:
         EdgeTransferError: of the kind: fields that do not fit, all of them named.
     """
@@ -338,12 +331,7 @@ def _plain(value: object) -> object:
 
 
 def explain(error: ValidationError, spelled: Mapping[tuple[str, ...], str] | None = None) -> str:
-    """Say the problems of a value: field, what is wrong, what was found.
-
-    Args:
-        error: what pydantic found.
-        spelled: what the user calls a field, by its place; default: the place with dots.
-    """
+    """Say the problems of a value; `spelled` is what the user calls a field, by its place."""
     from pydantic import BaseModel
 
     lines = []

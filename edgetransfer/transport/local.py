@@ -99,14 +99,7 @@ def connect(address: str, agent: Path) -> Iterator[Local]:
 def run(
     agent: Path, job: Job, out: Path, *, progress: Progress = silent, python: Python | None = None
 ) -> Mapping[str, Any]:
-    """Do one job and return the fields of its result line.
-
-    Args:
-        agent: the packed agent.
-        job: what to do.
-        out: folder the agent writes its arrays to.
-        progress: told of examples done.
-        python: what the agent is started with; default: what runs this.
+    """Do one job, and return the fields of its result line.
 
     Raises:
         StageError: the agent ended without a result, or was ended, for it said nothing for too

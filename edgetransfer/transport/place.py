@@ -76,12 +76,7 @@ class Place(Protocol):
 def connect(
     where: str, software: Software = AS_IT_IS, *, agent: Path | None = None
 ) -> AbstractContextManager[Place]:
-    """Connect to the place that is named as ``--on`` has it: ``local``, ``ssh:HOST``.
-
-    Args:
-        where: the transport's word, and after a colon what it needs to know.
-        software: on the device.
-        agent: what is run there instead of the installed package's agent: for tests.
+    """Connect to the place that ``--on`` names: ``local``, ``ssh:HOST``; tests bring an agent.
 
     Raises:
         SpecError: there is no such transport, or it needs no software.

@@ -125,13 +125,9 @@ class Adb:
 
 @contextmanager
 def connect(address: str, agent: Path) -> Iterator[browser.Browser]:
-    """Open the page in a device's browser, and give that.
+    """Open the page in a device's browser, named by its serial number, and give that.
 
     An address of the device itself is a secure one, so that threads and WebGPU are there.
-
-    Args:
-        address: serial number of the device, and ``:webgpu`` behind it for that.
-        agent: not needed: the page does the agent's work.
 
     Raises:
         UnsupportedError: adb is not installed, or the runtime for browsers is not prepared.

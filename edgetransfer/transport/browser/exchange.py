@@ -54,11 +54,6 @@ class Listener:
     def follow(self, what: str, where: str, ended: Callable[[], str | None]) -> Message:
         """Return the fields of the page's result.
 
-        Args:
-            what: the job's action.
-            where: the place.
-            ended: says how the browser ended, None while it runs or where nobody can know.
-
         Raises:
             StageError: there will be no result; what was seen last is told.
         """

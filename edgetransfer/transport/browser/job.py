@@ -105,9 +105,6 @@ class Arrays:
     """Takes the arrays of one job, and writes those that the agent would have written.
 
     A browser tells wall time in ms and no CPU time, which is written as 0.
-
-    Attributes:
-        digests: of the first logits of each timed session, as `agent.benchmark` tells them.
     """
 
     def __init__(self, action: str, out: Path) -> None:

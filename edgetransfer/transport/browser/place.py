@@ -159,10 +159,6 @@ class Browser:
 def connect(address: str, agent: Path) -> Iterator[Browser]:
     """Serve the page, and give a browser once it has told of itself.
 
-    Args:
-        address: empty, ``webgpu``, ``listen`` or ``listen:ADDRESS:PORT``.
-        agent: not needed: the page does the agent's work.
-
     Raises:
         SpecError: the address is of no such form.
         UnsupportedError: there is no Chromium, or the runtime for browsers is not prepared.
@@ -228,10 +224,6 @@ def invite(url: str) -> None:
 
 def await_page(place: Browser, fix: str) -> None:
     """Wait until somebody opens the address.
-
-    Args:
-        place: the page is to be for.
-        fix: what to do where nobody does.
 
     Raises:
         StageError: nobody does.

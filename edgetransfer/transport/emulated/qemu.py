@@ -61,11 +61,7 @@ class Qemu:
 
 @contextmanager
 def connect(address: str, agent: Path) -> Iterator[Qemu]:
-    """Give an emulated processor that is prepared.
-
-    Args:
-        address: its name in the catalogue of previews.
-        agent: the packed agent.
+    """Give an emulated processor of the catalogue that is prepared.
 
     Raises:
         SpecError: there is no such processor.

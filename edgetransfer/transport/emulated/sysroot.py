@@ -37,14 +37,7 @@ _TRIAL = "import numpy, onnxruntime; print(onnxruntime.__version__, numpy.__vers
 
 @dataclass(frozen=True)
 class Prepared:
-    """An emulated processor that jobs can be run on.
-
-    Attributes:
-        preview: what it is.
-        program: the emulator.
-        emulator_version: of the emulator.
-        folder: of the guest's files; None where this machine's own Python runs.
-    """
+    """An emulated processor; without a folder of a guest's files this machine's own Python runs."""
 
     preview: EmulatedProcessor
     program: Path

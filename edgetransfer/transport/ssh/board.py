@@ -91,10 +91,8 @@ class Board:
 def look(client: Client, python: str | None, site: str = "") -> Board:
     """Return the first Python of the device that can run the agent, else the best there is.
 
-    Args:
-        client: the way there.
-        python: the only one to look at, where the user named it.
-        site: a folder there with packages that come first.
+    A Python that the user named is the only one looked at; packages in the folder `site` come
+    first.
 
     Raises:
         StageError: the device cannot be reached.

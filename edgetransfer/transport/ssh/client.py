@@ -117,11 +117,7 @@ class Call:
 
 
 class Client:
-    """The way to one host.
-
-    Args:
-        address: what `ssh` takes, or ``USER@HOST:PORT``.
-        folder: private, for the socket that all calls share.
+    """The way to one host; the private folder takes the socket that all calls share.
 
     Raises:
         SpecError: that is no host.

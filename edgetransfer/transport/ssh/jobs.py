@@ -28,11 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Staged:
-    """A file of this machine that is to lie on the device.
-
-    Attributes:
-        name: what it is called there: its SHA-256, and the ending it has here.
-    """
+    """A file of this machine that is to lie on the device, named by its SHA-256 and its ending."""
 
     name: str
     path: Path
@@ -41,11 +37,7 @@ class Staged:
 
 @dataclass
 class Staging:
-    """The files of one device's jobs, as they are asked for.
-
-    Args:
-        folder: where they lie on the device.
-    """
+    """The files of one device's jobs, as they are asked for, and the device's folder for them."""
 
     folder: str
     _named: dict[tuple[str, int, int], Staged] = field(default_factory=dict)
@@ -218,13 +210,8 @@ def follow(
 def fetch(link: Link, job: str, files: Files, asked: Mapping[str, int], out: Path) -> None:
     """Bring what a job wrote into `out`; a part that is here is not fetched again.
 
-    Args:
-        link: to the device.
-        job: its name there.
-        files: that the device says there are.
-        asked: names of those that the job was to write, and how many bytes each may have; what
-            else lies there is left there.
-        out: gets them.
+    `asked` are the files that the job was to write, and how many bytes each may have; what else
+    lies there is left there.
 
     Raises:
         StageError: a file has a name that leads elsewhere, is too large, or arrives changed again

@@ -95,13 +95,7 @@ def _failed(client: Client, answer: Mapping[str, Any]) -> StageError:
 
 
 class Link:
-    """Requests to one device, each repeated until it is answered.
-
-    Args:
-        client: the way there.
-        python: what starts the device's side there.
-        patience: how long a lost link is tried again.
-    """
+    """Requests to one device, each repeated until it is answered."""
 
     def __init__(self, client: Client, python: str, patience: RetryPolicy) -> None:
         self.client = client

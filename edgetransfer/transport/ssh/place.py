@@ -81,12 +81,7 @@ class Ssh:
 
 @contextmanager
 def connect(address: str, agent: Path, software: Software = AS_IT_IS) -> Iterator[Ssh]:
-    """Connect to a device.
-
-    Args:
-        address: what `ssh` takes, or ``USER@HOST:PORT``.
-        agent: the packed agent.
-        software: which Python to use there, and wheels to bring.
+    """Connect to what `ssh` takes, or ``USER@HOST:PORT``.
 
     Raises:
         SpecError: the address is none, or the wheels do not fit the device.
