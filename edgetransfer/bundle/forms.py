@@ -115,7 +115,7 @@ class FromSourceForm(Form):
     median: Number
 
 
-class UnseenForm(Form):
+class UnseenGroupForm(Form):
     """What a group costs that nothing was fitted on."""
 
     column: str
@@ -126,7 +126,7 @@ class UnseenForm(Form):
     ci95_pp: Span
 
 
-class WarnedForm(Form):
+class WarningForm(Form):
     message: str
     measured_pp: Number | None = None
 
@@ -136,9 +136,9 @@ class SoundnessForm(Form):
     reason: str | None = None
     neighbours: NeighboursForm | None = None
     source: FromSourceForm | None = None
-    unseen: UnseenForm | None = None
+    unseen: UnseenGroupForm | None = None
     comparisons: list[ContestForm] = []
-    warnings: list[WarnedForm] = []
+    warnings: list[WarningForm] = []
 
 
 class ShiftForm(Form):
@@ -146,7 +146,7 @@ class ShiftForm(Form):
     ci95: Span
 
 
-class TriedForm(Form):
+class TrialForm(Form):
     method: str
     gain_pp: Number
     n: Count
@@ -156,10 +156,10 @@ class TriedForm(Form):
 class AdaptationForm(Form):
     method: str
     shift: ShiftForm | None = None
-    tried: list[TriedForm] = []
+    tried: list[TrialForm] = []
     comparison: ContestForm | None = None
     unmeasured: str = ""
-    warnings: list[WarnedForm] = []
+    warnings: list[WarningForm] = []
 
 
 class SuspectForm(Form):
@@ -297,7 +297,7 @@ class DataForm(Form):
     notes: list[str] = []
 
 
-class GainedForm(Form):
+class FitGainForm(Form):
     together = ("before", "after")
     """What a dearer fit gained over the probe; bundles of before told a log loss."""
 
@@ -307,7 +307,7 @@ class GainedForm(Form):
     ci95: Span
 
 
-class HeldOutForm(Form):
+class HeldOutScoreForm(Form):
     metric: str
     value: Number | None
     n: Count
@@ -318,8 +318,8 @@ class FitForm(Form):
     method: str | None = None
     cross_validated: list[dict[str, Any]] = []
     raced: dict[str, Number] = {}
-    gain: GainedForm | None = None
-    held_out: HeldOutForm | None = None
+    gain: FitGainForm | None = None
+    held_out: HeldOutScoreForm | None = None
 
 
 class BackboneForm(Form):
@@ -334,7 +334,7 @@ class AddedClassForm(Form):
     digests: list[Digest]
 
 
-class RecordedForm(Form):
+class BuildScoreForm(Form):
     """How the shipped model did on the test set of its build."""
 
     metric: str
@@ -365,7 +365,7 @@ class ManifestForm(Form):
     adaptation: AdaptationForm | None = None
     labelling: LabellingForm | None = None
     choice: ChoiceForm | None = None
-    recorded: RecordedForm | None = None
+    recorded: BuildScoreForm | None = None
 
 
 class DumpForm(Form):

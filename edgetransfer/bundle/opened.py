@@ -102,9 +102,6 @@ def seal(folder: Path, facts: Mapping[str, Any], beside: Sequence[str] = ()) -> 
     A build goes: assemble (which seals) -> measure -> judge -> `add_facts` with what only the
     measurement knows (the accuracy on its own test set, say) -> `seal_report`. What the manifest
     says is fixed from there on: the report carries the manifest's ``seal``.
-
-    Returns:
-        The bundle as it is on the disk now.
     """
     free = {*REWRITTEN, *beside}
     files = {

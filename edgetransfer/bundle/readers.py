@@ -1,7 +1,8 @@
 """Reads the files of a bundle: one function for each kind, each within limits and of a known form.
 
 What it returns are plain JSON values that fit their form in `forms`: readers may index what is
-required there and compute with it.
+required there and compute with it. What does not fit raises the error of the kind, an
+`IntegrityError` of our own files, that names every such field.
 """
 
 from __future__ import annotations
@@ -52,51 +53,31 @@ def _form(path: Path, form: type[forms.Form], kind: Kind, schema: str) -> dict[s
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """Read ``manifest.json``.
-
-    Raises:
-        IntegrityError: it is none; every field that does not fit is named.
-    """
+    """Read ``manifest.json``."""
     return _form(path, forms.ManifestForm, MANIFEST, "edgetransfer.bundle/1")
 
 
 def read_report(path: Path) -> dict[str, Any]:
-    """Read ``report.json``.
-
-    Raises:
-        IntegrityError: it is none; every field that does not fit is named.
-    """
+    """Read ``report.json``."""
     return _form(path, ReportForm, REPORT, "edgetransfer.report/1")
 
 
 def read_golden(path: Path) -> list[dict[str, Any]]:
-    """Read ``golden/index.json`` and return its cases.
-
-    Raises:
-        IntegrityError: it is none; every field that does not fit is named.
-    """
+    """Read ``golden/index.json`` and return its cases."""
     found = _form(path, forms.GoldenForm, GOLDEN, "edgetransfer.golden/1")
     cases: list[dict[str, Any]] = found["cases"]
     return cases
 
 
 def read_portability(path: Path) -> dict[str, Any]:
-    """Read ``portability.json``; nothing where it is not there.
-
-    Raises:
-        IntegrityError: it is none; every field that does not fit is named.
-    """
+    """Read ``portability.json``; nothing where it is not there."""
     if not os.path.lexists(path):
         return {}
     return _form(path, forms.PortabilityForm, PORTABILITY, "edgetransfer.portability/1")
 
 
 def read_contract(path: Path, kind: Kind = CONTRACT) -> ImagePreprocessing | TextPreprocessing:
-    """Read ``preprocess.json``.
-
-    Raises:
-        EdgeTransferError: of the kind: it is none; every field that does not fit is named.
-    """
+    """Read ``preprocess.json``."""
     return validated(PREPROCESSING, json_of(path, kind), path, kind)
 
 
@@ -121,9 +102,5 @@ def read_labels(path: Path, kind: Kind = LABELS) -> tuple[str, ...]:
 
 
 def read_digests(path: Path) -> set[str]:
-    """Read ``fitted_on.txt``: a digest a line.
-
-    Raises:
-        IntegrityError: it cannot be read.
-    """
+    """Read ``fitted_on.txt``: a digest a line."""
     return set(text_of(path, FITTED_ON).split())

@@ -10,13 +10,13 @@ from pydantic import Field, model_validator
 from edgetransfer.bundle.forms import (
     Above,
     AdaptationForm,
+    BuildScoreForm,
     ChoiceForm,
     Count,
     Form,
     LabellingForm,
     Number,
     PortabilityForm,
-    RecordedForm,
     RungForm,
     Size,
     SoundnessForm,
@@ -191,7 +191,7 @@ class EnvironmentForm(Form):
     warnings: list[str] = []
 
 
-class SustainedForm(Form):
+class SustainedLoadForm(Form):
     seconds: Number
     valid: bool = True
     violations: list[str] = []
@@ -228,7 +228,7 @@ class ReportForm(Form):
     budget: dict[str, Number | dict[str, Number] | None] = {}
     examples: SampleForm | None = None
     notes: list[str] = []
-    recorded: RecordedForm | None = None
+    recorded: BuildScoreForm | None = None
     identical: bool = False
     precision: str = ""
     labels: list[str] = []
@@ -251,7 +251,7 @@ class ReportForm(Form):
     labelling: LabellingForm | None = None
     choice: ChoiceForm | None = None
     portability: PortabilityForm | None = None
-    sustained: SustainedForm | None = None
+    sustained: SustainedLoadForm | None = None
     energy: dict[str, EnergyForm] = {}
 
     @model_validator(mode="after")

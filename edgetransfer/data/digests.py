@@ -32,10 +32,6 @@ if TYPE_CHECKING:
 
 Records = tuple["Record", ...]
 
-OF_TEST = "duplicate of a test example"
-
-OF_VALIDATION = "duplicate of a validation example"
-
 _SHOWN = 3
 
 
@@ -50,34 +46,22 @@ def drop_duplicates(records: Records) -> tuple[Records, Counter[str], list[str]]
     """
     dropped: Counter[str] = Counter()
     notes: list[str] = []
-    kept = records
-    steps: list[tuple[Split, Split, str]] = [
-        ("validation", "test", OF_TEST),
-        ("train", "test", OF_TEST),
-        ("train", "validation", OF_VALIDATION),
-    ]
-    for loser, keeper, reason in steps:
-        kept, gone, note = _drop(kept, loser, keeper)
-        if gone:
-            dropped[reason] += gone
-            notes.append(note)
-    return kept, dropped, notes
-
-
-def _drop(records: Records, loser: Split, keeper: Split) -> tuple[Records, int, str]:
-    keepers = [r.digest for r in records if r.split == keeper]
-    held = set(keepers)
-    losers = {r.digest for r in records if r.split == loser}
-    kept = tuple(r for r in records if r.split != loser or r.digest not in held)
-    gone = len(records) - len(kept)
-    shared = sum(digest in losers for digest in keepers)
-    stand = "stands" if shared == 1 else "stand"
-    repeat = "that repeats one was" if gone == 1 else "that repeat them were"
-    note = (
-        f"{shared:,} of {count(len(keepers), f'{keeper} example')} also {stand} in {loser}: "
-        f"{count(gone, f'{loser} example')} {repeat} dropped, {keeper} is unaltered"
-    )
-    return kept, gone, note
+    for loser, keeper in (("validation", "test"), ("train", "test"), ("train", "validation")):
+        keepers = [r.digest for r in records if r.split == keeper]
+        held, losers = set(keepers), {r.digest for r in records if r.split == loser}
+        kept = tuple(r for r in records if r.split != loser or r.digest not in held)
+        gone, records = len(records) - len(kept), kept
+        if not gone:
+            continue
+        dropped[f"duplicate of a {keeper} example"] += gone
+        shared = sum(digest in losers for digest in keepers)
+        stand = "stands" if shared == 1 else "stand"
+        repeat = "that repeats one was" if gone == 1 else "that repeat them were"
+        notes.append(
+            f"{shared:,} of {count(len(keepers), f'{keeper} example')} also {stand} in {loser}: "
+            f"{count(gone, f'{loser} example')} {repeat} dropped, {keeper} is unaltered"
+        )
+    return records, dropped, notes
 
 
 def repeat_notes(records: Iterable[Record]) -> list[str]:
@@ -93,23 +77,18 @@ def repeat_notes(records: Iterable[Record]) -> list[str]:
             verb = "repeats another; it stays" if repeats == 1 else "repeat another; they stay"
             notes.append(f"{count(repeats, f'{split} example')} {verb}")
     contrary = [g for g in by_split["train"].values() if len({r.label for r in g}) > 1]
-    if contrary:
-        notes.append(_contrary_note(contrary))
-    return notes
-
-
-def _contrary_note(groups: list[list[Record]]) -> str:
     shown = []
-    for group in groups[:_SHOWN]:
-        first: dict[str | None, str] = {}
-        for record in group:
-            first.setdefault(record.label, record.where)
-        shown.append(" and ".join(f"{where} ({label})" for label, where in first.items()))
-    more = f"; and {len(groups) - _SHOWN:,} more" if len(groups) > _SHOWN else ""
-    return (
-        f"{count(len(groups), 'content')} in train with more than one label: "
-        f"{'; '.join(shown)}{more}"
-    )
+    for group in contrary[:_SHOWN]:
+        first = {record.label: record.where for record in reversed(group)}
+        by_label = dict.fromkeys(record.label for record in group)
+        shown.append(" and ".join(f"{first[label]} ({label})" for label in by_label))
+    if contrary:
+        more = f"; and {len(contrary) - _SHOWN:,} more" if len(contrary) > _SHOWN else ""
+        notes.append(
+            f"{count(len(contrary), 'content')} in train with more than one label: "
+            f"{'; '.join(shown)}{more}"
+        )
+    return notes
 
 
 def normalise(text: str) -> str:
@@ -124,7 +103,6 @@ def normalise(text: str) -> str:
 
 
 _FILE = Kind("file of the data", error=DataError)
-
 THREADS = 8
 
 """Pillow decodes without the GIL; more would hold more large pictures in memory at once."""
@@ -167,15 +145,15 @@ def add_digests(
 
 def file_digests(paths: Iterable[Path]) -> list[str]:
     """sha256 (hex) of each file's bytes; of a file that is not there, the word ``missing``."""
+
+    def one(path: Path) -> str:
+        if not path.exists():
+            return "missing"
+        with opened(path, _FILE) as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+
     with ThreadPoolExecutor(THREADS) as pool:
-        return list(pool.map(_file_digest, paths))
-
-
-def _file_digest(path: Path) -> str:
-    if not path.exists():
-        return "missing"
-    with opened(path, _FILE) as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        return list(pool.map(one, paths))
 
 
 def _digest(record: Record) -> Record | str:

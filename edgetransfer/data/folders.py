@@ -18,13 +18,13 @@ from edgetransfer.data.locate import (
     splits_of,
     suffixes_told,
 )
-from edgetransfer.data.records import Reading, Record, clean_label, count
+from edgetransfer.data.records import RawData, Record, clean_label, count
 from edgetransfer.errors import DataError, SpecError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from edgetransfer.data.locate import Located
+    from edgetransfer.data.locate import DataLocation
     from edgetransfer.data.manifest import Split
     from edgetransfer.spec.recipe import DataSpec
 
@@ -45,7 +45,7 @@ Parts = dict["Split | None", list["Path"]]
 """The folders of classes in each split."""
 
 
-def read_folder(located: Located, spec: DataSpec, *, labels_optional: bool) -> Reading:
+def read_folder(located: DataLocation, spec: DataSpec, *, labels_optional: bool) -> RawData:
     """Read a folder of pictures.
 
     Folders for splits hold those for classes, or the reverse; both are known by the words in the
@@ -83,7 +83,7 @@ def read_folder(located: Located, spec: DataSpec, *, labels_optional: bool) -> R
     files = tuple(r.path for r in records if r.path is not None)
     # New data need not have every class, so there an empty folder is no problem.
     problems = () if labels_optional else tuple(into.problems)
-    return Reading("image", located.root, records, problems, tuple(notes), (), files)
+    return RawData("image", located.root, records, problems, tuple(notes), (), files)
 
 
 def _refuse_columns(spec: DataSpec, root: Path) -> None:

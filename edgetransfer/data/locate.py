@@ -32,22 +32,16 @@ SPLIT_NAMES: Mapping[str, Split] = {
     "testing": "test",
     "holdout": "test",
 }
-
 """What folders, tables and cells of a split column may be called, in lower case."""
-
 _EITHER = {"eval", "evaluation"}
-
 """Used for either set that is not fitted on."""
-
 _WORDS: Mapping[str, Split] = {
     **SPLIT_NAMES,
     "development": "validation",
     "devel": "validation",
     "heldout": "test",
 }
-
 _OF_A_SET = re.compile(r"(?<=[a-z])(sets?|data|images|imgs)$")
-
 _SYSTEM = {
     "__macosx",
     "@eadir",
@@ -62,19 +56,14 @@ _SYSTEM = {
     "ehthumbs.db",
     "desktop.ini",
 }
-
 SOUND = {".wav", ".mp3", ".flac", ".ogg", ".m4a", ".aac", ".aif", ".aiff", ".opus", ".wma"}
-
 VIDEO = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"}
-
 ARRAYS = {".npy", ".npz", ".h5", ".hdf5", ".mat", ".pkl", ".pickle", ".tfrecord", ".arrow", ".pt"}
-
 OTHER_PICTURES = {
     *(".heic", ".heif", ".jxl", ".svg", ".psd", ".xcf", ".eps", ".ai", ".pdf", ".ico", ".tga"),
     *(".pcx", ".exr", ".hdr", ".dcm", ".nii", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf"),
     *(".raw", ".raf", ".rw2", ".jp2", ".j2k", ".jpx", ".jxr", ".wdp", ".fits", ".dds"),
 }
-
 """Pictures that are not read: said by name, so that none of them vanishes."""
 
 
@@ -125,13 +114,33 @@ def suffixes_told(counted: Counter[str]) -> str:
     """Say how many files there are of each extension, the commonest first.
 
     >>> from collections import Counter
-    >>> from collections import Counter
     >>> suffixes_told(Counter({".heic": 12, "": 1}))
     '12 .heic, 1 without extension'
     """
     shown = counted.most_common(5)
     more = f" and {len(counted) - 5} more kinds" if len(counted) > 5 else ""
     return ", ".join(f"{n:,} {suffix or 'without extension'}" for suffix, n in shown) + more
+
+
+_OTHER_KINDS: tuple[tuple[set[str], str, str], ...] = (
+    (
+        SOUND,
+        "recordings of sound are not supported yet",
+        "make a picture of each, for example a spectrogram, in one folder a class",
+    ),
+    (VIDEO, "videos are not supported", "save pictures of them, in one folder a class"),
+    (OTHER_PICTURES, "pictures of the kind {} cannot be read", "convert them to JPEG or PNG"),
+    (
+        ARRAYS,
+        "arrays ({}) are not read",
+        "save the examples as pictures in one folder a class, or as a table of texts",
+    ),
+    (
+        {".txt"},
+        "texts in files of their own are not read",
+        "put them into one table with the columns text and label",
+    ),
+)
 
 
 def kind_of(suffixes: Counter[str]) -> tuple[str, str] | None:
@@ -141,38 +150,15 @@ def kind_of(suffixes: Counter[str]) -> tuple[str, str] | None:
     >>> kind_of(Counter({".wav": 300, ".txt": 1}))[0]
     'recordings of sound are not supported yet'
     """
-    if not suffixes:
-        return None
-    commonest = suffixes.most_common(1)[0][0]
-    if commonest in SOUND:
-        return (
-            "recordings of sound are not supported yet",
-            "make a picture of each, for example a spectrogram, in one folder a class",
-        )
-    if commonest in VIDEO:
-        return ("videos are not supported", "save pictures of them, in one folder a class")
-    if commonest in OTHER_PICTURES:
-        return (
-            f"pictures of the kind {commonest} cannot be read",
-            "convert them to JPEG or PNG",
-        )
-    if commonest in ARRAYS:
-        return (
-            f"arrays ({commonest}) are not read",
-            "save the examples as pictures in one folder a class, or as a table of texts",
-        )
-    if commonest == ".txt":
-        return (
-            "texts in files of their own are not read",
-            "put them into one table with the columns text and label",
-        )
+    for commonest, _ in suffixes.most_common(1):
+        for held, what, fix in _OTHER_KINDS:
+            if commonest in held:
+                return what.format(commonest), fix
     return None
 
 
 _EXPECTED = "a folder of pictures, or a CSV, TSV, JSONL or Parquet table"
-
 _SHARD = re.compile(r"-\d+-of-\d+$")
-
 _INSTEAD: Mapping[str, str] = {
     ".json": "save one object a line as .jsonl; annotations for detection (COCO) are not supported",
     ".xlsx": "save the sheet as CSV (UTF-8)",
@@ -195,7 +181,7 @@ class NamedTable:
 
 
 @dataclass(frozen=True)
-class Located:
+class DataLocation:
     """Where the data is; without tables it is a folder of pictures."""
 
     root: Path
@@ -203,7 +189,7 @@ class Located:
     notes: tuple[str, ...] = ()
 
 
-def locate(source: str) -> Located:
+def locate(source: str) -> DataLocation:
     """Find out what a source is.
 
     Raises:
@@ -228,18 +214,12 @@ def locate(source: str) -> Located:
         raise DataError("no regular file", where=source, expected=_EXPECTED)
     # Only the folder is resolved: a linked table names files relative to where the link stands.
     root = path.parent.resolve()
-    return Located(root, (NamedTable(root / path.name),))
+    return DataLocation(root, (NamedTable(root / path.name),))
 
 
-def _in_folder(folder: Path) -> Located:
-    tables = sorted(
-        (
-            p
-            for p in folder.iterdir()
-            if p.is_file() and p.suffix.lower() in TABLE_SUFFIXES and not is_leaving(p.name)
-        ),
-        key=lambda p: p.name,
-    )
+def _in_folder(folder: Path) -> DataLocation:
+    found = (p for p in folder.iterdir() if p.is_file() and not is_leaving(p.name))
+    tables = sorted(p for p in found if p.suffix.lower() in TABLE_SUFFIXES)
     stems = {p: _SHARD.sub("", p.stem) for p in tables}
     # Of a table alone, a word in its name is no split: "dev questions.csv" is all there is.
     alone = len(tables) == 1 and stems[tables[0]].lower() not in SPLIT_NAMES
@@ -251,7 +231,7 @@ def _in_folder(folder: Path) -> Located:
         of_splits.sort(key=lambda t: (t.split != "train", t.split == "test", t.path.name))
         rest = [t.path.name for t in named if t.split is None]
         notes = [f"left out beside the tables for splits: {', '.join(rest)}"] if rest else []
-        return Located(folder, tuple(of_splits), tuple(notes))
+        return DataLocation(folder, tuple(of_splits), tuple(notes))
     if len(named) > 1:
         raise DataError(
             "more than one table in the folder",
@@ -260,7 +240,7 @@ def _in_folder(folder: Path) -> Located:
             expected="one table, or tables named train, val and test",
             fix="give the table itself",
         )
-    return Located(folder, tuple(named))
+    return DataLocation(folder, tuple(named))
 
 
 def _refuse_twice(folder: Path, tables: list[NamedTable]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -144,7 +145,7 @@ class Manifest:
             "notes": list(self.notes),
             "dropped": dict(self.dropped),
             "carved": self.carved,
-            "examples": [_pack(e, self.root) for e in self.examples],
+            "examples": [_pack(example, self.root) for example in self.examples],
         }
 
     @classmethod
@@ -199,23 +200,15 @@ def _digest(examples: Iterable[Example], head: list[str]) -> str:
 
 
 def _pack(example: Example, root: str) -> dict[str, Any]:
-    path = None
-    if example.path is not None:
-        # A table may name a picture outside the root, which `relative_to` would refuse in 3.11.
-        inside = example.path.is_relative_to(root)
-        path = (example.path.relative_to(root) if inside else example.path).as_posix()
-    return {
-        "key": example.key,
-        "path": path,
-        "text": example.text,
-        "label": example.label,
-        "split": example.split,
-        "metadata": dict(example.metadata),
-        "digest": example.digest,
-    }
+    path = example.path
+    # A table may name a picture outside the root, which `relative_to` would refuse in 3.11.
+    if path is not None and path.is_relative_to(root):
+        path = path.relative_to(root)
+    fields = {each.name: getattr(example, each.name) for each in dataclasses.fields(example)}
+    fields["metadata"] = dict(example.metadata)
+    return {**fields, "path": None if path is None else path.as_posix()}
 
 
 def _unpack(row: Mapping[str, Any], root: str) -> Example:
-    fields = dict(row)
-    fields["path"] = None if row["path"] is None else Path(root, row["path"])
-    return Example(**fields)
+    path = None if row["path"] is None else Path(root, row["path"])
+    return Example(**{**row, "path": path})

@@ -32,7 +32,7 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Reading:
+class RawData:
     """Everything one source holds.
 
     Attributes:

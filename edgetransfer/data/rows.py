@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 from edgetransfer.data.decode import PICTURE_SUFFIXES
 from edgetransfer.data.digests import normalise
 from edgetransfer.data.locate import kind_of, splits_of
-from edgetransfer.data.records import Reading, Record, clean_label, count
+from edgetransfer.data.records import RawData, Record, clean_label, count
 from edgetransfer.data.tables import Roles, Table, assign_roles, read_table
 from edgetransfer.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from edgetransfer.data.locate import Located, NamedTable
+    from edgetransfer.data.locate import DataLocation, NamedTable
     from edgetransfer.data.manifest import Split
     from edgetransfer.spec.recipe import DataSpec
 
@@ -51,7 +51,7 @@ class _Context:
     splits: Mapping[str, Split | None]
 
 
-def read_tables(located: Located, spec: DataSpec, *, labels_optional: bool) -> Reading:
+def read_tables(located: DataLocation, spec: DataSpec, *, labels_optional: bool) -> RawData:
     """Read all tables of a source.
 
     Raises:
@@ -80,7 +80,7 @@ def read_tables(located: Located, spec: DataSpec, *, labels_optional: bool) -> R
         notes.append(f"{count(gathered.blank, 'blank row')} left out")
     if gathered.unlabelled:
         notes.append(f"{count(gathered.unlabelled, 'row')} without a label")
-    return Reading(
+    return RawData(
         modality=next(iter(modalities)),
         root=located.root,
         records=tuple(gathered.records),
@@ -92,23 +92,15 @@ def read_tables(located: Located, spec: DataSpec, *, labels_optional: bool) -> R
 
 
 def _context(
-    located: Located, named: NamedTable, spec: DataSpec, *, labels_optional: bool
+    located: DataLocation, named: NamedTable, spec: DataSpec, *, labels_optional: bool
 ) -> _Context:
     table = read_table(named.path)
     by_name = named.split is not None
     roles = assign_roles(table, spec, needs_label=not labels_optional, reads_split=not by_name)
     prefix = f"{named.path.name} " if len(located.tables) > 1 else ""
     cells = {row[roles.split].strip() for _, row in table.rows} if roles.split else set()
-    context = _Context(
-        located.root,
-        table,
-        roles,
-        named.split,
-        spec.split_by,
-        prefix,
-        labels_optional,
-        splits_of(sorted(cells)),
-    )
+    meant, root, by = splits_of(sorted(cells)), located.root, spec.split_by
+    context = _Context(root, table, roles, named.split, by, prefix, labels_optional, meant)
     _refuse_embedded(context)
     _refuse_other_tasks(context)
     return context

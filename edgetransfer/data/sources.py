@@ -20,7 +20,7 @@ from edgetransfer.spec.progress import silent
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from edgetransfer.data.records import Reading, Record
+    from edgetransfer.data.records import RawData, Record
     from edgetransfer.spec.progress import Progress
     from edgetransfer.spec.recipe import DataSpec
 
@@ -129,13 +129,13 @@ def fingerprint(spec: DataSpec) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _read(spec: DataSpec, *, labels_optional: bool) -> Reading:
+def _read(spec: DataSpec, *, labels_optional: bool) -> RawData:
     located = locate(spec.source)
     read = read_tables if located.tables else read_folder
     return read(located, spec, labels_optional=labels_optional)
 
 
-def _where(reading: Reading) -> str:
+def _where(reading: RawData) -> str:
     """Return what an error names: the one table, or the folder."""
     return str(reading.tables[0] if len(reading.tables) == 1 else reading.root)
 
@@ -154,7 +154,7 @@ def _judged(records: tuple[Record, ...]) -> tuple[tuple[Record, ...], list[str]]
 
 
 def _manifest(
-    reading: Reading,
+    reading: RawData,
     records: tuple[Record, ...],
     labels: tuple[str, ...],
     notes: list[str],

@@ -107,7 +107,6 @@ def _refuse_too_few(rest: Manifest, part: str) -> None:
 
 
 _STREAM = 0xCA1
-
 """Keeps these draws apart from those of the splits, which use the bare seed."""
 
 
@@ -116,9 +115,6 @@ def calibration_sample(manifest: Manifest, count: int, seed: int) -> tuple[Examp
 
     The i-th of n shuffled examples of a label has rank i/n, and the lowest ranks are taken: every
     label is there once before any label is there in more than its share.
-
-    Returns:
-        `count` examples in reading order.
 
     Raises:
         SpecError: `count` is below 1.
@@ -143,16 +139,11 @@ def calibration_sample(manifest: Manifest, count: int, seed: int) -> tuple[Examp
 
 
 ALL_SHARES: Mapping[Split, float] = {"train": 0.70, "validation": 0.15, "test": 0.15}
-
 """Of data without any split."""
-
 MOST_CALIBRATION, CALIBRATION_SHARE = 128, 0.2
-
 """Of data without any split where nothing is fitted: what ranges are taken from, without
 labels. All the rest is judged on."""
-
 VALIDATION_SHARES: Mapping[Split, float] = {"train": 0.80, "validation": 0.20}
-
 """Of the training data, where a test set but no validation set was given."""
 
 Records = tuple["Record", ...]
@@ -231,9 +222,6 @@ def deal(
     most of its labels, which lowers the squared distance to the wanted counts most. Where all
     units hold one example the wanted counts are met exactly. A unit that alone has
     some label goes to the first split (train), as one cannot judge on what was never seen.
-
-    Returns:
-        The split of each unit.
     """
     parts = list(shares)
     lacks = _quotas(units, shares)

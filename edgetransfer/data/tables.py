@@ -184,7 +184,6 @@ _READERS: Mapping[str, Callable[[Path], Table]] = {
     ".jsonl": _read_jsonl,
     ".parquet": _read_parquet,
 }
-
 TABLE_SUFFIXES = frozenset(_READERS)
 LINES = ".txt"
 

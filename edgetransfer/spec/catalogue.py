@@ -1,6 +1,7 @@
 """Finds targets, previews and calibration recipes: the shipped ones by name, others by path.
 
-Says where finished work is kept unless the user says otherwise.
+What is not there, or not valid, is a `SpecError`. Says where finished work is kept unless the user
+says otherwise.
 """
 
 from __future__ import annotations
@@ -33,9 +34,7 @@ def default_cache() -> Path:
 
 
 _PACKAGED = Path(__file__).parent.parent / "_catalogue"
-
 _CHECKOUT = Path(__file__).parent.parent.parent
-
 _MAX_EXTENDS = 8
 
 Kind = Literal["targets", "targets/previews", "calibration/recipes"]
@@ -113,11 +112,7 @@ def _raw_target(
 
 
 def target(name: str) -> TargetSpec:
-    """Read one target by name or path, with what it extends merged in.
-
-    Raises:
-        SpecError: no such target, or its file is not valid.
-    """
+    """Read one target by name or path, with what it extends merged in."""
     raw, file = _raw_target(name)
     return validated(TargetSpec, raw, file, TOML)
 
@@ -174,21 +169,13 @@ def remembered(raw: Mapping[str, Any]) -> TargetSpec:
 
 
 def calibration_recipe(name: str) -> CalibrationRecipe:
-    """Read one calibration recipe by name or path.
-
-    Raises:
-        SpecError: no such recipe, or its file is not valid.
-    """
+    """Read one calibration recipe by name or path."""
     file = _locate("calibration/recipes", name)
     return validated(CalibrationRecipe, toml_of(file), file, TOML)
 
 
 def preview(name: str) -> EmulatedProcessor:
-    """Read one emulated processor by name or path.
-
-    Raises:
-        SpecError: no such processor, or its file is not valid.
-    """
+    """Read one emulated processor by name or path."""
     file = _locate("targets/previews", name)
     return validated(EmulatedProcessor, toml_of(file), file, TOML)
 

@@ -2,8 +2,8 @@
 
 Every reader of one kind of outside file stands on this: only a regular file is opened (a pipe, a
 device or a socket never makes it wait), no more is read than its `Kind` allows, and what is wrong
-ends in one error that says where, what was found and what was expected. `validated` adds the form:
-a pydantic model, with every field that does not fit.
+ends in one error of the `Kind`, that says where, what was found and what was expected. `validated`
+adds the form: a pydantic model, with every field that does not fit.
 """
 
 from __future__ import annotations
@@ -106,11 +106,7 @@ def shortened(value: object, most: int = 80) -> str:
 
 
 def opened(path: Path, kind: Kind) -> BufferedReader:
-    """Open a regular file; the caller closes it.
-
-    Raises:
-        EdgeTransferError: of the kind: it is no regular file, or cannot be opened.
-    """
+    """Open a regular file; the caller closes it."""
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
     try:
         handle = os.open(path, flags)
@@ -125,12 +121,7 @@ def opened(path: Path, kind: Kind) -> BufferedReader:
 
 
 def content_of(path: Path, kind: Kind) -> bytes:
-    """Read a regular file whole.
-
-    Raises:
-        EdgeTransferError: of the kind: it is no regular file, too large, a pointer to a file that
-            Git LFS keeps elsewhere, or cannot be read.
-    """
+    """Read a regular file whole."""
     with opened(path, kind) as file:
         about = os.fstat(file.fileno())
         try:
@@ -145,12 +136,7 @@ def content_of(path: Path, kind: Kind) -> bytes:
 
 
 def refuse_no_file(path: Path, kind: Kind) -> None:
-    """Make sure that a library which opens a file itself meets a regular one.
-
-    Raises:
-        EdgeTransferError: of the kind: it is no regular file, too large, a pointer of Git LFS, or
-            cannot be opened.
-    """
+    """Make sure that a library which opens a file itself meets a regular one."""
     with opened(path, kind) as file:
         size = os.fstat(file.fileno()).st_size
         if size > kind.most:
@@ -173,20 +159,12 @@ def _words(path: Path, error: Exception) -> str:
 
 
 def text_of(path: Path, kind: Kind) -> str:
-    """Read a UTF-8 file whole, without the byte order mark that it may begin with.
-
-    Raises:
-        EdgeTransferError: of the kind: see `content_of`, or it is not UTF-8.
-    """
+    """Read a UTF-8 file whole, without the byte order mark that it may begin with."""
     return decoded(content_of(path, kind), path, kind)
 
 
 def decoded(content: bytes, where: object, kind: Kind) -> str:
-    """Return UTF-8 as text, without a byte order mark.
-
-    Raises:
-        EdgeTransferError: of the kind: it is not UTF-8; the place of the first wrong byte is told.
-    """
+    """Return UTF-8 as text, without a byte order mark."""
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -195,20 +173,12 @@ def decoded(content: bytes, where: object, kind: Kind) -> str:
 
 
 def json_of(path: Path, kind: Kind = JSON) -> Any:  # noqa: ANN401 (any plain JSON value)
-    """Read a JSON file.
-
-    Raises:
-        EdgeTransferError: of the kind: see `content_of` and `parsed`.
-    """
+    """Read a JSON file."""
     return parsed(content_of(path, kind), path, kind)
 
 
 def parsed(content: bytes | str, where: object, kind: Kind = JSON) -> Any:  # noqa: ANN401
-    """Return what JSON says: finite numbers, whole text, no deeper than 40 levels.
-
-    Raises:
-        EdgeTransferError: of the kind: it is not such JSON.
-    """
+    """Return what JSON says: finite numbers, whole text, no deeper than 40 levels."""
     text = decoded(content, where, kind) if isinstance(content, bytes) else content
     pairs = _once if kind.once else None
 
@@ -225,11 +195,7 @@ def parsed(content: bytes | str, where: object, kind: Kind = JSON) -> Any:  # no
 
 
 def toml_of(path: Path, kind: Kind = TOML) -> dict[str, Any]:
-    """Read a TOML file.
-
-    Raises:
-        EdgeTransferError: of the kind: see `content_of`, or it is not TOML, or too deep.
-    """
+    """Read a TOML file."""
     text = text_of(path, kind)
     found = _read(lambda: tomllib.loads(text), path, kind)
     assert isinstance(found, dict)  # TOML is one table
@@ -310,11 +276,7 @@ def validated(
     kind: Kind = JSON,
     spelled: Mapping[tuple[str, ...], str] | None = None,
 ) -> M:
-    """Return a plain value as a model has it; ``"1"`` is no number, and 1 no text.
-
-    Raises:
-        EdgeTransferError: of the kind: fields that do not fit, all of them named.
-    """
+    """Return a plain value as a model has it; ``"1"`` is no number, and 1 no text."""
     from pydantic import TypeAdapter, ValidationError
 
     adapter = model if isinstance(model, TypeAdapter) else TypeAdapter(model)

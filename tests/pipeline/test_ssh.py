@@ -43,7 +43,7 @@ def cut_often(board, monkeypatch):  # noqa: F811 (fixture)
             board.wire.cut()
             board.wire.cuts = 0
         found = follow(link, job, start, progress)
-        written = board.work / "jobs" / start.job / "out" / "candidate.npy"
+        written = board.work / "jobs" / start["job"] / "out" / "candidate.npy"
         if job.action == "time" and written.is_file():
             timed.append(np.load(written))
         return found

@@ -67,7 +67,7 @@ def find() -> str:
     )
 
 
-class Running:
+class ChromiumProcess:
     """A Chromium that was started."""
 
     def __init__(self, process: subprocess.Popen[bytes], errors: Path) -> None:
@@ -84,7 +84,7 @@ class Running:
 
 
 @contextmanager
-def opened(program: str, url: str, engine: Engine) -> Iterator[Running]:
+def opened(program: str, url: str, engine: Engine) -> Iterator[ChromiumProcess]:
     """Open a page in a Chromium with a profile of its own, until the block ends.
 
     Chromium ends by itself when its debugging pipe closes: it does not outlive this process, even
@@ -110,7 +110,7 @@ def opened(program: str, url: str, engine: Engine) -> Iterator[Running]:
         os.close(theirs_in)
         os.close(theirs_out)
         try:
-            yield Running(process, errors)
+            yield ChromiumProcess(process, errors)
         finally:
             os.close(ours_out)
             os.close(ours_in)

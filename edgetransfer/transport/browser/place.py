@@ -98,7 +98,7 @@ class Browser:
     where: str
     engine: Engine
     exchange: Exchange
-    opening: Callable[[], AbstractContextManager[chromium.Running]] | None
+    opening: Callable[[], AbstractContextManager[chromium.ChromiumProcess]] | None
     known: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     patience: PageTimeouts = field(default_factory=PageTimeouts)

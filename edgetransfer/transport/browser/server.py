@@ -39,7 +39,6 @@ TYPES = {
     ".mjs": "text/javascript; charset=utf-8",
     ".wasm": "application/wasm",
 }
-
 HEADERS = {
     # These three make a page on a secure origin "cross-origin isolated": threads and a finer clock.
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -55,11 +54,8 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-
 _POLL_S = 10.0
-
 _MOST_SAID = 2**20
-
 _ARRAYS = {"float32": np.float32, "float16": np.float16, "float64": np.float64}
 
 
@@ -217,21 +213,13 @@ class Handler(BaseHTTPRequestHandler):
 
 
 PAGE = Path(__file__).parent / "page"
-
 _TOKEN_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
-
 _TOKEN_LENGTH = 12
-
 _LINGER_S = 2.0
-
 _MOST_OPEN = 32
-
 """Connections at a time; a page has six at most."""
-
 _STRANGER_S = 5.0
-
 """For a request line with the token and its headers."""
-
 _FAREWELL_S = 5.0
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgetransfer.spec.target import EmulatedProcessor
-    from edgetransfer.transport.emulated.sysroot import Prepared
+    from edgetransfer.transport.emulated.sysroot import Emulation
     from edgetransfer.transport.job import Job
 
 WORD = "qemu"
@@ -33,7 +33,7 @@ class Qemu:
     """An emulated processor, as a place."""
 
     agent: Path
-    prepared: Prepared
+    prepared: Emulation
     emulated: bool = True
     actions: frozenset[str] = ALL_ACTIONS - TIMED_ACTIONS
 

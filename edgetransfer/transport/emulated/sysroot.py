@@ -36,7 +36,7 @@ _TRIAL = "import numpy, onnxruntime; print(onnxruntime.__version__, numpy.__vers
 
 
 @dataclass(frozen=True)
-class Prepared:
+class Emulation:
     """An emulated processor; without a folder of a guest's files this machine's own Python runs."""
 
     preview: EmulatedProcessor
@@ -81,7 +81,7 @@ def folder_of(preview: EmulatedProcessor, cache: Path) -> Path:
     return cache / FOLDER / f"{preview.name}-{digest_of_value(recipe)[:16]}"
 
 
-def find(preview: EmulatedProcessor, cache: Path) -> Prepared | None:
+def find(preview: EmulatedProcessor, cache: Path) -> Emulation | None:
     """Return a processor that is prepared, or that needs nothing but the emulator of the system."""
     folder = folder_of(preview, cache)
     if (folder / _RECORD).is_file():
@@ -89,11 +89,11 @@ def find(preview: EmulatedProcessor, cache: Path) -> Prepared | None:
         own = folder / _PROGRAMS / preview.emulator.program
         found = (own, _version_of(own)) if os.access(own, os.X_OK) else _system_emulator(preview)
         if found is not None:
-            return Prepared(preview, *found, folder if preview.sysroot else None)
+            return Emulation(preview, *found, folder if preview.sysroot else None)
     elsewhere = _system_emulator(preview)
     if elsewhere is None or preview.sysroot is not None:
         return None
-    return Prepared(preview, *elsewhere, None)
+    return Emulation(preview, *elsewhere, None)
 
 
 def _system_emulator(preview: EmulatedProcessor) -> tuple[Path, str] | None:
@@ -164,7 +164,7 @@ def _fill(
             wheels = _wheels(guest, _new(room / "wheels"), partial / "site")
     tell("a first run")
     inside = program.is_relative_to(partial)
-    prepared = Prepared(preview, program, emulator_version, partial if preview.sysroot else None)
+    prepared = Emulation(preview, program, emulator_version, partial if preview.sysroot else None)
     runtimes = _try(prepared)
     return {
         "name": preview.name,
@@ -238,7 +238,7 @@ def _wheels(guest: Sysroot, room: Path, site: Path) -> dict[str, str]:
     return {wheel.name: digest_of(wheel) for wheel in found}
 
 
-def _try(prepared: Prepared) -> Mapping[str, str]:
+def _try(prepared: Emulation) -> Mapping[str, str]:
     """Load the runtime on the emulated processor and return its versions."""
 
     def failed(found: str) -> StageError:

@@ -7,9 +7,8 @@ import re
 import shlex
 import subprocess
 import tempfile
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING
+from contextlib import contextmanager, suppress
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 from edgetransfer.errors import EdgeTransferError, SpecError, StageError
 from edgetransfer.transport.outcome import last_words
@@ -36,8 +35,7 @@ _UNLESS_SET = {
 """Options by their name in ``ssh -G``: what it says where the user has no wish, and ours."""
 
 
-@dataclass(frozen=True)
-class _Complaint:
+class _Complaint(NamedTuple):
     """What ssh says, what that means, what to do, and whether trying again is of no use."""
 
     says: str
@@ -187,11 +185,9 @@ class Client:
             finally:
                 process.kill()
                 for stream in (process.stdin, process.stdout):
-                    try:
-                        assert stream is not None
+                    assert stream is not None  # PIPE
+                    with suppress(BrokenPipeError):
                         stream.close()
-                    except BrokenPipeError:
-                        pass
 
     def complaint(self, words: str) -> EdgeTransferError:
         """Return the error for what ssh says."""

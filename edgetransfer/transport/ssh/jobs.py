@@ -1,20 +1,15 @@
-"""Pushes a job's files, follows the job and fetches what it wrote: each byte and line once.
-
-Gives the files that jobs name a name on a device: their digest, so that each is pushed once.
-"""
+"""Pushes a job's files, follows the job and fetches what it wrote: each byte and line once."""
 
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.bundle.files import digest_of
 from edgetransfer.errors import StageError
 from edgetransfer.spec.names import is_name
-from edgetransfer.transport.job import SILENT_S
-from edgetransfer.transport.local import KEPT, KEPT_FAMILIES
 from edgetransfer.transport.outcome import Transcript, unfinished
 
 if TYPE_CHECKING:
@@ -27,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Staged:
+class StagedFile:
     """A file of this machine that is to lie on the device, named by its SHA-256 and its ending."""
 
     name: str
@@ -40,30 +35,26 @@ class Staging:
     """The files of one device's jobs, as they are asked for, and the device's folder for them."""
 
     folder: str
-    _named: dict[tuple[str, int, int], Staged] = field(default_factory=dict)
+    _named: dict[tuple[str, int, int], StagedFile] = field(default_factory=dict)
     _settled: set[str] = field(default_factory=set)
-    _wanted: dict[str, Staged] = field(default_factory=dict)
+    _wanted: dict[str, StagedFile] = field(default_factory=dict)
 
     def put(self, path: str) -> str:
         """Ask for a file of this machine, and return what it is called on the device."""
         staged = self.staged(Path(path))
         if staged.name not in self._settled:
             self._wanted[staged.name] = staged
-        return self.there(staged.name)
+        return f"{self.folder}/{staged.name}"
 
-    def there(self, name: str) -> str:
-        """Return the path of a staged file on the device."""
-        return f"{self.folder}/{name}"
-
-    def staged(self, path: Path) -> Staged:
+    def staged(self, path: Path) -> StagedFile:
         """Return a file with its digest, taken once while the file stays as it is."""
         state = path.stat()
         key = str(path), state.st_size, state.st_mtime_ns
         if key not in self._named:
-            self._named[key] = Staged(digest_of(path) + path.suffix, path, state.st_size)
+            self._named[key] = StagedFile(digest_of(path) + path.suffix, path, state.st_size)
         return self._named[key]
 
-    def wanted(self) -> tuple[Staged, ...]:
+    def wanted(self) -> tuple[StagedFile, ...]:
         """Return what was asked for and is not known to be there."""
         return tuple(self._wanted.values())
 
@@ -75,37 +66,10 @@ class Staging:
 
 
 _CHUNK = 1 << 16
-
 _TRIES = 3
-
 """How often a file may arrive changed."""
-
 Files = dict[str, tuple[int, str]]
-
 """Size and SHA-256 of what a job wrote, by name."""
-
-
-@dataclass(frozen=True)
-class Start:
-    """What starts a job on the device.
-
-    Attributes:
-        job: its name there, new for every job.
-        told: what the agent is told.
-        command: the words that start the agent.
-        environment: what is added to what is kept of the login's.
-        silent_s: for how long it may say nothing before it is ended.
-        kept: names of variables of the login that the agent gets.
-        kept_families: what names begin with that are kept too.
-    """
-
-    job: str
-    told: Mapping[str, Any]
-    command: tuple[str, ...]
-    environment: Mapping[str, str]
-    silent_s: float = SILENT_S
-    kept: tuple[str, ...] = tuple(sorted(KEPT))
-    kept_families: tuple[str, ...] = KEPT_FAMILIES
 
 
 def push(link: Link, staging: Staging) -> None:
@@ -149,7 +113,7 @@ def _push_once(link: Link, staging: Staging) -> list[str]:
     return wrong
 
 
-def _send(stream: IO[bytes], parts: Iterable[tuple[Staged, int]]) -> None:
+def _send(stream: IO[bytes], parts: Iterable[tuple[StagedFile, int]]) -> None:
     for staged, offset in parts:
         frame = f'{{"name": "{staged.name}", "offset": {offset}, "bytes": {staged.size - offset}}}'
         stream.write(frame.encode() + b"\n")
@@ -162,9 +126,9 @@ def _send(stream: IO[bytes], parts: Iterable[tuple[Staged, int]]) -> None:
 
 
 def follow(
-    link: Link, job: Job, start: Start, progress: Progress
+    link: Link, job: Job, start: Mapping[str, object], progress: Progress
 ) -> tuple[Mapping[str, Any], Files]:
-    """Start a job and hear it out; return its result and what it wrote.
+    """Start a job as `far.follow` is told to, hear it out; return its result and what it wrote.
 
     Raises:
         StageError: the agent ended without a result, or was lost, or another measurement runs.
@@ -174,7 +138,7 @@ def follow(
 
     def attempt() -> Mapping[str, Any]:
         nonlocal offset
-        with link.request("follow", **asdict(start), offset=offset) as answers:
+        with link.request("follow", **start, offset=offset) as answers:
             for answer in answers:
                 link.moved()
                 if "journal" not in answer:
@@ -257,12 +221,12 @@ def _part(out: Path, name: str) -> Path:
 
 
 def _fetch_once(link: Link, job: str, wanted: Files, out: Path) -> None:
-    offsets = {}
-    for name in wanted:
+    left = {}
+    for name, (size, _) in wanted.items():
         part = _part(out, name)
         part.touch()
-        offsets[name] = part.stat().st_size
-    left = {name: offset for name, offset in offsets.items() if offset < wanted[name][0]}
+        if part.stat().st_size < size:
+            left[name] = part.stat().st_size
     if not left:
         return
     with link.request("fetch", job=job, files=left) as answers:

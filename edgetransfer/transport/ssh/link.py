@@ -159,7 +159,6 @@ class Link:
                 return attempt()
             except LinkLostError as lost:
                 self.lost += 1
-                words = str(lost)
                 words = last_words(str(lost))
                 if time.monotonic() - self._reached > _HELD_S:
                     self.moved()  # a job that says nothing for long goes on all the same

@@ -15,7 +15,7 @@ from edgetransfer.errors import EdgeTransferError
 from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.transport import wheels
 from edgetransfer.transport.job import outputs, patience_s, plain
-from edgetransfer.transport.local import ALWAYS
+from edgetransfer.transport.local import ALWAYS, KEPT, KEPT_FAMILIES
 from edgetransfer.transport.outcome import checked
 from edgetransfer.transport.place import ALL_ACTIONS, AS_IT_IS, Software
 from edgetransfer.transport.ssh import board as ssh_board
@@ -63,11 +63,17 @@ class Ssh:
         name = uuid.uuid4().hex
         folder = f"{self.link.work}/jobs/{name}"
         agent = self.staging.put(str(self.agent))
-        told = plain(job, f"{folder}/out", self.staging.put)
+        start = {
+            "job": name,
+            "told": plain(job, f"{folder}/out", self.staging.put),
+            "command": (self.python, agent, f"{folder}/job.json"),
+            "environment": self.environment,
+            "silent_s": patience_s(job),
+            "kept": sorted(KEPT),
+            "kept_families": KEPT_FAMILIES,
+        }
         ssh_jobs.push(self.link, self.staging)
         self.jobs.append(name)
-        command = (self.python, agent, f"{folder}/job.json")
-        start = ssh_jobs.Start(name, told, command, self.environment, patience_s(job))
         result, files = ssh_jobs.follow(self.link, job, start, progress)
         ssh_jobs.fetch(self.link, name, files, outputs(job), out)
         return checked(job, result, out, self.where)

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from edgetransfer.data.records import Reading
+    from edgetransfer.data.records import RawData
 
 
-def read(folder: Path, *, labels_optional: bool = False, **given) -> Reading:
+def read(folder: Path, *, labels_optional: bool = False, **given) -> RawData:
     spec = DataSpec(source=str(folder), **given)
     return read_folder(locate(spec.source), spec, labels_optional=labels_optional)
 
 
-def roles(reading: Reading) -> Counter:
+def roles(reading: RawData) -> Counter:
     return Counter((r.split, r.label) for r in reading.records)
 
 

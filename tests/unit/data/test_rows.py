@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from edgetransfer.data.records import Reading
+    from edgetransfer.data.records import RawData
 
 
-def read(source: Path, *, labels_optional: bool = False, **given) -> Reading:
+def read(source: Path, *, labels_optional: bool = False, **given) -> RawData:
     spec = DataSpec(source=str(source), **given)
     return read_tables(locate(spec.source), spec, labels_optional=labels_optional)
 

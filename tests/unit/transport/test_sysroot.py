@@ -129,7 +129,7 @@ def test_wheels_are_held_against_the_hashes_of_the_preview(tmp_path, monkeypatch
     def pip(command, **_):
         hashed = Path(command[-1]).read_text().splitlines() if "-r" in command else []
         asked.append([*command, *hashed])
-        return SimpleNamespace(returncode=0, stderr="")
+        return SimpleNamespace(returncode=0, stdout="", stderr="")
 
     monkeypatch.setattr(sysroot.subprocess, "run", pip)
     guest = catalogue.preview("arm64").sysroot
