@@ -41,7 +41,7 @@ from edgetransfer.pipeline.stage.reporter import SilentReporter
 from edgetransfer.pipeline.stage.run import Run
 from edgetransfer.pipeline.stage.stage import Stage, versions
 from edgetransfer.pipeline.stage.store import Store
-from edgetransfer.spec.options import recipe_from
+from edgetransfer.spec.recipe import recipe_from
 from edgetransfer.transfer.features import run_over
 
 if TYPE_CHECKING:

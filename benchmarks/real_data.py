@@ -19,7 +19,7 @@ from edgetransfer.pipeline.fit.backbone import OpenedBackbone
 from edgetransfer.pipeline.fit.data import read_data
 from edgetransfer.pipeline.stage.reporter import SilentReporter
 from edgetransfer.pipeline.stage.store import Store
-from edgetransfer.spec.options import recipe_from
+from edgetransfer.spec.recipe import recipe_from
 
 if TYPE_CHECKING:
     from edgetransfer.data.manifest import Manifest

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
-    from edgetransfer.pipeline.api import build
+    from edgetransfer.pipeline.api import bench, build, load, predict
 
-__all__ = ["build"]
+__all__ = ["bench", "build", "load", "predict"]
 
 
 def __getattr__(name: str) -> object:
-    if name == "build":
-        from edgetransfer.pipeline.api import build
+    if name in __all__:
+        from edgetransfer.pipeline import api
 
-        return build
+        return getattr(api, name)
     msg = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(msg)

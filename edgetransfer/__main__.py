@@ -1,5 +1,5 @@
 """`python -m edgetransfer`: what launchers of several processes start."""
 
-from edgetransfer.cli.entry import main
+from edgetransfer.cli.app import main
 
 main()

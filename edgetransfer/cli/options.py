@@ -1,254 +1,148 @@
-"""The options of the command line, each written once."""
+"""How options stand in a command: a recipe's are taken by name, the others are written here."""
 
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgetransfer.spec.words import (
-    AdaptMethod,
-    FitMethod,
-    MetaMethod,
-    Metric,
-    PrecisionChoice,
-    TimingEffort,
-)
+from edgetransfer.errors import SpecError
+from edgetransfer.spec.options import OPTIONS, RUN, TYPES, takes_many
 
-_DATA, _MODEL, _BUDGET, _RUN = "Data", "Model", "Budget", "Run"
+if TYPE_CHECKING:
+    from edgetransfer.pipeline.stage.store import Store
 
-Data = Annotated[
-    str | None,
-    typer.Argument(help="A folder of pictures, or a CSV, TSV, JSONL or Parquet table."),
-]
+Asked = dict[str, Any]
+"""The options of a recipe, or of a measurement, that a command takes, by name; None: not given."""
+_MATRIX = "Matrix"
+
 Bundle = Annotated[Path, typer.Argument(help="A folder that `build` wrote: OUT/TARGET.")]
-Wheels = Annotated[
-    Path | None,
-    typer.Option(metavar="DIR", help="With --on ssh:HOST: wheels for the device, for this run."),
-]
-Python = Annotated[
-    str | None,
-    typer.Option(metavar="PATH", help="With --on ssh:HOST: the Python to use there."),
-]
-LabelColumn = Annotated[str | None, typer.Option(help="Column of labels.", rich_help_panel=_DATA)]
-TextColumn = Annotated[str | None, typer.Option(help="Column of texts.", rich_help_panel=_DATA)]
-FileColumn = Annotated[
-    str | None, typer.Option(help="Column of picture files.", rich_help_panel=_DATA)
-]
-SplitBy = Annotated[
-    str | None,
-    typer.Option(
-        help="Column whose values stay on one side: speaker, patient, site.", rich_help_panel=_DATA
-    ),
-]
-GroupBy = Annotated[
-    list[str] | None,
-    typer.Option(help="Column to report accuracy by; repeatable.", rich_help_panel=_DATA),
-]
-Target = Annotated[
-    list[str] | None,
-    typer.Option(help="Device to build for; repeatable. See `targets`.", rich_help_panel=_MODEL),
-]
-Backbone = Annotated[
-    str | None,
-    typer.Option(
-        help="hf:ORG/NAME, timm:NAME, builtin:NAME, a folder or a .onnx file; auto chooses.",
-        rich_help_panel=_MODEL,
-    ),
-]
-Candidate = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="With --backbone auto: what to choose from; repeatable.", rich_help_panel=_MODEL
-    ),
-]
-Ranked = Annotated[
-    list[str] | None,
-    typer.Option("--backbone", help="What to rank; repeatable. Default: all built-in ones."),
-]
-Page = Annotated[Path, typer.Option("--out", metavar="FILE", help="The page that is written.")]
-Fit = Annotated[
-    FitMethod | None,
-    typer.Option(help="How to fit; `none` takes your own model.", rich_help_panel=_MODEL),
-]
-Epochs = Annotated[
-    int | None, typer.Option(help="Fine-tuning epochs at most.", rich_help_panel=_MODEL)
-]
-TimeBudget = Annotated[
-    float | None,
-    typer.Option(metavar="MIN", help="Minutes fine-tuning may take.", rich_help_panel=_MODEL),
-]
-Device = Annotated[
-    str | None,
-    typer.Option(help="Where fine-tuning runs: cpu, cuda, mps.", rich_help_panel=_MODEL),
-]
-DistillFrom = Annotated[
-    str | None,
-    typer.Option(
-        help="A larger network that teaches: as --backbone, or a fitted .onnx file.",
-        rich_help_panel=_MODEL,
-    ),
-]
-Unlabelled = Annotated[
-    str | None,
-    typer.Option(
-        metavar="PATH",
-        help="Examples without labels: pictures for a teacher or, with --adapt, the device's; "
-        "texts for --fit contrastive or probe.",
-        rich_help_panel=_MODEL,
-    ),
-]
-Adapt = Annotated[
-    AdaptMethod | None,
-    typer.Option(
-        help="How to move to the pictures that the device sees (--unlabelled).",
-        rich_help_panel=_MODEL,
-    ),
-]
-DevicePart = Annotated[
-    str | None,
-    typer.Option(
-        metavar="COL=VALUE",
-        help="Labelled examples of the device: --adapt is judged by them.",
-        rich_help_panel=_MODEL,
-    ),
-]
-Precision = Annotated[
-    PrecisionChoice | None,
-    typer.Option(help="How numbers are stored.", rich_help_panel=_MODEL),
-]
-Calibration = Annotated[
-    str | None,
-    typer.Option(help="Calibration recipe: a name or a .toml file.", rich_help_panel=_MODEL),
-]
-MetricName = Annotated[
-    Metric | None, typer.Option("--metric", help="What accuracy means.", rich_help_panel=_BUDGET)
-]
-MaxDrop = Annotated[
-    float | None,
-    typer.Option(
-        metavar="PP", help="Accuracy points that may be lost (2.0).", rich_help_panel=_BUDGET
-    ),
-]
-MaxLatency = Annotated[
-    float | None,
-    typer.Option("--max-latency-ms", metavar="MS", help="p90 at most.", rich_help_panel=_BUDGET),
-]
-MaxSize = Annotated[
-    float | None,
-    typer.Option(
-        "--max-size-mib", metavar="MIB", help="Size of model.onnx.", rich_help_panel=_BUDGET
-    ),
-]
-MaxFlips = Annotated[
-    float | None,
-    typer.Option(metavar="PCT", help="Changed decisions at most.", rich_help_panel=_BUDGET),
-]
-MinSqnr = Annotated[
-    float | None,
-    typer.Option(metavar="DB", help="Signal to noise of the logits.", rich_help_panel=_BUDGET),
-]
-MaxKl = Annotated[
-    float | None,
-    typer.Option(metavar="NATS", help="Mean KL divergence at most.", rich_help_panel=_BUDGET),
-]
-MaxEceChange = Annotated[
-    float | None,
-    typer.Option(metavar="SHARE", help="Change of calibration error.", rich_help_panel=_BUDGET),
-]
-MaxClassDrop = Annotated[
-    float | None,
-    typer.Option(metavar="PP", help="Recall that any class may lose.", rich_help_panel=_BUDGET),
-]
-MinAccuracy = Annotated[
-    float | None,
-    typer.Option(metavar="SHARE", help="Accuracy to reach, 0 to 1.", rich_help_panel=_BUDGET),
-]
-MinMacroF1 = Annotated[
-    float | None,
-    typer.Option(
-        "--min-macro-f1", metavar="SHARE", help="Macro-F1 to reach.", rich_help_panel=_BUDGET
-    ),
-]
-MinRecall = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="CLASS=SHARE",
-        help="Recall of a class to reach; repeatable.",
-        rich_help_panel=_BUDGET,
-    ),
-]
-Out = Annotated[Path, typer.Option(help="Where the bundles go.", rich_help_panel=_RUN)]
+Out = Annotated[Path, typer.Option(help="Where the bundles go.", rich_help_panel=RUN)]
 RecipeFile = Annotated[
     Path | None,
     typer.Option(
-        "--recipe", metavar="FILE", help="TOML file; options win over it.", rich_help_panel=_RUN
-    ),
-]
-Seed = Annotated[int | None, typer.Option(help="Of splits and fits (0).", rich_help_panel=_RUN)]
-On = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="WHERE",
-        help="Where to measure: local, ssh:HOST, qemu:arm64, browser, adb:SERIAL; repeatable.",
-        rich_help_panel=_RUN,
-    ),
-]
-Sustained = Annotated[
-    str | None,
-    typer.Option(
-        metavar="10m",
-        help="Also let it work for so long without a rest, and tell what it loses.",
-        rich_help_panel=_RUN,
-    ),
-]
-Energy = Annotated[
-    bool,
-    typer.Option(
-        "--energy",
-        help="Also measure the energy of an inference, where the device counts it.",
-        rich_help_panel=_RUN,
-    ),
-]
-Threads = Annotated[
-    int | None,
-    typer.Option(help="Threads of the measured model.", rich_help_panel=_RUN),
-]
-Timing = Annotated[
-    TimingEffort | None,
-    typer.Option(help="`quick` for a first look.", rich_help_panel=_RUN),
-]
-Soundness = Annotated[
-    bool | None,
-    typer.Option(
-        "--soundness/--no-soundness",
-        help="Ask whether a random network would do as well.",
-        rich_help_panel=_MODEL,
+        "--recipe", metavar="FILE", help="TOML file; options win over it.", rich_help_panel=RUN
     ),
 ]
 Processes = Annotated[
     int | None,
     typer.Option(
-        min=1, help="How many processes the launcher has to have started.", rich_help_panel=_RUN
+        min=1, help="How many processes the launcher has to have started.", rich_help_panel=RUN
     ),
 ]
 Cache = Annotated[
-    Path | None,
-    typer.Option(help="Where finished stages are kept.", rich_help_panel=_RUN),
+    Path | None, typer.Option(help="Where finished stages are kept.", rich_help_panel=RUN)
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.", rich_help_panel=_RUN)]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.", rich_help_panel=RUN)]
 Strict = Annotated[
     bool,
-    typer.Option("--strict", help="Exit 8 unless it is a sound PASS.", rich_help_panel=_RUN),
+    typer.Option("--strict", help="Exit 8 unless it is a sound PASS.", rich_help_panel=RUN),
+]
+Ranked = Annotated[
+    list[str] | None,
+    typer.Option("--backbone", help="What to rank; repeatable. Default: all built-in ones."),
+]
+Backbones = Annotated[
+    list[str] | None,
+    typer.Option("--backbone", help="What `build` takes; repeatable.", rich_help_panel=_MATRIX),
+]
+Seeds = Annotated[
+    str, typer.Option(help="Of splits and fits: a list with commas.", rich_help_panel=_MATRIX)
+]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Fit and compress cells at once there: an address, auto, or local.",
+        rich_help_panel=_MATRIX,
+    ),
+]
+Cores = Annotated[
+    int, typer.Option(min=1, help="Threads a cell is fitted with.", rich_help_panel=_MATRIX)
 ]
 Ways = Annotated[int, typer.Option(min=2, help="Classes of an episode.")]
-Shots = Annotated[str, typer.Option(help="Examples a class to learn from; a list with commas.")]
 Queries = Annotated[int, typer.Option(min=1, help="Examples a class to judge by.")]
-ShotsLearnt = Annotated[int, typer.Option("--shots", min=1, help="Examples a class to learn from.")]
-EpisodesLearnt = Annotated[int, typer.Option("--episodes", min=1, help="Episodes to learn from.")]
-Meta = Annotated[MetaMethod, typer.Option(help="What is learnt over episodes.")]
-Minutes = Annotated[
-    float | None,
-    typer.Option("--time-budget", min=0.01, metavar="MIN", help="Minutes after which it ends."),
-]
-Start = Annotated[Path, typer.Option(help="Folder of the weights; opens with --backbone.")]
-EpisodeCount = Annotated[int, typer.Option("--episodes", min=2, help="Episodes to average over.")]
+
+
+def asks(*names: str, required: bool = False) -> Callable[[Callable[..., None]], Any]:
+    """Let a command take options that `spec.options` declares: a dictionary, its first parameter.
+
+    Args:
+        names: of the options, in the order of `--help`; the command's own follow.
+        required: whether the data have to be named.
+    """
+
+    def take(command: Callable[..., None]) -> Any:  # noqa: ANN401 (what a decorator gives back)
+        @functools.wraps(command)
+        def taking(**given: object) -> None:
+            command({name: given.pop(name) for name in names}, **given)
+
+        own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
+        return signed(taking, [*(_parameter(name, required=required) for name in names), *own])
+
+    return take
+
+
+def signed(command: Callable[..., None], takes: Iterable[inspect.Parameter]) -> Any:  # noqa: ANN401
+    """Say what a command takes, where its own parameters do not: typer reads it."""
+    each = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in takes]
+    vars(command)["__signature__"] = inspect.Signature(each)
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in each}
+    return command
+
+
+def _parameter(name: str, *, required: bool) -> inspect.Parameter:
+    option, kind = OPTIONS[name], TYPES[name]
+    if takes_many(name):
+        kind = list[str]
+    elif kind == str | Path:
+        kind = Path
+    if name == "data":
+        told = typer.Argument(help=option.help)
+    else:
+        spelled = "--" + name.replace("_", "-") + (f"/--no-{name}" if option.off else "")
+        told = typer.Option(
+            spelled, metavar=option.metavar, help=option.help, rich_help_panel=option.panel
+        )
+    needed = required and name == "data"
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=inspect.Parameter.empty if needed else None,
+        annotation=Annotated[kind if needed else kind | None, told],
+    )
+
+
+def store_at(cache: Path | None) -> Store:
+    """Return where finished stages are kept."""
+    from edgetransfer.pipeline.stage.store import Store
+    from edgetransfer.spec.catalogue import default_cache
+
+    return Store(cache or default_cache())
+
+
+def whole_numbers(text: str, option: str, *, least: int) -> tuple[int, ...]:
+    """Read a list with commas.
+
+    Raises:
+        SpecError: it is not one of whole numbers, or one is too small.
+
+    >>> whole_numbers("0,7", "--seeds", least=0)
+    (0, 7)
+    """
+    try:
+        numbers = tuple(int(each) for each in text.split(","))
+    except ValueError:
+        numbers = ()
+    if not numbers or min(numbers) < least:
+        raise SpecError(
+            "not a list of numbers",
+            where=option,
+            found=repr(text),
+            expected=f"whole numbers from {least}, with commas: 1,5",
+        )
+    return numbers

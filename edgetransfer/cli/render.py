@@ -1,31 +1,33 @@
-"""Prints what came back: the verdict first, then the numbers behind it.
-
-Says in sentences what a build saw in its own data.
-"""
+"""Prints a report: the verdict first, then the numbers behind it."""
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
-from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
-from edgetransfer.cli.console import Console
+from edgetransfer.cli.terminal import Console, table
 from edgetransfer.measure.speed import sustained
 from edgetransfer.measure.study import adaptation, labels, soundness
 from edgetransfer.measure.study.soundness import unseen_cost
+from edgetransfer.measure.verdict import exit_code, is_sound, worst
 from edgetransfer.pipeline.bench import portability
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
+    from typing import NoReturn
 
-    from edgetransfer.pipeline.plan import Step
-    from edgetransfer.pipeline.predict import Prediction
-    from edgetransfer.pipeline.stage.store import Entry
-    from edgetransfer.spec.recipe import Recipe
-    from edgetransfer.spec.target import TargetSpec
+_COLOURS = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow", "UNVERIFIED": "yellow"}
+_MIB = 2**20
+
+
+def leave(reports: Iterable[Mapping[str, Any]], *, strict: bool) -> NoReturn:
+    """End the program with the exit code of the worst verdict."""
+    found = tuple(reports)
+    name = worst(report["verdict"] for report in found)
+    sys.exit(exit_code(name, strict=strict, sound=all(map(is_sound, found))))
 
 
 def told(report: Mapping[str, Any]) -> Iterable[str]:
@@ -39,29 +41,13 @@ def told(report: Mapping[str, Any]) -> Iterable[str]:
         yield from labels.told(report["labelling"])
 
 
-_COLOURS = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow", "UNVERIFIED": "yellow"}
-
-_MIB = 2**20
-
-_SHOWN = 200
-
-_DAY = "%Y-%m-%d %H:%M"
-
-
-def _plain_table(*columns: str, right: Iterable[str] = ()) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", show_header=bool(columns[0]))
-    for column in columns:
-        table.add_column(column, justify="right" if column in right else "left")
-    return table
-
-
 def notes(found: Sequence[str]) -> None:
     """Print what was noticed in the data."""
     if found:
         console = Console()
         console.print("\nData", style="bold")
         for note in found:
-            console.print(Padding(Text(note), (0, 0, 0, 2)))
+            console.indented(note)
 
 
 def verdict(report: Mapping[str, Any], folder: Path, *, again: bool = False) -> None:
@@ -77,22 +63,20 @@ def verdict(report: Mapping[str, Any], folder: Path, *, again: bool = False) -> 
     head = Text.assemble((f"\n{name}", f"bold {_COLOURS[name]}"), ("  " + report["target"], "bold"))
     console.print(head)
     for reason in report["reasons"]:
-        console.print(Padding(Text(reason), (0, 0, 0, 2)))
+        console.indented(reason)
     if name == "UNVERIFIED":
         cpu = report["environment"].get("cpu", "this machine")
-        console.print(Padding(Text(f"a preview, measured on {cpu}, not there:"), (1, 0, 0, 2)))
-    table = _plain_table("", "float", "shipped", "difference")
-    table.show_header = True
-    table.columns[0].no_wrap = True
-    for row in _rows(report):
-        table.add_row(*row)
+        console.indented(f"a preview, measured on {cpu}, not there:", above=1)
+    numbers = table(("", "float", "shipped", "difference"), _rows(report))
+    numbers.show_header = True
+    numbers.columns[0].no_wrap = True
     console.print()
-    console.print(Padding(table, (0, 0, 0, 2)))
+    console.indented(numbers)
     for line in _footnotes(report, again=again):
-        console.print(Padding(Text(line), (0, 0, 0, 2)))
+        console.indented(line)
     console.print()
     for file in ("report.html", "report.json"):
-        console.print(Text(f"  {folder / file}"), soft_wrap=True)
+        console.unbroken(f"  {folder / file}")
 
 
 def _rows(report: Mapping[str, Any]) -> Iterable[tuple[str, str, str, str]]:
@@ -260,84 +244,3 @@ def _ladder(rungs: Sequence[Mapping[str, Any]]) -> Iterable[str]:
 
 def _short(label: str, most: int = 18) -> str:
     return label if len(label) <= most else label[: most - 1] + "…"
-
-
-def predictions(found: Sequence[Prediction]) -> None:
-    """Print the best classes of every input, of which 200 letters are shown."""
-    table = _plain_table("input", "class", "share", "then", right=["share"])
-    for each in found:
-        (label, share), *others = each.best
-        rest = ", ".join(f"{name} {part:.3f}" for name, part in others)
-        table.add_row(Text(each.input[:_SHOWN]), Text(label), f"{share:.3f}", Text(rest))
-    Console().print(table)
-
-
-def targets(specs: Sequence[TargetSpec]) -> None:
-    """Print the catalogue."""
-    table = _plain_table("target", "what it is", "precision", "evidence")
-    for spec in specs:
-        precision = "of its class" if spec.detect else spec.precision
-        table.add_row(spec.name, spec.title, precision, spec.evidence.status)
-    Console().print(table)
-
-
-def target(spec: TargetSpec) -> None:
-    """Print one target in full."""
-    table = _plain_table("", "")
-    for section, value in spec.model_dump(mode="json", exclude_none=True).items():
-        for key, each in value.items() if isinstance(value, dict) else [("", value)]:
-            table.add_row(f"{section}.{key}" if key else section, Text(str(each)))
-    Console().print(table)
-
-
-def backbones(cards: Sequence[Mapping[str, Any]]) -> None:
-    """Print the built-in backbones and what else can be given."""
-    console = Console()
-    table = _plain_table("backbone", "parameters", "input", "licence", right=["parameters"])
-    for card in cards:
-        height, width = card["input_size"]
-        size = f"{card['parameters'] / 1e6:.2f} M"
-        table.add_row(f"builtin:{card['name']}", size, f"{height} x {width}", card["license"])
-    console.print(table)
-    console.print(
-        "\nAlso: hf:ORG/NAME (transformers), timm:NAME, a local folder in either layout,\n"
-        "or your own fitted model with --fit none: a transformers folder or a .onnx file."
-    )
-
-
-def plan(recipe: Recipe, steps: Sequence[Step]) -> None:
-    """Print the recipe as resolved, and the stages."""
-    console = Console()
-    table = _plain_table("", "")
-    for section, value in recipe.model_dump(mode="json", exclude_none=True).items():
-        for key, each in value.items() if isinstance(value, dict) else [("", value)]:
-            shown = ", ".join(map(str, each)) if isinstance(each, list) else str(each)
-            table.add_row(f"{section}.{key}" if key else section, Text(shown or "-"))
-    console.print("Recipe", style="bold")
-    console.print(Padding(table, (0, 0, 1, 2)))
-    stages = _plain_table("", "")
-    for step in steps:
-        stages.add_row(step.stage, Text(step.what))
-    console.print("Stages", style="bold")
-    console.print(Padding(stages, (0, 0, 0, 2)))
-
-
-def entries(found: Sequence[Entry]) -> None:
-    """Print what is kept."""
-    from datetime import datetime
-
-    table = _plain_table("stage", "key", "size", "made", right=["size"])
-    for entry in found:
-        made = datetime.fromtimestamp(entry.made_at).astimezone().strftime(_DAY)
-        table.add_row(entry.stage, entry.key, f"{entry.bytes / _MIB:.1f} MiB", made)
-    Console().print(table)
-
-
-def size(root: Path, count: int, total_bytes: int) -> None:
-    """Print how much is kept, and where."""
-    Console().print(f"{total_bytes / _MIB:.1f} MiB in {count} stages, in {root}", soft_wrap=True)
-
-
-def freed(total_bytes: int) -> None:
-    """Print what cleaning gave back."""
-    Console().print(f"freed {total_bytes / _MIB:.1f} MiB")

@@ -1,22 +1,67 @@
-"""The Python API: the same build as the command line's."""
+"""The Python API: the same work as the command line's, with its options as keywords."""
 
 from __future__ import annotations
 
+import functools
+import inspect
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast, get_type_hints
 
 from edgetransfer.pipeline import build as stages
+from edgetransfer.pipeline.bench.bench import There
+from edgetransfer.pipeline.bench.bench import bench as measure
+from edgetransfer.pipeline.predict import LoadedModel
 from edgetransfer.pipeline.stage.reporter import SilentReporter
 from edgetransfer.pipeline.stage.shared import joined
 from edgetransfer.pipeline.stage.store import Store
 from edgetransfer.spec.catalogue import default_cache
-from edgetransfer.spec.options import FIELDS, recipe_from
+from edgetransfer.spec.options import BenchOptions, Options
+from edgetransfer.spec.recipe import PLACES, DataSpec, Recipe, recipe_from
+from edgetransfer.transport.place import LOCAL
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from edgetransfer.pipeline.build import Outcome
+    from edgetransfer.pipeline.predict import Prediction
     from edgetransfer.pipeline.stage.reporter import Reporter
 
+_Function = TypeVar("_Function", bound="Callable[..., Any]")
 
+
+def _taking(options: type) -> Callable[[_Function], _Function]:
+    """Let `inspect.signature` name the keywords of a function, and refuse every other one.
+
+    Args:
+        options: the typed dictionary of its keywords.
+    """
+    recipe, keywords = Recipe(data=DataSpec(source="")), []
+    for name, kind in get_type_hints(options).items():
+        default = functools.reduce(getattr, PLACES[name], recipe) if name in PLACES else None
+        keyword = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
+        keywords.append(keyword.replace(annotation=kind | None if default is None else kind))
+
+    def taking(function: _Function) -> _Function:
+        bare = inspect.signature(function)
+        own = [each for each in bare.parameters.values() if each.kind is not each.VAR_KEYWORD]
+        whole = bare.replace(parameters=[*own, *keywords])
+
+        @functools.wraps(function)
+        def checked(*given: object, **named: object) -> object:
+            unknown = sorted(named.keys() - whole.parameters.keys())
+            if unknown:
+                has = ", ".join(sorted(whole.parameters))
+                msg = f"{function.__name__}() has no option {', '.join(unknown)}; it has {has}"
+                raise TypeError(msg)
+            return function(*given, **named)
+
+        vars(checked)["__signature__"] = whole
+        return cast("_Function", checked)
+
+    return taking
+
+
+@_taking(Options)
 def build(
     data: str | Path,
     *,
@@ -25,7 +70,7 @@ def build(
     cache: str | Path | None = None,
     reporter: Reporter | None = None,
     processes: int | None = None,
-    **options: Any,  # noqa: ANN401 (checked by pydantic)
+    **options: Unpack[Options],
 ) -> Outcome:
     """Fit, quantise, export and measure, and return the verdict.
 
@@ -43,16 +88,57 @@ def build(
         TypeError: an option that does not exist.
         EdgeTransferError: one of its kinds, for every failure that is not a bug.
     """
-    unknown = sorted(set(options) - set(FIELDS))
-    if unknown:
-        msg = f"build() has no option {', '.join(unknown)}; it has {', '.join(sorted(FIELDS))}"
-        raise TypeError(msg)
-    if isinstance(options.get("target"), str):
-        options["target"] = [options["target"]]
-    for name in ("group_by", "candidate"):
-        if isinstance(options.get(name), str):
-            options[name] = [options[name]]
     asked = recipe_from({"data": str(data), **options}, Path(recipe) if recipe else None)
     store = Store(Path(cache) if cache else default_cache())
     with joined(asked, processes) as team:
         return stages.build(asked, Path(out), store, reporter or SilentReporter(), team)
+
+
+@_taking(BenchOptions)
+def bench(
+    bundle: str | Path,
+    data: str | Path | None = None,
+    *,
+    out: str | Path | None = None,
+    reporter: Reporter | None = None,
+    **options: Unpack[BenchOptions],
+) -> dict[str, Any]:
+    """Measure a bundle on a device, judge it by its own budget, and return the report.
+
+    Args:
+        bundle: a folder that a build wrote.
+        data: new examples, labelled or not; default: the golden ones.
+        out: gets the report and the raw samples; default: ``bench`` in the bundle.
+        reporter: told of every stage.
+        options: those of ``edgetransfer bench``, with underscores: `on` (one place), ``sustained``,
+            ``group_by``, ...
+
+    Raises:
+        TypeError: an option that does not exist.
+        EdgeTransferError: one of its kinds, for every failure that is not a bug.
+    """
+    columns = {name: value for name, value in options.items() if name in PLACES}
+    asked = None if data is None else recipe_from({"data": str(data), **columns}).data
+    there = There.of(options, options.get("on", LOCAL))
+    room = Path(bundle, "bench") if out is None else Path(out)
+    return measure(Path(bundle), asked, room, reporter or SilentReporter(), there).report
+
+
+def load(bundle: str | Path) -> LoadedModel:
+    """Open the shipped model of a bundle, to predict with it again and again.
+
+    Raises:
+        IntegrityError: not a bundle, or a changed one.
+    """
+    return LoadedModel(Path(bundle))
+
+
+def predict(
+    bundle: str | Path,
+    inputs: str | Path | Iterable[str | Path],
+    *,
+    text_column: str | None = None,
+    file_column: str | None = None,
+) -> list[Prediction]:
+    """Open the shipped model of a bundle and predict once; see `LoadedModel.predict`."""
+    return load(bundle).predict(inputs, text_column=text_column, file_column=file_column)

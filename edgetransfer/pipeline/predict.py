@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +17,8 @@ from edgetransfer.graph.prepare import preparer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
+
+    from edgetransfer.data.queries import Query
 
 _BEST = 3
 
@@ -38,39 +40,65 @@ class Prediction:
     error: str | None = None
 
 
-def predict(
-    folder: Path, inputs: Iterable[str], columns: Columns | None = None
-) -> list[Prediction]:
-    """Classify pictures, or texts where the bundle is for texts; see `asked.asked_about`.
+class LoadedModel:
+    """The shipped model of a bundle, opened once.
 
-    An input that cannot be read gets an error, and the others their answers.
+    Args:
+        folder: of the bundle.
+
+    Attributes:
+        labels: the classes, in the order of the model's logits.
 
     Raises:
         IntegrityError: not a bundle, or a changed one.
     """
-    bundle = open_bundle(folder)
-    labels = bundle.labels
-    prepare = preparer(bundle.preprocessing, bundle.file("tokenizer.json"))
-    session = OnnxSession(
-        str(bundle.file("model.onnx")),
-        threads=bundle.manifest["session"]["threads"],
-        config={**exact_here(), **bundle.manifest["session"]["config"]},
-    )
-    found = []
-    for asked in asked_about(inputs, bundle.preprocessing.kind, columns):
+
+    def __init__(self, folder: Path) -> None:
+        self._bundle = bundle = open_bundle(folder)
+        self.labels = bundle.labels
+        self._prepare = preparer(bundle.preprocessing, bundle.file("tokenizer.json"))
+        self._session = OnnxSession(
+            str(bundle.file("model.onnx")),
+            threads=bundle.manifest["session"]["threads"],
+            config={**exact_here(), **bundle.manifest["session"]["config"]},
+        )
+
+    def predict(
+        self,
+        inputs: str | Path | Iterable[str | Path],
+        *,
+        text_column: str | None = None,
+        file_column: str | None = None,
+    ) -> list[Prediction]:
+        """Classify pictures, or texts where the bundle is for texts; see `queries.asked_about`.
+
+        An input that cannot be read gets an error, and the others their answers.
+
+        Args:
+            inputs: one or several: pictures or folders of them, texts, tables, .txt files, or ``-``
+                for lines of standard input.
+            text_column: of tables.
+            file_column: of tables.
+
+        Raises:
+            IntegrityError: the model gives another number of logits than the bundle has classes.
+        """
+        given = [inputs] if isinstance(inputs, str | Path) else inputs
+        columns = Columns(text_column, file_column)
+        kind = self._bundle.preprocessing.kind
+        return [self._said(each) for each in asked_about(map(str, given), kind, columns)]
+
+    def _said(self, asked: Query) -> Prediction:
         if asked.example is None:
-            found.append(Prediction(asked.shown, (), asked.where, str(asked.problem)))
-            continue
+            return Prediction(asked.shown, (), asked.where, str(asked.problem))
         try:
-            raw = prepare.raw(asked.example)
+            raw = self._prepare.raw(asked.example)
         except DataError as error:
-            found.append(Prediction(asked.shown, (), asked.where, str(error)))
-            continue
-        logits = session.run(raw)[0][0].astype(np.float64)
-        refuse_other_count(bundle, len(logits))
+            return Prediction(asked.shown, (), asked.where, str(error))
+        logits = self._session.run(raw)[0][0].astype(np.float64)
+        refuse_other_count(self._bundle, len(logits))
         shares = np.exp(logits - logits.max())
         shares /= shares.sum()
         order = np.argsort(-shares)[:_BEST]
-        best = tuple((labels[i], float(shares[i])) for i in order)
-        found.append(Prediction(asked.shown, best, asked.where))
-    return found
+        best = tuple((self.labels[i], float(shares[i])) for i in order)
+        return Prediction(asked.shown, best, asked.where)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator
 
 from edgetransfer.spec.base import Positive, Share, Spec
+from edgetransfer.spec.options import asked
 
 Floor = Annotated[float, Field(gt=0, lt=1)]
 
@@ -15,28 +16,22 @@ Floor = Annotated[float, Field(gt=0, lt=1)]
 class Budget(Spec):
     """What the artefact may cost, and what it has to reach.
 
-    Only `max_drop_pp` gates when nothing is given.
+    Only `max_drop_pp` gates when nothing is given. The latency is that of one inference of
+    `core.onnx`; changed decisions, the divergence and the change of the calibration error are held
+    by their 95 % bounds; floors are for the shipped model.
     """
 
-    max_drop_pp: Positive = Field(2.0, description="accuracy points that may be lost, at most")
-    max_latency_ms: Positive | None = Field(None, description="p90 of one inference of core.onnx")
-    max_size_mib: Positive | None = Field(None, description="size of model.onnx")
-    max_flips_pct: Positive | None = Field(None, description="95 % bound of changed decisions")
-    min_sqnr_db: float | None = Field(None, description="signal to quantisation noise of logits")
-    max_kl: Positive | None = Field(None, description="95 % bound of the mean divergence, nats")
-    max_ece_change: Share | None = Field(
-        None, gt=0, description="95 % bound of the change of the calibration error"
-    )
-    max_class_drop_pp: Positive | None = Field(
-        None, description="points of recall that any class may lose, at most"
-    )
-    min_accuracy: Floor | None = Field(
-        None, description="share of right decisions that the shipped model reaches, at least"
-    )
-    min_macro_f1: Floor | None = Field(None, description="macro-F1 that it reaches, at least")
-    min_recall: Mapping[str, Floor] = Field(
-        {}, description="recall that it reaches, at least, by the name of the class"
-    )
+    max_drop_pp: Positive = Field(2.0, **asked("max_drop"))
+    max_latency_ms: Positive | None = Field(None, **asked("max_latency_ms"))
+    max_size_mib: Positive | None = Field(None, **asked("max_size_mib"))
+    max_flips_pct: Positive | None = Field(None, **asked("max_flips"))
+    min_sqnr_db: float | None = Field(None, **asked("min_sqnr"))
+    max_kl: Positive | None = Field(None, **asked("max_kl"))
+    max_ece_change: Share | None = Field(None, gt=0, **asked("max_ece_change"))
+    max_class_drop_pp: Positive | None = Field(None, **asked("max_class_drop"))
+    min_accuracy: Floor | None = Field(None, **asked("min_accuracy"))
+    min_macro_f1: Floor | None = Field(None, **asked("min_macro_f1"))
+    min_recall: Mapping[str, Floor] = Field({}, **asked("min_recall"))
 
     @field_validator("min_recall", mode="before")
     @classmethod

@@ -16,7 +16,6 @@ from edgetransfer.errors import SpecError
 from edgetransfer.spec.base import Spec
 from edgetransfer.spec.names import Name, is_name
 from edgetransfer.spec.outside import TOML, toml_of, validated
-from edgetransfer.spec.recipe import Recipe
 from edgetransfer.spec.target import EmulatedProcessor, TargetSpec
 
 if TYPE_CHECKING:
@@ -178,14 +177,3 @@ def preview(name: str) -> EmulatedProcessor:
     """Read one emulated processor by name or path."""
     file = _locate("targets/previews", name)
     return validated(EmulatedProcessor, toml_of(file), file, TOML)
-
-
-def recipe(
-    raw: dict[str, Any], *, where: str, spelled: Mapping[tuple[str, ...], str] | None = None
-) -> Recipe:
-    """Validate a recipe given as plain nested values.
-
-    Raises:
-        SpecError: all its problems in one message.
-    """
-    return validated(Recipe, raw, where, TOML, spelled)

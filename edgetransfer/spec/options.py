@@ -1,22 +1,191 @@
-"""Turns the flat options of the command line and the Python API into a recipe.
+"""What can be asked of a build: the command line's options and the keywords of `build()`.
 
-Reads how long something is to take: ``90s``, ``10m``, ``1h``.
+Each is said once, here: its type and its help, which is also what the recipe's field is described
+by. Limits, defaults and what goes with what are the recipe's (`spec.recipe`). `--help` reads this
+module, so pydantic is not loaded here.
 """
 
-from __future__ import annotations
-
 import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Any, TypedDict, get_args, get_origin, get_type_hints
 
 from edgetransfer.errors import SpecError
-from edgetransfer.spec import catalogue
-from edgetransfer.spec.outside import toml_of
+from edgetransfer.spec.words import (
+    AdaptMethod,
+    FitMethod,
+    Metric,
+    PrecisionChoice,
+    TimingEffort,
+)
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+MODEL, BUDGET, DATA, RUN = PANELS = ("Model", "Budget", "Data", "Run")
+"""Headings of `--help`, in its order."""
 
-    from edgetransfer.spec.recipe import Recipe
+
+@dataclass(frozen=True)
+class Option:
+    """How one option is shown.
+
+    Attributes:
+        help: what it is, as `--help` and the recipe's schema say it.
+        panel: the heading that it stands under.
+        metavar: what stands for its value; None for its type.
+        shell: whether the command line has it, or Python and recipe files alone.
+        many: whether the command line takes several where Python takes one.
+        off: whether the command line also takes `--no-NAME`.
+    """
+
+    help: str
+    panel: str | None = None
+    metavar: str | None = None
+    shell: bool = True
+    many: bool = False
+    off: bool = False
+
+
+class ColumnOptions(TypedDict, total=False):
+    """What the columns of a table are called, and what they are for."""
+
+    label_column: Annotated[str, Option("Column of labels.", DATA)]
+    text_column: Annotated[str, Option("Column of texts.", DATA)]
+    file_column: Annotated[str, Option("Column of picture files.", DATA)]
+    group_by: Annotated[Sequence[str], Option("Column to report accuracy by; repeatable.", DATA)]
+
+
+class Options(ColumnOptions, total=False):
+    """The keywords of `edgetransfer.build`."""
+
+    target: Annotated[
+        Sequence[str], Option("Device to build for; repeatable. See `targets`.", MODEL)
+    ]
+    backbone: Annotated[
+        str,
+        Option(
+            "hf:ORG/NAME, timm:NAME, builtin:NAME, a folder or a .onnx file; auto chooses.", MODEL
+        ),
+    ]
+    candidate: Annotated[
+        Sequence[str],
+        Option("With --backbone auto: what to choose from; repeatable.", MODEL),
+    ]
+    fit: Annotated[FitMethod, Option("How to fit; `none` takes your own model.", MODEL)]
+    epochs: Annotated[int, Option("Fine-tuning epochs at most.", MODEL)]
+    learning_rate: Annotated[
+        float,
+        Option("Largest share of a layer's typical weight that one step may move.", shell=False),
+    ]
+    batch_size: Annotated[int, Option("Examples of one step of fine-tuning.", shell=False)]
+    time_budget: Annotated[float, Option("Minutes fine-tuning may take.", MODEL, "MIN")]
+    device: Annotated[str, Option("Where fine-tuning runs: cpu, cuda, mps.", MODEL)]
+    distill_from: Annotated[
+        str,
+        Option("A larger network that teaches: as --backbone, or a fitted .onnx file.", MODEL),
+    ]
+    unlabelled: Annotated[
+        str,
+        Option(
+            "Examples without labels: pictures for a teacher or, with --adapt, the device's; "
+            "texts for --fit contrastive or probe.",
+            MODEL,
+            "PATH",
+        ),
+    ]
+    adapt: Annotated[
+        AdaptMethod,
+        Option("How to move to the pictures that the device sees (--unlabelled).", MODEL),
+    ]
+    device_part: Annotated[
+        str,
+        Option("Labelled examples of the device: --adapt is judged by them.", MODEL, "COL=VALUE"),
+    ]
+    soundness: Annotated[
+        bool, Option("Ask whether a random network would do as well.", MODEL, off=True)
+    ]
+    precision: Annotated[PrecisionChoice, Option("How numbers are stored.", MODEL)]
+    calibration: Annotated[str, Option("Calibration recipe: a name or a .toml file.", MODEL)]
+    metric: Annotated[Metric, Option("What accuracy means.", BUDGET)]
+    max_drop: Annotated[float, Option("Accuracy points that may be lost (2.0).", BUDGET, "PP")]
+    max_latency_ms: Annotated[float, Option("p90 at most.", BUDGET, "MS")]
+    max_size_mib: Annotated[float, Option("Size of model.onnx.", BUDGET, "MIB")]
+    max_flips: Annotated[float, Option("Changed decisions at most.", BUDGET, "PCT")]
+    min_sqnr: Annotated[float, Option("Signal to noise of the logits.", BUDGET, "DB")]
+    max_kl: Annotated[float, Option("Mean KL divergence at most.", BUDGET, "NATS")]
+    max_ece_change: Annotated[float, Option("Change of calibration error.", BUDGET, "SHARE")]
+    max_class_drop: Annotated[float, Option("Recall that any class may lose.", BUDGET, "PP")]
+    min_accuracy: Annotated[float, Option("Accuracy to reach, 0 to 1.", BUDGET, "SHARE")]
+    min_macro_f1: Annotated[float, Option("Macro-F1 to reach.", BUDGET, "SHARE")]
+    min_recall: Annotated[
+        Mapping[str, float] | Sequence[str],
+        Option("Recall of a class to reach; repeatable.", BUDGET, "CLASS=SHARE"),
+    ]
+    split_by: Annotated[
+        str, Option("Column whose values stay on one side: speaker, patient, site.", DATA)
+    ]
+    seed: Annotated[int, Option("Of splits and fits (0).", RUN)]
+    threads: Annotated[int, Option("Threads of the measured model.", RUN)]
+    timing: Annotated[TimingEffort, Option("`quick` for a first look.", RUN)]
+
+
+class _Build(Options, total=False):
+    data: Annotated[str, Option("A folder of pictures, or a CSV, TSV, JSONL or Parquet table.")]
+
+
+class BenchOptions(ColumnOptions, total=False):
+    """The keywords of `edgetransfer.bench`."""
+
+    on: Annotated[
+        str,
+        Option(
+            "Where to measure: local, ssh:HOST, qemu:arm64, browser, adb:SERIAL; repeatable.",
+            RUN,
+            "WHERE",
+            many=True,
+        ),
+    ]
+    sustained: Annotated[
+        str,
+        Option("Also let it work for so long without a rest, and tell what it loses.", RUN, "10m"),
+    ]
+    energy: Annotated[
+        bool,
+        Option("Also measure the energy of an inference, where the device counts it.", RUN),
+    ]
+    wheels: Annotated[
+        str | Path,
+        Option("With --on ssh:HOST: wheels for the device, for this run.", metavar="DIR"),
+    ]
+    python: Annotated[str, Option("With --on ssh:HOST: the Python to use there.", metavar="PATH")]
+
+
+_HINTS = get_type_hints(_Build, include_extras=True)
+SHELL = tuple(
+    sorted(
+        (name for name, each in _HINTS.items() if each.__metadata__[0].shell),
+        key=lambda name: PANELS.index(_HINTS[name].__metadata__[0].panel or MODEL),
+    )
+)
+"""Names of what `edgetransfer build` takes, in the order of its `--help`."""
+BENCH = tuple(get_type_hints(BenchOptions))
+"""Names of what `edgetransfer bench` takes."""
+_HINTS |= get_type_hints(BenchOptions, include_extras=True)
+OPTIONS: Mapping[str, Option] = {name: each.__metadata__[0] for name, each in _HINTS.items()}
+TYPES: Mapping[str, Any] = {name: get_args(each)[0] for name, each in _HINTS.items()}
+
+
+def asked(name: str) -> dict[str, Any]:
+    """Return what the field of a recipe is told of its option, for pydantic's `Field`."""
+    return {"description": OPTIONS[name].help, "json_schema_extra": {"option": name}}
+
+
+def takes_many(name: str) -> bool:
+    """Whether an option may be given again and again."""
+    kind = TYPES[name]
+    return OPTIONS[name].many or any(
+        get_origin(each) is Sequence for each in (kind, *get_args(kind))
+    )
+
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -36,83 +205,3 @@ def seconds_of(text: str, option: str) -> float:
             "not a duration", where=option, found=repr(text), expected="a number and s, m or h: 10m"
         )
     return float(found[1]) * _UNITS[found[2]]
-
-
-FIELDS: Mapping[str, tuple[str, ...]] = {
-    "data": ("data", "source"),
-    "label_column": ("data", "label_column"),
-    "text_column": ("data", "text_column"),
-    "file_column": ("data", "file_column"),
-    "split_by": ("data", "split_by"),
-    "group_by": ("data", "group_by"),
-    "backbone": ("backbone", "source"),
-    "candidate": ("backbone", "candidates"),
-    "fit": ("fit", "method"),
-    "epochs": ("fit", "epochs"),
-    "learning_rate": ("fit", "learning_rate"),
-    "batch_size": ("fit", "batch_size"),
-    "time_budget": ("fit", "time_budget"),
-    "device": ("fit", "device"),
-    "adapt": ("adapt", "method"),
-    "device_part": ("adapt", "device_part"),
-    "distill_from": ("distill", "source"),
-    "unlabelled": ("distill", "unlabelled"),
-    "precision": ("quant", "precision"),
-    "calibration": ("quant", "calibration"),
-    "max_drop": ("budget", "max_drop_pp"),
-    "max_latency_ms": ("budget", "max_latency_ms"),
-    "max_size_mib": ("budget", "max_size_mib"),
-    "max_flips": ("budget", "max_flips_pct"),
-    "min_sqnr": ("budget", "min_sqnr_db"),
-    "max_kl": ("budget", "max_kl"),
-    "max_ece_change": ("budget", "max_ece_change"),
-    "max_class_drop": ("budget", "max_class_drop_pp"),
-    "min_accuracy": ("budget", "min_accuracy"),
-    "min_macro_f1": ("budget", "min_macro_f1"),
-    "min_recall": ("budget", "min_recall"),
-    "target": ("targets",),
-    "metric": ("metric",),
-    "seed": ("seed",),
-    "threads": ("threads",),
-    "timing": ("timing",),
-    "soundness": ("soundness",),
-}
-
-"""Where each option stands in a recipe."""
-
-
-def recipe_from(options: Mapping[str, Any], recipe_file: Path | None = None) -> Recipe:
-    """Make a recipe: what is in the file, and over it every option that was given.
-
-    Args:
-        options: by the names in `FIELDS`; None and empty values count as not given.
-        recipe_file: a TOML file with the fields of a recipe.
-
-    Raises:
-        SpecError: the file or an option is not valid; every problem is named by its option.
-    """
-    raw = toml_of(recipe_file) if recipe_file is not None else {}
-    for name, value in options.items():
-        if value is None or value == () or value == []:
-            continue
-        _put(raw, FIELDS[name], tuple(value) if isinstance(value, list) else value)
-    data = raw.get("data", {})
-    if isinstance(data, dict) and "source" not in data:
-        raise SpecError(
-            "no data was named",
-            where="command line" if recipe_file is None else str(recipe_file),
-            expected="a folder of pictures or a table: edgetransfer build DATA",
-        )
-    where = "command line" if recipe_file is None else f"command line and {recipe_file}"
-    spelled = {path: "--" + name.replace("_", "-") for name, path in FIELDS.items()}
-    return catalogue.recipe(raw, where=where, spelled=spelled)
-
-
-def _put(raw: dict[str, Any], place: tuple[str, ...], value: Any) -> None:  # noqa: ANN401 (an option's)
-    """Set one field, unless the file has something else than a table there, which is refused."""
-    table: Any = raw
-    for parent in place[:-1]:
-        table = table.setdefault(parent, {})
-        if not isinstance(table, dict):
-            return
-    table[place[-1]] = value

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from edgetransfer.errors import SpecError
 from edgetransfer.spec.base import Positive, Share, Spec
 from edgetransfer.spec.budget import Budget
+from edgetransfer.spec.options import asked, takes_many
+from edgetransfer.spec.outside import TOML, toml_of, validated
 from edgetransfer.spec.words import (
     AUTO,
     AdaptMethod,
@@ -33,27 +38,19 @@ the probe it started from (`benchmarks/distillation.py`)."""
 class DataSpec(Spec):
     """Where the labelled examples are and what their columns mean."""
 
-    source: str = Field(description="a folder of pictures, or a CSV, TSV, JSONL or Parquet table")
-    label_column: str | None = Field(None, description="default: label, category, class or intent")
-    text_column: str | None = Field(None, description="default: text")
-    file_column: str | None = Field(None, description="default: file, image or path")
-    split_by: str | None = Field(
-        None, description="column whose values stay on one side of every carved split"
-    )
-    group_by: tuple[str, ...] = Field((), description="columns to report accuracy for, by value")
+    source: str = Field(..., **asked("data"))
+    label_column: str | None = Field(None, **asked("label_column"))
+    text_column: str | None = Field(None, **asked("text_column"))
+    file_column: str | None = Field(None, **asked("file_column"))
+    split_by: str | None = Field(None, **asked("split_by"))
+    group_by: tuple[str, ...] = Field((), **asked("group_by"))
 
 
 class BackboneSpec(Spec):
     """Which pretrained network to start from."""
 
-    source: str = Field(
-        "builtin:tiny-64",
-        description="hf:ORG/NAME, timm:NAME, builtin:NAME, a local folder, or a float .onnx file; "
-        "auto: the best of the candidates for these examples, within the latency budget",
-    )
-    candidates: tuple[str, ...] = Field(
-        (), description="what auto chooses from; default: all built-in backbones"
-    )
+    source: str = Field("builtin:tiny-64", **asked("backbone"))
+    candidates: tuple[str, ...] = Field((), **asked("candidate"))  # default: all built-in ones
 
     @field_validator("candidates")
     @classmethod
@@ -67,24 +64,12 @@ class BackboneSpec(Spec):
 class FitSpec(Spec):
     """How the backbone is fitted to the examples."""
 
-    method: FitMethod = "auto"
-    epochs: int | None = Field(
-        None, ge=1, le=1000, description="passes over the data at most: 12, with a teacher 30"
-    )
-    learning_rate: Positive | None = Field(
-        None,
-        description="largest share of a layer's typical weight that one step may move: the best "
-        "of a short race, with a teacher 2e-3",
-    )
-    batch_size: int = Field(32, ge=1, le=4096)
-    time_budget: Positive | None = Field(
-        None,
-        description="minutes that fine-tuning may take, about; fewer epochs are run if need be. "
-        "With auto 30, else no limit",
-    )
-    device: str | None = Field(
-        None, description="where fine-tuning runs: cpu, cuda or mps; the fastest there is"
-    )
+    method: FitMethod = Field("auto", **asked("fit"))
+    epochs: int | None = Field(None, ge=1, le=1000, **asked("epochs"))
+    learning_rate: Positive | None = Field(None, **asked("learning_rate"))
+    batch_size: int = Field(32, ge=1, le=4096, **asked("batch_size"))
+    time_budget: Positive | None = Field(None, **asked("time_budget"))
+    device: str | None = Field(None, **asked("device"))  # default: the fastest there is
     label_smoothing: Share = Field(0.0, description="share of a label spread over all classes")
     averaging: Share = Field(0.0, description="share of the old in a running mean of the weights")
     l2_sp: Weight = Field(0.0, description="pull towards the pretrained weights (Li et al. 2018)")
@@ -106,14 +91,8 @@ class FitSpec(Spec):
 class AdaptSpec(Spec):
     """How what is fitted on labelled pictures is moved to those that the device sees."""
 
-    method: AdaptMethod = Field(
-        "none", description="what is done with the unlabelled pictures, which are the device's"
-    )
-    device_part: str | None = Field(
-        None,
-        validate_default=True,
-        description="COLUMN=VALUE: labelled examples of the device, to judge by and never to fit",
-    )
+    method: AdaptMethod = Field("none", **asked("adapt"))
+    device_part: str | None = Field(None, validate_default=True, **asked("device_part"))
 
     @field_validator("device_part")
     @classmethod
@@ -138,14 +117,8 @@ class DistillSpec(Spec):
     on; there, hints and relations on top of soft targets brought nothing that stood out of noise.
     """
 
-    source: str | None = Field(
-        None, description="the teacher: what a backbone can be, or a fitted float .onnx file"
-    )
-    unlabelled: str | None = Field(
-        None,
-        description="pictures (a folder) or texts (a table or a .txt file) without labels: what a "
-        "teacher teaches with as well, the device's with [adapt], else what a head guesses",
-    )
+    source: str | None = Field(None, **asked("distill_from"))
+    unlabelled: str | None = Field(None, **asked("unlabelled"))
     fit: TeacherFit = Field("probe", description="how the teacher is fitted first")
     temperature: Positive = Field(4.0, description="what logits are divided by")
     labels: Weight = Field(1.0, description="weight of the cross-entropy to the labels")
@@ -157,8 +130,8 @@ class DistillSpec(Spec):
 class QuantSpec(Spec):
     """How numbers are stored and calibrated."""
 
-    precision: PrecisionChoice = "auto"
-    calibration: str = Field("default", description="name or path of a calibration recipe")
+    precision: PrecisionChoice = Field("auto", **asked("precision"))
+    calibration: str = Field("default", **asked("calibration"))
 
 
 class Recipe(Spec):
@@ -171,14 +144,12 @@ class Recipe(Spec):
     distill: DistillSpec = Field(DistillSpec(), validate_default=True)
     quant: QuantSpec = QuantSpec()
     budget: Budget = Budget()
-    targets: tuple[str, ...] = Field(("this-machine",), min_length=1)
-    metric: Metric = "top1"
-    seed: int = Field(0, ge=0, lt=2**32)
-    threads: int | None = Field(None, ge=1, le=256, description="default: what the target says")
-    soundness: bool = Field(
-        True, description="hold what was fitted against a random network and trivial features"
-    )
-    timing: TimingEffort = Field("standard", description="quick: a first look, wide intervals")
+    targets: tuple[str, ...] = Field(("this-machine",), min_length=1, **asked("target"))
+    metric: Metric = Field("top1", **asked("metric"))
+    seed: int = Field(0, ge=0, lt=2**32, **asked("seed"))
+    threads: int | None = Field(None, ge=1, le=256, **asked("threads"))  # default: the target's
+    soundness: bool = Field(True, **asked("soundness"))
+    timing: TimingEffort = Field("standard", **asked("timing"))
 
     @field_validator("fit")
     @classmethod
@@ -287,3 +258,55 @@ class Recipe(Spec):
         """The largest share of a layer's typical weight that one step may move; None: raced."""
         taught = None if self.distill.source is None else TAUGHT_LEARNING_RATE
         return self.fit.learning_rate or taught
+
+
+def _places(spec: type[Spec], above: tuple[str, ...] = ()) -> Iterator[tuple[str, tuple[str, ...]]]:
+    for name, field in spec.model_fields.items():
+        extra, kind = field.json_schema_extra, field.annotation
+        if isinstance(extra, dict) and "option" in extra:
+            yield str(extra["option"]), (*above, name)
+        elif isinstance(kind, type) and issubclass(kind, Spec):
+            yield from _places(kind, (*above, name))
+
+
+PLACES: Mapping[str, tuple[str, ...]] = dict(_places(Recipe))
+"""Where each option stands in a recipe."""
+
+
+def recipe_from(options: Mapping[str, Any], recipe_file: Path | None = None) -> Recipe:
+    """Make a recipe: what is in the file, and over it every option that was given.
+
+    Args:
+        options: by the names in `PLACES`; None and empty values count as not given.
+        recipe_file: a TOML file with the fields of a recipe.
+
+    Raises:
+        SpecError: the file or an option is not valid; every problem is named by its option.
+    """
+    raw = toml_of(recipe_file) if recipe_file is not None else {}
+    for name, value in options.items():
+        if value is None or value == () or value == []:
+            continue
+        if takes_many(name) and isinstance(value, str):
+            value = [value]
+        _put(raw, PLACES[name], tuple(value) if isinstance(value, list) else value)
+    data = raw.get("data", {})
+    if isinstance(data, dict) and "source" not in data:
+        raise SpecError(
+            "no data was named",
+            where="command line" if recipe_file is None else str(recipe_file),
+            expected="a folder of pictures or a table: edgetransfer build DATA",
+        )
+    where = "command line" if recipe_file is None else f"command line and {recipe_file}"
+    spelled = {path: "--" + name.replace("_", "-") for name, path in PLACES.items()}
+    return validated(Recipe, raw, where, TOML, spelled)
+
+
+def _put(raw: dict[str, Any], place: tuple[str, ...], value: Any) -> None:  # noqa: ANN401 (an option's)
+    """Set one field, unless the file has something else than a table there, which is refused."""
+    table: Any = raw
+    for parent in place[:-1]:
+        table = table.setdefault(parent, {})
+        if not isinstance(table, dict):
+            return
+    table[place[-1]] = value

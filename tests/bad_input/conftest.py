@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from edgetransfer.bundle.opened import seal, seal_report
-from edgetransfer.cli import entry
+from edgetransfer.cli import app
 from edgetransfer.data.manifest import Example
 from edgetransfer.export.onnx_bundle import Parts, write_bundle
 from edgetransfer.graph.prepare import PicturePreparer
@@ -159,7 +159,7 @@ def run(monkeypatch, capfd, tmp_path, cache):
         signal.alarm(SECONDS)
         try:
             with pytest.raises(SystemExit) as ended:
-                entry.main()
+                app.main()
         finally:
             signal.alarm(0)
             signal.signal(signal.SIGINT, kept[0])

@@ -15,7 +15,7 @@ def declares_a_command(function):
     return any(
         isinstance(each, ast.Call)
         and isinstance(each.func, ast.Attribute)
-        and each.func.attr == "command"
+        and each.func.attr == "asks"
         for each in function.decorator_list
     )
 

@@ -12,8 +12,7 @@ from edgetransfer.errors import DataError, SpecError
 from edgetransfer.pipeline.fit.fit import fit
 from edgetransfer.pipeline.stage.run import Run
 from edgetransfer.pipeline.stage.store import Store
-from edgetransfer.spec.options import recipe_from
-from edgetransfer.spec.recipe import DataSpec
+from edgetransfer.spec.recipe import DataSpec, recipe_from
 
 SHAPES = ("square", "stripes", "checks")
 

@@ -11,7 +11,7 @@ import edgetransfer
 from edgetransfer.bundle.files import read_json
 from edgetransfer.bundle.opened import open_bundle, seal
 from edgetransfer.errors import SpecError
-from edgetransfer.pipeline.predict import predict
+from edgetransfer.pipeline.api import predict
 from edgetransfer.pipeline.ship.add_class import Addition, add_class
 from edgetransfer.pipeline.ship.heads import OfTheBackbone, apply_heads, export_heads
 from edgetransfer.pipeline.stage.reporter import SilentReporter

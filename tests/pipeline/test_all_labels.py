@@ -18,7 +18,7 @@ from edgetransfer.pipeline.stage.reporter import SilentReporter
 from edgetransfer.pipeline.stage.run import Run
 from edgetransfer.pipeline.stage.stage import Stage
 from edgetransfer.pipeline.stage.store import Store
-from edgetransfer.spec.options import recipe_from
+from edgetransfer.spec.recipe import recipe_from
 from edgetransfer.transfer.classifier import Classifier
 from edgetransfer.transfer.head.probe import fit_at, fit_probe
 from edgetransfer.transfer.train import choice

@@ -6,6 +6,8 @@ import pytest
 from PIL import Image
 
 import edgetransfer
+from edgetransfer.bundle.files import read_json
+from edgetransfer.errors import SpecError
 from edgetransfer.pipeline.bench.bench import bench
 from edgetransfer.pipeline.stage.reporter import SilentReporter
 from edgetransfer.spec.recipe import DataSpec
@@ -84,6 +86,30 @@ def test_predict(bundle, pictures, command):
     assert code == 0
     assert found["input"] == str(file)
     assert sum(found["best"].values()) == pytest.approx(1)
+
+
+def test_python_predicts_as_the_command_does(bundle, pictures, command):
+    files = [pictures / "test" / "stripes" / "00.png", pictures / "test" / "disc" / "00.png"]
+    _, out = command("predict", bundle, *files, "--json")
+    said = [tuple(each["best"].items()) for each in json.loads(out)]
+    model = edgetransfer.load(bundle)
+    assert sorted(model.labels) == ["disc", "square", "stripes"]
+    assert [each.best for each in model.predict(files)] == said
+    assert [each.best for each in model.predict(files[0])] == said[:1]
+    assert [each.best for each in edgetransfer.predict(str(bundle), map(str, files))] == said
+
+
+def test_python_measures_as_the_command_does(bundle, pictures, tmp_path):
+    report = edgetransfer.bench(str(bundle), pictures, out=tmp_path / "here")
+    assert report["accuracy"] == read_json(bundle / "report.json")["accuracy"]
+    assert read_json(tmp_path / "here" / "report.json")["verdict"] == report["verdict"]
+    with pytest.raises(SpecError, match="\n  found: --group-by site\n"):
+        edgetransfer.bench(bundle, pictures, out=tmp_path / "no", group_by="site")
+    with pytest.raises(SpecError) as caught:
+        edgetransfer.bench(bundle, sustained="soon")
+    assert str(caught.value) == (
+        "--sustained: not a duration\n  found: 'soon'\n  expected: a number and s, m or h: 10m"
+    )
 
 
 def test_c7_one_broken_picture_loses_no_answer(bundle, pictures, command, tmp_path):

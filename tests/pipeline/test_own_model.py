@@ -10,8 +10,8 @@ import pytest
 import edgetransfer
 from edgetransfer.agent.session import OnnxSession
 from edgetransfer.errors import DataError, MissingExtraError, SpecError, StageError
+from edgetransfer.pipeline.api import predict
 from edgetransfer.pipeline.fit import own_model
-from edgetransfer.pipeline.predict import predict
 
 transformers = pytest.importorskip("transformers", reason="the extra `hf` is not installed")
 

@@ -8,7 +8,7 @@ from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
 from edgetransfer.backbone import sources
-from edgetransfer.cli.app import app
+from edgetransfer.cli.commands import app
 from edgetransfer.errors import EdgeTransferError
 from edgetransfer.pipeline import pretrain as pretraining
 

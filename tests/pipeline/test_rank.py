@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 import edgetransfer
 from edgetransfer.backbone import sources
 from edgetransfer.backbone.builtin import MobileNetV2, MobileNetV2Config, initialise
-from edgetransfer.cli.app import app
+from edgetransfer.cli.commands import app
 from edgetransfer.errors import SpecError
 from edgetransfer.pipeline.rank import pareto_front, pick
 

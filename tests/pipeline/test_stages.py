@@ -16,8 +16,8 @@ from edgetransfer.pipeline.stage.reached import FOLDER, Sources
 from edgetransfer.pipeline.stage.reporter import SilentReporter
 from edgetransfer.pipeline.stage.run import Run
 from edgetransfer.pipeline.stage.store import Store
-from edgetransfer.spec.options import recipe_from
 from edgetransfer.spec.progress import silent
+from edgetransfer.spec.recipe import recipe_from
 
 OF_A_BUILD = {
     "backbone", "data", "features", "labels", "measure", "near-duplicates", "neighbours", "probe",

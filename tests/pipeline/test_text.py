@@ -15,7 +15,7 @@ from edgetransfer.data import sources
 from edgetransfer.graph.hosted import open_here
 from edgetransfer.graph.prepare import preparer
 from edgetransfer.measure.drift import sqnr_db
-from edgetransfer.pipeline.predict import predict
+from edgetransfer.pipeline.api import predict
 from edgetransfer.spec.recipe import DataSpec
 
 

@@ -28,11 +28,12 @@ from edgetransfer.pipeline.bench.standing import seen_here
 from edgetransfer.pipeline.bench.sustained import core_variants, energy, sustained
 from edgetransfer.pipeline.stage.reporter import telling
 from edgetransfer.pipeline.stage.stage import RECORD, Kept
+from edgetransfer.spec.options import seconds_of
 from edgetransfer.spec.outside import json_of
-from edgetransfer.transport.place import AS_IT_IS, LOCAL, connect
+from edgetransfer.transport.place import AS_IT_IS, LOCAL, Software, connect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from edgetransfer.bundle.opened import Bundle
     from edgetransfer.graph.prepare import Preparer
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from edgetransfer.pipeline.stage.stage import Stage
     from edgetransfer.spec.progress import Progress
     from edgetransfer.spec.recipe import DataSpec
-    from edgetransfer.transport.place import Place, Software
+    from edgetransfer.transport.place import Place
 
 
 RAW = "raw"
@@ -70,6 +71,21 @@ class There:
     software: Software = AS_IT_IS
     sustained_s: float | None = None
     energy: bool = False
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any], where: str) -> There:
+        """Return what was asked for, by the names of `BenchOptions`, at one place.
+
+        Raises:
+            SpecError: no duration.
+        """
+        wheels, lasting = options.get("wheels"), options.get("sustained")
+        return cls(
+            where,
+            Software(None if wheels is None else Path(wheels), options.get("python")),
+            None if lasting is None else seconds_of(lasting, "--sustained"),
+            bool(options.get("energy")),
+        )
 
 
 HERE = There()

@@ -3,8 +3,7 @@
 import pytest
 
 from edgetransfer.errors import SpecError
-from edgetransfer.spec.options import FIELDS, recipe_from
-from edgetransfer.spec.recipe import Recipe
+from edgetransfer.spec.recipe import PLACES, Recipe, recipe_from
 
 
 def message(options, file=None):
@@ -47,7 +46,7 @@ def test_every_option_stands_where_the_table_says():
 
 def test_the_table_names_fields_that_exist():
     shape = Recipe.model_validate({"data": {"source": "photos"}}).model_dump()
-    for place in FIELDS.values():
+    for place in PLACES.values():
         table = shape
         for part in place:
             assert part in table

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from edgetransfer.cli import app, entry
+from edgetransfer.cli import app, commands
 from edgetransfer.graph.trace import Signature, trace
 
 
@@ -21,11 +21,11 @@ def ended(monkeypatch, capfd):
 
     def run(deed, *words):
         monkeypatch.setattr(sys, "argv", ["edgetransfer", *words])
-        monkeypatch.setattr(app, "app", deed)
+        monkeypatch.setattr(commands, "app", deed)
         kept = signal.getsignal(signal.SIGINT)
         try:
             with pytest.raises(SystemExit) as stopped:
-                entry.main()
+                app.main()
         finally:
             signal.signal(signal.SIGINT, kept)
         return stopped.value.code, *capfd.readouterr()
@@ -48,7 +48,7 @@ def test_a_crash_is_told_with_what_to_report(ended):
         "error: edgetransfer broke down; this is a fault in it, not in what you gave"
     )
     assert lines[1].startswith("  found: ZeroDivisionError: integer division or modulo by zero (")
-    assert "cli/test_entry.py, line " in lines[1]
+    assert "cli/test_app.py, line " in lines[1]
     assert lines[2] == "  command: edgetransfer build 'my photos'"
     assert lines[3].startswith("  version: edgetransfer 0")
     assert lines[4] == (

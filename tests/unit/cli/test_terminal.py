@@ -8,9 +8,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from edgetransfer.cli import use
-from edgetransfer.cli.console import Console, show
-from edgetransfer.cli.progress import TerminalReporter
+from edgetransfer.cli.terminal import Console, TerminalReporter, print_json, show
 
 ODD = "bee\x1b]0;owned\x9b2J\u202egnp"
 SHOWN = "bee\\x1b]0;owned\\x9b2J\\u202egnp"
@@ -43,7 +41,7 @@ def test_progress_lines_and_json(capsys):
     reporter.begin("data")
     reporter.end("data", ODD, reused=True)
     show(ODD + "\n")
-    use.print_json({"label": ODD})
+    print_json({"label": ODD})
     captured = capsys.readouterr()
     assert SHOWN in captured.err
     assert captured.out.startswith(SHOWN + "\n")

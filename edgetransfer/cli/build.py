@@ -1,0 +1,210 @@
+"""The commands that build: one build, a demonstration, a matrix, and what a build would do."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgetransfer.cli import options as o
+from edgetransfer.spec.options import SHELL
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from rich.table import Table
+
+_OUT = Path("edgetransfer-out")
+_NOT_OF_A_MATRIX = ("backbone", "candidate", "seed")
+_FORMS = {
+    "float_accuracy": ("{:.3f}", 1.0),
+    "accuracy": ("{:.3f}", 1.0),
+    "p90_ms": ("{:.2f}", 1.0),
+    "bytes": ("{:.2f}", 2.0**20),
+}
+_FIGURES = ("float", "shipped", "p90 ms", "MiB")
+
+
+@o.asks(*SHELL)
+def build(
+    asked: o.Asked,
+    out: o.Out = _OUT,
+    recipe: o.RecipeFile = None,
+    cache: o.Cache = None,
+    json: o.Json = False,
+    strict: o.Strict = False,
+    processes: o.Processes = None,
+) -> None:
+    """Build for one or more targets, and end on a verdict for each."""
+    from edgetransfer.cli import render
+    from edgetransfer.cli.terminal import TerminalReporter, print_json
+    from edgetransfer.pipeline.build import build as run
+    from edgetransfer.pipeline.stage.shared import joined
+    from edgetransfer.spec.recipe import recipe_from
+
+    whole, store = recipe_from(asked, recipe), o.store_at(cache)
+    with joined(whole, processes) as team:
+        outcome = run(whole, out, store, TerminalReporter(), team)
+    if json:
+        print_json({"verdict": outcome.verdict, "reports": dict(outcome.reports)})
+    else:
+        render.notes(outcome.notes)
+        for name, report in outcome.reports.items():
+            render.verdict(report, outcome.folders[name])
+    render.leave(outcome.reports.values(), strict=strict)
+
+
+def demo(
+    out: o.Out = Path("demo-out"),
+    cache: o.Cache = None,
+    json: o.Json = False,
+    strict: o.Strict = False,
+) -> None:
+    """Build on scikit-learn's digits for this machine: no data, no network."""
+    from edgetransfer.bundle.files import writing
+    from edgetransfer.pipeline.demo import write_digits
+
+    digits = out / "digits"
+    with writing(out):
+        write_digits(digits)
+    asked = {**dict.fromkeys(SHELL), "data": str(digits)}
+    build(**asked, out=out, recipe=None, cache=cache, json=json, strict=strict, processes=None)
+
+
+def plan(**given: Any) -> None:  # noqa: ANN401 (what `build` takes)
+    """Show the resolved recipe and the stages, before any work; takes what `build` takes."""
+    from edgetransfer.cli.terminal import print_json
+    from edgetransfer.pipeline.build import resolve
+    from edgetransfer.pipeline.plan import plan as steps_of
+    from edgetransfer.pipeline.stage.reporter import SilentReporter
+    from edgetransfer.spec.recipe import recipe_from
+
+    recipe = recipe_from({name: given[name] for name in SHELL}, given["recipe"])
+    steps = steps_of(resolve(recipe, o.store_at(None), SilentReporter()))
+    stages = [(step.stage, step.what) for step in steps]
+    if given["json"]:
+        told = [{"stage": stage, "what": what} for stage, what in stages]
+        print_json({"recipe": recipe.model_dump(mode="json"), "stages": told})
+    else:
+        _show_plan(recipe.model_dump(mode="json", exclude_none=True), stages)
+
+
+o.signed(plan, inspect.signature(build).parameters.values())
+
+
+def _show_plan(recipe: Mapping[str, Any], stages: Sequence[tuple[str, str]]) -> None:
+    from edgetransfer.cli.terminal import Console, flat, table
+
+    console = Console()
+    console.print("Recipe", style="bold")
+    console.indented(table(("", ""), flat(recipe, _value)), below=1)
+    console.print("Stages", style="bold")
+    console.indented(table(("", ""), stages))
+
+
+def _value(given: object) -> str:
+    return (", ".join(map(str, given)) if isinstance(given, list) else str(given)) or "-"
+
+
+@o.asks(*(name for name in SHELL if name not in _NOT_OF_A_MATRIX))
+def matrix(
+    asked: o.Asked,
+    recipe: o.RecipeFile = None,
+    cache: o.Cache = None,
+    json: o.Json = False,
+    strict: o.Strict = False,
+    backbone: o.Backbones = None,
+    seeds: o.Seeds = "0,1,2",
+    ray: o.Ray = None,
+    cores: o.Cores = 1,
+    out: o.Out = Path("edgetransfer-matrix"),
+) -> None:
+    """Build backbones x seeds for every target; tell mean and spread over the seeds."""
+    from edgetransfer.bundle.files import writing
+    from edgetransfer.bundle.swap import LOCK, locked
+    from edgetransfer.cli.terminal import TerminalReporter, print_json
+    from edgetransfer.pipeline.matrix import matrix as use
+    from edgetransfer.spec.recipe import recipe_from
+
+    whole = recipe_from(asked, recipe)
+    cells = use.cells_of(whole, backbone or (), o.whole_numbers(seeds, "--seeds", least=0), out)
+    store, reporter = o.store_at(cache), TerminalReporter()
+    known = {}
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+    with locked(out / LOCK):
+        if ray is not None:
+            from edgetransfer.pipeline.matrix.on_ray import prepare_all
+
+            known = prepare_all(cells, store, reporter, cores=cores, address=ray)
+        record = use.run(cells, store, reporter, cores=cores, known=known)
+        file = use.write(record, out)
+    if json:
+        print_json(record)
+    else:
+        _show_matrix(record, file)
+    sys.exit(exit_code(record, strict=strict))
+
+
+def exit_code(record: Mapping[str, Any], *, strict: bool) -> int:
+    """Return that of the first cell that failed, else that of the worst verdict."""
+    from edgetransfer.measure.verdict import exit_code as of_verdict
+
+    failed = [row["exit_code"] for row in record["cells"] if "error" in row]
+    return failed[0] if failed else of_verdict(record["verdict"], strict=strict)
+
+
+def _show_matrix(record: Mapping[str, Any], file: Path) -> None:
+    from edgetransfer.cli.terminal import Console, table
+
+    console = Console()
+    console.print()
+    cells = [
+        (
+            row["backbone"],
+            str(row["seed"]),
+            row["target"],
+            row.get("verdict", "failed"),
+            *(_number(row.get(key), form) for key, form in _FORMS.items()),
+        )
+        for row in record["cells"]
+    ]
+    columns = ("backbone", "seed", "target", "verdict", *_FIGURES)
+    console.print(table(columns, cells, gap=1, overflow="fold"))
+    for target in dict.fromkeys(row["target"] for row in record["summary"]):
+        console.print()
+        console.print(_summary(target, [r for r in record["summary"] if r["target"] == target]))
+    for row in record["cells"]:
+        if "error" in row:
+            place = f"{row['backbone']}, seed {row['seed']}, {row['target']}"
+            console.unbroken(f"\n{place}:\n  {row['error']}")
+    console.unbroken(f"\n  {file}")
+
+
+def _summary(target: str, rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Mean and spread over the seeds; a row has to fit into 80 columns."""
+    from edgetransfer.cli.terminal import table
+
+    cells = []
+    for row in rows:
+        verdicts = [f"{count} {name}" for name, count in row["verdicts"].items()]
+        verdicts += [f"{row['failed']} failed"] if row["failed"] else []
+        figures = [_spread(row.get(key), form) for key, form in _FORMS.items()]
+        cells.append((row["backbone"], "\n".join(verdicts), *figures))
+    made = table(("backbone", "verdicts", *_FIGURES), cells, gap=1, overflow="fold")
+    made.title = f"{target}: mean over the seeds ± standard deviation, where they differ"
+    made.title_justify, made.title_style = "left", ""
+    return made
+
+
+def _number(value: float | None, form: tuple[str, float]) -> str:
+    text, unit = form
+    return "-" if value is None else text.format(value / unit)
+
+
+def _spread(value: Mapping[str, float] | None, form: tuple[str, float]) -> str:
+    if value is None:
+        return "-"
+    spread = f" ± {_number(value['sd'], form)}" if value.get("sd") else ""
+    return _number(value["mean"], form) + spread

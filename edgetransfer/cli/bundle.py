@@ -1,0 +1,256 @@
+"""The commands about a bundle: measure it, predict with it, show it, make something else of it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgetransfer.cli import options as o
+from edgetransfer.spec.options import BENCH
+
+if TYPE_CHECKING:
+    from edgetransfer.pipeline.predict import Prediction
+    from edgetransfer.pipeline.ship.add_class import Added
+    from edgetransfer.spec.recipe import DataSpec
+
+_SHOWN = 200
+
+
+@o.asks(*BENCH)
+def bench(
+    asked: o.Asked,
+    bundle: o.Bundle,
+    data: Annotated[
+        str | None, typer.Option(help="New examples, labelled or not; default: the golden ones.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where the report goes; default: in BUNDLE/bench.")
+    ] = None,
+    json: o.Json = False,
+    strict: o.Strict = False,
+) -> None:
+    """Measure a bundle on a device, and judge it by its own budget."""
+    from edgetransfer.cli import render
+    from edgetransfer.cli.terminal import TerminalReporter, print_json
+    from edgetransfer.pipeline.bench.bench import There
+    from edgetransfer.pipeline.bench.bench import bench as run
+    from edgetransfer.spec.names import slug
+    from edgetransfer.transport.place import LOCAL
+
+    examples, room = _examples(asked, data), out or bundle / "bench"
+    places = tuple(dict.fromkeys(asked["on"] or (LOCAL,)))
+    theirs = [There.of(asked, where) for where in places]
+    reports = {}
+    for there in theirs:
+        mine = room if places == (LOCAL,) else room / slug(there.where)
+        done = run(bundle, examples, mine, TerminalReporter(), there)
+        reports[there.where] = done.report
+        if not json:
+            render.notes(done.notes)
+            render.verdict(done.report, done.folder, again=True)
+    if json:
+        print_json(done.report if len(places) == 1 else {"reports": reports})
+    render.leave(reports.values(), strict=strict)
+
+
+def _examples(asked: o.Asked, data: str | None) -> DataSpec | None:
+    from edgetransfer.spec.recipe import PLACES, recipe_from
+
+    columns = {name: value for name, value in asked.items() if name in PLACES}
+    return recipe_from({**columns, "data": data}).data if data else None
+
+
+@o.asks("text_column", "file_column")
+def predict(
+    asked: o.Asked,
+    bundle: o.Bundle,
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE...",
+            help="Pictures or folders of them, texts in quotes, tables, .txt files, or - for lines "
+            "of standard input.",
+        ),
+    ],
+    json: o.Json = False,
+) -> None:
+    """Classify pictures, or texts, with the shipped model."""
+    from edgetransfer.cli.terminal import Console, print_json, table
+    from edgetransfer.errors import DataError
+    from edgetransfer.pipeline.predict import LoadedModel
+
+    found = LoadedModel(bundle).predict(inputs, **asked)
+    if json:
+        print_json([_plain(each) for each in found])
+    else:
+        rows = []
+        for each in found:
+            if each.error is None:
+                (label, share), *others = each.best
+                rest = ", ".join(f"{name} {part:.3f}" for name, part in others)
+                rows.append((each.input[:_SHOWN], label, f"{share:.3f}", rest))
+        Console().print(table(("input", "class", "share", "then"), rows, right=["share"]))
+    wrong = [each for each in found if each.error is not None]
+    for each in wrong:
+        sys.stderr.write(f"error: {each.error}\n")
+    if wrong:
+        sys.exit(DataError.exit_code)
+
+
+def _plain(each: Prediction) -> dict[str, Any]:
+    where = {"where": each.where} if each.where else {}
+    said = {"best": dict(each.best)} if each.error is None else {"error": each.error}
+    return {"input": each.input, **where, **said}
+
+
+def report(bundle: o.Bundle, json: o.Json = False) -> None:
+    """Show the report of a bundle, and write its page again."""
+    from edgetransfer.bundle.opened import open_bundle
+    from edgetransfer.bundle.readers import read_report
+    from edgetransfer.cli import render
+    from edgetransfer.cli.terminal import print_json
+    from edgetransfer.measure.verdict import refuse_untrue
+    from edgetransfer.pipeline.bench.judge import write_report
+
+    opened = open_bundle(bundle)
+    found = read_report(bundle / "report.json")
+    refuse_untrue(found, str(bundle / "report.json"))
+    write_report(bundle, found, opened)
+    if json:
+        print_json(found)
+    else:
+        render.notes(found.get("notes", ()))
+        render.verdict(found, bundle)
+
+
+@o.asks("label_column", "text_column", "file_column", "max_drop", "seed")
+def add_class(
+    asked: o.Asked,
+    bundle: o.Bundle,
+    name: Annotated[str, typer.Argument(help="The new class.")],
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="FILE...", help="Its pictures, or texts in quotes.")
+    ],
+    data: Annotated[
+        str | None, typer.Option(help="Labelled examples to check the old classes with.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The new bundle; default: BUNDLE+NAME beside it.")
+    ] = None,
+    json: o.Json = False,
+    strict: o.Strict = False,
+) -> None:
+    """Add a class to a bundle from a few examples; the backbone stays as it is."""
+    from edgetransfer.cli import render
+    from edgetransfer.cli.terminal import TerminalReporter, print_json, show
+    from edgetransfer.measure.verdict import exit_code
+    from edgetransfer.pipeline.ship.add_class import Addition
+    from edgetransfer.pipeline.ship.add_class import add_class as run
+    from edgetransfer.spec.names import slug
+    from edgetransfer.spec.recipe import recipe_from
+
+    folder = bundle.absolute()
+    place = out or folder.with_name(f"{folder.name}+{slug(name)}")
+    recipe = recipe_from({**asked, "data": data or "."})
+    examples = recipe.data if data else None
+    addition = Addition(name, tuple(inputs), examples, asked["max_drop"], recipe.seed)
+    done = run(folder, addition, place, TerminalReporter())
+    if json:
+        told = None if done.folder is None else str(done.folder)
+        print_json({**done.record, "notes": done.notes, "folder": told})
+    else:
+        render.notes(done.notes)
+        show("\n".join(_told(done, examples)) + "\n")
+    verdict = done.status if done.status in ("PASS", "FAIL") else "INCONCLUSIVE"
+    sys.exit(exit_code(verdict, strict=strict))
+
+
+def _told(done: Added, data: DataSpec | None) -> list[str]:
+    record = done.record
+    count, old = record["examples"], record["old_examples"]
+    lines = [
+        "",
+        f"{done.status}  {record['name']!r} from {count} examples",
+        f"  {record['old_decisions_changed']} of {old} decisions on old classes changed"
+        f" ({record['checked_on']})",
+    ]
+    if record["leave_one_out"] is not None:
+        low, high = (100 * each for each in record["leave_one_out_ci95"])
+        lines.append(
+            f"  {record['leave_one_out']} of {count} new examples are recognised by a "
+            f"head that did not see them [{low:.0f}, {high:.0f}] %"
+        )
+    if record["new_examples"]:
+        low, high = (100 * each for each in record["new_recall_ci95"])
+        lines.append(
+            f"  {record['new_found']} of {record['new_examples']} other examples of it are "
+            f"recognised [{low:.0f}, {high:.0f}] %"
+        )
+    if done.folder is None:
+        return [*lines, "  refused: nothing was written. --max-drop allows more"]
+    return [*lines, f"  {done.folder}", f"  {_measure_with(done.folder, data)}"]
+
+
+def _measure_with(folder: Path, data: DataSpec | None = None) -> str:
+    """Say how a new bundle is measured, as it stands in a shell."""
+    from edgetransfer.pipeline.bench.standing import bench_command
+
+    hint = "" if data else " (--data, with labelled examples, for its accuracy)"
+    return f"not measured yet: {bench_command(folder, data)}{hint}"
+
+
+def engine(
+    bundle: o.Bundle,
+    compute_capability: Annotated[
+        str, typer.Option(help="Of the GPU that it is for: 8.9 is an RTX 40, 8.6 an RTX 30.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="The file; default: engine-CAPABILITY.plan here.")
+    ] = None,
+    json: o.Json = False,
+) -> None:
+    """Build a TensorRT-RTX engine of a bundle without its GPU; engines hold code: ship yours."""
+    from dataclasses import asdict
+
+    from edgetransfer.cli.terminal import TerminalReporter, print_json, show
+    from edgetransfer.pipeline.ship.engine import build_engine
+
+    file = out or Path(f"engine-{compute_capability}.plan")
+    built = build_engine(bundle, compute_capability, file, TerminalReporter())
+    if json:
+        print_json({**asdict(built), "file": str(built.file)})
+        return
+    show(
+        f"{built.file}: {built.bytes / 2**20:.1f} MiB, {built.layers} layers, for a GPU of compute "
+        f"capability {built.compute_capability}\n"
+        f"loads with {built.runtime} alone; not run, not measured: "
+        f"edgetransfer bench {bundle} --data TEST_DATA, on that machine\n"
+    )
+
+
+def head_export(
+    bundle: o.Bundle,
+    file: Annotated[Path, typer.Argument(help="The head file that is written.")],
+) -> None:
+    """Write the head of a bundle to a file of its own."""
+    from edgetransfer.cli.terminal import show
+    from edgetransfer.pipeline.ship.heads import export_heads
+
+    heads, size = export_heads(bundle, file)
+    show(f"{file}: {len(heads.labels)} classes, {size / 1024:.1f} KiB\n")
+
+
+def head_apply(
+    bundle: o.Bundle,
+    file: Annotated[Path, typer.Argument(help="A file that `head export` wrote.")],
+    out: Annotated[Path, typer.Option(help="The new bundle.")],
+) -> None:
+    """Make the bundle that has the head of a file on the same backbone."""
+    from edgetransfer.cli.terminal import TerminalReporter, show
+    from edgetransfer.pipeline.ship.heads import apply_heads
+
+    heads = apply_heads(bundle, file, out, TerminalReporter())
+    show(f"{out}: {len(heads.labels)} classes\n{_measure_with(out)}\n")

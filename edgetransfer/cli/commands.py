@@ -1,0 +1,75 @@
+"""The commands: each parses, calls one use case, and renders what comes back."""
+
+from typing import Annotated
+
+import typer
+
+from edgetransfer.cli import backbones, build, bundle, machine
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"edgetransfer {version('edgetransfer')}")
+        raise typer.Exit
+
+
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[  # taken off the command line, wherever it stands, by `cli.app`
+        bool, typer.Option("--debug", help="Show the traceback of an error, after any command too.")
+    ] = False,
+) -> None:
+    pass
+
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    callback=_common,
+    help="Fit a pretrained backbone to your examples, quantise it, and measure what it costs.",
+)
+for _each in (
+    machine.doctor,
+    build.build,
+    build.demo,
+    bundle.bench,
+    bundle.predict,
+    machine.targets,
+    build.plan,
+    build.matrix,
+    bundle.report,
+    backbones.fewshot,
+    backbones.pretrain,
+):
+    app.command()(_each)
+
+_cache = typer.Typer(no_args_is_help=True, help="What finished stages take on the disk.")
+_cache.command("list")(machine.cache_list)
+_cache.command("size")(machine.cache_size)
+_cache.command("clean")(machine.cache_clean)
+app.add_typer(_cache, name="cache")
+
+_head = typer.Typer(no_args_is_help=True, help="Ship the head of a bundle alone.")
+_head.command("export")(bundle.head_export)
+_head.command("apply")(bundle.head_apply)
+app.add_typer(_head, name="head")
+
+_classes = typer.Typer()  # beside the other commands, after the groups before
+_classes.command("add-class")(bundle.add_class)
+_classes.command("engine")(bundle.engine)
+app.add_typer(_classes)
+
+_backbones = typer.Typer(
+    invoke_without_command=True,
+    callback=backbones.backbones,
+    help="List backbones, or rank them for your examples.",
+)
+_backbones.command("list")(backbones.listed)
+_backbones.command("rank")(backbones.rank)
+app.add_typer(_backbones, name="backbones")
