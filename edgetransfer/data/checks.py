@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from edgetransfer.data.decode import brightest_of_16_bits
@@ -11,7 +11,7 @@ from edgetransfer.data.records import count
 from edgetransfer.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from edgetransfer.data.manifest import Split
     from edgetransfer.data.records import Record
@@ -63,23 +63,21 @@ def class_problems(records: Records, carved: Collection[Split]) -> list[str]:
                 f"class {label!r}: {count(number, 'different example')} for training, "
                 f"{needed} needed ({reason})"
             )
-    problems += _unseen(records, contents)
-    return problems
-
-
-def _unseen(records: Records, seen: Collection[str]) -> list[str]:
-    first: dict[str, Record] = {}
-    numbers: Counter[str] = Counter()
-    for record in records:
-        label = record.label or ""
-        if label not in seen:
-            first.setdefault(label, record)
-            numbers[label] += 1
-    return [
-        f"class {label!r} has no training example, but {numbers[label]:,} for "
-        f"{first[label].split} (first: {first[label].where})"
-        for label in sort_labels(first)
+    return problems + [
+        f"class {label!r} has no training example, but {number:,} for {first.split} "
+        f"(first: {first.where})"
+        for label, number, first in _outside(records, contents)
     ]
+
+
+def _outside(records: Records, known: Collection[str]) -> Iterator[tuple[str, int, Record]]:
+    """Yield each label that is not known, how many records have it, and the first that does."""
+    found: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        if record.label is not None and record.label not in known:
+            found[record.label].append(record)
+    for label in sort_labels(found):
+        yield label, len(found[label]), found[label][0]
 
 
 def absence_notes(records: Records, labels: Sequence[str]) -> list[str]:
@@ -108,17 +106,9 @@ def spelling_notes(labels: Sequence[str]) -> list[str]:
 
 def unknown_label_problems(records: Records, labels: Sequence[str]) -> list[str]:
     """Labels of new data that a model does not know, with the first place of each."""
-    known = set(labels)
-    first: dict[str, Record] = {}
-    numbers: Counter[str] = Counter()
-    for record in records:
-        if record.label is not None and record.label not in known:
-            first.setdefault(record.label, record)
-            numbers[record.label] += 1
     return [
-        f"unknown label {label!r} of {count(numbers[label], 'example')} "
-        f"(first: {first[label].where})"
-        for label in sort_labels(first)
+        f"unknown label {label!r} of {count(number, 'example')} (first: {first.where})"
+        for label, number, first in _outside(records, set(labels))
     ]
 
 

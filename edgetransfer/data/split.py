@@ -58,7 +58,8 @@ def set_aside(manifest: Manifest, part: str | None) -> DeviceSplit:
         return DeviceSplit(manifest, (), tested=False)
     column, _, value = part.partition("=")
     ours = {e.key for e in manifest.examples if e.metadata.get(column, "").strip() == value}
-    _refuse_nothing(manifest, part, column, found=bool(ours))
+    if not ours:
+        raise _no_part(manifest, part, column)
     kept = tuple(e for e in manifest.examples if e.key not in ours or e.split == "test")
     device = tuple(e for e in manifest.examples if e.key in ours)
     aside = tuple(e for e in device if e.split != "test")
@@ -69,9 +70,7 @@ def set_aside(manifest: Manifest, part: str | None) -> DeviceSplit:
     return DeviceSplit(rest, aside or device, tested=not aside)
 
 
-def _refuse_nothing(manifest: Manifest, part: str, column: str, *, found: bool) -> None:
-    if found:
-        return
+def _no_part(manifest: Manifest, part: str, column: str) -> DataError:
     values = {e.metadata[column].strip() for e in manifest.examples if column in e.metadata}
     columns = sorted({name for e in manifest.examples for name in e.metadata})
     if not columns:
@@ -81,7 +80,7 @@ def _refuse_nothing(manifest: Manifest, part: str, column: str, *, found: bool) 
         what = f"{column} is {', '.join(sorted(values)[:10])}{more}"
     else:
         what = f"columns {', '.join(columns[:10])}"
-    raise DataError(
+    return DataError(
         "no example is of that part",
         where=f"--device-part {part}",
         found=what,

@@ -59,37 +59,35 @@ def read_table(path: Path) -> Table:
 
 _FILE = Kind("table", 4096 * MIB, DataError)
 _SEPARATORS = ",;\t|"
+"""The commonest of the header is it, of equals the first; much of Europe has semicolons."""
 _LONGEST_CELL = 1 << 26
 csv.field_size_limit(_LONGEST_CELL)
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, noun: str = "table") -> str:
     """Read UTF-8, or UTF-16 with its mark, as spreadsheets save "Unicode text"."""
     content = content_of(path, _FILE)
     wide = content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
     try:
         return content.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise _not_utf8("table", path, error) from error
-
-
-def _separator(header: str) -> str:
-    """The commonest of comma, semicolon (spreadsheets in much of Europe), tab, bar; tie: comma."""
-    return max(_SEPARATORS, key=header.count)
-
-
-def _named_separator(text: str) -> tuple[str | None, str]:
-    """Take off the line ``sep=;`` that Excel reads and does not count."""
-    first, _, rest = text.partition("\n")
-    named = re.fullmatch(r'"?sep=(.)"?\s*', first, re.IGNORECASE)
-    return (named[1], rest) if named else (None, text)
+        raise DataError(
+            f"the {noun} is not UTF-8 text",
+            where=str(path),
+            found=f"byte {error.object[error.start]:#04x} at offset {error.start:,}",
+            fix="save it with the encoding UTF-8",
+        ) from error
 
 
 def _read_separated(path: Path) -> Table:
-    separator, text = _named_separator(_text(path))
-    if separator is None:
-        by_name = "\t" if path.suffix.lower() == ".tsv" else None
-        separator = by_name or _separator(io.StringIO(text, newline="").readline())
+    text = _text(path)
+    first, _, rest = text.partition("\n")
+    if named := re.fullmatch(r'"?sep=(.)"?\s*', first, re.IGNORECASE):
+        separator, text = named[1], rest  # a line that Excel reads and does not count
+    elif path.suffix.lower() == ".tsv":
+        separator = "\t"
+    else:
+        separator = max(_SEPARATORS, key=io.StringIO(text, newline="").readline().count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
         lines = list(enumerate(reader, start=1))
@@ -196,7 +194,8 @@ def texts_of(file: Path, text_column: str | None) -> Iterator[tuple[str, str]]:
         SpecError: the column does not exist.
     """
     if file.suffix.lower() == LINES:
-        for number, line in enumerate(_lines(file), start=1):
+        lines = _text(file, "file").replace("\r\n", "\n").split("\n")
+        for number, line in enumerate(lines, start=1):
             yield f"{file.name} line {number}", line
         return
     table = read_table(file)
@@ -211,22 +210,6 @@ def texts_of(file: Path, text_column: str | None) -> Iterator[tuple[str, str]]:
         )
     for number, cells in table.rows:
         yield f"{file.name} row {number}", cells[roles.content]
-
-
-def _lines(file: Path) -> list[str]:
-    try:
-        return file.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").split("\n")
-    except UnicodeDecodeError as error:
-        raise _not_utf8("file", file, error) from error
-
-
-def _not_utf8(noun: str, path: Path, error: UnicodeDecodeError) -> DataError:
-    return DataError(
-        f"the {noun} is not UTF-8 text",
-        where=str(path),
-        found=f"byte {error.object[error.start]:#04x} at offset {error.start:,}",
-        fix="save it with the encoding UTF-8",
-    )
 
 
 FILE_COLUMNS = ("file", "image", "path", "filename", "file_name")

@@ -14,7 +14,7 @@ from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from edgetransfer.errors import SpecError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 PACKAGES = ("numpy", "onnxruntime")
@@ -29,6 +29,14 @@ _LAST: Mapping[tuple[int, int], Mapping[str, str]] = {
 """The last releases for Pythons that newer ones have left behind."""
 _PLATFORMS = ("manylinux2014", "manylinux_2_27", "manylinux_2_28")
 """pip takes exactly these: it adds no older ones by itself."""
+
+
+def pip_download(folder: str, python: str, platforms: Sequence[str]) -> list[str]:
+    """Return the command that brings wheels of another machine here, without what is wanted."""
+    words = ["pip", "download", "--dest", folder, "--no-deps", "--only-binary=:all:"]
+    words += ["--python-version", python]
+    words += ["--implementation", "cp", "--abi", "cp" + python.replace(".", "")]
+    return words + [word for platform in platforms for word in ("--platform", platform)]
 
 
 @dataclass(frozen=True)
@@ -65,13 +73,9 @@ class WheelTarget:
 
     def download(self, folder: str) -> str:
         """Return the command that brings the wheels to this machine."""
-        short = f"{self.python[0]}{self.python[1]}"
         pins = _LAST.get(self.python) or {package: version(package) for package in PACKAGES}
-        words = ["pip", "download", "--dest", folder, "--no-deps", "--only-binary=:all:"]
-        words += ["--python-version", ".".join(map(str, self.python))]
-        words += ["--implementation", "cp", "--abi", f"cp{short}"]
-        for platform in _PLATFORMS:
-            words += ["--platform", f"{platform}_{self.machine}"]
+        platforms = [f"{platform}_{self.machine}" for platform in _PLATFORMS]
+        words = pip_download(folder, ".".join(map(str, self.python)), platforms)
         return shlex.join([*words, *(f"{package}=={pins[package]}" for package in PACKAGES)])
 
     def misfit(self, wheel: str) -> str | None:

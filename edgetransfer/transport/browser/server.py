@@ -1,7 +1,5 @@
 """Serves the page, the runtime and the files of one job to one browser, over HTTP.
 
-Answers one request of a page: what may be asked for, by whom, and how it comes back.
-
 It serves nothing by a path of the file system, and nothing to who does not know the token.
 """
 
@@ -78,13 +76,7 @@ class Handler(BaseHTTPRequestHandler):
         elif path == "next":
             self._next()
         elif found := re.fullmatch(r"(\w+)/model/(\d+)", path):
-            errand = self._errand(found[1])
-            if errand is not None and int(found[2]) < len(errand.models):
-                model = errand.models[int(found[2])]
-                body = model if isinstance(model, bytes) else model.read_bytes()
-                self._answer(200, body, "application/octet-stream")
-            elif errand is not None:
-                self._refuse(404)
+            self._model(self._errand(found[1]), int(found[2]))
         elif found := re.fullmatch(r"(\w+)/example/(\d+)/(\d+)/(\d+)", path):
             self._example(self._errand(found[1]), *(int(each) for each in found.groups()[1:]))
         else:
@@ -140,19 +132,25 @@ class Handler(BaseHTTPRequestHandler):
             self._refuse(410)
         return errand
 
+    def _model(self, errand: Errand | None, index: int) -> None:
+        if errand is not None and index < len(errand.models):
+            model = errand.models[index]
+            body = model if isinstance(model, bytes) else model.read_bytes()
+            self._answer(200, body, "application/octet-stream")
+        elif errand is not None:
+            self._refuse(404)
+
     def _example(self, errand: Errand | None, model: int, index: int, position: int) -> None:
         if errand is None:
             return
-        if model >= len(errand.examples) or index >= len(errand.examples[model]):
-            self._refuse(404)
-            return
-        arrays = list(errand.examples[model][index].values())
-        if position >= len(arrays):
-            self._refuse(404)
-            return
-        array = arrays[position]
-        shape = {"X-Type": array.dtype.name, "X-Shape": json.dumps(array.shape)}
-        self._answer(200, array.tobytes(), "application/octet-stream", shape)
+        if model < len(errand.examples) and index < len(errand.examples[model]):
+            arrays = list(errand.examples[model][index].values())
+            if position < len(arrays):
+                array = arrays[position]
+                shape = {"X-Type": array.dtype.name, "X-Shape": json.dumps(array.shape)}
+                self._answer(200, array.tobytes(), "application/octet-stream", shape)
+                return
+        self._refuse(404)
 
     def _say(self, number: str) -> None:
         body = self._body(_MOST_SAID) if self._admitted() else None

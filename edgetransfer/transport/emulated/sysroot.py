@@ -20,6 +20,7 @@ from edgetransfer.errors import StageError
 from edgetransfer.transport import local
 from edgetransfer.transport.emulated import debian
 from edgetransfer.transport.outcome import ran
+from edgetransfer.transport.wheels import pip_download
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -210,10 +211,8 @@ def _wheels(guest: Sysroot, room: Path, site: Path) -> dict[str, str]:
     Returns:
         Their digests, by their names: held against the preview's where it has those versions.
     """
-    platforms = [word for name in guest.wheel_platforms for word in ("--platform", name)]
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "-d", str(room)]
-    command += ["--only-binary=:all:", "--implementation", "cp", "--python-version", guest.python]
-    command += ["--abi", "cp" + guest.python.replace(".", ""), *platforms]
+    asked = pip_download(str(room), guest.python, guest.wheel_platforms)
+    command = [sys.executable, "-m", *asked, "--quiet"]
     pins = [f"{name}=={version(name)}" for name in _RUNTIME]
     if guest.wheels.keys() >= set(pins):  # else what the index says of them has to do
         hashed = [f"{pin} --hash=sha256:{guest.wheels[pin]}\n" for pin in pins]
