@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edgetransfer.errors import UnsupportedError
 from edgetransfer.spec import catalogue
 from edgetransfer.spec.catalogue import default_cache
-from edgetransfer.transport.emulated import qemu, sysroot
+from edgetransfer.transport.emulated import qemu
 
 _LIBRARY = None
 if torch.version.cuda is None and importlib.util.find_spec("torchvision") is not None:
@@ -44,7 +44,7 @@ def prepared():
             qemu.check_host(preview)
         except UnsupportedError as error:
             pytest.skip(str(error))
-        if sysroot.find(preview, default_cache()) is None:
+        if qemu.find(preview, default_cache()) is None:
             pytest.skip(f"not prepared: edgetransfer doctor --prepare {where}")
 
     return check

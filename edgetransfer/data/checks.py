@@ -6,15 +6,13 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from edgetransfer.data.decode import brightest_of_16_bits
-from edgetransfer.data.manifest import sort_labels
-from edgetransfer.data.records import count
+from edgetransfer.data.manifest import count, sort_labels
 from edgetransfer.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-    from edgetransfer.data.manifest import Split
-    from edgetransfer.data.records import Record
+    from edgetransfer.data.manifest import Record, Split
 
 MIN_TRAIN = 2
 """Examples of a class left to fit on; each split that is carved takes one more of the class."""

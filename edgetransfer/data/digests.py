@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edgetransfer.data.decode import decode
-from edgetransfer.data.records import count
+from edgetransfer.data.manifest import count
 from edgetransfer.errors import DataError
 from edgetransfer.spec.outside import Kind, opened
 
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgetransfer.data.decode import Pixels
-    from edgetransfer.data.manifest import Split
-    from edgetransfer.data.records import Record
+    from edgetransfer.data.manifest import Record, Split
     from edgetransfer.spec.progress import Progress
 
 Records = tuple["Record", ...]

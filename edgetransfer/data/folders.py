@@ -18,7 +18,7 @@ from edgetransfer.data.locate import (
     splits_of,
     suffixes_told,
 )
-from edgetransfer.data.records import RawData, Record, clean_label, count
+from edgetransfer.data.manifest import RawData, Record, clean_label, count
 from edgetransfer.errors import DataError, SpecError
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from edgetransfer.data.decode import PICTURE_SUFFIXES
 from edgetransfer.data.digests import normalise
 from edgetransfer.data.locate import kind_of, splits_of
-from edgetransfer.data.records import RawData, Record, clean_label, count
+from edgetransfer.data.manifest import RawData, Record, clean_label, count
 from edgetransfer.data.tables import Roles, Table, assign_roles, read_table
 from edgetransfer.errors import DataError
 

@@ -12,15 +12,14 @@ from edgetransfer.data import checks, digests, split
 from edgetransfer.data.digests import add_digests, file_digests
 from edgetransfer.data.folders import read_folder
 from edgetransfer.data.locate import locate
-from edgetransfer.data.manifest import Example, Manifest, sort_labels
-from edgetransfer.data.records import count
+from edgetransfer.data.manifest import Example, Manifest, count, sort_labels
 from edgetransfer.data.rows import read_tables
 from edgetransfer.spec.progress import silent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from edgetransfer.data.records import RawData, Record
+    from edgetransfer.data.manifest import RawData, Record
     from edgetransfer.spec.progress import Progress
     from edgetransfer.spec.recipe import DataSpec
 

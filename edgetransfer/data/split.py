@@ -17,14 +17,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgetransfer.data.records import count
+from edgetransfer.data.manifest import count
 from edgetransfer.errors import DataError, SpecError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from edgetransfer.data.manifest import Example, Manifest, Split
-    from edgetransfer.data.records import Record
+    from edgetransfer.data.manifest import Example, Manifest, Record, Split
 
 
 @dataclass(frozen=True)

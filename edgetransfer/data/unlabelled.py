@@ -12,8 +12,7 @@ from edgetransfer.data import checks
 from edgetransfer.data.digests import add_digests, file_digests, normalise
 from edgetransfer.data.folders import pictures_below, unread_below
 from edgetransfer.data.locate import locate
-from edgetransfer.data.manifest import Example, Manifest
-from edgetransfer.data.records import Record, count
+from edgetransfer.data.manifest import Example, Manifest, Record, count
 from edgetransfer.data.tables import LINES, texts_of
 from edgetransfer.errors import DataError
 from edgetransfer.spec.progress import silent

@@ -13,7 +13,7 @@ from edgetransfer.measure.standing import other_machine
 from edgetransfer.pipeline.stage.reporter import telling
 from edgetransfer.spec import catalogue
 from edgetransfer.transport.browser import runtime as browser_runtime
-from edgetransfer.transport.emulated import qemu, sysroot
+from edgetransfer.transport.emulated import qemu
 from edgetransfer.transport.job import Job
 from edgetransfer.transport.place import connect
 
@@ -217,7 +217,7 @@ def _preview(name: str, cache: Path) -> PreviewRow:
         qemu.check_host(preview)
     except EdgeTransferError as error:
         return PreviewRow(where, preview.title, False, None, str(error).partition("\n")[0])
-    found = sysroot.find(preview, cache)
+    found = qemu.find(preview, cache)
     told = None if found is None else f"{preview.emulator.program} {found.emulator_version}"
     return PreviewRow(where, preview.title, found is not None, told, None)
 
@@ -258,7 +258,7 @@ def prepare(places: Sequence[str], cache: Path, reporter: Reporter) -> list[dict
     for preview in previews:
         with telling(reporter, f"prepare {preview.name}") as line:
             steps: list[str] = []
-            record = sysroot.prepare(preview, cache, steps.append)
+            record = qemu.prepare(preview, cache, steps.append)
             line.reused = record["seconds"] == 0
             size = f"{record['bytes'] / 2**20:.0f} MiB"
             runtimes = ", ".join(f"{k} {v}" for k, v in record["runtimes"].items())

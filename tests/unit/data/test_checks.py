@@ -17,7 +17,7 @@ from edgetransfer.data.checks import (
     spelling_notes,
     unknown_label_problems,
 )
-from edgetransfer.data.records import Record
+from edgetransfer.data.manifest import Record
 from edgetransfer.errors import DataError
 
 if TYPE_CHECKING:

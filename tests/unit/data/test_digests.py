@@ -11,7 +11,7 @@ from PIL import Image
 
 from edgetransfer.data.decode import decode
 from edgetransfer.data.digests import add_digests, file_digests, picture_digest, text_digest
-from edgetransfer.data.records import Record
+from edgetransfer.data.manifest import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable

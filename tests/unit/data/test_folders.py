@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from edgetransfer.data.records import RawData
+    from edgetransfer.data.manifest import RawData
 
 
 def read(folder: Path, *, labels_optional: bool = False, **given) -> RawData:

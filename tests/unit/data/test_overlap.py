@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgetransfer.data.digests import drop_duplicates, repeat_notes
-from edgetransfer.data.records import Record
+from edgetransfer.data.manifest import Record
 
 
 def records(*rows: str) -> tuple[Record, ...]:

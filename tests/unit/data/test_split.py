@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgetransfer.data.records import Record
+from edgetransfer.data.manifest import Record
 from edgetransfer.data.split import (
     ALL_SHARES,
     VALIDATION_SHARES,

@@ -8,7 +8,7 @@ from edgetransfer.bundle.agent_archive import pack_agent
 from edgetransfer.errors import SpecError, StageError, UnsupportedError
 from edgetransfer.spec import catalogue
 from edgetransfer.transport import local
-from edgetransfer.transport.emulated import qemu, sysroot
+from edgetransfer.transport.emulated import qemu
 from edgetransfer.transport.job import Job, TimingPlan, Variant
 from edgetransfer.transport.place import connect
 
@@ -104,7 +104,7 @@ def test_the_guest_is_described_and_not_the_machine_below(where, arch, has, lack
 
 
 def test_no_times_are_asked_of_it(bench, tmp_path):
-    prepared = sysroot.Emulation(catalogue.preview("arm64"), tmp_path / "absent", "10", tmp_path)
+    prepared = qemu.Emulation(catalogue.preview("arm64"), tmp_path / "absent", "10", tmp_path)
     place = qemu.Qemu(bench.agent, prepared)
     assert place.actions == {"logits", "optimise", "describe"}
     with pytest.raises(StageError) as caught:

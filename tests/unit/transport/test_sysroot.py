@@ -10,7 +10,7 @@ import pytest
 from edgetransfer.errors import StageError
 from edgetransfer.spec import catalogue
 from edgetransfer.spec.target import EmulatedProcessor
-from edgetransfer.transport.emulated import debian, sysroot
+from edgetransfer.transport.emulated import debian, qemu
 
 EMULATOR = "#!/bin/sh\necho 'qemu-riscv64 version 10.0.13 (Debian)'\n"
 PACKAGE = "qemu-user-s.deb"
@@ -46,34 +46,34 @@ def packages(monkeypatch):
     monkeypatch.setattr(debian, "fetch", fetch)
     monkeypatch.setattr(debian, "unpack", lambda files, root: None)
     monkeypatch.setattr(debian, "unpack_one", unpack_one)
-    monkeypatch.setattr(sysroot, "_try", lambda _: {"onnxruntime": "1"})
+    monkeypatch.setattr(qemu, "_try", lambda _: {"onnxruntime": "1"})
     return fetched
 
 
 def test_prepared_once_and_found(packages, tmp_path):
-    assert sysroot.find(PREVIEW, tmp_path) is None
+    assert qemu.find(PREVIEW, tmp_path) is None
     told = []
-    record = sysroot.prepare(PREVIEW, tmp_path, told.append)
+    record = qemu.prepare(PREVIEW, tmp_path, told.append)
     assert told == ["qemu-riscv64 of s", "1 packages of s for test", "a first run"]
     assert packages == [("qemu-user",), ("p",)]
     assert (record["emulator_version"], record["runtimes"]) == ("10.0.13", {"onnxruntime": "1"})
-    found = sysroot.find(PREVIEW, tmp_path)
+    found = qemu.find(PREVIEW, tmp_path)
     folder = Path(record["folder"])
     assert found.command() == (
         *(str(folder / "bin" / "qemu-riscv64"), "-cpu", "one", "-L", str(folder / "root")),
         *("-E", "LD_LIBRARY_PATH=", str(folder / "root" / "usr" / "bin" / "python3.11")),
     )
-    assert sysroot.prepare(PREVIEW, tmp_path, told.append)["seconds"] == 0
+    assert qemu.prepare(PREVIEW, tmp_path, told.append)["seconds"] == 0
     assert len(packages) == 2
 
 
 def test_a_changed_recipe_is_prepared_anew_and_the_old_one_removed(packages, tmp_path):
-    old = Path(sysroot.prepare(PREVIEW, tmp_path, str)["folder"])
+    old = Path(qemu.prepare(PREVIEW, tmp_path, str)["folder"])
     changed = PREVIEW.model_copy(
         update={"emulator": PREVIEW.emulator.model_copy(update={"cpu": "two"})}
     )
-    assert sysroot.find(changed, tmp_path) is None
-    new = Path(sysroot.prepare(changed, tmp_path, str)["folder"])
+    assert qemu.find(changed, tmp_path) is None
+    new = Path(qemu.prepare(changed, tmp_path, str)["folder"])
     assert new != old
     assert {each.name for each in (tmp_path / "sysroots").iterdir()} == {new.name, PACKAGE}
     assert packages.count(("qemu-user",)) == 1
@@ -83,18 +83,18 @@ def test_evidence_is_no_part_of_the_recipe(tmp_path):
     told = PREVIEW.model_copy(
         update={"evidence": PREVIEW.evidence.model_copy(update={"source": "another test"})}
     )
-    assert sysroot.folder_of(told, tmp_path) == sysroot.folder_of(PREVIEW, tmp_path)
+    assert qemu.folder_of(told, tmp_path) == qemu.folder_of(PREVIEW, tmp_path)
 
 
 def test_what_fails_on_the_way_leaves_nothing(packages, tmp_path, monkeypatch):
     def fails(*_):
         raise StageError("no")
 
-    monkeypatch.setattr(sysroot, "_try", fails)
+    monkeypatch.setattr(qemu, "_try", fails)
     with pytest.raises(StageError):
-        sysroot.prepare(PREVIEW, tmp_path, str)
+        qemu.prepare(PREVIEW, tmp_path, str)
     assert [each.name for each in (tmp_path / "sysroots").iterdir()] == [PACKAGE]
-    assert sysroot.find(PREVIEW, tmp_path) is None
+    assert qemu.find(PREVIEW, tmp_path) is None
 
 
 @pytest.mark.parametrize(("version", "taken"), [("10.0.2", True), ("7.2.22", False)])
@@ -107,9 +107,9 @@ def test_the_systems_emulator_is_taken_where_it_is_new_enough(
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
     bare = PREVIEW.model_copy(update={"sysroot": None})
-    found = sysroot.find(bare, tmp_path)
+    found = qemu.find(bare, tmp_path)
     assert (found is not None and found.program == program) == taken
-    record = sysroot.prepare(PREVIEW, tmp_path, str)
+    record = qemu.prepare(PREVIEW, tmp_path, str)
     assert (record["program"] == str(program)) == taken
     assert packages == ([] if taken else [("qemu-user",)]) + [("p",)]
 
@@ -131,7 +131,7 @@ def test_wheels_are_held_against_the_hashes_of_the_preview(tmp_path, monkeypatch
         asked.append([*command, *hashed])
         return SimpleNamespace(returncode=0, stdout="", stderr="")
 
-    monkeypatch.setattr(sysroot.subprocess, "run", pip)
+    monkeypatch.setattr(qemu.subprocess, "run", pip)
     guest = catalogue.preview("arm64").sysroot
     for name in ("pinned", "not"):
         room = tmp_path / name
@@ -139,7 +139,7 @@ def test_wheels_are_held_against_the_hashes_of_the_preview(tmp_path, monkeypatch
         with zipfile.ZipFile(room / "x.whl", "w") as wheel:
             wheel.writestr("x.py", "")
         held = guest if name == "pinned" else guest.model_copy(update={"wheels": {}})
-        assert list(sysroot._wheels(held, room, tmp_path / "site")) == ["x.whl"]
+        assert list(qemu._wheels(held, room, tmp_path / "site")) == ["x.whl"]
     pins = [f"{name}=={version(name)}" for name in ("onnxruntime", "numpy")]
     assert asked[1][-2:] == pins
     if set(pins) <= guest.wheels.keys():
