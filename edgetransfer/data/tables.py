@@ -82,8 +82,9 @@ def _text(path: Path, noun: str = "table") -> str:
 def _read_separated(path: Path) -> Table:
     text = _text(path)
     first, _, rest = text.partition("\n")
-    if named := re.fullmatch(r'"?sep=(.)"?\s*', first, re.IGNORECASE):
-        separator, text = named[1], rest  # a line that Excel reads and does not count
+    told = re.fullmatch(r'"?sep=(.)"?\s*', first, re.IGNORECASE)
+    if told:
+        separator, text = told[1], rest  # a line that Excel reads and does not count
     elif path.suffix.lower() == ".tsv":
         separator = "\t"
     else:

@@ -47,7 +47,7 @@ def place(board, agent, impatient, monkeypatch):  # noqa: F811 (fixture)
     """Connect to the board with a stand-in for the agent, which needs no runtime."""
     found = Board(sys.executable, sys.version_info[:3], "Linux", "x86_64", 64, "", PRESENT)
     monkeypatch.setattr(ssh_board, "look", lambda *_: found)
-    # Stand-ins answer what a test wants to see; `test_answers` is about the form of answers.
+    # Stand-ins answer what a test wants to see; `test_outcome` is about the form of answers.
     monkeypatch.setattr(ssh, "checked", lambda _job, result, *_: result)
 
     def start(body, where="ssh:board"):

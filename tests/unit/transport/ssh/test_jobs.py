@@ -1,5 +1,6 @@
-"""Of what a device says it wrote, only what the job was to write is taken."""
+"""Files are pushed once, by content; of what a device wrote only what was asked for is taken."""
 
+import hashlib
 from types import SimpleNamespace
 
 import pytest
@@ -41,3 +42,26 @@ def test_a_size_that_cannot_be_is_refused(size):
         "ssh:board: the device gives a file of a size that the job cannot have written\n"
         f"  found: logits.npy: {size} bytes\n  expected: at most 10"
     )
+
+
+def test_names_are_digests_and_endings(tmp_path):
+    (tmp_path / "a.onnx").write_bytes(b"model")
+    (tmp_path / "b.onnx").write_bytes(b"model")
+    staging = jobs.Staging("/there")
+    name = hashlib.sha256(b"model").hexdigest() + ".onnx"
+    assert staging.put(str(tmp_path / "a.onnx")) == f"/there/{name}"
+    assert staging.put(str(tmp_path / "b.onnx")) == f"/there/{name}"
+    assert [(each.name, each.size) for each in staging.wanted()] == [(name, 5)]
+
+
+def test_what_is_there_is_not_asked_for_again_until_it_changes(tmp_path):
+    file = tmp_path / "x.npy"
+    file.write_bytes(b"one")
+    staging = jobs.Staging("/there")
+    first = staging.put(str(file))
+    staging.settle({each.name for each in staging.wanted()})
+    assert staging.put(str(file)) == first
+    assert staging.wanted() == ()
+    file.write_bytes(b"another")
+    assert staging.put(str(file)) != first
+    assert [each.size for each in staging.wanted()] == [7]
