@@ -36,7 +36,10 @@ the probe it started from (`benchmarks/distillation.py`)."""
 
 
 class DataSpec(Spec):
-    """Where the labelled examples are and what their columns mean."""
+    """Where the labelled examples are and what their columns mean.
+
+    Columns that are not named: label, category, class or intent; text; file, image or path.
+    """
 
     source: str = Field(..., **asked("data"))
     label_column: str | None = Field(None, **asked("label_column"))

@@ -1,6 +1,7 @@
 """An option is said once: recipe, command line and Python API take name, type and help from it."""
 
 import inspect
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import NoneType
@@ -86,6 +87,8 @@ def test_an_option_is_its_field(name):
     field = FIELDS[PLACES[name]]
     assert OPTIONS[name].help == field.description
     assert TYPES[name] == plain(field.annotation)
+    told = re.search(r"\(([\d.]+)\)\.$", field.description)
+    assert told is None or float(told[1]) == field.default
 
 
 @pytest.mark.parametrize("name", COMMANDS)
