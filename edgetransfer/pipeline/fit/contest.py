@@ -131,8 +131,8 @@ class Contest:
 
     def history(self) -> list[list[float]]:
         """Return [log loss at its own temperature, metric] after each epoch, the probe first."""
-        epochs = min(len(each) for each in self.held.said)
-        scores = [score(self.held.after(e), self.truth, self.metric) for e in range(epochs)]
+        after = (self.held.after(epoch) for epoch in range(self.held.epochs + 1))
+        scores = [score(each, self.truth, self.metric) for each in after]
         return [[-each.mended, each.value] for each in scores]
 
     def settled(self, length: int, count: int) -> tuple[float, Array]:

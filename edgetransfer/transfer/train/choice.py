@@ -186,7 +186,9 @@ class HeldOut:
 
     Attributes:
         rows: int [N], which examples.
-        said: one a part, float32 [E + 1, n, C]: logits after 0 (the probe) to E epochs.
+        said: one a part, float32 [E + 1, n, C]: logits after 0 (the probe) to E epochs. A part that
+            stopped early stands by what it last said: to look at no more epochs than the shortest
+            part has would end all at half a schedule, where the rate is high.
     """
 
     rows: Array
@@ -194,12 +196,17 @@ class HeldOut:
 
     def after(self, epoch: int) -> Array:
         """Return the logits [N, C] after so many epochs."""
-        return np.concatenate([each[epoch] for each in self.said])
+        return np.concatenate([each[min(epoch, len(each) - 1)] for each in self.said])
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs the longest part has."""
+        return max(len(each) for each in self.said) - 1
 
     def length(self, labels: Array, metric: Metric, *, shortest: int = 0) -> int:
         """Return the number of epochs that is best over all parts; labels int [N]."""
         return shortest + best(
-            [self.after(epoch) for epoch in range(shortest, self._epochs())], labels, metric
+            [self.after(epoch) for epoch in range(shortest, self.epochs + 1)], labels, metric
         )
 
     def crossed(self, labels: Array, metric: Metric, seed: int = 0) -> Array:
@@ -209,7 +216,7 @@ class HeldOut:
         of all is judged at the length that the other four fifths choose, of whichever part they
         are: by whole parts, a validation set of 400 was judged at what 50 examples chose.
         """
-        said = [self.after(epoch) for epoch in range(1, self._epochs())]
+        said = [self.after(epoch) for epoch in range(1, self.epochs + 1)]
         turns = np.random.default_rng(seed).permutation(len(labels)) % FIFTHS
         found = said[0].copy()
         for turn in range(FIFTHS):
@@ -219,9 +226,6 @@ class HeldOut:
                 length = best([each[others] for each in said], labels[others], metric)
                 found[judged] = said[length][judged]
         return found
-
-    def _epochs(self) -> int:
-        return min(len(each) for each in self.said)
 
 
 def race(

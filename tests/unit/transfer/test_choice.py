@@ -141,6 +141,18 @@ def test_a_large_part_is_not_judged_at_the_length_that_a_small_one_likes():
     assert (crossed.argmax(axis=1) == labels)[:400].all()
 
 
+def test_a_part_that_stopped_early_does_not_end_the_others():
+    """On digits it cost 4 points: all were fitted for half a schedule, at half its rate."""
+    labels = np.arange(12) % 2
+    right, wrong = np.ones(6, bool), np.arange(6) < 2
+    whole = np.stack([decisions(each, labels[:6]) for each in (wrong, wrong, wrong, right)])
+    ended = np.stack([decisions(each, labels[6:]) for each in (right, wrong)])
+    held = HeldOut(np.arange(12), (whole, ended))
+    assert held.epochs == 3
+    assert held.length(labels, "top1", shortest=1) == 3
+    np.testing.assert_array_equal(held.after(3), np.concatenate([whole[3], ended[1]]))
+
+
 def test_one_example_is_judged_at_the_length_that_it_likes():
     labels = np.array([1])
     said = np.stack([decisions(np.array([each]), labels) for each in (False, False, True)])
