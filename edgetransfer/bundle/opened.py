@@ -8,15 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgetransfer.bundle import readers
 from edgetransfer.bundle.files import canonical_json, digest_of, digest_of_value, write_json
-from edgetransfer.bundle.readers import (
-    LABELS,
-    read_contract,
-    read_digests,
-    read_labels,
-    read_manifest,
-)
-from edgetransfer.bundle.readers import REPORT as REPORT_KIND
+from edgetransfer.bundle.readers import read_contract, read_digests, read_labels, read_manifest
 from edgetransfer.errors import IntegrityError, SpecError
 from edgetransfer.spec import catalogue
 from edgetransfer.spec.outside import json_of, printable
@@ -89,7 +83,7 @@ def refuse_other_count(bundle: Bundle, logits: int) -> None:
         IntegrityError: it is longer or shorter.
     """
     if len(bundle.labels) != logits:
-        raise LABELS.fault(
+        raise readers.LABELS.fault(
             "not as many labels as the model has outputs",
             bundle.file("labels.txt"),
             f"{len(bundle.labels)} labels, {logits} outputs",
@@ -109,8 +103,8 @@ def seal(folder: Path, facts: Mapping[str, Any], beside: Sequence[str] = ()) -> 
         for name, path in sorted(walked(folder).items())
         if name not in free and not _is_measured(name)
     }
-    told = {"schema": SCHEMA, **facts, **({"beside": list(beside)} if beside else {})}
-    return _sealed(folder, {**told, "files": files})
+    more = {"beside": list(beside)} if beside else {}
+    return _sealed(folder, {"schema": SCHEMA, **facts, **more, "files": files})
 
 
 def add_facts(bundle: Bundle, facts: Mapping[str, Any]) -> Bundle:
@@ -123,8 +117,8 @@ def add_facts(bundle: Bundle, facts: Mapping[str, Any]) -> Bundle:
 
 
 def _sealed(folder: Path, manifest: Mapping[str, Any]) -> Bundle:
-    whole = json.loads(canonical_json({k: v for k, v in manifest.items() if k != SEAL}))
-    whole = {key: whole[key] for key in manifest if key != SEAL}  # in the order of who wrote it
+    plain = json.loads(canonical_json({k: v for k, v in manifest.items() if k != SEAL}))
+    whole = {key: plain[key] for key in manifest if key != SEAL}  # in the order of who wrote it
     whole[SEAL] = digest_of_value(whole)
     write_json(folder / MANIFEST, whole)
     return Bundle(folder, whole)
@@ -160,11 +154,10 @@ def open_bundle(folder: Path) -> Bundle:
         )
     manifest = read_manifest(folder / MANIFEST)
     files: Mapping[str, str] = manifest["files"]
-    wrong = [
-        *_unsealed(manifest),
-        *(f"{name} is not listed" for name in NEEDED if name not in files),
-        *_strange(folder, files, frozenset(manifest.get("beside", ()))),
-    ]
+    wrong = [f"{name} is not listed" for name in NEEDED if name not in files]
+    wrong += _strange(folder, files, frozenset(manifest.get("beside", ())))
+    if manifest[SEAL] != digest_of_value({k: v for k, v in manifest.items() if k != SEAL}):
+        wrong.insert(0, f"{MANIFEST} was edited: it is not what its seal was taken of")
     if not wrong:
         models = (name for name in files if name.endswith(".onnx"))
         outside = [name for name in models if _has_external_data(folder / name)]
@@ -192,12 +185,6 @@ def walked(folder: Path) -> dict[str, Path]:
 
 def _is_measured(name: str) -> bool:
     return name.partition("/")[0] == BENCH or name.rpartition("/")[2] in _OF_SYSTEMS
-
-
-def _unsealed(manifest: Mapping[str, Any]) -> list[str]:
-    given = {key: value for key, value in manifest.items() if key != SEAL}
-    same = manifest[SEAL] == digest_of_value(given)
-    return [] if same else [f"{MANIFEST} was edited: it is not what its seal was taken of"]
 
 
 def _strange(folder: Path, files: Mapping[str, str], beside: frozenset[str]) -> list[str]:
@@ -234,7 +221,7 @@ def _edited(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
     """Name a report that is not of this manifest, or not as it was written."""
     if not (folder / REPORT).is_file():
         return []
-    report = json_of(folder / REPORT, REPORT_KIND)
+    report = json_of(folder / REPORT, readers.REPORT)
     if not isinstance(report, dict) or DIGEST not in report:
         return [f"{REPORT} carries no digest: it was edited, or made by an older version"]
     given = {key: value for key, value in report.items() if key != DIGEST}

@@ -1,11 +1,4 @@
-"""The content digest of every record, which for pictures means decoding each of them once.
-
-What makes two texts the same text.
-
-Examples that stand more than once: found by digest, taken out where they would flatter.
-
-What is nearly the same stays; it is listed later.
-"""
+"""What makes two examples the same: digests of contents, and what is done where one repeats."""
 
 from __future__ import annotations
 

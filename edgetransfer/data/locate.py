@@ -1,7 +1,4 @@
-"""What stands at a data source: a folder of pictures, or tables and the splits they are for.
-
-What names of folders and files say: a split, a system's own leavings, a kind of data.
-"""
+"""What stands at a data source, and what names there say: a split, leavings, a kind of data."""
 
 from __future__ import annotations
 

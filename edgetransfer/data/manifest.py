@@ -17,7 +17,7 @@ import numpy as np
 from edgetransfer.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
 Split = Literal["train", "validation", "test"]
 Modality = Literal["image", "text"]
@@ -133,8 +133,7 @@ class Manifest:
     def split_digests(self) -> dict[str, str]:
         """`digest` for each split that has examples."""
         head = [self.modality, *self.labels]
-        parts: dict[str, Sequence[Example]] = {name: self.split(name) for name in SPLITS}
-        return {name: _digest(part, head) for name, part in parts.items() if part}
+        return {name: _digest(part, head) for name in SPLITS if (part := self.split(name))}
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``json.dumps``; paths are relative to `root`."""

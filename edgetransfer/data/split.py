@@ -1,11 +1,7 @@
-"""Roles for examples that were given none: seeded, stratified, groups kept together.
+"""Parts of the examples: splits, what ranges of activations are taken from, the device's own.
 
-The result depends on the seed, the digests, the labels and the groups only, so neither the order
-of files on disk nor the order of rows in a table changes it.
-
-The training examples that ranges of activations are taken from.
-
-Sets the labelled examples of the device aside: to judge an adaptation by, never to fit on.
+All draws depend on the seed, the digests, the labels and the groups only, so neither the order of
+files on disk nor the order of rows in a table changes them.
 """
 
 from __future__ import annotations

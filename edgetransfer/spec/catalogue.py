@@ -62,21 +62,20 @@ class CalibrationRecipe(Spec):
     )
 
 
-def _folders(kind: Kind) -> list[Path]:
+def _folder(kind: Kind) -> Path:
     """Return the shipped folder. The working folder is none: it may be anybody's."""
-    candidates = [_PACKAGED / kind, _CHECKOUT / kind]
-    return [folder for folder in candidates if folder.is_dir()][:1]
+    return _PACKAGED / kind if (_PACKAGED / kind).is_dir() else _CHECKOUT / kind
 
 
 def names(kind: Kind) -> list[str]:
     """Return every name that can be asked for, sorted."""
-    return sorted({file.stem for folder in _folders(kind) for file in folder.glob("*.toml")})
+    return sorted(file.stem for file in _folder(kind).glob("*.toml"))
 
 
 def _locate(kind: Kind, name: str, beside: Path | None = None) -> Path:
     """Find a shipped file by its name, or any ``.toml`` by its path, seen from a folder."""
     if name in names(kind):
-        return _folders(kind)[0] / f"{name}.toml"
+        return _folder(kind) / f"{name}.toml"
     given = (beside or Path()) / name
     if given.suffix == ".toml" and os.path.lexists(given):
         return given
@@ -120,11 +119,11 @@ def class_of(arch: str, flags: frozenset[str]) -> TargetSpec | None:
     """Return the narrowest class that a machine belongs to, by its flags as Linux writes them."""
     known = [target(each) for each in names("targets")]
     classes = [c for c in known if c.device_class and c.isa and c.isa.matches(arch, flags)]
-    return max(classes, key=_narrowness, default=None)
 
+    def narrowness(target: TargetSpec) -> int:
+        return 0 if target.isa is None else bool(target.isa.any_of) + len(target.isa.all_of)
 
-def _narrowness(target: TargetSpec) -> int:
-    return 0 if target.isa is None else bool(target.isa.any_of) + len(target.isa.all_of)
+    return max(classes, key=narrowness, default=None)
 
 
 def resolve(name: str, arch: str, flags: frozenset[str]) -> TargetSpec:

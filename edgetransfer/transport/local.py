@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import selectors
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -48,6 +48,7 @@ KEPT = frozenset(
 )
 KEPT_FAMILIES = ("LC_", "OMP_", "GOMP_", "KMP_", "OPENBLAS_", "MKL_")
 """What an agent keeps of the environment it is started from, by name and by how a name begins."""
+_BLOCK = 1 << 16
 _LISTS = frozenset({"PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"})
 
 
@@ -116,64 +117,52 @@ def run(
                 [*chosen.command, str(agent), file.name],
                 stdout=subprocess.PIPE,
                 stderr=errors,
-                text=True,
-                errors="replace",
                 env=dict(chosen.environment),
                 start_new_session=True,
             ) as process,
         ):
-            heard, watch = Transcript(progress), _Watch(process, silent_s)
-            returncode = _heard_out(process, heard, watch)
+            heard = Transcript(progress)
+            was_ended = _heard_out(process, heard, silent_s)
             errors.seek(0)
             words = errors.read()
-            if watch.ended:
+            if was_ended:
                 words += f"\nit said nothing for {silent_s:.0f} s, and was ended"
-            if returncode != 0 or heard.result is None:
-                raise unfinished(job, returncode, words)
+            if process.returncode != 0 or heard.result is None:
+                raise unfinished(job, process.returncode, words)
     return heard.result
 
 
-def _heard_out(process: subprocess.Popen[str], heard: Transcript, watch: _Watch) -> int:
-    """Hear a process out and return how it ended; end it where this one is ended."""
+def _heard_out(process: subprocess.Popen[bytes], heard: Transcript, silent_s: float) -> bool:
+    """Hear a process out; return whether it was ended, for it finished no line for so long.
+
+    It is ended too where this one is, with all that it started.
+    """
     assert process.stdout is not None  # a pipe
+    line, until = bytearray(), time.monotonic() + silent_s
     try:
-        while line := process.stdout.readline(ANSWER.most):
-            watch.moved()
-            heard.line(line)
-        return process.wait()
+        with selectors.DefaultSelector() as ready:
+            ready.register(process.stdout, selectors.EVENT_READ)
+            while ready.select(max(0.0, until - time.monotonic())):
+                block = os.read(process.stdout.fileno(), _BLOCK)
+                if not block:
+                    heard.line(line.decode("utf-8", "replace"))
+                    process.wait(silent_s)
+                    return False
+                first, *more = block.split(b"\n")
+                line += first[: max(0, ANSWER.most - len(line))]
+                for each in more:
+                    heard.line(line.decode("utf-8", "replace"))
+                    line, until = bytearray(each), time.monotonic() + silent_s
+    except subprocess.TimeoutExpired:
+        pass
     except BaseException:
-        watch.end()
+        _end(process)
         raise
-    finally:
-        watch.over()
+    _end(process)
+    process.wait()
+    return True
 
 
-class _Watch:
-    """Ends an agent, and what it started, that says nothing for too long."""
-
-    def __init__(self, process: subprocess.Popen[str], silent_s: float) -> None:
-        self._process, self._silent_s = process, silent_s
-        self._moved_at, self._over = time.monotonic(), threading.Event()
-        self.ended = False
-        threading.Thread(target=self._look, daemon=True).start()
-
-    def _look(self) -> None:
-        # Seldom, for it may be that times are taken.
-        while not self._over.wait(min(5.0, self._silent_s / 4)):
-            if time.monotonic() - self._moved_at > self._silent_s:
-                self.ended = True
-                self.end()
-                return
-
-    def moved(self) -> None:
-        """Note that it said something."""
-        self._moved_at = time.monotonic()
-
-    def end(self) -> None:
-        """End it now."""
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-
-    def over(self) -> None:
-        """Look no more."""
-        self._over.set()
+def _end(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)

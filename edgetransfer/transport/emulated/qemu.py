@@ -169,16 +169,14 @@ def folder_of(preview: EmulatedProcessor, cache: Path) -> Path:
 def find(preview: EmulatedProcessor, cache: Path) -> Emulation | None:
     """Return a processor that is prepared, or that needs nothing but the emulator of the system."""
     folder = folder_of(preview, cache)
-    if (folder / _RECORD).is_file():
-        # Where it lies is known, and never read: what a file names is not started.
-        own = folder / _PROGRAMS / preview.emulator.program
-        found = (own, _version_of(own)) if os.access(own, os.X_OK) else _system_emulator(preview)
-        if found is not None:
-            return Emulation(preview, *found, folder if preview.sysroot else None)
-    elsewhere = _system_emulator(preview)
-    if elsewhere is None or preview.sysroot is not None:
+    is_prepared = (folder / _RECORD).is_file()
+    # Where it lies is known, and never read: what a file names is not started.
+    own = folder / _PROGRAMS / preview.emulator.program
+    own_serves = is_prepared and os.access(own, os.X_OK)
+    found = (own, _version_of(own)) if own_serves else _system_emulator(preview)
+    if found is None or (preview.sysroot is not None and not is_prepared):
         return None
-    return Emulation(preview, *elsewhere, None)
+    return Emulation(preview, *found, folder if preview.sysroot else None)
 
 
 def _system_emulator(preview: EmulatedProcessor) -> tuple[Path, str] | None:

@@ -41,16 +41,10 @@ class Import:
     version: str
     words: str
 
-    @property
-    def is_absent(self) -> bool:
-        """Whether the package simply is not installed."""
-        return f"No module named '{self.package}'" in self.words
-
     def __str__(self) -> str:
-        """Say it in a few words."""
         if self.returncode == 0:
             return f"{self.package} {self.version}"
-        if self.is_absent:
+        if f"No module named '{self.package}'" in self.words:
             return f"no {self.package}"
         last = last_words(self.words).rpartition("\n")[2]
         return f"{self.package} does not load ({ending(self.returncode)}. {last})"
@@ -80,7 +74,6 @@ class Board:
         return len(self.imports) == len(PACKAGES) and all(i.returncode == 0 for i in self.imports)
 
     def __str__(self) -> str:
-        """Say what it is, in a line."""
         libc = f", {self.libc}" if self.libc else ""
         narrow = ", 32 bits" if self.bits == 32 else ""
         has = "".join(f"; {each}" for each in self.imports)
@@ -98,7 +91,10 @@ def look(client: Client, python: str | None, site: str = "") -> Board:
         StageError: the device cannot be reached.
         UnsupportedError: there is no Python, or none that is new enough.
     """
-    wanted = [_word(python)] if python else [f'"{each}"' for each in _USUAL]
+    wanted = [f'"{each}"' for each in _USUAL]
+    if python:  # quoted for a shell, less the home folder that begins it
+        rest = python.removeprefix("~/")
+        wanted = [shlex.quote(python) if rest == python else f'"$HOME"/{shlex.quote(rest)}']
     script = (
         f"look={shlex.quote(_LOOK)}\n"
         f"echo {ssh_look.MARK}\n"
@@ -124,13 +120,17 @@ def look(client: Client, python: str | None, site: str = "") -> Board:
             expected="Linux, or macOS",
         )
     boards = [_board(json.loads(line)) for line in lines.splitlines()]
-    return _best(client, boards, python)
-
-
-def _word(path: str) -> str:
-    """Quote a path for a shell, less the home folder that begins it."""
-    rest = path.removeprefix("~/")
-    return shlex.quote(path) if rest == path else f'"$HOME"/{shlex.quote(rest)}'
+    recent = [board for board in boards if board.version >= OLDEST]
+    best = next((board for board in boards if board.complete), recent[0] if recent else None)
+    if best is None:
+        raise UnsupportedError(
+            "the device has no Python that can run the agent",
+            where=client.where,
+            found="; ".join(map(str, boards)) or (f"no {python}" if python else "none"),
+            expected=f"Python {OLDEST[0]}.{OLDEST[1]} or newer",
+            fix="install python3 there, or name one: --python /path/to/python3",
+        )
+    return best
 
 
 def _board(told: Mapping[str, Any]) -> Board:
@@ -140,20 +140,6 @@ def _board(told: Mapping[str, Any]) -> Board:
     )
     plain = {key: told[key] for key in ("python", "system", "machine", "bits", "libc")}
     return Board(version=tuple(told["version"]), imports=imports, **plain)
-
-
-def _best(client: Client, boards: list[Board], python: str | None) -> Board:
-    complete = [board for board in boards if board.complete]
-    recent = [board for board in boards if board.version >= OLDEST]
-    if complete or recent:
-        return (complete or recent)[0]
-    raise UnsupportedError(
-        "the device has no Python that can run the agent",
-        where=client.where,
-        found="; ".join(map(str, boards)) or (f"no {python}" if python else "none"),
-        expected=f"Python {OLDEST[0]}.{OLDEST[1]} or newer",
-        fix="install python3 there, or name one: --python /path/to/python3",
-    )
 
 
 def lacking(client: Client, board: Board) -> UnsupportedError:

@@ -289,7 +289,7 @@ def test_a_machine_takes_the_most_specific_class(arch, flags, found):
 
 
 def test_two_conditions_are_more_specific_than_one_with_two_ways_to_meet_it(project, monkeypatch):
-    shipped = catalogue._folders("targets")[0] / "this-machine.toml"
+    shipped = catalogue._folder("targets") / "this-machine.toml"
     project("this-machine", shipped.read_text())
     monkeypatch.setattr(catalogue, "_PACKAGED", project("x", HEAD + EVIDENCE).parent.parent)
     isa = '[isa]\narch = "arm64"\n'
