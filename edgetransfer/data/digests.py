@@ -108,7 +108,7 @@ def picture_digest(pixels: Pixels) -> str:
 
 
 def text_digest(text: str) -> str:
-    """sha256 (hex) of the normalised text, see `text.normalise`."""
+    """sha256 (hex) of the normalised text, see `normalise`."""
     # JSON can hold half a surrogate pair, which strict UTF-8 refuses.
     return hashlib.sha256(normalise(text).encode("utf-8", "surrogatepass")).hexdigest()
 

@@ -49,7 +49,7 @@ def read_folder(located: DataLocation, spec: DataSpec, *, labels_optional: bool)
     """Read a folder of pictures.
 
     Folders for splits hold those for classes, or the reverse; both are known by the words in the
-    names of splits (see `names.splits_of`) and by what the folders hold. Every picture that is
+    names of splits (see `locate.splits_of`) and by what the folders hold. Every picture that is
     found is an example, or an error says why it is none; what else is left out is noted.
 
     Raises:
