@@ -19,8 +19,8 @@ from edgetransfer.bundle.agent_archive import installed_agent
 from edgetransfer.errors import SpecError
 from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.transport.job import patience_s, plain
-from edgetransfer.transport.outcome import ANSWER, Transcript, checked, unfinished
-from edgetransfer.transport.place import ALL_ACTIONS
+from edgetransfer.transport.outcome import ANSWER, Transcript, unfinished
+from edgetransfer.transport.place import LOCAL, Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -72,17 +72,15 @@ def clean_environment(given: Mapping[str, str]) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Local:
+class Local(Place):
     """This machine, as a place."""
 
     agent: Path = field(default_factory=installed_agent)
-    where: str = "local"
-    emulated: bool = False
-    actions: frozenset[str] = ALL_ACTIONS
+    where = LOCAL
 
-    def run(self, job: Job, out: Path, *, progress: Progress = silent) -> Mapping[str, Any]:
+    def do(self, job: Job, out: Path, progress: Progress) -> Mapping[str, Any]:
         """Do one job: see `run`."""
-        return checked(job, run(self.agent, job, out, progress=progress), out, self.where)
+        return run(self.agent, job, out, progress=progress)
 
 
 @contextmanager

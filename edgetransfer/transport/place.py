@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from edgetransfer.bundle.agent_archive import installed_agent
 from edgetransfer.errors import SpecError
@@ -43,34 +44,36 @@ class Software:
 AS_IT_IS = Software()
 
 
-class Place(Protocol):
-    """A device that is connected, until the ``with`` block of its transport's `connect` ends."""
+class Place(ABC):
+    """A device that is connected, until the ``with`` block of its transport's `connect` ends.
 
-    @property
-    def where(self) -> str:
-        """What the user said: ``ssh:pi@kitchen``."""
-        ...
+    Attributes:
+        where: what the user said: ``ssh:pi@kitchen``.
+        emulated: whether its processor is: numbers count there, times say nothing, none are taken.
+        actions: what it can do of a job's actions; a browser cannot write its graph back.
+    """
 
-    @property
-    def emulated(self) -> bool:
-        """Whether its processor is: numbers count there, times say nothing and are not taken."""
-        ...
+    where: str
+    emulated: bool = False
+    actions: frozenset[str] = ALL_ACTIONS
 
-    @property
-    def actions(self) -> frozenset[str]:
-        """What it can do of a job's actions; a browser cannot write its graph back."""
-        ...
+    @abstractmethod
+    def do(self, job: Job, out: Path, progress: Progress) -> Mapping[str, Any]:
+        """Do one job in a fresh process, and return the fields of its result line as they came."""
 
     def run(self, job: Job, out: Path, *, progress: Progress = silent) -> Mapping[str, Any]:
-        """Do one job in a fresh process and return the fields of its result line.
+        """Do one job in a fresh process and return the fields of its result line, checked.
 
         The files that the job names lie on this machine, and what the agent writes comes back
         into `out`, on this machine, under the names it was written by.
 
         Raises:
-            StageError: the agent ended without a result; its last words are given.
+            StageError: the agent ended without a result, its last words are given; or it is no
+                job for this place.
         """
-        ...
+        from edgetransfer.transport.outcome import checked
+
+        return checked(job, self.do(job, out, progress), out, self.where)
 
 
 def connect(

@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 from edgetransfer.agent import environment as machine
 from edgetransfer.errors import SpecError, StageError, UnsupportedError, first_line
-from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.transport.browser import chromium
 from edgetransfer.transport.browser import job as browser_job
 from edgetransfer.transport.browser import runtime as browser_runtime
 from edgetransfer.transport.browser.exchange import Exchange, Listener, PageTimeouts
 from edgetransfer.transport.browser.server import serving
 from edgetransfer.transport.job import Job
-from edgetransfer.transport.outcome import ANSWER, checked
+from edgetransfer.transport.outcome import ANSWER
+from edgetransfer.transport.place import Place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from edgetransfer.spec.progress import Progress
     from edgetransfer.transport.browser.exchange import Message
     from edgetransfer.transport.browser.runtime import Engine
 
@@ -85,7 +86,7 @@ def own_address() -> str:
 
 
 @dataclass
-class Browser:
+class Browser(Place):
     """A browser, as a place.
 
     Attributes:
@@ -102,11 +103,10 @@ class Browser:
     known: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     patience: PageTimeouts = field(default_factory=PageTimeouts)
-    emulated: bool = False
-    actions: frozenset[str] = ACTIONS
     seen: dict[str, Any] = field(default_factory=dict)
+    actions = ACTIONS
 
-    def run(self, job: Job, out: Path, *, progress: Progress = silent) -> Mapping[str, Any]:
+    def do(self, job: Job, out: Path, progress: Progress) -> Mapping[str, Any]:
         """Do one job in a fresh browser, or in a fresh worker of the page that is open.
 
         Raises:
@@ -131,11 +131,10 @@ class Browser:
         self.seen["hidden"] = self.seen.get("hidden", False) or listener.hidden
         ran = {"session": {"provider": self.engine}} if job.action == "logits" else {}
         try:
-            told = {"event": "result", **self._environment(result), **ran}
+            return {"event": "result", **self._environment(result), **ran}
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             found = f"{type(error).__name__}: {first_line(error)}"
             raise ANSWER.unreadable(f"{self.where}, job {job.action!r}", found) from error
-        return checked(job, told, out, self.where)
 
     def _environment(self, result: Message) -> Message:
         """Keep what matters later, and put what the page tells of itself in the agent's words."""

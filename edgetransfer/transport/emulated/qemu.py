@@ -25,16 +25,16 @@ from edgetransfer.bundle.files import digest_of, digest_of_value, read_json, wri
 from edgetransfer.errors import StageError, UnsupportedError
 from edgetransfer.spec import catalogue
 from edgetransfer.spec.catalogue import default_cache
-from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.transport import local
 from edgetransfer.transport.emulated import debian
-from edgetransfer.transport.outcome import checked, ran
-from edgetransfer.transport.place import ALL_ACTIONS, TIMED_ACTIONS
+from edgetransfer.transport.outcome import ran
+from edgetransfer.transport.place import ALL_ACTIONS, TIMED_ACTIONS, Place
 from edgetransfer.transport.wheels import pip_download
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from edgetransfer.spec.progress import Progress
     from edgetransfer.spec.target import EmulatedProcessor, Sysroot
     from edgetransfer.transport.job import Job
 
@@ -87,25 +87,17 @@ class Emulation:
 
 
 @dataclass(frozen=True)
-class Qemu:
+class Qemu(Place):
     """An emulated processor, as a place."""
 
+    where: str
     agent: Path
     prepared: Emulation
-    emulated: bool = True
-    actions: frozenset[str] = ALL_ACTIONS - TIMED_ACTIONS
+    emulated = True
+    actions = ALL_ACTIONS - TIMED_ACTIONS
 
-    @property
-    def where(self) -> str:
-        """What the user said."""
-        return f"{WORD}:{self.prepared.preview.name}"
-
-    def run(self, job: Job, out: Path, *, progress: Progress = silent) -> Mapping[str, Any]:
-        """Do one job in a fresh process of the emulator.
-
-        Raises:
-            StageError: the agent ended without a result, or times were asked for.
-        """
+    def do(self, job: Job, out: Path, progress: Progress) -> Mapping[str, Any]:
+        """Do one job in a fresh process of the emulator."""
         if job.action not in self.actions:
             raise StageError(
                 "no times are taken on an emulated processor: they say nothing of any device",
@@ -113,8 +105,7 @@ class Qemu:
                 fix="time on the device itself, or on this machine (local)",
             )
         python = local.Python(self.prepared.command(), self.prepared.environment())
-        result = local.run(self.agent, job, out, progress=progress, python=python)
-        return checked(job, result, out, self.where)
+        return local.run(self.agent, job, out, progress=progress, python=python)
 
 
 @contextmanager
@@ -134,7 +125,7 @@ def connect(address: str, agent: Path) -> Iterator[Qemu]:
             where=f"{WORD}:{address}",
             fix=f"edgetransfer doctor --prepare {WORD}:{address}",
         )
-    yield Qemu(agent, prepared)
+    yield Qemu(f"{WORD}:{address}", agent, prepared)
 
 
 def check_host(preview: EmulatedProcessor) -> None:

@@ -6,18 +6,16 @@ import shutil
 import tempfile
 import uuid
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.bundle.files import digest_of_value
 from edgetransfer.errors import EdgeTransferError
-from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.transport import wheels
 from edgetransfer.transport.job import outputs, patience_s, plain
 from edgetransfer.transport.local import ALWAYS, KEPT, KEPT_FAMILIES
-from edgetransfer.transport.outcome import checked
-from edgetransfer.transport.place import ALL_ACTIONS, AS_IT_IS, Software
+from edgetransfer.transport.place import AS_IT_IS, Place, Software
 from edgetransfer.transport.ssh import board as ssh_board
 from edgetransfer.transport.ssh import jobs as ssh_jobs
 from edgetransfer.transport.ssh.client import Client
@@ -27,6 +25,7 @@ from edgetransfer.transport.ssh.link import Link, RetryPolicy
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from edgetransfer.spec.progress import Progress
     from edgetransfer.transport.job import Job
 
 PATIENCE = RetryPolicy()
@@ -37,25 +36,21 @@ _GOODBYE = RetryPolicy(longest_s=5.0)
 
 
 @dataclass
-class Ssh:
+class Ssh(Place):
     """A device, as a place."""
 
+    where: str
     link: Link
-    staging: Staging
     agent: Path
     python: str
     environment: Mapping[str, str]
-    emulated: bool = False
-    actions: frozenset[str] = ALL_ACTIONS
     jobs: list[str] = field(default_factory=list)
 
-    @property
-    def where(self) -> str:
-        """What the user said."""
-        return self.link.client.where
+    def __post_init__(self) -> None:
+        self.staging = Staging(f"{self.link.work}/files")
 
-    def run(self, job: Job, out: Path, *, progress: Progress = silent) -> Mapping[str, Any]:
-        """Do one job: push what is not there, run it, fetch what it wrote.
+    def do(self, job: Job, out: Path, progress: Progress) -> Mapping[str, Any]:
+        """Push what is not there, run the job, fetch what it wrote.
 
         Raises:
             StageError: the agent ended without a result, or the link is lost for good.
@@ -76,7 +71,7 @@ class Ssh:
         self.jobs.append(name)
         result, files = ssh_jobs.follow(self.link, job, start, progress)
         ssh_jobs.fetch(self.link, name, files, outputs(job), out)
-        return checked(job, result, out, self.where)
+        return result
 
     def close(self) -> None:
         """Take away what the jobs left there, and end those that still run."""
@@ -102,9 +97,9 @@ def connect(address: str, agent: Path, software: Software = AS_IT_IS) -> Iterato
             raise ssh_board.lacking(client, board)
         link = Link(client, board.python, PATIENCE)
         link.work = link.ask("hello")["work"]
-        place = Ssh(link, Staging(f"{link.work}/files"), agent, board.python, ALWAYS)
+        place = Ssh(client.where, link, agent, board.python, ALWAYS)
         if software.wheels is not None:
-            place = replace(place, environment=_bring(place, board, software.wheels))
+            place.environment = _bring(place, board, software.wheels)
         try:
             yield place
         finally:

@@ -5,6 +5,7 @@ import textwrap
 
 import pytest
 
+from edgetransfer.transport import outcome
 from edgetransfer.transport.place import Software, connect
 from edgetransfer.transport.ssh import board as ssh_board
 from edgetransfer.transport.ssh import place as ssh
@@ -48,7 +49,7 @@ def place(board, agent, impatient, monkeypatch):  # noqa: F811 (fixture)
     found = Board(sys.executable, sys.version_info[:3], "Linux", "x86_64", 64, "", PRESENT)
     monkeypatch.setattr(ssh_board, "look", lambda *_: found)
     # Stand-ins answer what a test wants to see; `test_outcome` is about the form of answers.
-    monkeypatch.setattr(ssh, "checked", lambda _job, result, *_: result)
+    monkeypatch.setattr(outcome, "checked", lambda _job, result, *_: result)
 
     def start(body, where="ssh:board"):
         return connect(where, Software(python=sys.executable), agent=agent(body))

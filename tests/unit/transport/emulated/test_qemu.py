@@ -105,7 +105,7 @@ def test_the_guest_is_described_and_not_the_machine_below(where, arch, has, lack
 
 def test_no_times_are_asked_of_it(bench, tmp_path):
     prepared = qemu.Emulation(catalogue.preview("arm64"), tmp_path / "absent", "10", tmp_path)
-    place = qemu.Qemu(bench.agent, prepared)
+    place = qemu.Qemu("qemu:arm64", bench.agent, prepared)
     assert place.actions == {"logits", "optimise", "describe"}
     with pytest.raises(StageError) as caught:
         place.run(Job("time", (), TimingPlan()), tmp_path)
