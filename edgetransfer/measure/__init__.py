@@ -2,10 +2,8 @@
 
 Where to find what:
 
-- `record`: `make_report(Facts) -> dict` (report.json, see `bundle.report_form`); `facts.Facts`
-- `verdict`: `judge`, `unverified`, `worst`, `exit_code`; `gates.Gate`, one function a gate
-- `findings`: `examine(Facts)`, all statistics as values
-- `comparison`: `compare`, `by_group`, `examples_to_decide`; `metrics`: top-1, macro-F1, ...
-- `drift`: flips, SQNR, KL, cosine; `latency`: `Samples`, `summarise`, `speedup`
-- `paired`, `proportions`, `quantiles`, `bootstrap`: the statistics themselves
+- `measurement`: the raw values; `findings`: `examine`, all statistics of them
+- `gates`: one function a gate; `verdict`: `judge` runs them all, `worst`, `exit_code`
+- `record`: `make_report`, the values as report.json has them (see `bundle.report_form`)
+- `comparison`, `metrics`, `drift`: what the candidate loses; `speed`, `stats`: times, statistics
 """

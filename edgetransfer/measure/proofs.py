@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edgetransfer.measure.gates.gate import Gate
 
 UNSEEN = Missing("not looked at in this run")
 NO_ENGINE = Missing("only TensorRT builds an engine on the device")
@@ -185,7 +184,6 @@ class Proofs:
         preprocessing: G1.
         export: G2.
         fusion: G4: the candidate's logits without and with the runtime's graph optimisation.
-        agreement: G5 and G6, judged already: see `agreement`.
         repeats: G7.
         intended: G8: what the bundle has in float on purpose.
         rebuilds: G12.
@@ -196,7 +194,6 @@ class Proofs:
     preprocessing: TensorParity | Missing = UNSEEN
     export: Export | Missing = UNSEEN
     fusion: Twice | Missing = UNSEEN
-    agreement: tuple[Gate, ...] = ()
     repeats: Repeats | Missing = UNSEEN
     intended: Intended | Missing = UNSEEN
     rebuilds: Rebuilds | Missing = NO_ENGINE

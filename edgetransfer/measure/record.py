@@ -1,4 +1,4 @@
-"""Writes the facts and what was found in them as the `report.json` of docs/report.md.
+"""Writes a measurement and what was found in it as the `report.json` of docs/report.md.
 
 Writes one timed series as `report.json` has it: both variants, their ratio, a histogram.
 """
@@ -18,15 +18,16 @@ from edgetransfer.measure.plain import Missing, decibels, or_missing, plain
 from edgetransfer.measure.stats.paired import mcnemar_p
 from edgetransfer.measure.stats.proportions import wilson
 from edgetransfer.measure.stats.quantiles import early_stopping_needed, samples_needed
+from edgetransfer.measure.verdict import judge
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgetransfer.measure.comparison import Comparison
     from edgetransfer.measure.drift import Drift
-    from edgetransfer.measure.facts import Facts
     from edgetransfer.measure.findings import Findings, SeriesFindings
     from edgetransfer.measure.gates import Gate
+    from edgetransfer.measure.measurement import Measurement
     from edgetransfer.measure.metrics import Outcomes
     from edgetransfer.measure.speed.latency import LatencySummary, Ratio
 
@@ -111,69 +112,70 @@ _ACCURACY = (
 )
 
 
-def make_report(facts: Facts) -> dict[str, Any]:
-    """Examine and judge the facts and write it all down in plain JSON types.
+def make_report(raw: Measurement) -> dict[str, Any]:
+    """Examine and judge a measurement and write it all down in plain JSON types.
 
     Every null in the result has its path in `unavailable`, with the reason.
 
     Raises:
         StageError: the reference's logits are not finite.
     """
-    found = examine(facts)
+    found = examine(raw)
+    verdict = judge(found)
     tree, unavailable = plain(
         {
             "schema": SCHEMA,
-            "protocol": or_missing(facts.environment.get("protocol"), OLDER_AGENT),
-            "target": facts.target,
-            "verdict": found.verdict.name,
-            "reasons": found.verdict.reasons,
-            "gates": [_gate(gate) for gate in found.verdict.gates],
-            **_evidence(facts),
-            "validity": facts.validity,
-            "environment": facts.environment,
-            "budget": _budget(facts),
-            "precision": facts.precision,
-            "seed": facts.seed,
-            "labels": facts.labels,
-            **_judged(facts, found),
+            "protocol": or_missing(raw.environment.get("protocol"), OLDER_AGENT),
+            "target": raw.target,
+            "verdict": verdict.name,
+            "reasons": verdict.reasons,
+            "gates": [_gate(gate) for gate in verdict.gates],
+            **_evidence(raw),
+            "validity": raw.validity,
+            "environment": raw.environment,
+            "budget": _budget(raw),
+            "precision": raw.precision,
+            "seed": raw.seed,
+            "labels": raw.labels,
+            **_judged(found),
             "latency": written_series(found.core),
             "end_to_end": written_series(found.end_to_end),
-            "memory": facts.memory,
-            "load": facts.load,
+            "memory": raw.memory,
+            "load": raw.load,
             "size": {
-                "reference_bytes": facts.reference_bytes,
-                "candidate_bytes": facts.candidate_bytes,
+                "reference_bytes": raw.reference_bytes,
+                "candidate_bytes": raw.candidate_bytes,
             },
-            **_host(facts, found),
-            "residency": facts.residency
+            **_host(found),
+            "residency": raw.residency
             or dict.fromkeys(("float_conv", "int8_conv", "float_ops"), NOT_LOOKED_AT),
-            "ladder": facts.ladder,
-            **({} if facts.soundness is None else {"soundness": facts.soundness}),
-            **({} if facts.adaptation is None else {"adaptation": facts.adaptation}),
-            **({} if facts.labelling is None else {"labelling": facts.labelling}),
-            **({} if facts.choice is None else {"choice": facts.choice}),
+            "ladder": raw.ladder,
+            **({} if raw.soundness is None else {"soundness": raw.soundness}),
+            **({} if raw.adaptation is None else {"adaptation": raw.adaptation}),
+            **({} if raw.labelling is None else {"labelling": raw.labelling}),
+            **({} if raw.choice is None else {"choice": raw.choice}),
         }
     )
     return {**tree, "unavailable": unavailable}
 
 
-def _evidence(facts: Facts) -> Tree:
+def _evidence(raw: Measurement) -> Tree:
     """How many examples count and why the others do not, and what the build recorded."""
-    sample = facts.sample
+    sample = raw.sample
     return {
         **({} if sample is None else {"examples": asdict(sample)}),
-        "notes": facts.notes,
-        **({} if facts.recorded is None else {"recorded": facts.recorded}),
-        **({"identical": True} if facts.identical else {}),
+        "notes": raw.notes,
+        **({} if raw.recorded is None else {"recorded": raw.recorded}),
+        **({"identical": True} if raw.identical else {}),
     }
 
 
-def _judged(facts: Facts, found: Findings) -> Tree:
+def _judged(found: Findings) -> Tree:
     """Sections about decisions and logits."""
     return {
         "accuracy": _accuracy(found.accuracy)
         if found.accuracy
-        else {**dict.fromkeys(_ACCURACY, NO_LABELS), "metric": facts.metric, "n": 0},
+        else {**dict.fromkeys(_ACCURACY, NO_LABELS), "metric": found.raw.metric, "n": 0},
         "agreement": {
             "n": found.drift.n,
             "rate": found.drift.agreement,
@@ -182,10 +184,11 @@ def _judged(facts: Facts, found: Findings) -> Tree:
         },
         "numeric": _numeric(found.drift),
         "calibration": _calibration(found),
-        "per_class": [_class(asdict(row)) for row in found.classes],
+        "per_class": [_class(asdict(row)) for row in found.classes()],
         "confusion": _confusion(found.outcomes),
         "groups": [
-            {"column": g.column, "value": g.value, **_accuracy(g.comparison)} for g in found.groups
+            {"column": g.column, "value": g.value, **_accuracy(g.comparison)}
+            for g in found.groups()
         ],
     }
 
@@ -224,10 +227,10 @@ def _numeric(drift: Drift) -> Tree:
     return {**kept, "non_finite": drift.non_finite}
 
 
-def _host(facts: Facts, found: Findings) -> Tree:
-    if found.agreement is None or facts.on_host is None:
+def _host(found: Findings) -> Tree:
+    if found.agreement is None or found.raw.on_host is None:
         return {}
-    return {"host_agreement": written(found.agreement, facts.on_host)}
+    return {"host_agreement": written(found.agreement, found.raw.on_host)}
 
 
 def _calibration(found: Findings) -> Tree:
@@ -277,6 +280,6 @@ def _gate(gate: Gate) -> Tree:
     return {key: value for key, value in row.items() if key not in absent or value}
 
 
-def _budget(facts: Facts) -> Tree:
-    limits = facts.budget.model_dump()
+def _budget(raw: Measurement) -> Tree:
+    limits = raw.budget.model_dump()
     return {key: or_missing(value, "no limit was set") for key, value in limits.items()}

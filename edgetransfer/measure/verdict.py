@@ -1,24 +1,39 @@
-"""Adds gates up to one verdict, several verdicts to the worst, and a verdict to an exit code."""
+"""Runs the gates on what was found, and adds them up to one verdict; a verdict to an exit code."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgetransfer.errors import BUDGET_MISSED, IntegrityError
-from edgetransfer.measure.evidence import CLAIMS, run_gates
+from edgetransfer.measure import gates
+from edgetransfer.measure.agreement import elsewhere
+from edgetransfer.measure.standing import as_preview
 from edgetransfer.measure.study.soundness import GATES as SOUNDNESS_GATES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from edgetransfer.measure.evidence import Evidence
+    from edgetransfer.measure.findings import Findings
     from edgetransfer.measure.gates import Gate
-    from edgetransfer.spec.budget import Budget
 
 VerdictName = Literal["PASS", "FAIL", "INCONCLUSIVE", "UNVERIFIED"]
 
 WORST_FIRST: tuple[VerdictName, ...] = ("FAIL", "INCONCLUSIVE", "UNVERIFIED", "PASS")
+
+USUAL_FLIPS_PCT, USUAL_SQNR_DB, USUAL_KL = 2.0, 20.0, 0.01
+USUAL_CLASS_DROP_PP, USUAL_ECE_CHANGE = 5.0, 0.02
+"""What gates that the budget does not name warn by: starting points, not promises."""
+
+OF_EXAMPLES = frozenset(
+    ("accuracy", "flips", "sqnr", "kl", "classes", "calibration", *gates.FLOORS)
+)
+"""Gates that the examples speak for, so that none passes on examples that the model knew."""
+CLAIMS = OF_EXAMPLES | {"latency", "size"}
+"""Gates that say how good the candidate is; the others say that it is the right one, and is run
+rightly, so that they alone make no PASS."""
+
+NUMBERS_ONLY = "numbers only: the processor is emulated, so nothing was timed"
 
 
 @dataclass(frozen=True)
@@ -30,16 +45,134 @@ class Verdict:
     gates: tuple[Gate, ...]
 
 
-def judge(evidence: Evidence, budget: Budget) -> Verdict:
+def judge(found: Findings) -> Verdict:
     """Run every gate and let the worst deciding one be the verdict.
 
     A limit that was named and not measured is INCONCLUSIVE, not passed. Where no gate says how good
-    the candidate is (`evidence.CLAIMS`) there is no PASS: that the right thing was run is not
-    enough.
+    the candidate is (`CLAIMS`) there is no PASS: that the right thing was run is not enough. What
+    was not measured on the target is UNVERIFIED.
     """
-    run = run_gates(evidence, budget)
+    raw = found.raw
+    run = run_gates(found)
     name, extra = _added_up([(gate.name, gate.status) for gate in run if gate.decides])
-    return Verdict(name, (*_reasons(run, name), *extra), run)
+    reasons = (*_reasons(run, name), *extra)
+    if raw.on_host is not None and raw.on_host.emulated:
+        reasons = (*reasons, NUMBERS_ONLY)
+    warned = tuple(
+        gates.transfer(each["message"], each["measured_pp"])
+        for block in (raw.soundness or {}, raw.adaptation or {})
+        for each in block.get("warnings", ())
+    )
+    reasons = (*reasons, *(f"warning: {gate.message}" for gate in warned))
+    verdict = Verdict(name, reasons, (*run, *warned))
+    if raw.standing.proves:
+        return verdict
+    if raw.standing.kind == "numbers" and name == "FAIL":
+        # A wrong number on a processor that was emulated to see it is a FAIL all the same.
+        return replace(verdict, reasons=(*reasons, *raw.standing.why))
+    return unverified(raw.standing.why, raw.verify_with, as_preview(verdict.gates))
+
+
+def run_gates(found: Findings) -> tuple[Gate, ...]:
+    """Run every gate: G0 to G12, those of merit, latency and size where the budget names them."""
+    raw, proofs = found.raw, found.raw.proofs
+    run = (
+        gates.contract(proofs.contract),
+        gates.integrity(proofs.integrity),
+        gates.preprocessing(proofs.preprocessing),
+        gates.export(proofs.export),
+        *_quality(found),
+        *_merit(found),
+        gates.fusion(proofs.fusion),
+        *_agreement(found),
+        gates.determinism(proofs.repeats),
+        gates.residency(raw.residency or {}, proofs.intended),
+        *_parts(found),
+        *_costs(found),
+        gates.rebuild(proofs.rebuilds),
+    )
+    uncounted = "" if raw.sample is None else raw.sample.why_not()
+    return tuple(_open(gate, uncounted) for gate in run) if uncounted else run
+
+
+def _open(gate: Gate, uncounted: str) -> Gate:
+    """Leave open what examples speak for that show nothing; a loss is one all the same."""
+    if gate.name not in OF_EXAMPLES or gate.status in ("FAIL", "NOT RUN"):
+        return gate
+    message = f"{gate.name}: not judged, {uncounted}"
+    return replace(gate, status="INCONCLUSIVE", message=message, examples_needed=None)
+
+
+def _quality(found: Findings) -> tuple[Gate, ...]:
+    """G3: how far the candidate is from the floats."""
+    drift, budget = found.drift, found.raw.budget
+    flips, sqnr, kl = budget.max_flips_pct, budget.min_sqnr_db, budget.max_kl
+    return (
+        gates.finite(drift, len(found.raw.labels)),
+        gates.accuracy(found.accuracy, budget.max_drop_pp, found.raw.precision),
+        gates.flips(drift, _or(flips, USUAL_FLIPS_PCT), named=flips is not None),
+        gates.sqnr(drift, _or(sqnr, USUAL_SQNR_DB), named=sqnr is not None),
+        gates.kl(drift, _or(kl, USUAL_KL), named=kl is not None),
+    )
+
+
+def _merit(found: Findings) -> tuple[Gate, ...]:
+    """Return the gates of how good the shipped model is by itself."""
+    raw, outcomes = found.raw, found.outcomes
+    held = gates.floors(outcomes, raw.labels, raw.budget, seed=raw.seed)
+    if outcomes is None:
+        return held
+    held += (gates.chance(outcomes, raw.labels, raw.metric, seed=raw.seed),)
+    if raw.recorded is not None:
+        held += (gates.recorded(outcomes, raw.labels, raw.recorded),)
+    return held
+
+
+def _parts(found: Findings) -> tuple[Gate, ...]:
+    """G9 and G10: what labels show beyond accuracy."""
+    budget = found.raw.budget
+    drop, ece = budget.max_class_drop_pp, budget.max_ece_change
+    reason = "not judged, the examples have no labels"
+    if found.drift.non_finite:
+        reason = "not defined with NaN or Inf among the logits"
+    return (
+        gates.classes(found.class_drops, _or(drop, USUAL_CLASS_DROP_PP), named=drop is not None),
+        gates.calibration(
+            found.calibration or reason, _or(ece, USUAL_ECE_CHANGE), named=ece is not None
+        ),
+    )
+
+
+def _costs(found: Findings) -> tuple[Gate, ...]:
+    """G11, and what the budget says of time and size."""
+    raw, budget, core = found.raw, found.raw.budget, found.core
+    sizes, invalid = (raw.reference_bytes, raw.candidate_bytes), raw.violations()
+    speedup = None if core is None else core.speedup
+    run = [gates.performance(speedup, raw.precision, sizes, budget.max_size_mib)]
+    if invalid and run[0].status != "NOT RUN":
+        run = [gates.not_run("performance", "G11", "the times are not valid", decides=False)]
+    if budget.max_latency_ms is not None:
+        latency = None if core is None else core.candidate
+        run.append(gates.latency(latency, budget.max_latency_ms, invalid))
+    if budget.max_size_mib is not None:
+        run.append(gates.size(raw.candidate_bytes, budget.max_size_mib))
+    return tuple(run)
+
+
+def _agreement(found: Findings) -> tuple[Gate, ...]:
+    """G5 and G6: one of them where this is another machine, or an emulated one."""
+    preview = gates.not_run("preview", "G5", "nothing ran on an emulated processor", decides=True)
+    device = gates.not_run(
+        "device", "G6", "nothing ran on another machine than the build host", decides=True
+    )
+    if found.agreement is None or found.raw.on_host is None:
+        return preview, device
+    gate = elsewhere(found.agreement, found.raw.on_host)
+    return (gate, device) if gate.code == "G5" else (preview, gate)
+
+
+def _or(limit: float | None, usual: float) -> float:
+    return usual if limit is None else limit
 
 
 def _added_up(deciding: Iterable[tuple[str, str]]) -> tuple[VerdictName, tuple[str, ...]]:

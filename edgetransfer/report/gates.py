@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from edgetransfer.measure.evidence import CLAIMS
 from edgetransfer.measure.gates.gate import rounded
+from edgetransfer.measure.verdict import CLAIMS
 from edgetransfer.report import charts, words
 from edgetransfer.report.charts import Scale
 from edgetransfer.report.node import absent

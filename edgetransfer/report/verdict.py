@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from edgetransfer.measure.evidence import CLAIMS
 from edgetransfer.measure.study.soundness import summary
+from edgetransfer.measure.verdict import CLAIMS
 from edgetransfer.report import charts, words
 from edgetransfer.report.gates import reason
 

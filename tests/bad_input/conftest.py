@@ -17,7 +17,7 @@ from edgetransfer.cli import app
 from edgetransfer.data.manifest import Example
 from edgetransfer.export.onnx_bundle import Parts, write_bundle
 from edgetransfer.graph.prepare import PicturePreparer
-from edgetransfer.measure.facts import Facts
+from edgetransfer.measure.measurement import Measurement
 from edgetransfer.measure.record import make_report
 from edgetransfer.spec.budget import Budget
 from edgetransfer.spec.preprocess import ImagePreprocessing
@@ -84,7 +84,7 @@ def sound(tmp_path_factory, pictures, facts):
     truth = np.arange(30) % 3
     logits = rng.normal(size=(30, 3)).astype(np.float32)
     report = make_report(
-        Facts("mine", LABELS, logits, logits + 0.01, truth, Budget(),
+        Measurement("mine", LABELS, logits, logits + 0.01, truth, Budget(),
               reference_bytes=900, candidate_bytes=300)
     )  # fmt: skip
     seal_report(report, bundle)

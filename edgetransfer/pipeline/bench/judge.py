@@ -13,8 +13,8 @@ from edgetransfer.bundle.files import write_json, write_whole
 from edgetransfer.bundle.opened import REPORT, add_facts, refuse_other_count, seal_report
 from edgetransfer.data.manifest import content_of
 from edgetransfer.graph.hosted import exact_here
-from edgetransfer.measure.facts import Facts, Timing
 from edgetransfer.measure.gates import written_record
+from edgetransfer.measure.measurement import Measurement, Timing
 from edgetransfer.measure.record import make_report
 from edgetransfer.measure.sample import draw
 from edgetransfer.measure.speed import validity
@@ -172,14 +172,14 @@ def judge_bundle(
         make = measure.measure(subject, prepare, question.examples, question.seed)
         kept = bench.keep(Stage("measure", inputs, make), line.progress)
         line.reused = kept.reused
-        report = make_report(_facts(bundle, target, question, kept, bench))
+        report = make_report(_measurement(bundle, target, question, kept, bench))
         line.summary = f"{len(question.examples)} examples, verdict {report['verdict']}"
     return report
 
 
-def _facts(
+def _measurement(
     bundle: Bundle, target: TargetSpec, question: Question, kept: Kept, bench: Bench
-) -> Facts:
+) -> Measurement:
     record = kept.record
     runs = record["runs"]
     standing = bench.standing(target, record["environment"], runs["candidate"].get("session", {}))
@@ -192,7 +192,7 @@ def _facts(
         for names in (measure.CORE, measure.WHOLE)
     }
     refuse_other_count(bundle, measure.logits(kept, "candidate").shape[1])
-    return Facts(
+    return Measurement(
         target=target.name,
         labels=bundle.labels,
         reference=measure.logits(kept, "reference"),
@@ -245,7 +245,7 @@ def _validity(
 
 
 def _evidence(bundle: Bundle, question: Question) -> dict[str, Any]:
-    """Return the facts about what the examples may show."""
+    """Return the fields about what the examples may show."""
     return {
         "sample": question.sample,
         "notes": question.notes,

@@ -15,7 +15,7 @@ from edgetransfer.graph.census import intended
 from edgetransfer.graph.embed import PICTURE, PREPARED, preprocessing_graph
 from edgetransfer.graph.hosted import with_float_products
 from edgetransfer.measure.agreement import Cure, OnHost
-from edgetransfer.measure.facts import Timing
+from edgetransfer.measure.measurement import Timing
 from edgetransfer.measure.metrics import decisions
 from edgetransfer.measure.plain import Missing
 from edgetransfer.measure.proofs import (

@@ -7,7 +7,7 @@ import pytest
 
 from edgetransfer.bundle.report_form import ReportForm, SeriesForm
 from edgetransfer.errors import IntegrityError, StageError
-from edgetransfer.measure.facts import Facts, Timing
+from edgetransfer.measure.measurement import Measurement, Timing
 from edgetransfer.measure.plain import plain
 from edgetransfer.measure.record import SCHEMA, make_report
 from edgetransfer.measure.speed.latency import Samples
@@ -49,7 +49,7 @@ def facts(n=150, noise=0.02, **more):
         "environment": {"cpu": "test", "governor": None},
         "validity": {"valid": True, "violations": []},
     }
-    return Facts(**{**given, **more})
+    return Measurement(**{**given, **more})
 
 
 def nulls(value, path=""):

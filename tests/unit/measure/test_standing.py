@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from edgetransfer.measure.evidence import CLAIMS
 from edgetransfer.measure.gates.gate import Gate
 from edgetransfer.measure.standing import CPU, OF_THE_DEVICE, as_preview, release, stand
+from edgetransfer.measure.verdict import CLAIMS
 from edgetransfer.spec import catalogue
 
 ARM = ["asimd", "asimddp", "asimdhp"]

@@ -3,36 +3,38 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edgetransfer.measure.comparison import compare
-from edgetransfer.measure.drift import measure_drift
-from edgetransfer.measure.evidence import Evidence
-from edgetransfer.measure.gates import Gate
-from edgetransfer.measure.metrics import Outcomes, decisions
+from edgetransfer.measure.agreement import OnHost
+from edgetransfer.measure.findings import examine
+from edgetransfer.measure.measurement import Measurement, Timing
 from edgetransfer.measure.proofs import Intended, Proofs, Repeats
-from edgetransfer.measure.speed.latency import Ratio, Speedup
+from edgetransfer.measure.speed.latency import Samples
 from edgetransfer.measure.verdict import exit_code, judge, unverified, worst
 from edgetransfer.spec.budget import Budget
 
+BUDGET = Budget()
 
-def evidence(n=200, wrong=0, labelled=True, nan=0, **more):
+
+def found(budget=BUDGET, *, n=200, wrong=0, labelled=True, nan=0, **more):
+    """What is found in a candidate with a little noise."""
     truth = np.arange(n) % 4
     reference = np.eye(4, dtype=np.float32)[truth]
     candidate = reference + np.float32(0.01) * np.sin(np.arange(4 * n)).reshape(n, 4)
     candidate[:wrong] = np.roll(candidate[:wrong], 1, axis=1)
     candidate[:nan, 0] = np.nan
-    outcomes = Outcomes(truth, truth, decisions(candidate), 4)
-    return Evidence(
-        drift=measure_drift(reference, candidate),
-        classes=4,
-        accuracy=compare(outcomes, "top1", seed=0) if labelled else None,
-        latency=None,
-        candidate_bytes=3 * 2**20,
-        **more,
-    )
+    given = {
+        "target": "this-machine",
+        "labels": ("a", "b", "c", "d"),
+        "reference": reference,
+        "candidate": candidate,
+        "truth": truth if labelled else None,
+        "budget": budget,
+        "candidate_bytes": 3 * 2**20,
+    }
+    return examine(Measurement(**{**given, **more}))
 
 
 def test_without_other_limits_accuracy_alone_decides():
-    verdict = judge(evidence(), Budget())
+    verdict = judge(found())
     assert verdict.name == "PASS"
     assert verdict.reasons == (
         "accuracy: quantising costs at most 1.5 pp of accuracy (95 % bound), limit 2.0 pp; "
@@ -43,18 +45,28 @@ def test_without_other_limits_accuracy_alone_decides():
 CODED = [
     *(("G0", "contract"), ("G0", "integrity"), ("G1", "preprocessing"), ("G2", "export")),
     *(("G3", "finite"), ("G3", "accuracy"), ("G3", "flips"), ("G3", "sqnr"), ("G3", "kl")),
+    ("", "chance"),
     *(("G4", "fusion"), ("G5", "preview"), ("G6", "device"), ("G7", "determinism")),
     *(("G8", "residency"), ("G9", "classes"), ("G10", "calibration"), ("G11", "performance")),
     ("G12", "rebuild"),
 ]
-ALWAYS = {"contract", "integrity", "preprocessing", "export", "finite", "accuracy", "preview"}
+ALWAYS = {
+    "chance",
+    "contract",
+    "integrity",
+    "preprocessing",
+    "export",
+    "finite",
+    "accuracy",
+    "preview",
+}
 ALWAYS |= {"device", "determinism", "residency"}
 
 
 def test_all_gates_stand_in_their_order_and_those_that_nobody_named_only_warn():
-    found = judge(evidence(), Budget()).gates
-    assert [(gate.code, gate.name) for gate in found] == CODED
-    assert {gate.name for gate in found if gate.decides} == ALWAYS
+    gates = judge(found()).gates
+    assert [(gate.code, gate.name) for gate in gates] == CODED
+    assert {gate.name for gate in gates if gate.decides} == ALWAYS
 
 
 def test_what_the_budget_names_decides():
@@ -68,12 +80,12 @@ def test_what_the_budget_names_decides():
         max_class_drop_pp=5,
     )
     named = {"latency", "size", "flips", "sqnr", "kl", "classes", "calibration"}
-    found = judge(evidence(), budget).gates
-    assert {gate.name for gate in found if gate.decides} == ALWAYS | named
+    gates = judge(found(budget)).gates
+    assert {gate.name for gate in gates if gate.decides} == ALWAYS | named
 
 
 def test_what_was_not_looked_at_decides_nothing_and_is_no_news():
-    verdict = judge(evidence(), Budget())
+    verdict = judge(found())
     not_run = {gate.name for gate in verdict.gates if gate.status == "NOT RUN"}
     assert not_run >= {"contract", "integrity", "preprocessing", "export", "determinism"}
     assert verdict.name == "PASS"
@@ -81,23 +93,26 @@ def test_what_was_not_looked_at_decides_nothing_and_is_no_news():
 
 def test_a_run_that_is_not_right_fails_however_good_the_numbers_are():
     proofs = Proofs(repeats=Repeats({"reference": True, "candidate": False}, 32))
-    verdict = judge(evidence(proofs=proofs), Budget())
+    verdict = judge(found(proofs=proofs))
     assert verdict.name == "FAIL"
     assert verdict.reasons == ("determinism: the candidate gave other bits when run again",)
 
 
-def test_agreement_takes_its_places_and_decides():
-    other = Gate("device", "FAIL", True, 3, 0, "flips", "device: 3 flips", code="G6")
-    verdict = judge(evidence(proofs=Proofs(agreement=(other,))), Budget())
-    assert [gate.status for gate in verdict.gates if gate.code in ("G5", "G6")] == [
-        "NOT RUN",
-        "FAIL",
+def test_agreement_takes_its_place_and_decides():
+    here = found().raw
+    there = np.roll(here.candidate, 1, axis=1)
+    verdict = judge(found(candidate=there, on_host=OnHost(here.candidate, {})))
+    other = [gate for gate in verdict.gates if gate.code in ("G5", "G6")]
+    assert [(gate.name, gate.status) for gate in other] == [
+        ("preview", "NOT RUN"),
+        ("device", "FAIL"),
     ]
-    assert (verdict.name, verdict.reasons) == ("FAIL", ("device: 3 flips",))
+    assert verdict.name == "FAIL"
+    assert other[1].message in verdict.reasons
 
 
 def test_the_worst_deciding_gate_is_the_verdict_and_tells_why():
-    verdict = judge(evidence(n=60), Budget(max_size_mib=2.5))
+    verdict = judge(found(Budget(max_size_mib=2.5), n=60))
     assert verdict.name == "FAIL"
     assert verdict.reasons == (
         "size: 3.00 MiB of 2.5 MiB allowed",
@@ -107,19 +122,19 @@ def test_the_worst_deciding_gate_is_the_verdict_and_tells_why():
 
 
 def test_a_limit_that_was_not_measured_is_not_passed():
-    verdict = judge(evidence(), Budget(max_latency_ms=5))
+    verdict = judge(found(Budget(max_latency_ms=5)))
     assert verdict.name == "INCONCLUSIVE"
     assert verdict.reasons == ("latency: not measured, of 5.0 ms allowed",)
 
 
 def test_nan_fails_whatever_the_accuracy():
-    verdict = judge(evidence(n=4000, nan=1), Budget())
+    verdict = judge(found(n=4000, nan=1))
     assert verdict.name == "FAIL"
     assert verdict.reasons == ("finite: 1 of 16000 logits are NaN or Inf",)
 
 
 def test_unlabelled_examples_are_judged_by_the_rest():
-    verdict = judge(evidence(labelled=False), Budget(max_flips_pct=2))
+    verdict = judge(found(Budget(max_flips_pct=2), labelled=False))
     assert verdict.name == "PASS"
     assert verdict.reasons == (
         "flips: 0 of 200 decisions changed (95 % bound 1.5 %) of 2.0 % allowed",
@@ -128,7 +143,7 @@ def test_unlabelled_examples_are_judged_by_the_rest():
 
 
 def test_unlabelled_examples_without_any_limit_give_no_pass():
-    verdict = judge(evidence(labelled=False), Budget())
+    verdict = judge(found(labelled=False))
     assert verdict.name == "INCONCLUSIVE"
     assert verdict.reasons == (
         "accuracy: not judged, the examples have no labels",
@@ -137,24 +152,29 @@ def test_unlabelled_examples_without_any_limit_give_no_pass():
 
 
 def test_times_that_are_not_valid_recommend_nothing():
-    wall = Ratio(0.5, (0.4, 0.6), "SLOWER", "")
-    slow = evidence(speedup=Speedup(wall, wall, 24))
-    (found,) = [g for g in judge(slow, Budget()).gates if g.name == "performance"]
-    assert found.status == "FAIL"
-    invalid = replace(slow, timing_invalid=("throttled",))
-    (found,) = [g for g in judge(invalid, Budget()).gates if g.name == "performance"]
-    assert (found.status, found.message) == ("NOT RUN", "performance: the times are not valid")
+    rng = np.random.default_rng(0)
+
+    def times(ms):
+        wall_ns = ms * 1e6 * rng.lognormal(0, 0.01, 240)
+        table = np.stack([np.repeat(np.arange(24), 10), wall_ns, wall_ns], axis=1)
+        return Samples.from_processes([table.astype(np.int64)] * 3)
+
+    slow = found(core=Timing(times(1), times(2)))
+    (gate,) = [g for g in judge(slow).gates if g.name == "performance"]
+    assert gate.status == "FAIL"
+    invalid = {"valid": False, "violations": ["throttled"]}
+    slow = replace(slow, raw=replace(slow.raw, validity=invalid))
+    (gate,) = [g for g in judge(slow).gates if g.name == "performance"]
+    assert (gate.status, gate.message) == ("NOT RUN", "performance: the times are not valid")
 
 
 def test_noise_warns_unless_the_budget_names_it():
-    noisy = evidence()
     candidate = np.eye(4, dtype=np.float32)[np.arange(200) % 4]
-    drift = measure_drift(candidate, candidate + 0.2 * np.sin(np.arange(800)).reshape(200, 4))
-    noisy = replace(noisy, drift=drift)
-    verdict = judge(noisy, Budget())
+    noisy = candidate + np.float32(0.2) * np.sin(np.arange(800)).reshape(200, 4)
+    verdict = judge(found(reference=candidate, candidate=noisy))
     assert verdict.name == "PASS"
     assert "warning: sqnr: 10.8 dB, where at least 20.0 dB is usual" in verdict.reasons
-    verdict = judge(noisy, Budget(min_sqnr_db=20))
+    verdict = judge(found(Budget(min_sqnr_db=20), reference=candidate, candidate=noisy))
     assert verdict.name == "FAIL"
     assert "sqnr: 10.8 dB, at least 20.0 dB demanded" in verdict.reasons
 
@@ -162,12 +182,12 @@ def test_noise_warns_unless_the_budget_names_it():
 def test_a_convolution_left_in_float_fails_unless_the_bundle_says_so():
     residency = {"float_conv": 1, "int8_conv": 51, "float_ops": ["Conv /stem/Conv"]}
     surprised = Proofs(intended=Intended(52, ()))
-    verdict = judge(evidence(residency=residency, proofs=surprised), Budget())
+    verdict = judge(found(residency=residency, proofs=surprised))
     assert verdict.name == "FAIL"
     message = "residency: 1 Conv that the bundle has in int8 run in float: Conv /stem/Conv"
     assert verdict.reasons == (message,)
     meant = Proofs(intended=Intended(51, ("/stem/Conv",)))
-    assert judge(evidence(residency=residency, proofs=meant), Budget()).name == "PASS"
+    assert judge(found(residency=residency, proofs=meant)).name == "PASS"
 
 
 def test_unverified_names_the_command():

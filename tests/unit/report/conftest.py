@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edgetransfer.measure.facts import Facts, Timing
+from edgetransfer.measure.measurement import Measurement, Timing
 from edgetransfer.measure.plain import Missing
 from edgetransfer.measure.proofs import (
     Contract,
@@ -153,7 +153,7 @@ def make_facts(n, labels, *, noise=0.05, signal=5.0, **more):
         "validity": VALID,
         "proofs": proofs(candidate),
     }
-    return Facts(**{**given, **more})
+    return Measurement(**{**given, **more})
 
 
 def make_manifest(fit=None):

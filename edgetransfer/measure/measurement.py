@@ -1,4 +1,4 @@
-"""What a report is made from: raw logits, raw times and what is known of the run."""
+"""One measurement: raw logits, raw times and what is known of the run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Timing:
 
 
 @dataclass(frozen=True)
-class Facts:
+class Measurement:
     """One measurement of one candidate against its float reference.
 
     Args:
@@ -110,3 +110,9 @@ class Facts:
         if self.reference.shape[1:] != (len(self.labels),):
             msg = f"{len(self.labels)} labels, but logits of shape {self.reference.shape}"
             raise ValueError(msg)
+
+    def violations(self) -> tuple[str, ...]:
+        """Return why the times are not to be trusted, nothing where they are."""
+        if self.validity.get("valid", True):
+            return ()
+        return tuple(self.validity.get("violations", ())) or ("the run was not valid",)
