@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from timed_models import CHANNELS, SIDE, convolutions, inputs, product
 
-from edgetransfer.agent.examples import Examples
+from edgetransfer.agent.examples import ExampleFiles
 from edgetransfer.agent.session import OnnxSession
 from edgetransfer.agent.timing import REAL_CLOCK, Cycle, timed
 
@@ -56,7 +56,7 @@ def agents(run: Callable[[], object]) -> int:
 def overhead(model: Path, files: dict[str, str]) -> dict[str, Any]:
     """Compare both on one model."""
     session = OnnxSession(str(model))
-    example = Examples(files)[0]
+    example = ExampleFiles(files)[0]
     cycle = Cycle(session.run, [example])
     inner = session._session.run
 

@@ -48,7 +48,7 @@ from edgetransfer.transfer.features import run_over
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from edgetransfer.pipeline.stage.stage import Kept, Stage
+    from edgetransfer.pipeline.stage.stage import Stage, StageResult
     from edgetransfer.spec.progress import Progress
 
 HERE = Path(__file__).parent
@@ -180,7 +180,7 @@ class Timed(Store):
         super().__init__(root)
         self.took: dict[str, float] = {}
 
-    def keep(self, stage: Stage, *more: Progress) -> Kept:
+    def keep(self, stage: Stage, *more: Progress) -> StageResult:
         """Make or reuse."""
         kept = super().keep(stage, *more)
         self.took[kept.key] = kept.seconds

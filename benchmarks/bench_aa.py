@@ -20,7 +20,7 @@ from timed_models import CHANNELS, SIDE, convolutions, inputs
 
 from edgetransfer.measure.speed.latency import speedup, summarise
 from edgetransfer.measure.speed.validity import disturbed_turns, violations
-from edgetransfer.pipeline.bench.times import Taken, take
+from edgetransfer.pipeline.bench.times import TimesTaken, take
 from edgetransfer.transport.job import EFFORTS, Variant
 from edgetransfer.transport.local import Local
 
@@ -57,7 +57,7 @@ def main() -> None:
         asked.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
-def judged(taken: Taken) -> dict[str, Any]:
+def judged(taken: TimesTaken) -> dict[str, Any]:
     """Return what the rule says of one run, and how noisy the machine was."""
     samples = taken.samples()
     original = summarise(samples["original"])

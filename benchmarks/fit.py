@@ -40,7 +40,7 @@ from edgetransfer.transfer.head.probe import fit_probe
 from edgetransfer.transfer.train import machine as machines
 from edgetransfer.transfer.train.choice import race
 from edgetransfer.transfer.train.finetune import finetune
-from edgetransfer.transfer.train.lesson import Examples, Lesson
+from edgetransfer.transfer.train.lesson import Lesson, PreparedExamples
 from edgetransfer.transfer.train.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ BATCH_OF_PASS = 8
 class Pictures(torch.utils.data.Dataset[dict[str, Any]]):
     """Prepared pictures in the form that the Trainer takes."""
 
-    def __init__(self, examples: Examples) -> None:
+    def __init__(self, examples: PreparedExamples) -> None:
         self._examples = examples
 
     def __len__(self) -> int:
@@ -74,7 +74,7 @@ def clocked(work: Callable[[], object]) -> dict[str, float]:
     return {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
 
 
-def trainer(backbone: str, train: Examples, classes: int, epochs: int) -> Trainer:
+def trainer(backbone: str, train: PreparedExamples, classes: int, epochs: int) -> Trainer:
     """Return the default Trainer over a fresh network."""
     model = AutoModelForImageClassification.from_pretrained(
         backbone, num_labels=classes, ignore_mismatched_sizes=True
@@ -104,7 +104,9 @@ class Case:
         for split in ("train", "validation", "test"):
             examples = manifest.split(split)
             rows = [next(iter(prepare.prepare(each).values())) for each in examples]
-            self.parts[split] = Examples([np.concatenate(rows)], manifest.label_index(examples))
+            self.parts[split] = PreparedExamples(
+                [np.concatenate(rows)], manifest.label_index(examples)
+            )
         self.train_examples, self.prepare = manifest.split("train"), prepare
         self.classes = len(manifest.labels)
 

@@ -43,11 +43,11 @@ from edgetransfer.spec.recipe import DataSpec
 from edgetransfer.transfer.classifier import Classifier
 from edgetransfer.transfer.head.probe import fit_at, fit_probe
 from edgetransfer.transfer.score import log_loss
-from edgetransfer.transfer.text.contrastive import Course, tune
+from edgetransfer.transfer.text.contrastive import ContrastiveSchedule, tune
 from edgetransfer.transfer.text.texts import Texts, run_in_groups
 from edgetransfer.transfer.train.choice import race
 from edgetransfer.transfer.train.finetune import finetune
-from edgetransfer.transfer.train.lesson import Examples, Lesson
+from edgetransfer.transfer.train.lesson import Lesson, PreparedExamples
 from edgetransfer.transfer.train.objective import CrossEntropy
 from edgetransfer.transfer.train.schedule import Machine, Schedule, Technique
 
@@ -83,9 +83,11 @@ class Lab:
         truth = np.searchsorted(np.sort(names), labels[kept])
         rows = [prepare.prepare(pool[row]) for row in kept]
         if modality == "text":
-            self.pool: Examples = Texts.of(prepare.join(rows), truth)
+            self.pool: PreparedExamples = Texts.of(prepare.join(rows), truth)
         else:
-            self.pool = Examples([np.concatenate([next(iter(r.values())) for r in rows])], truth)
+            self.pool = PreparedExamples(
+                [np.concatenate([next(iter(r.values())) for r in rows])], truth
+            )
         self.features = self.features_of(self.network, np.arange(len(truth)))
 
     def features_of(self, network: torch.nn.Module, rows: Array) -> Array:
@@ -158,7 +160,7 @@ class Draw:
         """Move the encoder by pairs; as in a build, validation may like the probe better."""
         encoder, start = copy.deepcopy(self.lab.network), time.process_time()
         assert isinstance(self.train, Texts)
-        tune(encoder, self.train, Course(epochs=EPOCHS, seed=self.seed), MACHINE)
+        tune(encoder, self.train, ContrastiveSchedule(epochs=EPOCHS, seed=self.seed), MACHINE)
         seconds = time.process_time() - start
         made = [self.lab.features_of(encoder, rows) for rows in self._rows]
         head = fit_at(made[0], self.train.labels, self.fitted.strength)

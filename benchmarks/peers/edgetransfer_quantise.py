@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import torch
 
-from edgetransfer.compress.posttraining import Calibration, quantise
+from edgetransfer.compress.posttraining import CalibrationBatches, quantise
 from edgetransfer.spec.catalogue import calibration_recipe
 from edgetransfer.spec.target import Int8Scheme
 
@@ -33,7 +33,7 @@ def quantise_own(job: dict[str, Any]) -> None:
 
     out = Path(job["out"])
     with tempfile.TemporaryDirectory(dir=out.parent) as room:
-        calibration = Calibration(batches, batches, Path(room))
+        calibration = CalibrationBatches(batches, batches, Path(room))
         recipe = calibration_recipe("default")
         quantised = quantise(model, Int8Scheme(), recipe, calibration, **job["options"])
     onnx.save(quantised.graph(), out)

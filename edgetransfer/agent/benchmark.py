@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tup
 import numpy as np
 
 from edgetransfer.agent import conditions, energy, probe, timing
-from edgetransfer.agent.examples import Examples
+from edgetransfer.agent.examples import ExampleFiles
 from edgetransfer.agent.session import OnnxSession
 
 Call = Callable[[], object]
@@ -108,18 +108,18 @@ CHECKED = 4
 Open = Callable[[Mapping[str, Any]], Any]
 
 
-class Opened(NamedTuple):
+class OpenedVariant(NamedTuple):
     """One variant, loaded."""
 
     session: Any
-    examples: Examples
+    examples: ExampleFiles
     load_ms: float
     first_inference_ms: float
 
 
-def open_variant(variant: Mapping[str, Any], open_session: Open) -> Opened:
+def open_variant(variant: Mapping[str, Any], open_session: Open) -> OpenedVariant:
     """Load a variant and run its first example."""
-    examples = Examples(variant["inputs"])
+    examples = ExampleFiles(variant["inputs"])
     example = examples[0]
     start = time.perf_counter_ns()
     session = open_session(variant)
@@ -127,10 +127,12 @@ def open_variant(variant: Mapping[str, Any], open_session: Open) -> Opened:
     session.run(example)
     first = time.perf_counter_ns()
     built_ms = getattr(session, "built_ms", 0.0)
-    return Opened(session, examples, (loaded - start) / 1e6 - built_ms, (first - loaded) / 1e6)
+    return OpenedVariant(
+        session, examples, (loaded - start) / 1e6 - built_ms, (first - loaded) / 1e6
+    )
 
 
-def digest_of_logits(opened: Opened) -> str:
+def digest_of_logits(opened: OpenedVariant) -> str:
     """Return the SHA-256 of the logits of the first few examples, as float32."""
     rows = [
         opened.session.run(opened.examples[i])[0] for i in range(min(CHECKED, len(opened.examples)))
@@ -138,7 +140,7 @@ def digest_of_logits(opened: Opened) -> str:
     return hashlib.sha256(np.concatenate(rows).astype(np.float32).tobytes()).hexdigest()
 
 
-def make_guard(told: Mapping[str, Any]) -> "tuple[conditions.Guard, probe.Baseline, float]":
+def make_guard(told: Mapping[str, Any]) -> "tuple[conditions.ThrottleWatch, probe.Baseline, float]":
     """Return a guard, what its kernel took here, and what it is held against.
 
     An earlier process may have seen the machine cooler: then that one's baseline counts.
@@ -146,12 +148,16 @@ def make_guard(told: Mapping[str, Any]) -> "tuple[conditions.Guard, probe.Baseli
     kernel = probe.Kernel()
     own = probe.baseline(kernel)
     usual = min(own.ns, told.get("baseline_ns") or own.ns)
-    return conditions.Guard(conditions.sensors(kernel), usual, told["cooldown_s"]), own, usual
+    return (
+        conditions.ThrottleWatch(conditions.sensors(kernel), usual, told["cooldown_s"]),
+        own,
+        usual,
+    )
 
 
 def time_variants(job: Mapping[str, Any], open_session: Open) -> Dict[str, object]:
     """Time the variants of a job, write their samples, and return what else was seen."""
-    plan = timing.Plan(**job["plan"])
+    plan = timing.BlockPlan(**job["plan"])
     before = conditions.snapshot()
     guard, own, usual = make_guard(job.get("guard") or {"cooldown_s": 0.0})
     opened = {each["name"]: open_variant(each, open_session) for each in job["variants"]}

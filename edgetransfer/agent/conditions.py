@@ -57,7 +57,7 @@ def sensors(kernel_ns: Callable[[], int], system: System = REAL) -> Sensors:
     )
 
 
-class Guard:
+class ThrottleWatch:
     """Marks turns that a slower machine disturbed.
 
     Args:

@@ -17,7 +17,7 @@ SAMPLED_S = 0.2
 """How often power is read where there is no counter of energy."""
 
 
-class Source(NamedTuple):
+class EnergyCounter(NamedTuple):
     """Where energy is read.
 
     Attributes:
@@ -33,19 +33,19 @@ class Source(NamedTuple):
     watts: Optional[Meter] = None
 
 
-class Clock(NamedTuple):
+class EnergyClock(NamedTuple):
     """Time and waiting, so that a test can bring its own."""
 
     now_s: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
 
 
-def find_source(system: System = REAL) -> Optional[Source]:
+def find_source(system: System = REAL) -> Optional[EnergyCounter]:
     """Return the best source of this machine, None where there is none that can be read."""
     return _rapl(system) or _ina3221(system) or _fuel_gauge(system)
 
 
-def _rapl(system: System) -> Optional[Source]:
+def _rapl(system: System) -> Optional[EnergyCounter]:
     zones = [
         zone
         for zone in system.find(_RAPL)
@@ -55,7 +55,7 @@ def _rapl(system: System) -> Optional[Source]:
         return None
     counters = [_Counter(system, zone) for zone in zones]
     names = ", ".join(system.read(zone + "/name") or zone for zone in zones)
-    return Source(
+    return EnergyCounter(
         "RAPL: %s" % names,
         "1 uJ as told, updated about every millisecond",
         joules=lambda: sum(counter.joules() for counter in counters),
@@ -82,7 +82,7 @@ class _Counter:
         return (now + self._turns * self._range) / 1e6
 
 
-def _ina3221(system: System) -> Optional[Source]:
+def _ina3221(system: System) -> Optional[EnergyCounter]:
     for chip in system.find(_HWMON):
         if system.read(chip + "/name") != "ina3221":
             continue
@@ -99,7 +99,7 @@ def _ina3221(system: System) -> Optional[Source]:
                 )
 
             method = "INA3221: %s, mean of power read every %g s" % (", ".join(names), SAMPLED_S)
-            return Source(method, "steps of 8 mV and 40 uV over the shunt", watts=watts)
+            return EnergyCounter(method, "steps of 8 mV and 40 uV over the shunt", watts=watts)
     return None
 
 
@@ -112,7 +112,7 @@ def _milli_product(millivolts: List[int], milliamperes: List[int]) -> float:
     return sum(v * a for v, a in zip(millivolts, milliamperes)) / 1e6
 
 
-def _fuel_gauge(system: System) -> Optional[Source]:
+def _fuel_gauge(system: System) -> Optional[EnergyCounter]:
     for supply in system.find("/sys/class/power_supply/*"):
         current, voltage = supply + "/current_now", supply + "/voltage_now"
         if system.read(supply + "/type") != "Battery" or system.number(current) is None:
@@ -126,15 +126,17 @@ def _fuel_gauge(system: System) -> Optional[Source]:
 
         method = "battery gauge %s, mean of power read every %g s"
         name = supply.rpartition("/")[2]
-        return Source(method % (name, SAMPLED_S), "as coarse as the gauge: often 1 s", watts=watts)
+        return EnergyCounter(
+            method % (name, SAMPLED_S), "as coarse as the gauge: often 1 s", watts=watts
+        )
     return None
 
 
 def measure(
     call: Callable[[], object],
-    source: Optional[Source],
+    source: Optional[EnergyCounter],
     seconds: float,
-    clock: Clock = Clock(),  # noqa: B008 (two functions)
+    clock: EnergyClock = EnergyClock(),  # noqa: B008 (two functions)
 ) -> Dict[str, Any]:
     """Return the energy of one inference in mJ, net of idling as long, or why there is none.
 
@@ -173,7 +175,7 @@ class _Drawn(NamedTuple):
 
 
 def _watts(
-    source: Source, clock: Clock, seconds: float, call: Optional[Callable[[], object]]
+    source: EnergyCounter, clock: EnergyClock, seconds: float, call: Optional[Callable[[], object]]
 ) -> Optional[_Drawn]:
     """Return the mean power over some seconds of calls, or of idling where there is none."""
     start = clock.now_s()

@@ -14,7 +14,7 @@ InputFiles = Mapping[str, Union[str, List[str]]]
 
 
 class _Stack:
-    """Examples of one shape, one behind the other in a file."""
+    """ExampleFiles of one shape, one behind the other in a file."""
 
     def __init__(self, file: str) -> None:
         mapped = np.load(file, mmap_mode="r", allow_pickle=False)
@@ -35,7 +35,7 @@ class _Stack:
         return read.reshape(shape)
 
 
-class Examples:
+class ExampleFiles:
     """The examples of one variant, in batches.
 
     Args:

@@ -17,7 +17,7 @@ import numpy as np
 
 from edgetransfer.agent import machine
 from edgetransfer.agent.backends import open_session
-from edgetransfer.agent.examples import Examples
+from edgetransfer.agent.examples import ExampleFiles
 from edgetransfer.agent.system import read_text
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class _Rows:
         examples: says how many rows there will be.
     """
 
-    def __init__(self, file: Path, first: np.ndarray[Any, Any], examples: Examples) -> None:
+    def __init__(self, file: Path, first: np.ndarray[Any, Any], examples: ExampleFiles) -> None:
         self._left = examples.total
         self._file = file.open("wb")
         header = {"descr": "<f4", "fortran_order": False, "shape": (self._left, *first.shape[1:])}
@@ -125,7 +125,7 @@ class _Rows:
 
 def _logits(job: Mapping[str, Any]) -> Dict[str, object]:
     (variant,) = job["variants"]
-    examples = Examples(variant["inputs"], variant.get("batch", 1))
+    examples = ExampleFiles(variant["inputs"], variant.get("batch", 1))
     first_example = examples[0]
     before = resident_mib()
     peak_is_own = reset_peak()

@@ -20,7 +20,7 @@ from typing import (
 import numpy as np
 
 if TYPE_CHECKING:
-    from edgetransfer.agent.conditions import Guard, Reading
+    from edgetransfer.agent.conditions import Reading, ThrottleWatch
 
 Call = Callable[[], object]
 Rows = List[Tuple[int, int, int]]
@@ -40,7 +40,7 @@ FEWEST_ROUNDS = 3
 """rounds that are taken all the same: a call of a second is not made sixty times."""
 
 
-class Plan(NamedTuple):
+class BlockPlan(NamedTuple):
     """How long to warm up and to measure, per variant.
 
     Attributes:
@@ -105,7 +105,7 @@ def timed(call: Call, clock: Clock) -> Tuple[int, int]:
     return wall, clock.cpu_ns() - cpu
 
 
-def warm_up(call: Call, plan: Plan, clock: Clock = REAL_CLOCK) -> bool:
+def warm_up(call: Call, plan: BlockPlan, clock: Clock = REAL_CLOCK) -> bool:
     """Run until three windows of calls take the same time; return whether they came to it.
 
     Their medians lie within 3 %, and no trend runs through them that matters. A slow model gets its
@@ -122,7 +122,7 @@ def warm_up(call: Call, plan: Plan, clock: Clock = REAL_CLOCK) -> bool:
             return stable
 
 
-def _window(call: Call, plan: Plan, clock: Clock) -> List[int]:
+def _window(call: Call, plan: BlockPlan, clock: Clock) -> List[int]:
     start = clock.wall_ns()
     taken: List[int] = []
     while len(taken) < WINDOW or clock.wall_ns() - start < plan.warmup_s / WINDOWS * 1e9:
@@ -159,10 +159,10 @@ def has_trend(values: Sequence[float]) -> bool:
 
 def measure(
     calls: Mapping[str, Call],
-    plan: Plan,
+    plan: BlockPlan,
     seed: int,
     clock: Clock = REAL_CLOCK,
-    guard: Optional[Guard] = None,
+    guard: Optional[ThrottleWatch] = None,
 ) -> Measured:
     """Time all variants round by round, in a new random order each round.
 
@@ -200,7 +200,7 @@ def measure(
 
 
 def _turn(
-    call: Call, turn_s: float, clock: Clock, guard: Optional[Guard]
+    call: Call, turn_s: float, clock: Clock, guard: Optional[ThrottleWatch]
 ) -> Tuple[List[Tuple[int, int]], Reading, int]:
     """Time one variant for a while; return wall and CPU times, what the guard saw, and ns spent.
 

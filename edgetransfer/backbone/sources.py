@@ -37,7 +37,7 @@ _LONGEST_HEADER = 100 * MIB
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _Request:
     """What the user wrote, and after which option."""
 
     name: str
@@ -60,7 +60,7 @@ def locate(name: str, *, option: str = "--backbone") -> Source:
         MissingExtraError: the library it needs is not installed.
         StageError: the hub could not be reached.
     """
-    asked = _Asked(name, option)
+    asked = _Request(name, option)
     scheme, _, rest = name.partition(":")
     if scheme == "builtin":
         return _builtin(asked, rest)
@@ -78,7 +78,7 @@ def locate(name: str, *, option: str = "--backbone") -> Source:
     raise SpecError("no such backbone", where=str(asked), expected=_EXPECTED)
 
 
-def _builtin(asked: _Asked, rest: str) -> Source:
+def _builtin(asked: _Request, rest: str) -> Source:
     if rest not in builtin_names():
         raise SpecError(
             "no such built-in backbone",
@@ -104,7 +104,7 @@ def _readable(folder: Path) -> dict[str, Path]:
     }
 
 
-def _onnx(asked: _Asked, path: Path) -> Source:
+def _onnx(asked: _Request, path: Path) -> Source:
     beside = [path, path.parent / "preprocess.json", path.parent / "labels.txt"]
     missing = [file.name for file in beside if not file.is_file()]
     if missing:
@@ -119,7 +119,7 @@ def _onnx(asked: _Asked, path: Path) -> Source:
     return Source(asked.name, "onnx", path, _digest(opened_with(path)), asked.option)
 
 
-def _folder(asked: _Asked, folder: Path) -> Source:
+def _folder(asked: _Request, folder: Path) -> Source:
     config_file = folder / "config.json"
     if not config_file.is_file() and (folder / "card.json").is_file():
         return Source(asked.name, "builtin", folder, _digest(_readable(folder)), asked.option)
@@ -146,7 +146,7 @@ def _folder(asked: _Asked, folder: Path) -> Source:
     return Source(asked.name, layout, folder, _digest(_readable(folder)), asked.option)
 
 
-def _refuse_shards_elsewhere(asked: _Asked, folder: Path) -> None:
+def _refuse_shards_elsewhere(asked: _Request, folder: Path) -> None:
     """Meet an index of weights that names files which are not in the folder."""
     for index in sorted(folder.glob("*.safetensors.index.json")):
         try:
@@ -163,14 +163,14 @@ def _refuse_shards_elsewhere(asked: _Asked, folder: Path) -> None:
             )
 
 
-def _name_the_file(asked: _Asked, graphs: list[Path]) -> str:
+def _name_the_file(asked: _Request, graphs: list[Path]) -> str:
     fitted = " --fit none" if asked.option == "--backbone" else ""
     # A bundle's other graphs are quantised.
     float_first = sorted(graphs, key=lambda graph: graph.name != "reference.onnx")
     return f"name the file: {asked.option} {float_first[0]}{fitted}"
 
 
-def _refuse_pickles(asked: _Asked, files: list[Path]) -> None:
+def _refuse_pickles(asked: _Request, files: list[Path]) -> None:
     if not any(file.match(kind) for kind in _PICKLES for file in files):
         return
     raise IntegrityError(
@@ -212,7 +212,7 @@ def _digest(files: Mapping[str, Path]) -> str:
     return total.hexdigest()
 
 
-def _download(repository: str, asked: _Asked) -> Path:
+def _download(repository: str, asked: _Request) -> Path:
     try:
         import huggingface_hub
     except ImportError as error:

@@ -149,10 +149,10 @@ def fewshot(
     from dataclasses import asdict
 
     from edgetransfer.cli.terminal import print_json, show
-    from edgetransfer.pipeline.fewshot import Trial
+    from edgetransfer.pipeline.fewshot import EpisodeTrial
     from edgetransfer.pipeline.fewshot import fewshot as run
 
-    trial = Trial(ways, o.whole_numbers(shots, "--shots", least=1), queries, episodes)
+    trial = EpisodeTrial(ways, o.whole_numbers(shots, "--shots", least=1), queries, episodes)
     scores = run(_resolved(asked, cache), trial)
     if json:
         print_json({**asdict(trial), "scores": [asdict(each) for each in scores]})
@@ -183,11 +183,11 @@ def pretrain(
 ) -> None:
     """Train a backbone over episodes of a source, to be fitted well to few examples."""
     from edgetransfer.cli.terminal import print_json, show
-    from edgetransfer.pipeline.pretrain import Plan
+    from edgetransfer.pipeline.pretrain import PretrainPlan
     from edgetransfer.pipeline.pretrain import pretrain as run
     from edgetransfer.transfer.episodes.episodes import Task
 
-    wanted = Plan(method, Task(ways, shots, queries), episodes, minutes)
+    wanted = PretrainPlan(method, Task(ways, shots, queries), episodes, minutes)
     card = run(_resolved(asked, cache), wanted, out)
     if json:
         print_json(card)

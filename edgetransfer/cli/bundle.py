@@ -13,7 +13,7 @@ from edgetransfer.spec.options import BENCH
 
 if TYPE_CHECKING:
     from edgetransfer.pipeline.predict import Prediction
-    from edgetransfer.pipeline.ship.add_class import Added
+    from edgetransfer.pipeline.ship.add_class import AddClassResult
     from edgetransfer.spec.recipe import DataSpec
 
 _SHOWN = 200
@@ -168,7 +168,7 @@ def add_class(
     sys.exit(exit_code(verdict, strict=strict))
 
 
-def _told(done: Added, data: DataSpec | None) -> list[str]:
+def _told(done: AddClassResult, data: DataSpec | None) -> list[str]:
     record = done.record
     count, old = record["examples"], record["old_examples"]
     lines = [

@@ -13,7 +13,7 @@ from edgetransfer.cli import options as o
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from edgetransfer.pipeline.doctor import Examined
+    from edgetransfer.pipeline.doctor import Examination
 
 _LACKS = 6
 """Exit code where a target that was named lacks something: that of what cannot be done."""
@@ -71,7 +71,7 @@ def _show_prepared(done: Sequence[Mapping[str, Any]], cache: Path | None) -> Non
         typer.echo(f"  {before}edgetransfer bench BUNDLE --on {record['where']}")
 
 
-def _show_examined(found: Examined) -> None:
+def _show_examined(found: Examination) -> None:
     from edgetransfer.cli.terminal import Console, table
 
     console = Console()
@@ -111,7 +111,7 @@ def _show_examined(found: Examined) -> None:
     )
 
 
-def _facts(found: Examined) -> Iterator[tuple[str, str]]:
+def _facts(found: Examination) -> Iterator[tuple[str, str]]:
     told, takes = found.environment, found.capabilities or {}
     heat = (told.get("conditions") or {}).get("temperatures_c") or {}
     memory, free = told.get("memory_mib"), takes.get("free_memory_mib")

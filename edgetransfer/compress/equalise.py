@@ -31,7 +31,7 @@ _TAIL = {"Flatten", "Reshape", "Squeeze"}
 
 
 @dataclass(frozen=True)
-class Group:
+class ChannelGroup:
     """Tensors whose channel i is scaled together, because nodes tie them.
 
     Attributes:
@@ -69,7 +69,7 @@ class Group:
 
 def find_groups(
     graph: ir.Graph, layers: Sequence[Layer], channels: Mapping[str, int]
-) -> list[Group]:
+) -> list[ChannelGroup]:
     """Return the groups that have layers before and behind, and nothing else at their borders.
 
     Args:
@@ -87,7 +87,7 @@ def find_groups(
         before = tuple(each for each in layers if each.sum in members)
         after = tuple(each for each in layers if each.input in members)
         if root not in ties.fixed and before and after:
-            groups.append(Group(tuple(tensors), before, after, _is_linear(tensors, after)))
+            groups.append(ChannelGroup(tuple(tensors), before, after, _is_linear(tensors, after)))
     return groups
 
 
@@ -284,7 +284,7 @@ def _scales(members: Sequence[_Member], strength: float) -> NDArray[np.float64]:
     return np.where(relative == 0, 1.0, scales)
 
 
-def _noise(members: Sequence[_Member], group: Group, scales: NDArray[np.float64]) -> float:
+def _noise(members: Sequence[_Member], group: ChannelGroup, scales: NDArray[np.float64]) -> float:
     """Return the noise at the outputs of the layers behind, relative to their signal.
 
     Rounding a tensor adds its step squared over 12 to every channel (Widrow, 1956).
@@ -322,7 +322,7 @@ def _columns(layer: Layer) -> NDArray[np.float64]:
     return np.moveaxis(weights, 1, 0).reshape(weights.shape[1], -1)
 
 
-def _apply(group: Group, scales: NDArray[np.float64]) -> None:
+def _apply(group: ChannelGroup, scales: NDArray[np.float64]) -> None:
     for layer in group.before:
         weights = layer.weights()
         put(layer, weights / scales.reshape(-1, *(1,) * (weights.ndim - 1)))

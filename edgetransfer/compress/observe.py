@@ -39,7 +39,7 @@ Range = tuple[float, float]
 
 
 def choose_grids(
-    seen: Mapping[str, Histogram], recipe: CalibrationRecipe, scheme: Int8Scheme
+    seen: Mapping[str, ActivationHistogram], recipe: CalibrationRecipe, scheme: Int8Scheme
 ) -> dict[str, Grid]:
     """Return a grid for every tensor that was watched.
 
@@ -52,7 +52,9 @@ def choose_grids(
     return {name: _grid(name, each, recipe, scheme) for name, each in seen.items()}
 
 
-def _grid(name: str, seen: Histogram, recipe: CalibrationRecipe, scheme: Int8Scheme) -> Grid:
+def _grid(
+    name: str, seen: ActivationHistogram, recipe: CalibrationRecipe, scheme: Int8Scheme
+) -> Grid:
     extremes = torch.tensor(seen.extremes)
     if not torch.isfinite(extremes).all():
         raise StageError(
@@ -68,7 +70,7 @@ def _grid(name: str, seen: Histogram, recipe: CalibrationRecipe, scheme: Int8Sch
     return min(candidates, key=lambda grid: squared_error(seen, grid))
 
 
-def ranges(seen: Histogram, recipe: CalibrationRecipe) -> Sequence[Range]:
+def ranges(seen: ActivationHistogram, recipe: CalibrationRecipe) -> Sequence[Range]:
     """Return the ranges to choose from by a recipe's method."""
     whole = (seen.low, seen.high)
     match recipe.method:
@@ -87,7 +89,7 @@ def ranges(seen: Histogram, recipe: CalibrationRecipe) -> Sequence[Range]:
             return [*few, *_shrunk(seen)]
 
 
-def moving_average(seen: Histogram) -> Range:
+def moving_average(seen: ActivationHistogram) -> Range:
     """Return the average extremes of a batch (Jacob et al. 2018, section 3.1).
 
     All batches weigh the same: a few dozen do not have a beginning to forget.
@@ -96,7 +98,7 @@ def moving_average(seen: Histogram) -> Range:
     return min(float(extremes[0]), 0.0), max(float(extremes[1]), 0.0)
 
 
-def percentile(seen: Histogram, kept: float) -> Range:
+def percentile(seen: ActivationHistogram, kept: float) -> Range:
     """Return the range that keeps `kept` percent, half of the rest cut off at either end."""
     shares = seen.counts.cumsum(0) / seen.counts.sum()
     cut = (1 - kept / 100) / 2
@@ -106,7 +108,7 @@ def percentile(seen: Histogram, kept: float) -> Range:
     return min(float(low), 0.0), max(float(high), 0.0)
 
 
-def entropy(seen: Histogram) -> Range:
+def entropy(seen: ActivationHistogram) -> Range:
     """Return the range whose coarse distribution is nearest to what was seen.
 
     Migacz (2017), 8-bit inference with TensorRT: Kullback-Leibler divergence between the
@@ -116,7 +118,7 @@ def entropy(seen: Histogram) -> Range:
     return min(options, key=lambda each: _divergence(seen, each))
 
 
-def _divergence(seen: Histogram, kept: Range) -> float:
+def _divergence(seen: ActivationHistogram, kept: Range) -> float:
     centres = seen.centres()
     width = (seen.high - seen.low) / len(centres)
     seen_counts = torch.where(centres.abs() <= width, 0.0, seen.counts)
@@ -136,7 +138,7 @@ def _divergence(seen: Histogram, kept: Range) -> float:
     return float((p * (p.clamp(min=1e-30) / q).log()).sum())
 
 
-def _shrunk(seen: Histogram) -> list[Range]:
+def _shrunk(seen: ActivationHistogram) -> list[Range]:
     """Return shares of the whole range; a range that begins at zero keeps its beginning.
 
     The least mean squared error over such ranges is the choice of Sung et al. (2015, arXiv
@@ -145,7 +147,7 @@ def _shrunk(seen: Histogram) -> list[Range]:
     return [(seen.low * share, seen.high * share) for share in SHRINKS]
 
 
-def squared_error(seen: Histogram, grid: Grid) -> float:
+def squared_error(seen: ActivationHistogram, grid: Grid) -> float:
     """Return the mean squared error of rounding to a grid, expected over a histogram.
 
     A bin is wider than nothing: numbers within one are taken as spread evenly, so that a step
@@ -197,7 +199,7 @@ class Channels:
         self.count += other.count
 
 
-class Histogram:
+class ActivationHistogram:
     """Counts of one tensor's numbers in bins that are equally wide; widened as it needs.
 
     Attributes:
@@ -265,9 +267,9 @@ def watch_channels(
 
 def watch_ranges(
     graph: ir.Graph, names: Sequence[str], batches: Iterable[dict[str, Tensor]]
-) -> dict[str, Histogram]:
+) -> dict[str, ActivationHistogram]:
     """Return histograms of some tensors over all batches."""
-    seen = {name: Histogram() for name in names}
+    seen = {name: ActivationHistogram() for name in names}
 
     def visit(name: str, tensor: Tensor) -> Tensor:
         if name in seen:

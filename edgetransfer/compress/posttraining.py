@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import onnx
     from torch import Tensor
 
-    from edgetransfer.compress.observe import Histogram
+    from edgetransfer.compress.observe import ActivationHistogram
     from edgetransfer.spec.catalogue import CalibrationRecipe
     from edgetransfer.spec.target import Int8Scheme
 
@@ -111,7 +111,7 @@ MOST_FITTED = 256
 
 
 @dataclass(frozen=True)
-class Calibration:
+class CalibrationBatches:
     """Batches of prepared training examples by input name, made anew at every call.
 
     Attributes:
@@ -126,7 +126,7 @@ class Calibration:
 
 
 @dataclass(frozen=True)
-class Quantised:
+class QuantisedGraph:
     """A float graph and the integers that stand for it.
 
     Attributes:
@@ -150,7 +150,7 @@ class Quantised:
         layers = find_layers(self.model.graph)
         return [each.name for each in layers if each.name not in quantised]
 
-    def keeping_float(self, floats: Set[str]) -> Quantised:
+    def keeping_float(self, floats: Set[str]) -> QuantisedGraph:
         """Return the same with some more layers, by the names of their weights, left in float.
 
         A Gemm whose output is quantised is not: the runtime would quantise it by itself.
@@ -170,11 +170,11 @@ def quantise(
     model: onnx.ModelProto,
     scheme: Int8Scheme,
     recipe: CalibrationRecipe,
-    calibration: Calibration,
+    calibration: CalibrationBatches,
     *,
     equalised: bool = True,
     progress: Progress = silent,
-) -> Quantised:
+) -> QuantisedGraph:
     """Quantise weights and activations (w8a8) with what the calibration examples show.
 
     In order: channels are equalised, every tensor gets the range that loses least, and one sweep
@@ -210,12 +210,12 @@ def quantise(
         calibration.folder,
         progress=progress,
     )
-    return Quantised(opened, layout, fitted)
+    return QuantisedGraph(opened, layout, fitted)
 
 
 def fit_again(
-    quantised: Quantised, calibration: Calibration, progress: Progress = silent
-) -> Quantised:
+    quantised: QuantisedGraph, calibration: CalibrationBatches, progress: Progress = silent
+) -> QuantisedGraph:
     """Fit weights and biases anew: what made up for the noise of a layer that is in float now."""
     encoding = fit_weights(
         quantised.model.graph,
@@ -261,7 +261,7 @@ def _refuse(graph: ir.Graph, layout: Layout) -> None:
         )
 
 
-def _refuse_empty(seen: Mapping[str, Histogram]) -> None:
+def _refuse_empty(seen: Mapping[str, ActivationHistogram]) -> None:
     if not any(each.extremes for each in seen.values()):
         raise StageError(
             "there are no calibration examples",

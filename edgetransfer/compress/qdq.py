@@ -201,7 +201,7 @@ def write_qdq(model: ir.Model, layout: Layout, encoding: Encoding) -> onnx.Model
         NumericalError: a scale is not finite, or the result is not valid ONNX.
     """
     copy = ir.from_proto(ir.to_proto(model))
-    writer = _Writer(copy.graph, encoding)
+    writer = _QdqWriter(copy.graph, encoding)
     for layer in layout.layers:
         writer.layer(layer, layout)
     for name in layout.points:
@@ -232,7 +232,7 @@ def _keep_floats(graph: ir.Graph) -> None:
             graph.opset_imports["com.microsoft"] = 1
 
 
-class _Writer:
+class _QdqWriter:
     def __init__(self, graph: ir.Graph, encoding: Encoding) -> None:
         self._graph = graph
         self._encoding = encoding

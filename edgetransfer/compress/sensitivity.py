@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from edgetransfer.compress.posttraining import Quantised
+    from edgetransfer.compress.posttraining import QuantisedGraph
 
 
 def rank_layers(
-    quantised: Quantised, batches: Iterable[dict[str, Tensor]], progress: Progress = silent
+    quantised: QuantisedGraph, batches: Iterable[dict[str, Tensor]], progress: Progress = silent
 ) -> list[tuple[str, float]]:
     """Return the layers by what leaving each alone in float would take away of the noise.
 
@@ -46,7 +46,9 @@ def rank_layers(
     return sorted(gains, key=lambda each: -each[1])
 
 
-def _noise(quantised: Quantised, feeds: list[dict[str, Tensor]], wanted: list[Tensor]) -> float:
+def _noise(
+    quantised: QuantisedGraph, feeds: list[dict[str, Tensor]], wanted: list[Tensor]
+) -> float:
     network = FakeQuantised(
         quantised.model.graph, quantised.layout, quantised.encoding, FreeWeights
     )

@@ -212,7 +212,7 @@ def fit_weights(
         return sweep.run(batches, progress)
 
 
-class _Waiting:
+class _PendingLayer:
     """Tensors on the disk, float as they are and quantised as their codes."""
 
     def __init__(self, folder: Path) -> None:
@@ -241,7 +241,7 @@ class _Sweep:
         self._encoding = encoding
         self._constants = constants_of(graph)
         self._fitted = dict(self._constants)
-        self._waiting = _Waiting(folder)
+        self._waiting = _PendingLayer(folder)
         self._weights: dict[str, Codes] = {}
         self._at_weights = {each.node: each for each in layout.layers}
         self._at_sum = {each.sum.producer(): each for each in layout.layers}

@@ -210,7 +210,7 @@ TIMED_STEPS = 3
 
 
 @dataclass(frozen=True)
-class Course:
+class QuantisedTraining:
     """How a quantised graph is trained.
 
     Attributes:
@@ -232,11 +232,11 @@ class Course:
         return {**asdict(self), "weights": self.weights.__name__}
 
 
-ROUNDING = Course(LearnedRounding, steps=200, seconds=240.0, rate=5e-3, scale_rate=1e-4)
+ROUNDING = QuantisedTraining(LearnedRounding, steps=200, seconds=240.0, rate=5e-3, scale_rate=1e-4)
 
 """Learned rounding: weights stay within one step of the float ones."""
 
-QAT = Course(FreeWeights, steps=400, seconds=600.0, rate=3e-5, scale_rate=1e-4)
+QAT = QuantisedTraining(FreeWeights, steps=400, seconds=600.0, rate=3e-5, scale_rate=1e-4)
 
 """Quantisation-aware training."""
 
@@ -247,7 +247,7 @@ def train(
     layout: Layout,
     encoding: Encoding,
     batches: Callable[[], Iterator[dict[str, Tensor]]],
-    course: Course,
+    course: QuantisedTraining,
     *,
     progress: Progress = silent,
 ) -> tuple[Encoding, list[float]]:
@@ -302,7 +302,7 @@ def _loss(
 class _Clock:
     """Fits the number of steps to the time there is, once the first few tell what one takes."""
 
-    def __init__(self, course: Course) -> None:
+    def __init__(self, course: QuantisedTraining) -> None:
         self._course = course
         self._started = time.monotonic()
         self._steps = course.steps
@@ -342,7 +342,7 @@ def _keeping(seen: dict[str, Tensor]) -> Callable[[str, Tensor], Tensor]:
     return visit
 
 
-def _groups(student: FakeQuantised, course: Course) -> list[dict[str, object]]:
+def _groups(student: FakeQuantised, course: QuantisedTraining) -> list[dict[str, object]]:
     """Return Adam's groups: rates relative to each tensor's size, as in fine-tuning."""
     groups: list[dict[str, object]] = [
         {"params": list(student.grids.parameters()), "lr": course.scale_rate}

@@ -33,7 +33,7 @@ ANGLES_TO_DISTANCES = 2.0
 
 
 @dataclass(frozen=True)
-class Said:
+class TeacherLogits:
     """What the teacher said, by look; arrays may be memory maps.
 
     Attributes:
@@ -68,7 +68,7 @@ class Distillation(nn.Module):
         hints: the loss of features; None where they have no weight, or the teacher shows none.
     """
 
-    def __init__(self, spec: DistillSpec, said: Said, hints: Hints | None) -> None:
+    def __init__(self, spec: DistillSpec, said: TeacherLogits, hints: Hints | None) -> None:
         super().__init__()
         self._spec = spec
         self._said = said

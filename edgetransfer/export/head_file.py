@@ -1,4 +1,4 @@
-"""Heads and feature statistics on disk: safetensors, a few tensors and what they are of."""
+"""HeadTensors and feature statistics on disk: safetensors, a few tensors and what they are of."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _STATISTICS = {
 }
 
 
-class _Said(Form):
+class _HeadHeader(Form):
     """What the header of a head file says."""
 
     labels: list[str]
@@ -55,7 +55,7 @@ class _Said(Form):
 
 
 @dataclass(frozen=True)
-class Heads:
+class HeadTensors:
     """All of a bundle that depends on its classes.
 
     Attributes:
@@ -78,7 +78,7 @@ class Heads:
     spread: str = ""
     added: tuple[dict[str, Any], ...] = ()
 
-    def with_statistics(self, statistics: FeatureStatistics | None) -> Heads:
+    def with_statistics(self, statistics: FeatureStatistics | None) -> HeadTensors:
         """Return the same with means, counts and the digest of the spread."""
         if statistics is None:
             return replace(self, means=None, counts=None, spread="")
@@ -110,7 +110,7 @@ def read_statistics(file: Path) -> FeatureStatistics:
     return FeatureStatistics(**read_tensors(file, _KEPT, _STATISTICS)[0])
 
 
-def write_heads(file: Path, heads: Heads) -> int:
+def write_heads(file: Path, heads: HeadTensors) -> int:
     """Write a head file, whole, and return its bytes."""
     tensors = {
         "weight": heads.shipped.weight,
@@ -132,7 +132,7 @@ def write_heads(file: Path, heads: Heads) -> int:
     return len(content)
 
 
-def read_heads(file: Path) -> Heads:
+def read_heads(file: Path) -> HeadTensors:
     """Read a head file.
 
     Raises:
@@ -141,7 +141,7 @@ def read_heads(file: Path) -> Heads:
     tensors, metadata = read_tensors(file, HEAD, _HEADS, ("means", "counts"))
     if metadata.get("schema") != SCHEMA:
         raise HEAD.unreadable(file, f"schema {metadata.get('schema')!r}"[:200])
-    said = validated(_Said, parsed(metadata.get("head", ""), file, HEAD), file, HEAD)
+    said = validated(_HeadHeader, parsed(metadata.get("head", ""), file, HEAD), file, HEAD)
     rows = len(tensors["weight"])
     named = {each for each in said.labels if each.strip()}
     if not len(said.labels) == len(named) == rows:
@@ -149,7 +149,7 @@ def read_heads(file: Path) -> Heads:
         raise HEAD.unreadable(file, found)
     if len(tensors.keys() & {"means", "counts"}) == 1:
         raise HEAD.unreadable(file, "means and counts belong together")
-    return Heads(
+    return HeadTensors(
         tuple(said.labels),
         LinearHead(tensors["weight"], tensors["bias"]),
         LinearHead(tensors["reference.weight"], tensors["reference.bias"]),

@@ -36,7 +36,7 @@ TOKENIZER = "tokenizer.json"
 
 
 @dataclass(frozen=True)
-class Parts:
+class BundleParts:
     """What a bundle is made of.
 
     Attributes:
@@ -71,7 +71,7 @@ def one_at_a_time(model: onnx.ModelProto) -> onnx.ModelProto:
     return finished(fixed, "export")
 
 
-def write_bundle(folder: Path, parts: Parts, prepare: Preparer) -> None:
+def write_bundle(folder: Path, parts: BundleParts, prepare: Preparer) -> None:
     """Write every file but the manifest and the report into an empty folder."""
     models = {
         "core.onnx": parts.core,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from edgetransfer.measure.proofs import Intended
+from edgetransfer.measure.proofs import IntendedPrecision
 
 _INTEGER = {"QLinearConv", "ConvInteger"}
 _FLOAT_CONV = {"Conv", "FusedConv", "NhwcFusedConv"}
@@ -24,7 +24,7 @@ class Residency:
     float_ops: tuple[str, ...]
 
 
-def intended(core: onnx.ModelProto) -> Intended:
+def intended(core: onnx.ModelProto) -> IntendedPrecision:
     """Look at a graph as it was written: a convolution between integers is meant to run in them."""
     makers = {name: node.op_type for node in core.graph.node for name in node.output}
     int8, floats = 0, []
@@ -36,7 +36,7 @@ def intended(core: onnx.ModelProto) -> Intended:
                 int8 += 1
             else:
                 floats.append(node.name or node.output[0])
-    return Intended(int8, tuple(floats))
+    return IntendedPrecision(int8, tuple(floats))
 
 
 def residency(optimised: onnx.ModelProto) -> Residency:

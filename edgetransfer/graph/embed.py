@@ -19,7 +19,7 @@ PREPARED = "input"
 _MODES = {"nearest": "nearest", "bilinear": "linear", "bicubic": "cubic"}
 
 
-class _Writer:
+class _ContractWriter:
     """Collects nodes and constants under names that cannot clash with the network's."""
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ def preprocessing_graph(
     enlarging; later ones resize rows first, which rounds differently
     (`shared/design/runtimes.md` section 9).
     """
-    write = _Writer()
+    write = _ContractWriter()
     resized = _resize(write, spec)
     cropped = _crop(write, spec, resized)
     _normalise(write, spec, cropped)
@@ -74,7 +74,7 @@ def _model(graph: onnx.GraphProto, *, opset: int, ir_version: int) -> onnx.Model
     return finished(model, "preprocessing")
 
 
-def _resize(write: _Writer, spec: ImagePreprocessing) -> str:
+def _resize(write: _ContractWriter, spec: ImagePreprocessing) -> str:
     if spec.exact is not None:
         size = write.integers("exact", *spec.exact)
     else:
@@ -95,7 +95,7 @@ def _resize(write: _Writer, spec: ImagePreprocessing) -> str:
     )
 
 
-def _shortest_edge(write: _Writer, edge: int) -> str:
+def _shortest_edge(write: _ContractWriter, edge: int) -> str:
     """Write the size whose short side is `edge` and whose long side is rounded down."""
     shape = write.node("Shape", [PICTURE], "shape", start=1, end=3)
     short = write.node("ReduceMin", [shape], "short", keepdims=1)
@@ -103,7 +103,7 @@ def _shortest_edge(write: _Writer, edge: int) -> str:
     return write.node("Div", [scaled, short], "size")
 
 
-def _crop(write: _Writer, spec: ImagePreprocessing, resized: str) -> str:
+def _crop(write: _ContractWriter, spec: ImagePreprocessing, resized: str) -> str:
     if spec.crop is None or spec.crop == spec.exact:
         return resized
     crop = write.integers("crop", *spec.crop)
@@ -116,7 +116,7 @@ def _crop(write: _Writer, spec: ImagePreprocessing, resized: str) -> str:
     )
 
 
-def _normalise(write: _Writer, spec: ImagePreprocessing, cropped: str) -> None:
+def _normalise(write: _ContractWriter, spec: ImagePreprocessing, cropped: str) -> None:
     """Write ``x * rescale / std - mean / std`` channel by channel, channels first."""
     std = np.array(spec.std, dtype=np.float64)
     scale = _per_channel(spec.rescale / std)

@@ -61,7 +61,7 @@ def take(
     model = _read(file)
     session = _open(file)
     renamed, turned = _matched(file, session, batches[0])
-    fitted = _Fed(file, session, renamed, turned)
+    fitted = _FedInput(file, session, renamed, turned)
     said = fitted.outputs(batches)
     _check_outputs(file, said, classes)
     named = to_supported_opset(_with_names(model, renamed, turned=turned))
@@ -283,7 +283,7 @@ def _wrong_port(kind: str, shape: Sequence[object], array: Array) -> tuple[str, 
 
 
 @dataclass(frozen=True)
-class _Fed:
+class _FedInput:
     """The file as it is, the contract's name of each of its inputs, and the order of its axes."""
 
     file: Path

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from edgetransfer.measure.drift import Drift
     from edgetransfer.measure.measurement import Measurement, Timing
     from edgetransfer.measure.metrics import ClassResult
-    from edgetransfer.measure.speed.latency import Histogram, LatencySummary, Speedup
+    from edgetransfer.measure.speed.latency import LatencySummary, Speedup, TimeHistogram
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class SeriesFindings:
     reference: LatencySummary
     candidate: LatencySummary
     speedup: Speedup
-    histogram: Histogram
+    histogram: TimeHistogram
 
 
 @dataclass(frozen=True)

@@ -158,7 +158,7 @@ class Repeats:
 
 
 @dataclass(frozen=True)
-class Intended:
+class IntendedPrecision:
     """Convolutions of the bundle's core.onnx: in integers, and in float on purpose, by name."""
 
     int8_conv: int
@@ -195,7 +195,7 @@ class Proofs:
     export: Export | Missing = UNSEEN
     fusion: Twice | Missing = UNSEEN
     repeats: Repeats | Missing = UNSEEN
-    intended: Intended | Missing = UNSEEN
+    intended: IntendedPrecision | Missing = UNSEEN
     rebuilds: Rebuilds | Missing = NO_ENGINE
 
 

@@ -26,7 +26,7 @@ ORDER: tuple[Status, ...] = ("holds", "untimed", "open", "misses")
 
 
 @dataclass(frozen=True)
-class Tried:
+class TrialInput:
     """What is known of a candidate before the test set is touched.
 
     Attributes:
@@ -79,7 +79,7 @@ class Trial:
         return ORDER.index(self.status), self.overshoot, lost, self.drift.flips, quality
 
 
-def hold_trial(tried: Tried, budget: Budget, metric: Metric, seed: int) -> Trial:
+def hold_trial(tried: TrialInput, budget: Budget, metric: Metric, seed: int) -> Trial:
     """Hold what was seen against the budget.
 
     The limits are those of the verdict. A loss is missed by its estimate, not by its bounds, which
@@ -116,7 +116,7 @@ def hold_trial(tried: Tried, budget: Budget, metric: Metric, seed: int) -> Trial
 
 
 def _missed(
-    tried: Tried, budget: Budget, drift: Drift, comparison: Comparison | None
+    tried: TrialInput, budget: Budget, drift: Drift, comparison: Comparison | None
 ) -> list[tuple[str, float]]:
     """Return every limit that is missed, in words, and by which share of itself."""
     lost = 100 * drift.flips / drift.n if comparison is None else -comparison.delta_pp
@@ -144,7 +144,7 @@ def _missed(
     return missed
 
 
-def _missed_parts(tried: Tried, outcomes: Outcomes, budget: Budget, seed: int) -> _Parts:
+def _missed_parts(tried: TrialInput, outcomes: Outcomes, budget: Budget, seed: int) -> _Parts:
     """Return the limits on classes and calibration that are missed for sure.
 
     A class has too few examples of validation, and a calibration error too much noise, for an
@@ -169,7 +169,9 @@ def _missed_parts(tried: Tried, outcomes: Outcomes, budget: Budget, seed: int) -
     return missed
 
 
-def _doubt(tried: Tried, budget: Budget, drift: Drift, comparison: Comparison | None) -> str | None:
+def _doubt(
+    tried: TrialInput, budget: Budget, drift: Drift, comparison: Comparison | None
+) -> str | None:
     """Say why the test set would not decide, None where it would or no candidate could help."""
     if drift.flips == 0:
         return None

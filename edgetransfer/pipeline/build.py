@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgetransfer.measure.verdict import VerdictName
-    from edgetransfer.pipeline.fit.trace import Fitted
+    from edgetransfer.pipeline.fit.trace import FittedGraph
     from edgetransfer.pipeline.stage.reporter import Reporter
     from edgetransfer.pipeline.stage.store import Store
     from edgetransfer.spec.recipe import Recipe
@@ -139,7 +139,9 @@ def _try_to_write(out: Path) -> None:
     probe.unlink()
 
 
-def _build_target(run: Run, fitted: Fitted, target: TargetSpec, folder: Path) -> dict[str, Any]:
+def _build_target(
+    run: Run, fitted: FittedGraph, target: TargetSpec, folder: Path
+) -> dict[str, Any]:
     compressed = compress(run, fitted, target)
     with replacing(folder) as place:
         bundle = assemble(run, fitted, compressed, target, place)

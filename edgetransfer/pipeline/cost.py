@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import onnx
 
 from edgetransfer.agent.environment import cpu_model, isa_flags
-from edgetransfer.compress.posttraining import Calibration, quantise
+from edgetransfer.compress.posttraining import CalibrationBatches, quantise
 from edgetransfer.data.manifest import content_of
 from edgetransfer.errors import is_numerical
 from edgetransfer.measure.speed.latency import summarise
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgetransfer.data.manifest import Manifest
-    from edgetransfer.pipeline.bench.times import Stopped
+    from edgetransfer.pipeline.bench.times import TimedModels
     from edgetransfer.pipeline.fit.backbone import OpenedBackbone
     from edgetransfer.pipeline.stage.run import Run
     from edgetransfer.spec.progress import Progress
@@ -65,7 +65,7 @@ def cost(run: Run, manifest: Manifest, opened: OpenedBackbone, *, here: bool) ->
     return {**found, **({} if fastest is None else {"p90_ms": fastest})}
 
 
-def _times(stopped: Stopped) -> Row:
+def _times(stopped: TimedModels) -> Row:
     """Return the times by which models are ranked: none where they are not valid."""
     if stopped.violations:
         return {"not_timed": "; ".join(stopped.violations)}
@@ -86,7 +86,7 @@ def _models(run: Run, manifest: Manifest, opened: OpenedBackbone, room: Path) ->
     batches = batches_through(opened.prepare, few)
     recipe = catalogue.calibration_recipe(run.recipe.quant.calibration)
     (room / "sweep").mkdir()
-    calibration = Calibration(batches, batches, room / "sweep")
+    calibration = CalibrationBatches(batches, batches, room / "sweep")
     try:
         sketch = quantise(
             onnx.load(graph), run.targets[0].int8, recipe, calibration, equalised=False

@@ -67,7 +67,7 @@ class PreviewRow:
 
 
 @dataclass(frozen=True)
-class Examined:
+class Examination:
     """All that was found."""
 
     where: str
@@ -78,7 +78,7 @@ class Examined:
     previews: tuple[PreviewRow, ...]
 
 
-def examine(where: str, targets: Sequence[str], cache: Path) -> Examined:
+def examine(where: str, targets: Sequence[str], cache: Path) -> Examination:
     """Ask the agent at a place, and hold the targets against what it tells.
 
     Args:
@@ -96,7 +96,7 @@ def examine(where: str, targets: Sequence[str], cache: Path) -> Examined:
     environment, capabilities = told["environment"], told.get("capabilities")
     previews = tuple(_preview(name, cache) for name in catalogue.names("targets/previews"))
     ready = frozenset(row.where for row in previews if row.prepared)
-    return Examined(
+    return Examination(
         where,
         environment,
         capabilities,

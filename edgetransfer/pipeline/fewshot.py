@@ -36,7 +36,7 @@ def heads_of(backbone: Backbone) -> dict[str, FitHead]:
 
 
 @dataclass(frozen=True)
-class Score:
+class EpisodeScore:
     """Accuracy of one head at one number of shots.
 
     Attributes:
@@ -51,7 +51,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Trial:
+class EpisodeTrial:
     """What is tried: classes and queries of an episode, each number of shots, episodes."""
 
     ways: int
@@ -60,7 +60,7 @@ class Trial:
     episodes: int
 
 
-def fewshot(run: Run, trial: Trial) -> list[Score]:
+def fewshot(run: Run, trial: EpisodeTrial) -> list[EpisodeScore]:
     """Evaluate every head at every number of shots on the same episodes.
 
     A start that was meta-learned to be fitted by an inner loop is judged by that too: `adapted`.
@@ -84,7 +84,7 @@ def fewshot(run: Run, trial: Trial) -> list[Score]:
                     opened.backbone.network, pictures, episodes, trial.episodes, inner
                 )
             found = [
-                Score(head, task.shots, *mean_and_half_width(values))
+                EpisodeScore(head, task.shots, *mean_and_half_width(values))
                 for head, values in right.items()
             ]
             line.summary = ", ".join(f"{each.head} {each.accuracy:.3f}" for each in found)

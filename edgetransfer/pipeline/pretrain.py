@@ -44,7 +44,7 @@ _OF_THE_SOURCE = ("validation_top1", "validation_n", "classifier", "classifier_t
 
 
 @dataclass(frozen=True)
-class Plan:
+class PretrainPlan:
     """What is learnt, from what episodes, and how long.
 
     Attributes:
@@ -57,7 +57,7 @@ class Plan:
     minutes: float | None = None
 
 
-def pretrain(run: Run, plan: Plan, out: Path) -> dict[str, Any]:
+def pretrain(run: Run, plan: PretrainPlan, out: Path) -> dict[str, Any]:
     """Train, or go on where a run with the same options stopped; returns the card.
 
     Raises:
@@ -86,7 +86,7 @@ def pretrain(run: Run, plan: Plan, out: Path) -> dict[str, Any]:
     }
     method = plan.method
     training = MetaTraining(backbone.network, method, INNER[method], RATES[method])
-    work = _Work(out, facts, training)
+    work = _Pretraining(out, facts, training)
     pictures = Pictures(preparer(backbone.preprocessing, None), train)
     with telling(run.reporter, "pretrain") as line, threads(1):
         losses = work.train(pictures, episodes, plan, line.progress)
@@ -123,7 +123,7 @@ class Pictures:
         return torch.from_numpy(np.concatenate(each))
 
 
-class _Work:
+class _Pretraining:
     """The folder that is written, and how far it is."""
 
     def __init__(self, out: Path, facts: dict[str, Any], training: MetaTraining) -> None:
@@ -156,7 +156,7 @@ class _Work:
             )
 
     def train(
-        self, pictures: Pictures, episodes: Episodes, plan: Plan, progress: Progress
+        self, pictures: Pictures, episodes: Episodes, plan: PretrainPlan, progress: Progress
     ) -> list[float]:
         """Train up to the number of episodes or the time; returns the loss of each."""
         end = None if plan.minutes is None else time.monotonic() + 60 * plan.minutes

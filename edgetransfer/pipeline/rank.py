@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from edgetransfer.backbone.model import Source
     from edgetransfer.data.manifest import Manifest
     from edgetransfer.pipeline.stage.run import Run
-    from edgetransfer.pipeline.stage.stage import Kept
+    from edgetransfer.pipeline.stage.stage import StageResult
 
 SCHEMA = "edgetransfer.ranking/1"
 
@@ -87,7 +87,7 @@ def _row(run: Run, manifest: Manifest, source: Source) -> Row:
     }
 
 
-def _cross_validated(run: Run, manifest: Manifest, probe: Kept) -> float:
+def _cross_validated(run: Run, manifest: Manifest, probe: StageResult) -> float:
     """Return the metric of what every fold of the fitted examples decided of the others."""
     truth = manifest.label_index(manifest.fitted)
     said = np.load(probe.file(HELD_OUT))[: len(truth)]

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from edgetransfer.backbone.builtin import TINY_64, MobileNetV2, initialise
-from edgetransfer.distill.objective import Distillation, Hints, Said
+from edgetransfer.distill.objective import Distillation, Hints, TeacherLogits
 from edgetransfer.spec.recipe import DistillSpec
 from edgetransfer.transfer.train.objective import Seen
 from pretraining.pictures import Looks, Pictures, look_at, normalise, recolour
@@ -76,7 +76,9 @@ class Head(nn.Module):
 class Run:
     """Network, head, losses, optimiser and number of finished epochs."""
 
-    def __init__(self, options: Options, folder: Path, classes: int, said: Said | None) -> None:
+    def __init__(
+        self, options: Options, folder: Path, classes: int, said: TeacherLogits | None
+    ) -> None:
         self.options, self.folder, self.epoch = options, folder, 0
         self.backbone, self.head = MobileNetV2(TINY_64), Head(classes)
         network = nn.Sequential(self.backbone, self.head)

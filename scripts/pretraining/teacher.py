@@ -10,7 +10,7 @@ import numpy as np
 
 from edgetransfer.agent.session import OnnxSession
 from edgetransfer.backbone import sources
-from edgetransfer.distill.objective import Said
+from edgetransfer.distill.objective import TeacherLogits
 from edgetransfer.graph.trace import Signature, trace
 from edgetransfer.spec.preprocess import ImagePreprocessing
 from edgetransfer.transfer.head.logistic import LogisticPath
@@ -49,10 +49,12 @@ class Teacher:
         graph = trace(opened.network, [example], Signature(("x",), "features"))
         self._session = OnnxSession(graph.SerializeToString())
 
-    def say(self, pictures: Pictures, looks: Looks) -> Said:
+    def say(self, pictures: Pictures, looks: Looks) -> TeacherLogits:
         """Return features and logits of all looks; the head is fitted on the first look."""
         seen = [self._features(pictures, looks, look) for look in range(looks.count)]
-        return Said([self._logits(pictures, seen, look) for look in range(looks.count)], seen)
+        return TeacherLogits(
+            [self._logits(pictures, seen, look) for look in range(looks.count)], seen
+        )
 
     def _features(self, pictures: Pictures, looks: Looks, look: int) -> np.ndarray:
         file = self._folder / f"features-{look}.npy"

@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 from edgetransfer.bundle.opened import seal, seal_report
 from edgetransfer.cli import app
 from edgetransfer.data.manifest import Example
-from edgetransfer.export.onnx_bundle import Parts, write_bundle
+from edgetransfer.export.onnx_bundle import BundleParts, write_bundle
 from edgetransfer.graph.prepare import PicturePreparer
 from edgetransfer.measure.measurement import Measurement
 from edgetransfer.measure.record import make_report
@@ -78,7 +78,9 @@ def sound(tmp_path_factory, pictures, facts):
         np.ones(2, np.float32),
         np.ones(4, np.float32),
     )
-    parts = Parts(network(0), network(1), CONTRACT, None, LABELS, golden, ["0" * 64], statistics)
+    parts = BundleParts(
+        network(0), network(1), CONTRACT, None, LABELS, golden, ["0" * 64], statistics
+    )
     write_bundle(folder, parts, PicturePreparer(CONTRACT))
     bundle = seal(folder, facts)
     truth = np.arange(30) % 3

@@ -11,8 +11,8 @@ from edgetransfer.backbone.head import LinearHead
 from edgetransfer.pipeline.fit import finetune
 from edgetransfer.pipeline.fit.contest import (
     Contest,
+    ContestPlan,
     OutOfTimeError,
-    Plan,
     hold,
     keep_if_better,
     told_fitted,
@@ -24,7 +24,7 @@ from edgetransfer.transfer.train.choice import HeldOut, gain, parts
 from edgetransfer.transfer.train.schedule import Machine, Schedule
 
 RUN = SimpleNamespace(reporter=SilentReporter())
-ENDLESS = Plan(0.0, 1.0, 1.0, None)
+ENDLESS = ContestPlan(0.0, 1.0, 1.0, None)
 
 
 def probe(value):
@@ -153,7 +153,7 @@ def test_a_close_one_is_asked_of_all_labels():
 
 def test_time_ends_it():
     data = labelled()
-    found = hold(data, answers(data, (0.7, 0.7)), plan=Plan(0.5, 1.0, 1.0, 4.6 / 60))
+    found = hold(data, answers(data, (0.7, 0.7)), plan=ContestPlan(0.5, 1.0, 1.0, 4.6 / 60))
     assert len(found.held.said) == 3
 
 

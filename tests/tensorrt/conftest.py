@@ -17,7 +17,7 @@ from edgetransfer.agent import tensorrt_build
 from edgetransfer.agent.tensorrt_settings import Settings
 from edgetransfer.backbone.sources import load, locate
 from edgetransfer.compress.half import to_half
-from edgetransfer.compress.posttraining import Calibration, quantise
+from edgetransfer.compress.posttraining import CalibrationBatches, quantise
 from edgetransfer.graph.trace import Signature, trace
 from edgetransfer.spec import catalogue
 from edgetransfer.spec.catalogue import CalibrationRecipe
@@ -66,7 +66,7 @@ def quantised(floats, pictures):
 
         with tempfile.TemporaryDirectory() as room:
             recipe = CalibrationRecipe(name="minmax", method="minmax")
-            given = Calibration(batches, batches, Path(room))
+            given = CalibrationBatches(batches, batches, Path(room))
             return quantise(floats, by, recipe, given, equalised=False).graph()
 
     return make

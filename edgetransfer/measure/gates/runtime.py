@@ -11,7 +11,7 @@ from edgetransfer.measure.plain import Missing
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from edgetransfer.measure.proofs import Intended
+    from edgetransfer.measure.proofs import IntendedPrecision
     from edgetransfer.measure.speed.latency import Speedup
 
 SMALLER = 2.0
@@ -20,7 +20,7 @@ NAMED = 8
 """Operators named in a message; the report has all."""
 
 
-def residency(found: Mapping[str, Any], intended: Intended | Missing) -> Gate:
+def residency(found: Mapping[str, Any], intended: IntendedPrecision | Missing) -> Gate:
     """FAIL where a convolution that the bundle has in integers runs in float.
 
     Layers that the ladder left in float on purpose, and all of a model in floats, are as intended.
@@ -51,7 +51,7 @@ def residency(found: Mapping[str, Any], intended: Intended | Missing) -> Gate:
     return Gate("residency", status, True, surplus, 0, "Conv", f"residency: {message}", code="G8")
 
 
-def _surprising(found: Mapping[str, Any], intended: Intended) -> list[str]:
+def _surprising(found: Mapping[str, Any], intended: IntendedPrecision) -> list[str]:
     """Names of convolutions in float that are not so on purpose, as far as names were kept."""
     floats = [str(name) for name in found.get("float_ops") or () if "conv" in str(name).lower()]
     return [name for name in floats if name.partition(" ")[2] not in intended.float_conv] or floats

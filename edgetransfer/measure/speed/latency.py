@@ -128,7 +128,7 @@ class Speedup:
 
 
 @dataclass(frozen=True)
-class Histogram:
+class TimeHistogram:
     """Counts [B] of both variants between shared edges [B + 1]; the last bin holds the tail."""
 
     edges_ms: tuple[float, ...]
@@ -183,14 +183,14 @@ def speedup(reference: Samples, candidate: Samples) -> Speedup:
     return Speedup(_ratio(shared, *wall), _ratio(shared, *cpu), len(shared))
 
 
-def histogram(reference: Samples, candidate: Samples, bins: int = 40) -> Histogram:
+def histogram(reference: Samples, candidate: Samples, bins: int = 40) -> TimeHistogram:
     """Count both variants' wall times in equal bins up to their common 99th percentile."""
     first, second = reference.wall_ns / 1e6, candidate.wall_ns / 1e6
     both = np.concatenate([first, second])
     low, high = float(both.min()), quantile(both, 0.99)
     edges = np.linspace(low, high if high > low else low + 1e-6, bins + 1)
     counts = [np.histogram(np.minimum(x, edges[-1]), edges)[0].tolist() for x in (first, second)]
-    return Histogram(tuple(edges.tolist()), tuple(counts[0]), tuple(counts[1]))
+    return TimeHistogram(tuple(edges.tolist()), tuple(counts[0]), tuple(counts[1]))
 
 
 def classify(ci95: Interval) -> Speed:

@@ -27,7 +27,7 @@ _ERRORS = np.linspace(-4.0, 4.0, 33)
 
 
 @dataclass(frozen=True)
-class Gain:
+class LabelGain:
     """What more examples should give.
 
     Attributes:
@@ -55,7 +55,7 @@ class Extrapolation:
 
     error: tuple[float, ...]
     falls: bool
-    gains: tuple[Gain, ...]
+    gains: tuple[LabelGain, ...]
 
 
 def extrapolate(
@@ -101,7 +101,7 @@ def extrapolate(
     for size in wanted:
         drawn = start - expected(size) + off * start * abs(np.log2(size / now))
         low, middle, high = map(float, np.quantile(100 * drawn, (0.025, 0.5, 0.975)))
-        gains.append(Gain(size, middle, (low, high)))
+        gains.append(LabelGain(size, middle, (low, high)))
     return Extrapolation(tuple(map(float, error)), _falls(sizes, draws), tuple(gains))
 
 

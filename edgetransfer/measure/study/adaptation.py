@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.measure.metrics import METRICS
-from edgetransfer.measure.study.soundness import Contest, difference, hold_contest
+from edgetransfer.measure.study.soundness import Rivals, difference, hold_contest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -94,7 +94,7 @@ def compare_adapted(
 ) -> dict[str, Any]:
     """Return the row of a contest: decisions int [N] without and with adaptation."""
     plain, adapted = decided
-    contest = Contest("adapted", "", truth, adapted, {PLAIN: plain}, int(truth.max()) + 1, where)
+    contest = Rivals("adapted", "", truth, adapted, {PLAIN: plain}, int(truth.max()) + 1, where)
     row: dict[str, Any] = hold_contest(contest, metric, seed=seed)[0]
     return row
 

@@ -22,7 +22,7 @@ SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True)
-class Contest:
+class Rivals:
     """One subject and its rivals on the same N examples, none of which they were fitted on.
 
     Args:
@@ -44,7 +44,7 @@ class Contest:
     where: str
 
 
-def hold_contest(contest: Contest, metric: Metric, *, seed: int) -> list[dict[str, Any]]:
+def hold_contest(contest: Rivals, metric: Metric, *, seed: int) -> list[dict[str, Any]]:
     """Compare the subject with each rival by a paired 95 % interval.
 
     "better" and "worse" where the whole interval says so, else "undecided". The intervals are not
@@ -113,7 +113,7 @@ def unseen_cost(found: Mapping[str, Any]) -> str:
     )
 
 
-def contest_warnings(contest: Contest, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def contest_warnings(contest: Rivals, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Warn of every rival that is better, worst first."""
     worse = sorted((row for row in rows if row["finding"] == "worse"), key=_delta)
     return [

@@ -27,7 +27,7 @@ from edgetransfer.pipeline.bench.portability import note
 from edgetransfer.pipeline.bench.standing import seen_here
 from edgetransfer.pipeline.bench.sustained import core_variants, energy, sustained
 from edgetransfer.pipeline.stage.reporter import telling
-from edgetransfer.pipeline.stage.stage import RECORD, Kept
+from edgetransfer.pipeline.stage.stage import RECORD, StageResult
 from edgetransfer.spec.options import seconds_of
 from edgetransfer.spec.outside import json_of
 from edgetransfer.transport.place import AS_IT_IS, LOCAL, Software, connect
@@ -48,7 +48,7 @@ RAW = "raw"
 
 
 @dataclass(frozen=True)
-class Benched:
+class BenchResult:
     """What a measurement ends on."""
 
     report: dict[str, Any]
@@ -93,7 +93,7 @@ HERE = There()
 
 def bench(
     folder: Path, data: DataSpec | None, out: Path, reporter: Reporter, there: There = HERE
-) -> Benched:
+) -> BenchResult:
     """Measure a bundle somewhere, now, and write report and raw samples to `out`.
 
     With labelled data the verdict is the same kind as a build's; with unlabelled data, or none,
@@ -165,7 +165,7 @@ def _is_raw(folder: Path) -> bool:
 
 def _bench(
     bundle: Bundle, data: DataSpec | None, out: Path, reporter: Reporter, there: There
-) -> Benched:
+) -> BenchResult:
     with connect(there.where, there.software) as place:
         question = _question(bundle, data, reporter)
         prepare = preparer(bundle.preprocessing, bundle.file("tokenizer.json"))
@@ -182,7 +182,7 @@ def _bench(
                 report["portability"] = note(bundle, seen_here(), there.where, report)
             report |= _beside(there, place, bundle, prepare, question, reporter)
             write_report(out, report, bundle)
-    return Benched(report, out, question.notes)
+    return BenchResult(report, out, question.notes)
 
 
 def _beside(
@@ -224,15 +224,15 @@ def _question(bundle: Bundle, data: DataSpec | None, reporter: Reporter) -> Ques
     return question
 
 
-def measuring_afresh(folder: Path) -> Callable[[Stage, Progress], Kept]:
+def measuring_afresh(folder: Path) -> Callable[[Stage, Progress], StageResult]:
     """Return what measures into `folder` whatever was measured before."""
 
-    def keep(stage: Stage, progress: Progress) -> Kept:
+    def keep(stage: Stage, progress: Progress) -> StageResult:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         start = time.monotonic()
         write_json(folder / RECORD, stage.make(folder, progress))
-        return Kept(folder, "", reused=False, seconds=time.monotonic() - start)
+        return StageResult(folder, "", reused=False, seconds=time.monotonic() - start)
 
     return keep
 

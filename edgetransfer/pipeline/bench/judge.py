@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from edgetransfer.graph.prepare import Preparer
     from edgetransfer.measure.sample import Sample
     from edgetransfer.pipeline.stage.reporter import Reporter
-    from edgetransfer.pipeline.stage.stage import Kept
+    from edgetransfer.pipeline.stage.stage import StageResult
     from edgetransfer.spec.budget import Budget
     from edgetransfer.spec.progress import Progress
     from edgetransfer.spec.recipe import DataSpec
@@ -109,7 +109,7 @@ class Bench:
             depends on the place.
     """
 
-    keep: Callable[[Stage, Progress], Kept]
+    keep: Callable[[Stage, Progress], StageResult]
     reporter: Reporter
     place: Place
     folder: Path
@@ -178,7 +178,7 @@ def judge_bundle(
 
 
 def _measurement(
-    bundle: Bundle, target: TargetSpec, question: Question, kept: Kept, bench: Bench
+    bundle: Bundle, target: TargetSpec, question: Question, kept: StageResult, bench: Bench
 ) -> Measurement:
     record = kept.record
     runs = record["runs"]
@@ -266,7 +266,7 @@ def _medians_ms(
     }
 
 
-def _environment(bundle: Bundle, kept: Kept, record: Mapping[str, Any]) -> dict[str, Any]:
+def _environment(bundle: Bundle, kept: StageResult, record: Mapping[str, Any]) -> dict[str, Any]:
     made_at = datetime.fromtimestamp(kept.file(RECORD).stat().st_mtime, UTC)
     return {
         **record["environment"],

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from edgetransfer.data.manifest import Example
     from edgetransfer.graph.prepare import Preparer
-    from edgetransfer.pipeline.stage.stage import Kept
+    from edgetransfer.pipeline.stage.stage import StageResult
     from edgetransfer.spec.preprocess import ImagePreprocessing, TextPreprocessing
     from edgetransfer.spec.progress import Progress
     from edgetransfer.transport.place import Place
@@ -236,7 +236,7 @@ def _digest(rows: np.ndarray[Any, Any]) -> str:
     return hashlib.sha256(rows[:CHECKED].astype(np.float32).tobytes()).hexdigest()
 
 
-def logits(kept: Kept, name: str) -> np.ndarray[Any, Any]:
+def logits(kept: StageResult, name: str) -> np.ndarray[Any, Any]:
     """Return the raw logits of a variant, float32 [N, C]."""
     rows: np.ndarray[Any, Any] = np.load(kept.file(f"{name}.logits.npy"))
     return rows

@@ -23,7 +23,7 @@ from edgetransfer.measure.proofs import (
     Contract,
     Export,
     Integrity,
-    Intended,
+    IntendedPrecision,
     Port,
     Proofs,
     Rebuilds,
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgetransfer.bundle.opened import Bundle
-    from edgetransfer.pipeline.stage.stage import Kept
+    from edgetransfer.pipeline.stage.stage import StageResult
     from edgetransfer.spec.preprocess import TextPreprocessing
     from edgetransfer.spec.target import TargetSpec
     from edgetransfer.transport.job import InputFiles
@@ -58,7 +58,7 @@ _FILES = {"reference": "reference.onnx", "candidate": "core.onnx"}
 _TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
 
 
-def proofs(kept: Kept, bundle: Bundle, target: TargetSpec) -> Proofs:
+def proofs(kept: StageResult, bundle: Bundle, target: TargetSpec) -> Proofs:
     """Return all proofs of a measurement; what it lacks says why."""
     record = kept.record
     if "proofs" not in record:
@@ -162,7 +162,7 @@ def _export(record: Record | None) -> Export | Missing:
     )
 
 
-def _repeats(record: Record, kept: Kept, few: np.ndarray[Any, Any]) -> Repeats:
+def _repeats(record: Record, kept: StageResult, few: np.ndarray[Any, Any]) -> Repeats:
     found, runs = record["proofs"], record["runs"]
     names = {THREADS: " and ".join(map(str, found["threads"])) + " threads"}
     names[BATCHED] = f"batches of 1 and {BATCH}"
@@ -175,7 +175,9 @@ def _repeats(record: Record, kept: Kept, few: np.ndarray[Any, Any]) -> Repeats:
     )
 
 
-def _again(found: Record, kept: Kept, key: str, few: np.ndarray[Any, Any]) -> Twice | Missing:
+def _again(
+    found: Record, kept: StageResult, key: str, few: np.ndarray[Any, Any]
+) -> Twice | Missing:
     """Return what a run in another way gave beside what the usual one did."""
     if key in found["not_varied"]:
         return Missing(found["not_varied"][key])
@@ -183,14 +185,14 @@ def _again(found: Record, kept: Kept, key: str, few: np.ndarray[Any, Any]) -> Tw
     return Twice(other, few) if key == UNFUSED else Twice(few, other)
 
 
-def _intended(record: Record) -> Intended | Missing:
+def _intended(record: Record) -> IntendedPrecision | Missing:
     if record.get("residency") is None:
         return Missing("the runtime there cannot write its graph back")
     found = record["proofs"]["intended"]
-    return Intended(found["int8_conv"], tuple(found["float_conv"]))
+    return IntendedPrecision(found["int8_conv"], tuple(found["float_conv"]))
 
 
-def on_host(kept: Kept, record: Mapping[str, Any] | None) -> OnHost | None:
+def on_host(kept: StageResult, record: Mapping[str, Any] | None) -> OnHost | None:
     """Read what `agree` left; None where the device is this machine."""
     if record is None:
         return None
@@ -202,7 +204,7 @@ def on_host(kept: Kept, record: Mapping[str, Any] | None) -> OnHost | None:
     return OnHost(np.load(kept.file("host.logits.npy")), record["config"], cure, record["emulated"])
 
 
-def timing(kept: Kept, names: tuple[str, str]) -> Timing | None:
+def timing(kept: StageResult, names: tuple[str, str]) -> Timing | None:
     """Return the raw times of two variants, None where none were taken."""
     if not kept.file(f"{names[0]}.times.npy").is_file():
         return None

@@ -62,17 +62,17 @@ def variants_of(
 
 
 @dataclass(frozen=True)
-class Stopped:
+class TimedModels:
     """Times of variants, by their names, and why they must not rank them: empty where they may."""
 
     samples: Mapping[str, Samples]
     violations: tuple[str, ...]
 
 
-def take_times(variants: Sequence[Variant], room: Path) -> Stopped:
+def take_times(variants: Sequence[Variant], room: Path) -> TimedModels:
     """Time variants in interleaved blocks with the quick effort."""
     taken = take(Local(), tuple(variants), EFFORTS["quick"], 0, room)
-    return Stopped(taken.samples(), violations(taken.record))
+    return TimedModels(taken.samples(), violations(taken.record))
 
 
 PROCESS, BLOCK, WALL, CPU, MARKED = range(5)
@@ -81,7 +81,7 @@ PROCESS, BLOCK, WALL, CPU, MARKED = range(5)
 
 
 @dataclass(frozen=True)
-class Taken:
+class TimesTaken:
     """What the processes brought.
 
     Attributes:
@@ -116,7 +116,7 @@ def take(
     seed: int,
     room: Path,
     progress: Progress = silent,
-) -> Taken:
+) -> TimesTaken:
     """Time variants against each other.
 
     Args:
@@ -149,7 +149,7 @@ def take(
             stopped = _stopped(wanting, len(told) >= most, spent_s > effort.budget_s)
         progress(most if stopped else len(told), most)
     tables = {name: np.concatenate(rows) for name, rows in parts.items()}
-    return Taken(tables, {"processes": told, "lacking": wanting, "stopped": stopped})
+    return TimesTaken(tables, {"processes": told, "lacking": wanting, "stopped": stopped})
 
 
 def _stopped(wanting: Mapping[str, object], most: bool, late: bool) -> str | None:

@@ -14,7 +14,13 @@ from edgetransfer.pipeline.fit.backbone import OpenedBackbone
 from edgetransfer.pipeline.fit.data import read_unlabelled
 from edgetransfer.pipeline.fit.network import FittedNetwork, look_at_labels
 from edgetransfer.pipeline.fit.probe import fit_head, read_head
-from edgetransfer.pipeline.fit.shift_methods import METHODS, Moved, Setting, move, shift_stage
+from edgetransfer.pipeline.fit.shift_methods import (
+    METHODS,
+    ShiftResult,
+    ShiftSetting,
+    move,
+    shift_stage,
+)
 from edgetransfer.pipeline.study.soundness import look_before
 from edgetransfer.spec.words import AUTO
 from edgetransfer.transfer.classifier import Classifier
@@ -32,7 +38,7 @@ FEWEST_TO_CHOOSE = 2
 
 
 @dataclass(frozen=True)
-class Adapted:
+class AdaptationResult:
     """What adaptation leads to.
 
     Attributes:
@@ -48,7 +54,7 @@ class Adapted:
     block: dict[str, Any]
 
 
-def adapt(run: Run, manifest: Manifest) -> Adapted:
+def adapt(run: Run, manifest: Manifest) -> AdaptationResult:
     """Fit a probe, and move it to the device's pictures in the way that was asked for.
 
     Raises:
@@ -73,7 +79,7 @@ def adapt(run: Run, manifest: Manifest) -> Adapted:
     shift = run.keep(replace(stage, told=judged.told_shift))
     look_before(run, rest, opened, features)
     kept, record = fit_head(run, rest, opened)
-    setting = Setting(
+    setting = ShiftSetting(
         run,
         rest,
         opened,
@@ -91,7 +97,7 @@ def adapt(run: Run, manifest: Manifest) -> Adapted:
     plain = FittedNetwork(opened, network, kept, record, labels)
     block, way = _judge(setting, parts, moved)
     student = plain if way is None else moved[way].fitted(plain)
-    return Adapted(rest, student, more.examples, block)
+    return AdaptationResult(rest, student, more.examples, block)
 
 
 def _pictures_of_the_device(run: Run, parts: DeviceSplit) -> Manifest:
@@ -146,7 +152,7 @@ def _ways(run: Run, opened: OpenedBackbone) -> tuple[str, ...]:
 
 
 def _judge(
-    setting: Setting, parts: DeviceSplit, moved: dict[str, Moved]
+    setting: ShiftSetting, parts: DeviceSplit, moved: dict[str, ShiftResult]
 ) -> tuple[dict[str, Any], str | None]:
     """Return the block of the report, and the method that is shipped, None for none."""
     recipe = setting.run.recipe

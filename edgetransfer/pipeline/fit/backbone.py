@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.graph.prepare import Preparer
     from edgetransfer.pipeline.stage.run import Run
-    from edgetransfer.pipeline.stage.stage import Kept
+    from edgetransfer.pipeline.stage.stage import StageResult
     from edgetransfer.spec.progress import Progress
 
 
-def open_frozen(run: Run, manifest: Manifest) -> tuple[Backbone, Preparer, Kept]:
+def open_frozen(run: Run, manifest: Manifest) -> tuple[Backbone, Preparer, StageResult]:
     """Open the backbone of a run; its graph is kept as ``features.onnx``, its card as the record.
 
     How it is opened is in the key, so that the keys of all that it is used for depend on it.
@@ -73,26 +73,26 @@ class OpenedBackbone:
 
     def __init__(self, run: Run, manifest: Manifest) -> None:
         self.run = run
-        self._features: Kept | None = None
-        self._looks: Kept | None = None
+        self._features: StageResult | None = None
+        self._looks: StageResult | None = None
         self.backbone, self.prepare, self.kept = open_frozen(run, manifest)
         source = {"source": run.source.name, "digest": run.source.digest}
         self.card: dict[str, Any] = {**source, **self.kept.record}
 
-    def features(self, manifest: Manifest) -> Kept:
+    def features(self, manifest: Manifest) -> StageResult:
         """Return the features of the training and validation examples; told of once."""
         if self._features is None:
             both = (*manifest.split("train"), *manifest.split("validation"))
             self._features = self.features_of(both)
         return self._features
 
-    def features_of(self, examples: Sequence[Example]) -> Kept:
+    def features_of(self, examples: Sequence[Example]) -> StageResult:
         """Return the features of examples in their order: ``features.npy``, float32 [N, D]."""
         inputs = {"backbone": self.kept.key, "examples": content_of(examples)}
         run = over(self._graph, partial(run_over, prepare=self.prepare, examples=examples))
         return self.run.keep(rows_stage("features", inputs, "features.npy", run))
 
-    def looks(self, manifest: Manifest) -> Kept | None:
+    def looks(self, manifest: Manifest) -> StageResult | None:
         """Return features of other looks at the pictures fitted on: ``looks.npy`` [L, N, D].
 
         None where there are more than a few examples a class, or texts.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.pipeline.fit.network import FittedNetwork
     from edgetransfer.pipeline.stage.run import Run
-    from edgetransfer.pipeline.stage.stage import Kept
+    from edgetransfer.pipeline.stage.stage import StageResult
     from edgetransfer.spec.words import Metric
     from edgetransfer.transfer.train.choice import Gain, Part
 
@@ -52,7 +52,7 @@ class OutOfTimeError(StageError):
         )
 
 
-class Labelled:
+class LabelledExamples:
     """The labelled examples of a fit: train first, then validation, and what is held out of them.
 
     Attributes:
@@ -143,7 +143,7 @@ class Contest:
         every[self.held.rows] = said / found
         return found, every
 
-    def record(self, length: int, data: Labelled) -> dict[str, Any]:
+    def record(self, length: int, data: LabelledExamples) -> dict[str, Any]:
         """Return what the manifest says of it."""
         parted = len(self.held.said)
         value = self.gain.after if parted > 1 else self.history()[length][1]
@@ -163,18 +163,18 @@ class Contest:
         }  # fmt: skip
 
 
-def told_fitted(data: Labelled) -> str:
+def told_fitted(data: LabelledExamples) -> str:
     """Say what was fitted on in the end."""
     if data.given:
         return f"train: {data.fitted} examples; validation chose, and was not fitted on"
     return f"train and the validation set carved out of it: {data.fitted} examples"
 
 
-Asked = tuple["Kept", Array]
+Asked = tuple["StageResult", Array]
 
 
 @dataclass(frozen=True)
-class Plan:
+class ContestPlan:
     """How long a contest takes here, in seconds, about.
 
     Attributes:
@@ -197,7 +197,7 @@ class Plan:
     def told(self, name: str, parts: int) -> str:
         """Say it before the work.
 
-        >>> Plan(12.0, 60.0, 90.0, 30.0).told("fine-tuning", 5)
+        >>> ContestPlan(12.0, 60.0, 90.0, 30.0).told("fine-tuning", 5)
         'fine-tuning is tried on up to 5 parts of the labels: about 3 to 7 minutes here, of 30'
         """
         most = 1
@@ -211,10 +211,10 @@ class Plan:
 
 
 def hold(
-    data: Labelled,
+    data: LabelledExamples,
     ask: Callable[[int, Part], Asked],
     *,
-    plan: Plan,
+    plan: ContestPlan,
     most: int | None = None,
 ) -> Contest:
     """Hold parts out in turn until it is settled who is better, or the time is up.

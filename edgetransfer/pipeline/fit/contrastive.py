@@ -12,13 +12,13 @@ from safetensors.torch import load_model, save_model
 
 from edgetransfer.errors import SpecError
 from edgetransfer.graph.prepare import TextPreparer
-from edgetransfer.pipeline.fit.contest import Contest, Labelled, Plan, hold
+from edgetransfer.pipeline.fit.contest import Contest, ContestPlan, LabelledExamples, hold
 from edgetransfer.pipeline.fit.finetune import WEIGHTS, fit_epochs
 from edgetransfer.pipeline.fit.probe import HELD_OUT, group_index, told
 from edgetransfer.pipeline.stage.reporter import telling
 from edgetransfer.pipeline.stage.stage import Stage
 from edgetransfer.transfer.classifier import Classifier
-from edgetransfer.transfer.text.contrastive import Course, course_for, tune
+from edgetransfer.transfer.text.contrastive import ContrastiveSchedule, course_for, tune
 from edgetransfer.transfer.text.names import Judging, fit_with_names, spelled, worth
 from edgetransfer.transfer.text.texts import Texts, run_in_groups
 from edgetransfer.transfer.train import machine as machines
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.pipeline.fit.network import FittedNetwork
     from edgetransfer.pipeline.stage.run import Run
-    from edgetransfer.pipeline.stage.stage import Kept
+    from edgetransfer.pipeline.stage.stage import StageResult
     from edgetransfer.spec.progress import Progress
     from edgetransfer.transfer.train.choice import Part
 
@@ -46,7 +46,7 @@ TRIED_TEXTS = 16
 """Texts on which the fastest way of training here is found."""
 
 
-def course_of(run: Run, manifest: Manifest) -> Course:
+def course_of(run: Run, manifest: Manifest) -> ContrastiveSchedule:
     """Return what the recipe says of it, and what is usual for so many labels beside that."""
     fit = run.recipe.fit
     usual = course_for(manifest.label_index(manifest.fitted))
@@ -94,7 +94,7 @@ def contrast(run: Run, manifest: Manifest, fitted: FittedNetwork) -> FittedNetwo
     Raises:
         OutOfTimeError: not one epoch fits the time.
     """
-    contender = Contrasting(run, manifest, fitted)
+    contender = ContrastiveFit(run, manifest, fitted)
     contest = contender.hold(most=1)
     return contender.settle(contest, shortest=0 if contest.gain.value < 0 else 1)
 
@@ -103,7 +103,7 @@ def _told(record: Mapping[str, Any]) -> str:
     return told(record) + ("" if record["moved"] else ": the probe stays")
 
 
-class Contrasting:
+class ContrastiveFit:
     """Contrastive fine-tuning as a contender; it tokenises only where that is needed.
 
     Attributes:
@@ -115,8 +115,8 @@ class Contrasting:
     def __init__(self, run: Run, manifest: Manifest, fitted: FittedNetwork) -> None:
         assert isinstance(fitted.opened.prepare, TextPreparer)  # whoever calls has looked
         self._run, self._manifest, self._fitted = run, manifest, fitted
-        self._data = Labelled(run, manifest)
-        self._first: Kept | None = None
+        self._data = LabelledExamples(run, manifest)
+        self._first: StageResult | None = None
         self._prepare = fitted.opened.prepare
         self._strength: float = fitted.record["strength"]
         found = [each for each in machines.devices() if each in DEVICES]
@@ -142,7 +142,7 @@ class Contrasting:
             line.reused = self._machine.reused
         with telling(run.reporter, "contrastive parts") as line:
 
-            def ask(number: int, part: Part) -> tuple[Kept, Array]:
+            def ask(number: int, part: Part) -> tuple[StageResult, Array]:
                 kept = run.store.keep(self._part(part), line.progress)
                 self._first = kept if number == 0 else self._first
                 return kept, np.load(kept.file(_SAID))
@@ -176,7 +176,7 @@ class Contrasting:
     def _tried(self) -> Schedule:
         return Schedule(self._asked.epochs, self._asked.learning_rate, TRIED_TEXTS, 0)
 
-    def _within(self, minutes: float | None) -> Course:
+    def _within(self, minutes: float | None) -> ContrastiveSchedule:
         """Return the course with as many epochs as fit the time, of forward and backward passes."""
         rows = len(self._data.parts[0].fitted) + (self._data.fitted if self._data.refits else 0)
         return replace(self._asked, epochs=fit_epochs(minutes, self._tried(), self._slower(), rows))
@@ -185,12 +185,12 @@ class Contrasting:
         way = Machine(**self._machine.record)
         return replace(way, step_seconds=self._asked.passes * way.step_seconds)
 
-    def _plan(self) -> Plan:
+    def _plan(self) -> ContestPlan:
         """Return how long everything takes, by the time of one step."""
         each, tried = self._course.epochs * self._slower().step_seconds, self._tried()
         part = each * tried.steps_of(len(self._data.parts[0].fitted))
         again = each * tried.steps_of(self._data.fitted) if self._data.refits else 0.0
-        return Plan(0.0, part, again, self._run.recipe.time_budget)
+        return ContestPlan(0.0, part, again, self._run.recipe.time_budget)
 
     def _part(self, part: Part) -> Stage:
         """Move the encoder without one part, and keep what is said of it before and after."""

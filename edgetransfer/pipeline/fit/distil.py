@@ -20,7 +20,7 @@ from edgetransfer.pipeline.fit.data import read_unlabelled
 from edgetransfer.pipeline.fit.finetune import schedule_of
 from edgetransfer.pipeline.fit.network import fit_network
 from edgetransfer.pipeline.fit.own_model import take_fitted
-from edgetransfer.pipeline.fit.teacher import Asked, Teacher, Teaching, keep_look
+from edgetransfer.pipeline.fit.teacher import Teacher, TeacherNetwork, Teaching, keep_look
 from edgetransfer.pipeline.fit.trace import trace_features
 from edgetransfer.pipeline.stage.reporter import Prefixed, telling
 from edgetransfer.pipeline.stage.rows import over, rows_stage
@@ -32,7 +32,7 @@ from edgetransfer.transfer.train.views import Views
 if TYPE_CHECKING:
     from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.pipeline.stage.run import Run
-    from edgetransfer.pipeline.stage.stage import Kept
+    from edgetransfer.pipeline.stage.stage import StageResult
     from edgetransfer.spec.progress import Progress
 
 Array = np.ndarray[Any, Any]
@@ -73,7 +73,7 @@ def _fitted(run: Run, manifest: Manifest) -> Teacher:
         "method": fitted.record["method"],
         "held_out": fitted.record["held_out"],
     }
-    asked = Asked(kept.file("features.onnx"), kept.key, opened.prepare)
+    asked = TeacherNetwork(kept.file("features.onnx"), kept.key, opened.prepare)
     head = linear_head(fitted.network.head)
     return Teacher(asked, head, np.arange(len(manifest.labels)), fitted.kept.key, record)
 
@@ -82,7 +82,7 @@ def _taken(run: Run, manifest: Manifest) -> Teacher:
     """Take a model that somebody fitted, and see how good it is."""
     fitted = take_fitted(run, manifest)
     order = np.array([fitted.manifest.labels.index(label) for label in manifest.labels])
-    asked = Asked(fitted.graph, fitted.key, fitted.preparer())
+    asked = TeacherNetwork(fitted.graph, fitted.key, fitted.preparer())
     validation = manifest.split("validation")
 
     inputs = {"trace": fitted.key, "examples": content_of(validation)}
@@ -134,7 +134,9 @@ def teach(run: Run, manifest: Manifest) -> tuple[Manifest, Teaching]:
     return replace(manifest, notes=(*manifest.notes, *more.notes)), teaching
 
 
-def _ask(run: Run, asked: Asked, examples: tuple[Example, ...], views: Views) -> tuple[Kept, ...]:
+def _ask(
+    run: Run, asked: TeacherNetwork, examples: tuple[Example, ...], views: Views
+) -> tuple[StageResult, ...]:
     """Ask about every look in turn; each is kept on its own, so a killed run loses one at most."""
     with telling(run.reporter, "teacher looks") as line:
         total = views.count * len(examples)

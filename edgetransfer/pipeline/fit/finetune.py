@@ -11,7 +11,13 @@ from safetensors.torch import load_model, save_model
 
 from edgetransfer.agent.environment import isa_flags
 from edgetransfer.graph.prepare import TextPreparer, stack
-from edgetransfer.pipeline.fit.contest import Contest, Labelled, OutOfTimeError, Plan, hold
+from edgetransfer.pipeline.fit.contest import (
+    Contest,
+    ContestPlan,
+    LabelledExamples,
+    OutOfTimeError,
+    hold,
+)
 from edgetransfer.pipeline.fit.probe import HELD_OUT, told
 from edgetransfer.pipeline.stage.reporter import telling
 from edgetransfer.pipeline.stage.stage import Stage
@@ -21,7 +27,7 @@ from edgetransfer.transfer.text.texts import Texts
 from edgetransfer.transfer.train import machine as machines
 from edgetransfer.transfer.train.choice import RACED_STEPS, RATES, epochs_within, race
 from edgetransfer.transfer.train.finetune import finetune as train_network
-from edgetransfer.transfer.train.lesson import Examples, Lesson
+from edgetransfer.transfer.train.lesson import Lesson, PreparedExamples
 from edgetransfer.transfer.train.objective import UNLABELLED, CrossEntropy
 from edgetransfer.transfer.train.schedule import Machine, Schedule, Technique
 
@@ -34,7 +40,7 @@ if TYPE_CHECKING:
     from edgetransfer.pipeline.fit.teacher import Teaching
     from edgetransfer.pipeline.stage.reporter import Line
     from edgetransfer.pipeline.stage.run import Run
-    from edgetransfer.pipeline.stage.stage import Kept
+    from edgetransfer.pipeline.stage.stage import StageResult
     from edgetransfer.spec.progress import Progress
     from edgetransfer.transfer.train.choice import Part
 
@@ -117,10 +123,10 @@ class FineTuning:
         teaching: Teaching | None = None,
     ) -> None:
         self._run, self._manifest, self._fitted, self._teaching = run, manifest, fitted, teaching
-        self._data = Labelled(run, manifest)
+        self._data = LabelledExamples(run, manifest)
         self._taught_on = manifest.fitted if teaching is None else teaching.examples
         self._prepare = fitted.opened.prepare
-        self._first: Kept | None = None
+        self._first: StageResult | None = None
         self._stage = "lora" if run.recipe.rank else "finetune"
         self._inputs: dict[str, Any] = {
             "probe": fitted.kept.key,
@@ -141,7 +147,7 @@ class FineTuning:
         with telling(run.reporter, f"{self._stage} parts") as line:
             self._schedule, self._raced = self._race(line)
 
-            def ask(number: int, part: Part) -> tuple[Kept, Array]:
+            def ask(number: int, part: Part) -> tuple[StageResult, Array]:
                 kept = run.store.keep(self._part(number, part), line.progress)
                 self._first = kept if number == 0 else self._first
                 return kept, np.load(kept.file(_SAID))
@@ -168,7 +174,7 @@ class FineTuning:
         load_model(self._fitted.network, kept.file(WEIGHTS))
         return replace(self._fitted, kept=kept, record={**kept.record, **self._raced})
 
-    def _measured(self, where: str) -> Kept:
+    def _measured(self, where: str) -> StageResult:
         """Find the fastest way to train on a few examples, or take what was found."""
 
         def make(folder: Path, _: Progress) -> dict[str, Any]:
@@ -201,7 +207,7 @@ class FineTuning:
     def _raced_steps(self) -> int:
         return 0 if self._run.recipe.learning_rate is not None else len(RATES) * RACED_STEPS
 
-    def _plan(self) -> Plan:
+    def _plan(self) -> ContestPlan:
         """Return how long everything takes, by the time of one step."""
         data, schedule, step = self._data, self._schedule, self._way().step_seconds
         first = data.parts[0]
@@ -210,7 +216,7 @@ class FineTuning:
         each = schedule.epochs * step
         minutes = self._run.recipe.time_budget
         before = self._raced_steps() * step
-        return Plan(before, each * schedule.steps_of(rows), each * again, minutes)
+        return ContestPlan(before, each * schedule.steps_of(rows), each * again, minutes)
 
     def _race(self, line: Line) -> tuple[Schedule, dict[str, Any]]:
         """Settle the rate; also return what the race of the rates came to."""
@@ -318,7 +324,7 @@ class FineTuning:
             train, self._examples(held, room) if held else nothing, objective, self._data.metric
         )
 
-    def _examples(self, chosen: Sequence[Example], room: Path) -> Examples:
+    def _examples(self, chosen: Sequence[Example], room: Path) -> PreparedExamples:
         labelled = [example for example in chosen if example.label is not None]
         labels = np.full(len(chosen), UNLABELLED)
         labels[: len(labelled)] = self._manifest.label_index(labelled)  # which come first
@@ -328,7 +334,7 @@ class FineTuning:
         folder = room / f"{len(list(room.iterdir()))}"
         folder.mkdir()
         files = stack(self._prepare.prepare, chosen, folder)
-        return Examples([np.load(file, mmap_mode="r") for file in files.values()], labels)
+        return PreparedExamples([np.load(file, mmap_mode="r") for file in files.values()], labels)
 
 
 def _cores() -> range:

@@ -10,14 +10,14 @@ from edgetransfer.measure.study.soundness import untested
 from edgetransfer.pipeline.fit.data import read_data, read_unlabelled
 from edgetransfer.pipeline.fit.network import fit_network
 from edgetransfer.pipeline.fit.own_model import take_fitted
-from edgetransfer.pipeline.fit.trace import Fitted, keep_graph, traced
+from edgetransfer.pipeline.fit.trace import FittedGraph, keep_graph, traced
 from edgetransfer.pipeline.study.soundness import examine
 
 if TYPE_CHECKING:
     from edgetransfer.pipeline.stage.run import Run
 
 
-def fit(run: Run) -> Fitted:
+def fit(run: Run) -> FittedGraph:
     """Run every stage up to the traced float network."""
     manifest = read_data(run)
     if run.recipe.fit.method == "none":

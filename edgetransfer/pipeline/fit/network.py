@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from edgetransfer.pipeline.fit.contest import Contender
     from edgetransfer.pipeline.fit.teacher import Teaching
     from edgetransfer.pipeline.stage.run import Run
-    from edgetransfer.pipeline.stage.stage import Kept
+    from edgetransfer.pipeline.stage.stage import StageResult
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class FittedNetwork:
 
     opened: OpenedBackbone
     network: Classifier
-    kept: Kept
+    kept: StageResult
     record: dict[str, Any]
     labels: dict[str, Any] | None = None
     unlabelled: tuple[Example, ...] = ()
@@ -92,7 +92,7 @@ def _tuned(
 ) -> FittedNetwork:
     """Train all layers or adapters, or whatever `auto` finds better."""
     from edgetransfer.pipeline.fit.contest import because, keep_if_better
-    from edgetransfer.pipeline.fit.contrastive import DEVICES, Contrasting
+    from edgetransfer.pipeline.fit.contrastive import DEVICES, ContrastiveFit
     from edgetransfer.pipeline.fit.finetune import FineTuning, finetune
 
     if run.recipe.trains_all_layers or run.recipe.rank:
@@ -101,12 +101,12 @@ def _tuned(
         return because(run, fitted, "no labelled example can be held out, so the probe is kept")
     contender: Contender = FineTuning(run, manifest, fitted)
     if manifest.modality == "text" and run.recipe.fit.device in (None, *DEVICES):
-        contender = Contrasting(run, manifest, fitted)
+        contender = ContrastiveFit(run, manifest, fitted)
     return keep_if_better(run, fitted, contender)
 
 
 def look_at_labels(
-    run: Run, manifest: Manifest, opened: OpenedBackbone, probe: Kept
+    run: Run, manifest: Manifest, opened: OpenedBackbone, probe: StageResult
 ) -> dict[str, Any] | None:
     """Return the block ``labelling`` of the manifest and the report; None where it is off."""
     if not run.recipe.soundness:

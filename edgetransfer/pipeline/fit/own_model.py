@@ -11,7 +11,7 @@ from edgetransfer.backbone import sources as backbones
 from edgetransfer.errors import DataError, EdgeTransferError, MissingExtraError, StageError
 from edgetransfer.graph.by_optimum import export
 from edgetransfer.graph.own import refuse_no_answers, take
-from edgetransfer.pipeline.fit.trace import Fitted, keep_graph, proven, traced
+from edgetransfer.pipeline.fit.trace import FittedGraph, keep_graph, proven, traced
 from edgetransfer.spec.preprocess import PREPROCESSING
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from edgetransfer.pipeline.stage.run import Run
 
 
-def take_fitted(run: Run, manifest: Manifest) -> Fitted:
+def take_fitted(run: Run, manifest: Manifest) -> FittedGraph:
     """Take somebody's fitted model as it is."""
     model = backbones.load_fitted(run.source, manifest.modality)
     unknown = sorted(set(manifest.labels) - set(model.labels))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.pipeline.fit.backbone import OpenedBackbone
     from edgetransfer.pipeline.stage.run import Run
-    from edgetransfer.pipeline.stage.stage import Kept
+    from edgetransfer.pipeline.stage.stage import StageResult
     from edgetransfer.spec.progress import Progress
     from edgetransfer.spec.words import Metric
 
@@ -41,7 +41,9 @@ def group_index(column: str | None, examples: Sequence[Example]) -> np.ndarray[A
     return index
 
 
-def fit_head(run: Run, manifest: Manifest, opened: OpenedBackbone) -> tuple[Kept, dict[str, Any]]:
+def fit_head(
+    run: Run, manifest: Manifest, opened: OpenedBackbone
+) -> tuple[StageResult, dict[str, Any]]:
     """Fit the probe on cached features; ``held_out.npy`` has logits of what it did not see.
 
     It is fitted on train and on a validation set that was carved out of it: what it needs to choose
@@ -136,6 +138,6 @@ def told(record: Mapping[str, Any]) -> str:
     return f"held-out {held['metric']} {held['value']:.3f} ({held['by']}){strength}"
 
 
-def read_head(kept: Kept) -> LinearHead:
+def read_head(kept: StageResult) -> LinearHead:
     """Read the head that `fit_head` left."""
     return LinearHead(**load_file(kept.file("head.safetensors")))

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from edgetransfer.pipeline.fit.backbone import OpenedBackbone
     from edgetransfer.pipeline.fit.network import FittedNetwork
     from edgetransfer.pipeline.stage.run import Run
-    from edgetransfer.pipeline.stage.stage import Kept
+    from edgetransfer.pipeline.stage.stage import StageResult
     from edgetransfer.spec.progress import Progress
 
 Array = np.ndarray[Any, Any]
@@ -45,7 +45,7 @@ _STATISTICS = "norms.safetensors"
 
 
 @dataclass(frozen=True)
-class Setting:
+class ShiftSetting:
     """What every method starts from.
 
     Attributes:
@@ -62,13 +62,13 @@ class Setting:
     run: Run
     manifest: Manifest
     opened: OpenedBackbone
-    head: Kept
+    head: StageResult
     unlabelled: tuple[Example, ...]
     device: tuple[Example, ...]
-    features: Kept
-    shift: Kept
-    labelled: Kept
-    looks: Kept | None
+    features: StageResult
+    shift: StageResult
+    labelled: StageResult
+    looks: StageResult | None
 
     def decide_plain(self) -> Array:
         """Return what is decided without adaptation about the device's examples, int [N]."""
@@ -82,7 +82,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Moved:
+class ShiftResult:
     """What one method made.
 
     Attributes:
@@ -90,9 +90,9 @@ class Moved:
         facts: what the report says of it.
     """
 
-    setting: Setting
+    setting: ShiftSetting
     way: str
-    kept: Kept
+    kept: StageResult
     facts: dict[str, Any]
 
     def network(self) -> nn.Module:
@@ -124,7 +124,7 @@ class Moved:
         return replace(plain, network=network, kept=self.kept, record=record)
 
 
-def shift_stage(features: Kept, count: int, device: Kept, seed: int) -> Stage:
+def shift_stage(features: StageResult, count: int, device: StageResult, seed: int) -> Stage:
     """Return the stage that asks a classifier which pictures are the device's: ``log_odds.npy``."""
     inputs = {
         "features": features.key,
@@ -149,7 +149,7 @@ def shift_stage(features: Kept, count: int, device: Kept, seed: int) -> Stage:
     return Stage("shift", inputs, make)
 
 
-def move(setting: Setting, way: str) -> Moved:
+def move(setting: ShiftSetting, way: str) -> ShiftResult:
     """Run the stage of one method."""
     run = setting.run
     train = setting.manifest.fitted
@@ -171,7 +171,7 @@ def move(setting: Setting, way: str) -> Moved:
 
     stage = Stage(f"adapt-{way}", inputs, make, told, packages=("timm", "transformers"))
     kept = run.keep(stage, f"adapt {way}")
-    return Moved(setting, way, kept, kept.record)
+    return ShiftResult(setting, way, kept, kept.record)
 
 
 def _told(way: str, facts: Mapping[str, Any]) -> str:
@@ -183,7 +183,7 @@ def _told(way: str, facts: Mapping[str, Any]) -> str:
     return f"{facts['layers']} batch norms set by {facts['pictures']} pictures"
 
 
-def _reweight(setting: Setting, folder: Path) -> dict[str, Any]:
+def _reweight(setting: ShiftSetting, folder: Path) -> dict[str, Any]:
     weights = weigh(np.load(setting.shift.file("log_odds.npy")))
     rows, looks = _labelled(setting)
     _fit(setting, folder, rows, looks, weights.values)
@@ -195,7 +195,7 @@ def _reweight(setting: Setting, folder: Path) -> dict[str, Any]:
     }
 
 
-def _align(setting: Setting, folder: Path) -> dict[str, Any]:
+def _align(setting: ShiftSetting, folder: Path) -> dict[str, Any]:
     rows, looks = _labelled(setting)
     device = np.load(setting.features.file("features.npy"))
     alignment = fit_alignment(rows, device)
@@ -204,7 +204,7 @@ def _align(setting: Setting, folder: Path) -> dict[str, Any]:
     return {"moved": float(moved / np.sqrt(rows.var(axis=0).sum()))}
 
 
-def _norms(setting: Setting, folder: Path) -> dict[str, Any]:
+def _norms(setting: ShiftSetting, folder: Path) -> dict[str, Any]:
     opened, train = setting.opened, setting.manifest.fitted
     one = opened.prepare.prepare(train[0])
     (shape,) = (array.shape for array in one.values())
@@ -226,21 +226,25 @@ def _norms(setting: Setting, folder: Path) -> dict[str, Any]:
     return {"layers": len(layers), "pictures": len(device)}
 
 
-METHODS: Mapping[str, Callable[[Setting, Path], dict[str, Any]]] = {
+METHODS: Mapping[str, Callable[[ShiftSetting, Path], dict[str, Any]]] = {
     "reweight": _reweight,
     "align": _align,
     "norms": _norms,
 }
 
 
-def _labelled(setting: Setting) -> tuple[Array, Array | None]:
+def _labelled(setting: ShiftSetting) -> tuple[Array, Array | None]:
     """Return features of the training pictures, and of other looks at them."""
     rows = np.load(setting.labelled.file("features.npy"))[: len(setting.manifest.fitted)]
     return rows, None if setting.looks is None else np.load(setting.looks.file("looks.npy"))
 
 
 def _fit(
-    setting: Setting, folder: Path, rows: Array, looks: Array | None, weights: Array | None = None
+    setting: ShiftSetting,
+    folder: Path,
+    rows: Array,
+    looks: Array | None,
+    weights: Array | None = None,
 ) -> None:
     """Fit a head as the probe stage does."""
     recipe, train = setting.run.recipe, setting.manifest.fitted
@@ -251,7 +255,7 @@ def _fit(
     save_file(asdict(probe.head), folder / "head.safetensors")
 
 
-def _some(setting: Setting, examples: Sequence[Example], most: int) -> Tensor:
+def _some(setting: ShiftSetting, examples: Sequence[Example], most: int) -> Tensor:
     """Return prepared pictures, a seeded part where there are more than one pass takes."""
     order = np.random.default_rng(setting.run.recipe.seed).permutation(len(examples))[:most]
     prepare = setting.opened.prepare

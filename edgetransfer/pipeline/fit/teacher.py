@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgetransfer.data.manifest import content_of
-from edgetransfer.distill.objective import Distillation, Hints, Said
+from edgetransfer.distill.objective import Distillation, Hints, TeacherLogits
 from edgetransfer.distill.teacher import Look, ask
 from edgetransfer.pipeline.stage.rows import over, rows_stage
 from edgetransfer.pipeline.stage.stage import made_by
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from edgetransfer.graph.prepare import Preparer
     from edgetransfer.pipeline.fit.backbone import OpenedBackbone
     from edgetransfer.pipeline.stage.run import Run
-    from edgetransfer.pipeline.stage.stage import Kept
+    from edgetransfer.pipeline.stage.stage import StageResult
     from edgetransfer.transfer.train.views import Views
 
 Array = np.ndarray[Any, Any]
@@ -32,7 +32,7 @@ _SAID = "said.npy"
 
 
 @dataclass(frozen=True)
-class Asked:
+class TeacherNetwork:
     """A traced network that can be asked about examples.
 
     Attributes:
@@ -57,7 +57,7 @@ class Teacher:
         record: goes into the manifest of every bundle.
     """
 
-    asked: Asked
+    asked: TeacherNetwork
     head: LinearHead | None
     order: Array
     key: str
@@ -81,7 +81,7 @@ class Teaching:
     """
 
     teacher: Teacher
-    looks: tuple[Kept, ...]
+    looks: tuple[StageResult, ...]
     examples: tuple[Example, ...]
     views: Views
     key: str
@@ -96,10 +96,12 @@ class Teaching:
         """Return what the student is trained towards."""
         given = [np.load(kept.file(_SAID), mmap_mode="r") for kept in self.looks]
         decided = [self.teacher.decide(each) for each in given]
-        said = Said(decided, None if self.teacher.head is None else given)
+        said = TeacherLogits(decided, None if self.teacher.head is None else given)
         hints = None
         if said.features is not None and run.recipe.distill.hints > 0:
-            asked = Asked(student.kept.file("features.onnx"), student.kept.key, student.prepare)
+            asked = TeacherNetwork(
+                student.kept.file("features.onnx"), student.kept.key, student.prepare
+            )
             start = keep_look(run, asked, self.examples, Look(self.views, 0))
             hints = Hints(np.load(start.file(_SAID)), said.features[0])
         return Distillation(run.recipe.distill, said, hints)
@@ -107,11 +109,11 @@ class Teaching:
 
 def keep_look(
     run: Run,
-    asked: Asked,
+    asked: TeacherNetwork,
     examples: tuple[Example, ...],
     look: Look,
     progress: Progress = silent,
-) -> Kept:
+) -> StageResult:
     """Run the stage that asks a network about one look at every example."""
     inputs = {
         "network": asked.key,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.graph.prepare import Batch, Preparer
     from edgetransfer.pipeline.stage.run import Run
-    from edgetransfer.pipeline.stage.stage import Kept
+    from edgetransfer.pipeline.stage.stage import StageResult
     from edgetransfer.spec.preprocess import ImagePreprocessing, TextPreprocessing
     from edgetransfer.spec.progress import Progress
 
@@ -35,7 +35,7 @@ PARITY_EXAMPLES = 16
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedGraph:
     """The float network, ready for any target.
 
     Attributes:
@@ -120,7 +120,7 @@ def keep_graph(
     key: str,
     facts: dict[str, Any],
     prove: Callable[[Batch], tuple[onnx.ModelProto, dict[str, Any]]],
-) -> Fitted:
+) -> FittedGraph:
     """Run the trace stage for a network whose weights the digest `key` stands for.
 
     Args:
@@ -143,7 +143,7 @@ def keep_graph(
     graph, facts = kept.file("float.onnx"), {**facts, "export": kept.record}
     cut = prepare.cut(manifest.examples)
     notes = (*manifest.notes, *kept.record.get("notes", ()), *((cut,) if cut else ()))
-    return Fitted(
+    return FittedGraph(
         replace(manifest, notes=notes),
         model.preprocessing,
         model.tokenizer,
@@ -156,7 +156,7 @@ def keep_graph(
 
 def trace_features(
     run: Run, manifest: Manifest, prepare: Preparer, network: nn.Module, key: str
-) -> Kept:
+) -> StageResult:
     """Run the trace stage for a network whose features are asked for: ``features.onnx``."""
 
     def make(folder: Path, _: Progress) -> dict[str, Any]:

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
     from edgetransfer.data.manifest import Example
     from edgetransfer.graph.prepare import Preparer
-    from edgetransfer.pipeline.fit.trace import Fitted
+    from edgetransfer.pipeline.fit.trace import FittedGraph
 
 BATCH = 8
 TRAINING_BATCH = 16
 
 
 def batches_of(
-    fitted: Fitted, examples: Sequence[Example]
+    fitted: FittedGraph, examples: Sequence[Example]
 ) -> Callable[[], Iterator[dict[str, Tensor]]]:
     """Return what makes all batches of some examples, in order."""
     return batches_through(preparer(fitted.preprocessing, fitted.tokenizer), examples)
@@ -44,7 +44,7 @@ def batches_through(
 
 
 def shuffled(
-    fitted: Fitted, examples: Sequence[Example], seed: int
+    fitted: FittedGraph, examples: Sequence[Example], seed: int
 ) -> Callable[[], Iterator[dict[str, Tensor]]]:
     """Return what makes an endless stream of training batches, the same at every call."""
     prepare = preparer(fitted.preprocessing, fitted.tokenizer)

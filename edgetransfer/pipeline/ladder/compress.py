@@ -14,13 +14,13 @@ from edgetransfer.pipeline.ladder.trials import Judge
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgetransfer.pipeline.fit.trace import Fitted
+    from edgetransfer.pipeline.fit.trace import FittedGraph
     from edgetransfer.pipeline.stage.run import Run
     from edgetransfer.spec.target import TargetSpec
 
 
 @dataclass(frozen=True)
-class Compressed:
+class CompressedGraph:
     """The network as a target gets it.
 
     Attributes:
@@ -34,7 +34,9 @@ class Compressed:
     facts: dict[str, Any]
 
 
-def compress(run: Run, fitted: Fitted, target: TargetSpec, *, timed: bool = True) -> Compressed:
+def compress(
+    run: Run, fitted: FittedGraph, target: TargetSpec, *, timed: bool = True
+) -> CompressedGraph:
     """Climb the ladder for one target and return the best rung.
 
     Args:
@@ -62,4 +64,4 @@ def compress(run: Run, fitted: Fitted, target: TargetSpec, *, timed: bool = True
         facts |= shop.facts()
         facts["scheme"]["weight"] = chosen.made.record.get("weight", target.int8.weight)
     facts["ladder"] = ladder.rows(chosen)
-    return Compressed(chosen.made.graph, chosen.made.kept.key, facts)
+    return CompressedGraph(chosen.made.graph, chosen.made.kept.key, facts)

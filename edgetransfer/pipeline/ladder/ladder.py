@@ -14,7 +14,7 @@ from edgetransfer.compress.sensitivity import rank_layers
 from edgetransfer.data.manifest import content_of
 from edgetransfer.errors import first_line, is_numerical, let_stop
 from edgetransfer.pipeline.ladder.batches import batches_of, shuffled
-from edgetransfer.pipeline.ladder.rungs import Made, Rung, Workshop
+from edgetransfer.pipeline.ladder.rungs import Rung, RungResult, Workshop
 from edgetransfer.pipeline.stage.stage import Stage
 from edgetransfer.pipeline.stage.store import scratch
 from edgetransfer.spec.outside import MIB
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from edgetransfer.compress.training import Course
+    from edgetransfer.compress.training import QuantisedTraining
     from edgetransfer.pipeline.ladder.trials import Judge, Result
     from edgetransfer.spec.progress import Progress
     from edgetransfer.spec.words import PrecisionChoice
@@ -189,7 +189,7 @@ class Ladder:
         chosen = self.results[-1]
         return chosen if chosen.trial.status != "misses" else self._best()
 
-    def _trained(self, start: Result, name: str, course: Course) -> Rung:
+    def _trained(self, start: Result, name: str, course: QuantisedTraining) -> Rung:
         """Train the integers of a rung towards the float network, without labels."""
         shop = self._shop
         examples = (*shop.fitted.manifest.split("train"), *shop.fitted.unlabelled)
@@ -229,7 +229,7 @@ class Ladder:
             if not self._misses():
                 return
 
-    def _ranked(self, made: Made) -> list[tuple[str, float]]:
+    def _ranked(self, made: RungResult) -> list[tuple[str, float]]:
         shop = self._shop
         examples = shop.examples[:RANKED_EXAMPLES]
 

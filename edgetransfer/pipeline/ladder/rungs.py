@@ -12,7 +12,12 @@ import onnx_ir as ir
 from edgetransfer.compress.dynamic import quantise_weights
 from edgetransfer.compress.half import to_half
 from edgetransfer.compress.layout import find_layout
-from edgetransfer.compress.posttraining import MOST_FITTED, Calibration, Quantised, quantise
+from edgetransfer.compress.posttraining import (
+    MOST_FITTED,
+    CalibrationBatches,
+    QuantisedGraph,
+    quantise,
+)
 from edgetransfer.compress.qdq import read_encoding
 from edgetransfer.compress.smoothing import smoothed
 from edgetransfer.data.manifest import content_of
@@ -33,9 +38,9 @@ if TYPE_CHECKING:
 
     from edgetransfer.compress.half import Array
     from edgetransfer.data.manifest import Example
-    from edgetransfer.pipeline.fit.trace import Fitted
+    from edgetransfer.pipeline.fit.trace import FittedGraph
     from edgetransfer.pipeline.stage.run import Run
-    from edgetransfer.pipeline.stage.stage import Kept
+    from edgetransfer.pipeline.stage.stage import StageResult
     from edgetransfer.spec.progress import Progress
     from edgetransfer.spec.target import TargetSpec
 
@@ -65,11 +70,11 @@ class Rung:
 
 
 @dataclass(frozen=True)
-class Made:
+class RungResult:
     """A rung that was made."""
 
     rung: Rung
-    kept: Kept
+    kept: StageResult
 
     @property
     def graph(self) -> Path:
@@ -87,19 +92,19 @@ class Workshop:
     """What all rungs of one target are made from."""
 
     run: Run
-    fitted: Fitted
+    fitted: FittedGraph
     target: TargetSpec
     recipe: catalogue.CalibrationRecipe
     examples: Sequence[Example] = field(default=())
 
     @staticmethod
-    def of(run: Run, fitted: Fitted, target: TargetSpec) -> Workshop:
+    def of(run: Run, fitted: FittedGraph, target: TargetSpec) -> Workshop:
         """Draw the calibration examples."""
         recipe = catalogue.calibration_recipe(run.recipe.quant.calibration)
         examples = calibration_sample(fitted.manifest, recipe.examples, run.recipe.seed)
         return Workshop(run, fitted, target, recipe, examples)
 
-    def make(self, rung: Rung) -> Made:
+    def make(self, rung: Rung) -> RungResult:
         """Make a rung, or take what an earlier run made."""
         inputs = {
             "float": self.fitted.key,
@@ -112,7 +117,7 @@ class Workshop:
             size = kept.file(CORE).stat().st_size
             ratio = self.fitted.graph.stat().st_size / size
             line.summary = f"{rung.name}: {size / 2**20:.2f} MiB ({ratio:.1f} x smaller)"
-        return Made(rung, kept)
+        return RungResult(rung, kept)
 
     def facts(self) -> dict[str, Any]:
         """Return what the manifest says of scheme and calibration."""
@@ -192,7 +197,7 @@ class Workshop:
         name = "post-training, channels equalised" if equalised else "post-training"
         return Rung(name, "w8a8", self.facts(), make)
 
-    def unsigned(self, made: Made) -> Rung:
+    def unsigned(self, made: RungResult) -> Rung:
         """Write the integers of a rung with unsigned weights: the same numbers, other kernels."""
 
         def make(folder: Path, _: Progress) -> dict[str, Any]:
@@ -203,15 +208,15 @@ class Workshop:
 
         return Rung("the same, weights unsigned", "w8a8", {"from": made.kept.key}, make)
 
-    def calibration(self, room: Path) -> Calibration:
+    def calibration(self, room: Path) -> CalibrationBatches:
         """Return the calibration examples as batches; `room` is for what does not fit in memory."""
         few = calibration_sample(self.fitted.manifest, MOST_FITTED, self.run.recipe.seed)
         fitted = few if len(self.examples) > MOST_FITTED else self.examples
-        return Calibration(
+        return CalibrationBatches(
             batches_of(self.fitted, self.examples), batches_of(self.fitted, fitted), room
         )
 
-    def open(self, made: Made) -> Quantised:
+    def open(self, made: RungResult) -> QuantisedGraph:
         """Read the integers of a rung back, to go on from them."""
         model = ir.load(made.kept.file(EQUALISED))
         floats = set(made.record.get("float_layers", ()))
@@ -219,9 +224,9 @@ class Workshop:
         scheme = self.target.int8
         written = made.kept.file(CODES)
         graph = onnx.load(written if written.is_file() else made.graph)
-        return Quantised(model, layout, read_encoding(graph, model.graph, layout, scheme))
+        return QuantisedGraph(model, layout, read_encoding(graph, model.graph, layout, scheme))
 
-    def leave(self, folder: Path, quantised: Quantised) -> dict[str, Any]:
+    def leave(self, folder: Path, quantised: QuantisedGraph) -> dict[str, Any]:
         """Leave the candidate and what later rungs go on from; name the layers in float."""
         graph = quantised.graph()
         record: dict[str, Any] = {}

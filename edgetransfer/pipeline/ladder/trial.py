@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgetransfer.data.manifest import Example
-    from edgetransfer.pipeline.ladder.rungs import Made, Workshop
+    from edgetransfer.pipeline.ladder.rungs import RungResult, Workshop
     from edgetransfer.spec.progress import Progress
 
 
@@ -51,7 +51,7 @@ class Trials:
         self._prepare = fitted.preparer()
         self._previewer = Previewer(workshop.target, self._prepare, here=here)
 
-    def of(self, made: Made) -> Stage:
+    def of(self, made: RungResult) -> Stage:
         """Return the stage that runs a candidate, and times it where this is the target."""
         shop = self._shop
         runtime = shop.target.runtime

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgetransfer.measure.stats.proportions import wilson
-from edgetransfer.measure.trial import Trial, Tried, hold_trial
+from edgetransfer.measure.trial import Trial, TrialInput, hold_trial
 from edgetransfer.pipeline.ladder.trial import Trials
 from edgetransfer.pipeline.stage.reporter import telling
 
 if TYPE_CHECKING:
-    from edgetransfer.pipeline.ladder.rungs import Made, Workshop
+    from edgetransfer.pipeline.ladder.rungs import RungResult, Workshop
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Result:
         row: for the report.
     """
 
-    made: Made
+    made: RungResult
     trial: Trial
     faster: bool | None
     speed_ci95: tuple[float, float] | None
@@ -52,7 +52,7 @@ class Judge:
         self._shop = workshop
         self._trials = Trials(workshop, here=here)
 
-    def hold(self, made: Made) -> Result:
+    def hold(self, made: RungResult) -> Result:
         """Run a rung on the examples and hold it against the budget."""
         shop, recipe = self._shop, self._shop.run.recipe
         with telling(shop.run.reporter, f"try {shop.target.name}") as line:
@@ -60,7 +60,7 @@ class Judge:
             kept = shop.run.keep_in(line, self._trials.of(made))
             record = kept.record
             truth = shop.fitted.manifest.label_index(self._trials.labelled)
-            tried = Tried(
+            tried = TrialInput(
                 np.load(reference.file("logits.npy")),
                 np.load(kept.file("logits.npy")),
                 truth,
@@ -79,7 +79,7 @@ class Judge:
         return Result(made, trial, record["faster"], bounds, row)
 
 
-def _row(made: Made, trial: Trial, record: dict[str, Any]) -> dict[str, Any]:
+def _row(made: RungResult, trial: Trial, record: dict[str, Any]) -> dict[str, Any]:
     """Return what the report says of a rung; what was not measured is not there."""
     drift, comparison = trial.drift, trial.comparison
     row: dict[str, Any] = {

@@ -75,7 +75,7 @@ class Addition:
 
 
 @dataclass(frozen=True)
-class Added:
+class AddClassResult:
     """What came of it.
 
     Attributes:
@@ -94,7 +94,7 @@ class Added:
 
 
 @dataclass(frozen=True)
-class _Work:
+class _AddClass:
     bundle: Bundle
     networks: Networks
     prepare: Preparer
@@ -109,7 +109,7 @@ class _Work:
         return run_one_by_one(model, session, self.prepare, examples, silent)
 
 
-def add_class(folder: Path, addition: Addition, out: Path, reporter: Reporter) -> Added:
+def add_class(folder: Path, addition: Addition, out: Path, reporter: Reporter) -> AddClassResult:
     """Add a class and write the bundle that has it, unless old classes lose more than allowed.
 
     Args:
@@ -127,7 +127,7 @@ def add_class(folder: Path, addition: Addition, out: Path, reporter: Reporter) -
     refuse_name(bundle, addition.name)
     refuse_to_overwrite(out)
     prepare = preparer(bundle.preprocessing, bundle.file(TOKENIZER))
-    work = _Work(bundle, Networks.of(bundle), prepare, addition)
+    work = _AddClass(bundle, Networks.of(bundle), prepare, addition)
     heads = heads_of(bundle, work.networks)
     allowed = addition.max_drop or bundle.recipe.budget.max_drop_pp
     with telling(reporter, "examples") as line:
@@ -147,7 +147,7 @@ def add_class(folder: Path, addition: Addition, out: Path, reporter: Reporter) -
         line.summary = gate.message
     record = {**_origin(addition.name, new), **record, **checked, "status": gate.status}
     if gate.status == "FAIL":
-        return Added(gate.status, gate.message, record, notes, None)
+        return AddClassResult(gate.status, gate.message, record, notes, None)
     longer = replace(
         heads,
         labels=(*heads.labels, addition.name),
@@ -156,7 +156,7 @@ def add_class(folder: Path, addition: Addition, out: Path, reporter: Reporter) -
         added=(*heads.added, record),
     ).with_statistics(None if heads.means is None else statistics.with_class(rows))
     rebuild(bundle, work.networks, longer, out, reporter)
-    return Added(gate.status, gate.message, record, notes, out)
+    return AddClassResult(gate.status, gate.message, record, notes, out)
 
 
 def _origin(name: str, examples: Sequence[Example]) -> dict[str, Any]:
@@ -176,7 +176,7 @@ def _row_of(reference: LinearHead, shipped: LinearHead) -> LinearHead:
     )
 
 
-def _statistics_of(work: _Work, sample: Sequence[Example]) -> FeatureStatistics:
+def _statistics_of(work: _AddClass, sample: Sequence[Example]) -> FeatureStatistics:
     """Return what is known of the old classes, of a sample where the bundle keeps nothing."""
     kept, labels = statistics_of(work.bundle), work.bundle.labels
     if kept is not None:
@@ -207,7 +207,7 @@ def _told(record: dict[str, Any]) -> str:
 
 
 def _check(
-    work: _Work, head: LinearHead, judges: Sequence[Example], allowed: float
+    work: _AddClass, head: LinearHead, judges: Sequence[Example], allowed: float
 ) -> tuple[gates.Gate, dict[str, Any]]:
     """Run the old network and the new one on examples of the old classes, and of the new."""
     labels, data = work.bundle.labels, work.addition.data

@@ -9,7 +9,7 @@ import onnx
 
 from edgetransfer.bundle.opened import seal
 from edgetransfer.data.manifest import SPLITS
-from edgetransfer.export.onnx_bundle import Parts, write_bundle
+from edgetransfer.export.onnx_bundle import BundleParts, write_bundle
 from edgetransfer.export.tensorrt import refuse_unfit
 from edgetransfer.pipeline.ship.feature_statistics import head_facts, keep_statistics, session_of
 from edgetransfer.pipeline.stage.reporter import telling
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from edgetransfer.bundle.opened import Bundle
     from edgetransfer.bundle.swap import Draft
     from edgetransfer.data.manifest import Example, Manifest
-    from edgetransfer.pipeline.fit.trace import Fitted
-    from edgetransfer.pipeline.ladder.compress import Compressed
+    from edgetransfer.pipeline.fit.trace import FittedGraph
+    from edgetransfer.pipeline.ladder.compress import CompressedGraph
     from edgetransfer.pipeline.stage.run import Run
     from edgetransfer.spec.target import TargetSpec
 
@@ -40,7 +40,7 @@ def golden_examples(manifest: Manifest) -> Sequence[Example]:
 
 
 def assemble(
-    run: Run, fitted: Fitted, compressed: Compressed, target: TargetSpec, place: Draft
+    run: Run, fitted: FittedGraph, compressed: CompressedGraph, target: TargetSpec, place: Draft
 ) -> Bundle:
     """Write all files of a bundle but its report into an empty folder, and seal it."""
     folder = place.folder
@@ -48,7 +48,7 @@ def assemble(
         core = onnx.load(compressed.graph)
         if target.runtime is not None and target.runtime.name == "tensorrt":
             refuse_unfit(core)
-        parts = Parts(
+        parts = BundleParts(
             reference=onnx.load(fitted.graph),
             core=core,
             preprocessing=fitted.preprocessing,
@@ -76,7 +76,9 @@ def assemble(
     return bundle
 
 
-def _facts(run: Run, fitted: Fitted, compressed: Compressed, target: TargetSpec) -> dict[str, Any]:
+def _facts(
+    run: Run, fitted: FittedGraph, compressed: CompressedGraph, target: TargetSpec
+) -> dict[str, Any]:
     """Collect what the manifest says: what went in, what was decided, with which versions."""
     manifest = fitted.manifest
     digests = manifest.split_digests()

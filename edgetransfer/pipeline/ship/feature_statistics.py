@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from edgetransfer.data.manifest import Example
     from edgetransfer.graph.prepare import Preparer
-    from edgetransfer.pipeline.fit.trace import Fitted
-    from edgetransfer.pipeline.ladder.compress import Compressed
+    from edgetransfer.pipeline.fit.trace import FittedGraph
+    from edgetransfer.pipeline.ladder.compress import CompressedGraph
     from edgetransfer.pipeline.stage.run import Run
     from edgetransfer.spec.progress import Progress
     from edgetransfer.spec.target import TargetSpec
@@ -89,7 +89,11 @@ def head_facts(core: onnx.ModelProto) -> dict[str, Any]:
 
 
 def keep_statistics(
-    run: Run, fitted: Fitted, compressed: Compressed, target: TargetSpec, progress: Progress
+    run: Run,
+    fitted: FittedGraph,
+    compressed: CompressedGraph,
+    target: TargetSpec,
+    progress: Progress,
 ) -> FeatureStatistics | None:
     """Run the statistics stage.
 

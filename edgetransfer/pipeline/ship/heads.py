@@ -14,14 +14,14 @@ from edgetransfer.bundle.swap import bundle_lock, locked, replacing
 from edgetransfer.errors import SpecError
 from edgetransfer.export.head_file import (
     STATISTICS,
-    Heads,
+    HeadTensors,
     read_heads,
     read_statistics,
     spread_digest,
     write_heads,
 )
 from edgetransfer.export.heads import backbone_digest, find_head, with_head
-from edgetransfer.export.onnx_bundle import TOKENIZER, Parts, write_bundle
+from edgetransfer.export.onnx_bundle import TOKENIZER, BundleParts, write_bundle
 from edgetransfer.export.transformers_files import CONFIG
 from edgetransfer.graph.prepare import preparer
 from edgetransfer.pipeline.bench.bench import golden_of, measuring_afresh, unlabelled_golden
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from edgetransfer.transfer.head.new_class import FeatureStatistics
 
 
-class _Compressed(BaseModel):
+class _Compression(BaseModel):
     """How the backbone was made small; no rung was tried with its new head."""
 
     precision: str
@@ -59,7 +59,7 @@ class OfTheBackbone(BaseModel):
     target: dict[str, Any]
     recipe: dict[str, Any]
     session: dict[str, Any]
-    compression: _Compressed
+    compression: _Compression
     backbone: dict[str, Any] | None = None
     seed: int | None = None
     versions: dict[str, str | None] = {}
@@ -99,7 +99,7 @@ def statistics_of(bundle: Bundle) -> FeatureStatistics | None:
     return read_statistics(file) if file.is_file() else None
 
 
-def heads_of(bundle: Bundle, networks: Networks) -> Heads:
+def heads_of(bundle: Bundle, networks: Networks) -> HeadTensors:
     """Return all of a bundle that depends on its classes.
 
     Raises:
@@ -107,7 +107,7 @@ def heads_of(bundle: Bundle, networks: Networks) -> Heads:
     """
     shipped = find_head(networks.core).head
     refuse_other_count(bundle, len(shipped.bias))
-    return Heads(
+    return HeadTensors(
         bundle.labels,
         shipped,
         find_head(networks.reference).head,
@@ -116,7 +116,7 @@ def heads_of(bundle: Bundle, networks: Networks) -> Heads:
     ).with_statistics(statistics_of(bundle))
 
 
-def export_heads(folder: Path, file: Path) -> tuple[Heads, int]:
+def export_heads(folder: Path, file: Path) -> tuple[HeadTensors, int]:
     """Write the heads of a bundle to a file, and return them with its bytes.
 
     Raises:
@@ -129,7 +129,7 @@ def export_heads(folder: Path, file: Path) -> tuple[Heads, int]:
         return heads, write_heads(file, heads)
 
 
-def apply_heads(folder: Path, file: Path, out: Path, reporter: Reporter) -> Heads:
+def apply_heads(folder: Path, file: Path, out: Path, reporter: Reporter) -> HeadTensors:
     """Make the bundle that has the heads of a file.
 
     Raises:
@@ -171,14 +171,14 @@ def refuse_to_overwrite(out: Path) -> None:
 
 
 def rebuild(
-    bundle: Bundle, networks: Networks, heads: Heads, out: Path, reporter: Reporter
+    bundle: Bundle, networks: Networks, heads: HeadTensors, out: Path, reporter: Reporter
 ) -> None:
     """Write the bundle that has these heads, with a report that says what was not measured."""
     prepare = preparer(bundle.preprocessing, bundle.file(TOKENIZER))
     old = {digest for each in bundle.manifest.get("added", ()) for digest in each["digests"]}
     fitted_on = bundle.fitted_on - old
     core = with_head(networks.core, find_head(networks.core), heads.shipped)
-    parts = Parts(
+    parts = BundleParts(
         reference=with_head(networks.reference, find_head(networks.reference), heads.reference),
         core=core,
         preprocessing=bundle.preprocessing,
@@ -201,7 +201,7 @@ def rebuild(
             _report(made, out, room, reporter)
 
 
-def _statistics(bundle: Bundle, heads: Heads) -> FeatureStatistics | None:
+def _statistics(bundle: Bundle, heads: HeadTensors) -> FeatureStatistics | None:
     """Return the means of the heads with the bundle's spread; None where it is not theirs."""
     kept = statistics_of(bundle)
     if kept is None or heads.means is None or heads.counts is None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from edgetransfer.backbone.model import Source
     from edgetransfer.pipeline.stage.reporter import Line, Reporter
-    from edgetransfer.pipeline.stage.stage import Kept, Stage
+    from edgetransfer.pipeline.stage.stage import Stage, StageResult
     from edgetransfer.pipeline.stage.store import Store
     from edgetransfer.spec.recipe import Recipe
     from edgetransfer.spec.target import TargetSpec
@@ -41,12 +41,12 @@ class Run:
     choice: Mapping[str, Any] | None = None
     team: Team = ALONE
 
-    def keep(self, stage: Stage, title: str | None = None) -> Kept:
+    def keep(self, stage: Stage, title: str | None = None) -> StageResult:
         """Make or reuse what a stage leaves, and tell of it in a line of its own."""
         with telling(self.reporter, title or stage.name) as line:
             return self.keep_in(line, stage)
 
-    def keep_in(self, line: Line, stage: Stage) -> Kept:
+    def keep_in(self, line: Line, stage: Stage) -> StageResult:
         """Make or reuse what a stage leaves in the course of a line that others share."""
         kept = self.store.keep(stage, line.progress)
         line.reused = kept.reused

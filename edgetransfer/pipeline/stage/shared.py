@@ -20,7 +20,7 @@ from edgetransfer.transfer.train.team import ALONE, Team
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from edgetransfer.pipeline.stage.stage import Kept, Stage
+    from edgetransfer.pipeline.stage.stage import Stage, StageResult
     from edgetransfer.spec.recipe import Recipe
 
 _SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
@@ -116,7 +116,7 @@ class SharedStore(Store):
         self._team = team
         self._inside = False
 
-    def keep(self, stage: Stage, progress: Progress = silent) -> Kept:
+    def keep(self, stage: Stage, progress: Progress = silent) -> StageResult:
         """Let the first process make and keep, or all of them make and the first keep."""
         if self._inside:
             return super().keep(stage, progress)

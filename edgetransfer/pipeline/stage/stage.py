@@ -76,7 +76,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Kept:
+class StageResult:
     """What a stage left.
 
     Attributes:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgetransfer.bundle.files import digests_below, read_json, write_json, writing
 from edgetransfer.errors import IntegrityError
-from edgetransfer.pipeline.stage.stage import RECORD, Kept
+from edgetransfer.pipeline.stage.stage import RECORD, StageResult
 from edgetransfer.spec.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Store:
     def _folder(self, stage: Stage) -> Path:
         return self.root / stage.name / stage.key[:24]
 
-    def keep(self, stage: Stage, progress: Progress = silent) -> Kept:
+    def keep(self, stage: Stage, progress: Progress = silent) -> StageResult:
         """Return what a stage leaves, making it only where it is not there whole.
 
         It is made in a folder of its own, which gets its final name only when all its files
@@ -90,9 +90,9 @@ class Store:
             except BaseException:
                 shutil.rmtree(partial, ignore_errors=True)
                 raise
-        return Kept(folder, stage.key, reused=False, seconds=seconds)
+        return StageResult(folder, stage.key, reused=False, seconds=seconds)
 
-    def _reuse(self, folder: Path, key: str) -> Kept | None:
+    def _reuse(self, folder: Path, key: str) -> StageResult | None:
         try:
             entry = read_json(folder / ENTRY)
         except IntegrityError:
@@ -101,7 +101,7 @@ class Store:
         if entry["key"] != key or found != entry["files"]:
             shutil.rmtree(folder, ignore_errors=True)
             return None
-        return Kept(folder, key, reused=True, seconds=entry["seconds"])
+        return StageResult(folder, key, reused=True, seconds=entry["seconds"])
 
     def _finish(self, partial: Path, folder: Path, entry: Mapping[str, Any]) -> None:
         text = json.dumps({**entry, "files": digests_below(partial)}, indent=1)

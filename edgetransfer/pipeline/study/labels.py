@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgetransfer.data.manifest import Example, Manifest
-    from edgetransfer.measure.stats.power_law import Gain
+    from edgetransfer.measure.stats.power_law import LabelGain
     from edgetransfer.pipeline.fit.backbone import OpenedBackbone
     from edgetransfer.pipeline.stage.run import Run
-    from edgetransfer.pipeline.stage.stage import Kept
+    from edgetransfer.pipeline.stage.stage import StageResult
     from edgetransfer.spec.progress import Progress
     from edgetransfer.transfer.study.learning_curve import Curve
 
@@ -38,7 +38,7 @@ Array = np.ndarray[Any, Any]
 
 
 def look_for_suspects(
-    run: Run, manifest: Manifest, opened: OpenedBackbone, probe: Kept
+    run: Run, manifest: Manifest, opened: OpenedBackbone, probe: StageResult
 ) -> dict[str, Any]:
     """Return all but ``near_duplicates`` of the block ``labelling``, see docs/labels.md."""
     examples = (*manifest.split("train"), *manifest.split("validation"))
@@ -117,7 +117,7 @@ def _curve(
     }
 
 
-def _gain(gain: Gain) -> dict[str, Any]:
+def _gain(gain: LabelGain) -> dict[str, Any]:
     return {
         "gain_pp": round(gain.gain_pp, 2),
         "ci95_pp": [round(end, 2) for end in gain.ci95_pp],

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.pipeline.fit.backbone import OpenedBackbone
     from edgetransfer.pipeline.fit.network import FittedNetwork
-    from edgetransfer.pipeline.fit.trace import Fitted
+    from edgetransfer.pipeline.fit.trace import FittedGraph
     from edgetransfer.pipeline.stage.run import Run
-    from edgetransfer.pipeline.stage.stage import Kept
+    from edgetransfer.pipeline.stage.stage import StageResult
     from edgetransfer.spec.progress import Progress
     from edgetransfer.transfer.study.unseen import Unseen
 
@@ -102,13 +102,15 @@ RANDOM = "the same network with random weights"
 MAJORITY = "always the commonest class"
 
 
-def look_before(run: Run, manifest: Manifest, opened: OpenedBackbone, features: Kept) -> None:
+def look_before(
+    run: Run, manifest: Manifest, opened: OpenedBackbone, features: StageResult
+) -> None:
     """Ask before fitting: neighbours against chance, and how far the source is."""
     if run.recipe.soundness:
         run.keep(_look(run, manifest, opened, features))
 
 
-def examine(run: Run, student: FittedNetwork, fitted: Fitted) -> dict[str, Any]:
+def examine(run: Run, student: FittedNetwork, fitted: FittedGraph) -> dict[str, Any]:
     """Return the block ``soundness`` of the report for a network that was fitted here."""
     if not run.recipe.soundness:
         return judged.untested("switched off in the recipe")
@@ -136,7 +138,7 @@ def examine(run: Run, student: FittedNetwork, fitted: Fitted) -> dict[str, Any]:
     return run.keep(Stage("soundness", inputs, make, told_after)).record
 
 
-def _look(run: Run, manifest: Manifest, opened: OpenedBackbone, features: Kept) -> Stage:
+def _look(run: Run, manifest: Manifest, opened: OpenedBackbone, features: StageResult) -> Stage:
     chosen = choose(run, manifest)
     inputs = {
         "features": features.key,
@@ -193,7 +195,7 @@ def _contests(
     features: tuple[Array, Array],
     source: LinearHead | None,
     said: Array | None,
-) -> list[judged.Contest]:
+) -> list[judged.Rivals]:
     from edgetransfer.transfer.study.trivial import trivial_features
 
     name, trivial = trivial_features(chosen.examples)
@@ -206,9 +208,9 @@ def _contests(
     }
     classes = int(chosen.truth.max()) + 1
 
-    def contest(subject: str, accuses: str, decided: Array, rows: Array) -> judged.Contest:
+    def contest(subject: str, accuses: str, decided: Array, rows: Array) -> judged.Rivals:
         others = {each: said[rows] for each, said in rivals.items()}
-        return judged.Contest(
+        return judged.Rivals(
             subject, accuses, chosen.truth[rows], decided[rows], others, classes,
             "held-out examples",
         )  # fmt: skip
@@ -242,7 +244,7 @@ def _decide(features: Array, chosen: Chosen, seed: int, source: LinearHead | Non
 
 
 def _block(
-    run: Run, before: Mapping[str, Any], contests: Sequence[judged.Contest]
+    run: Run, before: Mapping[str, Any], contests: Sequence[judged.Rivals]
 ) -> dict[str, Any]:
     """Put what was found together; only what accuses the network that is shipped warns."""
     rows: list[dict[str, Any]] = []

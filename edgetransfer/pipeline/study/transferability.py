@@ -16,13 +16,15 @@ if TYPE_CHECKING:
     from edgetransfer.data.manifest import Manifest
     from edgetransfer.pipeline.fit.backbone import OpenedBackbone
     from edgetransfer.pipeline.stage.run import Run
-    from edgetransfer.pipeline.stage.stage import Kept
+    from edgetransfer.pipeline.stage.stage import StageResult
     from edgetransfer.spec.progress import Progress
 
 Row = dict[str, Any]
 
 
-def transferability(run: Run, manifest: Manifest, opened: OpenedBackbone, probe: Kept) -> Row:
+def transferability(
+    run: Run, manifest: Manifest, opened: OpenedBackbone, probe: StageResult
+) -> Row:
     """Return LogME and the H-score of the training examples' features."""
     train = manifest.split("train")
     features = opened.features(manifest)

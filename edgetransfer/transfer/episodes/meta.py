@@ -54,7 +54,7 @@ RATES: dict[MetaMethod, float] = {"protonet": 3e-3, "anil": 3e-4, "maml": 3e-4}
 
 
 @dataclass(frozen=True)
-class Fitted:
+class AdaptedNetwork:
     """A network as an episode left it: its own layers by name, and a head [N, D], [N]."""
 
     layers: dict[str, Tensor]
@@ -70,7 +70,7 @@ class Fitted:
         return features @ self.weight.T + self.bias
 
 
-def adapt(network: nn.Module, support: Tensor, labels: Tensor, inner: Inner) -> Fitted:
+def adapt(network: nn.Module, support: Tensor, labels: Tensor, inner: Inner) -> AdaptedNetwork:
     """Fit to the examples of one episode, the head from zero.
 
     Features are centred on the mean of the examples, anew wherever the layers have moved to:
@@ -113,7 +113,7 @@ def adapt(network: nn.Module, support: Tensor, labels: Tensor, inner: Inner) -> 
     if moving:
         with torch.no_grad():
             middle = functional_call(network, layers, (support,)).mean(dim=0)
-    return Fitted(layers, weight, bias - weight @ middle)
+    return AdaptedNetwork(layers, weight, bias - weight @ middle)
 
 
 def _head_step(centred: Tensor, rate: float) -> float:

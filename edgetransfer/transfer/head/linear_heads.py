@@ -122,7 +122,7 @@ KEPT = 1e-8
 examples, within 0.05 on 2,160. Much less is lost in float32, at twice the evaluations."""
 
 
-class Heads:
+class LinearHeads:
     """Fits heads for raw features [N, D] on some of the examples, one for each strength.
 
     Its path is fitted on looks at examples: [first look of all, second look of all, ...].

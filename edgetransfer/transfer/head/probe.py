@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from edgetransfer.measure.metrics import METRICS
 from edgetransfer.spec.progress import Progress, silent
-from edgetransfer.transfer.head.linear_heads import NOTHING, Heads, Known
+from edgetransfer.transfer.head.linear_heads import NOTHING, Known, LinearHeads
 from edgetransfer.transfer.score import log_loss
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def fit_probe(
     """
     splits = list(folds(labels, known.groups, seed))
     with threadpool_limits(limits=1):
-        heads = Heads(features, labels, known)
+        heads = LinearHeads(features, labels, known)
         found = _cross_validate(heads, splits, metric, progress) if splits else {}
         strength = _strength(found, labels, metric) if found else FEWEST
         head = heads.of_all(strength)
@@ -103,7 +103,7 @@ def fit_probe(
 def fit_at(features: Array, labels: Array, strength: float, known: Known = NOTHING) -> LinearHead:
     """Fit a head as `fit_probe` does, with a C that is known."""
     with threadpool_limits(limits=1):
-        return Heads(features, labels, known).of_all(strength)
+        return LinearHeads(features, labels, known).of_all(strength)
 
 
 def folds(
@@ -131,7 +131,7 @@ def folds(
 
 
 @dataclass(frozen=True)
-class _Tried:
+class _StrengthTrial:
     """One strength, cross-validated.
 
     Attributes:
@@ -146,17 +146,17 @@ class _Tried:
 
 
 def _cross_validate(
-    heads: Heads,
+    heads: LinearHeads,
     splits: list[tuple[Array, Array]],
     metric: Metric | None,
     progress: Progress,
-) -> dict[float, _Tried]:
+) -> dict[float, _StrengthTrial]:
     """Return what every strength tried comes to.
 
     That is up to where the loss has clearly risen and the metric is not at its best: weak penalties
     take most of the time, and nothing comes back after the loss has turned.
     """
-    tried: dict[float, _Tried] = {}
+    tried: dict[float, _StrengthTrial] = {}
     paths = [heads.walk(part, STRENGTHS) for part in _parts(heads, [each for each, _ in splits])]
     for done, strength in enumerate(STRENGTHS, start=1):
         fitted = [head for path in paths for head in next(path)]
@@ -170,7 +170,7 @@ def _cross_validate(
 
 
 def _leads(
-    tried: dict[float, _Tried], strength: float, labels: Array, metric: Metric | None
+    tried: dict[float, _StrengthTrial], strength: float, labels: Array, metric: Metric | None
 ) -> bool:
     """Tell whether the metric of the last strength is above that of all before it."""
     if metric is None:
@@ -179,17 +179,17 @@ def _leads(
     return all(values[strength] > value for c, value in values.items() if c != strength)
 
 
-def _held(tried: _Tried, labels: Array) -> tuple[Array, Array]:
+def _held(tried: _StrengthTrial, labels: Array) -> tuple[Array, Array]:
     """Return truth and decisions int [M] of what was held out."""
     there = ~np.isnan(tried.logits).any(axis=1)
     return labels[there], tried.logits[there].argmax(axis=1)
 
 
-def _value(tried: _Tried, labels: Array, metric: Metric) -> float:
+def _value(tried: _StrengthTrial, labels: Array, metric: Metric) -> float:
     return METRICS[metric](*_held(tried, labels), tried.logits.shape[1])
 
 
-def _strength(found: dict[float, _Tried], labels: Array, metric: Metric | None) -> float:
+def _strength(found: dict[float, _StrengthTrial], labels: Array, metric: Metric | None) -> float:
     """Return the C with the least loss among those that the metric cannot tell from the best."""
     if metric is None:
         return min(found, key=lambda c: found[c].loss)
@@ -203,7 +203,7 @@ def _strength(found: dict[float, _Tried], labels: Array, metric: Metric | None) 
     return min(alike, key=lambda c: found[c].loss)
 
 
-def _error(one: _Tried, other: _Tried, labels: Array, metric: Metric) -> float:
+def _error(one: _StrengthTrial, other: _StrengthTrial, labels: Array, metric: Metric) -> float:
     """Return the standard error of a difference of the metric: a paired bootstrap."""
     (truth, first), (_, second) = _held(one, labels), _held(other, labels)
     if (first == second).all():
@@ -216,13 +216,15 @@ def _error(one: _Tried, other: _Tried, labels: Array, metric: Metric) -> float:
     return float(np.std(drawn))
 
 
-def _parts(heads: Heads, subsets: list[Array]) -> list[list[Array]]:
+def _parts(heads: LinearHeads, subsets: list[Array]) -> list[list[Array]]:
     """Return the subsets in parts that are fitted side by side, as many as memory is meant for."""
     most = max(1, SIDE_BY_SIDE // heads.logits)
     return [subsets[start : start + most] for start in range(0, len(subsets), most)]
 
 
-def _judged(heads: Heads, splits: list[tuple[Array, Array]], fitted: list[LinearHead]) -> _Tried:
+def _judged(
+    heads: LinearHeads, splits: list[tuple[Array, Array]], fitted: list[LinearHead]
+) -> _StrengthTrial:
     labels, losses, right = heads.labels, [], []
     said = np.full((len(labels), len(fitted[0].bias)), np.nan, dtype=np.float32)
     for (_, held_out), head in zip(splits, fitted, strict=True):
@@ -231,4 +233,4 @@ def _judged(heads: Heads, splits: list[tuple[Array, Array]], fitted: list[Linear
         losses.append(log_loss(logits, truth, counts))
         right.append(float(np.average(logits.argmax(axis=1) == truth, weights=counts)))
         said[held_out] = logits
-    return _Tried(float(np.mean(losses)), float(np.mean(right)), said)
+    return _StrengthTrial(float(np.mean(losses)), float(np.mean(right)), said)

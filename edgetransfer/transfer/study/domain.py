@@ -25,7 +25,7 @@ FAR = 99
 
 
 @dataclass(frozen=True)
-class FeatureStatistics:
+class DomainStatistics:
     """The source's features as a Gaussian of low rank, and how far its own examples lie from it.
 
     Attributes:
@@ -68,7 +68,7 @@ class Distance:
     far: float
 
 
-def describe_source(features: Array, *, seed: int = 0) -> FeatureStatistics:
+def describe_source(features: Array, *, seed: int = 0) -> DomainStatistics:
     """Compute the statistics from features of source examples, float [N, D], N at least 20.
 
     The Gaussian is that of probabilistic principal components (Tipping and Bishop 1999,
@@ -91,7 +91,7 @@ def describe_source(features: Array, *, seed: int = 0) -> FeatureStatistics:
     rank = min(MOST_COMPONENTS, len(values) - 1, len(fitted) // 4)
     rest = values[rank:].mean() if rank < len(values) else 0.0
     noise = np.array([max(rest, 1e-6 * values.mean(), 1e-12)])
-    found = FeatureStatistics(
+    found = DomainStatistics(
         mean=mean.astype(np.float32),
         components=vectors[:, :rank].T.astype(np.float32),
         variances=np.maximum(values[:rank], noise).astype(np.float32),
@@ -102,14 +102,14 @@ def describe_source(features: Array, *, seed: int = 0) -> FeatureStatistics:
     return replace(found, distances=own.astype(np.float32))
 
 
-def distances(source: FeatureStatistics, features: Array) -> Array:
+def distances(source: DomainStatistics, features: Array) -> Array:
     """Return the Mahalanobis distance [N] of features [N, D], divided by the root of D.
 
     In the source's own Gaussian its mean square is 1. Lee et al. (2018, "A simple unified
     framework for detecting out-of-distribution samples") judge single examples by it.
 
     >>> axes = np.eye(2, dtype=np.float32)
-    >>> unit = FeatureStatistics(np.zeros(2), axes[:1], np.array([4.0]), np.array([1.0]), axes[0])
+    >>> unit = DomainStatistics(np.zeros(2), axes[:1], np.array([4.0]), np.array([1.0]), axes[0])
     >>> distances(unit, np.array([[2.0, 1.0], [0.0, 7.0]])).round(2).tolist()
     [1.0, 4.95]
     """
@@ -120,7 +120,7 @@ def distances(source: FeatureStatistics, features: Array) -> Array:
     return np.asarray(np.sqrt(squared / features.shape[1]))
 
 
-def compare_with_source(source: FeatureStatistics, features: Array) -> Distance:
+def compare_with_source(source: DomainStatistics, features: Array) -> Distance:
     """Hold the distances of examples, features float [N, D], against the source's own."""
     found = distances(source, features)
     typical = max(float(source.distances[50]), 1e-12)
@@ -128,12 +128,12 @@ def compare_with_source(source: FeatureStatistics, features: Array) -> Distance:
     return Distance(len(found), float(np.median(found)) / typical, far)
 
 
-def save_statistics(source: FeatureStatistics, folder: Path) -> None:
+def save_statistics(source: DomainStatistics, folder: Path) -> None:
     """Write the statistics beside a backbone's weights."""
     save_file({k: np.ascontiguousarray(v) for k, v in asdict(source).items()}, folder / STATISTICS)
 
 
-def read_statistics(folder: Path, feature_dim: int) -> FeatureStatistics | None:
+def read_statistics(folder: Path, feature_dim: int) -> DomainStatistics | None:
     """Read what `save_statistics` wrote; None where the backbone came without.
 
     Raises:
@@ -142,7 +142,7 @@ def read_statistics(folder: Path, feature_dim: int) -> FeatureStatistics | None:
     file = folder / STATISTICS
     if not file.is_file():
         return None
-    found = FeatureStatistics(**read_tensors(file, _KEPT, _FORMS)[0])
+    found = DomainStatistics(**read_tensors(file, _KEPT, _FORMS)[0])
     if found.mean.shape != (feature_dim,):
         raise IntegrityError(
             "the feature statistics are those of another network",

@@ -20,7 +20,7 @@ _TIE = 1e-3
 
 
 @dataclass(frozen=True)
-class Neighbours:
+class NeighbourVotes:
     """Leave-one-out decisions of the nearest neighbours.
 
     Attributes:
@@ -40,7 +40,7 @@ class Neighbours:
 
 def ask_neighbours(
     features: Array, labels: Array, *, groups: Array | None = None, seed: int = 0
-) -> Neighbours | None:
+) -> NeighbourVotes | None:
     """Let every example be decided by the others that are nearest in cosine, centred features.
 
     At most 5 neighbours vote, fewer where a class has fewer others; equal counts go to the nearer.
@@ -74,7 +74,7 @@ def ask_neighbours(
     shuffled = (rng.permutation(labels) for _ in range(PERMUTATIONS))
     draws = np.array([_right(who, weight, each) for each in shuffled])
     p = (1 + int((draws >= accuracy).sum())) / (1 + PERMUTATIONS)
-    return Neighbours(k, len(labels), accuracy, float(draws.mean()), p)
+    return NeighbourVotes(k, len(labels), accuracy, float(draws.mean()), p)
 
 
 def _directions(features: Array) -> Array:

@@ -111,12 +111,12 @@ QUICKER = 10
 
 FEW = 100
 
-"""Labels a class, on average, up to which every part of `Course` is taken. Up to there they were
-tried (`docs/text.md`)."""
+"""Labels a class, on average, up to which every part of `ContrastiveSchedule` is taken. Up to there
+they were tried (`docs/text.md`)."""
 
 
 @dataclass(frozen=True)
-class Course:
+class ContrastiveSchedule:
     """How far the encoder is moved.
 
     Attributes:
@@ -154,16 +154,16 @@ class Course:
         return 2 if self.adversarial else 1
 
 
-MANY = Course(telling=0.0, adversarial=0.0, strength=1.0, names=False)
+MANY = ContrastiveSchedule(telling=0.0, adversarial=0.0, strength=1.0, names=False)
 
 
-def course_for(labels: Array) -> Course:
+def course_for(labels: Array) -> ContrastiveSchedule:
     """Return what is usual for so many labels: with many, contrast alone.
 
     >>> course_for(np.repeat([0, 1], 100)).passes, course_for(np.repeat([0, 1], 101)).passes
     (2, 1)
     """
-    return Course() if len(labels) <= FEW * len(np.unique(labels)) else MANY
+    return ContrastiveSchedule() if len(labels) <= FEW * len(np.unique(labels)) else MANY
 
 
 def contrast(features: Tensor, labels: Tensor, temperature: float) -> Tensor:
@@ -193,13 +193,15 @@ def contrast(features: Tensor, labels: Tensor, temperature: float) -> Tensor:
     return told.sum() / (partners > 0).sum().clamp(min=1)
 
 
-def batches(labels: Array, course: Course, generator: np.random.Generator) -> Iterator[Array]:
+def batches(
+    labels: Array, course: ContrastiveSchedule, generator: np.random.Generator
+) -> Iterator[Array]:
     """Yield the rows of one epoch: every text once, classes in handfuls.
 
     A class of one text is drawn twice: dropout makes two looks of it (Gao et al. 2021, "SimCSE").
 
     >>> labels = np.array([0, 0, 0, 1, 1])
-    >>> one = next(batches(labels, Course(together=2), np.random.default_rng(0)))
+    >>> one = next(batches(labels, ContrastiveSchedule(together=2), np.random.default_rng(0)))
     >>> sorted(one.tolist())
     [0, 1, 2, 3, 4]
     """
@@ -217,7 +219,7 @@ def batches(labels: Array, course: Course, generator: np.random.Generator) -> It
 def tune(
     network: nn.Module,
     texts: Texts,
-    course: Course,
+    course: ContrastiveSchedule,
     machine: Machine,
     *,
     progress: Progress = silent,
@@ -262,7 +264,9 @@ def tune(
 class _Task:
     """What is asked of the encoder on a batch."""
 
-    def __init__(self, network: nn.Module, texts: Texts, course: Course, machine: Machine) -> None:
+    def __init__(
+        self, network: nn.Module, texts: Texts, course: ContrastiveSchedule, machine: Machine
+    ) -> None:
         self.network, self.texts, self.course, self.machine = network, texts, course, machine
         self.directions = nn.Parameter(_class_means(network, texts))
         self._words = WorstWords(network, course.adversarial)

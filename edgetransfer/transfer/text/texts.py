@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from edgetransfer.transfer.train.lesson import Examples
+from edgetransfer.transfer.train.lesson import PreparedExamples
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +24,7 @@ GROUP = 32
 
 
 @dataclass(frozen=True)
-class Texts(Examples):
+class Texts(PreparedExamples):
     """Padded token ids, which batches are cut from.
 
     Attributes:

@@ -42,7 +42,7 @@ move far."""
 
 
 @dataclass(frozen=True)
-class Tuned:
+class TunedNetwork:
     """What fine-tuning came to; the network holds the weights of `best_epoch`.
 
     Attributes:
@@ -64,7 +64,7 @@ def finetune(
     *,
     progress: Progress = silent,
     team: Team = ALONE,
-) -> Tuned:
+) -> TunedNetwork:
     """Train in place, and keep the epoch that validation likes best, by the metric.
 
     It stops when neither the metric nor the log loss, mended, has improved for a few epochs.
@@ -118,7 +118,7 @@ class _Training:
                 network, avg_fn=lambda old, now, _: torch.lerp(old, now, new)
             )
 
-    def run(self, progress: Progress) -> Tuned:
+    def run(self, progress: Progress) -> TunedNetwork:
         """Train all epochs, and load the best."""
         lesson, schedule = self._lesson, self._schedule
         truth, judging = lesson.validation.labels, len(lesson.validation.labels) > 0
@@ -144,7 +144,7 @@ class _Training:
         history = tuple(
             (log_loss(each, truth), found.value) for each, found in zip(said, scores, strict=False)
         )
-        return Tuned(best_epoch, history, np.stack(said))
+        return TunedNetwork(best_epoch, history, np.stack(said))
 
     def _epoch(self, epoch: int, progress: Progress) -> None:
         schedule, lesson = self._schedule, self._lesson

@@ -22,7 +22,7 @@ Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
-class Examples:
+class PreparedExamples:
     """Prepared examples; `inputs` may be memory maps.
 
     Attributes:
@@ -45,10 +45,10 @@ class Examples:
         inputs = [torch.from_numpy(np.ascontiguousarray(array[rows])) for array in self.inputs]
         return inputs, torch.from_numpy(self.labels[rows])
 
-    def take(self, rows: Array) -> Examples:
+    def take(self, rows: Array) -> PreparedExamples:
         """Return some of them, in memory."""
         inputs = [np.asarray(array[rows]) for array in self.inputs]
-        return Examples(inputs, self.labels[rows], self.standing(rows))
+        return PreparedExamples(inputs, self.labels[rows], self.standing(rows))
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ class Lesson:
         metric: by which validation judges.
     """
 
-    train: Examples
-    validation: Examples
+    train: PreparedExamples
+    validation: PreparedExamples
     objective: Objective = field(default_factory=CrossEntropy)
     metric: Metric = "top1"
 

@@ -20,7 +20,7 @@ from edgetransfer.transfer.train.schedule import Machine
 
 if TYPE_CHECKING:
     from edgetransfer.transfer.classifier import Classifier
-    from edgetransfer.transfer.train.lesson import Examples
+    from edgetransfer.transfer.train.lesson import PreparedExamples
     from edgetransfer.transfer.train.schedule import Schedule
 
 BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
@@ -52,7 +52,7 @@ def device(asked: str | None) -> str:
 
 
 def measure(
-    network: Classifier, train: Examples, schedule: Schedule, where: str = "cpu"
+    network: Classifier, train: PreparedExamples, schedule: Schedule, where: str = "cpu"
 ) -> Machine:
     """Time one small step with one thread and with all, and return the faster way.
 
@@ -73,7 +73,9 @@ def measure(
     return replace(best, step_seconds=took[best] * batch / len(some.labels))
 
 
-def _seconds(network: Classifier, some: Examples, schedule: Schedule, machine: Machine) -> float:
+def _seconds(
+    network: Classifier, some: PreparedExamples, schedule: Schedule, machine: Machine
+) -> float:
     """Return the time of the second of two epochs over a few examples, on a copy."""
     trial = copy.deepcopy(network)
     once = replace(schedule, epochs=1)

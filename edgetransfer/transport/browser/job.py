@@ -13,7 +13,7 @@ import numpy as np
 
 from edgetransfer.agent.benchmark import CYCLED
 from edgetransfer.agent.environment import PROTOCOL
-from edgetransfer.agent.examples import Examples
+from edgetransfer.agent.examples import ExampleFiles
 from edgetransfer.agent.probe import NULL_MODEL
 from edgetransfer.transport.browser.runtime import FILES
 from edgetransfer.transport.job import outputs
@@ -44,7 +44,7 @@ class Errand:
 
     told: Mapping[str, Any]
     models: tuple[bytes | Path, ...] = ()
-    examples: tuple[Examples, ...] = ()
+    examples: tuple[ExampleFiles, ...] = ()
     arrays: Mapping[str, int] = field(default_factory=dict)
     number: str = field(default_factory=lambda: secrets.token_hex(4))
 
@@ -55,7 +55,7 @@ def errand(job: Job, engine: Engine) -> Errand:
     The order of the blocks is drawn here as the agent draws it, by the job's seed.
     """
     module, _, binary = FILES[engine]
-    examples = tuple(Examples(dict(each.inputs)) for each in job.variants)
+    examples = tuple(ExampleFiles(dict(each.inputs)) for each in job.variants)
     names = [each.name for each in job.variants]
     draw = random.Random(job.seed)
     told = {
@@ -82,7 +82,7 @@ def errand(job: Job, engine: Engine) -> Errand:
     return Errand(told, (*models, NULL_MODEL), examples, arrays)
 
 
-def _variant(variant: Variant, examples: Examples) -> dict[str, Any]:
+def _variant(variant: Variant, examples: ExampleFiles) -> dict[str, Any]:
     return {
         "name": variant.name,
         "inputs": list(examples[0]),
@@ -93,7 +93,7 @@ def _variant(variant: Variant, examples: Examples) -> dict[str, Any]:
 
 
 def _spread(held: int, count: int) -> list[int]:
-    """Return indices spread evenly, as `Examples.some` takes them.
+    """Return indices spread evenly, as `ExampleFiles.some` takes them.
 
     >>> _spread(9, 3)
     [0, 4, 8]

@@ -4,7 +4,7 @@ import fnmatch
 
 import pytest
 
-from edgetransfer.agent.energy import Clock, Source, find_source, measure
+from edgetransfer.agent.energy import EnergyClock, EnergyCounter, find_source, measure
 from edgetransfer.agent.system import System
 
 
@@ -81,7 +81,7 @@ class Machine:
 
     def __init__(self, busy_w=5.0):
         self.now_s, self.joules, self.busy_w = 0.0, 0.0, busy_w
-        self.clock = Clock(lambda: self.now_s, lambda seconds: self._pass(seconds, 2.0))
+        self.clock = EnergyClock(lambda: self.now_s, lambda seconds: self._pass(seconds, 2.0))
 
     def call(self):
         self._pass(0.25, self.busy_w)
@@ -93,7 +93,7 @@ class Machine:
 
 def test_the_energy_of_an_inference_is_net_of_idling():
     machine = Machine()
-    source = Source("counter", "1 J", joules=lambda: machine.joules)
+    source = EnergyCounter("counter", "1 J", joules=lambda: machine.joules)
     told = measure(machine.call, source, 10.0, machine.clock)
     assert told["mj_per_inference"] == pytest.approx(750.0)
     assert (told["idle_w"], told["busy_w"]) == (pytest.approx(2), pytest.approx(5))
@@ -103,14 +103,14 @@ def test_the_energy_of_an_inference_is_net_of_idling():
 def test_power_that_is_read_now_and_then():
     machine = Machine()
     powers = iter([2.0] * 50 + [5.0] * 60)
-    source = Source("gauge", "1 s", watts=lambda: next(powers))
+    source = EnergyCounter("gauge", "1 s", watts=lambda: next(powers))
     told = measure(machine.call, source, 10.0, machine.clock)
     assert told["mj_per_inference"] == pytest.approx(750.0, rel=0.05)
 
 
 def test_work_that_draws_no_more_than_idling_has_no_energy():
     machine = Machine(busy_w=2.0)
-    source = Source("counter", "1 J", joules=lambda: machine.joules)
+    source = EnergyCounter("counter", "1 J", joules=lambda: machine.joules)
     told = measure(machine.call, source, 10.0, machine.clock)
     assert told["mj_per_inference"] is None
     assert told["reason"] == (
@@ -119,7 +119,7 @@ def test_work_that_draws_no_more_than_idling_has_no_energy():
 
 
 def test_a_counter_that_goes_away():
-    source = Source("counter", "1 J", joules=lambda: float("nan"))
+    source = EnergyCounter("counter", "1 J", joules=lambda: float("nan"))
     machine = Machine()
     told = measure(machine.call, source, 1.0, machine.clock)
     assert told == {

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from edgetransfer.agent.conditions import Guard, Sensors
-from edgetransfer.agent.timing import Clock, Cycle, Plan, measure, timed, warm_up
+from edgetransfer.agent.conditions import Sensors, ThrottleWatch
+from edgetransfer.agent.timing import BlockPlan, Clock, Cycle, measure, timed, warm_up
 
 MS = 1_000_000
-PLAN = Plan(blocks=3, block_s=0.05, warmup_s=0.0, warmup_max_s=1.0)
+PLAN = BlockPlan(blocks=3, block_s=0.05, warmup_s=0.0, warmup_max_s=1.0)
 
 
 class Machine:
@@ -164,7 +164,7 @@ class Weather:
 
 
 def turns_of(machine, weather, cooldown_s=1.0, blocks=2):
-    guard = Guard(weather.sensors, 100.0, cooldown_s)
+    guard = ThrottleWatch(weather.sensors, 100.0, cooldown_s)
     calls = {"a": machine.call("a", 70)}
     measured = measure(calls, PLAN._replace(blocks=blocks), 0, machine.clock, guard)
     assert [turn["name"] for turn in measured.turns] == ["a"] * len(measured.turns)

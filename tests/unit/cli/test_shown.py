@@ -3,7 +3,7 @@
 import pytest
 
 from edgetransfer.cli import backbones, build, machine
-from edgetransfer.pipeline.doctor import Examined, Finding, PreviewRow, TargetRow
+from edgetransfer.pipeline.doctor import Examination, Finding, PreviewRow, TargetRow
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +19,7 @@ def printed(capsys):
 def test_what_a_machine_has_lacks_and_needs(capsys):
     busy = Finding("other work is running", "ps -eo pid,pcpu")
     absent = Finding("no [OpenVINO] there", "pip install openvino")
-    found = Examined(
+    found = Examination(
         where="local",
         environment={"cpu": "i7", "cores": 4, "arch": "x86_64", "isa": ["avx2"], "os": "Linux"},
         capabilities={"ir_version": 10, "opset": 21, "free_memory_mib": 700},

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgetransfer.agent.session import OnnxSession
 from edgetransfer.compress.layout import find_layout
-from edgetransfer.compress.posttraining import Calibration, quantise, separate
+from edgetransfer.compress.posttraining import CalibrationBatches, quantise, separate
 from edgetransfer.graph.census import residency
 from edgetransfer.graph.hosted import open_here
 from edgetransfer.spec.catalogue import CalibrationRecipe
@@ -139,7 +139,7 @@ def quantised_from(tmp_path_factory, batches):
             model,
             scheme or Int8Scheme(),
             CalibrationRecipe(name=method, method=method, percentile=options.pop("keep", 99.999)),
-            Calibration(batches(array), batches(array), tmp_path_factory.mktemp("waiting")),
+            CalibrationBatches(batches(array), batches(array), tmp_path_factory.mktemp("waiting")),
             **options,
         )
 

@@ -3,7 +3,13 @@
 import numpy as np
 import torch
 
-from edgetransfer.compress.observe import BINS, Channels, Histogram, watch_channels, watch_ranges
+from edgetransfer.compress.observe import (
+    BINS,
+    ActivationHistogram,
+    Channels,
+    watch_channels,
+    watch_ranges,
+)
 
 
 def drawn(seed, shape=(40, 3, 8, 8)):
@@ -12,7 +18,7 @@ def drawn(seed, shape=(40, 3, 8, 8)):
 
 def test_a_histogram_of_batches_is_that_of_all():
     x = drawn(0)
-    whole, streamed = Histogram(), Histogram()
+    whole, streamed = ActivationHistogram(), ActivationHistogram()
     whole.add(x)
     for part in x.split(7):
         streamed.add(part)
@@ -27,7 +33,7 @@ def test_a_histogram_of_batches_is_that_of_all():
 
 
 def test_widening_moves_counts_by_a_bin_at_most_each_time():
-    histogram = Histogram()
+    histogram = ActivationHistogram()
     histogram.add(torch.full((10,), 0.25))
     for most in (1.0, 2.0, 3.0):
         histogram.add(torch.tensor([most]))
@@ -38,7 +44,7 @@ def test_widening_moves_counts_by_a_bin_at_most_each_time():
 
 
 def test_extremes_of_every_batch_are_kept_and_zero_is_inside():
-    histogram = Histogram()
+    histogram = ActivationHistogram()
     for low, high in ((1.0, 2.0), (0.5, 1.5)):
         histogram.add(torch.linspace(low, high, 9))
     assert histogram.extremes == [(1.0, 2.0), (0.5, 1.5)]
@@ -46,7 +52,7 @@ def test_extremes_of_every_batch_are_kept_and_zero_is_inside():
 
 
 def test_a_constant_tensor_is_counted():
-    histogram = Histogram()
+    histogram = ActivationHistogram()
     histogram.add(torch.zeros(5))
     assert histogram.counts.sum() == 5
     assert histogram.high > histogram.low
@@ -55,7 +61,7 @@ def test_a_constant_tensor_is_counted():
 def test_large_batches_are_thinned_but_their_extremes_count():
     x = torch.zeros(1_000_003)
     x[7], x[8] = -3.0, 5.0
-    histogram = Histogram()
+    histogram = ActivationHistogram()
     histogram.add(x)
     assert (histogram.low, histogram.high) == (-3.0, 5.0)
     assert 150_000 < histogram.counts.sum() < 260_000

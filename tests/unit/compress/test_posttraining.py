@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from edgetransfer.compress.posttraining import Calibration, quantise
+from edgetransfer.compress.posttraining import CalibrationBatches, quantise
 from edgetransfer.errors import DataError, StageError
 from edgetransfer.spec.catalogue import CalibrationRecipe, calibration_recipe, names
 from edgetransfer.spec.target import Int8Scheme
@@ -23,7 +23,7 @@ def test_every_way_to_find_ranges(network, pictures, quantised_from, sqnr_db, me
 @pytest.mark.parametrize("name", names("calibration/recipes"))
 def test_shipped_recipes_work(network, pictures, batches, sqnr_db, tmp_path, name):
     source = batches(pictures[:EXAMPLES])
-    calibration = Calibration(source, source, tmp_path)
+    calibration = CalibrationBatches(source, source, tmp_path)
     made = quantise(network, Int8Scheme(), calibration_recipe(name), calibration)
     assert sqnr_db(made.graph()) > 25
 
@@ -64,7 +64,7 @@ def test_ranges_are_found_on_all_and_weights_on_a_few(network, pictures, tmp_pat
 
         return make
 
-    calibration = Calibration(
+    calibration = CalibrationBatches(
         counted("watched", pictures), counted("fitted", pictures[:8]), tmp_path
     )
     recipe = CalibrationRecipe(name="minmax", method="minmax")
@@ -83,7 +83,7 @@ def test_ranges_are_found_on_all_and_weights_on_a_few(network, pictures, tmp_pat
 def test_what_waited_on_the_disk_is_swept_up(network, pictures, tmp_path, batches):
     source = batches(pictures[:8])
     recipe = CalibrationRecipe(name="minmax", method="minmax")
-    quantise(network, Int8Scheme(), recipe, Calibration(source, source, tmp_path))
+    quantise(network, Int8Scheme(), recipe, CalibrationBatches(source, source, tmp_path))
     left = {file.name.split("-")[0] for file in tmp_path.iterdir()}
     assert len(list(tmp_path.iterdir())) <= 3, left  # the logits alone, which nobody takes
 
@@ -123,12 +123,12 @@ def test_an_example_that_cannot_be_prepared_is_told_as_it_is(network, tmp_path):
 
     recipe = CalibrationRecipe(name="minmax", method="minmax")
     with pytest.raises(DataError, match=r"^a\.png: the picture cannot be read$"):
-        quantise(network, Int8Scheme(), recipe, Calibration(broken, broken, tmp_path))
+        quantise(network, Int8Scheme(), recipe, CalibrationBatches(broken, broken, tmp_path))
 
 
 def test_nothing_to_calibrate_on(network, tmp_path):
     recipe = CalibrationRecipe(name="minmax", method="minmax")
-    nothing = Calibration(lambda: iter(()), lambda: iter(()), tmp_path)
+    nothing = CalibrationBatches(lambda: iter(()), lambda: iter(()), tmp_path)
     with pytest.raises(StageError):
         quantise(network, Int8Scheme(), recipe, nothing)
 

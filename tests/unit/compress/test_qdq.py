@@ -10,7 +10,7 @@ from onnx import helper, numpy_helper
 
 from edgetransfer.compress.encoding import Codes
 from edgetransfer.compress.half import to_half
-from edgetransfer.compress.posttraining import Quantised
+from edgetransfer.compress.posttraining import QuantisedGraph
 from edgetransfer.compress.qdq import write_qdq
 from edgetransfer.compress.training import FakeQuantised, FreeWeights
 from edgetransfer.export.tensorrt import refuse_unfit
@@ -188,7 +188,7 @@ def test_codes_come_out_as_they_went_in(quantised):
     encoding = type(quantised.encoding)(
         quantised.encoding.grids, weights, quantised.encoding.biases, quantised.encoding.scheme
     )
-    changed = Quantised(quantised.model, quantised.layout, encoding).graph()
+    changed = QuantisedGraph(quantised.model, quantised.layout, encoding).graph()
     (found,) = (e for e in changed.graph.initializer if e.name == f"{layer.name}_codes")
     assert (numpy_helper.to_array(found) == 3).all()
     assert write_qdq(quantised.model, quantised.layout, encoding) == changed

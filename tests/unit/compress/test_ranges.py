@@ -7,7 +7,13 @@ import pytest
 import torch
 
 from edgetransfer.compress.encoding import grid_over
-from edgetransfer.compress.observe import Histogram, choose_grids, entropy, ranges, squared_error
+from edgetransfer.compress.observe import (
+    ActivationHistogram,
+    choose_grids,
+    entropy,
+    ranges,
+    squared_error,
+)
 from edgetransfer.errors import StageError
 from edgetransfer.spec.catalogue import CalibrationRecipe, calibration_recipe, names
 from edgetransfer.spec.target import Int8Scheme
@@ -17,7 +23,7 @@ SCHEME = Int8Scheme()
 
 
 def seen_of(*batches):
-    histogram = Histogram()
+    histogram = ActivationHistogram()
     for batch in batches:
         histogram.add(torch.as_tensor(batch, dtype=torch.float32))
     return histogram

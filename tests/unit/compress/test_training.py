@@ -9,7 +9,7 @@ import torch
 
 from edgetransfer.compress.encoding import Codes, grid_over
 from edgetransfer.compress.execution import Execution
-from edgetransfer.compress.posttraining import Quantised
+from edgetransfer.compress.posttraining import QuantisedGraph
 from edgetransfer.compress.sensitivity import rank_layers
 from edgetransfer.compress.training import (
     QAT,
@@ -170,7 +170,7 @@ def test_a_broken_layer_is_ranked_first(plain, pictures, batches, name):
     codes = plain.encoding.weights[name]
     broken = Codes(np.sign(codes.codes).astype(np.int8), codes.scale * 40)
     weights = {**plain.encoding.weights, name: broken}
-    spoilt = Quantised(plain.model, plain.layout, replace(plain.encoding, weights=weights))
+    spoilt = QuantisedGraph(plain.model, plain.layout, replace(plain.encoding, weights=weights))
     told = []
     ranked = rank_layers(spoilt, batches(pictures[:EXAMPLES])(), lambda *line: told.append(line))
     assert ranked[0][0] == name

@@ -10,7 +10,7 @@ from edgetransfer.distill.objective import (
     RIDGE,
     Distillation,
     Hints,
-    Said,
+    TeacherLogits,
 )
 from edgetransfer.spec.recipe import DistillSpec
 from edgetransfer.transfer.train.objective import UNLABELLED, CrossEntropy, Seen
@@ -24,7 +24,7 @@ def noise(*shape, seed=0):
 
 
 START = noise(COUNT, WIDTH)
-SAID = Said(
+SAID = TeacherLogits(
     [noise(COUNT, CLASSES, seed=s) for s in (1, 2)], [noise(COUNT, 9, seed=s) for s in (3, 4)]
 )
 
@@ -61,7 +61,7 @@ def test_soft_targets_are_of_the_same_look_and_rows(view):
 
 
 def test_a_text_has_one_look_whatever_the_epoch():
-    one = Said(SAID.logits[:1], SAID.features[:1])
+    one = TeacherLogits(SAID.logits[:1], SAID.features[:1])
     values = [value(objective(one, soft=1), seen([0, 1, 2], view)) for view in (0, 5)]
     assert values[0] == values[1]
 
@@ -89,7 +89,7 @@ def test_losses_add_up():
 
 
 def test_a_teacher_that_shows_decisions_only_teaches_those():
-    closed = Said(SAID.logits, None)
+    closed = TeacherLogits(SAID.logits, None)
     batch = seen([1, 2, 3, 4])
     weights = {"labels": 0.5, "soft": 2}
     everything = objective(closed, **weights, hints=3, relations=4)

@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 from edgetransfer.bundle.opened import open_bundle, seal
-from edgetransfer.export.onnx_bundle import Parts, write_bundle
+from edgetransfer.export.onnx_bundle import BundleParts, write_bundle
 from edgetransfer.graph.embed import whole_model
 from edgetransfer.spec.preprocess import PREPROCESSING, TextPreprocessing
 
@@ -44,7 +44,7 @@ def test_texts_have_no_graph_in_front(text_core):
 
 
 def test_a_bundle_holds_all_that_a_device_needs(core, contract, pictures, prepare, run, tmp_path):
-    parts = Parts(core(0), core(1), contract, None, ("été", "bee", "c d"), pictures[0])
+    parts = BundleParts(core(0), core(1), contract, None, ("été", "bee", "c d"), pictures[0])
     write_bundle(tmp_path, parts, prepare)
     assert {each.name for each in tmp_path.iterdir()} == {
         "agent.pyz",
@@ -70,7 +70,7 @@ def test_a_sealed_bundle_opens_with_the_same_labels(
     core, contract, pictures, prepare, facts, tmp_path
 ):
     labels = ("été", "bee", "c d")
-    parts = Parts(
+    parts = BundleParts(
         core(0),
         core(1),
         contract,
@@ -89,7 +89,7 @@ def test_a_sealed_bundle_opens_with_the_same_labels(
 
 def test_a_bundle_of_texts_brings_its_tokenizer(text_core, tokenizer, prepare_text, tmp_path):
     contract = TextPreprocessing(max_length=8, tokenizer="mine.json")
-    parts = Parts(text_core, text_core, contract, tokenizer, ("a", "b", "c"), [])
+    parts = BundleParts(text_core, text_core, contract, tokenizer, ("a", "b", "c"), [])
     write_bundle(tmp_path, parts, prepare_text)
     written = PREPROCESSING.validate_json((tmp_path / "preprocess.json").read_text())
     assert written == contract.model_copy(update={"tokenizer": "tokenizer.json"})

@@ -7,7 +7,7 @@ import pytest
 
 from edgetransfer.backbone.contract import from_transformers
 from edgetransfer.data.manifest import Example
-from edgetransfer.export.onnx_bundle import Parts, write_bundle
+from edgetransfer.export.onnx_bundle import BundleParts, write_bundle
 from edgetransfer.export.transformers_files import write_transformers_files
 from edgetransfer.spec.preprocess import ImagePreprocessing, TextPreprocessing
 
@@ -43,7 +43,7 @@ def test_the_configuration_names_the_classes_and_no_class_of_another_head(tmp_pa
 def test_the_network_is_there_by_the_name_that_optimum_feeds(
     tmp_path, core, contract, pictures, prepare, run
 ):
-    parts = Parts(core(0), core(1), contract, None, LABELS, pictures[0], config=CONFIG)
+    parts = BundleParts(core(0), core(1), contract, None, LABELS, pictures[0], config=CONFIG)
     write_bundle(tmp_path, parts, prepare)
     folder = tmp_path / "optimum"
     assert sorted(file.name for file in folder.iterdir()) == [
@@ -61,7 +61,9 @@ def test_the_network_is_there_by_the_name_that_optimum_feeds(
 def test_without_a_configuration_nothing_is_written_for_optimum(
     tmp_path, core, contract, pictures, prepare
 ):
-    write_bundle(tmp_path, Parts(core(0), core(1), contract, None, LABELS, pictures[0]), prepare)
+    write_bundle(
+        tmp_path, BundleParts(core(0), core(1), contract, None, LABELS, pictures[0]), prepare
+    )
     assert not (tmp_path / "optimum").exists()
 
 
@@ -77,7 +79,9 @@ def test_optimum_opens_a_bundle_of_texts(
 ):
     config = {"model_type": "bert", "hidden_size": 16}
     contract = TextPreprocessing(max_length=8)
-    parts = Parts(text_core, text_core, contract, tokenizer, ("a", "b", "c"), (), config=config)
+    parts = BundleParts(
+        text_core, text_core, contract, tokenizer, ("a", "b", "c"), (), config=config
+    )
     write_bundle(tmp_path, parts, prepare_text)
     inputs = prepare_text.prepare(Example("0", None, "ants and bees", "a", "train", {}, "digest"))
     model = optimum.ORTModelForSequenceClassification.from_pretrained(tmp_path)
@@ -89,7 +93,9 @@ def test_optimum_opens_a_bundle_of_pictures(
     optimum, tmp_path, core, contract, pictures, prepare, run
 ):
     config = {"model_type": "vit", "hidden_size": 16}
-    parts = Parts(core(0), core(1), contract, None, ("a", "b", "c"), pictures[0], config=config)
+    parts = BundleParts(
+        core(0), core(1), contract, None, ("a", "b", "c"), pictures[0], config=config
+    )
     write_bundle(tmp_path, parts, prepare)
     model = optimum.ORTModelForCustomTasks.from_pretrained(tmp_path)
     for pixels in pictures[1]:
@@ -104,7 +110,9 @@ def test_optimum_classifies_prepared_pictures(
     """By its own class and with the preparation that transformers reads from the folder."""
     transformers = pytest.importorskip("transformers")
     config = {"model_type": "vit", "hidden_size": 16}
-    parts = Parts(core(0), core(1), contract, None, ("a", "b", "c"), pictures[0], config=config)
+    parts = BundleParts(
+        core(0), core(1), contract, None, ("a", "b", "c"), pictures[0], config=config
+    )
     write_bundle(tmp_path, parts, prepare)
     folder = tmp_path / "optimum"
     model = optimum.ORTModelForImageClassification.from_pretrained(folder)

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgetransfer.compress.dynamic import quantise_weights
 from edgetransfer.compress.half import to_half
-from edgetransfer.compress.posttraining import Calibration, quantise
+from edgetransfer.compress.posttraining import CalibrationBatches, quantise
 from edgetransfer.compress.smoothing import largest, smooth
 from edgetransfer.errors import StageError
 from edgetransfer.export.heads import find_head, with_features, with_head
@@ -30,7 +30,7 @@ def integers(model, feeds, folder, **scheme):
     def batches():
         return iter({"input": each} for each in torch.from_numpy(feeds["input"]).split(8))
 
-    calibration = Calibration(batches, batches, folder)
+    calibration = CalibrationBatches(batches, batches, folder)
     return quantise(model, Int8Scheme(**scheme), RECIPE, calibration).graph()
 
 

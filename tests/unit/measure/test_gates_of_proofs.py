@@ -12,7 +12,7 @@ from edgetransfer.measure.proofs import (
     Contract,
     Export,
     Integrity,
-    Intended,
+    IntendedPrecision,
     Port,
     TensorParity,
     tensor_parity,
@@ -174,33 +174,33 @@ def test_a_port_of_any_batch_takes_no_other_type_or_rank():
 @pytest.mark.parametrize(
     ("found", "intended", "status", "message"),
     [
-        ((0, 52, ()), Intended(52, ()), "PASS", "52 of 52 Conv run in int8"),
+        ((0, 52, ()), IntendedPrecision(52, ()), "PASS", "52 of 52 Conv run in int8"),
         (
             (2, 50, ("Conv /a", "FusedConv /b")),
-            Intended(50, ("/a", "/b")),
+            IntendedPrecision(50, ("/a", "/b")),
             "PASS",
             "50 of 52 Conv run in int8, 2 in float on purpose",
         ),
         (
             (2, 50, ("Conv /a", "FusedConv /b", "Gemm /head")),
-            Intended(51, ("/b",)),
+            IntendedPrecision(51, ("/b",)),
             "FAIL",
             "1 Conv that the bundle has in int8 run in float: Conv /a",
         ),
         (
             (15, 37, tuple(f"Conv /{i}" for i in range(15))),
-            Intended(52, ()),
+            IntendedPrecision(52, ()),
             "FAIL",
             "15 Conv that the bundle has in int8 run in float: Conv /0, Conv /1, Conv /2, Conv /3,"
             " Conv /4, Conv /5, Conv /6, Conv /7, and more",
         ),
         (
             (52, 0, ()),
-            Intended(0, tuple(f"/{i}" for i in range(52))),
+            IntendedPrecision(0, tuple(f"/{i}" for i in range(52))),
             "PASS",
             "all 52 Conv are floats on purpose",
         ),
-        ((0, 0, ("Gemm /head",)), Intended(0, ()), "PASS", "no Conv among the operators"),
+        ((0, 0, ("Gemm /head",)), IntendedPrecision(0, ()), "PASS", "no Conv among the operators"),
     ],
 )
 def test_residency_is_held_against_what_the_bundle_says(found, intended, status, message):
@@ -212,7 +212,7 @@ def test_residency_is_held_against_what_the_bundle_says(found, intended, status,
 
 
 def test_residency_is_not_run_where_the_graph_was_not_seen():
-    assert gates.residency({}, Intended(52, ())).message == (
+    assert gates.residency({}, IntendedPrecision(52, ())).message == (
         "residency: the graph was not looked at"
     )
     found = {"float_conv": 0, "int8_conv": 1, "float_ops": []}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgetransfer.measure.study.soundness import (
-    Contest,
+    Rivals,
     contest_warnings,
     hold_contest,
     neighbour_warnings,
@@ -23,7 +23,7 @@ def contest(subject_right, rival_right, n=200):
 
     rivals = {"pixels": decide(rival_right), "always ants": np.zeros(n, dtype=int)}
     subject = decide(subject_right)
-    return Contest("probe", "it knows less than", truth, subject, rivals, 2, "held-out examples")
+    return Rivals("probe", "it knows less than", truth, subject, rivals, 2, "held-out examples")
 
 
 def rows_of(subject_right, rival_right, metric="top1"):

@@ -5,7 +5,7 @@ from math import inf, log, nan
 import numpy as np
 import pytest
 
-from edgetransfer.measure.trial import Tried, hold_trial
+from edgetransfer.measure.trial import TrialInput, hold_trial
 from edgetransfer.spec.budget import Budget
 
 MIB = 2**20
@@ -24,7 +24,7 @@ def tried(n=200, wrong=0, labelled=None, noise=0.1, test=1000, ms=None, size=MIB
     got = truth.copy()
     got[:wrong] = (truth[:wrong] + 1) % 4
     labelled = n if labelled is None else labelled
-    return Tried(
+    return TrialInput(
         logits(4, truth), logits(4, got, noise), truth[:labelled], ms, size, test_examples=test
     )
 

@@ -6,7 +6,7 @@ import pytest
 from edgetransfer.measure.agreement import OnHost
 from edgetransfer.measure.findings import examine
 from edgetransfer.measure.measurement import Measurement, Timing
-from edgetransfer.measure.proofs import Intended, Proofs, Repeats
+from edgetransfer.measure.proofs import IntendedPrecision, Proofs, Repeats
 from edgetransfer.measure.speed.latency import Samples
 from edgetransfer.measure.verdict import exit_code, judge, unverified, worst
 from edgetransfer.spec.budget import Budget
@@ -181,12 +181,12 @@ def test_noise_warns_unless_the_budget_names_it():
 
 def test_a_convolution_left_in_float_fails_unless_the_bundle_says_so():
     residency = {"float_conv": 1, "int8_conv": 51, "float_ops": ["Conv /stem/Conv"]}
-    surprised = Proofs(intended=Intended(52, ()))
+    surprised = Proofs(intended=IntendedPrecision(52, ()))
     verdict = judge(found(residency=residency, proofs=surprised))
     assert verdict.name == "FAIL"
     message = "residency: 1 Conv that the bundle has in int8 run in float: Conv /stem/Conv"
     assert verdict.reasons == (message,)
-    meant = Proofs(intended=Intended(51, ("/stem/Conv",)))
+    meant = Proofs(intended=IntendedPrecision(51, ("/stem/Conv",)))
     assert judge(found(residency=residency, proofs=meant)).name == "PASS"
 
 

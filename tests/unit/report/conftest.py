@@ -9,7 +9,7 @@ from edgetransfer.measure.proofs import (
     Contract,
     Export,
     Integrity,
-    Intended,
+    IntendedPrecision,
     Port,
     Proofs,
     Repeats,
@@ -112,7 +112,7 @@ def proofs(candidate, int8=52, floats=()):
             32,
             {"1 and 2 threads": Twice(few, few), "batches of 1 and 8": Missing("one batch only")},
         ),
-        intended=Intended(int8, floats),
+        intended=IntendedPrecision(int8, floats),
     )
 
 

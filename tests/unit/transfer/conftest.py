@@ -7,7 +7,7 @@ from torch import nn
 
 from edgetransfer.backbone.head import LinearHead
 from edgetransfer.transfer.classifier import Classifier
-from edgetransfer.transfer.train.lesson import Examples
+from edgetransfer.transfer.train.lesson import PreparedExamples
 
 torch.set_num_threads(1)
 
@@ -48,7 +48,7 @@ def examples():
         labels = np.arange(count) % 3
         pictures = generator.normal(size=(count, 3, 16, 16)).astype(np.float32)
         pictures[np.arange(count), labels] += 0.7
-        return Examples([pictures], labels.astype(np.int64))
+        return PreparedExamples([pictures], labels.astype(np.int64))
 
     return make
 

@@ -15,7 +15,7 @@ from edgetransfer.backbone.head import LinearHead
 from edgetransfer.errors import EdgeTransferError
 from edgetransfer.transfer.classifier import Classifier
 from edgetransfer.transfer.train.finetune import finetune
-from edgetransfer.transfer.train.lesson import Examples, Lesson
+from edgetransfer.transfer.train.lesson import Lesson, PreparedExamples
 from edgetransfer.transfer.train.objective import CrossEntropy
 from edgetransfer.transfer.train.schedule import Machine, Schedule, Technique
 from edgetransfer.transfer.train.team import ALONE
@@ -42,7 +42,7 @@ def some(count, seed):
     labels = np.arange(count) % 3
     pictures = generator.normal(size=(count, 3, 16, 16)).astype(np.float32)
     pictures[np.arange(count), labels] += 0.7
-    return Examples([pictures], labels.astype(np.int64))
+    return PreparedExamples([pictures], labels.astype(np.int64))
 
 
 def fit(team=ALONE, objective=None):

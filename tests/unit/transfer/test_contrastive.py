@@ -9,12 +9,18 @@ import pytest
 import torch
 from torch import nn
 
-from edgetransfer.transfer.text.contrastive import Course, batches, contrast, course_for, tune
+from edgetransfer.transfer.text.contrastive import (
+    ContrastiveSchedule,
+    batches,
+    contrast,
+    course_for,
+    tune,
+)
 from edgetransfer.transfer.text.texts import Texts, run_in_groups
 from edgetransfer.transfer.train.schedule import Machine
 
 ONE_THREAD = Machine(threads=1, bf16=False)
-COURSE = Course(epochs=4, learning_rate=0.02, together=4, batch_size=16, seed=3)
+COURSE = ContrastiveSchedule(epochs=4, learning_rate=0.02, together=4, batch_size=16, seed=3)
 
 
 class Encoder(nn.Module):
@@ -106,7 +112,7 @@ def test_word_vectors_stay_and_weights_end_half_way(encoder, texts):
 
 def test_with_many_labels_it_is_contrast_alone():
     few, many = (course_for(np.arange(3 * count) % 3) for count in (100, 101))
-    assert few == Course()
+    assert few == ContrastiveSchedule()
     assert (many.telling, many.adversarial, many.strength, many.names) == (0, 0, 1, False)
     assert replace(many, telling=1.0, adversarial=1.0, strength=0.3, names=True) == few
 
@@ -167,7 +173,7 @@ def test_a_gpu_comes_to_what_the_cpu_does(encoder, texts):
 @pytest.mark.parametrize("together", [2, 3, 4])
 def test_an_epoch_shows_every_text_once_in_handfuls_of_its_class(together):
     labels = np.repeat([0, 1, 2], [5, 9, 4])
-    course = Course(together=together, batch_size=8)
+    course = ContrastiveSchedule(together=together, batch_size=8)
     shown = list(batches(labels, course, np.random.default_rng(1)))
     assert sorted(np.concatenate(shown).tolist()) == list(range(18))
     for rows in shown:
@@ -176,7 +182,9 @@ def test_an_epoch_shows_every_text_once_in_handfuls_of_its_class(together):
 
 
 def test_a_class_of_one_text_is_its_own_partner():
-    rows = np.concatenate(list(batches(np.array([0, 1, 1]), Course(), np.random.default_rng(0))))
+    rows = np.concatenate(
+        list(batches(np.array([0, 1, 1]), ContrastiveSchedule(), np.random.default_rng(0)))
+    )
     assert sorted(rows.tolist()) == [0, 0, 1, 2]
 
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from edgetransfer.transfer.train.finetune import _Training, finetune
 from edgetransfer.transfer.train.layers import parameter_groups
-from edgetransfer.transfer.train.lesson import Examples, Lesson
+from edgetransfer.transfer.train.lesson import Lesson, PreparedExamples
 from edgetransfer.transfer.train.objective import UNLABELLED, CrossEntropy
 from edgetransfer.transfer.train.schedule import MAX_VIEWS, Machine, Schedule, Technique
 from edgetransfer.transfer.train.views import Views
@@ -110,7 +110,7 @@ def test_the_epoch_is_kept_that_the_metric_likes_best_whatever_its_log_loss(
     }
     epochs = iter([0.1 * wrong, said[1], said[2]])
     monkeypatch.setattr(_Training, "_decide", lambda _: next(epochs))
-    validation = Examples(examples(6).inputs, truth)
+    validation = PreparedExamples(examples(6).inputs, truth)
     schedule = replace(SCHEDULE, epochs=2)
     tuned = finetune(network(), Lesson(examples(8), validation), schedule, ONE_THREAD)
     losses, values = zip(*tuned.history, strict=True)
@@ -126,7 +126,7 @@ def test_of_epochs_that_are_right_as_often_the_less_uncertain_is_kept(
     right = np.eye(3, dtype=np.float32)[truth]
     epochs = iter([0 * right, right, 3 * right])
     monkeypatch.setattr(_Training, "_decide", lambda _: next(epochs))
-    validation = Examples(examples(6).inputs, truth)
+    validation = PreparedExamples(examples(6).inputs, truth)
     schedule = replace(SCHEDULE, epochs=2)
     tuned = finetune(network(), Lesson(examples(8), validation), schedule, ONE_THREAD)
     assert tuned.best_epoch == 2
@@ -244,7 +244,7 @@ def test_examples_without_a_label_teach_nothing_by_themselves(network, examples,
     """They do change which batches there are; so all of one batch have none here."""
     classifier = network()
     before = weights(classifier)
-    train = Examples(examples(8).inputs, np.full(8, UNLABELLED))
+    train = PreparedExamples(examples(8).inputs, np.full(8, UNLABELLED))
     schedule = Schedule(epochs=1, learning_rate=0.0, batch_size=8, seed=0)
     tuned = finetune(classifier, Lesson(train, examples(12, seed=1)), schedule, ONE_THREAD)
     assert same(before, weights(classifier))
@@ -301,7 +301,7 @@ def test_rare_classes_come_as_often_where_classes_are_balanced(network, examples
     objective = Remembering()
     labels = np.zeros(96, dtype=np.int64)
     labels[:6], labels[6:12] = 1, 2
-    train = Examples(examples(96).inputs, labels)
+    train = PreparedExamples(examples(96).inputs, labels)
     finetune(
         network(),
         Lesson(train, examples(12, seed=1), objective),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgetransfer.backbone.head import LinearHead
-from edgetransfer.transfer.head.linear_heads import Heads, Known, source_prior
+from edgetransfer.transfer.head.linear_heads import Known, LinearHeads, source_prior
 from edgetransfer.transfer.head.probe import fit_probe
 
 WIDTH, SOURCES = 40, 8
@@ -54,7 +54,7 @@ def test_a_source_that_sees_all_classes_alike_changes_nothing(source):
 def test_a_strong_penalty_leaves_the_prior(source):
     features, labels = examples([1, 4, 6], 10)
     every = np.arange(len(labels))
-    heads = Heads(features, labels, Known(source=source))
+    heads = LinearHeads(features, labels, Known(source=source))
     ((head,),) = heads.walk([every], [1e-9], tolerance=1e-9)
     np.testing.assert_allclose(
         head.weight, source_prior(source, features, labels).weight, atol=1e-5
@@ -64,9 +64,9 @@ def test_a_strong_penalty_leaves_the_prior(source):
 def test_held_out_examples_are_not_in_the_prior(source):
     """Cross-validation must not learn from an example what the source sees it as."""
     features, labels = examples([1, 4], 6)
-    heads, odd = Heads(features, labels, Known(source=source)), features.copy()
+    heads, odd = LinearHeads(features, labels, Known(source=source)), features.copy()
     odd[0] = -odd[0]
-    moved = Heads(odd, labels, Known(source=source))
+    moved = LinearHeads(odd, labels, Known(source=source))
     rows = np.arange(1, len(labels))
     ((one,),), ((other,),) = (each.walk([rows], [1e-9], tolerance=1e-9) for each in (heads, moved))
     np.testing.assert_allclose(one.weight, other.weight, atol=1e-5)
