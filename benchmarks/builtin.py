@@ -31,7 +31,7 @@ from edgetransfer.pipeline.fit.trace import proving_batch, traced
 from edgetransfer.spec.recipe import DataSpec
 from edgetransfer.transfer.features import run_over
 from edgetransfer.transfer.head.probe import fit_probe
-from edgetransfer.transfer.study.random_start import drawn_anew
+from edgetransfer.transfer.study.baselines import drawn_anew
 
 if TYPE_CHECKING:
     from edgetransfer.data.manifest import Manifest

@@ -33,9 +33,8 @@ from edgetransfer.measure.study.adaptation import choose
 from edgetransfer.pipeline.demo import write_digits
 from edgetransfer.transfer.head.linear_heads import Known
 from edgetransfer.transfer.head.probe import fit_probe
-from edgetransfer.transfer.shift.coral import fit_alignment
-from edgetransfer.transfer.shift.norms import most_pictures, renormalise
-from edgetransfer.transfer.shift.shift import domain_scores, weigh
+from edgetransfer.transfer.norms import most_pictures, renormalise
+from edgetransfer.transfer.shift import domain_scores, fit_alignment, weigh
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

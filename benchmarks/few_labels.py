@@ -31,11 +31,10 @@ from edgetransfer.graph.prepare import preparer
 from edgetransfer.pipeline.demo import write_digits
 from edgetransfer.pipeline.fit.trace import proving_batch, traced
 from edgetransfer.spec.recipe import DataSpec
-from edgetransfer.transfer.episodes.episodes import mean_and_half_width
+from edgetransfer.transfer.episodes import fit_prototypes, mean_and_half_width
 from edgetransfer.transfer.features import looks_over, run_over
 from edgetransfer.transfer.head.linear_heads import Known
 from edgetransfer.transfer.head.probe import fit_probe
-from edgetransfer.transfer.head.prototypes import fit_prototypes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

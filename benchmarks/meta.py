@@ -26,10 +26,15 @@ from pretraining.pictures import Pictures, decode, held_out, normalise, read_cla
 from edgetransfer.agent.environment import fingerprint
 from edgetransfer.agent.runtime import build as runtime_facts
 from edgetransfer.backbone import sources
-from edgetransfer.transfer.episodes.episodes import Episodes, Task, accuracies, mean_and_half_width
-from edgetransfer.transfer.episodes.meta import INNER, RATES, MetaTraining, adapted_accuracies
+from edgetransfer.transfer.episodes import (
+    Episodes,
+    Task,
+    accuracies,
+    fit_prototypes,
+    mean_and_half_width,
+)
 from edgetransfer.transfer.head.probe import fit_probe
-from edgetransfer.transfer.head.prototypes import fit_prototypes
+from edgetransfer.transfer.meta import INNER, RATES, MetaTraining, adapted_accuracies
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -41,10 +41,10 @@ from edgetransfer.pipeline.demo import write_digits
 from edgetransfer.pipeline.stage.stage import versions
 from edgetransfer.spec.recipe import DataSpec
 from edgetransfer.transfer.classifier import Classifier
+from edgetransfer.transfer.contrastive import ContrastiveSchedule, tune
 from edgetransfer.transfer.head.probe import fit_at, fit_probe
 from edgetransfer.transfer.score import log_loss
-from edgetransfer.transfer.text.contrastive import ContrastiveSchedule, tune
-from edgetransfer.transfer.text.texts import Texts, run_in_groups
+from edgetransfer.transfer.texts import Texts, run_in_groups
 from edgetransfer.transfer.train.choice import race
 from edgetransfer.transfer.train.finetune import finetune
 from edgetransfer.transfer.train.lesson import Lesson, PreparedExamples

@@ -43,11 +43,11 @@ from edgetransfer.data import sources
 from edgetransfer.graph.prepare import preparer
 from edgetransfer.pipeline.stage.stage import versions
 from edgetransfer.spec.recipe import DataSpec
+from edgetransfer.transfer.contrastive import course_for, tune
 from edgetransfer.transfer.head.probe import fit_probe
-from edgetransfer.transfer.text.contrastive import course_for, tune
-from edgetransfer.transfer.text.names import Judging, fit_with_names, spelled, worth
-from edgetransfer.transfer.text.self_training import fit_with_guesses
-from edgetransfer.transfer.text.texts import Texts, run_in_groups
+from edgetransfer.transfer.names import Judging, fit_with_names, spelled, worth
+from edgetransfer.transfer.self_training import fit_with_guesses
+from edgetransfer.transfer.texts import Texts, run_in_groups
 from edgetransfer.transfer.train.machine import BF16_FLAGS
 from edgetransfer.transfer.train.schedule import Machine
 

@@ -17,11 +17,8 @@ from edgetransfer.agent.examples import ExampleFiles
 from edgetransfer.agent.session import OnnxSession
 
 Call = Callable[[], object]
-
 Tell = Callable[[int, int], None]
-
 WARM_S = 0.3
-
 _TOLD = ("frequency_khz", "temperatures_c", "throttling", "load_average")
 
 
@@ -98,13 +95,9 @@ def settle(call: Call) -> None:
 
 
 CYCLED = 16
-
 """Real examples that a timing cycles through."""
-
 CHECKED = 4
-
 """First examples whose logits are told before and after the timing."""
-
 Open = Callable[[Mapping[str, Any]], Any]
 
 

@@ -13,22 +13,15 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional
 from edgetransfer.agent.system import REAL, System
 
 SLOWER_BY = 1.10
-
 """Times the baseline over which the kernel says that the machine is slower.
 
 Source: Jetpack Microbenchmark's thermal throttle detection, which uses the same.
 """
-
 COOL_BELOW = 1.03
-
 """Times the baseline under which the machine has recovered."""
-
 FREQUENCY_SHARE = 0.9
-
 """Share of the first frequency under which a core counts as slowed."""
-
 NAP_S = 0.25
-
 Reading = Dict[str, object]
 
 
@@ -114,22 +107,16 @@ class ThrottleWatch:
 
 
 CPU = "/sys/devices/system/cpu/"
-
 _FIRMWARE = "/sys/devices/platform/soc/soc:firmware/get_throttled"
-
 _THROTTLED_BITS = {
     0: "under-voltage",
     1: "frequency capped",
     2: "throttled",
     3: "soft temperature limit",
 }
-
 """Bits that the firmware of a Raspberry Pi sets now; 16 higher: since it was started."""
-
 _HERTZ = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
-
 """Ticks of a core in a second."""
-
 Counters = Dict[str, int]
 
 

@@ -18,7 +18,6 @@ from edgetransfer.agent.system import read_text as read_text
 
 PROTOCOL = "etb-1"
 """The rules by which times are taken; a change that makes other numbers of them gets a new name."""
-
 KERNEL_FLAGS = frozenset(
     [
         "avx",
@@ -45,7 +44,6 @@ KERNEL_FLAGS = frozenset(
     ]
 )
 """Flags that select kernels in the runtimes."""
-
 _ARCHITECTURES = {"x86_64": "x86_64", "AMD64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
 _NARROW = {"x86_64": "i686", "arm64": "armhf"}
 _APPLE_FLAGS = {"FEAT_DotProd": "asimddp", "FEAT_I8MM": "i8mm", "FEAT_BF16": "bf16"}

@@ -16,19 +16,14 @@ from edgetransfer.agent.conditions import CPU, used_cores
 from edgetransfer.agent.system import REAL, System
 
 VARIABLE = "EDGETRANSFER_EMULATOR"
-
 """Set by whoever starts the agent in an emulator: what it is, in words."""
-
 _TCG = "TCGTCGTCGTCG"
-
 """How QEMU signs a processor that it emulates."""
-
 _ISA_FAMILIES = (
     ("x86", ("x86", "i386", "i486", "i586", "i686", "amd64")),
     ("arm", ("arm", "aarch")),
     ("riscv", ("riscv",)),
 )
-
 Reader = Callable[[str], Optional[str]]
 
 
@@ -73,11 +68,8 @@ def _is_translated() -> bool:
 
 
 _DMI = "/sys/class/dmi/id/"
-
 _ANDROID = ("ro.product.manufacturer", "ro.product.model", "ro.soc.model")
-
 _FAMILIES = {"darwin": "macos", "win32": "windows", "cygwin": "windows"}
-
 _VARIABLES = ("OMP_", "ORT_", "OPENBLAS_", "MKL_", "KMP_", "GOMP_")
 
 

@@ -65,9 +65,7 @@ def peak_mib() -> float:
 
 
 SCHEMA = "edgetransfer.job/1"
-
 _REPEATED = 32
-
 """Examples run twice to see whether the runtime repeats itself bit by bit."""
 
 
@@ -210,9 +208,7 @@ ACTIONS = {
     "optimise": _optimise,
     "describe": _describe,
 }
-
 TIMED = frozenset(["time", "sustain", "energy"])
-
 """Actions whose result depends on the speed of the processor."""
 
 

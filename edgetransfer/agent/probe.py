@@ -16,11 +16,8 @@ from edgetransfer.agent.timing import REAL_CLOCK, Clock, timed
 NULL_MODEL = base64.b64decode(
     "CAgSADo/ChAKAXgSAXkiCElkZW50aXR5EgFuWhMKAXgSDgoMCAESCAoCCAEKAggBYhMKAXkSDgoMCAESCAoCCAEKAggBQgQKABAN"
 )
-
 """``y = Identity(x)``, x float32 [1, 1], opset 13, IR 8."""
-
 _CALLS = 500
-
 _WARM = 50
 
 
@@ -36,11 +33,8 @@ def floor_ns(
 
 
 _NUMBERS = 4096
-
 _ROUNDS = 8
-
 _BEST_OF = 8
-
 _BASELINE_OF = 40
 
 

@@ -14,7 +14,6 @@ from edgetransfer.agent.system import read_text
 _LOADS_S = 120.0
 """Loading takes under a second, and a minute on a board with a slow card."""
 _PROGRAM = "import sys; sys.path[:] = %r; import onnxruntime; print(onnxruntime.__version__)"
-
 Start = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
 
 

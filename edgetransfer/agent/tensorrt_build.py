@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 Tell = Callable[[str, int, int], object]
 """Told of a phase, the steps done and all of them."""
-
 PROVIDERS = {
     "TensorRT": ("tensorrt", "tensorrt_bindings"),
     "TensorRT-RTX": ("tensorrt_rtx", "tensorrt_rtx_bindings"),

@@ -17,7 +17,6 @@ from edgetransfer.agent.session import Unavailable
 FOLDER = "EDGETRANSFER_ENGINES"
 """Environment variable that names the folder."""
 _DIGITS = 16
-
 Key = Mapping[str, str]
 """What an engine is bound to; its `model` is the digest of the ONNX file."""
 

@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Block = tuple[int, int, int, int]
-
 """(expansion, channels, repeats, stride): one row of table 2 of Sandler et al. (2018)."""
-
 STEM_CHANNELS = 32
 
 
@@ -90,7 +88,6 @@ TINY_64 = MobileNetV2Config(
     blocks=((1, 32, 1, 1), (3, 48, 1, 2), (4, 128, 2, 2), (6, 224, 3, 2)),
     feature_dim=768,
 )
-
 """For 64 pixels: maps of 32, 32, 16, 8, 4 and 4; shallow, as it learns faster in few epochs."""
 
 

@@ -77,7 +77,6 @@ CONFIG = Kind(
     expected="config.json as transformers or timm writes it",
     once=False,
 )
-
 PREPROCESSOR = Kind(
     "way to prepare pictures",
     MIB,
@@ -85,20 +84,15 @@ PREPROCESSOR = Kind(
     expected="preprocessor_config.json as transformers writes it",
     once=False,
 )
-
 CARD = Kind(
     "card of a backbone",
     MIB,
     SpecError,
     expected="card.json and model.safetensors as `edgetransfer pretrain` writes them",
 )
-
 WEIGHTS = Kind("file of weights", 1 << 46, SpecError, expected="a .safetensors file")
-
 Factor = Annotated[float, Field(ge=1e-6, le=1e6)]
-
 Three = Annotated[list[Annotated[float, Field(ge=-1e6, le=1e6)]], Field(min_length=3, max_length=3)]
-
 Scales = Annotated[list[Factor], Field(min_length=3, max_length=3)]
 
 

@@ -185,7 +185,7 @@ def pretrain(
     from edgetransfer.cli.terminal import print_json, show
     from edgetransfer.pipeline.pretrain import PretrainPlan
     from edgetransfer.pipeline.pretrain import pretrain as run
-    from edgetransfer.transfer.episodes.episodes import Task
+    from edgetransfer.transfer.episodes import Task
 
     wanted = PretrainPlan(method, Task(ways, shots, queries), episodes, minutes)
     card = run(_resolved(asked, cache), wanted, out)

@@ -124,7 +124,7 @@ def matrix(
     from edgetransfer.bundle.files import writing
     from edgetransfer.bundle.swap import LOCK, locked
     from edgetransfer.cli.terminal import TerminalReporter, print_json
-    from edgetransfer.pipeline.matrix import matrix as use
+    from edgetransfer.pipeline import matrix as use
     from edgetransfer.spec.recipe import recipe_from
 
     whole = recipe_from(asked, recipe)
@@ -135,7 +135,7 @@ def matrix(
         out.mkdir(parents=True, exist_ok=True)
     with locked(out / LOCK):
         if ray is not None:
-            from edgetransfer.pipeline.matrix.on_ray import prepare_all
+            from edgetransfer.pipeline.on_ray import prepare_all
 
             known = prepare_all(cells, store, reporter, cores=cores, address=ray)
         record = use.run(cells, store, reporter, cores=cores, known=known)

@@ -196,7 +196,7 @@ def _told(done: AddClassResult, data: DataSpec | None) -> list[str]:
 
 def _measure_with(folder: Path, data: DataSpec | None = None) -> str:
     """Say how a new bundle is measured, as it stands in a shell."""
-    from edgetransfer.pipeline.bench.standing import bench_command
+    from edgetransfer.pipeline.bench.target_match import bench_command
 
     hint = "" if data else " (--data, with labelled examples, for its accuracy)"
     return f"not measured yet: {bench_command(folder, data)}{hint}"

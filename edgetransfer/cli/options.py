@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 Asked = dict[str, Any]
 """The options of a recipe, or of a measurement, that a command takes, by name; None: not given."""
 _MATRIX = "Matrix"
-
 Bundle = Annotated[Path, typer.Argument(help="A folder that `build` wrote: OUT/TARGET.")]
 Out = Annotated[Path, typer.Option(help="Where the bundles go.", rich_help_panel=RUN)]
 RecipeFile = Annotated[

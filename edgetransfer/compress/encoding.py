@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from edgetransfer.spec.target import Int8Scheme
 
 Array = np.ndarray[Any, Any]
-
 LIMITS = {"u8": (0, 255), "s8": (-128, 127)}
 WEIGHT_LIMIT = 127
 """Codes of weights lie symmetrically: -127 to 127."""

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from edgetransfer.compress.observe import Channels
 
 _POOLS = {"AveragePool", "GlobalAveragePool", "MaxPool"}
-
 _TAIL = {"Flatten", "Reshape", "Squeeze"}
 
 
@@ -203,21 +202,13 @@ def _is_spatial(node: ir.Node) -> bool:
 
 
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
-
 """How far the channels' extremes are made equal: 0 not at all, 1 wholly."""
-
 MARGIN = 1.1
-
 """A channel is kept this much below the bound of the Clip behind it, for examples yet unseen."""
-
 SMALLEST = 1e-4
-
 """A channel is amplified by the inverse of this at most."""
-
 CODES = 255.0
-
 ROUNDED_IN_SECOND_ORDER = 0.25
-
 """Share of the weights' noise that is left when rounding looks at the inputs."""
 
 

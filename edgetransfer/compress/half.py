@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 Array = np.ndarray[Any, Any]
-
 SENSITIVE = (
     *("GroupNormalization", "InstanceNormalization", "LayerNormalization", "LogSoftmax"),
     *("LpNormalization", "Pow", "ReduceL2", "ReduceMean", "ReduceSum", "Softmax"),

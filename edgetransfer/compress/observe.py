@@ -28,13 +28,9 @@ if TYPE_CHECKING:
 
 
 SHRINKS = torch.linspace(1.0, 0.3, 71).tolist()
-
 """Shares of the whole range that are tried."""
-
 LEVELS = 128
-
 """Of the coarser distribution that an entropy range is compared by."""
-
 Range = tuple[float, float]
 
 
@@ -162,9 +158,7 @@ def squared_error(seen: ActivationHistogram, grid: Grid) -> float:
 
 
 BINS = 2048
-
 MOST_COUNTED = 200_000
-
 """Numbers of one batch that go into a histogram at most, spread evenly."""
 
 

@@ -98,15 +98,10 @@ def _constant(graph: ir.Graph, name: str, array: np.ndarray[Any, Any]) -> ir.Val
 
 
 HEAD_SHARE = 0.02
-
 """Of all weights: a head with fewer stays in float."""
-
 EQUALISING = 2
-
 """Rounds of equalisation: one changes what the next sees."""
-
 MOST_FITTED = 256
-
 """Examples that weights are fitted on at most; ranges are found on all."""
 
 

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from edgetransfer.spec.target import Int8Scheme
 
 Array = np.ndarray[Any, Any]
-
 _RANGES = {np.dtype(np.uint8): (0, 255), np.dtype(np.int8): (-128, 127)}
 
 
@@ -181,7 +180,6 @@ def _lacks(found: str, where: str) -> StageError:
 
 
 _MIDDLE = 128
-
 """The zero point of unsigned weights: the same for all, as older runtimes demand of channels."""
 
 

@@ -29,11 +29,8 @@ if TYPE_CHECKING:
     from edgetransfer.compress.encoding import Grid
 
 FEWEST_POSITIONS = 128
-
 """Places of one example that are looked at, drawn at random; more for a row of more inputs."""
-
 WIDEST = 4608
-
 """Inputs of a row that are seen together, as many as 512 channels of 3 x 3; longer rows are cut.
 All of 25,088 (the first matrix product of VGG16) would be 5 GB for one matrix."""
 
@@ -179,7 +176,6 @@ def columns(layer: Layer, x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 LARGEST_BIAS = 2**30
-
 """Codes of biases stay below this: they are added in 32 bits."""
 
 

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from edgetransfer.compress.encoding import Grid
 
 KEPT_CODE = 0.45
-
 """How far a weight may start from the number it is rounded to, in steps: under a half."""
 
 
@@ -205,7 +204,6 @@ class FakeQuantised(nn.Module):
 
 
 SMALLEST_SIZE = 1e-3
-
 TIMED_STEPS = 3
 
 
@@ -233,11 +231,8 @@ class QuantisedTraining:
 
 
 ROUNDING = QuantisedTraining(LearnedRounding, steps=200, seconds=240.0, rate=5e-3, scale_rate=1e-4)
-
 """Learned rounding: weights stay within one step of the float ones."""
-
 QAT = QuantisedTraining(FreeWeights, steps=400, seconds=600.0, rate=3e-5, scale_rate=1e-4)
-
 """Quantisation-aware training."""
 
 

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 MIN_TRAIN = 2
 """Examples of a class left to fit on; each split that is carved takes one more of the class."""
 SHOWN = 20
-
 Records = tuple["Record", ...]
 
 

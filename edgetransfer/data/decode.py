@@ -31,13 +31,11 @@ if TYPE_CHECKING:
 
 MAX_PIXELS = 89_478_485
 """Largest picture that is decoded: Pillow's own limit, 0.25 GiB of RGB."""
-
 MAX_SIDE = 65_535
 """Longest side that JPEG can have."""
 MAX_RATIO = 1_000
 """Longest side in shortest ones: a resize of the short side makes a picture that much longer."""
 _MOST_BYTES = 512 * MIB
-
 PICTURE_SUFFIXES = frozenset(
     {
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".gif", ".webp"),
@@ -62,7 +60,6 @@ FORMATS = tuple(
 Named through their classes to have the plug-ins imported: Pillow's own lazy import of all of them
 is not thread-safe.
 """
-
 _EXPECTED = "a whole JPEG, PNG, BMP, GIF, WebP, TIFF, AVIF or PNM picture"
 _FILE = Kind("picture", _MOST_BYTES, DataError, expected=_EXPECTED)
 _DEEP_SUFFIXES = {".png", ".tif", ".tiff"}
@@ -77,7 +74,6 @@ _TRANSPOSE = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
 

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from edgetransfer.spec.progress import Progress
 
 Records = tuple["Record", ...]
-
 _SHOWN = 3
 
 
@@ -96,7 +95,6 @@ def normalise(text: str) -> str:
 
 _FILE = Kind("file of the data", error=DataError)
 THREADS = 8
-
 """Pillow decodes without the GIL; more would hold more large pictures in memory at once."""
 
 

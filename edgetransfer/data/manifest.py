@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 Split = Literal["train", "validation", "test"]
 Modality = Literal["image", "text"]
-
 SPLITS: tuple[Split, ...] = get_args(Split)
 _FORMAT = 1
 

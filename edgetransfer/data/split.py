@@ -139,7 +139,6 @@ MOST_CALIBRATION, CALIBRATION_SHARE = 128, 0.2
 labels. All the rest is judged on."""
 VALIDATION_SHARES: Mapping[Split, float] = {"train": 0.80, "validation": 0.20}
 """Of the training data, where a test set but no validation set was given."""
-
 Records = tuple["Record", ...]
 
 

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from edgetransfer.data.manifest import Example
 
 Array = np.ndarray[Any, Any]
-
 SIDE = 16
 _FLAT = 1.0
 """Standard deviation in grey levels below which a picture shows nothing that could be compared."""

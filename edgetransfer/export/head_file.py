@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Array = np.ndarray[Any, Any]
-
 SCHEMA = "edgetransfer.head/1"
 STATISTICS = "statistics.safetensors"
 _SPREAD = ("components", "variances", "residual")

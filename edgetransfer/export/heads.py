@@ -15,7 +15,6 @@ from edgetransfer.errors import UnsupportedError
 from edgetransfer.graph.finished import finished
 
 Array = np.ndarray[Any, Any]
-
 _OWN = "head/"
 """What all names of a head that was put in begin with."""
 

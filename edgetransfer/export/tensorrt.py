@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from edgetransfer.spec.target import TargetSpec
 
 Array = np.ndarray[Any, Any]
-
 STANDARD = ("", "ai.onnx")
 MAX_OPSET = 20
 _SHOWN = 5

@@ -13,7 +13,6 @@ from edgetransfer.graph.finished import finished
 
 MIN_OPSET = 18
 MAX_OPSET = 20
-
 _FOLDS = [
     common.normalize_pad_format_conv_rule,
     common.fuse_pad_into_conv_rule,

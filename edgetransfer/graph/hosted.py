@@ -65,7 +65,6 @@ def _spelled(node: onnx.NodeProto) -> list[onnx.NodeProto]:
 
 
 _AS_WRITTEN = {"optimization.disable_specified_optimizers": "WeightBiasQuantization"}
-
 """Without it ONNX Runtime rounds biases that were left in float by itself, at the product of two
 scales: in a graph for TensorRT, with 16-bit scales, that product is next to nothing (-2 dB)."""
 

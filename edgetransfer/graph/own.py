@@ -11,9 +11,9 @@ import onnx_ir as ir
 
 from edgetransfer.errors import EdgeTransferError, SpecError, first_line
 from edgetransfer.graph.clean import clean, to_supported_opset
-from edgetransfer.graph.ending import OUTPUT, run_each, with_logits
 from edgetransfer.graph.hosted import open_here
 from edgetransfer.graph.parity import alone, parity
+from edgetransfer.graph.softmax import OUTPUT, run_each, with_logits
 from edgetransfer.spec.outside import Kind, refuse_no_file
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ _A_FEW = 64
 """Elements that a constant of 8-bit integers may have and be no weight."""
 _RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli"}
 _RUNTIME_TYPES = {"float32": "tensor(float)", "int64": "tensor(int64)"}
-
 Array = np.ndarray[Any, Any]
 
 

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     import onnx
 
 Array = np.ndarray[Any, Any]
-
 PARITY_COSINE = 0.9999
 PARITY_RELATIVE = 1e-3
 """The export gate: smallest cosine, and largest difference over the range of the output."""

@@ -25,7 +25,6 @@ Array = np.ndarray[Any, Any]
 Batch = dict[str, Array]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
 _COLUMNS = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
 """What the tokenizer calls the inputs of a network."""
 _WORKERS = 2

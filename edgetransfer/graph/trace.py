@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     import onnx
 
 Array = np.ndarray[Any, Any]
-
 OTHER_WAYS = (
     "export it yourself and give the .onnx file with --backbone FILE --fit none; for a classifier, "
     "install the extra optimum, whose exporter --fit none then tries"

@@ -7,16 +7,14 @@ from typing import TYPE_CHECKING
 
 from edgetransfer.measure.agreement import compare_with_host
 from edgetransfer.measure.calibration import Calibration, calibration
-from edgetransfer.measure.class_drops import class_drops
-from edgetransfer.measure.comparison import by_group, compare, identical
+from edgetransfer.measure.comparison import by_group, class_drops, compare, identical
 from edgetransfer.measure.drift import measure_drift
 from edgetransfer.measure.metrics import Outcomes, decisions, per_class
 from edgetransfer.measure.speed.latency import histogram, speedup, summarise
 
 if TYPE_CHECKING:
     from edgetransfer.measure.agreement import Agreement
-    from edgetransfer.measure.class_drops import ClassDrop
-    from edgetransfer.measure.comparison import Comparison, GroupResult
+    from edgetransfer.measure.comparison import ClassDrop, Comparison, GroupResult
     from edgetransfer.measure.drift import Drift
     from edgetransfer.measure.measurement import Measurement, Timing
     from edgetransfer.measure.metrics import ClassResult

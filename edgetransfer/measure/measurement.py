@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.measure.proofs import UNPROVEN, Proofs
-from edgetransfer.measure.standing import ON_TARGET, Standing
+from edgetransfer.measure.target_match import ON_TARGET, Standing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -32,18 +32,14 @@ if TYPE_CHECKING:
     from edgetransfer.measure.speed.latency import LatencySummary, Ratio
 
 Tree = dict[str, Any]
-
 NOT_TIMED = Missing("not timed in this run")
-
 NO_CPU_TIME = Missing("no CPU time is told there, or by a clock too coarse for these models")
-
 _SUMMARY = (
     *("n", "processes", "p50_ms", "p50_ci95_ms", "p90_ms", "p90_ci95_ms"),
     *("cpu_p50_ms", "cpu_p50_ci95_ms", "mean_ms", "max_ms", "process_p50_ms"),
     *("es_p90_ms", "p95_ms", "p95_ci95_ms", "p99_ms", "p99_ci95_ms", "mad_ms", "rel_iqr"),
     *("between_process_cv", "throughput_per_s", "cpu_utilisation", "outliers", "far_outliers"),
 )
-
 _SPEEDUP = ("ratio", "ci95", "class", "cpu_ratio", "cpu_ci95", "cpu_class", "blocks")
 
 
@@ -98,13 +94,9 @@ def _ratio(ratio: Ratio, prefix: str) -> Tree:
 
 
 SCHEMA = "edgetransfer.report/1"
-
 NO_LABELS = Missing("the examples have no labels")
-
 OLDER_AGENT = "the agent in the bundle is older than the protocol"
-
 NOT_LOOKED_AT = Missing("the runtime's graph was not looked at")
-
 _ACCURACY = (
     *("metric", "n", "reference", "candidate", "reference_ci95", "candidate_ci95"),
     *("delta_pp", "ci95_pp", "drop_ucb95_pp", "drop_lcb95_pp"),

@@ -7,8 +7,7 @@ from math import log
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgetransfer.measure.calibration import calibration
-from edgetransfer.measure.class_drops import class_drops
-from edgetransfer.measure.comparison import compare, examples_to_decide
+from edgetransfer.measure.comparison import class_drops, compare, examples_to_decide
 from edgetransfer.measure.drift import Drift, measure_drift
 from edgetransfer.measure.gates import MIB, flips_needed
 from edgetransfer.measure.metrics import Outcomes, decisions

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from edgetransfer.errors import BUDGET_MISSED, IntegrityError
 from edgetransfer.measure import gates
 from edgetransfer.measure.agreement import elsewhere
-from edgetransfer.measure.standing import as_preview
 from edgetransfer.measure.study.soundness import GATES as SOUNDNESS_GATES
+from edgetransfer.measure.target_match import as_preview
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -18,13 +18,10 @@ if TYPE_CHECKING:
     from edgetransfer.measure.gates import Gate
 
 VerdictName = Literal["PASS", "FAIL", "INCONCLUSIVE", "UNVERIFIED"]
-
 WORST_FIRST: tuple[VerdictName, ...] = ("FAIL", "INCONCLUSIVE", "UNVERIFIED", "PASS")
-
 USUAL_FLIPS_PCT, USUAL_SQNR_DB, USUAL_KL = 2.0, 20.0, 0.01
 USUAL_CLASS_DROP_PP, USUAL_ECE_CHANGE = 5.0, 0.02
 """What gates that the budget does not name warn by: starting points, not promises."""
-
 OF_EXAMPLES = frozenset(
     ("accuracy", "flips", "sqnr", "kl", "classes", "calibration", *gates.FLOORS)
 )
@@ -32,7 +29,6 @@ OF_EXAMPLES = frozenset(
 CLAIMS = OF_EXAMPLES | {"latency", "size"}
 """Gates that say how good the candidate is; the others say that it is the right one, and is run
 rightly, so that they alone make no PASS."""
-
 NUMBERS_ONLY = "numbers only: the processor is emulated, so nothing was timed"
 
 

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 SKETCHED_ON = 8
 """Calibration examples of the int8 graph that is only timed: kernels do not look at numbers."""
-
 Row = dict[str, Any]
 
 

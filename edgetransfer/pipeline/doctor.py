@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgetransfer.errors import EdgeTransferError, SpecError
-from edgetransfer.measure.standing import other_machine
+from edgetransfer.measure.target_match import other_machine
 from edgetransfer.pipeline.stage.reporter import telling
 from edgetransfer.spec import catalogue
 from edgetransfer.transport.browser import runtime as browser_runtime

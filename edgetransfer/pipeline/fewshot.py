@@ -11,17 +11,22 @@ from edgetransfer.pipeline.fit.backbone import OpenedBackbone
 from edgetransfer.pipeline.fit.data import read_data
 from edgetransfer.pipeline.pretrain import Pictures, inner_of
 from edgetransfer.pipeline.stage.reporter import telling
-from edgetransfer.transfer.episodes.episodes import Episodes, Task, accuracies, mean_and_half_width
-from edgetransfer.transfer.episodes.meta import adapted_accuracies
+from edgetransfer.transfer.episodes import (
+    Episodes,
+    Task,
+    accuracies,
+    fit_prototypes,
+    mean_and_half_width,
+)
 from edgetransfer.transfer.head.linear_heads import Known
 from edgetransfer.transfer.head.probe import fit_probe
-from edgetransfer.transfer.head.prototypes import fit_prototypes
+from edgetransfer.transfer.meta import adapted_accuracies
 
 if TYPE_CHECKING:
     from edgetransfer.backbone.head import LinearHead
     from edgetransfer.backbone.model import Backbone
     from edgetransfer.pipeline.stage.run import Run
-    from edgetransfer.transfer.episodes.episodes import FitHead
+    from edgetransfer.transfer.episodes import FitHead
 
 Array = np.ndarray[Any, Any]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgetransfer.pipeline.bench.standing import matches_this_machine
+from edgetransfer.pipeline.bench.target_match import matches_this_machine
 
 if TYPE_CHECKING:
     from edgetransfer.backbone.model import Source

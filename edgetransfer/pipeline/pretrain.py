@@ -22,8 +22,8 @@ from edgetransfer.graph.embed import PREPARED
 from edgetransfer.graph.prepare import preparer
 from edgetransfer.pipeline.fit.data import read_data
 from edgetransfer.pipeline.stage.reporter import telling
-from edgetransfer.transfer.episodes.episodes import Episodes, Task
-from edgetransfer.transfer.episodes.meta import INNER, RATES, Inner, MetaTraining
+from edgetransfer.transfer.episodes import Episodes, Task
+from edgetransfer.transfer.meta import INNER, RATES, Inner, MetaTraining
 from edgetransfer.transfer.train.machine_settings import threads
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from edgetransfer.agent.environment import cpu_model
 from edgetransfer.backbone import sources as backbones
 from edgetransfer.errors import SpecError
 from edgetransfer.measure.metrics import METRICS
-from edgetransfer.pipeline.bench.standing import matches_this_machine
+from edgetransfer.pipeline.bench.target_match import matches_this_machine
 from edgetransfer.pipeline.cost import cost
 from edgetransfer.pipeline.fit.backbone import OpenedBackbone
 from edgetransfer.pipeline.fit.data import read_data
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from edgetransfer.pipeline.stage.stage import StageResult
 
 SCHEMA = "edgetransfer.ranking/1"
-
 Row = dict[str, Any]
 
 

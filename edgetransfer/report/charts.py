@@ -69,11 +69,8 @@ def _step(rough: float) -> float:
 
 
 TICKS = 5
-
 """About how many values stand on the axis of a column."""
-
 EDGE = 6.0
-
 """Percent from either end at which a text turns inwards."""
 
 
@@ -182,7 +179,6 @@ def bars(shares: Sequence[tuple[str, float]], title: str) -> Markup:
 
 
 _NOTHING = '<circle class="hollow" cx="12" cy="12" r="9.5"/><path class="stroke" d="M7.5 12h9"/>'
-
 ICONS = {
     "PASS": '<circle cx="12" cy="12" r="10"/><path class="mark" d="m7.5 12.5 3 3 6-7"/>',
     "FAIL": '<path d="M8 2h8l6 6v8l-6 6H8l-6-6V8z"/><path class="mark" d="m8.5 8.5 7 7m0-7-7 7"/>',
@@ -192,7 +188,6 @@ ICONS = {
     "NOT RUN": _NOTHING,
     "WARNING": '<path d="M12 2 23 21H1z"/><path class="mark" d="M12 9v5.5m0 3v.2"/>',
 }
-
 """One shape a status, so that colour is never the only sign."""
 
 

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from edgetransfer.report.node import Node
 
 Rows = list[tuple[str, str]]
-
 MACHINE = {
     "cpu": "Processor",
     "arch": "Architecture",

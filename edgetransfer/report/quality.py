@@ -19,11 +19,8 @@ if TYPE_CHECKING:
     from edgetransfer.report.node import Node
 
 FULL_TABLE = 12
-
 """Classes up to which the whole table is shown."""
-
 LISTED = 12
-
 Cells = dict[tuple[int, int], int]
 
 
@@ -102,11 +99,8 @@ def _cell(i: int, j: int, before: Cells, after: Cells, total: int) -> dict[str, 
 
 
 REACH = 3
-
 """How many times as far as the whole data set's interval the axis of the groups may go."""
-
 SHOWN_CLASSES = 24
-
 """Classes drawn; the others are in the full table."""
 
 

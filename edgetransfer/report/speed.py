@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from edgetransfer.report.node import Node
 
 ROW, HEIGHT = 18, 190
-
 """Pixels: of a row of labels above the plot, and of the plot."""
 
 
@@ -191,7 +190,6 @@ CLASSES = {
     "SAME": "both take the same time within 2 %",
     "UNDECIDED": "it is undecided which is faster",
 }
-
 SIDES = ("reference", "candidate")
 
 

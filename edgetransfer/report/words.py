@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 SPACE = "\u00a0"
 MINUS = "\u2212"
 MIB, KIB = 2**20, 2**10
-
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _SHORT_FOR = {"sqnr": "SQNR", "kl": "KL", "cpu": "CPU", "macs": "MACs"}
 _UNITS = {"_ms": "ms", "_mib": "MiB", "_db": "dB", "_pct": "%", "_pp": "pp", "_bytes": "bytes"}

@@ -35,9 +35,7 @@ def default_cache() -> Path:
 _PACKAGED = Path(__file__).parent.parent / "_catalogue"
 _CHECKOUT = Path(__file__).parent.parent.parent
 _MAX_EXTENDS = 8
-
 Kind = Literal["targets", "targets/previews", "calibration/recipes"]
-
 _CALLED: Mapping[Kind, str] = {
     "targets": "target",
     "targets/previews": "emulated processor",

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter, ValidationError
 
 M = TypeVar("M")
-
 LFS = b"version https://git-lfs.github.com/spec/"
 """What stands in place of a large file in a repository that was cloned without Git LFS."""
 KIB, MIB = 1024, 1024 * 1024

@@ -77,6 +77,5 @@ class TextPreprocessing(Spec):
 
 
 Preprocessing = Annotated[ImagePreprocessing | TextPreprocessing, Discriminator("kind")]
-
 PREPROCESSING: TypeAdapter[ImagePreprocessing | TextPreprocessing] = TypeAdapter(Preprocessing)
 """Reads and writes either contract: ``PREPROCESSING.validate_json(text)``."""

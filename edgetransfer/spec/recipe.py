@@ -24,7 +24,6 @@ from edgetransfer.spec.words import (
 )
 
 Weight = Annotated[float, Field(ge=0)]
-
 EPOCHS, TAUGHT_EPOCHS = 12, 30
 RANK = 8
 GUESSING = ("probe", "contrastive")  # after these a head may learn from texts without labels

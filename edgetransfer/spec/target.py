@@ -111,7 +111,7 @@ class PreviewOptions(Spec):
 
 
 class Device(Spec):
-    """By what the target's device is known, beside its instructions; see `measure.standing`."""
+    """By what the target's device is known, beside its instructions; see `measure.target_match`."""
 
     os: tuple[Literal["linux", "android", "ios", "macos", "windows", "browser"], ...] = Field(
         ("linux", "macos", "windows"), description="systems that count"

@@ -4,7 +4,6 @@ from typing import Literal
 
 AUTO = "auto"
 """The backbone that means: choose one."""
-
 FitMethod = Literal["auto", "probe", "finetune", "lora", "contrastive", "none"]
 AdaptMethod = Literal["none", "auto", "reweight", "align", "norms"]
 MetaMethod = Literal["protonet", "anil", "maml"]

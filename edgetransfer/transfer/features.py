@@ -26,13 +26,9 @@ if TYPE_CHECKING:
 
 
 Array = np.ndarray[Any, Any]
-
 FEW = 20
-
 """Examples a class, on average, up to which the probe is fitted on several looks at each."""
-
 LOOKS = 6
-
 """Looks beside the picture itself. In 5-way episodes over seven pairs of data and backbone they
 gave 0.2 to 2.3 points at one example a class and -0.1 to 4.7 at ten (`docs/few-labels.md`)."""
 
@@ -60,7 +56,7 @@ def looks_over(
     """
     import torch
 
-    from edgetransfer.transfer.train.views import Views
+    from edgetransfer.transfer.train.lesson import Views
 
     views = Views(seed, LOOKS)
     found = []

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from edgetransfer.spec.words import Metric
 
 Array = np.ndarray[Any, Any]
-
 HOTTEST = 20.0
 WORST = -1e9
 """Stands for minus infinity, which JSON has not."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from edgetransfer.agent.session import OnnxSession
 from edgetransfer.backbone import sources
-from edgetransfer.distill.objective import TeacherLogits
+from edgetransfer.distill import TeacherLogits
 from edgetransfer.graph.trace import Signature, trace
 from edgetransfer.spec.preprocess import ImagePreprocessing
 from edgetransfer.transfer.head.logistic import LogisticPath

@@ -17,7 +17,7 @@ COMPOSING = [
     for name in (
         "api", "build", "doctor", "plan", "rank", "bench.bench", "bench.judge", "fit.adapt",
         "fit.distil", "fit.fit", "fit.network", "ladder.compress", "ladder.trials",
-        "matrix.matrix", "matrix.on_ray", "ship.add_class", "ship.assemble",
+        "matrix", "on_ray", "ship.add_class", "ship.assemble",
     )
 ]  # fmt: skip
 """Modules that put stages together, so that they import nearly everything."""

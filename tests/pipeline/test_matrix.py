@@ -10,9 +10,9 @@ import pytest
 from edgetransfer.bundle.files import read_json
 from edgetransfer.cli.build import exit_code
 from edgetransfer.errors import EdgeTransferError, MissingExtraError
-from edgetransfer.pipeline.matrix import matrix
-from edgetransfer.pipeline.matrix.matrix import Trouble, cells_of
-from edgetransfer.pipeline.matrix.on_ray import prepare_all
+from edgetransfer.pipeline import matrix
+from edgetransfer.pipeline.matrix import Trouble, cells_of
+from edgetransfer.pipeline.on_ray import prepare_all
 from edgetransfer.pipeline.stage.reporter import SilentReporter
 from edgetransfer.pipeline.stage.store import Store
 from edgetransfer.spec.recipe import recipe_from

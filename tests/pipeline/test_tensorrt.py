@@ -5,7 +5,7 @@ import os
 import pytest
 
 import edgetransfer
-from edgetransfer.pipeline.bench import standing
+from edgetransfer.pipeline.bench import target_match
 from edgetransfer.pipeline.bench.bench import bench
 from edgetransfer.pipeline.stage.reporter import SilentReporter
 from edgetransfer.spec.recipe import DataSpec
@@ -29,7 +29,7 @@ def board(monkeypatch, tmp_path):
     kept = os.environ.get("LD_LIBRARY_PATH", "")
     monkeypatch.setenv("LD_LIBRARY_PATH", f"{tmp_path}:{kept}")
     monkeypatch.syspath_prepend(MODULES)
-    monkeypatch.setattr(standing, "seen_here", standing.seen_here.__wrapped__)
+    monkeypatch.setattr(target_match, "seen_here", target_match.seen_here.__wrapped__)
     monkeypatch.setenv("PYTHONPATH", f"{MODULES}:{os.environ.get('PYTHONPATH', '')}")
     monkeypatch.setenv("EDGETRANSFER_ENGINES", str(tmp_path / "engines"))
     monkeypatch.setenv("TENSORRT_BUILDS", str(tmp_path / "builds"))

@@ -5,11 +5,16 @@ from edgetransfer.measure.gates.contract import contract, integrity
 from edgetransfer.measure.gates.gate import Gate, Status, not_run
 from edgetransfer.measure.gates.limits import MIB, accuracy, latency, size
 from edgetransfer.measure.gates.logits import finite, flips, flips_needed, kl, sqnr
-from edgetransfer.measure.gates.merit import FLOORS, chance, floors, recorded, written_record
-from edgetransfer.measure.gates.parity import export, fusion, preprocessing
+from edgetransfer.measure.gates.merit import (
+    FLOORS,
+    chance,
+    floors,
+    recorded,
+    transfer,
+    written_record,
+)
+from edgetransfer.measure.gates.parity import determinism, export, fusion, preprocessing, rebuild
 from edgetransfer.measure.gates.runtime import performance, residency
-from edgetransfer.measure.gates.soundness import transfer
-from edgetransfer.measure.gates.stability import determinism, rebuild
 
 __all__ = [
     "FLOORS",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edgetransfer.measure.calibration import Calibration
-    from edgetransfer.measure.class_drops import ClassDrop
+    from edgetransfer.measure.comparison import ClassDrop
 
 NO_LABELS = "not judged, the examples have no labels"
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 CODE = "G0"
 WHOLE_TOLERANCE = 1e-3
 """Largest difference between model.onnx and core.onnx, over the range of the logits."""
-
 TAKES: Mapping[tuple[int, int], tuple[int, int]] = {
     (1, 19): (21, 10),
     (1, 23): (23, 11),

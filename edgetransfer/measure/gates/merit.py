@@ -1,6 +1,8 @@
 """Whether the shipped model is any good: floors, chance, and what its build recorded of it.
 
 A loss that is small against the floats says nothing of that.
+
+Warns of what makes the transfer itself doubtful; nothing here decides but with `--strict`.
 """
 
 from __future__ import annotations
@@ -28,6 +30,12 @@ if TYPE_CHECKING:
 
     from edgetransfer.spec.budget import Budget
     from edgetransfer.spec.words import Metric
+
+
+def transfer(message: str, measured_pp: float) -> Gate:
+    """Warns that this transfer is not sound, see `measure.study.soundness`; it never decides."""
+    return Gate("transfer", "FAIL", False, measured_pp, 0.0, "pp", f"transfer: {message}")
+
 
 FLOORS = ("min-accuracy", "min-macro-f1", "min-recall")
 SURE = 0.99

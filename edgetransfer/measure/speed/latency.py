@@ -25,10 +25,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Speed = Literal["FASTER", "SLOWER", "SAME", "UNDECIDED"]
-
 MARGIN = 1.02
 """Ratios between 1 / MARGIN and MARGIN are the same speed to a user."""
-
 Interval = tuple[float, float]
 
 

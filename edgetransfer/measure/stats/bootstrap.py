@@ -70,7 +70,6 @@ def _placements(scores: Array, others: Array) -> Array:
 
 
 CELLS_AT_ONCE = 4_000_000
-
 """Resampled counts held in memory at a time: 32 MiB of int64."""
 
 

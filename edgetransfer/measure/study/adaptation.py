@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from edgetransfer.spec.words import Metric
 
 PLAIN = "without adaptation"
-
 Decided = dict[str, "NDArray[Any]"]
 
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from edgetransfer.spec.words import Metric
 
 Finding = Literal["better", "worse", "undecided"]
-
 SIGNIFICANT = 0.05
 """Largest p value of the nearest neighbours that counts as better than chance."""
 

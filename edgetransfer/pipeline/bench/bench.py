@@ -24,8 +24,8 @@ from edgetransfer.measure.speed.sustained import in_words
 from edgetransfer.pipeline.bench.judge import Bench, Question, judge_bundle, write_report
 from edgetransfer.pipeline.bench.portability import FILE as PORTABILITY
 from edgetransfer.pipeline.bench.portability import note
-from edgetransfer.pipeline.bench.standing import seen_here
 from edgetransfer.pipeline.bench.sustained import core_variants, energy, sustained
+from edgetransfer.pipeline.bench.target_match import seen_here
 from edgetransfer.pipeline.stage.reporter import telling
 from edgetransfer.pipeline.stage.stage import RECORD, StageResult
 from edgetransfer.spec.options import seconds_of

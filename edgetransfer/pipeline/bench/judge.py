@@ -18,11 +18,11 @@ from edgetransfer.measure.measurement import Measurement, Timing
 from edgetransfer.measure.record import make_report
 from edgetransfer.measure.sample import draw
 from edgetransfer.measure.speed import validity
-from edgetransfer.measure.standing import Standing, stand
 from edgetransfer.measure.stats.quantiles import quantile
+from edgetransfer.measure.target_match import Standing, stand
 from edgetransfer.pipeline.bench import measure
 from edgetransfer.pipeline.bench.proofs import on_host, proofs, timing
-from edgetransfer.pipeline.bench.standing import how_to_verify, seen_at
+from edgetransfer.pipeline.bench.target_match import how_to_verify, seen_at
 from edgetransfer.pipeline.stage.reporter import telling
 from edgetransfer.pipeline.stage.stage import RECORD, Stage
 from edgetransfer.report.page import render_page

@@ -15,10 +15,10 @@ from edgetransfer.agent.benchmark import CHECKED
 from edgetransfer.graph.embed import whole_model
 from edgetransfer.graph.engine import read_residency
 from edgetransfer.graph.prepare import TextPreparer, stack, write_each
-from edgetransfer.measure.standing import CPU
+from edgetransfer.measure.target_match import CPU
 from edgetransfer.pipeline.bench.agreement import agree
 from edgetransfer.pipeline.bench.proofs import RAW_EXAMPLES, Prover, rebuilt, spread
-from edgetransfer.pipeline.bench.standing import describe
+from edgetransfer.pipeline.bench.target_match import describe
 from edgetransfer.pipeline.bench.times import take
 from edgetransfer.pipeline.stage.store import scratch
 from edgetransfer.transport.job import Effort, InputFiles, Job, Variant

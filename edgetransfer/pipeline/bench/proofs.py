@@ -50,11 +50,8 @@ if TYPE_CHECKING:
 
 
 Record = dict[str, Any]
-
 NOT_TOLD = Missing("the agent there does not tell what it opened")
-
 _FILES = {"reference": "reference.onnx", "candidate": "core.onnx"}
-
 _TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
 
 
@@ -213,19 +210,12 @@ def timing(kept: StageResult, names: tuple[str, str]) -> Timing | None:
 
 
 FEW = 32
-
 """Examples that are run again with other threads, in batches, and without fusion."""
-
 BATCH = 8
-
 RAW_EXAMPLES = 12
-
 """Examples that model.onnx runs from decoded pictures."""
-
 THREADS, BATCHED, UNFUSED = "threads", "batch", "unfused"
-
 BUILDS = 3
-
 """Engines of one file that have to decide alike: a builder times its kernels, and may take others
 the next time."""
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgetransfer.errors import SpecError
 from edgetransfer.measure.speed.sustained import energy_of_its_own, summarise_series
-from edgetransfer.measure.standing import CPU
+from edgetransfer.measure.target_match import CPU
 from edgetransfer.pipeline.bench.times import input_files, variants_of
 from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.transport.job import Job, SustainedLoad

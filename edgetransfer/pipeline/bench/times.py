@@ -76,7 +76,6 @@ def take_times(variants: Sequence[Variant], room: Path) -> TimedModels:
 
 
 PROCESS, BLOCK, WALL, CPU, MARKED = range(5)
-
 """Columns of a table of times."""
 
 

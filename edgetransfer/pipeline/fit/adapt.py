@@ -24,7 +24,7 @@ from edgetransfer.pipeline.fit.shift_methods import (
 from edgetransfer.pipeline.study.soundness import look_before
 from edgetransfer.spec.words import AUTO
 from edgetransfer.transfer.classifier import Classifier
-from edgetransfer.transfer.shift.shift import FEWEST
+from edgetransfer.transfer.shift import FEWEST
 
 if TYPE_CHECKING:
     from edgetransfer.data.manifest import Example, Manifest
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from edgetransfer.pipeline.stage.run import Run
 
 Array = np.ndarray[Any, Any]
-
 FEWEST_TO_CHOOSE = 2
 """Labelled device examples a class that `auto` needs: each half is judged by the other's choice."""
 
@@ -137,7 +136,7 @@ def _refuse_too_few_labels(run: Run, parts: DeviceSplit) -> None:
 
 def _ways(run: Run, opened: OpenedBackbone) -> tuple[str, ...]:
     """Return the methods to try, refusing one that this network has no layers for."""
-    from edgetransfer.transfer.shift.norms import batch_norms
+    from edgetransfer.transfer.norms import batch_norms
 
     method, normed = run.recipe.adapt.method, bool(batch_norms(opened.backbone.network))
     if method == "norms" and not normed:

@@ -18,9 +18,9 @@ from edgetransfer.pipeline.fit.probe import HELD_OUT, group_index, told
 from edgetransfer.pipeline.stage.reporter import telling
 from edgetransfer.pipeline.stage.stage import Stage
 from edgetransfer.transfer.classifier import Classifier
-from edgetransfer.transfer.text.contrastive import ContrastiveSchedule, course_for, tune
-from edgetransfer.transfer.text.names import Judging, fit_with_names, spelled, worth
-from edgetransfer.transfer.text.texts import Texts, run_in_groups
+from edgetransfer.transfer.contrastive import ContrastiveSchedule, course_for, tune
+from edgetransfer.transfer.names import Judging, fit_with_names, spelled, worth
+from edgetransfer.transfer.texts import Texts, run_in_groups
 from edgetransfer.transfer.train import machine as machines
 from edgetransfer.transfer.train.schedule import Machine, Schedule
 
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from edgetransfer.transfer.train.choice import Part
 
 Array = np.ndarray[Any, Any]
-
 _SAID = "said.npy"
 _OPENED = ("transformers",)
 DEVICES = ("cuda", "cpu")

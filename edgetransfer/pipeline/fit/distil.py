@@ -14,7 +14,7 @@ import numpy as np
 from edgetransfer.backbone.head import linear_head
 from edgetransfer.bundle.files import digest_of_value
 from edgetransfer.data.manifest import content_of
-from edgetransfer.distill.teacher import Look
+from edgetransfer.distill import Look
 from edgetransfer.measure.metrics import METRICS
 from edgetransfer.pipeline.fit.data import read_unlabelled
 from edgetransfer.pipeline.fit.finetune import schedule_of
@@ -27,7 +27,7 @@ from edgetransfer.pipeline.stage.rows import over, rows_stage
 from edgetransfer.pipeline.stage.stage import made_by
 from edgetransfer.spec.recipe import DistillSpec, FitSpec
 from edgetransfer.transfer.features import run_over
-from edgetransfer.transfer.train.views import Views
+from edgetransfer.transfer.train.lesson import Views
 
 if TYPE_CHECKING:
     from edgetransfer.data.manifest import Example, Manifest

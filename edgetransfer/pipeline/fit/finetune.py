@@ -23,7 +23,7 @@ from edgetransfer.pipeline.stage.reporter import telling
 from edgetransfer.pipeline.stage.stage import Stage
 from edgetransfer.pipeline.stage.store import scratch
 from edgetransfer.transfer.classifier import Classifier
-from edgetransfer.transfer.text.texts import Texts
+from edgetransfer.transfer.texts import Texts
 from edgetransfer.transfer.train import machine as machines
 from edgetransfer.transfer.train.choice import RACED_STEPS, RATES, epochs_within, race
 from edgetransfer.transfer.train.finetune import finetune as train_network
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from edgetransfer.transfer.train.choice import Part
 
 Array = np.ndarray[Any, Any]
-
 PASSES = 3
 """Examples that are judged in the time in which one is learnt from."""
 _OPENED = ("transformers", "timm")

@@ -12,7 +12,7 @@ from edgetransfer.pipeline.study.labels import look_for_suspects
 from edgetransfer.pipeline.study.near_duplicates import look_for_near_duplicates
 from edgetransfer.pipeline.study.soundness import look_before
 from edgetransfer.transfer.classifier import Classifier
-from edgetransfer.transfer.train.lora import projections
+from edgetransfer.transfer.train.layers import projections
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

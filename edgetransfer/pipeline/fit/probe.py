@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 
 Array = np.ndarray[Any, Any]
-
 HELD_OUT = "held_out.npy"
 """Logits float32 [N, C] of train, then validation, by fits that had not seen them; else NaN."""
 

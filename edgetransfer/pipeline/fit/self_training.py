@@ -16,8 +16,8 @@ from edgetransfer.pipeline.fit.contrastive import features_of, name_texts
 from edgetransfer.pipeline.fit.probe import HELD_OUT, group_index, read_head
 from edgetransfer.pipeline.stage.stage import Stage
 from edgetransfer.transfer.classifier import Classifier
-from edgetransfer.transfer.text.self_training import fit_with_guesses, held_out
-from edgetransfer.transfer.text.texts import Texts
+from edgetransfer.transfer.self_training import fit_with_guesses, held_out
+from edgetransfer.transfer.texts import Texts
 from edgetransfer.transfer.train.choice import gain
 
 if TYPE_CHECKING:

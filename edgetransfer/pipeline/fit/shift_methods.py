@@ -21,9 +21,8 @@ from edgetransfer.transfer.classifier import Classifier
 from edgetransfer.transfer.features import run_over
 from edgetransfer.transfer.head.linear_heads import Known
 from edgetransfer.transfer.head.probe import fit_probe
-from edgetransfer.transfer.shift.coral import fit_alignment
-from edgetransfer.transfer.shift.norms import batch_norms, most_pictures, renormalise
-from edgetransfer.transfer.shift.shift import domain_scores, weigh
+from edgetransfer.transfer.norms import batch_norms, most_pictures, renormalise
+from edgetransfer.transfer.shift import domain_scores, fit_alignment, weigh
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
     from edgetransfer.spec.progress import Progress
 
 Array = np.ndarray[Any, Any]
-
 _STATISTICS = "norms.safetensors"
 
 

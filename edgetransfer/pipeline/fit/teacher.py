@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgetransfer.data.manifest import content_of
-from edgetransfer.distill.objective import Distillation, Hints, TeacherLogits
-from edgetransfer.distill.teacher import Look, ask
+from edgetransfer.distill import Distillation, Hints, Look, TeacherLogits, ask
 from edgetransfer.pipeline.stage.rows import over, rows_stage
 from edgetransfer.pipeline.stage.stage import made_by
 from edgetransfer.spec.progress import Progress, silent
@@ -24,10 +23,9 @@ if TYPE_CHECKING:
     from edgetransfer.pipeline.fit.backbone import OpenedBackbone
     from edgetransfer.pipeline.stage.run import Run
     from edgetransfer.pipeline.stage.stage import StageResult
-    from edgetransfer.transfer.train.views import Views
+    from edgetransfer.transfer.train.lesson import Views
 
 Array = np.ndarray[Any, Any]
-
 _SAID = "said.npy"
 
 

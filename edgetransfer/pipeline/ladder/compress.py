@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.errors import UnsupportedError
-from edgetransfer.pipeline.bench.standing import matches_this_machine
+from edgetransfer.pipeline.bench.target_match import matches_this_machine
 from edgetransfer.pipeline.ladder.ladder import Ladder
 from edgetransfer.pipeline.ladder.rungs import Workshop
 from edgetransfer.pipeline.ladder.trials import Judge

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 LOOKED_AT = 12
 """Examples that are compared first: an emulated network takes a second for one."""
-
 Logits = np.ndarray[Any, Any]
 
 

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from edgetransfer.transfer.head.new_class import FeatureStatistics
 
 Array = np.ndarray[Any, Any]
-
 MOST = 2000
 """Training examples that the statistics are of at most, labels in proportion."""
 

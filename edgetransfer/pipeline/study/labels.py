@@ -33,7 +33,6 @@ TIMES = (1.5, 2.0, 4.0)
 """Multiples of today's training examples that a gain is told for."""
 FEWEST_OF_A_CLASS = 30
 """Judged examples from which on a class gets a curve of its own."""
-
 Array = np.ndarray[Any, Any]
 
 

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 MOST_LISTED = 50
 MOST_COMPARED = 20_000
 """Of what is fitted on, and of the test set; of more a random part is compared."""
-
 Array = np.ndarray[Any, Any]
 
 

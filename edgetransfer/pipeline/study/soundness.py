@@ -35,9 +35,7 @@ if TYPE_CHECKING:
 
 
 Array = np.ndarray[Any, Any]
-
 MOST, MOST_OF_A_CLASS = 500, 5
-
 """Examples of train, and of validation, that are looked at: 500 give an interval of 4 points either
 side; where that is under 5 a class, 5 a class."""
 
@@ -98,7 +96,6 @@ def stratified(labels: Array, most: int, seed: int) -> Array:
 
 
 RANDOM = "the same network with random weights"
-
 MAJORITY = "always the commonest class"
 
 
@@ -171,7 +168,7 @@ def _look(run: Run, manifest: Manifest, opened: OpenedBackbone, features: StageR
 
 
 def _start(run: Run, opened: OpenedBackbone, chosen: Chosen) -> Stage:
-    from edgetransfer.transfer.study.random_start import random_features
+    from edgetransfer.transfer.study.baselines import random_features
 
     seed = run.recipe.seed
     inputs = {
@@ -196,7 +193,7 @@ def _contests(
     source: LinearHead | None,
     said: Array | None,
 ) -> list[judged.Rivals]:
-    from edgetransfer.transfer.study.trivial import trivial_features
+    from edgetransfer.transfer.study.baselines import trivial_features
 
     name, trivial = trivial_features(chosen.examples)
     known, random = features

@@ -58,11 +58,8 @@ def source_prior(source: LinearHead, features: Array, labels: Array) -> LinearHe
 
 
 SMALLEST_SPREAD = 0.01
-
 """Share of the mean standard deviation below which a feature counts as constant."""
-
 ROUNDED = 0.05
-
 """Of the spread: where 16-bit floats would move a number further, all are kept in 32 bits."""
 
 
@@ -115,9 +112,7 @@ class Known:
 
 
 NOTHING = Known()
-
 KEPT = 1e-8
-
 """Tolerance of the fit that is kept: its logits were within 0.01 of those at the minimum on 195
 examples, within 0.05 on 2,160. Much less is lost in float32, at twice the evaluations."""
 

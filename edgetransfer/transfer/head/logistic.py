@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 Array = np.ndarray[Any, Any]
-
 MAX_ITERATIONS = 200
 FLAT = 1e-7
 """Largest component of a gradient, per example, that float32 does not tell from none."""

@@ -11,7 +11,6 @@ from edgetransfer.backbone.head import LinearHead
 from edgetransfer.transfer.head.linear_heads import in_16_bits, scaling
 
 Array = np.ndarray[Any, Any]
-
 TRACE = 1e-10
 """Of the largest squared singular value: below it a direction holds rounding errors alone."""
 COMPONENTS = 16

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from edgetransfer.spec.words import Metric
 
 Array = np.ndarray[Any, Any]
-
 STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 """Values of C (inverse L2 strength) tried, on features of mean spread 1."""
 MAX_FOLDS = 5

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Array = np.ndarray[Any, Any]
-
 STATISTICS = "feature_statistics.safetensors"
 MOST_COMPONENTS = 64
 PERCENTILES = np.arange(101)

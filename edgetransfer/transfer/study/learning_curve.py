@@ -11,7 +11,6 @@ from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.transfer.head.probe import fit_at, folds
 
 Array = np.ndarray[Any, Any]
-
 SHARES = (0.1, 0.18, 0.32, 0.56, 1.0)
 """Sizes of the nested subsets, as shares of what may be fitted on: four to a factor of ten."""
 FEWEST = 2

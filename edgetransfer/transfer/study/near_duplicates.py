@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 Array = np.ndarray[Any, Any]
-
 RIVALS = 3
 """The nearest example of another class that counts, so that two copies under a wrong label do not
 hide each other."""

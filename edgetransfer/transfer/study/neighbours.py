@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Array = np.ndarray[Any, Any]
-
 MOST_NEIGHBOURS = 5
 PERMUTATIONS = 200
 ROWS_AT_ONCE = 512

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Array = np.ndarray[Any, Any]
-
 MAX_STEPS, CLOSE = 100, 1e-5
 
 

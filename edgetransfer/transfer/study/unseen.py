@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from edgetransfer.transfer.head.linear_heads import Known
 
 Array = np.ndarray[Any, Any]
-
 FEWEST_GROUPS = 3
 """A spread over two groups says nothing of a third."""
 

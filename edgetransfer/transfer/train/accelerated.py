@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Array = np.ndarray[Any, Any]
-
 PATIENCE = timedelta(days=7)
 """How long a process waits for the others: the first one may read and measure for hours."""
 _LONGEST = 2000

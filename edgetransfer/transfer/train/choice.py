@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from edgetransfer.transfer.train.schedule import Machine, Schedule
 
 Array = np.ndarray[Any, Any]
-
 RATES = (3e-4, 1e-3, 3e-3, 1e-2)
 """Learning rates that are raced: what is safe for photographs that ImageNet knows is ten times too
 slow for spectrograms."""

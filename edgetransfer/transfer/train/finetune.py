@@ -14,13 +14,14 @@ from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.transfer.score import log_loss, score
 from edgetransfer.transfer.train.layers import (
     WEIGHT_DECAY,
+    adapted,
+    adapter_groups,
     grouped,
     parameter_group,
     parameter_groups,
     set_free,
 )
 from edgetransfer.transfer.train.lesson import batches
-from edgetransfer.transfer.train.lora import adapted, adapter_groups
 from edgetransfer.transfer.train.machine_settings import forward, reused, threads
 from edgetransfer.transfer.train.objective import Seen
 from edgetransfer.transfer.train.schedule import warm_cosine
@@ -30,12 +31,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from edgetransfer.transfer.classifier import Classifier
-    from edgetransfer.transfer.train.lesson import Lesson
+    from edgetransfer.transfer.train.lesson import Lesson, Views
     from edgetransfer.transfer.train.schedule import Machine, Schedule
-    from edgetransfer.transfer.train.views import Views
 
 Array = np.ndarray[Any, Any]
-
 OWN_RATE = 10.0
 """How much faster than the head an objective's own parameters learn: nothing is lost if they
 move far."""

@@ -21,13 +21,9 @@ if TYPE_CHECKING:
     from edgetransfer.transfer.train.schedule import Machine
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
-
 _LARGEST = 2**31 - 1
-
 _GROWN = 32 * 2**20
-
 """Where glibc's own threshold ends up once a block of that size was freed (mallopt(3))."""
-
 _MOST_MAPS = 65536
 
 

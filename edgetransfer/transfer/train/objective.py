@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Array = np.ndarray[Any, Any]
-
 UNLABELLED = -1
 """Stands for the label of an example that has none."""
 

@@ -124,7 +124,6 @@ def said(message: Message) -> str:
 
 
 Message = dict[str, Any]
-
 _LAST = frozenset({"result", "error", "closed"})
 """Events after which a page has nothing more to say of an errand."""
 

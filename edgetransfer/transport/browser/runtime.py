@@ -18,11 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Engine = Literal["wasm", "webgpu"]
-
 VERSION = "1.30.0"
 PACKAGE = f"onnxruntime-web@{VERSION}"
 PREPARE = "edgetransfer doctor --prepare browser"
-
 FILES: Mapping[Engine, Mapping[str, str]] = {
     "wasm": {
         "ort.wasm.min.mjs": "219e6a1fc8a9938268d18efca3c91d310bd2f4a59bbd13744df5b2b7fc6cee3b",

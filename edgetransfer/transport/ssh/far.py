@@ -30,7 +30,6 @@ _WORDS = 4096
 """Bytes of an agent's standard error that are told."""
 _STARTING_S = 30.0
 _DAY_S = 86400.0
-
 Request = Mapping[str, Any]
 
 

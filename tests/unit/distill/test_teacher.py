@@ -5,10 +5,10 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from edgetransfer.distill.teacher import Look, ask
+from edgetransfer.distill import Look, ask
 from edgetransfer.graph.embed import PREPARED
 from edgetransfer.transfer.features import BATCH
-from edgetransfer.transfer.train.views import Views
+from edgetransfer.transfer.train.lesson import Views
 
 VIEWS = Views(seed=2, count=3)
 PICTURES = np.random.default_rng(0).random((BATCH + 3, 3, 8, 8), np.float32)

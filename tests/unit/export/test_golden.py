@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from edgetransfer.data.manifest import Example
-from edgetransfer.export.golden import write_golden
+from edgetransfer.export.onnx_bundle import write_golden
 
 
 @pytest.fixture

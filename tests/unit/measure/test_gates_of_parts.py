@@ -5,7 +5,7 @@ import pytest
 
 from edgetransfer.measure import gates
 from edgetransfer.measure.calibration import Calibration, calibration, ece
-from edgetransfer.measure.class_drops import class_drops
+from edgetransfer.measure.comparison import class_drops
 from edgetransfer.measure.metrics import Outcomes
 from edgetransfer.measure.speed.latency import Ratio, Speedup
 

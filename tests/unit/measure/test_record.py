@@ -11,7 +11,7 @@ from edgetransfer.measure.measurement import Measurement, Timing
 from edgetransfer.measure.plain import plain
 from edgetransfer.measure.record import SCHEMA, make_report
 from edgetransfer.measure.speed.latency import Samples
-from edgetransfer.measure.standing import Standing
+from edgetransfer.measure.target_match import Standing
 from edgetransfer.spec.budget import Budget
 from edgetransfer.spec.outside import validated
 

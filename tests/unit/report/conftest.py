@@ -18,7 +18,7 @@ from edgetransfer.measure.proofs import (
 )
 from edgetransfer.measure.record import make_report
 from edgetransfer.measure.speed.latency import Samples
-from edgetransfer.measure.standing import Standing
+from edgetransfer.measure.target_match import Standing
 from edgetransfer.spec.budget import Budget
 
 DIGITS = tuple(str(i) for i in range(10))

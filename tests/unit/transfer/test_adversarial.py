@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgetransfer.transfer.text.contrastive import WorstWords
+from edgetransfer.transfer.contrastive import WorstWords
 
 
 class Sum(nn.Module):

@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from edgetransfer.transfer.text.contrastive import (
+from edgetransfer.transfer.contrastive import (
     ContrastiveSchedule,
     batches,
     contrast,
     course_for,
     tune,
 )
-from edgetransfer.transfer.text.texts import Texts, run_in_groups
+from edgetransfer.transfer.texts import Texts, run_in_groups
 from edgetransfer.transfer.train.schedule import Machine
 
 ONE_THREAD = Machine(threads=1, bf16=False)

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from edgetransfer.transfer.episodes.episodes import Episodes, Task
-from edgetransfer.transfer.episodes.meta import (
+from edgetransfer.transfer.episodes import Episodes, Task
+from edgetransfer.transfer.meta import (
     INNER,
     Inner,
     MetaTraining,

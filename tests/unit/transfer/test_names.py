@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgetransfer.transfer.head.probe import fit_at
-from edgetransfer.transfer.text.names import TIMES, Judging, beside, fit_with_names, spelled, worth
+from edgetransfer.transfer.names import TIMES, Judging, beside, fit_with_names, spelled, worth
 
 CLASSES, WIDTH, EACH = 8, 24, 5
 TOP1 = Judging("top1")

@@ -4,13 +4,7 @@ import numpy as np
 import pytest
 
 from edgetransfer.transfer.head.probe import fit_at, folds
-from edgetransfer.transfer.text.self_training import (
-    SURE,
-    balanced,
-    fit_with_guesses,
-    guess,
-    held_out,
-)
+from edgetransfer.transfer.self_training import SURE, balanced, fit_with_guesses, guess, held_out
 
 STRENGTH = 1.0
 

@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from edgetransfer.measure.stats.bootstrap import area
 from edgetransfer.transfer.head.linear_heads import Known
 from edgetransfer.transfer.head.probe import fit_probe
-from edgetransfer.transfer.shift.shift import EFFECTIVE, LARGEST, domain_scores, weigh
+from edgetransfer.transfer.shift import EFFECTIVE, LARGEST, domain_scores, weigh
 
 
 def test_one_domain_is_not_told_from_itself():

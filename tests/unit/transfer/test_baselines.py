@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from edgetransfer.backbone.builtin import TINY_64, MobileNetV2
-from edgetransfer.transfer.study.random_start import drawn_anew
+from edgetransfer.transfer.study.baselines import drawn_anew
 
 torch.set_num_threads(1)
 

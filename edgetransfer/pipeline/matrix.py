@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 SCHEMA = "edgetransfer.matrix/1"
 _TOLD = ("float_accuracy", "accuracy", "p90_ms", "bytes")
 """What is averaged over seeds."""
-
 Row = dict[str, Any]
 
 

@@ -4,14 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from edgetransfer.distill import losses
-from edgetransfer.distill.objective import (
-    ANGLES_TO_DISTANCES,
-    RIDGE,
-    Distillation,
-    Hints,
-    TeacherLogits,
-)
+from edgetransfer import distill
+from edgetransfer.distill import ANGLES_TO_DISTANCES, RIDGE, Distillation, Hints, TeacherLogits
 from edgetransfer.spec.recipe import DistillSpec
 from edgetransfer.transfer.train.objective import UNLABELLED, CrossEntropy, Seen
 
@@ -56,7 +50,7 @@ def test_labels_alone_are_the_plain_objective():
 def test_soft_targets_are_of_the_same_look_and_rows(view):
     batch = seen([7, 2, 9], view)
     teacher = torch.from_numpy(SAID.logits[view][[7, 2, 9]].astype(np.float32))
-    expected = 3 * losses.soft_targets(batch.logits, teacher, 2.0)
+    expected = 3 * distill.soft_targets(batch.logits, teacher, 2.0)
     assert value(objective(soft=3, temperature=2), batch) == pytest.approx(expected.item())
 
 
@@ -69,8 +63,8 @@ def test_a_text_has_one_look_whatever_the_epoch():
 def test_relations_are_distances_and_angles():
     batch = seen([7, 2, 9, 11], view=1)
     teacher = torch.from_numpy(SAID.features[1][[7, 2, 9, 11]].astype(np.float32))
-    expected = losses.distances(batch.features, teacher)
-    expected = expected + ANGLES_TO_DISTANCES * losses.angles(batch.features, teacher)
+    expected = distill.distances(batch.features, teacher)
+    expected = expected + ANGLES_TO_DISTANCES * distill.angles(batch.features, teacher)
     assert value(objective(relations=5), batch) == pytest.approx(5 * expected.item(), rel=1e-5)
 
 

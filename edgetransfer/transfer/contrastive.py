@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from edgetransfer.spec.progress import Progress, silent
-from edgetransfer.transfer.text.texts import Texts, run_in_groups
+from edgetransfer.transfer.texts import Texts, run_in_groups
 from edgetransfer.transfer.train.machine_settings import forward, reused, threads
 from edgetransfer.transfer.train.schedule import warm_cosine
 
@@ -100,17 +100,11 @@ class WorstWords:
 
 
 Array = np.ndarray[Any, Any]
-
 APART = -1e9
-
 """Stands for minus infinity where a text meets itself; its product with nought is nought."""
-
 QUICKER = 10
-
 """Times the encoder's learning rate at which the classes' directions learn."""
-
 FEW = 100
-
 """Labels a class, on average, up to which every part of `ContrastiveSchedule` is taken. Up to there
 they were tried (`docs/text.md`)."""
 

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from edgetransfer.agent.session import OnnxSession
 
 Array = np.ndarray[Any, Any]
-
 OUTPUT = "logits"
 _APART = {"Sigmoid", "LpNormalization", "Div"}
 _INTO_SHARES = {"Softmax", "LogSoftmax", "Sigmoid", "LpNormalization", "Exp", "Log"}

@@ -20,7 +20,6 @@ OF_THE_DEVICE = frozenset(
     )
 )
 """Gates that speak of the machine they were run on: elsewhere they cannot pass."""
-
 _OS = {
     "linux": "Linux",
     "android": "Android",

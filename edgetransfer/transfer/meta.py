@@ -11,7 +11,7 @@ from torch import nn
 from torch.func import functional_call
 
 from edgetransfer.spec.progress import Progress, silent
-from edgetransfer.transfer.head.prototypes import SHARPNESS
+from edgetransfer.transfer.episodes import SHARPNESS
 from edgetransfer.transfer.train.layers import parameter_group
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from edgetransfer.spec.words import MetaMethod
-    from edgetransfer.transfer.episodes.episodes import Episode, Episodes
+    from edgetransfer.transfer.episodes import Episode, Episodes
 
     Load = Callable[["Array"], Tensor]
 

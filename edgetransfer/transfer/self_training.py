@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgetransfer.transfer.head.probe import fit_at, folds
-from edgetransfer.transfer.text.names import beside, fit_with_names
+from edgetransfer.transfer.names import beside, fit_with_names
 
 if TYPE_CHECKING:
     from edgetransfer.backbone.head import LinearHead
 
 Array = np.ndarray[Any, Any]
-
 SURE = 0.7
 """Share of the unlabelled examples whose guessed label is learnt from: the surest."""
 ROUNDS = 1

@@ -15,7 +15,7 @@ from edgetransfer.errors import MissingExtraError, SpecError
 from edgetransfer.pipeline.build import resolve
 from edgetransfer.pipeline.fit.fit import fit
 from edgetransfer.pipeline.ladder.compress import compress
-from edgetransfer.pipeline.matrix.matrix import Trouble
+from edgetransfer.pipeline.matrix import Trouble
 from edgetransfer.pipeline.rank import choose
 from edgetransfer.pipeline.stage.reporter import SilentReporter, telling
 from edgetransfer.pipeline.stage.store import Store
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import ModuleType
 
-    from edgetransfer.pipeline.matrix.matrix import Cell
+    from edgetransfer.pipeline.matrix import Cell
     from edgetransfer.pipeline.stage.reporter import Reporter
 
 RETRIES = 3

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from edgetransfer.measure.gates.gate import Gate
-from edgetransfer.measure.standing import CPU, OF_THE_DEVICE, as_preview, release, stand
+from edgetransfer.measure.target_match import CPU, OF_THE_DEVICE, as_preview, release, stand
 from edgetransfer.measure.verdict import CLAIMS
 from edgetransfer.spec import catalogue
 

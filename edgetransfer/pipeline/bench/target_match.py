@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.agent import capabilities, environment, runtime
-from edgetransfer.measure.standing import stand
+from edgetransfer.measure.target_match import stand
 from edgetransfer.transport.job import Job
 from edgetransfer.transport.place import LOCAL
 

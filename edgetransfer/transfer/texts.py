@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Array = np.ndarray[Any, Any]
-
 MULTIPLE = 8
 """Widths are rounded up to it: matrix products are prepared anew for every shape that is met."""
 GROUP = 32

@@ -4,9 +4,15 @@ import numpy as np
 import pytest
 
 from edgetransfer.errors import DataError
-from edgetransfer.transfer.episodes.episodes import Episodes, Task, accuracies, mean_and_half_width
+from edgetransfer.transfer.episodes import (
+    SHARPNESS,
+    Episodes,
+    Task,
+    accuracies,
+    fit_prototypes,
+    mean_and_half_width,
+)
 from edgetransfer.transfer.head.probe import fit_probe
-from edgetransfer.transfer.head.prototypes import SHARPNESS, fit_prototypes
 
 
 def clusters(each, classes=6, width=20, spread=0.8):

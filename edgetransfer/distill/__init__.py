@@ -1,1 +1,0 @@
-"""Teaches a small network what a large one says: losses, objective, what the teacher said."""

@@ -1,1 +1,0 @@
-"""Many builds: backbones x seeds, here or on Ray."""

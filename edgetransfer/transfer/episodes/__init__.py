@@ -1,1 +1,0 @@
-"""N-way K-shot episodes, and starts that are trained over them."""

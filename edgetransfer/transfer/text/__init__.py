@@ -1,1 +1,0 @@
-"""What only text encoders are fitted with: pairs, names of classes, guessed labels."""
