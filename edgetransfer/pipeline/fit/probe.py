@@ -48,8 +48,7 @@ def fit_head(
     It is fitted on train and on a validation set that was carved out of it: what it needs to choose
     is chosen by cross-validation. A validation set that was given judges it and is not fitted on.
     """
-    features = opened.features(manifest)
-    looks = opened.looks(manifest)
+    features, looks = opened.features(manifest), opened.looks(manifest)
     fitted, metric = manifest.fitted, run.recipe.metric
     truth = manifest.label_index((*fitted, *manifest.given))
     shown = None if looks is None else np.load(looks.file("looks.npy"))
