@@ -52,12 +52,7 @@ class _Context:
 
 
 def read_tables(located: DataLocation, spec: DataSpec, *, labels_optional: bool) -> RawData:
-    """Read all tables of a source.
-
-    Raises:
-        DataError: a table cannot be read, or its columns do not say what they are.
-        SpecError: a given column does not exist.
-    """
+    """Read all tables of a source."""
     gathered = _TableContents()
     modalities = {}
     for named in located.tables:

@@ -1,4 +1,7 @@
-"""From what the user named to a `Manifest`: find, read, check, split."""
+"""From what the user named to a `Manifest`: find, read, check, split.
+
+`load` tells what all functions here raise.
+"""
 
 from __future__ import annotations
 
@@ -81,12 +84,7 @@ def load_for_evaluation(
 
     Where the data has splits, only its test set is read (its validation set, if it has no test
     set): the rest may be what the model was fitted on. `labels` are the classes that the model
-    knows, in its order; else those in the data are taken.
-
-    Raises:
-        DataError: not readable, or with labels that the model does not know.
-        SpecError: a column that was asked for does not exist.
-        MissingExtraError: Parquet without pyarrow.
+    knows, in its order, and no others may be there; without them those in the data are taken.
     """
     reading = _read(spec, labels_optional=True)
     records, split_notes = _judged(reading.records)
@@ -107,11 +105,6 @@ def fingerprint(spec: DataSpec) -> str:
 
     Two equal fingerprints with equal seeds give equal manifests. Pictures are hashed as files,
     not decoded. What `load` refuses may pass here.
-
-    Raises:
-        DataError: there is no data, or a table cannot be read.
-        SpecError: a column that was asked for does not exist.
-        MissingExtraError: Parquet without pyarrow.
     """
     reading = _read(spec, labels_optional=False)
     paths = [*reading.tables, *dict.fromkeys(reading.files)]

@@ -85,11 +85,7 @@ class Local(Place):
 
 @contextmanager
 def connect(address: str, agent: Path) -> Iterator[Local]:
-    """Give this machine; there is only one.
-
-    Raises:
-        SpecError: an address was given.
-    """
+    """Give this machine; there is only one."""
     if address:
         raise SpecError("this machine has no address", where="--on", found=repr(address))
     yield Local(agent)

@@ -82,7 +82,10 @@ def connect(
     """Connect to the place that ``--on`` names: ``local``, ``ssh:HOST``; tests bring an agent.
 
     Raises:
-        SpecError: there is no such transport, or it needs no software.
+        SpecError: there is no such transport or address, or it needs no software; wheels that do
+            not fit the device.
+        UnsupportedError: the place, or this machine, lacks what is needed, or it is not prepared.
+        StageError: the place cannot be reached.
     """
     word, _, address = where.partition(":")
     if word not in TRANSPORTS:

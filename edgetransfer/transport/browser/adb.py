@@ -128,10 +128,6 @@ def connect(address: str, agent: Path) -> Iterator[browser.Browser]:
     """Open the page in a device's browser, named by its serial number, and give that.
 
     An address of the device itself is a secure one, so that threads and WebGPU are there.
-
-    Raises:
-        UnsupportedError: adb is not installed, or the runtime for browsers is not prepared.
-        StageError: the device is not there, or its browser does not open the page.
     """
     del agent
     engine: Engine = "webgpu" if address.endswith(":webgpu") else "wasm"

@@ -156,13 +156,7 @@ class Browser(Place):
 
 @contextmanager
 def connect(address: str, agent: Path) -> Iterator[Browser]:
-    """Serve the page, and give a browser once it has told of itself.
-
-    Raises:
-        SpecError: the address is of no such form.
-        UnsupportedError: there is no Chromium, or the runtime for browsers is not prepared.
-        StageError: nobody opened the page, or it does not run.
-    """
+    """Serve the page, and give a browser once it has told of itself."""
     del agent
     asked = BrowserAddress.read(address)
     where = f"browser:{address}" if address else "browser"

@@ -110,12 +110,7 @@ class Qemu(Place):
 
 @contextmanager
 def connect(address: str, agent: Path) -> Iterator[Qemu]:
-    """Give an emulated processor of the catalogue that is prepared.
-
-    Raises:
-        SpecError: there is no such processor.
-        UnsupportedError: it is not prepared, or cannot be emulated here.
-    """
+    """Give an emulated processor of the catalogue that is prepared."""
     preview = catalogue.preview(address)
     check_host(preview)
     prepared = find(preview, default_cache())

@@ -50,11 +50,7 @@ class Ssh(Place):
         self.staging = Staging(f"{self.link.work}/files")
 
     def do(self, job: Job, out: Path, progress: Progress) -> Mapping[str, Any]:
-        """Push what is not there, run the job, fetch what it wrote.
-
-        Raises:
-            StageError: the agent ended without a result, or the link is lost for good.
-        """
+        """Push what is not there, run the job, fetch what it wrote."""
         name = uuid.uuid4().hex
         folder = f"{self.link.work}/jobs/{name}"
         agent = self.staging.put(str(self.agent))
@@ -82,13 +78,7 @@ class Ssh(Place):
 
 @contextmanager
 def connect(address: str, agent: Path, software: Software = AS_IT_IS) -> Iterator[Ssh]:
-    """Connect to what `ssh` takes, or ``USER@HOST:PORT``.
-
-    Raises:
-        SpecError: the address is none, or the wheels do not fit the device.
-        StageError: the device cannot be reached.
-        UnsupportedError: it lacks what the agent needs.
-    """
+    """Connect to what `ssh` takes, or ``USER@HOST:PORT``."""
     sockets = Path(tempfile.mkdtemp(prefix="et-", dir="/tmp"))  # a socket's path has to be short
     client = Client(address, sockets)
     try:
@@ -111,12 +101,7 @@ def connect(address: str, agent: Path, software: Software = AS_IT_IS) -> Iterato
 
 
 def _bring(place: Ssh, board: ssh_board.Board, folder: Path) -> Mapping[str, str]:
-    """Push wheels and unpack them beside the files; return the environment that has them.
-
-    Raises:
-        SpecError: they do not fit.
-        UnsupportedError: with them too the agent cannot run there.
-    """
+    """Push wheels and unpack them beside the files; return the environment that has them."""
     client = place.link.client
     found = [place.staging.staged(path) for path in wheels.fitting(folder, board.wanted)]
     for each in found:
