@@ -180,11 +180,7 @@ def foreign_in(folder: Path) -> tuple[str, ...]:
 
 
 def _carry(folder: Path, partial: Path, beside: tuple[str, ...]) -> None:
-    """Give the new folder what stays of the old one: links where the system has them, no copies.
-
-    Raises:
-        SpecError: the new bundle has a file of that name.
-    """
+    """Give the new folder what stays of the old one: links where the system has them, no copies."""
     if not folder.is_dir():
         return
     if os.path.lexists(folder / BENCH):

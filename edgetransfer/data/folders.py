@@ -197,9 +197,6 @@ def _holds_classes(folder: Path) -> bool:
 
 def _refuse_alike(top: Path, folders: list[Path]) -> None:
     """Refuse folders that all hold the same folders: they are splits of unknown names, or classes.
-
-    Raises:
-        DataError: they do.
     """
     held = [{clean_label(each.name).casefold() for each in _folders(f)} for f in folders]
     if len(folders) < 2 or not all(map(_holds_classes, folders)):
@@ -222,11 +219,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _beside(top: Path, rest: list[Path]) -> list[str]:
-    """Say what lies beside folders for splits; pictures there must not be left out in silence.
-
-    Raises:
-        DataError: there are.
-    """
+    """Say what lies beside folders for splits; pictures there must not be left out in silence."""
     filled = [folder.name for folder in rest if any(pictures_below(folder))]
     if filled:
         raise DataError(
@@ -363,11 +356,7 @@ _LOOKED_AT = 100_000
 
 
 def _refuse_other_tasks(root: Path) -> None:
-    """Notice annotations for detection, whose folders are no classes.
-
-    Raises:
-        DataError: YOLO, COCO or VOC annotations lie here.
-    """
+    """Notice annotations for detection, whose folders are no classes."""
     near = [root, *_folders(root)]
     near += [inner for folder in near[1:] for inner in _folders(folder)]
     for folder in near:
