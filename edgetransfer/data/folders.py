@@ -196,8 +196,7 @@ def _holds_classes(folder: Path) -> bool:
 
 
 def _refuse_alike(top: Path, folders: list[Path]) -> None:
-    """Refuse folders that all hold the same folders: they are splits of unknown names, or classes.
-    """
+    """Refuse folders that all hold the same folders: splits of unknown names, or classes."""
     held = [{clean_label(each.name).casefold() for each in _folders(f)} for f in folders]
     if len(folders) < 2 or not all(map(_holds_classes, folders)):
         return
