@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import threading
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import (
-    AvifImagePlugin,
-    BmpImagePlugin,
-    GifImagePlugin,
-    Image,
-    JpegImagePlugin,
-    PngImagePlugin,
-    PpmImagePlugin,
-    TiffImagePlugin,
-    UnidentifiedImageError,
-    WebPImagePlugin,
-)
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from edgetransfer.errors import DataError
 from edgetransfer.spec.outside import MIB, Kind, content_of
@@ -42,38 +32,17 @@ PICTURE_SUFFIXES = frozenset(
         *(".tif", ".tiff", ".avif", ".pgm", ".ppm", ".pbm", ".pnm", ".mpo"),
     }
 )
-FORMATS = tuple(
-    str(plugin.format)
-    for plugin in (
-        JpegImagePlugin.JpegImageFile,
-        PngImagePlugin.PngImageFile,
-        BmpImagePlugin.BmpImageFile,
-        GifImagePlugin.GifImageFile,
-        WebPImagePlugin.WebPImageFile,
-        TiffImagePlugin.TiffImageFile,
-        AvifImagePlugin.AvifImageFile,
-        PpmImagePlugin.PpmImageFile,
-    )
-)
-"""Only these are tried, so that a renamed EPS never reaches Ghostscript.
+_PLUGINS = ("Jpeg", "Png", "Bmp", "Gif", "WebP", "Tiff", "Avif", "Ppm")
+FORMATS = tuple(plugin.upper() for plugin in _PLUGINS)
+"""Only these are tried, so that a renamed EPS never reaches Ghostscript."""
+for _plugin in _PLUGINS:  # Pillow's own lazy import of all of them is not thread-safe
+    importlib.import_module(f"PIL.{_plugin}ImagePlugin")
 
-Named through their classes to have the plug-ins imported: Pillow's own lazy import of all of them
-is not thread-safe.
-"""
 _EXPECTED = "a whole JPEG, PNG, BMP, GIF, WebP, TIFF, AVIF or PNM picture"
 _FILE = Kind("picture", _MOST_BYTES, DataError, expected=_EXPECTED)
 _DEEP_SUFFIXES = {".png", ".tif", ".tiff"}
 _HALF = 1 << 15
-_ORIENTATION = 0x0112
-_TRANSPOSE = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
 
@@ -139,11 +108,9 @@ def _open(source: Path | str | bytes, name: str) -> Iterator[Image.Image]:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    try:
-        turn = _TRANSPOSE.get(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # a damaged EXIF block is no reason to refuse sound pixels
-        return image
-    return image if turn is None else image.transpose(turn)
+    with suppress(Exception):  # a damaged EXIF block is no reason to refuse sound pixels
+        ImageOps.exif_transpose(image, in_place=True)
+    return image
 
 
 def _rgb(image: Image.Image) -> Pixels:

@@ -23,17 +23,9 @@ from edgetransfer.transport.outcome import ANSWER, Transcript, unfinished
 from edgetransfer.transport.place import LOCAL, Place
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from edgetransfer.transport.job import Job
-
-
-@dataclass(frozen=True)
-class Python:
-    """What starts a Python on this machine, and the environment it is given."""
-
-    command: tuple[str, ...]
-    environment: Mapping[str, str]
 
 
 ALWAYS = {"ORT_DISABLE_TELEMETRY": "1"}
@@ -92,9 +84,16 @@ def connect(address: str, agent: Path) -> Iterator[Local]:
 
 
 def run(
-    agent: Path, job: Job, out: Path, *, progress: Progress = silent, python: Python | None = None
+    agent: Path,
+    job: Job,
+    out: Path,
+    *,
+    progress: Progress = silent,
+    emulation: tuple[Sequence[str], Mapping[str, str]] | None = None,
 ) -> Mapping[str, Any]:
     """Do one job, and return the fields of its result line.
+
+    An emulation is what starts Python on it, and the environment that it is given.
 
     Raises:
         StageError: the agent ended without a result, or was ended, for it said nothing for too
@@ -103,15 +102,15 @@ def run(
     with tempfile.NamedTemporaryFile("w", suffix=".json", dir=out) as file:
         json.dump(plain(job, str(out)), file)
         file.flush()
-        chosen = python or Python((sys.executable,), clean_environment(os.environ))
-        silent_s = patience_s(job, emulated=python is not None)
+        command, environment = emulation or ([sys.executable], clean_environment(os.environ))
+        silent_s = patience_s(job, emulated=emulation is not None)
         with (
             tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors,
             subprocess.Popen(
-                [*chosen.command, str(agent), file.name],
+                [*command, str(agent), file.name],
                 stdout=subprocess.PIPE,
                 stderr=errors,
-                env=dict(chosen.environment),
+                env=environment,
                 start_new_session=True,
             ) as process,
         ):

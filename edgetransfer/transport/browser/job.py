@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgetransfer.transport.browser.runtime import Engine
-    from edgetransfer.transport.job import Job, Variant
+    from edgetransfer.transport.job import Job
 
 
 _CHECKS = (".before", ".after")
@@ -67,7 +67,14 @@ def errand(job: Job, engine: Engine) -> Errand:
             "threads": max((each.threads for each in job.variants), default=1),
         },
         "variants": [
-            _variant(variant, held) for variant, held in zip(job.variants, examples, strict=True)
+            {
+                "name": variant.name,
+                "inputs": list(held[0]),
+                "config": dict(variant.config),
+                "count": len(held),
+                "chosen": _spread(len(held), CYCLED),
+            }
+            for variant, held in zip(job.variants, examples, strict=True)
         ],
         "plan": asdict(job.plan),
         "guard": asdict(job.guard),
@@ -80,16 +87,6 @@ def errand(job: Job, engine: Engine) -> Errand:
     }
     models: tuple[bytes | Path, ...] = tuple(Path(each.model) for each in job.variants)
     return Errand(told, (*models, NULL_MODEL), examples, arrays)
-
-
-def _variant(variant: Variant, examples: ExampleFiles) -> dict[str, Any]:
-    return {
-        "name": variant.name,
-        "inputs": list(examples[0]),
-        "config": dict(variant.config),
-        "count": len(examples),
-        "chosen": _spread(len(examples), CYCLED),
-    }
 
 
 def _spread(held: int, count: int) -> list[int]:

@@ -104,8 +104,8 @@ class Qemu(Place):
                 where=self.where,
                 fix="time on the device itself, or on this machine (local)",
             )
-        python = local.Python(self.prepared.command(), self.prepared.environment())
-        return local.run(self.agent, job, out, progress=progress, python=python)
+        emulation = self.prepared.command(), self.prepared.environment()
+        return local.run(self.agent, job, out, progress=progress, emulation=emulation)
 
 
 @contextmanager
