@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from edgetransfer.data.manifest import Example
     from edgetransfer.graph.prepare import Batch, Preparer
     from edgetransfer.spec.recipe import DistillSpec
-    from edgetransfer.transfer.train.lesson import Views
+    from edgetransfer.transfer.train.augmentation import Views
     from edgetransfer.transfer.train.objective import Seen
 
 Array = np.ndarray[Any, Any]

@@ -56,7 +56,7 @@ def looks_over(
     """
     import torch
 
-    from edgetransfer.transfer.train.lesson import Views
+    from edgetransfer.transfer.train.augmentation import Views
 
     views = Views(seed, LOOKS)
     found = []

@@ -15,7 +15,8 @@ ALL = {
 COMPOSING = [
     f"edgetransfer.pipeline.{name}"
     for name in (
-        "api", "build", "doctor", "plan", "rank", "bench.bench", "bench.judge", "fit.adapt",
+        "api", "build", "doctor", "plan", "rank", "bench.bench", "bench.judge",
+        "fit.adaptation.adapt",
         "fit.distil", "fit.fit", "fit.network", "ladder.compress", "ladder.trials",
         "matrix", "on_ray", "ship.add_class", "ship.assemble",
     )

@@ -12,7 +12,7 @@ from torch import nn
 
 from edgetransfer.data.manifest import Example, Manifest
 from edgetransfer.pipeline.fit.finetune import FineTuning, finetune
-from edgetransfer.pipeline.fit.network import FittedNetwork
+from edgetransfer.pipeline.fit.fitted import FittedNetwork
 from edgetransfer.pipeline.fit.probe import HELD_OUT, fit_head, read_head
 from edgetransfer.pipeline.stage.reporter import SilentReporter
 from edgetransfer.pipeline.stage.run import Run

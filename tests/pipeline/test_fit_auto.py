@@ -17,7 +17,7 @@ from edgetransfer.pipeline.fit.contest import (
     keep_if_better,
     told_fitted,
 )
-from edgetransfer.pipeline.fit.network import FittedNetwork
+from edgetransfer.pipeline.fit.fitted import FittedNetwork
 from edgetransfer.pipeline.stage.reporter import SilentReporter
 from edgetransfer.transfer.classifier import Classifier
 from edgetransfer.transfer.train.choice import HeldOut, gain, parts

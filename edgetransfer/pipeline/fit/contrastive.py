@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from edgetransfer.data.manifest import Example, Manifest
-    from edgetransfer.pipeline.fit.network import FittedNetwork
+    from edgetransfer.pipeline.fit.fitted import FittedNetwork
     from edgetransfer.pipeline.stage.run import Run
     from edgetransfer.pipeline.stage.stage import StageResult
     from edgetransfer.spec.progress import Progress

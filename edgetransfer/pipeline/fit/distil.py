@@ -27,7 +27,7 @@ from edgetransfer.pipeline.stage.rows import over, rows_stage
 from edgetransfer.pipeline.stage.stage import made_by
 from edgetransfer.spec.recipe import DistillSpec, FitSpec
 from edgetransfer.transfer.features import run_over
-from edgetransfer.transfer.train.lesson import Views
+from edgetransfer.transfer.train.augmentation import Views
 
 if TYPE_CHECKING:
     from edgetransfer.data.manifest import Example, Manifest

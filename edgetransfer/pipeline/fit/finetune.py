@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgetransfer.data.manifest import Example, Manifest
-    from edgetransfer.pipeline.fit.network import FittedNetwork
+    from edgetransfer.pipeline.fit.fitted import FittedNetwork
     from edgetransfer.pipeline.fit.teacher import Teaching
     from edgetransfer.pipeline.stage.reporter import Line
     from edgetransfer.pipeline.stage.run import Run

@@ -30,7 +30,7 @@ def fit(run: Run) -> FittedGraph:
 
         manifest, teaching = teach(run, manifest)
     if run.recipe.adapts:
-        from edgetransfer.pipeline.fit.adapt import adapt
+        from edgetransfer.pipeline.fit.adaptation.adapt import adapt
 
         adapted = adapt(run, manifest)
         manifest, student = adapted.manifest, adapted.student

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.errors import SpecError
 from edgetransfer.pipeline.fit.backbone import OpenedBackbone
+from edgetransfer.pipeline.fit.fitted import FittedNetwork
 from edgetransfer.pipeline.fit.probe import fit_head, read_head
 from edgetransfer.pipeline.study.labels import look_for_suspects
 from edgetransfer.pipeline.study.near_duplicates import look_for_near_duplicates
@@ -22,25 +23,6 @@ if TYPE_CHECKING:
     from edgetransfer.pipeline.fit.teacher import Teaching
     from edgetransfer.pipeline.stage.run import Run
     from edgetransfer.pipeline.stage.stage import StageResult
-
-
-@dataclass(frozen=True)
-class FittedNetwork:
-    """A network with what is known of it.
-
-    Attributes:
-        kept: what the last stage that changed its weights left.
-        record: how it was fitted, for the manifest.
-        labels: what the probe says of labels, for the manifest, see `labelling`.
-        unlabelled: examples without a label that went into it.
-    """
-
-    opened: OpenedBackbone
-    network: Classifier
-    kept: StageResult
-    record: dict[str, Any]
-    labels: dict[str, Any] | None = None
-    unlabelled: tuple[Example, ...] = ()
 
 
 def fit_network(

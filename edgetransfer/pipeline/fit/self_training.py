@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgetransfer.data.manifest import Example, Manifest
-    from edgetransfer.pipeline.fit.network import FittedNetwork
+    from edgetransfer.pipeline.fit.fitted import FittedNetwork
     from edgetransfer.pipeline.stage.run import Run
     from edgetransfer.spec.progress import Progress
 

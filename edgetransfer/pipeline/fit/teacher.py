@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from edgetransfer.pipeline.fit.backbone import OpenedBackbone
     from edgetransfer.pipeline.stage.run import Run
     from edgetransfer.pipeline.stage.stage import StageResult
-    from edgetransfer.transfer.train.lesson import Views
+    from edgetransfer.transfer.train.augmentation import Views
 
 Array = np.ndarray[Any, Any]
 _SAID = "said.npy"

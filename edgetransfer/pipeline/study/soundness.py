@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from edgetransfer.backbone.head import LinearHead
     from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.pipeline.fit.backbone import OpenedBackbone
-    from edgetransfer.pipeline.fit.network import FittedNetwork
+    from edgetransfer.pipeline.fit.fitted import FittedNetwork
     from edgetransfer.pipeline.fit.trace import FittedGraph
     from edgetransfer.pipeline.stage.run import Run
     from edgetransfer.pipeline.stage.stage import StageResult

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from edgetransfer.transfer.classifier import Classifier
-    from edgetransfer.transfer.train.lesson import Lesson, Views
+    from edgetransfer.transfer.train.augmentation import Views
+    from edgetransfer.transfer.train.lesson import Lesson
     from edgetransfer.transfer.train.schedule import Machine, Schedule
 
 Array = np.ndarray[Any, Any]

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgetransfer.transfer.train.lesson import Views
+from edgetransfer.transfer.train.augmentation import Views
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,7 @@ from onnx import TensorProto, helper
 from edgetransfer.distill import Look, ask
 from edgetransfer.graph.embed import PREPARED
 from edgetransfer.transfer.features import BATCH
-from edgetransfer.transfer.train.lesson import Views
+from edgetransfer.transfer.train.augmentation import Views
 
 VIEWS = Views(seed=2, count=3)
 PICTURES = np.random.default_rng(0).random((BATCH + 3, 3, 8, 8), np.float32)

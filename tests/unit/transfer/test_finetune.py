@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import nn
 
+from edgetransfer.transfer.train.augmentation import Views
 from edgetransfer.transfer.train.finetune import _Training, finetune
 from edgetransfer.transfer.train.layers import parameter_groups
-from edgetransfer.transfer.train.lesson import Lesson, PreparedExamples, Views
+from edgetransfer.transfer.train.lesson import Lesson, PreparedExamples
 from edgetransfer.transfer.train.objective import UNLABELLED, CrossEntropy
 from edgetransfer.transfer.train.schedule import MAX_VIEWS, Machine, Schedule, Technique
 

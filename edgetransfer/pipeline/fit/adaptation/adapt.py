@@ -10,17 +10,18 @@ import numpy as np
 from edgetransfer.data.split import set_aside
 from edgetransfer.errors import DataError, SpecError
 from edgetransfer.measure.study import adaptation as judged
-from edgetransfer.pipeline.fit.backbone import OpenedBackbone
-from edgetransfer.pipeline.fit.data import read_unlabelled
-from edgetransfer.pipeline.fit.network import FittedNetwork, look_at_labels
-from edgetransfer.pipeline.fit.probe import fit_head, read_head
-from edgetransfer.pipeline.fit.shift_methods import (
+from edgetransfer.pipeline.fit.adaptation.methods import (
     METHODS,
     ShiftResult,
     ShiftSetting,
     move,
     shift_stage,
 )
+from edgetransfer.pipeline.fit.backbone import OpenedBackbone
+from edgetransfer.pipeline.fit.data import read_unlabelled
+from edgetransfer.pipeline.fit.fitted import FittedNetwork
+from edgetransfer.pipeline.fit.network import look_at_labels
+from edgetransfer.pipeline.fit.probe import fit_head, read_head
 from edgetransfer.pipeline.study.soundness import look_before
 from edgetransfer.spec.words import AUTO
 from edgetransfer.transfer.classifier import Classifier
