@@ -48,7 +48,7 @@ def examples_of(bundle: Bundle, name: str, inputs: Sequence[str]) -> tuple[Examp
     Args:
         bundle: whose contract they are for.
         name: of the class.
-        inputs: pictures, texts, or what holds them: see `asked.asked_about`.
+        inputs: pictures, texts, or what holds them: see `queries.asked_about`.
 
     Raises:
         DataError: some cannot be read, all are named; there is none; or the bundle knows some.
