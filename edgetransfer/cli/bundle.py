@@ -37,7 +37,7 @@ def bench(
     from edgetransfer.cli.terminal import TerminalReporter, print_json
     from edgetransfer.pipeline.bench.bench import There
     from edgetransfer.pipeline.bench.bench import bench as run
-    from edgetransfer.spec.names import slug
+    from edgetransfer.spec.base import slug
     from edgetransfer.transport.place import LOCAL
 
     examples, room = _examples(asked, data), out or bundle / "bench"
@@ -149,7 +149,7 @@ def add_class(
     from edgetransfer.measure.verdict import exit_code
     from edgetransfer.pipeline.ship.add_class import Addition
     from edgetransfer.pipeline.ship.add_class import add_class as run
-    from edgetransfer.spec.names import slug
+    from edgetransfer.spec.base import slug
     from edgetransfer.spec.recipe import recipe_from
 
     folder = bundle.absolute()

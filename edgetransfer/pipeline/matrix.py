@@ -16,7 +16,7 @@ from edgetransfer.errors import EdgeTransferError, SpecError, StageError, let_st
 from edgetransfer.measure.verdict import worst
 from edgetransfer.pipeline.build import build
 from edgetransfer.pipeline.stage.reporter import Prefixed
-from edgetransfer.spec.names import slug
+from edgetransfer.spec.base import slug
 from edgetransfer.spec.recipe import BackboneSpec
 from edgetransfer.transfer.train.machine_settings import threads
 

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from edgetransfer.errors import SpecError
-from edgetransfer.spec.base import Spec
-from edgetransfer.spec.names import Name, is_name
+from edgetransfer.spec.base import Name, Spec, is_name
 from edgetransfer.spec.outside import TOML, toml_of, validated
 from edgetransfer.spec.target import EmulatedProcessor, TargetSpec
 

@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from edgetransfer.spec.base import Spec
-from edgetransfer.spec.names import Name
+from edgetransfer.spec.base import Name, Spec
 
 IntType = Literal["u8", "s8"]
 

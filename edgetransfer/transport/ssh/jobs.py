@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgetransfer.bundle.files import digest_of
 from edgetransfer.errors import StageError
-from edgetransfer.spec.names import is_name
+from edgetransfer.spec.base import is_name
 from edgetransfer.transport.outcome import Transcript, unfinished
 
 if TYPE_CHECKING:
