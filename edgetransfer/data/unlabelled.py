@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgetransfer.data import checks
+from edgetransfer.data import sources
 from edgetransfer.data.digests import add_digests, file_digests, normalise
 from edgetransfer.data.folders import pictures_below, unread_below
 from edgetransfer.data.locate import locate
@@ -76,7 +76,7 @@ def load(
     records = _texts(files, text_column) if texts else _pictures(root, files)
     unread = None if texts else unread_below(root)
     found, unreadable = add_digests(records, progress)
-    checks.raise_if(unreadable, str(root))
+    sources.raise_if(unreadable, str(root))
     kept, dropped = _without(found, labelled, near)
     noun = _NOUNS[labelled.modality]
     told = _told(dropped, len(found), noun)

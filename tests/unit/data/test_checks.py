@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from edgetransfer.data.checks import (
+from edgetransfer.data.manifest import Record
+from edgetransfer.data.sources import (
     absence_notes,
     class_problems,
     depth_problems,
@@ -17,7 +18,6 @@ from edgetransfer.data.checks import (
     spelling_notes,
     unknown_label_problems,
 )
-from edgetransfer.data.manifest import Record
 from edgetransfer.errors import DataError
 
 if TYPE_CHECKING:
