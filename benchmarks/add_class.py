@@ -31,7 +31,7 @@ from scipy import stats
 from threadpoolctl import threadpool_limits
 
 from edgetransfer.agent.environment import fingerprint
-from edgetransfer.agent.runtime import build as runtime_facts
+from edgetransfer.agent.runtimes.onnxruntime import build as runtime_facts
 from edgetransfer.backbone import sources as backbones
 from edgetransfer.backbone.head import LinearHead
 from edgetransfer.data import sources

@@ -24,7 +24,7 @@ import numpy as np
 from timed_models import CHANNELS, SIDE, convolutions, inputs, product
 
 from edgetransfer.agent.examples import ExampleFiles
-from edgetransfer.agent.session import OnnxSession
+from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 from edgetransfer.agent.timing import REAL_CLOCK, Cycle, timed
 
 if TYPE_CHECKING:

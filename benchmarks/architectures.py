@@ -23,7 +23,7 @@ import numpy as np
 import torch
 import transformers
 
-from edgetransfer.agent.session import OnnxSession
+from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 from edgetransfer.backbone import sources
 from edgetransfer.errors import EdgeTransferError
 from edgetransfer.graph.embed import PREPARED

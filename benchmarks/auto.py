@@ -35,7 +35,7 @@ import onnx
 import torch
 
 from edgetransfer.agent.environment import fingerprint
-from edgetransfer.agent.runtime import build as runtime_facts
+from edgetransfer.agent.runtimes.onnxruntime import build as runtime_facts
 from edgetransfer.backbone import sources as backbones
 from edgetransfer.pipeline.demo import write_digits
 from edgetransfer.pipeline.fit.fit import fit

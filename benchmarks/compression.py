@@ -28,7 +28,7 @@ from compressing.making import Made, make_own, resolve
 from compressing.rows import is_openvino, row
 
 from edgetransfer.agent.environment import fingerprint
-from edgetransfer.agent.runtime import build as runtime_facts
+from edgetransfer.agent.runtimes.onnxruntime import build as runtime_facts
 from edgetransfer.bundle.files import write_json
 
 HERE = Path(__file__).parent

@@ -34,7 +34,7 @@ import torch
 from scipy import stats
 
 from edgetransfer.agent.environment import fingerprint
-from edgetransfer.agent.runtime import build as runtime_facts
+from edgetransfer.agent.runtimes.onnxruntime import build as runtime_facts
 from edgetransfer.backbone import sources as backbones
 from edgetransfer.pipeline.fit.fit import fit
 from edgetransfer.pipeline.stage.reporter import SilentReporter

@@ -27,7 +27,7 @@ from domain_pictures import MADE, Array, Domain, Source, run
 from scipy.stats import sem, t
 
 from edgetransfer.agent.environment import fingerprint
-from edgetransfer.agent.runtime import build as runtime_facts
+from edgetransfer.agent.runtimes.onnxruntime import build as runtime_facts
 from edgetransfer.measure.stats.bootstrap import area
 from edgetransfer.measure.study.adaptation import choose
 from edgetransfer.pipeline.demo import write_digits

@@ -25,7 +25,7 @@ from onnxruntime import quantization as ort
 from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
 from edgetransfer.agent.environment import fingerprint
-from edgetransfer.agent.runtime import build as runtime_facts
+from edgetransfer.agent.runtimes.onnxruntime import build as runtime_facts
 from edgetransfer.bundle.opened import open_bundle
 from edgetransfer.compress.dynamic import quantise_weights
 from edgetransfer.compress.smoothing import SHARES, largest, smooth
@@ -37,7 +37,7 @@ from edgetransfer.spec.recipe import DataSpec
 from edgetransfer.spec.target import Int8Scheme
 
 if TYPE_CHECKING:
-    from edgetransfer.agent.session import OnnxSession
+    from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 
 Array = np.ndarray[Any, Any]
 Feeds = dict[str, Array]

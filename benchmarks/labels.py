@@ -18,7 +18,7 @@ import numpy as np
 from real_data import CASES, Rows, rows_of
 
 from edgetransfer.agent.environment import fingerprint
-from edgetransfer.agent.runtime import build as runtime_facts
+from edgetransfer.agent.runtimes.onnxruntime import build as runtime_facts
 from edgetransfer.transfer.head.probe import fit_probe
 from edgetransfer.transfer.study.confident import confident_joint, find_suspects, softmax
 

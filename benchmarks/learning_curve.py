@@ -22,7 +22,7 @@ import numpy as np
 from real_data import CASES, Rows, rows_of
 
 from edgetransfer.agent.environment import fingerprint
-from edgetransfer.agent.runtime import build as runtime_facts
+from edgetransfer.agent.runtimes.onnxruntime import build as runtime_facts
 from edgetransfer.measure.stats.power_law import FARTHEST, extrapolate
 from edgetransfer.transfer.head.probe import fit_at, fit_probe
 from edgetransfer.transfer.study.learning_curve import Judged, measure_curve, nested_order

@@ -23,7 +23,7 @@ from PIL import Image
 from real_data import CASES, opened_of
 
 from edgetransfer.agent.environment import fingerprint
-from edgetransfer.agent.runtime import build as runtime_facts
+from edgetransfer.agent.runtimes.onnxruntime import build as runtime_facts
 from edgetransfer.data.decode import decode
 from edgetransfer.data.digests import picture_digest
 from edgetransfer.data.surface import surfaces

@@ -31,7 +31,12 @@ Tables = dict[str, np.ndarray[Any, Any]]
 
 def job(models: list[Path], inputs: Path, out: Path, seed: int) -> dict[str, Any]:
     """Return what the agent is told: see `edgetransfer.transport.job`."""
-    fixed = {"threads": 1, "config": {}, "provider": "CPUExecutionProvider"}
+    fixed = {
+        "threads": 1,
+        "config": {},
+        "provider": "CPUExecutionProvider",
+        "runtime": "onnxruntime",
+    }
     return {
         "schema": "edgetransfer.job/1",
         "action": "time",

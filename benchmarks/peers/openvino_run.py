@@ -17,7 +17,7 @@ import numpy as np
 import openvino
 
 from edgetransfer.agent import timing
-from edgetransfer.agent.session import OnnxSession
+from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,7 +14,6 @@ import numpy as np
 
 from edgetransfer.agent import conditions, energy, probe, timing
 from edgetransfer.agent.examples import ExampleFiles
-from edgetransfer.agent.session import OnnxSession
 
 Call = Callable[[], object]
 Tell = Callable[[int, int], None]
@@ -160,7 +159,8 @@ def time_variants(job: Mapping[str, Any], open_session: Open) -> Dict[str, objec
         for name, each in opened.items()
     }
     converged = {name: timing.warm_up(call, plan) for name, call in calls.items()}
-    lowest_ns = probe.floor_ns(OnnxSession(probe.NULL_MODEL).run)
+    null = {**job["variants"][0], "model": probe.NULL_MODEL, "threads": 1, "config": {}}
+    lowest_ns = probe.floor_ns(open_session(null).run)
     measured = timing.measure(calls, plan, job["seed"], guard=guard)
     for name, samples in measured.samples.items():
         np.save(Path(job["out"]) / (name + ".npy"), samples)

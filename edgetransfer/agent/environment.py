@@ -6,8 +6,10 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
+import tempfile
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Dict, FrozenSet, List, Mapping, Optional
@@ -102,11 +104,19 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _memory_mib(read: Reader) -> Optional[int]:
+def _memory_mib(read: Reader, field: str) -> Optional[int]:
     for line in (read("/proc/meminfo") or "").splitlines():
-        if line.startswith("MemTotal:"):
+        if line.startswith(field):
             return int(line.split()[1]) // 1024
     return None
+
+
+def room_left(system: System = REAL) -> Dict[str, Optional[int]]:
+    """Return the memory and disk that are free, in MiB; None where that is not told."""
+    return {
+        "free_memory_mib": _memory_mib(system.read, "MemAvailable:"),
+        "free_disk_mib": shutil.disk_usage(tempfile.gettempdir()).free // 2**20,
+    }
 
 
 def warnings(system: System = REAL) -> List[str]:
@@ -133,7 +143,7 @@ def fingerprint(runtime: Mapping[str, Any], system: System = REAL) -> Dict[str, 
     """Return the environment of a measurement as plain JSON values.
 
     Args:
-        runtime: what `runtime.build` tells of the runtime, or why it does not load.
+        runtime: what `runtimes.onnxruntime.build` tells of the runtime, or why it does not load.
         system: how the system is read.
     """
     import numpy as np
@@ -145,7 +155,7 @@ def fingerprint(runtime: Mapping[str, Any], system: System = REAL) -> Dict[str, 
         "isa": sorted(isa_flags(system.read)),
         "cores": _cores(),
         "topology": machine.cores(system),
-        "memory_mib": _memory_mib(system.read),
+        "memory_mib": _memory_mib(system.read, "MemTotal:"),
         "page_kib": machine.page_kib(),
         "governor": system.read(_CPUFREQ + "scaling_governor"),
         "frequency": machine.frequency(system),

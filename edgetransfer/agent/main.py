@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional
 import numpy as np
 
 from edgetransfer.agent import machine
-from edgetransfer.agent.backends import open_session
 from edgetransfer.agent.examples import ExampleFiles
+from edgetransfer.agent.runtimes import open_session, other_runtimes
 from edgetransfer.agent.system import read_text
 
 if TYPE_CHECKING:
@@ -188,16 +188,15 @@ def _optimise(job: Mapping[str, Any]) -> Dict[str, object]:
 
 
 def _describe(job: Mapping[str, Any]) -> Dict[str, object]:
-    from edgetransfer.agent import capabilities, environment, runtime
+    from edgetransfer.agent import environment
+    from edgetransfer.agent.runtimes import onnxruntime
 
-    tried = runtime.try_import()
-    told = {} if tried["loads"] is False else runtime.build()
-    others = capabilities.other_runtimes()
-    known = {"import": tried, "runtime": None, **told, "other_runtimes": others}
-    return {
-        "environment": environment.fingerprint(known),
-        "capabilities": capabilities.tell() if told else None,
-    }
+    tried = onnxruntime.try_import()
+    told = {} if tried["loads"] is False else onnxruntime.build()
+    others = {"other_runtimes": other_runtimes()}
+    known = {"import": tried, "runtime": None, **told, **others}
+    takes = {**onnxruntime.takes(), **others, **environment.room_left()} if told else None
+    return {"environment": environment.fingerprint(known), "capabilities": takes}
 
 
 ACTIONS = {

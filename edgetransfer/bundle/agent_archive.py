@@ -22,8 +22,9 @@ def pack_agent(target: Path) -> None:
     """Write the agent's modules as a zip application that Python 3.9 or newer starts."""
     folder = Path(edgetransfer.agent.__file__).parent
     files = {"__main__.py": _MAIN, "edgetransfer/__init__.py": _PACKAGE}
-    for module in sorted(folder.glob("*.py")):
-        files[f"edgetransfer/agent/{module.name}"] = module.read_text(encoding="utf-8")
+    for module in sorted(folder.rglob("*.py")):
+        name = module.relative_to(folder).as_posix()
+        files[f"edgetransfer/agent/{name}"] = module.read_text(encoding="utf-8")
     with zipfile.ZipFile(target, "w") as archive:
         for name, text in files.items():
             archive.writestr(zipfile.ZipInfo(name, _EPOCH), text, zipfile.ZIP_DEFLATED)

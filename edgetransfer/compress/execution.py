@@ -15,7 +15,7 @@ import onnx_ir as ir
 import torch
 from torch.nn import functional
 
-from edgetransfer.agent.session import OnnxSession
+from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 from edgetransfer.compress.layout import array_of, name_of
 
 if TYPE_CHECKING:

@@ -148,7 +148,7 @@ def write_bundle(folder: Path, parts: BundleParts, prepare: Preparer) -> None:
     if parts.statistics is not None:
         write_statistics(folder / STATISTICS, parts.statistics)
     runtime = None if parts.target is None else parts.target.runtime
-    if parts.target is not None and runtime is not None and runtime.name == "tensorrt":
+    if parts.target is not None and runtime is not None and runtime.builds_engines:
         write_for_tensorrt(folder, parts.core, parts.preprocessing, parts.target)
     pack_agent(folder / "agent.pyz")
     write_golden(folder / "golden", folder, parts.golden, prepare)

@@ -15,7 +15,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from edgetransfer.agent.environment import architecture, isa_flags
-from edgetransfer.agent.session import OnnxSession
+from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 from edgetransfer.graph.finished import finished
 from edgetransfer.spec import catalogue
 

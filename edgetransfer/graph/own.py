@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from edgetransfer.agent.session import OnnxSession
+    from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 
 STANDARD = ("", "ai.onnx")
 """Names of the standard operator set: the only one that every device's runtime has."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from edgetransfer.agent.session import OnnxSession
+from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 from edgetransfer.data.decode import decode
 from edgetransfer.graph.embed import PICTURE, PREPARED, preprocessing_graph
 from edgetransfer.graph.tokens import read_tokenizer

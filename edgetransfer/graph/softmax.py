@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import onnx
 
-    from edgetransfer.agent.session import OnnxSession
+    from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 
 Array = np.ndarray[Any, Any]
 OUTPUT = "logits"

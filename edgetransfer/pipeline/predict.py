@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgetransfer.agent.session import OnnxSession
+from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 from edgetransfer.bundle.opened import open_bundle, refuse_other_count
 from edgetransfer.data.queries import Columns, asked_about
 from edgetransfer.errors import DataError

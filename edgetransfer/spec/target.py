@@ -24,6 +24,11 @@ class Runtime(Spec):
     opset: int = Field(20, ge=18, le=20, description="ONNX operator set of the artefact")
     ir_version: int = Field(10, ge=8, le=10, description="ONNX file format; boards lag, so <= 10")
 
+    @property
+    def builds_engines(self) -> bool:
+        """Whether it makes an engine of a network, which takes prepared tensors alone."""
+        return self.name == "tensorrt"
+
     @staticmethod
     def of_any_machine() -> Runtime:
         """Return what every machine has that builds: a preview runs there."""

@@ -22,6 +22,7 @@ class Variant:
     Attributes:
         optimised_to: what the runtime's own graph is written as, into the job's folder.
         fused: False where the runtime executes the graph as it is written, without optimising it.
+        runtime: the plug-in of the agent that opens it, `agent.runtimes`.
         batch: examples of one inference; inputs have to be stacks.
     """
 
@@ -34,6 +35,7 @@ class Variant:
     optimised_to: str | None = None
     fused: bool = True
     batch: int = 1
+    runtime: str = "onnxruntime"
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgetransfer.agent.benchmark import CHECKED
-from edgetransfer.agent.session import OnnxSession
+from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 from edgetransfer.errors import EdgeTransferError, StageError
 from edgetransfer.transport.browser import chromium as browser_chromium
 from edgetransfer.transport.browser import place as browser

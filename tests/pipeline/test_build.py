@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 
 import edgetransfer
-from edgetransfer.agent.session import OnnxSession
+from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 from edgetransfer.bundle.files import digests_below, read_json
 from edgetransfer.bundle.opened import open_bundle
 from edgetransfer.bundle.report_form import ReportForm

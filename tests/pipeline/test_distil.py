@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgetransfer.agent.session import OnnxSession
+from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 from edgetransfer.backbone import sources as backbones
 from edgetransfer.errors import SpecError
 from edgetransfer.pipeline.fit.fit import fit

@@ -8,7 +8,7 @@ import onnx
 import pytest
 
 import edgetransfer
-from edgetransfer.agent.session import OnnxSession
+from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 from edgetransfer.errors import DataError, MissingExtraError, SpecError, StageError
 from edgetransfer.pipeline.api import predict
 from edgetransfer.pipeline.fit import own_model

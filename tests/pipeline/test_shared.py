@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import edgetransfer
-from edgetransfer.agent.session import OnnxSession
+from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 from edgetransfer.bundle.files import read_json
 from edgetransfer.bundle.opened import open_bundle
 

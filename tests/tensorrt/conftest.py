@@ -13,8 +13,8 @@ import onnx
 import pytest
 import torch
 
-from edgetransfer.agent import tensorrt_build
-from edgetransfer.agent.tensorrt_settings import Settings
+from edgetransfer.agent.runtimes.tensorrt import build as tensorrt_build
+from edgetransfer.agent.runtimes.tensorrt.settings import Settings
 from edgetransfer.backbone.sources import load, locate
 from edgetransfer.compress.half import to_half
 from edgetransfer.compress.posttraining import CalibrationBatches, quantise

@@ -58,7 +58,7 @@ def agree(
     """
     asked = oracle(activation, str(environment.get("arch")))
     config = {key: value for key, value in asked.items() if key not in candidate.config}
-    here = replace(candidate, config={**candidate.config, **config}, provider=_CPU)
+    here = replace(candidate, config={**candidate.config, **config}, provider=_CPU, runtime=_OWN)
     host = _logits(Local(), here, room, "host")
     record: dict[str, Any] = {"config": config, "emulated": place.emulated}
     if np.array_equal(host, np.load(room / "candidate.logits.npy")):
@@ -77,6 +77,7 @@ def agree(
 
 
 _CPU = "CPUExecutionProvider"
+_OWN = "onnxruntime"
 
 
 def _logits(place: Place, variant: Variant, room: Path, name: str) -> np.ndarray[Any, Any]:

@@ -147,11 +147,10 @@ def judge_bundle(
         bundle.preprocessing,
         session["threads"],
         {**exact_here(), **session["config"]} if preview else session["config"],
-        runtime.provider,
+        runtime,
         EFFORTS[question.timing] if timed else None,
         bench.place,
         activation=bundle.manifest["compression"].get("scheme", {}).get("activation"),
-        prepared_only=runtime.name == "tensorrt",
         environment=before,
     )
     with telling(bench.reporter, f"measure {target.name}") as line:
@@ -162,7 +161,7 @@ def judge_bundle(
             "examples": content_of(question.examples),
             "contract": [files.get(name) for name in ("preprocess.json", "tokenizer.json")],
             "session": session,
-            "provider": runtime.provider,
+            "runtime": [runtime.name, runtime.provider],
             "timing": question.timing if timed else None,
             "seed": question.seed,
             "machine": [cpu_model(), platform.node(), *sorted(isa_flags())],

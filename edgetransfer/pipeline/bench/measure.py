@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from edgetransfer.pipeline.stage.stage import StageResult
     from edgetransfer.spec.preprocess import ImagePreprocessing, TextPreprocessing
     from edgetransfer.spec.progress import Progress
+    from edgetransfer.spec.target import Runtime
     from edgetransfer.transport.place import Place
 
 CORE = ("reference", "candidate")
@@ -48,8 +49,6 @@ class Subject:
         effort: how times are taken; None where the place may not stand for the target.
         place: where the agent runs.
         activation: type of the activations' codes, None where they are floats.
-        prepared_only: whether the runtime there builds an engine, which takes prepared tensors
-            alone, so that there is no whole model to run.
         environment: of the place, None where it was not asked yet.
     """
 
@@ -57,11 +56,10 @@ class Subject:
     preprocessing: ImagePreprocessing | TextPreprocessing
     threads: int
     config: Mapping[str, str]
-    provider: str
+    runtime: Runtime
     effort: Effort | None
     place: Place
     activation: str | None = None
-    prepared_only: bool = False
     environment: Mapping[str, Any] | None = None
 
 
@@ -89,7 +87,7 @@ def measure(
             record["runs"] = session.both_logits()
             record["on_host"] = session.on_host(before)
             whole: dict[str, Variant] = {}
-            if not subject.prepared_only:
+            if not subject.runtime.builds_engines:
                 whole = session.whole_variants(prepare, examples)
                 record["proofs"] = session.prove(whole["candidate_whole"])
             else:
@@ -127,7 +125,8 @@ class _Session:
             inputs,
             threads=subject.threads,
             config=dict(subject.config),
-            provider=subject.provider,
+            provider=subject.runtime.provider,
+            runtime=subject.runtime.name,
         )
         candidate = replace(base, name="candidate", model=str(subject.folder / "core.onnx"))
         self.core = {"reference": base, "candidate": candidate}
@@ -135,8 +134,8 @@ class _Session:
 
     def residency(self) -> dict[str, Any] | None:
         """Let the runtime write the candidate back as it optimised it, and count."""
-        subject = self._subject
-        compiled = subject.provider != CPU and not subject.prepared_only  # ONNX cannot hold that
+        runtime = self._subject.runtime
+        compiled = runtime.name == "onnxruntime" and runtime.provider != CPU  # no ONNX holds that
         if compiled or "optimise" not in self._place.actions:
             return None
         target = self._scratch / "optimised.onnx"

@@ -8,7 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgetransfer.agent import capabilities, environment, runtime
+from edgetransfer.agent import environment, runtimes
+from edgetransfer.agent.runtimes import onnxruntime
 from edgetransfer.measure.target_match import stand
 from edgetransfer.transport.job import Job
 from edgetransfer.transport.place import LOCAL
@@ -33,8 +34,8 @@ def describe(place: Place) -> dict[str, Any]:
 @functools.cache
 def seen_here() -> Mapping[str, Any]:
     """Return what the agent would tell of this machine, without a process of its own."""
-    others = {"other_runtimes": capabilities.other_runtimes()}
-    return environment.fingerprint({**runtime.build(), **others})
+    others = {"other_runtimes": runtimes.other_runtimes()}
+    return environment.fingerprint({**onnxruntime.build(), **others})
 
 
 def seen_at(place: Place) -> Mapping[str, Any]:

@@ -16,6 +16,7 @@ from edgetransfer.measure.speed.latency import Samples, speedup
 from edgetransfer.measure.speed.precision import lacking, lacking_of_ratio
 from edgetransfer.measure.speed.validity import violations
 from edgetransfer.spec.progress import Progress, silent
+from edgetransfer.spec.target import Runtime
 from edgetransfer.transport.job import EFFORTS, Effort, Job, ThrottleGuard, Variant
 from edgetransfer.transport.local import Local
 
@@ -47,7 +48,7 @@ def variants_of(
     models: Mapping[str, Path], files: InputFiles, target: TargetSpec, threads: int | None
 ) -> tuple[Variant, ...]:
     """Return models as the agent takes them, run as the target runs them."""
-    session, runtime = target.session, target.runtime
+    session, runtime = target.session, target.runtime or Runtime.of_any_machine()
     return tuple(
         Variant(
             name,
@@ -55,7 +56,8 @@ def variants_of(
             files,
             threads=threads or session.threads,
             config=dict(session.config),
-            provider=runtime.provider if runtime else "CPUExecutionProvider",
+            provider=runtime.provider,
+            runtime=runtime.name,
         )
         for name, model in models.items()
     )

@@ -46,7 +46,7 @@ def assemble(
     folder = place.folder
     with telling(run.reporter, f"export {target.name}") as line:
         core = onnx.load(compressed.graph)
-        if target.runtime is not None and target.runtime.name == "tensorrt":
+        if target.runtime is not None and target.runtime.builds_engines:
             refuse_unfit(core)
         parts = BundleParts(
             reference=onnx.load(fitted.graph),

@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgetransfer.agent import tensorrt_build
+from edgetransfer.agent.runtimes.tensorrt import build
+from edgetransfer.agent.runtimes.tensorrt.settings import settings_from
 from edgetransfer.agent.session import Unavailable
-from edgetransfer.agent.tensorrt_settings import settings_from
 from edgetransfer.bundle.files import write_whole, writing
 from edgetransfer.bundle.opened import open_bundle
 from edgetransfer.errors import SpecError, UnsupportedError
@@ -55,7 +55,7 @@ def build_engine(
     """
     bundle = open_bundle(folder)
     target = bundle.target
-    if target.runtime is None or target.runtime.name != "tensorrt":
+    if target.runtime is None or not target.runtime.builds_engines:
         raise SpecError(
             "an engine is built of a bundle for TensorRT",
             where=str(folder),
@@ -72,8 +72,8 @@ def build_engine(
     with telling(reporter, "engine") as line:
         try:
             settings = settings_from(bundle.manifest["session"]["config"])
-            trt = tensorrt_build.load(_PROVIDER)
-            built = tensorrt_build.build(
+            trt = build.load(_PROVIDER)
+            built = build.build(
                 trt,
                 str(bundle.file("core.onnx")),
                 settings._replace(compute_capability=compute_capability, at_least=None),

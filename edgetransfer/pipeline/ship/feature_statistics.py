@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 
-from edgetransfer.agent.session import OnnxSession
+from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 from edgetransfer.data.manifest import content_of
 from edgetransfer.data.split import calibration_sample
 from edgetransfer.errors import UnsupportedError

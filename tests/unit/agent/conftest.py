@@ -55,6 +55,7 @@ def variant(model, rows):
             "threads": 1,
             "config": {},
             "provider": "CPUExecutionProvider",
+            "runtime": "onnxruntime",
         }
         return {**plain, **fields}
 

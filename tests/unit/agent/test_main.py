@@ -9,9 +9,11 @@ import onnx
 import onnxruntime
 import pytest
 
-from edgetransfer.agent import machine, runtime, session
+from edgetransfer.agent import machine
 from edgetransfer.agent import main as agent_main
-from edgetransfer.agent.session import OnnxSession, runtime_version
+from edgetransfer.agent.runtimes import onnxruntime as runtime
+from edgetransfer.agent.runtimes import onnxruntime as session
+from edgetransfer.agent.runtimes.onnxruntime import OnnxSession, runtime_version
 
 QUICK = {"blocks": 3, "block_s": 0.002, "warmup_s": 0.0, "warmup_max_s": 0.02}
 

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from edgetransfer.agent import probe
-from edgetransfer.agent.session import OnnxSession
+from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 
 
 def test_the_best_of_the_short_runs_counts():

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from edgetransfer.agent import runtime
-from edgetransfer.agent.session import runtime_version
+from edgetransfer.agent.runtimes import onnxruntime
+from edgetransfer.agent.runtimes.onnxruntime import runtime_version
 
 
 def ended(code, stderr=""):
@@ -50,24 +50,24 @@ def raising(error):
     ],
 )
 def test_what_is_told(start, expected):
-    assert runtime.try_import(start) == expected
+    assert onnxruntime.try_import(start) == expected
 
 
 def test_a_real_child_that_crashes(tmp_path, monkeypatch):
     (tmp_path / "onnxruntime.py").write_text("import os; os.kill(os.getpid(), 11)\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     why = {"loads": False, "why": "import onnxruntime was killed by SIGSEGV"}
-    assert runtime.try_import() == why
+    assert onnxruntime.try_import() == why
 
 
 def test_a_python_without_a_file(monkeypatch):
     monkeypatch.setattr(sys, "executable", "")
     why = "no child process can be started: Python has no file here"
-    assert runtime.try_import() == {"loads": None, "why": why}
+    assert onnxruntime.try_import() == {"loads": None, "why": why}
 
 
 def test_the_build_is_told():
-    told = runtime.build()
+    told = onnxruntime.build()
     assert told["runtime"] == f"onnxruntime {runtime_version()}"
     assert "CPUExecutionProvider" in told["providers"]
     assert "git-commit" in told["build"].lower()

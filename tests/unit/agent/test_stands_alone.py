@@ -9,7 +9,7 @@ import pytest
 
 import edgetransfer.agent
 
-MODULES = sorted(Path(edgetransfer.agent.__file__).parent.glob("*.py"))
+MODULES = sorted(Path(edgetransfer.agent.__file__).parent.rglob("*.py"))
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda file: file.name)
@@ -40,7 +40,7 @@ def test_telemetry_is_off_when_the_runtime_loads(tmp_path):
     program = (
         "import os, sys; os.environ.pop('ORT_DISABLE_TELEMETRY', None); "
         f"sys.path.insert(0, {str(tmp_path)!r}); "
-        "from edgetransfer.agent.session import runtime_version; print(runtime_version())"
+        "from edgetransfer.agent.runtimes.onnxruntime import runtime_version as told; print(told())"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True

@@ -5,9 +5,9 @@ import types
 
 import pytest
 
+from edgetransfer.agent.runtimes.tensorrt.build import load
+from edgetransfer.agent.runtimes.tensorrt.settings import Settings, settings_from
 from edgetransfer.agent.session import Unavailable
-from edgetransfer.agent.tensorrt_build import load
-from edgetransfer.agent.tensorrt_settings import Settings, settings_from
 
 
 def test_entries_of_other_runtimes_are_not_read():

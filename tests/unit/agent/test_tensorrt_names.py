@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from edgetransfer.agent import tensorrt_build, tensorrt_session
-from edgetransfer.agent.tensorrt_build import version_of
+from edgetransfer.agent.runtimes.tensorrt import build, session
+from edgetransfer.agent.runtimes.tensorrt.build import version_of
 
 HELD = json.loads((Path(__file__).parent / "tensorrt_attributes.json").read_text())
-MODULES = [Path(each.__file__) for each in (tensorrt_build, tensorrt_session)]
+MODULES = [Path(each.__file__) for each in (build, session)]
 CLASSES = {
     "trt": "module",
     "builder": "Builder",
@@ -92,7 +92,7 @@ def test_every_name_is_held(version):
 
 
 def test_what_11_removed_is_touched_for_old_versions_alone():
-    tree = ast.parse(Path(tensorrt_build.__file__).read_text(encoding="utf-8"))
+    tree = ast.parse(Path(build.__file__).read_text(encoding="utf-8"))
     (inside,) = [
         node
         for node in ast.walk(tree)

@@ -8,9 +8,10 @@ import sys
 import numpy as np
 import pytest
 
-from edgetransfer.agent.cuda_driver import Cuda, Gpu
-from edgetransfer.agent.session import OnnxSession, Unavailable
-from edgetransfer.agent.tensorrt_session import TensorRtSession
+from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
+from edgetransfer.agent.runtimes.tensorrt.cuda_driver import Cuda, Gpu
+from edgetransfer.agent.runtimes.tensorrt.session import TensorRtSession
+from edgetransfer.agent.session import Unavailable
 from tests.tensorrt_board import MODULES, make_driver
 
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from edgetransfer.agent.session import OnnxSession
+from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 from edgetransfer.backbone.contract import from_timm, from_transformers
 from edgetransfer.errors import SpecError
 from edgetransfer.graph.embed import PICTURE, preprocessing_graph

@@ -7,7 +7,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from edgetransfer.agent.session import OnnxSession
+from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 from edgetransfer.compress.layout import find_layout
 from edgetransfer.compress.posttraining import CalibrationBatches, quantise, separate
 from edgetransfer.graph.census import residency

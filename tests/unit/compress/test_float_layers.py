@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from edgetransfer.agent.session import OnnxSession
+from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 from edgetransfer.spec.target import Int8Scheme
 
 EXAMPLES = 20

@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from edgetransfer.agent.session import OnnxSession
+from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 from edgetransfer.data.manifest import Example
 from edgetransfer.graph.prepare import PicturePreparer, TextPreparer
 from edgetransfer.spec.preprocess import ImagePreprocessing, TextPreprocessing

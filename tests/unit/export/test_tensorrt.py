@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgetransfer.agent.session import OnnxSession
+from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 from edgetransfer.errors import StageError
 from edgetransfer.export.tensorrt import refuse_unfit, write_for_tensorrt
 from edgetransfer.graph.embed import whole_model

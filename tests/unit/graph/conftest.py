@@ -119,7 +119,7 @@ def kinds():
 
 @pytest.fixture
 def run():
-    from edgetransfer.agent.session import OnnxSession
+    from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 
     def outputs(model: onnx.ModelProto, **inputs):
         return OnnxSession(model.SerializeToString()).run(inputs)

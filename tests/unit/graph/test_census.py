@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from edgetransfer.agent.session import OnnxSession
+from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 from edgetransfer.graph.census import macs, parameters, residency
 
 

@@ -48,6 +48,7 @@ def test_the_job_is_plain_json_and_is_taken_away(agent, out):
                 "threads": 2,
                 "config": {"k": "v"},
                 "provider": "CPUExecutionProvider",
+                "runtime": "onnxruntime",
                 "optimised_to": None,
                 "fused": True,
                 "batch": 1,

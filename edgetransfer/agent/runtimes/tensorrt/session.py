@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional
 
 import numpy as np
 
-from edgetransfer.agent import tensorrt_build
-from edgetransfer.agent.cuda_driver import Cuda, Gpu
-from edgetransfer.agent.session import Arrays, Unavailable
-from edgetransfer.agent.tensorrt_cache import EngineCache, Key, folder_of
-from edgetransfer.agent.tensorrt_settings import settings_from
+from edgetransfer.agent.runtimes.tensorrt import build
+from edgetransfer.agent.runtimes.tensorrt.cache import EngineCache, Key, folder_of
+from edgetransfer.agent.runtimes.tensorrt.cuda_driver import Cuda, Gpu
+from edgetransfer.agent.runtimes.tensorrt.settings import settings_from
+from edgetransfer.agent.session import Arrays, Unavailable, quiet
 
 if TYPE_CHECKING:
-    from edgetransfer.agent.tensorrt_build import Tell
-    from edgetransfer.agent.tensorrt_settings import Settings
+    from edgetransfer.agent.runtimes.tensorrt.settings import Settings
+    from edgetransfer.agent.session import Tell
 
 
 def key_of(trt: Any, gpu: Gpu, model: bytes, settings: Settings) -> Key:  # noqa: ANN401
@@ -60,18 +60,18 @@ class TensorRtSession:
         cuda: Optional[Cuda] = None,
     ) -> None:
         settings = settings_from(config)
-        trt = tensorrt_build.load(provider, settings.at_least)
+        trt = build.load(provider, settings.at_least)
         self._cuda = cuda or Cuda()
         gpu = self._cuda.gpu()
         key = key_of(trt, gpu, Path(model).read_bytes(), settings)
         told = {k: v for k, v in key.items() if k not in ("model", "settings")}
         self.facts: Mapping[str, object] = {**told, "provider": provider}
         self.built_ms = 0.0
-        self._log = tensorrt_build.logger(trt)
+        self._log = build.logger(trt)
         self._runtime = trt.Runtime(self._log)  # an engine must not outlive it
         cache = None if settings.rebuild else EngineCache(folder_of(os.environ))
         self._engine = self._taken(cache, key) or self._built(
-            trt, model, settings, cache, key, tell or tensorrt_build.quiet
+            trt, model, settings, cache, key, tell or quiet
         )
         self._context = self._engine.create_execution_context()
         names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
@@ -100,13 +100,13 @@ class TensorRtSession:
         timings = None
         if cache is not None and not hasattr(trt, "ComputeCapability"):
             timings = cache.timings(key)
-        built = tensorrt_build.build(trt, model, settings, timings, tell)
+        built = build.build(trt, model, settings, timings, tell)
         self.built_ms = (time.perf_counter_ns() - start) / 1e6
         engine = self._runtime.deserialize_cuda_engine(built.plan)
         if engine is None:
             raise Unavailable(
                 "TensorRT built %s, and does not load what it built: %s"
-                % (model, tensorrt_build.last(self._log.words))
+                % (model, build.last(self._log.words))
             )
         if cache is not None:
             cache.keep(key, built.plan)
@@ -158,7 +158,7 @@ class TensorRtSession:
             self._context.set_tensor_address(name, self._cuda.room(name, array.nbytes))
             outputs.append(array)
         if not self._context.execute_async_v3(self._cuda.stream):
-            raise Unavailable("TensorRT fails to run: %s" % tensorrt_build.last(self._log.words))
+            raise Unavailable("TensorRT fails to run: %s" % build.last(self._log.words))
         for name, array in zip(self.output_names, outputs):
             self._cuda.fetch(array, self._cuda.room(name, array.nbytes))
         self._cuda.wait()

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import importlib
 import re
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Tuple
 
-from edgetransfer.agent.session import Unavailable
+from edgetransfer.agent.runtimes.tensorrt import PROVIDERS
+from edgetransfer.agent.session import Unavailable, quiet
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from edgetransfer.agent.tensorrt_settings import Settings
+    from edgetransfer.agent.runtimes.tensorrt.settings import Settings
+    from edgetransfer.agent.session import Tell
 
-Tell = Callable[[str, int, int], object]
-"""Told of a phase, the steps done and all of them."""
-PROVIDERS = {
-    "TensorRT": ("tensorrt", "tensorrt_bindings"),
-    "TensorRT-RTX": ("tensorrt_rtx", "tensorrt_rtx_bindings"),
-}
-"""What a variant calls its runtime, and the Python modules that may hold it."""
 _OLDEST = {"TensorRT": "10.0", "TensorRT-RTX": "1.2"}
 _STRONGLY_TYPED = (10, 12)
 """Before TensorRT 10.12, strongly typed networks lack much (NVIDIA's release notes); JetPack 6
@@ -123,10 +118,6 @@ class Built(NamedTuple):
     plan: bytes
     timings: bytes
     layers: int
-
-
-def quiet(phase: str, done: int, total: int) -> None:
-    """Tell nobody."""
 
 
 def build(

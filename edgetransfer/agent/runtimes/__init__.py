@@ -1,0 +1,82 @@
+"""The runtimes, a module or package each, and nothing else: ``NAME.py`` is the plug-in of ``NAME``.
+
+A plug-in loads no runtime when it is imported, and has:
+
+* ``PROVIDERS``: what its sessions may run on, each with the Python modules that may bring it, the
+  one whose version counts first. No other runtime has a provider of that name.
+* ``open_session(variant, tell)``: opens ``variant["model"]``, a path or the bytes of an ONNX file,
+  with ``threads``, ``config`` and ``provider``, and returns an `agent.session.Session`. Where
+  ``optimised_to`` is not None it leaves how the runtime laid the model out in that file:
+  ``{"layers": [{"kind", "name", "type"}]}``, a row for all that multiplies by weights (kind
+  ``convolution`` or ``gemm``; type ``int8`` or any other), or an ONNX file.
+
+It raises `agent.session.Unavailable` where this machine cannot do what was asked.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import pkgutil
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Optional
+
+from edgetransfer.agent.session import Unavailable, quiet
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from edgetransfer.agent.session import Session, Tell
+
+
+def names() -> List[str]:
+    """Return the names of the runtimes that there are plug-ins of."""
+    return sorted(each.name for each in pkgutil.iter_modules(__path__))
+
+
+def plugin(name: str) -> ModuleType:
+    """Return the plug-in of a runtime.
+
+    Raises:
+        Unavailable: there is none of that name.
+    """
+    if name not in names():
+        raise Unavailable("no such runtime: found %r, expected %s" % (name, ", ".join(names())))
+    return importlib.import_module(f"edgetransfer.agent.runtimes.{name}")
+
+
+def open_session(variant: Mapping[str, Any], tell: Optional[Tell] = None) -> Session:
+    """Open the model of a variant with the runtime that it names.
+
+    Args:
+        variant: of a job.
+        tell: told of the progress of what takes long: building an engine.
+    """
+    opened: Session = plugin(variant["runtime"]).open_session(variant, tell or quiet)
+    return opened
+
+
+def providers() -> Iterator["tuple[str, tuple[str, ...]]"]:
+    """Yield every provider, and the Python modules that may bring it."""
+    for name in names():
+        yield from plugin(name).PROVIDERS.items()
+
+
+def other_runtimes() -> Dict[str, Optional[str]]:
+    """Return the runtimes beside ONNX Runtime that can be found, with their versions if told.
+
+    They are known by their providers, and are not loaded: that may need a GPU.
+    """
+    found: Dict[str, Optional[str]] = {}
+    for provider, modules in providers():
+        present = [name for name in modules if importlib.util.find_spec(name) is not None]
+        if present:
+            found[provider] = _version(present[0])
+    return found
+
+
+def _version(module: str) -> Optional[str]:
+    try:
+        return importlib.metadata.version(module)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,283 @@
+"""ONNX Runtime: opens a model, and says what there is of the runtime and which files it takes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from edgetransfer.agent import machine
+from edgetransfer.agent.session import CPU, Unavailable
+from edgetransfer.agent.system import read_text
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from edgetransfer.agent.session import Arrays, Session, Tell
+
+PROVIDERS: Dict[str, Tuple[str, ...]] = {}
+"""None is known by its name alone: `build` asks it for those it has."""
+_RECORD = "session.record_ep_graph_assignment_info"
+OLDEST = (1, 18)
+"""Oldest ONNX Runtime that reads IR version 10, which our files have, and opset 20."""
+
+
+def open_session(variant: Mapping[str, Any], tell: Tell) -> Session:
+    """Open the model of a variant."""
+    return OnnxSession(
+        variant["model"],
+        threads=variant["threads"],
+        config=variant["config"],
+        provider=variant["provider"],
+        optimised_to=variant.get("optimised_to"),
+        fused=variant.get("fused", True),
+    )
+
+
+class OnnxSession:
+    """A model loaded by ONNX Runtime.
+
+    Args:
+        model: path of the ONNX file, or its bytes.
+        threads: threads inside one operator.
+        config: ONNX Runtime session config entries.
+        provider: execution provider by name.
+        optimised_to: where the runtime writes the graph as it optimised it.
+        fused: False to execute the graph as it is written.
+    """
+
+    def __init__(
+        self,
+        model: object,
+        *,
+        threads: int = 1,
+        config: Optional[Mapping[str, str]] = None,
+        provider: str = CPU,
+        optimised_to: Optional[str] = None,
+        fused: bool = True,
+    ) -> None:
+        import onnxruntime
+
+        self.built_ms = 0.0
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4  # errors come back as exceptions
+        if provider != CPU:
+            options.add_session_config_entry(_RECORD, "1")
+        for key, value in (config or {}).items():
+            options.add_session_config_entry(key, value)
+        if not fused:
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        if optimised_to is not None:
+            options.optimized_model_filepath = optimised_to
+        source = model if isinstance(model, bytes) else str(model)
+        try:
+            self._session = onnxruntime.InferenceSession(source, options, providers=[provider])
+        except Exception as error:  # the runtime raises kinds of its own
+            if _numbers(onnxruntime.__version__) < OLDEST:
+                raise Unavailable(
+                    "ONNX Runtime %s is too old for this bundle, which needs %d.%d or later: "
+                    "python3 -m pip install -U onnxruntime (%s)"
+                    % (onnxruntime.__version__, OLDEST[0], OLDEST[1], str(error)[:200])
+                ) from error
+            raise
+        self.facts: Mapping[str, object] = {
+            "provider": self._session.get_providers()[0],
+            **({} if provider == CPU else {"nodes": self._nodes()}),
+        }
+        self.input_names: List[str] = [i.name for i in self._session.get_inputs()]
+        self.output_names: List[str] = [o.name for o in self._session.get_outputs()]
+        self.input_shapes: Dict[str, List[object]] = {
+            i.name: list(i.shape) for i in self._session.get_inputs()
+        }
+
+    def _nodes(self) -> Optional[Dict[str, int]]:
+        """Return how many operators each provider took; None where the runtime does not tell.
+
+        A provider that was asked for may not be there, or may take no operator: the runtime then
+        uses the CPU without an error.
+        """
+        ask = getattr(self._session, "get_provider_graph_assignment_info", None)
+        if ask is None:
+            return None
+        nodes: Dict[str, int] = {}
+        for part in ask():
+            nodes[part.ep_name] = nodes.get(part.ep_name, 0) + len(part.get_nodes())
+        return nodes
+
+    def ports(self) -> Dict[str, List[Dict[str, Any]]]:
+        """Return name, type and shape of every input and output, as the runtime tells them."""
+        return {
+            key: [{"name": p.name, "type": p.type, "shape": list(p.shape)} for p in found]
+            for key, found in (
+                ("inputs", self._session.get_inputs()),
+                ("outputs", self._session.get_outputs()),
+            )
+        }
+
+    def run(self, inputs: Arrays) -> List[np.ndarray[Any, Any]]:
+        """Return all outputs for one batch of inputs, by name."""
+        outputs: List[np.ndarray[Any, Any]] = self._session.run(None, inputs)
+        return outputs
+
+
+def _numbers(version: str) -> Tuple[int, ...]:
+    """Return the leading numbers of a version.
+
+    >>> _numbers("1.16.3") < OLDEST, _numbers("1.18.0rc1") < OLDEST, _numbers("odd")
+    (True, False, ())
+    """
+    found: List[int] = []
+    for part in version.split(".")[:2]:
+        if not part.isdigit():
+            break
+        found.append(int(part))
+    return tuple(found)
+
+
+def runtime_version() -> str:
+    """Return the version of ONNX Runtime, or that there is none: TensorRT needs none."""
+    try:
+        import onnxruntime
+    except ImportError:
+        return "not installed"
+    return str(onnxruntime.__version__)
+
+
+_LOADS_S = 120.0
+"""Loading takes under a second, and a minute on a board with a slow card."""
+_PROGRAM = "import sys; sys.path[:] = %r; import onnxruntime; print(onnxruntime.__version__)"
+Start = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
+
+
+def _start(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "ORT_DISABLE_TELEMETRY": "1"}
+    return subprocess.run(
+        list(command),
+        capture_output=True,
+        text=True,
+        timeout=_LOADS_S,
+        check=False,
+        env=environment,
+    )
+
+
+def try_import(start: Start = _start) -> Dict[str, object]:
+    """Import the runtime in a child process; return `loads` and, unless True, `why`.
+
+    `loads` is None where no child can be started, as in an emulated guest.
+    """
+    if machine.emulator(read_text):  # where a child starts at all, it runs on the host
+        return {"loads": None, "why": "no child process runs on an emulated processor"}
+    if not sys.executable:
+        return {"loads": None, "why": "no child process can be started: Python has no file here"}
+    try:
+        done = start([sys.executable, "-c", _PROGRAM % (sys.path,)])
+    except OSError as error:
+        return {"loads": None, "why": "no child process can be started: %s" % error.strerror}
+    except subprocess.TimeoutExpired:
+        return {"loads": False, "why": "import onnxruntime did not end in %g s" % _LOADS_S}
+    if done.returncode == 0:
+        return {"loads": True}
+    if done.returncode < 0:
+        name = _signal_name(-done.returncode)
+        return {"loads": False, "why": "import onnxruntime was killed by %s" % name}
+    last = (done.stderr.strip().splitlines() or ["exit code %d" % done.returncode])[-1]
+    return {"loads": False, "why": "import onnxruntime failed: %s" % last}
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return "signal %d" % number
+
+
+def build() -> Dict[str, Any]:
+    """Return the version of the runtime, the providers it has, and how it was built."""
+    import onnxruntime
+
+    info = getattr(onnxruntime, "get_build_info", lambda: None)()
+    return {
+        "runtime": "onnxruntime %s" % onnxruntime.__version__,
+        "providers": list(onnxruntime.get_available_providers()),
+        "build": info,
+    }
+
+
+IR_VERSION = 10
+OPSET = 17
+"""What a runtime is asked for first: every release since 1.17 takes both."""
+_MOST = 40
+Takes = Callable[[bytes], bool]
+
+
+def takes() -> Dict[str, int]:
+    """Return the newest files that the runtime takes: they are tried."""
+    return {
+        "ir_version": newest(lambda version: identity(version, OPSET), IR_VERSION),
+        "opset": newest(lambda version: identity(IR_VERSION, version), OPSET),
+    }
+
+
+def newest(model: Callable[[int], bytes], start: int, takes: Optional[Takes] = None) -> int:
+    """Return the largest version whose model is taken, near to `start`; 0 if none is.
+
+    >>> newest(lambda version: bytes([version]), 10, lambda model: model[0] <= 14)
+    14
+    >>> newest(lambda version: bytes([version]), 10, lambda model: model[0] <= 8)
+    8
+    """
+    taken = takes or _loads
+    version = start
+    if taken(model(version)):
+        while version < _MOST and taken(model(version + 1)):
+            version += 1
+        return version
+    while version > 0 and not taken(model(version)):
+        version -= 1
+    return version
+
+
+def _loads(model: bytes) -> bool:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # a refusal comes back as an exception
+    options.intra_op_num_threads = 1
+    try:
+        onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception:  # the runtime's errors have no common class
+        return False
+    return True
+
+
+def identity(ir_version: int, opset: int) -> bytes:
+    """Return an ONNX file with one Identity node, written by hand: a device has no onnx package.
+
+    The numbers of the fields are those of ``onnx.proto``.
+    """
+    one = _field(1, _number(1, 1))  # a dimension of 1
+    tensor = _number(1, 1) + _field(2, one)  # float [1]
+    typed = _field(2, _field(1, tensor))
+    node = _field(1, b"x") + _field(2, b"y") + _field(4, b"Identity")
+    graph = (
+        _field(1, node)
+        + _field(2, b"identity")
+        + _field(11, _field(1, b"x") + typed)
+        + _field(12, _field(1, b"y") + typed)
+    )
+    return _number(1, ir_version) + _field(7, graph) + _field(8, _number(2, opset))
+
+
+def _number(field: int, value: int) -> bytes:
+    """Write a small whole number (under 128, so that it is one byte)."""
+    return bytes([field << 3, value])
+
+
+def _field(field: int, content: bytes) -> bytes:
+    """Write bytes, a text or another message (under 128 bytes)."""
+    return bytes([field << 3 | 2, len(content)]) + content

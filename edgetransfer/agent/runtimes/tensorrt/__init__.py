@@ -1,0 +1,30 @@
+"""NVIDIA's TensorRT and TensorRT-RTX: an engine is built on the device, once, and kept there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Dict, Mapping, Tuple
+
+if TYPE_CHECKING:
+    from edgetransfer.agent.session import Session, Tell
+
+PROVIDERS: Dict[str, Tuple[str, ...]] = {
+    "TensorRT": ("tensorrt", "tensorrt_bindings"),
+    "TensorRT-RTX": ("tensorrt_rtx", "tensorrt_rtx_bindings"),
+}
+
+
+def open_session(variant: Mapping[str, Any], tell: Tell) -> Session:
+    """Open the model of a variant; an engine of what is no file would say nothing of a device."""
+    if isinstance(variant["model"], bytes):
+        from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
+
+        return OnnxSession(variant["model"])
+    from edgetransfer.agent.runtimes.tensorrt.session import TensorRtSession
+
+    return TensorRtSession(
+        variant["model"],
+        variant["config"],
+        variant["provider"],
+        optimised_to=variant.get("optimised_to"),
+        tell=tell,
+    )
