@@ -33,14 +33,18 @@ from edgetransfer.measure.study.adaptation import choose
 from edgetransfer.pipeline.demo import write_digits
 from edgetransfer.transfer.head.linear_heads import Known
 from edgetransfer.transfer.head.probe import fit_probe
-from edgetransfer.transfer.norms import most_pictures, renormalise
-from edgetransfer.transfer.shift import domain_scores, fit_alignment, weigh
+from edgetransfer.transfer.shift import (
+    domain_scores,
+    fit_alignment,
+    most_pictures,
+    renormalise,
+    weigh,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from edgetransfer.backbone.head import LinearHead
-    from edgetransfer.backbone.model import Backbone
+    from edgetransfer.backbone.model import Backbone, LinearHead
 
     Made = Callable[[], Iterator[tuple[str, "list[Draw]"]]]
 

@@ -40,8 +40,7 @@ from edgetransfer.transfer.head.probe import fit_probe
 from edgetransfer.transfer.train import machine as machines
 from edgetransfer.transfer.train.choice import race
 from edgetransfer.transfer.train.finetune import finetune
-from edgetransfer.transfer.train.lesson import Lesson, PreparedExamples
-from edgetransfer.transfer.train.schedule import Schedule
+from edgetransfer.transfer.train.lesson import Lesson, PreparedExamples, Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable

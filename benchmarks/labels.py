@@ -20,7 +20,8 @@ from real_data import CASES, Rows, rows_of
 from edgetransfer.agent.environment import fingerprint
 from edgetransfer.agent.runtimes.onnxruntime import build as runtime_facts
 from edgetransfer.transfer.head.probe import fit_probe
-from edgetransfer.transfer.study.confident import confident_joint, find_suspects, softmax
+from edgetransfer.transfer.score import softmax
+from edgetransfer.transfer.study.confident import confident_joint, find_suspects
 
 SHARES, DRAWS, MOST = (0.0, 0.02, 0.05, 0.15), 3, 2000
 

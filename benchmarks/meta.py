@@ -39,7 +39,7 @@ from edgetransfer.transfer.meta import INNER, RATES, MetaTraining, adapted_accur
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from edgetransfer.backbone.head import LinearHead
+    from edgetransfer.backbone.model import LinearHead
     from edgetransfer.spec.words import MetaMethod
 
 Array = np.ndarray[Any, Any]

@@ -47,9 +47,14 @@ from edgetransfer.transfer.score import log_loss
 from edgetransfer.transfer.texts import Texts, run_in_groups
 from edgetransfer.transfer.train.choice import race
 from edgetransfer.transfer.train.finetune import finetune
-from edgetransfer.transfer.train.lesson import Lesson, PreparedExamples
-from edgetransfer.transfer.train.objective import CrossEntropy
-from edgetransfer.transfer.train.schedule import Machine, Schedule, Technique
+from edgetransfer.transfer.train.lesson import (
+    CrossEntropy,
+    Lesson,
+    Machine,
+    PreparedExamples,
+    Schedule,
+    Technique,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

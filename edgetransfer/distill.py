@@ -1,9 +1,4 @@
-"""What a student is trained towards: the labels, and what its teacher said of the same look.
-
-What a student may be asked to have in common with its teacher, as functions of tensors.
-
-What a network says of one look at every example.
-"""
+"""What a student is trained towards: the labels, and what its teacher said of the same look."""
 
 from __future__ import annotations
 
@@ -18,7 +13,7 @@ from edgetransfer.graph.embed import PREPARED
 from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.transfer.features import run_over
 from edgetransfer.transfer.head.linear_heads import in_16_bits
-from edgetransfer.transfer.train.objective import CrossEntropy
+from edgetransfer.transfer.train.lesson import CrossEntropy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +25,7 @@ if TYPE_CHECKING:
     from edgetransfer.graph.prepare import Batch, Preparer
     from edgetransfer.spec.recipe import DistillSpec
     from edgetransfer.transfer.train.augmentation import Views
-    from edgetransfer.transfer.train.objective import Seen
+    from edgetransfer.transfer.train.lesson import Seen
 
 Array = np.ndarray[Any, Any]
 
@@ -70,18 +65,11 @@ _SMALLEST = 1e-12
 
 
 def soft_targets(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """Return the mean KL divergence from the teacher's softened decisions, times T squared.
+    """Return the mean KL divergence in nats from the teacher's softened decisions, times T squared.
 
-    The factor keeps the gradient's size as the temperature T changes (Hinton, Vinyals & Dean 2015,
-    "Distilling the knowledge in a neural network", section 2).
-
-    Args:
-        student: logits float32 [B, C].
-        teacher: logits float32 [B, C].
-        temperature: T; the higher, the more the small probabilities count.
-
-    Returns:
-        A scalar in nats; 0 where both say the same.
+    Logits are float32 [B, C]; the higher the temperature T, the more small probabilities count. The
+    factor keeps the gradient's size as T changes (Hinton, Vinyals & Dean 2015, "Distilling the
+    knowledge in a neural network", section 2).
 
     >>> student, teacher = torch.tensor([[0.0, 0.0]]), torch.tensor([[2.0, 0.0]])
     >>> [round(float(soft_targets(student, teacher, t)), 4) for t in (1.0, 4.0)]
@@ -103,9 +91,7 @@ def hint(mapped: Tensor, target: Tensor) -> Tensor:
     Where the target's features have a mean of 0 and a mean square of 1, so that 1 is what a
     student reaches that knows nothing, the loss is the share of variance not explained.
 
-    Args:
-        mapped: float32 [B, D].
-        target: float32 [B, D].
+    Both are float32 [B, D].
 
     >>> float(hint(torch.zeros(2, 2), torch.tensor([[1.0, -1.0], [-1.0, 1.0]])))
     1.0
@@ -119,9 +105,7 @@ def distances(student: Tensor, teacher: Tensor) -> Tensor:
     Distances are divided by their mean, so that the widths of the two feature spaces need not be
     the same (Park et al. 2019, "Relational knowledge distillation", section 3.2.1, equation 5).
 
-    Args:
-        student: features float32 [B, D].
-        teacher: features float32 [B, E].
+    Features are float32 [B, D] and [B, E].
 
     >>> line = torch.tensor([[0.0], [1.0], [2.0]])
     >>> float(distances(3 * line, line))  # the same shape, three times as large
@@ -146,9 +130,7 @@ def angles(student: Tensor, teacher: Tensor) -> Tensor:
     The cosine at every example between the directions to two others is compared (Park et al.
     2019, section 3.2.2, equation 8).
 
-    Args:
-        student: features float32 [B, D].
-        teacher: features float32 [B, E].
+    Features are float32 [B, D] and [B, E].
 
     >>> corner = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     >>> abs(round(float(angles(2 * corner + 1, corner)), 6))
@@ -178,11 +160,9 @@ ANGLES_TO_DISTANCES = 2.0
 
 @dataclass(frozen=True)
 class TeacherLogits:
-    """What the teacher said, by look; arrays may be memory maps.
+    """What the teacher said: logits [N, C] and features [N, D] for each look; maybe memory maps.
 
-    Attributes:
-        logits: float [N, C] for each look.
-        features: float [N, D] for each look; None of a teacher that shows its decisions only.
+    Features are None of a teacher that shows its decisions only.
     """
 
     logits: Sequence[Array]
@@ -206,10 +186,7 @@ def _chosen(looks: Sequence[Array], view: int, rows: Array) -> Tensor:
 class Distillation(nn.Module):
     """The weighted sum of the losses of labels, soft targets, hints and relations.
 
-    Args:
-        spec: the weights and the temperature.
-        said: what the teacher said of every look at every example.
-        hints: the loss of features; None where they have no weight, or the teacher shows none.
+    Hints are None where they have no weight, or the teacher shows no features.
     """
 
     def __init__(self, spec: DistillSpec, said: TeacherLogits, hints: Hints | None) -> None:
@@ -242,12 +219,9 @@ class Hints(nn.Module):
     """The loss of features through a linear map, which learns along and is thrown away.
 
     The map begins as the ridge regression of the teacher's features on the student's: a random one
-    would first pull the student's features to where it happens to point.
-
-    Args:
-        student: features float [N, E], before it learns.
-        teacher: features float [N, D] of the same looks; they are centred, and divided by one
-            number so that their mean square is 1.
+    would first pull the student's features to where it happens to point. Features are [N, E],
+    before the student learns, and [N, D] of the same looks; the teacher's are centred, and divided
+    by one number so that their mean square is 1.
     """
 
     def __init__(self, student: Array, teacher: Array) -> None:

@@ -12,8 +12,7 @@ import torch
 from torch import nn
 
 from edgetransfer.backbone.files import read_card, read_weights
-from edgetransfer.backbone.head import LinearHead
-from edgetransfer.backbone.model import Backbone, Modality, Source
+from edgetransfer.backbone.model import Backbone, LinearHead, Modality, Source
 from edgetransfer.errors import SpecError
 from edgetransfer.spec.preprocess import ImagePreprocessing
 

@@ -8,8 +8,7 @@ import torch
 
 from edgetransfer.backbone import contract
 from edgetransfer.backbone.files import read_config, read_timm, read_weights
-from edgetransfer.backbone.head import LinearHead
-from edgetransfer.backbone.model import Backbone, Modality, Source
+from edgetransfer.backbone.model import Backbone, LinearHead, Modality, Source
 from edgetransfer.errors import MissingExtraError, SpecError, first_line
 
 if TYPE_CHECKING:

@@ -10,9 +10,14 @@ from torch import nn
 
 from edgetransfer.backbone import contract
 from edgetransfer.backbone.files import CONFIG, read_config
-from edgetransfer.backbone.head import linear_head
-from edgetransfer.backbone.model import Backbone, FittedModel, Modality, Source
-from edgetransfer.backbone.outputs import Logits, PooledImageEncoder, PooledTextEncoder
+from edgetransfer.backbone.model import (
+    Backbone,
+    FittedModel,
+    LinearHead,
+    Modality,
+    Source,
+    linear_head,
+)
 from edgetransfer.errors import MissingExtraError, SpecError
 from edgetransfer.graph.tokens import (
     SETTINGS,
@@ -31,7 +36,58 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from torch import Tensor
 
-from edgetransfer.backbone.head import LinearHead
+
+class PooledImageEncoder(nn.Module):
+    """Pictures ``[N, 3, h, w]`` -> features ``[N, D]``, pooled as the weights were trained."""
+
+    def __init__(self, encoder: nn.Module, *, use_pooler: bool) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.use_pooler = use_pooler
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        """Take the pooler where it is trained, else the mean over space or the class token."""
+        output = self.encoder(pixel_values)
+        if self.use_pooler:
+            return torch.flatten(output.pooler_output, 1)
+        hidden: Tensor = output.last_hidden_state
+        return hidden.mean(dim=(2, 3)) if hidden.ndim == 4 else hidden[:, 0]
+
+
+class PooledTextEncoder(nn.Module):
+    """Token ids and mask ``[N, L]`` -> features ``[N, D]``: class token, or mean over tokens."""
+
+    def __init__(self, encoder: nn.Module, *, class_token: bool) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.class_token = class_token
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Pool the last hidden state."""
+        output = self.encoder(input_ids=input_ids, attention_mask=attention_mask)
+        hidden: Tensor = output.last_hidden_state
+        if self.class_token:
+            return hidden[:, 0]
+        mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
+        return (hidden * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1e-9)
+
+
+class Logits(nn.Module):
+    """A transformers classifier that returns its logits alone.
+
+    Its inputs are named as their order differs: the second of GPT-2 is not the mask.
+    """
+
+    def __init__(self, classifier: nn.Module, names: tuple[str, ...]) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self.names = names
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Run the classifier."""
+        logits: Tensor = self.classifier(**dict(zip(self.names, inputs, strict=True))).logits
+        return logits
+
 
 _FRONT_MATTER = 16_384
 _LONGEST_TEXT = 512
@@ -61,11 +117,10 @@ def _open(auto_class: str, source: Source) -> tuple[nn.Module, set[str]]:
     try:
         import transformers
     except ImportError as error:
-        purpose = source.asked
-        raise MissingExtraError("transformers", "hf", purpose=purpose) from error
+        raise MissingExtraError("transformers", "hf", purpose=source.asked) from error
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    quantised = _config(source.path).get("quantization_config")
+    quantised = read_config(source.path / "config.json").get("quantization_config")
     if quantised:
         raise SpecError(
             "the model is quantised already",
@@ -127,10 +182,6 @@ def _licence(folder: Path) -> str | None:
     return None
 
 
-def _config(folder: Path) -> dict[str, Any]:
-    return read_config(folder / "config.json")
-
-
 def _names_within(part: nn.Module, network: nn.Module) -> set[str]:
     """Return what a network calls the weights and buffers of its part."""
     within = {id(each) for each in part.state_dict(keep_vars=True).values()}
@@ -146,7 +197,7 @@ def load(source: Source, modality: Modality) -> Backbone:
         MissingExtraError: transformers is not installed.
     """
     _refuse_other_modality(source, modality)
-    config = _config(source.path)
+    config = read_config(source.path / "config.json")
     alone = config.get("model_type") in _ENCODER_ALONE
     whole, missing = _open("AutoModelForTextEncoding" if alone else "AutoModel", source)
     # Of CLIP and its like the half for pictures, whether the other is in the file or not.
@@ -237,11 +288,8 @@ def _text_contract(
     limits = [each for each in (positions, limit, most) if each is not None and each > 1]
     longest = min(limits, default=_LONGEST_TEXT)
     padding = getattr(config, "pad_token_id", None)
-    known = _within(tokenizer, network, source)
-    return (
-        TextPreprocessing(max_length=longest, pad_id=int(padding or 0)),
-        keep_tokenizer(known, longest),
-    )
+    kept = keep_tokenizer(_within(tokenizer, network, source), longest)
+    return TextPreprocessing(max_length=longest, pad_id=int(padding or 0)), kept
 
 
 def _sentence_settings(tokenizer: Tokenizer, folder: Path) -> tuple[Tokenizer, int | None]:
@@ -317,9 +365,7 @@ def _first_position(network: nn.Module) -> int:
 def _pools_class_token(folder: Path) -> bool:
     """Tell what the sentence-transformers files beside the encoder say; the mean is usual."""
     file = folder / "1_Pooling" / "config.json"
-    if not file.is_file():
-        return False
-    return read_config(file).get("pooling_mode_cls_token") is True
+    return file.is_file() and read_config(file).get("pooling_mode_cls_token") is True
 
 
 def _labels(source: Source, network: nn.Module) -> tuple[str, ...]:
@@ -356,7 +402,7 @@ def _labels(source: Source, network: nn.Module) -> tuple[str, ...]:
             found=f"id2label {{{shown}}}" if named else None,
             expected='"id2label": {"0": NAME, "1": NAME, ...}, in the order of the outputs',
         )
-    reverse = _config(source.path).get("label2id")
+    reverse = read_config(source.path / "config.json").get("label2id")
     found = reverse if isinstance(reverse, dict) else {}
     apart = [name for index, name in enumerate(texts) if found.get(name, index) != index]
     if apart:
@@ -397,5 +443,5 @@ def load_fitted(source: Source, modality: Modality) -> FittedModel:
         preprocessing,
         _licence(source.path),
         tokenizer,
-        _config(source.path),
+        read_config(source.path / "config.json"),
     )

@@ -1,6 +1,6 @@
-"""Trains a quantised graph to give what the float graph gives; labels are not needed.
+"""Trains a quantised graph to give what the float graph gives, and ranks its layers by their noise.
 
-A quantised graph that can be trained: rounding is simulated, and gradients pass through it.
+Labels are not needed: rounding is simulated, and gradients pass through it.
 """
 
 from __future__ import annotations
@@ -21,12 +21,55 @@ from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.transfer.train.machine_settings import reused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     import onnx_ir as ir
     from torch import Tensor
 
     from edgetransfer.compress.encoding import Grid
+    from edgetransfer.compress.posttraining import QuantisedGraph
+
+
+def rank_layers(
+    quantised: QuantisedGraph, batches: Iterable[dict[str, Tensor]], progress: Progress = silent
+) -> list[tuple[str, float]]:
+    """Return the layers by what leaving each alone in float would take away of the noise.
+
+    Args:
+        quantised: the network.
+        batches: a few prepared examples; they are held in memory.
+        progress: told of layers done.
+
+    Returns:
+        (name of the weights, share of the logits' noise energy that would go), largest first;
+        below zero where the noise would grow.
+    """
+    feeds = list(batches)
+    teacher = Execution(quantised.model.graph)
+    with torch.no_grad():
+        wanted = [teacher.run(each)[0] for each in feeds]
+        before = _noise(quantised, feeds, wanted)
+        gains = []
+        layers = quantised.layout.layers
+        for done, layer in enumerate(layers, start=1):
+            without = quantised.keeping_float({layer.name})
+            gains.append((layer.name, 1 - _noise(without, feeds, wanted) / max(before, 1e-30)))
+            progress(done, len(layers))
+    return sorted(gains, key=lambda each: -each[1])
+
+
+def _noise(
+    quantised: QuantisedGraph, feeds: list[dict[str, Tensor]], wanted: list[Tensor]
+) -> float:
+    network = FakeQuantised(
+        quantised.model.graph, quantised.layout, quantised.encoding, FreeWeights
+    )
+    total = 0.0
+    for each, target in zip(feeds, wanted, strict=True):
+        error = network(each) - target
+        total += float((error - error.mean(dim=1, keepdim=True)).square().sum())
+    return total
+
 
 KEPT_CODE = 0.45
 """How far a weight may start from the number it is rounded to, in steps: under a half."""

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 from safetensors.numpy import save
 
-from edgetransfer.backbone.head import LinearHead
+from edgetransfer.backbone.model import LinearHead
 from edgetransfer.bundle.files import write_whole
 from edgetransfer.bundle.forms import AddedClassForm, Digest, Form
 from edgetransfer.bundle.tensors import read_tensors

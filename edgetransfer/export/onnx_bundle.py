@@ -1,6 +1,7 @@
 """Writes the files of an ONNX bundle: models, contract, labels, golden vectors, agent.
 
-Writes golden vectors: inputs with the tensors and logits that any port must reproduce.
+Beside them is what Hugging Face's libraries ask of a folder, with the one model whose input has the
+name that optimum feeds.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 from PIL import Image
 
 from edgetransfer.bundle.agent_archive import pack_agent
@@ -18,10 +20,6 @@ from edgetransfer.bundle.files import write_json
 from edgetransfer.bundle.opened import FITTED_ON
 from edgetransfer.export.head_file import STATISTICS, write_statistics
 from edgetransfer.export.tensorrt import write_for_tensorrt
-from edgetransfer.export.transformers_files import (
-    write_picture_classifier,
-    write_transformers_files,
-)
 from edgetransfer.graph.embed import PICTURE, whole_model
 from edgetransfer.graph.finished import finished
 from edgetransfer.graph.hosted import open_here
@@ -36,6 +34,95 @@ if TYPE_CHECKING:
     from edgetransfer.spec.preprocess import TextPreprocessing
     from edgetransfer.spec.target import TargetSpec
     from edgetransfer.transfer.head.new_class import FeatureStatistics
+
+CONFIG, PICTURES = "config.json", "preprocessor_config.json"
+FOLDER, PIXELS = "optimum", "pixel_values"
+"""Where optimum's picture classifier finds the network, and what it calls the input."""
+_FILTERS = {"nearest": 0, "bilinear": 2, "bicubic": 3}
+"""As Pillow numbers them, which transformers does too."""
+
+
+def write_transformers_files(
+    folder: Path,
+    config: Mapping[str, Any],
+    labels: Sequence[str],
+    preprocessing: ImagePreprocessing | TextPreprocessing,
+) -> None:
+    """Write ``config.json`` and, for pictures, ``preprocessor_config.json``.
+
+    Args:
+        folder: the bundle.
+        config: ``config.json`` of the backbone, in transformers' form.
+        labels: the classes, in the order of the logits.
+        preprocessing: the contract, which the second file says in transformers' words.
+    """
+    # The graph has another head than the backbone's own class would make.
+    kept = {key: value for key, value in config.items() if key not in ("architectures", "auto_map")}
+    names = {
+        "id2label": {str(index): label for index, label in enumerate(labels)},
+        "label2id": {label: index for index, label in enumerate(labels)},
+        "problem_type": "single_label_classification",
+    }
+    write_json(folder / CONFIG, {**kept, **names})
+    if isinstance(preprocessing, ImagePreprocessing):
+        write_json(folder / PICTURES, picture_preparation(preprocessing))
+
+
+def write_picture_classifier(
+    folder: Path,
+    core: onnx.ModelProto,
+    config: Mapping[str, Any],
+    labels: Sequence[str],
+    preprocessing: ImagePreprocessing,
+) -> None:
+    """Write ``optimum/``, which `ORTModelForImageClassification` opens.
+
+    It feeds prepared tensors, and by the name ``pixel_values`` only: so the folder holds
+    ``core.onnx`` with its input called that, beside copies of the two files.
+
+    Args:
+        folder: the bundle.
+        core: prepared tensor -> logits.
+        config: ``config.json`` of the backbone, in transformers' form.
+        labels: the classes, in the order of the logits.
+        preprocessing: the contract.
+    """
+    within = folder / FOLDER
+    within.mkdir()
+    model = ir.from_proto(core)
+    model.graph.inputs[0].name = PIXELS
+    onnx.save(finished(ir.to_proto(model), "export"), within / "model.onnx")
+    write_transformers_files(within, config, labels, preprocessing)
+
+
+def picture_preparation(spec: ImagePreprocessing) -> dict[str, Any]:
+    """Return the contract as CLIP's image processor takes it: it knows every step of ours.
+
+    >>> made = picture_preparation(ImagePreprocessing(shortest_edge=256, crop=(224, 224)))
+    >>> made["size"], made["crop_size"], made["resample"]
+    ({'shortest_edge': 256}, {'height': 224, 'width': 224}, 2)
+    """
+    crop = None if spec.crop is None else _sides(spec.crop)
+    size = {"shortest_edge": spec.shortest_edge} if spec.exact is None else _sides(spec.exact)
+    return {
+        "image_processor_type": "CLIPImageProcessor",
+        "do_convert_rgb": True,
+        "do_resize": True,
+        "size": size,
+        "resample": _FILTERS[spec.interpolation],
+        "do_center_crop": crop is not None,
+        **({} if crop is None else {"crop_size": crop}),
+        "do_rescale": True,
+        "rescale_factor": spec.rescale,
+        "do_normalize": True,
+        "image_mean": list(spec.mean),
+        "image_std": list(spec.std),
+    }
+
+
+def _sides(size: tuple[int, int]) -> dict[str, int]:
+    return {"height": size[0], "width": size[1]}
+
 
 SCHEMA = "edgetransfer.golden/1"
 

@@ -23,8 +23,7 @@ from edgetransfer.transfer.head.probe import fit_probe
 from edgetransfer.transfer.meta import adapted_accuracies
 
 if TYPE_CHECKING:
-    from edgetransfer.backbone.head import LinearHead
-    from edgetransfer.backbone.model import Backbone
+    from edgetransfer.backbone.model import Backbone, LinearHead
     from edgetransfer.pipeline.stage.run import Run
     from edgetransfer.transfer.episodes import FitHead
 

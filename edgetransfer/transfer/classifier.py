@@ -10,7 +10,7 @@ from torch import nn
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from edgetransfer.backbone.head import LinearHead
+    from edgetransfer.backbone.model import LinearHead
 
 
 class Classifier(nn.Module):

@@ -1,11 +1,8 @@
-"""Contrastive fine-tuning of a text encoder: texts of one class are drawn together, others apart.
-
-Word vectors moved the way that hurts most: what a text encoder is also trained on.
-"""
+"""Contrastive fine-tuning of a text encoder, with word vectors moved the way that hurts most."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +12,13 @@ from torch import Tensor, nn
 
 from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.transfer.texts import Texts, run_in_groups
+from edgetransfer.transfer.train.lesson import warm_cosine
 from edgetransfer.transfer.train.machine_settings import forward, reused, threads
-from edgetransfer.transfer.train.schedule import warm_cosine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from edgetransfer.transfer.train.schedule import Machine
+    from edgetransfer.transfer.train.lesson import Machine
 
 
 def tables(network: nn.Module) -> list[nn.Embedding]:
@@ -35,11 +32,9 @@ class WorstWords:
     The fast gradient method for texts (Miyato, Dai, Goodfellow 2017, "Adversarial training methods
     for semi-supervised text classification", equation 5): all vectors of a text together move along
     the gradient of its loss, by a length that is a multiple of the mean length of a word vector.
-    Vectors here are as they were pretrained, not normalised, hence the multiple.
-
-    Args:
-        network: the table with the most rows is that of its words; without a table nothing moves.
-        size: the multiple.
+    Vectors here are as they were pretrained, not normalised, hence the multiple. `size` is that
+    multiple. The network's table with the most rows is that of its words; without a table nothing
+    moves.
     """
 
     def __init__(self, network: nn.Module, size: float) -> None:
@@ -87,16 +82,8 @@ class WorstWords:
         step: Tensor = slope * (length / steepness)[:, None, None]
         return step
 
-    @contextmanager
-    def _hooked(self, hook: Any) -> Iterator[None]:  # noqa: ANN401 (torch's type of hooks)
-        if self._table is None:
-            yield
-            return
-        handle = self._table.register_forward_hook(hook)
-        try:
-            yield
-        finally:
-            handle.remove()
+    def _hooked(self, hook: Any) -> AbstractContextManager[object]:  # noqa: ANN401 (torch's type)
+        return nullcontext() if self._table is None else self._table.register_forward_hook(hook)
 
 
 Array = np.ndarray[Any, Any]
@@ -161,16 +148,11 @@ def course_for(labels: Array) -> ContrastiveSchedule:
 
 
 def contrast(features: Tensor, labels: Tensor, temperature: float) -> Tensor:
-    """Return the supervised contrastive loss of a batch, in nats, a scalar.
+    """Return the supervised contrastive loss of features [B, D] with labels int [B], in nats.
 
-    Every text has to tell those of its class from all others by cosine (Khosla et al. 2020,
-    "Supervised contrastive learning", equation 2). A text without another of its class in the
-    batch only serves as an other.
-
-    Args:
-        features: float [B, D].
-        labels: int [B].
-        temperature: cosines are divided by it.
+    Every text has to tell those of its class from all others by cosine, divided by a temperature
+    (Khosla et al. 2020, "Supervised contrastive learning", equation 2). A text without another of
+    its class in the batch only serves as an other.
 
     >>> corners = torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0], [0.0, 3.0]])
     >>> loss = contrast(corners, torch.tensor([0, 0, 1, 1]), temperature=1.0)
@@ -229,14 +211,8 @@ def tune(
     are: few texts hold few of the words. The weights end between where they were and where training
     took them (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models", section 3): few
     examples are soon known by heart, and half of the way keeps most of what was gained and undoes
-    most of what was lost.
-
-    Args:
-        network: token ids and mask -> features [B, D].
-        texts: all of them labelled.
-        course: how far.
-        machine: threads, precision and device; the network is back on the CPU afterwards.
-        progress: told of steps done.
+    most of what was lost. The network maps token ids and mask -> features [B, D], and is back on
+    the CPU afterwards; all texts are labelled.
     """
     network.to(machine.device)
     moved = _movable(network)

@@ -1,7 +1,4 @@
-"""N-way K-shot episodes over features: few examples to fit a head on, others to judge it by.
-
-Nearest-prototype heads: a class is the mean direction of its few examples.
-"""
+"""N-way K-shot episodes over features, and nearest-prototype heads fitted on the few examples."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from edgetransfer.backbone.head import LinearHead
+from edgetransfer.backbone.model import LinearHead
 from edgetransfer.errors import DataError
 from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.transfer.head.linear_heads import scaling
@@ -36,14 +33,11 @@ Visual Learning without Forgetting", section 3.2, where it is the start of a lea
 def fit_prototypes(features: Array, labels: Array) -> LinearHead:
     """Fit a nearest-prototype head (Snell et al. 2017) on the cosine between centred features.
 
-    With prototypes of length 1 the nearest one is the one with the largest product, so the
-    decision is linear in the features: centring and scaling are folded into the head. Its logits
-    are `SHARPNESS` times the cosine for an example as far from the middle as the examples
-    given were on average. Features are divided by the root of their spread as in `fit_probe`.
-
-    Args:
-        features: float [N, D].
-        labels: int [N]; every class from 0 to C - 1 occurs.
+    Features are [N, D], and every class from 0 to C - 1 occurs in labels int [N]. With prototypes
+    of length 1 the nearest one is the one with the largest product, so the decision is linear in
+    the features: centring and scaling are folded into the head. Its logits are `SHARPNESS` times
+    the cosine for an example as far from the middle as the examples given were on average. Features
+    are divided by the root of their spread as in `fit_probe`.
 
     >>> head = fit_prototypes(np.array([[1.0, 0.0], [-1.0, 0.0]]), np.array([0, 1]))
     >>> head.logits(np.array([[0.2, 5.0], [-3.0, 1.0]])).argmax(axis=1).tolist()
@@ -78,12 +72,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Episode:
-    """Rows of the examples of one episode, class by class.
-
-    Attributes:
-        support: int [ways, shots].
-        query: int [ways, queries]; no example is in both.
-    """
+    """Rows of an episode: support int [ways, shots], query int [ways, queries], none in both."""
 
     support: Array
     query: Array

@@ -1,8 +1,6 @@
 """Runs a frozen graph over examples: features for the probe, logits of a fitted model.
 
 The network does not run in torch: per thread ONNX Runtime runs MobileNetV2 five times faster.
-
-Runs a frozen graph over more looks at the pictures that a probe is fitted on.
 """
 
 from __future__ import annotations
@@ -50,10 +48,7 @@ def looks_over(
     *,
     progress: Progress = silent,
 ) -> Array:
-    """Return the features of `LOOKS` small shifts and zooms of every picture.
-
-    Shape and order: float32 [LOOKS, N, D]. The looks are those of `views.Views`, so never mirrored.
-    """
+    """Return the features of `LOOKS` looks at every picture, float32 [LOOKS, N, D], see `Views`."""
     import torch
 
     from edgetransfer.transfer.train.augmentation import Views
@@ -90,14 +85,8 @@ def run_over(
 ) -> Array:
     """Return the first output for every example, float32 [N, ...], in order.
 
-    Args:
-        model: the graph.
-        prepare: makes its inputs.
-        examples: what to run over.
-        change: is given every prepared batch and the rows of its examples, int [B], and returns
-            what the graph gets instead.
-        batch_size: examples at once; 1 where a graph's scales come from all of a batch.
-        progress: told of examples done.
+    `change` is given every prepared batch and the rows of its examples, int [B], and returns what
+    the graph gets instead; `batch_size` is 1 where a graph's scales come from all of a batch.
     """
     session = open_here(model)
     rows = []

@@ -31,12 +31,10 @@ Array = np.ndarray[Any, Any]
 class Inner:
     """How a network is fitted to the few examples of an episode: steps of gradient descent.
 
-    Attributes:
-        steps: on all of them at once.
-        head_rate: of the head, over the mean squared length of a centred feature vector: a step
-            moves the logits of an average example by about this times its error. Less where
-            features share one direction, see `adapt`.
-        body_rate: of the layers below; 0 leaves them as they are.
+    Steps are on all of them at once. `head_rate` is over the mean squared length of a centred
+    feature vector: a step moves the logits of an average example by about this times its error, by
+    less where features share one direction (`adapt`). A `body_rate` of 0 leaves the layers below as
+    they are.
     """
 
     steps: int = 5
@@ -73,21 +71,16 @@ class AdaptedNetwork:
 def adapt(network: nn.Module, support: Tensor, labels: Tensor, inner: Inner) -> AdaptedNetwork:
     """Fit to the examples of one episode, the head from zero.
 
-    Features are centred on the mean of the examples, anew wherever the layers have moved to:
-    after a ReLU most of their length is what all have in common, and a step of the head would
-    mostly follow that.
-    No step is longer than the inverse of their largest variance: with chances of 1 / N, as a head
-    of zeros gives them, that step is Newton's along it (Boehning 1992, "Multinomial logistic
-    regression algorithm"), and twice as long a one diverges. Spectrograms, which vary along one
-    direction most, gave a loss of 32 nats without that bound.
-    A head of zeros treats all classes alike, so it does not matter in which order they come (Ye
-    and Chao 2022, "How to train your MAML to excel in few-shot classification", section 5).
-
-    Args:
-        network: inputs -> features [B, D]; not changed.
-        support: inputs of S examples.
-        labels: int64 [S], each of N classes occurs.
-        inner: how.
+    Features are centred on the mean of the examples, anew wherever the layers have moved to: after
+    a ReLU most of their length is what all have in common, and a step of the head would mostly
+    follow that. No step is longer than the inverse of their largest variance: with chances of 1 /
+    N, as a head of zeros gives them, that step is Newton's along it (Boehning 1992, "Multinomial
+    logistic regression algorithm"), and twice as long a one diverges. Spectrograms, which vary
+    along one direction most, gave a loss of 32 nats without that bound. A head of zeros treats all
+    classes alike, so it does not matter in which order they come (Ye and Chao 2022, "How to train
+    your MAML to excel in few-shot classification", section 5). The network, inputs -> features [B,
+    D], is not changed; `support` are the inputs of S examples, and labels int64 [S] hold each of N
+    classes.
     """
     moving = inner.body_rate > 0
     layers = {name: each.detach() for name, each in network.named_parameters()}
@@ -124,15 +117,10 @@ def _head_step(centred: Tensor, rate: float) -> float:
 
 
 def proto_logits(support: Tensor, labels: Tensor, query: Tensor) -> Tensor:
-    """Return `SHARPNESS` times the cosine between queries and class means, both centred.
+    """Return `SHARPNESS` times the cosine between queries [Q, D] and class means, both centred.
 
-    Snell, Swersky and Zemel 2017, "Prototypical networks for few-shot learning", with the
-    metric of `prototypes.fit_prototypes`.
-
-    Args:
-        support: features [S, D].
-        labels: int64 [S].
-        query: features [Q, D].
+    Snell, Swersky and Zemel 2017, "Prototypical networks for few-shot learning", with the metric of
+    `episodes.fit_prototypes`; support is [S, D], labels int64 [S].
     """
     ways = int(labels.max()) + 1
     middle = support.mean(dim=0)
@@ -148,12 +136,8 @@ class MetaTraining:
     loop, the layers below learn outside only (Raghu et al. 2020, "Rapid learning or feature
     reuse?"). maml: both are fitted inside (Finn et al. 2017), the outer gradient taken at the
     fitted weights and applied to the start: first order (section 5.2 there; Nichol et al. 2018).
-
-    Args:
-        network: inputs -> features [B, D].
-        method: which.
-        inner: how an episode is fitted; not used by protonet.
-        rate: of Adam, relative to the size of each tensor.
+    The network maps inputs -> features [B, D]; `inner` is not used by protonet, and Adam's rate is
+    relative to the size of each tensor.
     """
 
     def __init__(self, network: nn.Module, method: MetaMethod, inner: Inner, rate: float) -> None:

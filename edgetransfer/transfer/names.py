@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgetransfer.transfer.head.probe import fit_at, folds
+from edgetransfer.transfer.head.probe import fit_at, held_out_by
 from edgetransfer.transfer.train.choice import Gain, gain
 
 if TYPE_CHECKING:
-    from edgetransfer.backbone.head import LinearHead
+    from edgetransfer.backbone.model import LinearHead
     from edgetransfer.spec.words import Metric
 
 Array = np.ndarray[Any, Any]
@@ -34,13 +34,10 @@ def spelled(label: str) -> str:
 def fit_with_names(
     features: Array, labels: Array, named: Array | None, strength: float
 ) -> LinearHead:
-    """Fit a head as `probe.fit_at` does, with the names of classes as texts of theirs.
+    """Fit a head on features [N, D] and labels int [N] as `probe.fit_at` does, with names as texts.
 
-    Args:
-        features: float [N, D].
-        labels: int [N], every class occurs.
-        named: float [C, D], features of the classes' names; None where they are not to be heard.
-        strength: C of the fit.
+    Those are `named`, the features [C, D] of the classes' names, None where they are not to be
+    heard; `strength` is the C of the fit.
     """
     return fit_at(*beside(features, labels, named), strength)
 
@@ -55,13 +52,7 @@ def beside(features: Array, labels: Array, named: Array | None) -> tuple[Array, 
 
 @dataclass(frozen=True)
 class Judging:
-    """By what a choice is made, and on which folds.
-
-    Attributes:
-        metric: decides.
-        groups: int [N]; examples of one group are never on both sides of a fold.
-        seed: of the folds.
-    """
+    """By what metric a choice is made, and on which folds: groups int [N] stay on one side."""
 
     metric: Metric
     groups: Array | None = None
@@ -73,25 +64,16 @@ def worth(
 ) -> Gain | None:
     """Return what names gain on labelled examples that are held out, cross-validated.
 
-    A name such as ``class_7`` says nothing of what the class is: then nothing is gained, and names
-    are left alone. The folds are those of `probe.fit_probe`.
-
-    Args:
-        features: float [N, D], of an encoder that was not fitted on these labels.
-        labels: int [N].
-        named: float [C, D], features of the names.
-        strength: C of all fits.
-        judging: metric and folds.
-
-    Returns:
-        None where nothing could be held out.
+    Features [N, D] and [C, D] (`named`, of the names) are of an encoder that was not fitted on
+    these labels, int [N]; `strength` is the C of all fits. A name such as ``class_7`` says nothing
+    of what the class is: then nothing is gained, and names are left alone. None where nothing could
+    be held out.
     """
-    shape = (len(labels), int(labels.max()) + 1)
-    without, heard = np.full(shape, np.nan), np.full(shape, np.nan)
-    for fitted, out in folds(labels, judging.groups, judging.seed):
-        some = features[fitted], labels[fitted]
-        without[out] = fit_at(*some, strength).logits(features[out])
-        heard[out] = fit_with_names(*some, named, strength).logits(features[out])
+    ways = (
+        lambda some, truth: fit_at(some, truth, strength),
+        lambda some, truth: fit_with_names(some, truth, named, strength),
+    )
+    without, heard = held_out_by(ways, features, labels, judging.groups, judging.seed)
     judged = np.isfinite(heard).all(axis=1)
     if not judged.any():
         return None

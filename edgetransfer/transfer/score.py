@@ -9,6 +9,8 @@ import numpy as np
 from edgetransfer.measure.metrics import METRICS, decisions
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from edgetransfer.spec.words import Metric
 
 Array = np.ndarray[Any, Any]
@@ -60,6 +62,31 @@ def temperature(logits: Array, labels: Array) -> float:
         method="bounded", options={"xatol": 1e-4},
     )  # fmt: skip
     return float(np.exp(found.x)) if found.fun < log_loss(held, labels) else 1.0
+
+
+def softmax(logits: Array) -> Array:
+    """Return the probabilities [N, C] of logits [N, C]; rows of NaN stay so.
+
+    >>> softmax(np.array([[0.0, np.log(3.0)]])).round(6).tolist()
+    [[0.25, 0.75]]
+    """
+    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(raised / raised.sum(axis=1, keepdims=True))
+
+
+def differences(
+    before: Array, after: Array, labels: Array, of: Callable[..., float], draws: int, seed: int
+) -> Array:
+    """Return a paired bootstrap [draws] of a metric of decisions int [N]: after less before.
+
+    The metric takes labels and decisions.
+    """
+    generator = np.random.default_rng(seed)
+    drawn = np.empty(draws)
+    for number in range(draws):
+        rows = generator.integers(len(labels), size=len(labels))
+        drawn[number] = of(labels[rows], after[rows]) - of(labels[rows], before[rows])
+    return drawn
 
 
 def log_loss(logits: Array, labels: Array, weights: Array | None = None) -> float:

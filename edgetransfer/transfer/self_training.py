@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgetransfer.transfer.head.probe import fit_at, folds
+from edgetransfer.transfer.head.probe import fit_at, held_out_by
 from edgetransfer.transfer.names import beside, fit_with_names
+from edgetransfer.transfer.score import softmax
 
 if TYPE_CHECKING:
-    from edgetransfer.backbone.head import LinearHead
+    from edgetransfer.backbone.model import LinearHead
 
 Array = np.ndarray[Any, Any]
 SURE = 0.7
@@ -22,12 +23,7 @@ BALANCINGS = 30
 
 @dataclass(frozen=True)
 class Guesses:
-    """Labels guessed for some unlabelled examples.
-
-    Attributes:
-        rows: int [M], which examples, ascending.
-        labels: int [M].
-    """
+    """Labels int [M] guessed for unlabelled examples of ascending rows int [M]."""
 
     rows: Array
     labels: Array
@@ -54,8 +50,7 @@ def balanced(chances: Array, shares: Array) -> Array:
 
 def guess(logits: Array, shares: Array) -> Guesses:
     """Return the surest decisions on unlabelled examples, from logits [N, C] and class shares."""
-    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    chances = balanced(shifted / shifted.sum(axis=1, keepdims=True), shares)
+    chances = balanced(softmax(logits.astype(np.float64)), shares)
     surest = np.argsort(-chances.max(axis=1), kind="stable")[: round(SURE * len(chances))]
     rows = np.sort(surest)
     return Guesses(rows, chances[rows].argmax(axis=1))
@@ -66,12 +61,8 @@ def fit_with_guesses(
 ) -> tuple[LinearHead, Guesses]:
     """Fit a head, then again with what it is surest of among other examples.
 
-    Args:
-        features: float [N, D], labelled.
-        labels: int [N], every class occurs.
-        more: float [M, D], unlabelled.
-        strength: C of both fits.
-        named: float [C, D], see `names.fit_with_names`.
+    Features [N, D] have labels int [N] of every class, `more` [M, D] none; `strength` is the C of
+    both fits, and `named` [C, D] as in `names.fit_with_names`.
     """
     head = fit_with_names(features, labels, named, strength)
     shares = np.bincount(labels) / len(labels)
@@ -90,10 +81,9 @@ def held_out(
 
     The folds are those of `fit_probe`.
     """
-    shape = (len(labels), int(labels.max()) + 1)
-    before, after = np.full(shape, np.nan), np.full(shape, np.nan)
-    for fitted, out in folds(labels, groups, seed):
-        before[out] = fit_at(features[fitted], labels[fitted], strength).logits(features[out])
-        head, _ = fit_with_guesses(features[fitted], labels[fitted], more, strength)
-        after[out] = head.logits(features[out])
+    ways = (
+        lambda some, truth: fit_at(some, truth, strength),
+        lambda some, truth: fit_with_guesses(some, truth, more, strength)[0],
+    )
+    before, after = held_out_by(ways, features, labels, groups, seed)
     return before, after

@@ -17,7 +17,7 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from edgetransfer.backbone.builtin import TINY_64, MobileNetV2, initialise
 from edgetransfer.distill import Distillation, Hints, TeacherLogits
 from edgetransfer.spec.recipe import DistillSpec
-from edgetransfer.transfer.train.objective import Seen
+from edgetransfer.transfer.train.lesson import Seen
 from pretraining.pictures import Looks, Pictures, look_at, normalise, recolour
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgetransfer.backbone.head import LinearHead
+from edgetransfer.backbone.model import LinearHead
 from edgetransfer.pipeline.fit import finetune
 from edgetransfer.pipeline.fit.contest import (
     Contest,
@@ -21,7 +21,7 @@ from edgetransfer.pipeline.fit.fitted import FittedNetwork
 from edgetransfer.pipeline.stage.reporter import SilentReporter
 from edgetransfer.transfer.classifier import Classifier
 from edgetransfer.transfer.train.choice import HeldOut, gain, parts
-from edgetransfer.transfer.train.schedule import Machine, Schedule
+from edgetransfer.transfer.train.lesson import Machine, Schedule
 
 RUN = SimpleNamespace(reporter=SilentReporter())
 ENDLESS = ContestPlan(0.0, 1.0, 1.0, None)

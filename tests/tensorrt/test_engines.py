@@ -9,8 +9,8 @@ import pytest
 from edgetransfer.agent.session import Unavailable
 from edgetransfer.errors import StageError
 from edgetransfer.export.tensorrt import refuse_unfit
+from edgetransfer.graph.census import engine_residency
 from edgetransfer.graph.embed import whole_model
-from edgetransfer.graph.engine import engine_residency
 from edgetransfer.graph.hosted import open_here
 from edgetransfer.spec.preprocess import ImagePreprocessing
 from edgetransfer.spec.target import Int8Scheme

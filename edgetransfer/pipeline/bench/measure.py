@@ -12,8 +12,8 @@ import numpy as np
 import onnx
 
 from edgetransfer.agent.benchmark import CHECKED
+from edgetransfer.graph.census import read_residency
 from edgetransfer.graph.embed import whole_model
-from edgetransfer.graph.engine import read_residency
 from edgetransfer.graph.prepare import TextPreparer, stack, write_each
 from edgetransfer.measure.target_match import CPU
 from edgetransfer.pipeline.bench.agreement import agree

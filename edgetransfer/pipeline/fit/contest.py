@@ -21,7 +21,7 @@ from edgetransfer.transfer.train.choice import WORTH, HeldOut, gain, parts
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from edgetransfer.backbone.head import LinearHead
+    from edgetransfer.backbone.model import LinearHead
     from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.pipeline.fit.fitted import FittedNetwork
     from edgetransfer.pipeline.stage.run import Run

@@ -22,7 +22,7 @@ from edgetransfer.transfer.contrastive import ContrastiveSchedule, course_for, t
 from edgetransfer.transfer.names import Judging, fit_with_names, spelled, worth
 from edgetransfer.transfer.texts import Texts, run_in_groups
 from edgetransfer.transfer.train import machine as machines
-from edgetransfer.transfer.train.schedule import Machine, Schedule
+from edgetransfer.transfer.train.lesson import Machine, Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgetransfer.backbone.head import linear_head
+from edgetransfer.backbone.model import linear_head
 from edgetransfer.bundle.files import digest_of_value
 from edgetransfer.data.manifest import content_of
 from edgetransfer.distill import Look

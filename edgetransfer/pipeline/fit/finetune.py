@@ -27,9 +27,15 @@ from edgetransfer.transfer.texts import Texts
 from edgetransfer.transfer.train import machine as machines
 from edgetransfer.transfer.train.choice import RACED_STEPS, RATES, epochs_within, race
 from edgetransfer.transfer.train.finetune import finetune as train_network
-from edgetransfer.transfer.train.lesson import Lesson, PreparedExamples
-from edgetransfer.transfer.train.objective import UNLABELLED, CrossEntropy
-from edgetransfer.transfer.train.schedule import Machine, Schedule, Technique
+from edgetransfer.transfer.train.lesson import (
+    UNLABELLED,
+    CrossEntropy,
+    Lesson,
+    Machine,
+    PreparedExamples,
+    Schedule,
+    Technique,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

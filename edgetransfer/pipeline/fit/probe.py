@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from edgetransfer.backbone.head import LinearHead
+from edgetransfer.backbone.model import LinearHead
 from edgetransfer.measure.metrics import METRICS
 from edgetransfer.pipeline.stage.stage import Stage
 from edgetransfer.transfer.head.linear_heads import Known

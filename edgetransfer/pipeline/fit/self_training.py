@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from edgetransfer.backbone.head import linear_head
+from edgetransfer.backbone.model import linear_head
 from edgetransfer.data.manifest import content_of
 from edgetransfer.errors import SpecError
 from edgetransfer.graph.prepare import TextPreparer

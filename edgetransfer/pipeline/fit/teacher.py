@@ -17,7 +17,7 @@ from edgetransfer.spec.progress import Progress, silent
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgetransfer.backbone.head import LinearHead
+    from edgetransfer.backbone.model import LinearHead
     from edgetransfer.data.manifest import Example
     from edgetransfer.graph.prepare import Preparer
     from edgetransfer.pipeline.fit.backbone import OpenedBackbone

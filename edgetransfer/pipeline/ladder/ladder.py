@@ -10,7 +10,7 @@ import numpy as np
 from edgetransfer.compress import training
 from edgetransfer.compress.execution import without_gradient
 from edgetransfer.compress.posttraining import fit_again
-from edgetransfer.compress.sensitivity import rank_layers
+from edgetransfer.compress.training import rank_layers
 from edgetransfer.data.manifest import content_of
 from edgetransfer.errors import first_line, is_numerical, let_stop
 from edgetransfer.pipeline.ladder.batches import batches_of, shuffled

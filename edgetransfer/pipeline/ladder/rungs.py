@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import onnx
 import onnx_ir as ir
 
-from edgetransfer.compress.dynamic import quantise_weights
+from edgetransfer.compress.dynamic import quantise_weights, smoothed
 from edgetransfer.compress.half import to_half
 from edgetransfer.compress.layout import find_layout
 from edgetransfer.compress.posttraining import (
@@ -19,7 +19,6 @@ from edgetransfer.compress.posttraining import (
     quantise,
 )
 from edgetransfer.compress.qdq import read_encoding
-from edgetransfer.compress.smoothing import smoothed
 from edgetransfer.data.manifest import content_of
 from edgetransfer.data.split import calibration_sample
 from edgetransfer.errors import SpecError

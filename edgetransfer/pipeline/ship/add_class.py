@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     import onnx
 
-    from edgetransfer.backbone.head import LinearHead
+    from edgetransfer.backbone.model import LinearHead
     from edgetransfer.bundle.opened import Bundle
     from edgetransfer.data.manifest import Example
     from edgetransfer.graph.prepare import Preparer

@@ -21,8 +21,7 @@ from edgetransfer.export.head_file import (
     write_heads,
 )
 from edgetransfer.export.heads import backbone_digest, find_head, with_head
-from edgetransfer.export.onnx_bundle import TOKENIZER, BundleParts, write_bundle
-from edgetransfer.export.transformers_files import CONFIG
+from edgetransfer.export.onnx_bundle import CONFIG, TOKENIZER, BundleParts, write_bundle
 from edgetransfer.graph.prepare import preparer
 from edgetransfer.pipeline.bench.bench import golden_of, measuring_afresh, unlabelled_golden
 from edgetransfer.pipeline.bench.judge import Bench, Question, judge_bundle, write_report

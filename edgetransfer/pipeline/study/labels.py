@@ -13,7 +13,8 @@ from edgetransfer.measure.stats.power_law import FARTHEST, extrapolate
 from edgetransfer.measure.study.labels import told
 from edgetransfer.pipeline.fit.probe import HELD_OUT, group_index
 from edgetransfer.pipeline.stage.stage import Stage
-from edgetransfer.transfer.study.confident import find_suspects, softmax
+from edgetransfer.transfer.score import softmax
+from edgetransfer.transfer.study.confident import find_suspects
 from edgetransfer.transfer.study.learning_curve import Judged, measure_curve
 
 if TYPE_CHECKING:

@@ -1,9 +1,4 @@
-"""Linear heads for raw features: scaled, with looks, weights and a prior, several side by side.
-
-The centre and the divisor of features that linear heads are fitted on: Pareto scaling.
-
-What a backbone's own classifier already says of new classes: where the fit of a head starts.
-"""
+"""Linear heads for raw features: scaled, with looks, weights and a prior, several side by side."""
 
 from __future__ import annotations
 
@@ -12,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgetransfer.backbone.head import LinearHead
+from edgetransfer.backbone.model import LinearHead
 from edgetransfer.transfer.head.logistic import Fits, LogisticPath
+from edgetransfer.transfer.score import softmax
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -36,10 +32,8 @@ def source_prior(source: LinearHead, features: Array, labels: Array) -> LinearHe
     penalty should pull to what is known and not to zero is Chelba and Acero 2006, "Adaptation of
     maximum entropy capitalizer", section 3.
 
-    Args:
-        source: S classes on the same features.
-        features: float [N, D].
-        labels: int [N], every class from 0 to C - 1 occurs.
+    The source has S classes on the same features [N, D]; every class from 0 to C - 1 occurs in
+    labels int [N].
 
     >>> ants_or_bees = LinearHead(np.eye(2, 3), np.zeros(2))
     >>> prior = source_prior(ants_or_bees, np.array([[9.0, 0, 5], [0, 9, 5]]), np.array([1, 0]))
@@ -47,10 +41,7 @@ def source_prior(source: LinearHead, features: Array, labels: Array) -> LinearHe
     array([[-0.5,  0.5,  0. ],
            [ 0.5, -0.5,  0. ]], dtype=float32)
     """
-    logits = source.logits(features).astype(np.float64)
-    logits -= logits.max(axis=1, keepdims=True)
-    chances = np.exp(logits)
-    chances /= chances.sum(axis=1, keepdims=True)
+    chances = softmax(source.logits(features).astype(np.float64))
     seen_as = np.stack([chances[labels == c].mean(axis=0) for c in range(int(labels.max()) + 1)])
     seen_as -= seen_as.mean(axis=0)
     weight, bias = seen_as @ source.weight, seen_as @ source.bias
@@ -120,10 +111,8 @@ examples, within 0.05 on 2,160. Much less is lost in float32, at twice the evalu
 class LinearHeads:
     """Fits heads for raw features [N, D] on some of the examples, one for each strength.
 
-    Its path is fitted on looks at examples: [first look of all, second look of all, ...].
-
-    Attributes:
-        logits: how many a fit on all examples computes, over all looks and classes.
+    Its path is fitted on looks at examples: [first look of all, second look of all, ...]. `logits`
+    is how many a fit on all examples computes, over all looks and classes.
     """
 
     def __init__(self, features: Array, labels: Array, known: Known) -> None:
@@ -146,10 +135,8 @@ class LinearHeads:
     ) -> Iterator[list[LinearHead]]:
         """Fit a head on all looks at each subset, int [M], so that each example weighs one.
 
-        Args:
-            subsets: the examples of each fit; they are fitted side by side.
-            strengths: values of C, ascending.
-            tolerance: see `LogisticPath.walk`.
+        Subsets are fitted side by side for ascending values of C; `tolerance` is that of
+        `LogisticPath.walk`.
         """
         priors = [self._prior(each) for each in subsets]
         fits = self._fits(subsets, priors)

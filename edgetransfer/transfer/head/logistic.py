@@ -48,10 +48,8 @@ class LogisticPath:
     its Hessian is nearly diagonal, and each coordinate is divided by the root of that diagonal
     (Böhning 1992, "Multinomial logistic regression algorithm", bounds the softmax Hessian by a
     multiple of the Gram matrix). Fits side by side are one problem, so that their thin products
-    with the features become a wide one.
-
-    Args:
-        features: float [N, D], centred; the basis is taken from these.
+    with the features become a wide one. Features are float [N, D], centred; the basis is taken from
+    these.
     """
 
     def __init__(self, features: Array) -> None:
@@ -73,20 +71,15 @@ class LogisticPath:
     def walk(
         self, fits: Fits, strengths: Iterable[float], *, tolerance: float = 1e-5
     ) -> Iterator[tuple[Array, Array]]:
-        """Fit with one strength after the other, as it is asked for.
+        """Fit with one C after the other, strictly ascending, as it is asked for.
 
-        Each begins where the three before it point to, see `_predicted`.
+        Each begins where the three before it point to, see `_predicted`. The tolerance is what one
+        more iteration takes off the mean objective of the fits, per example, at which they stop:
+        nats, or a share of it where it is more than 1. How far they are from the minimum then
+        depends less on the number of features than where a component of the gradient decides.
 
-        Args:
-            fits: what is fitted on which rows.
-            strengths: values of C, strictly ascending.
-            tolerance: what one more iteration takes off the mean objective of the fits, per
-                example, at which they stop: nats, or a share of it where it is more than 1. How far
-                they are from the minimum then depends less on the number of features than where a
-                component of the gradient decides.
-
-        Yields:
-            Weight float32 [F, C, D] and bias float32 [F, C] for each strength, offsets not in them.
+        Yields weight float32 [F, C, D] and bias float32 [F, C] for each strength, offsets not in
+        them.
         """
         from scipy.optimize import minimize
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from edgetransfer.backbone.head import LinearHead
+from edgetransfer.backbone.model import LinearHead
 from edgetransfer.transfer.head.linear_heads import in_16_bits, scaling
 
 Array = np.ndarray[Any, Any]
@@ -31,12 +31,8 @@ class FeatureStatistics:
     The covariance within a class is ``components.T @ diag(variances) @ components +
     diag(residual)``, the same for all classes.
 
-    Attributes:
-        means: float [C, D].
-        counts: int [C], examples that each mean is of; 0 where the class had none.
-        components: float [K, D], of length 1.
-        variances: float [K].
-        residual: float [D].
+    Means are float [C, D], counts int [C] (examples that each mean is of; 0 where the class had
+    none), components float [K, D] of length 1, variances float [K], residual float [D].
     """
 
     means: Array
@@ -88,10 +84,8 @@ class FeatureStatistics:
 def measure_statistics(features: Array, labels: Array, classes: int) -> FeatureStatistics | None:
     """Take means and spreads of features float [N, D] with class indices int [N].
 
-    Memory is of the size of the features, whatever D is: a few of N x D, never D x D.
-
-    Returns:
-        None where no class has two examples, so that nothing tells how they vary.
+    Memory is of the size of the features, whatever D is: a few of N x D, never D x D. None where no
+    class has two examples, so that nothing tells how they vary.
     """
     counts = np.bincount(labels, minlength=classes)
     if counts.max(initial=0) < 2:
@@ -117,13 +111,10 @@ def measure_statistics(features: Array, labels: Array, classes: int) -> FeatureS
 
 
 def principal(rows: Array, most: int) -> tuple[Array, Array]:
-    """Return the largest squared singular values [R] of rows float [N, D], and directions [R, D].
+    """Return the largest squared singular values [R] of rows [N, D], and their directions [R, D].
 
-    The smaller of both Gram matrices is taken apart.
-
-    Args:
-        rows: of mean 0.
-        most: R at most; directions in which nothing lies are left out.
+    Rows are of mean 0, and R is at most `most`; directions in which nothing lies are left out. The
+    smaller of both Gram matrices is taken apart.
     """
     count, width = rows.shape
     wide = rows.astype(np.float64) if width <= count else rows
@@ -139,7 +130,7 @@ def principal(rows: Array, most: int) -> tuple[Array, Array]:
 def fit_row(
     statistics: FeatureStatistics, head: LinearHead, features: Array, max_drop: float, seed: int = 0
 ) -> LinearHead:
-    """Return the head with one more row, its others as they were bit for bit.
+    """Return the head with one more row for features [N, D], its others as they were bit for bit.
 
     The new class is seen as one of the family that the old ones are of: all share the spread within
     a class, and their means scatter by `between` times that (the two-covariance model of
@@ -149,15 +140,8 @@ def fit_row(
     and wider the fewer examples there are. Old classes are drawn from their own mean and spread
     (Zhu et al. 2021, "Prototype augmentation and self-supervision for incremental learning").
     On these draws the row is fitted by logistic regression against the logits of the old rows,
-    every class weighing the same; then its bias is lowered until at most `max_drop` of the drawn
-    old examples are lost to the new class.
-
-    Args:
-        statistics: of the old classes.
-        head: their rows.
-        features: float [N, D] of the new class, N from 1.
-        max_drop: share of all old examples, 0 to 1.
-        seed: of the draws.
+    every class weighing the same; then its bias is lowered until at most a share
+    `max_drop` of the drawn old examples is lost to the new class.
     """
     rng = np.random.default_rng(seed)
     old, labels = statistics.examples(rng)
@@ -182,11 +166,7 @@ def fit_row(
 def capped(head: LinearHead, rows: Array, labels: Array, max_drop: float) -> LinearHead:
     """Lower the bias of the last row until at most a share of all old examples is lost to it.
 
-    Args:
-        head: its last row is the new class.
-        rows: float [N, D], examples of the old classes.
-        labels: theirs, [N].
-        max_drop: that share, 0 to 1.
+    Rows [N, D] and labels [N] are of the old classes; the head's last row is the new class.
     """
     logits = head.logits(rows)
     old, bias = logits[:, :-1], float(head.bias[-1])
@@ -218,11 +198,8 @@ def _most_added(lead: Array, allowed: float) -> float:
 def _logistic(rows: Array, truth: Array, weights: Array, against: Array) -> tuple[Array, float]:
     """Fit one row: ``STRENGTH * sum(weights * cross-entropy) + |w|^2 / 2``, others held fast.
 
-    Args:
-        rows: float [N, D].
-        truth: 1 where it is of the new class, else 0, [N].
-        weights: of the examples, [N].
-        against: what the new logit competes with: log of the sum of exponentials of the old, [N].
+    Rows are [N, D], truth [N] is 1 for the new class, else 0; `against` [N] is what the new logit
+    competes with, the log of the sum of exponentials of the old.
     """
     from scipy.optimize import minimize
 

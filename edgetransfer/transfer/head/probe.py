@@ -12,12 +12,12 @@ from threadpoolctl import threadpool_limits
 from edgetransfer.measure.metrics import METRICS
 from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.transfer.head.linear_heads import NOTHING, Known, LinearHeads
-from edgetransfer.transfer.score import log_loss
+from edgetransfer.transfer.score import differences, log_loss
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
-    from edgetransfer.backbone.head import LinearHead
+    from edgetransfer.backbone.model import LinearHead
     from edgetransfer.spec.words import Metric
 
 Array = np.ndarray[Any, Any]
@@ -65,27 +65,19 @@ def fit_probe(
     seed: int = 0,
     progress: Progress = silent,
 ) -> Probe:
-    """Fit the head on features float [N, D] and class indices int [N].
+    """Fit the head on features float [N, D] and class indices int [N], of which every one occurs.
 
     Every C whose cross-validated metric lies within a standard error of the best one's, paired, is
     as good as that for all that these examples can tell; of those the C with the smallest log loss
     is taken, for with few examples the metric moves in steps too coarse to tell neighbours apart.
-    Features are centred and divided by the root of their standard
-    deviation (Pareto scaling, van den Berg et al. 2006, BMC Genomics 7:142, table 1). Dividing by
-    all of it lifts the noise of features that hardly vary, by none of it mutes small ones that
-    tell classes apart: over six pairs of data and backbone the cross-validated loss of the root
-    was the smallest, or within 0.006 nats of it.
+    Features are centred and divided by the root of their standard deviation (Pareto scaling, van
+    den Berg et al. 2006, BMC Genomics 7:142, table 1). Dividing by all of it lifts the noise of
+    features that hardly vary, by none of it mutes small ones that tell classes apart: over six
+    pairs of data and backbone the cross-validated loss of the root was the smallest, or within
+    0.006 nats of it.
 
-    One BLAS thread is used: on two busy cores two threads that wait for each other in a loop took
-    219 s where one took 5 s.
-
-    Args:
-        features: one row an example.
-        labels: every class from 0 to C - 1 occurs.
-        known: what else is known of the examples.
-        metric: what the head is for; without one the log loss alone decides.
-        seed: of the folds.
-        progress: told of fits done.
+    Without a metric the log loss alone decides. One BLAS thread is used: on two busy cores two
+    threads that wait for each other in a loop took 219 s where one took 5 s.
     """
     splits = list(folds(labels, known.groups, seed))
     with threadpool_limits(limits=1):
@@ -129,14 +121,30 @@ def folds(
                 yield train, held_out
 
 
+def held_out_by(
+    ways: Sequence[Callable[[Array, Array], LinearHead]],
+    features: Array,
+    labels: Array,
+    groups: Array | None,
+    seed: int,
+) -> Array:
+    """Return cross-validated logits [W, N, C] by each way to fit features [M, D] to labels [M].
+
+    The folds are those of `fit_probe`; NaN where nothing could be held out.
+    """
+    said = np.full((len(ways), len(labels), int(labels.max()) + 1), np.nan)
+    for fitted, out in folds(labels, groups, seed):
+        for place, fit in enumerate(ways):
+            said[place, out] = fit(features[fitted], labels[fitted]).logits(features[out])
+    return said
+
+
 @dataclass(frozen=True)
 class _StrengthTrial:
-    """One strength, cross-validated.
+    """One strength, cross-validated: means over the folds, and held-out logits.
 
-    Attributes:
-        loss: mean log loss over the folds, nats.
-        accuracy: mean over the folds.
-        logits: float32 [N, C], by the fit on the other folds, NaN where none held it out.
+    The loss is in nats; logits are float32 [N, C], by the fit on the other folds, NaN where none
+    held an example out.
     """
 
     loss: float
@@ -207,12 +215,11 @@ def _error(one: _StrengthTrial, other: _StrengthTrial, labels: Array, metric: Me
     (truth, first), (_, second) = _held(one, labels), _held(other, labels)
     if (first == second).all():
         return 0.0
-    of, classes, generator = METRICS[metric], one.logits.shape[1], np.random.default_rng(0)
-    drawn = []
-    for _ in range(ERROR_DRAWS):
-        rows = generator.integers(len(truth), size=len(truth))
-        drawn.append(of(truth[rows], first[rows], classes) - of(truth[rows], second[rows], classes))
-    return float(np.std(drawn))
+
+    def of(truth: Array, decided: Array) -> float:
+        return METRICS[metric](truth, decided, one.logits.shape[1])
+
+    return float(differences(second, first, truth, of, ERROR_DRAWS, seed=0).std())
 
 
 def _parts(heads: LinearHeads, subsets: list[Array]) -> list[list[Array]]:

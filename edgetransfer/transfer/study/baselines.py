@@ -1,15 +1,9 @@
-"""Draws a network anew: the same architecture, nothing learnt, and signals of a sensible size.
-
-What a probe reads from its features is what the architecture alone gives.
-
-What one sees of an example without any network: a few grey blocks, or which words it has.
-
-Whatever a backbone knows should beat this.
-"""
+"""What any backbone should beat: grey blocks or word counts, and its own network drawn anew."""
 
 from __future__ import annotations
 
 import copy
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -76,12 +70,9 @@ def drawn_anew(network: nn.Module, batches: Sequence[Sequence[Tensor]], *, seed:
     identity. Then the data set the scale, as no training will: each convolution is divided by the
     spread of its outputs, channel by channel (Mishkin and Matas 2016, "All you need is a good
     init"; linear layers too where no layer normalises), so that a network whose batch norms were
-    folded does not explode; and batch norms get the statistics of these examples.
-
-    Args:
-        network: any torch network; it is not changed.
-        batches: inputs of the network, each a sequence of tensors [N, ...].
-        seed: the only source of randomness.
+    folded does not explode; and batch norms get the statistics of these examples. The network
+    itself is not changed; each batch is a sequence of its inputs [N, ...], and `seed` the only
+    source of randomness.
     """
     fresh = copy.deepcopy(network).eval()
     with torch.random.fork_rng(devices=[]), torch.no_grad():
@@ -120,13 +111,11 @@ def _set_scale(network: nn.Module, inputs: Sequence[Tensor]) -> None:
     """Divide layers by the spread of their outputs, in the order in which they run."""
     normalised = any("norm" in type(each).__name__.lower() for each in network.modules())
     kinds: tuple[type[nn.Module], ...] = (_ConvNd,) if normalised else (_ConvNd, nn.Linear)
-    layers = [each for each in network.modules() if isinstance(each, kinds)]
-    hooks = [layer.register_forward_hook(_to_unit) for layer in layers]
-    try:
+    with ExitStack() as hooks:
+        for layer in network.modules():
+            if isinstance(layer, kinds):
+                hooks.enter_context(layer.register_forward_hook(_to_unit))
         network(*inputs)
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def _to_unit(module: nn.Module, _inputs: object, output: Tensor) -> Tensor:

@@ -12,31 +12,13 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Suspect:
-    """One example whose label is probably wrong.
-
-    Attributes:
-        row: of the example among those judged.
-        given: class number of its label.
-        likely: class number that it probably is.
-        given_probability: held-out probability of the label.
-        likely_probability: of the class that it probably is.
-    """
+    """An example whose label is probably wrong: class numbers, and their held-out probabilities."""
 
     row: int
     given: int
     likely: int
     given_probability: float
     likely_probability: float
-
-
-def softmax(logits: Array) -> Array:
-    """Return the probabilities [N, C] of logits [N, C]; rows of NaN stay so.
-
-    >>> softmax(np.array([[0.0, np.log(3.0)]])).round(6).tolist()
-    [[0.25, 0.75]]
-    """
-    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(raised / raised.sum(axis=1, keepdims=True))
 
 
 def confident_joint(probabilities: Array, labels: Array) -> tuple[Array, Array]:
@@ -47,12 +29,9 @@ def confident_joint(probabilities: Array, labels: Array) -> tuple[Array, Array]:
     not count (Northcutt, Jiang, Chuang 2021, "Confident learning", section 3.1). Rows are then
     scaled so that each given label counts as often as it occurs.
 
-    Args:
-        probabilities: float [N, C], of each example by a model that was not fitted on it.
-        labels: int [N]; a class without an example is never confident.
-
-    Returns:
-        The joint float [C, C], given by true, and int [N]: the confident class, -1 for none.
+    Probabilities are float [N, C], of each example by a model that was not fitted on it; a class
+    without a label of int [N] is never confident. Returned are the joint float [C, C], given by
+    true, and the confident class int [N], -1 for none.
 
     >>> said = np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.2, 0.8], [0.05, 0.95]])
     >>> joint, sure = confident_joint(said, np.array([0, 0, 1, 1, 0]))
@@ -81,9 +60,7 @@ def find_suspects(probabilities: Array, labels: Array) -> list[Suspect]:
     alone lists what is merely hard, 26 of 2,000 spoken digits with sound labels instead of 4
     (`docs/labels.md`). The order is that of the normalised margin, likely - given.
 
-    Args:
-        probabilities: float [N, C], held out; rows of NaN are not judged.
-        labels: int [N].
+    Probabilities are float [N, C], held out, of which rows of NaN are not judged; labels int [N].
 
     >>> sound = np.tile([[0.9, 0.1], [0.1, 0.9]], (3, 1))
     >>> said = np.concatenate([sound, [[0.05, 0.95], [0.2, 0.8]]])

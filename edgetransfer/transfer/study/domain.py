@@ -27,12 +27,9 @@ FAR = 99
 class DomainStatistics:
     """The source's features as a Gaussian of low rank, and how far its own examples lie from it.
 
-    Attributes:
-        mean: float32 [D].
-        components: float32 [R, D], orthonormal: the directions of largest variance.
-        variances: float32 [R], along them.
-        noise: float32 [1], the mean variance along all other directions.
-        distances: float32 [101], percentiles of the distances of held-out source examples.
+    Float32: mean [D]; orthonormal components [R, D], the directions of largest variance, and the
+    variances [R] along them; noise [1], the mean variance along all others; distances [101],
+    percentiles of the distances of held-out source examples.
     """
 
     mean: Array
@@ -54,12 +51,10 @@ _FORMS = {
 
 @dataclass(frozen=True)
 class Distance:
-    """How far examples lie from the source.
+    """How far n examples lie from the source.
 
-    Attributes:
-        n: examples.
-        median: their median distance over that of the source's own held-out examples: 1 is at home.
-        far: share of them further away than 99 % of the source's own.
+    `median` is their median distance over that of the source's own held-out examples: 1 is at home;
+    `far` the share of them further away than 99 % of the source's own.
     """
 
     n: int

@@ -26,11 +26,8 @@ FEWEST_SIZES = 3
 class Curve:
     """What was measured.
 
-    Attributes:
-        sizes: int [S], ascending: examples fitted on.
-        wrong: float [D, S, M], 1 where a probe of draw d on sizes[s] examples decided example m
-            wrongly, else 0.
-        rows: int [M], which examples those are.
+    Sizes int [S] of examples fitted on ascend; wrong [D, S, M] is 1 where a probe of draw d on
+    sizes[s] examples decided example m wrongly, else 0; rows int [M] say which examples those are.
     """
 
     sizes: Array
@@ -42,12 +39,9 @@ class Curve:
 class Judged:
     """What a curve is measured on: N examples, train first, then validation.
 
-    Attributes:
-        features: float [N, D].
-        labels: int [N], every class from 0 to C - 1 occurs in train.
-        fitted: how many of the N are train.
-        strength: the probe's C. It is kept, so that more examples weigh more against the penalty.
-        groups: int [N], None without a column to split by.
+    Features are [N, D]; every class from 0 to C - 1 of labels int [N] occurs in train, the first
+    `fitted` of them. `strength` is the probe's C: it is kept, so that more examples weigh more
+    against the penalty. Groups are int [N], None without a column to split by.
     """
 
     features: Array
@@ -60,14 +54,11 @@ class Judged:
 def measure_curve(data: Judged, *, seed: int = 0, progress: Progress = silent) -> Curve | None:
     """Fit probes on nested subsets of several draws, and judge them on what they did not see.
 
-    With 500 validation examples or more, subsets of train are judged on those. With fewer,
-    train and validation are put together and cut into folds, so that every example is judged;
-    subsets are then of the other folds, and never larger than train. Where examples have groups,
-    folds keep them whole, and subsets take one group after another: more examples then mean more
-    groups.
-
-    Returns:
-        None where there are too few examples for three sizes.
+    With 500 validation examples or more, subsets of train are judged on those. With fewer, train
+    and validation are put together and cut into folds, so that every example is judged; subsets are
+    then of the other folds, and never larger than train. Where examples have groups, folds keep
+    them whole, and subsets take one group after another: more examples then mean more groups. None
+    where there are too few examples for three sizes.
     """
     pooled = len(data.labels) - data.fitted < MANY
     every = [_cuts(data, seed + draw, pooled=pooled) for draw in range(DRAWS)]

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgetransfer.transfer.study.neighbours import directions
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -38,9 +40,7 @@ def scales(rows: Array | csr_matrix, labels: Array) -> Array:
     that is less; Lowe (2004, "Distinctive image features from scale-invariant keypoints", section
     7.1) weighs a match by the nearest that is known to be another object in the same way.
 
-    Args:
-        rows: float [N, D], of length 1.
-        labels: int [N].
+    Rows are [N, D], of length 1, labels int [N].
 
     >>> around = np.deg2rad([0, 1, 90, 91, 92])
     >>> rows = np.stack([np.cos(around), np.sin(around)], axis=1)
@@ -61,16 +61,11 @@ def scales(rows: Array | csr_matrix, labels: Array) -> Array:
 
 
 def candidates(rows: Array | csr_matrix, labels: Array) -> tuple[Array, Array]:
-    """Return pairs that are near each other on the surface, and how near.
+    """Return pairs that are near each other on the surface, int [P, 2], and how near, float [P].
 
-    Args:
-        rows: float [N, S], of length 1; first those that have labels, then others, which are
-            compared with the first but not with each other, and set no scale.
-        labels: int [L], of the first.
-
-    Returns:
-        int [P, 2], the first of a pair below L and below the second; float [P]: their distance as
-        a share of the smaller scale of both.
+    Rows [N, S] are of length 1; first those that have labels, int [L], then others, which are
+    compared with the first but not with each other, and set no scale. The first of a pair is below
+    L and below the second; nearness is their distance as a share of the smaller scale of both.
     """
     known = len(labels)
     scale = np.concatenate([scales(rows[:known], labels), np.full(rows.shape[0] - known, np.inf)])
@@ -88,22 +83,12 @@ def candidates(rows: Array | csr_matrix, labels: Array) -> tuple[Array, Array]:
 def confirmed(pairs: Array, ratios: Array, features: Array, labels: Array) -> tuple[Array, Array]:
     """Return the pairs that are near in features as well, the nearest first, and how near.
 
-    In features they have to be nearer than what is surely not the same, unless they are `SAME` on
-    the surface.
-
-    Args:
-        pairs: int [P, 2], of `candidates`.
-        ratios: float [P], on the surface.
-        features: float [N, D]; rows that no pair names may be NaN, but not the first L.
-        labels: int [L].
-
-    Returns:
-        int [Q, 2] and float [Q]: the geometric mean of the ratios on the surface and in features;
-        of what is `SAME` the ratio on the surface where that is less.
+    In features [N, D] they have to be nearer than what is surely not the same, unless they are
+    `SAME` on the surface; rows that no pair of `candidates` names may be NaN, but not the first L.
+    Returned are int [Q, 2] and float [Q]: the geometric mean of the ratios on the surface and in
+    features; of what is `SAME` the ratio on the surface where that is less.
     """
-    centred = features - features[: len(labels)].mean(axis=0, dtype=np.float64)
-    length = np.linalg.norm(centred, axis=1, keepdims=True)
-    rows = np.asarray(centred / np.maximum(length, 1e-12), dtype=np.float32)
+    rows = directions(features, len(labels))
     beyond = np.full(len(rows) - len(labels), np.inf)
     scale = np.concatenate([scales(rows[: len(labels)], labels), beyond])
     first, second = pairs.T

@@ -22,12 +22,9 @@ _TIE = 1e-3
 class NeighbourVotes:
     """Leave-one-out decisions of the nearest neighbours.
 
-    Attributes:
-        k: neighbours that voted.
-        n: examples.
-        accuracy: share decided rightly.
-        chance: the mean share when the labels are shuffled among the examples.
-        p: one-sided permutation p value that the labels have nothing to do with the features.
+    k neighbours voted on n examples; `accuracy` is the share decided rightly, `chance` the mean
+    share when the labels are shuffled among the examples, `p` the one-sided permutation p value
+    that the labels have nothing to do with the features.
     """
 
     k: int
@@ -46,15 +43,10 @@ def ask_neighbours(
     The p value is that of the permutation test with 200 shuffles (Phipson and Smyth 2010,
     "Permutation p-values should never be zero"): at least 1 / 201.
 
-    Args:
-        features: float [N, D].
-        labels: int [N], classes from 0 to C - 1.
-        groups: int [N]; examples of one group do not vote for each other. The shuffles know
-            nothing of groups: where groups are large and alike inside, p is too small.
-        seed: of the shuffles.
-
-    Returns:
-        None where a class has one example only, so that nobody of its kind could vote for it.
+    Features are [N, D], labels int [N] from 0 to C - 1. Examples of one group, int [N], do not vote
+    for each other; the shuffles know nothing of groups: where groups are large and alike inside, p
+    is too small. None where a class has one example only, so that nobody of its kind could vote for
+    it.
 
     >>> points = np.array([[1.0, 0], [0.9, 0.1], [-1, 0], [-0.9, 0.1], [0.8, 0], [-0.8, 0]])
     >>> found = ask_neighbours(points, np.array([0, 0, 1, 1, 0, 1]))
@@ -65,7 +57,7 @@ def ask_neighbours(
     if smallest < 2:
         return None
     k = min(MOST_NEIGHBOURS, smallest - 1)
-    parts = list(_nearest(_directions(features), groups, k))
+    parts = list(_nearest(directions(features), groups, k))
     who = np.concatenate([rows for rows, _ in parts])
     weight = np.concatenate([weights for _, weights in parts])
     accuracy = _right(who, weight, labels)
@@ -76,9 +68,9 @@ def ask_neighbours(
     return NeighbourVotes(k, len(labels), accuracy, float(draws.mean()), p)
 
 
-def _directions(features: Array) -> Array:
-    """Return centred rows of length 1, float32 [N, D]."""
-    centred = features - features.mean(axis=0, dtype=np.float64)
+def directions(features: Array, known: int | None = None) -> Array:
+    """Return rows of length 1, float32 [N, D], centred on the mean of the first `known`, or all."""
+    centred = features - features[:known].mean(axis=0, dtype=np.float64)
     length = np.linalg.norm(centred, axis=1, keepdims=True)
     return np.asarray(centred / np.maximum(length, 1e-12), dtype=np.float32)
 

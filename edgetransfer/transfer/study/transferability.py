@@ -24,9 +24,7 @@ def log_evidence(features: Array, labels: Array) -> float:
     algorithm 2, with its fixed-point steps for the prior's precision alpha and the noise's beta
     (MacKay 1992). Higher is better. Features are taken as they are, without an intercept.
 
-    Args:
-        features: float [N, D].
-        labels: int [N], classes from 0 to C - 1.
+    Features are [N, D], labels int [N] from 0 to C - 1.
 
     >>> rng = np.random.default_rng(0)
     >>> labels = np.arange(60) % 2
@@ -75,15 +73,11 @@ def h_score(features: Array, labels: Array) -> float:
     """Return the regularised H-score: the variance between classes that features explain.
 
     Bao et al. 2019, "An information-theoretic approach to transferability in task transfer
-    learning": the trace of the inverse covariance times the covariance of the class means.
-    Its covariance is shrunk as Ledoit and Wolf (2004) and the means by the same share, for with
-    few examples the plain score mostly measures the number of features (Ibrahim et al. 2021,
-    "Newer is not always better: rethinking transferability metrics", section 3). Higher is
-    better; at most C - 1.
-
-    Args:
-        features: float [N, D].
-        labels: int [N], classes from 0 to C - 1.
+    learning": the trace of the inverse covariance times the covariance of the class means. Its
+    covariance is shrunk as Ledoit and Wolf (2004) and the means by the same share, for with few
+    examples the plain score mostly measures the number of features (Ibrahim et al. 2021, "Newer is
+    not always better: rethinking transferability metrics", section 3). Higher is better; at most C
+    - 1. Features are [N, D], labels int [N] from 0 to C - 1.
     """
     centred = features - features.mean(axis=0, dtype=np.float64)
     count, width = centred.shape
@@ -109,11 +103,8 @@ def ledoit_wolf_shrinkage(centred: Array, variances: Array) -> float:
     """Return how far a covariance is drawn to a multiple of the identity, 0 to 1.
 
     Ledoit and Wolf 2004, "A well-conditioned estimator for large-dimensional covariance matrices",
-    section 3.3, from norms alone: nothing of size D x D is made.
-
-    Args:
-        centred: float [N, D], of mean 0.
-        variances: float [min(N, D)], along the principal components.
+    section 3.3, from norms alone: nothing of size D x D is made. Features [N, D] are of mean 0;
+    variances [min(N, D)] are along the principal components.
     """
     count, width = centred.shape
     level = variances.sum() / width

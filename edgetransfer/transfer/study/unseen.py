@@ -43,17 +43,10 @@ class Unseen:
 def ask_unseen(features: Array, labels: Array, known: Known, *, seed: int = 0) -> Unseen | None:
     """Hold out whole groups, then as many examples drawn from all groups, and compare.
 
-    For the second the examples of each class are shuffled among the groups, so that both
-    probes are fitted on as many examples of as many classes.
-
-    Args:
-        features: float [N, D].
-        labels: int [N], every class from 0 to C - 1 occurs.
-        known: with the group of every example.
-        seed: of folds and shuffle.
-
-    Returns:
-        None with under 3 groups, or where the groups leave nothing to hold out.
+    For the second the examples of each class are shuffled among the groups, so that both probes are
+    fitted on as many examples of as many classes. Features are [N, D], and every class from 0 to C
+    - 1 occurs in labels int [N]. None with under 3 groups, or where the groups leave nothing to
+    hold out.
     """
     groups = known.groups
     if groups is None or len(np.unique(groups)) < FEWEST_GROUPS:

@@ -37,10 +37,8 @@ class Processes(Team):
     """Every process that the launcher started.
 
     Before anything is exchanged all processes meet, and one that failed meets them as well: so a
-    failure ends the others wherever they are, and none waits for what will not come.
-
-    Args:
-        cpu: whether to train on CPUs even where there are GPUs.
+    failure ends the others wherever they are, and none waits for what will not come. With `cpu`
+    training is on CPUs even where there are GPUs.
     """
 
     def __init__(self, *, cpu: bool) -> None:

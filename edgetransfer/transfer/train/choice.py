@@ -17,7 +17,7 @@ from edgetransfer.measure.metrics import METRICS, decisions
 from edgetransfer.measure.stats.bootstrap import percentile_bounds
 from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.transfer.head.probe import folds
-from edgetransfer.transfer.score import Score, score
+from edgetransfer.transfer.score import Score, differences, score
 from edgetransfer.transfer.train.finetune import finetune
 from edgetransfer.transfer.train.team import ALONE, Team
 
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 
     from edgetransfer.spec.words import Metric
     from edgetransfer.transfer.classifier import Classifier
-    from edgetransfer.transfer.train.lesson import Lesson
-    from edgetransfer.transfer.train.schedule import Machine, Schedule
+    from edgetransfer.transfer.train.lesson import Lesson, Machine, Schedule
 
 Array = np.ndarray[Any, Any]
 RATES = (3e-4, 1e-3, 3e-3, 1e-2)
@@ -51,13 +50,8 @@ FIFTHS = 5
 class Gain:
     """How much better one model decides than another, on the same held-out examples.
 
-    Attributes:
-        metric: what both are judged by.
-        before: of the first, the cheaper one.
-        after: of the second.
-        ci95: percentile interval of after - before, a paired bootstrap over the examples.
-        error: standard error of after - before.
-        n: examples.
+    `before` is of the first, the cheaper one; `ci95` is the percentile interval of after - before,
+    a paired bootstrap over n examples, and `error` its standard error.
     """
 
     metric: Metric
@@ -111,26 +105,19 @@ class Gain:
 def gain(before: Array, after: Array, labels: Array, metric: Metric, seed: int) -> Gain:
     """Compare two models on the same examples, paired.
 
-    Args:
-        before: logits float [N, C] of the first.
-        after: logits float [N, C] of the second.
-        labels: int [N].
-        metric: by which they are judged.
-        seed: of the bootstrap.
+    Logits are float [N, C], the cheaper model's first, labels int [N]; `seed` is of the bootstrap.
 
     >>> same = np.array([[1.0, 0.0], [0.0, 1.0]])
     >>> gain(same, same, np.array([0, 1]), "top1", seed=0).value
     0.0
     """
-    of, classes = METRICS[metric], before.shape[1]
+
+    def of(truth: Array, decided: Array) -> float:
+        return METRICS[metric](truth, decided, before.shape[1])
+
     first, second = decisions(before), decisions(after)
-    generator = np.random.default_rng(seed)
-    drawn = np.empty(RESAMPLES)
-    for number in range(RESAMPLES):
-        rows = generator.integers(len(labels), size=len(labels))
-        truth = labels[rows]
-        drawn[number] = of(truth, second[rows], classes) - of(truth, first[rows], classes)
-    values = [of(labels, each, classes) for each in (first, second)]
+    drawn = differences(first, second, labels, of, RESAMPLES, seed)
+    values = [of(labels, each) for each in (first, second)]
     bounds = percentile_bounds(drawn, 0.95)
     return Gain(metric, values[0], values[1], bounds, float(drawn.std()), len(labels))
 
@@ -162,12 +149,8 @@ def parts(
 ) -> tuple[Part, ...]:
     """Return what is held out in turn: the validation set, then parts of the training examples.
 
-    Args:
-        labels: int [N], the training examples first, then the validation set.
-        train: how many are for training.
-        carved: whether the validation set was carved out of them, so that it may be fitted on.
-        groups: int [train]; examples of one group are never on both sides.
-        seed: of the parts.
+    Labels int [N] are of the training examples first, then of the validation set, which may be
+    fitted on where it was `carved` out of them; groups int [train] are never on both sides.
 
     >>> [p.held.tolist() for p in parts(np.arange(10) % 2, 8, carved=True, groups=None, seed=0)]
     [[8, 9], [1, 6], [4, 5], [0, 3], [2, 7]]
@@ -238,13 +221,8 @@ def race(
 ) -> dict[float, Score]:
     """Return how validation likes a few steps with each learning rate, on copies.
 
-    Args:
-        network: a probe on its backbone; it stays as it is.
-        lesson: what is learnt, and the metric.
-        schedule: everything but the rate and the length.
-        machine: how training runs here.
-        team: the processes that share the fit.
-        progress: told of rates done.
+    The network is a probe on its backbone and stays as it is; of the schedule the rate and the
+    length are not used.
     """
     rng = np.random.default_rng(schedule.seed)
     count = len(lesson.train.labels)
@@ -263,7 +241,7 @@ def race(
 def epochs_within(seconds: float, schedule: Schedule, step_seconds: float, rows: int) -> int:
     """Return how many epochs fit a time, 0 where not even one does.
 
-    >>> from edgetransfer.transfer.train.schedule import Schedule
+    >>> from edgetransfer.transfer.train.lesson import Schedule
     >>> epochs_within(60.0, Schedule(12, 1e-3, 32, 0), step_seconds=1.0, rows=320)
     6
     """

@@ -21,10 +21,8 @@ from edgetransfer.transfer.train.layers import (
     parameter_groups,
     set_free,
 )
-from edgetransfer.transfer.train.lesson import batches
+from edgetransfer.transfer.train.lesson import Seen, batches, warm_cosine
 from edgetransfer.transfer.train.machine_settings import forward, reused, threads
-from edgetransfer.transfer.train.objective import Seen
-from edgetransfer.transfer.train.schedule import warm_cosine
 from edgetransfer.transfer.train.team import ALONE, Team
 
 if TYPE_CHECKING:
@@ -32,8 +30,7 @@ if TYPE_CHECKING:
 
     from edgetransfer.transfer.classifier import Classifier
     from edgetransfer.transfer.train.augmentation import Views
-    from edgetransfer.transfer.train.lesson import Lesson
-    from edgetransfer.transfer.train.schedule import Machine, Schedule
+    from edgetransfer.transfer.train.lesson import Lesson, Machine, Schedule
 
 Array = np.ndarray[Any, Any]
 OWN_RATE = 10.0

@@ -21,11 +21,9 @@ TOLERANCE = 1e-3
 
 
 def fusible(network: nn.Module, inputs: list[Tensor]) -> bool:
-    """Try whether a network gives the same features when fused; it is in evaluation afterwards.
+    """Try whether a network gives the same outputs when fused on a few inputs, each ``[N, ...]``.
 
-    Args:
-        network: prepared inputs -> features or logits.
-        inputs: a few examples, each input ``[N, ...]``.
+    It is in evaluation mode afterwards.
     """
     network.eval()
     if not any(isinstance(each, nn.BatchNorm2d) for each in network.modules()):

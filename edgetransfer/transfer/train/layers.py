@@ -1,7 +1,4 @@
-"""The layers of a network in groups, from the input up, and how fast each learns.
-
-Low-rank adapters: attention's query and value projections learn a small update, then hold it.
-"""
+"""The layers of a network in groups, how fast each learns, and low-rank adapters in their place."""
 
 from __future__ import annotations
 
@@ -95,11 +92,7 @@ class LowRank(nn.Module):
 
     `up` starts at zero, so that nothing changes before the first step. `down` is drawn so that the
     product's entries grow as fast as those of `up`, whatever the rank: it holds the paper's scale.
-
-    Args:
-        weight: float [O, I], which is added to.
-        rank: R, of the update.
-        generator: of `down`.
+    The weight is float [O, I], the rank R; the generator draws `down`.
     """
 
     def __init__(self, weight: Tensor, rank: int, generator: torch.Generator) -> None:

@@ -1,24 +1,181 @@
-"""What is learnt from: prepared examples, and the order in which they come."""
+"""What a network is fine-tuned on, towards and by: examples, losses, the schedule."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
+from torch import nn
 
-from edgetransfer.transfer.train.objective import UNLABELLED, CrossEntropy, Objective
+from edgetransfer.transfer.train.augmentation import Views
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from torch import Tensor
 
     from edgetransfer.spec.words import Metric
-    from edgetransfer.transfer.train.schedule import Schedule
+
+
+WARM_UP = 0.1
+PATIENCE = 6
+"""Epochs without a better one after which training ends, or half of a long schedule: as the rate
+falls like a cosine, its best epochs come late."""
+MAX_VIEWS = 16
+"""Looks at every picture; with more epochs they come again."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """How training runs here: see `machine.measure`.
+
+    The device is named as torch does; `bf16` takes products in bfloat16, `fused` runs frozen batch
+    norms as part of their convolutions (`fused.Fusing`), and `step_seconds` is what one step took
+    when it was tried, 0 where it was not.
+    """
+
+    threads: int
+    bf16: bool
+    device: str = "cpu"
+    step_seconds: float = 0.0
+    fused: bool = False
+
+
+@dataclass(frozen=True)
+class Technique:
+    """What holds training back from learning few examples by heart; all off at 0.
+
+    Attributes:
+        smoothing: share of a label that is spread over all classes (Szegedy et al. 2016, section
+            7).
+        averaging: share of the old in a running mean of the weights, which is what is judged and
+            kept (Polyak & Juditsky 1992; Tarvainen & Valpola 2017).
+        l2_sp: strength of the pull towards the pretrained weights in place of that towards zero
+            (Li et al. 2018, "Explicit inductive bias for transfer learning", L2-SP; decoupled
+            from Adam as weight decay is).
+        balanced: draws examples so that every class comes as often.
+        gradual: sets free one more group of layers an epoch, from the head down (Howard & Ruder
+            2018, ULMFiT, section 3.3).
+        rank: of the adapters that learn in place of the layers (Hu et al. 2022, LoRA; see `lora`);
+            0 where the layers themselves do.
+    """
+
+    smoothing: float = 0.0
+    averaging: float = 0.0
+    l2_sp: float = 0.0
+    balanced: bool = False
+    gradual: bool = False
+    rank: int = 0
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long, how fast and by which technique.
+
+    The rate rises and falls over `epochs`; training ends after `stop` all the same where that is
+    given, as others have shown it to be best.
+    """
+
+    epochs: int
+    learning_rate: float
+    batch_size: int
+    seed: int
+    technique: Technique = Technique()
+    stop: int | None = None
+
+    @property
+    def patience(self) -> int:
+        """Epochs without a better one after which training ends."""
+        return max(PATIENCE, self.epochs // 2)
+
+    @property
+    def views(self) -> Views:
+        """The looks at pictures that the epochs go through."""
+        return Views(self.seed, min(self.epochs, MAX_VIEWS))
+
+    def steps_of(self, examples: int) -> int:
+        """Return the steps of one epoch over some examples.
+
+        >>> Schedule(2, 0.1, 32, 0).steps_of(33)
+        2
+        """
+        return math.ceil(examples / self.batch_size)
+
+
+def warm_cosine(total: int) -> Callable[[int], float]:
+    """Rise linearly, then fall as half a cosine (Loshchilov & Hutter 2017, SGDR).
+
+    >>> [round(warm_cosine(20)(step), 2) for step in (0, 1, 2, 11, 20)]
+    [0.5, 1.0, 1.0, 0.5, 0.0]
+    """
+    warm = max(1, round(WARM_UP * total))
+
+    def share(step: int) -> float:
+        if step < warm:
+            return (step + 1) / warm
+        return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
+
+    return share
+
 
 Array = np.ndarray[Any, Any]
+UNLABELLED = -1
+"""Stands for the label of an example that has none."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the network in training made of one batch of B examples.
+
+    Features float32 [B, D] before the head, logits float32 [B, C], labels int64 [B] (`UNLABELLED`
+    where there is none), rows int [B]: where the examples stand among all (`PreparedExamples`);
+    `view` is the number of the look at them (`Views`).
+    """
+
+    features: Tensor
+    logits: Tensor
+    labels: Tensor
+    rows: Array
+    view: int
+
+
+class Objective(Protocol):
+    """A loss, with parameters of its own or without: those are trained along and thrown away."""
+
+    def __call__(self, seen: Seen) -> Tensor:
+        """Return the loss of a batch, a scalar."""
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Return what is trained along with the network."""
+
+
+class CrossEntropy(nn.Module):
+    """Towards the labels; examples without one do not count, and `smoothing` is as in `Technique`.
+
+    >>> import torch
+    >>> said = torch.tensor([[2.0, 0.0], [0.0, 9.0]])
+    >>> seen = Seen(said, said, torch.tensor([0, UNLABELLED]), np.arange(2), 0)
+    >>> round(float(CrossEntropy()(seen)), 4)  # -log(e^2 / (e^2 + 1)), over two examples
+    0.0635
+    """
+
+    def __init__(self, smoothing: float = 0.0) -> None:
+        super().__init__()
+        self._smoothing = smoothing
+
+    def forward(self, seen: Seen) -> Tensor:
+        """Return the mean over the batch, in nats; an example without a label adds nothing."""
+        total: Tensor = nn.functional.cross_entropy(
+            seen.logits,
+            seen.labels,
+            ignore_index=UNLABELLED,
+            reduction="sum",
+            label_smoothing=self._smoothing,
+        )
+        return total / len(seen.labels)
 
 
 @dataclass(frozen=True)
@@ -55,9 +212,7 @@ class PreparedExamples:
 class Lesson:
     """What is to be learnt, and what says how well it was.
 
-    Attributes:
-        validation: none where nothing is to be judged: all epochs are trained then.
-        metric: by which validation judges.
+    With no validation examples nothing is judged, and all epochs are trained.
     """
 
     train: PreparedExamples

@@ -14,14 +14,12 @@ from edgetransfer.agent.environment import isa_flags
 from edgetransfer.errors import SpecError
 from edgetransfer.transfer.train.finetune import finetune
 from edgetransfer.transfer.train.fused import fusible
-from edgetransfer.transfer.train.lesson import Lesson
+from edgetransfer.transfer.train.lesson import Lesson, Machine
 from edgetransfer.transfer.train.machine_settings import reused
-from edgetransfer.transfer.train.schedule import Machine
 
 if TYPE_CHECKING:
     from edgetransfer.transfer.classifier import Classifier
-    from edgetransfer.transfer.train.lesson import PreparedExamples
-    from edgetransfer.transfer.train.schedule import Schedule
+    from edgetransfer.transfer.train.lesson import PreparedExamples, Schedule
 
 BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 _ROWS, _COMPARED = 16, 2

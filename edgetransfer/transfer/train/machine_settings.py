@@ -1,7 +1,4 @@
-"""Sets torch's threads, number format and fusing for as long as something trains.
-
-Keeps freed memory in the process for as long as something trains.
-"""
+"""Sets torch's threads, formats and fusing, and keeps freed memory, while something trains."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from edgetransfer.transfer.train.fused import Fusing
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from edgetransfer.transfer.train.schedule import Machine
+    from edgetransfer.transfer.train.lesson import Machine
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
 _LARGEST = 2**31 - 1

@@ -10,7 +10,6 @@ import torch
 from edgetransfer.compress.encoding import Codes, grid_over
 from edgetransfer.compress.execution import Execution
 from edgetransfer.compress.posttraining import QuantisedGraph
-from edgetransfer.compress.sensitivity import rank_layers
 from edgetransfer.compress.training import (
     QAT,
     ROUNDING,
@@ -18,6 +17,7 @@ from edgetransfer.compress.training import (
     FreeWeights,
     LearnedGrid,
     LearnedRounding,
+    rank_layers,
     round_through,
     train,
 )

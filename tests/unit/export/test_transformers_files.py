@@ -7,8 +7,7 @@ import pytest
 
 from edgetransfer.backbone.contract import from_transformers
 from edgetransfer.data.manifest import Example
-from edgetransfer.export.onnx_bundle import BundleParts, write_bundle
-from edgetransfer.export.transformers_files import write_transformers_files
+from edgetransfer.export.onnx_bundle import BundleParts, write_bundle, write_transformers_files
 from edgetransfer.spec.preprocess import ImagePreprocessing, TextPreprocessing
 
 CONFIG = {"model_type": "vit", "hidden_size": 16, "architectures": ["ViTModel"], "auto_map": {}}

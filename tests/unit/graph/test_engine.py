@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from edgetransfer.graph.engine import engine_residency, read_residency
+from edgetransfer.graph.census import engine_residency, read_residency
 
 FLOAT, HALF = "Row major linear FP32", "Channel major FP16 format where channel % 8 == 0"
 INT8 = "Thirty-two wide channel vectorized row major Int8 format"

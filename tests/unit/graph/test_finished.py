@@ -7,14 +7,12 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from edgetransfer.compress.dynamic import quantise_weights
+from edgetransfer.compress.dynamic import largest, quantise_weights, smooth
 from edgetransfer.compress.half import to_half
 from edgetransfer.compress.posttraining import CalibrationBatches, quantise
-from edgetransfer.compress.smoothing import largest, smooth
 from edgetransfer.errors import StageError
 from edgetransfer.export.heads import find_head, with_features, with_head
-from edgetransfer.export.onnx_bundle import whole_model
-from edgetransfer.export.transformers_files import write_picture_classifier
+from edgetransfer.export.onnx_bundle import whole_model, write_picture_classifier
 from edgetransfer.graph.finished import finished
 from edgetransfer.graph.hosted import exact_here, open_here, with_float_products
 from edgetransfer.measure.drift import sqnr_db

@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from edgetransfer.backbone.head import LinearHead
+from edgetransfer.backbone.model import LinearHead
 from edgetransfer.pipeline.stage import reached, stage
 from edgetransfer.pipeline.stage.stage import Stage, made_by
 from edgetransfer.pipeline.stage.store import Store

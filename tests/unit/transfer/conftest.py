@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgetransfer.backbone.head import LinearHead
+from edgetransfer.backbone.model import LinearHead
 from edgetransfer.transfer.classifier import Classifier
 from edgetransfer.transfer.train.lesson import PreparedExamples
 

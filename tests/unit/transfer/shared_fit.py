@@ -11,13 +11,18 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from edgetransfer.backbone.head import LinearHead
+from edgetransfer.backbone.model import LinearHead
 from edgetransfer.errors import EdgeTransferError
 from edgetransfer.transfer.classifier import Classifier
 from edgetransfer.transfer.train.finetune import finetune
-from edgetransfer.transfer.train.lesson import Lesson, PreparedExamples
-from edgetransfer.transfer.train.objective import CrossEntropy
-from edgetransfer.transfer.train.schedule import Machine, Schedule, Technique
+from edgetransfer.transfer.train.lesson import (
+    CrossEntropy,
+    Lesson,
+    Machine,
+    PreparedExamples,
+    Schedule,
+    Technique,
+)
 from edgetransfer.transfer.train.team import ALONE
 
 SCHEDULE = Schedule(3, 0.02, 7, 3, Technique(smoothing=0.1, averaging=0.5, gradual=True))

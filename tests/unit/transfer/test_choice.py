@@ -14,8 +14,7 @@ from edgetransfer.transfer.train.choice import (
     parts,
     race,
 )
-from edgetransfer.transfer.train.lesson import Lesson
-from edgetransfer.transfer.train.schedule import Machine, Schedule
+from edgetransfer.transfer.train.lesson import Lesson, Machine, Schedule
 
 SCHEDULE = Schedule(epochs=12, learning_rate=1e-3, batch_size=8, seed=0)
 

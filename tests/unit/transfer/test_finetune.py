@@ -10,9 +10,16 @@ from torch import nn
 from edgetransfer.transfer.train.augmentation import Views
 from edgetransfer.transfer.train.finetune import _Training, finetune
 from edgetransfer.transfer.train.layers import parameter_groups
-from edgetransfer.transfer.train.lesson import Lesson, PreparedExamples
-from edgetransfer.transfer.train.objective import UNLABELLED, CrossEntropy
-from edgetransfer.transfer.train.schedule import MAX_VIEWS, Machine, Schedule, Technique
+from edgetransfer.transfer.train.lesson import (
+    MAX_VIEWS,
+    UNLABELLED,
+    CrossEntropy,
+    Lesson,
+    Machine,
+    PreparedExamples,
+    Schedule,
+    Technique,
+)
 
 ONE_THREAD = Machine(threads=1, bf16=False)
 SCHEDULE = Schedule(epochs=4, learning_rate=0.02, batch_size=8, seed=3)

@@ -8,14 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from edgetransfer.backbone.head import LinearHead
+from edgetransfer.backbone.model import LinearHead
 from edgetransfer.transfer.classifier import Classifier
 from edgetransfer.transfer.texts import Texts
 from edgetransfer.transfer.train.finetune import finetune
 from edgetransfer.transfer.train.layers import LowRank, adapted, adapter_groups, projections
-from edgetransfer.transfer.train.lesson import Lesson
-from edgetransfer.transfer.train.objective import CrossEntropy
-from edgetransfer.transfer.train.schedule import Machine, Schedule, Technique
+from edgetransfer.transfer.train.lesson import CrossEntropy, Lesson, Machine, Schedule, Technique
 
 ONE_THREAD = Machine(threads=1, bf16=False)
 

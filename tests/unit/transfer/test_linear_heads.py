@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edgetransfer.backbone.head import LinearHead
+from edgetransfer.backbone.model import LinearHead
 from edgetransfer.transfer.head.linear_heads import Known, LinearHeads, source_prior
 from edgetransfer.transfer.head.probe import fit_probe
 

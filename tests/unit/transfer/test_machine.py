@@ -8,7 +8,7 @@ import torch
 
 from edgetransfer.errors import SpecError
 from edgetransfer.transfer.train import machine
-from edgetransfer.transfer.train.schedule import Machine, Schedule
+from edgetransfer.transfer.train.lesson import Machine, Schedule
 
 SCHEDULE = Schedule(epochs=12, learning_rate=0.01, batch_size=8, seed=0)
 

@@ -137,7 +137,7 @@ def _refuse_too_few_labels(run: Run, parts: DeviceSplit) -> None:
 
 def _ways(run: Run, opened: OpenedBackbone) -> tuple[str, ...]:
     """Return the methods to try, refusing one that this network has no layers for."""
-    from edgetransfer.transfer.norms import batch_norms
+    from edgetransfer.transfer.shift import batch_norms
 
     method, normed = run.recipe.adapt.method, bool(batch_norms(opened.backbone.network))
     if method == "norms" and not normed:

@@ -21,8 +21,14 @@ from edgetransfer.transfer.classifier import Classifier
 from edgetransfer.transfer.features import run_over
 from edgetransfer.transfer.head.linear_heads import Known
 from edgetransfer.transfer.head.probe import fit_probe
-from edgetransfer.transfer.norms import batch_norms, most_pictures, renormalise
-from edgetransfer.transfer.shift import domain_scores, fit_alignment, weigh
+from edgetransfer.transfer.shift import (
+    batch_norms,
+    domain_scores,
+    fit_alignment,
+    most_pictures,
+    renormalise,
+    weigh,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +36,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from edgetransfer.backbone.head import LinearHead
+    from edgetransfer.backbone.model import LinearHead
     from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.pipeline.fit.backbone import OpenedBackbone
     from edgetransfer.pipeline.fit.fitted import FittedNetwork
