@@ -5,6 +5,7 @@ Bounds what each class loses of its recall.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, floor
 from typing import TYPE_CHECKING
@@ -23,8 +24,6 @@ from edgetransfer.measure.stats.paired import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from edgetransfer.spec.words import Metric
 
 

@@ -5,19 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from edgetransfer.measure.agreement import compare_with_host
+from edgetransfer.measure.agreement import Agreement, compare_with_host
 from edgetransfer.measure.calibration import Calibration, calibration
 from edgetransfer.measure.comparison import by_group, class_drops, compare, identical
-from edgetransfer.measure.drift import measure_drift
-from edgetransfer.measure.metrics import Outcomes, decisions, per_class
+from edgetransfer.measure.drift import Drift, measure_drift
+from edgetransfer.measure.metrics import ClassResult, Outcomes, decisions, per_class
 from edgetransfer.measure.speed.latency import histogram, speedup, summarise
 
 if TYPE_CHECKING:
-    from edgetransfer.measure.agreement import Agreement
     from edgetransfer.measure.comparison import ClassDrop, Comparison, GroupResult
-    from edgetransfer.measure.drift import Drift
     from edgetransfer.measure.measurement import Measurement, Timing
-    from edgetransfer.measure.metrics import ClassResult
     from edgetransfer.measure.speed.latency import LatencySummary, Speedup, TimeHistogram
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -9,8 +10,6 @@ from edgetransfer.measure.proofs import UNPROVEN, Proofs
 from edgetransfer.measure.target_match import ON_TARGET, Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from numpy.typing import NDArray
 
     from edgetransfer.measure.agreement import OnHost

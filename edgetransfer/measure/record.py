@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgetransfer.measure.agreement import written
-from edgetransfer.measure.findings import examine
-from edgetransfer.measure.metrics import confusion
+from edgetransfer.measure.findings import Findings, SeriesFindings, examine
+from edgetransfer.measure.metrics import Outcomes, confusion
 from edgetransfer.measure.plain import Missing, decibels, or_missing, plain
 from edgetransfer.measure.stats.paired import mcnemar_p
 from edgetransfer.measure.stats.proportions import wilson
@@ -25,10 +25,8 @@ if TYPE_CHECKING:
 
     from edgetransfer.measure.comparison import Comparison
     from edgetransfer.measure.drift import Drift
-    from edgetransfer.measure.findings import Findings, SeriesFindings
     from edgetransfer.measure.gates import Gate
     from edgetransfer.measure.measurement import Measurement
-    from edgetransfer.measure.metrics import Outcomes
     from edgetransfer.measure.speed.latency import LatencySummary, Ratio
 
 Tree = dict[str, Any]

@@ -6,11 +6,9 @@ How many there are stands in every report; what is not new never makes a PASS.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+from typing import Any
 
 
 @dataclass(frozen=True)

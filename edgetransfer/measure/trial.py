@@ -7,7 +7,7 @@ from math import log
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgetransfer.measure.calibration import calibration
-from edgetransfer.measure.comparison import class_drops, compare, examples_to_decide
+from edgetransfer.measure.comparison import Comparison, class_drops, compare, examples_to_decide
 from edgetransfer.measure.drift import Drift, measure_drift
 from edgetransfer.measure.gates import MIB, flips_needed
 from edgetransfer.measure.metrics import Outcomes, decisions
@@ -15,7 +15,6 @@ from edgetransfer.measure.metrics import Outcomes, decisions
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgetransfer.measure.comparison import Comparison
     from edgetransfer.spec.budget import Budget
     from edgetransfer.spec.words import Metric
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,8 +13,6 @@ from edgetransfer.measure.study.soundness import GATES as SOUNDNESS_GATES
 from edgetransfer.measure.target_match import as_preview
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
     from edgetransfer.measure.findings import Findings
     from edgetransfer.measure.gates import Gate
 

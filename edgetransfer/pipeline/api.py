@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast, get_type_hints
 
 from edgetransfer.pipeline import build as stages
 from edgetransfer.pipeline.bench.bench import There
 from edgetransfer.pipeline.bench.bench import bench as measure
-from edgetransfer.pipeline.predict import LoadedModel
-from edgetransfer.pipeline.stage.reporter import SilentReporter
+from edgetransfer.pipeline.predict import LoadedModel, Prediction
+from edgetransfer.pipeline.stage.reporter import Reporter, SilentReporter
 from edgetransfer.pipeline.stage.shared import joined
 from edgetransfer.pipeline.stage.store import Store
 from edgetransfer.spec.catalogue import default_cache
@@ -20,11 +21,7 @@ from edgetransfer.spec.recipe import PLACES, DataSpec, Recipe, recipe_from
 from edgetransfer.transport.place import LOCAL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
     from edgetransfer.pipeline.build import Outcome
-    from edgetransfer.pipeline.predict import Prediction
-    from edgetransfer.pipeline.stage.reporter import Reporter
 
 _Function = TypeVar("_Function", bound="Callable[..., Any]")
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.agent.environment import architecture, isa_flags
 from edgetransfer.backbone import sources as backbones
 from edgetransfer.bundle.files import write_json, writing
 from edgetransfer.bundle.swap import LOCK, bundle_lock, foreign_in, locked, replacing
-from edgetransfer.measure.verdict import worst
+from edgetransfer.measure.verdict import VerdictName, worst
 from edgetransfer.pipeline.bench.judge import Bench, Question, judge_bundle, recording, write_report
 from edgetransfer.pipeline.fit.fit import fit
 from edgetransfer.pipeline.ladder.compress import compress
 from edgetransfer.pipeline.rank import candidates_of, choose
 from edgetransfer.pipeline.ship.assemble import assemble
-from edgetransfer.pipeline.stage.reporter import SilentReporter, telling
+from edgetransfer.pipeline.stage.reporter import Reporter, SilentReporter, telling
 from edgetransfer.pipeline.stage.run import Run
 from edgetransfer.pipeline.stage.shared import SharedStore
 from edgetransfer.pipeline.stage.stage import versions
@@ -26,12 +28,7 @@ from edgetransfer.transfer.train.team import ALONE, Team
 from edgetransfer.transport.local import Local
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from edgetransfer.measure.verdict import VerdictName
     from edgetransfer.pipeline.fit.trace import FittedGraph
-    from edgetransfer.pipeline.stage.reporter import Reporter
     from edgetransfer.pipeline.stage.store import Store
     from edgetransfer.spec.recipe import Recipe
     from edgetransfer.spec.target import TargetSpec
@@ -147,13 +144,7 @@ def _build_target(
         bundle = assemble(run, fitted, compressed, target, place)
         question = Question.of(bundle, fitted.manifest, run.recipe.grouped_by)
         report = judge_bundle(
-            Bench(
-                run.store.keep,
-                run.reporter,
-                Local(),
-                folder,
-                run.recipe.data,
-            ),
+            Bench(run.store.keep, run.reporter, Local(), folder, run.recipe.data),
             bundle,
             question,
             fitted.preparer(),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import onnx
 
 from edgetransfer.agent.environment import cpu_model, isa_flags
 from edgetransfer.compress.posttraining import CalibrationBatches, quantise
-from edgetransfer.data.manifest import content_of
+from edgetransfer.data.manifest import Manifest, content_of
 from edgetransfer.errors import is_numerical
 from edgetransfer.measure.speed.latency import summarise
 from edgetransfer.pipeline.bench.times import TIMED_INPUTS, input_files, take_times, variants_of
@@ -19,10 +21,6 @@ from edgetransfer.pipeline.stage.store import scratch
 from edgetransfer.spec import catalogue
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from edgetransfer.data.manifest import Manifest
     from edgetransfer.pipeline.bench.times import TimedModels
     from edgetransfer.pipeline.fit.backbone import OpenedBackbone
     from edgetransfer.pipeline.stage.run import Run

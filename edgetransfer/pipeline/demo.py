@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import csv
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 TRAIN_PER_CLASS = 20
 VALIDATION_PER_CLASS = 40

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgetransfer.errors import EdgeTransferError, SpecError
 from edgetransfer.measure.target_match import other_machine
-from edgetransfer.pipeline.stage.reporter import telling
+from edgetransfer.pipeline.stage.reporter import Reporter, telling
 from edgetransfer.spec import catalogue
 from edgetransfer.transport.browser import runtime as browser_runtime
 from edgetransfer.transport.emulated import qemu
@@ -18,9 +19,6 @@ from edgetransfer.transport.job import Job
 from edgetransfer.transport.place import connect
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from edgetransfer.pipeline.stage.reporter import Reporter
     from edgetransfer.spec.target import Runtime, TargetSpec
 
 State = Literal["ready", "lacks", "another device", "export only"]

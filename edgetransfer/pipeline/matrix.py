@@ -7,7 +7,9 @@ built one after the other, so that nothing else of this run is busy while one of
 from __future__ import annotations
 
 import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.bundle.files import write_json, writing
@@ -15,18 +17,13 @@ from edgetransfer.bundle.opened import open_bundle
 from edgetransfer.errors import EdgeTransferError, SpecError, StageError, let_stop
 from edgetransfer.measure.verdict import worst
 from edgetransfer.pipeline.build import build
-from edgetransfer.pipeline.stage.reporter import Prefixed
+from edgetransfer.pipeline.stage.reporter import Prefixed, Reporter
 from edgetransfer.spec.base import slug
-from edgetransfer.spec.recipe import BackboneSpec
+from edgetransfer.spec.recipe import BackboneSpec, Recipe
 from edgetransfer.transfer.train.machine_settings import threads
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
-    from edgetransfer.pipeline.stage.reporter import Reporter
     from edgetransfer.pipeline.stage.store import Store
-    from edgetransfer.spec.recipe import Recipe
 
 SCHEMA = "edgetransfer.matrix/1"
 _TOLD = ("float_accuracy", "accuracy", "p90_ms", "bytes")

@@ -7,6 +7,7 @@ comes to the same result; what was lost on the way is done there.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,20 +16,17 @@ from edgetransfer.errors import MissingExtraError, SpecError
 from edgetransfer.pipeline.build import resolve
 from edgetransfer.pipeline.fit.fit import fit
 from edgetransfer.pipeline.ladder.compress import compress
-from edgetransfer.pipeline.matrix import Trouble
+from edgetransfer.pipeline.matrix import Cell, Trouble
 from edgetransfer.pipeline.rank import choose
-from edgetransfer.pipeline.stage.reporter import SilentReporter, telling
+from edgetransfer.pipeline.stage.reporter import Reporter, SilentReporter, telling
 from edgetransfer.pipeline.stage.store import Store
 from edgetransfer.spec.recipe import Recipe
 from edgetransfer.transfer.train.machine import device
 from edgetransfer.transfer.train.machine_settings import threads
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from types import ModuleType
 
-    from edgetransfer.pipeline.matrix import Cell
-    from edgetransfer.pipeline.stage.reporter import Reporter
 
 RETRIES = 3
 """How often a cell is begun again whose worker died; it goes on from its last finished stage."""
@@ -109,11 +107,7 @@ def _connect(ray: ModuleType, address: str) -> None:
         ) from error
 
 
-def _collect(
-    ray: ModuleType,
-    tasks: dict[Any, Cell],
-    reporter: Reporter,
-) -> dict[str, Trouble]:
+def _collect(ray: ModuleType, tasks: dict[Any, Cell], reporter: Reporter) -> dict[str, Trouble]:
     """Wait for all; a cell whose workers died is left to the serial run."""
     found: dict[str, Trouble] = {}
     waiting, lost = list(tasks), 0

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 from edgetransfer.bundle.opened import open_bundle, refuse_other_count
-from edgetransfer.data.queries import Columns, asked_about
+from edgetransfer.data.queries import Columns, Query, asked_about
 from edgetransfer.errors import DataError
 from edgetransfer.graph.hosted import exact_here
 from edgetransfer.graph.prepare import preparer
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from edgetransfer.data.queries import Query
 
 _BEST = 3
 

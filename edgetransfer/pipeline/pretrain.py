@@ -6,6 +6,7 @@ import json
 import math
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,10 +17,10 @@ from safetensors.torch import load_file, save
 from edgetransfer.backbone import sources as backbones
 from edgetransfer.backbone.files import read_card
 from edgetransfer.bundle.files import digest_of, write_json, write_whole, writing
-from edgetransfer.data.manifest import content_of
+from edgetransfer.data.manifest import Example, content_of
 from edgetransfer.errors import DataError, SpecError, first_line
 from edgetransfer.graph.embed import PREPARED
-from edgetransfer.graph.prepare import preparer
+from edgetransfer.graph.prepare import Preparer, preparer
 from edgetransfer.pipeline.fit.data import read_data
 from edgetransfer.pipeline.stage.reporter import telling
 from edgetransfer.transfer.episodes import Episodes, Task
@@ -27,11 +28,7 @@ from edgetransfer.transfer.meta import INNER, RATES, Inner, MetaTraining
 from edgetransfer.transfer.train.machine_settings import threads
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from edgetransfer.backbone.model import Source
-    from edgetransfer.data.manifest import Example
-    from edgetransfer.graph.prepare import Preparer
     from edgetransfer.pipeline.stage.run import Run
     from edgetransfer.spec.progress import Progress
     from edgetransfer.spec.words import MetaMethod

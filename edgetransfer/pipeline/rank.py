@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +21,6 @@ from edgetransfer.pipeline.stage.reporter import Prefixed, telling
 from edgetransfer.pipeline.study.transferability import transferability
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from edgetransfer.backbone.model import Source
     from edgetransfer.data.manifest import Manifest
     from edgetransfer.pipeline.stage.run import Run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from math import ceil
 from typing import TYPE_CHECKING
@@ -11,8 +12,6 @@ from edgetransfer.measure.gates.logits import flips_needed
 from edgetransfer.measure.stats.paired import Pairs, examples_needed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from edgetransfer.measure.calibration import Calibration
     from edgetransfer.measure.comparison import ClassDrop
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from edgetransfer.measure.gates.gate import Gate, Status, not_run
 from edgetransfer.measure.plain import Missing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from edgetransfer.measure.proofs import Contract, Integrity, Port
 
 CODE = "G0"

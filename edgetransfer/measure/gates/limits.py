@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from edgetransfer.measure.comparison import DEGENERATE, IDENTITY, examples_to_decide
+from edgetransfer.measure.comparison import DEGENERATE, IDENTITY, Comparison, examples_to_decide
 from edgetransfer.measure.gates.gate import Gate, Status, apart, more, number
 from edgetransfer.measure.stats.paired import Pairs, examples_needed
 from edgetransfer.measure.stats.quantiles import samples_needed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from edgetransfer.measure.comparison import Comparison
     from edgetransfer.measure.speed.latency import LatencySummary
 
 MIB = 2**20

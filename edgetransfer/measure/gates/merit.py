@@ -7,6 +7,7 @@ Warns of what makes the transfer itself doubtful; nothing here decides but with 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import sqrt
 from typing import TYPE_CHECKING, Any
@@ -26,8 +27,6 @@ from edgetransfer.measure.stats.proportions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from edgetransfer.spec.budget import Budget
     from edgetransfer.spec.words import Metric
 

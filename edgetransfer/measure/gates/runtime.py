@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.measure.gates.gate import Gate, Status, not_run, number
@@ -9,8 +10,6 @@ from edgetransfer.measure.gates.limits import MIB
 from edgetransfer.measure.plain import Missing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from edgetransfer.measure.proofs import IntendedPrecision
     from edgetransfer.measure.speed.latency import Speedup
 

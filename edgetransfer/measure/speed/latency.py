@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import log
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,8 +21,6 @@ from edgetransfer.measure.stats.quantiles import (
 from edgetransfer.measure.stats.ratio import block_medians, estimate
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from numpy.typing import NDArray
 
 Speed = Literal["FASTER", "SLOWER", "SAME", "UNDECIDED"]

@@ -120,10 +120,7 @@ def drops(
 
 
 def _scores(
-    weights: NDArray[np.int64],
-    cells: tuple[NDArray[Any], NDArray[Any]],
-    classes: int,
-    metric: str,
+    weights: NDArray[np.int64], cells: tuple[NDArray[Any], NDArray[Any]], classes: int, metric: str
 ) -> NDArray[np.float64]:
     """Metric [R] of weighted (label, decision) cells; weights [R, cells]."""
     truth, decided = cells

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,15 +12,11 @@ import numpy as np
 from edgetransfer.agent.environment import architecture
 from edgetransfer.graph.hosted import exact_here
 from edgetransfer.spec import catalogue
-from edgetransfer.transport.job import Job
+from edgetransfer.transport.job import Job, Variant
 from edgetransfer.transport.local import Local
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
     from edgetransfer.spec.target import TargetSpec
-    from edgetransfer.transport.job import Variant
     from edgetransfer.transport.place import Place
 
 _SIGNED_AS_ON_ARM = {"session.qdqisint8allowed": "1"}

@@ -7,41 +7,35 @@ import shutil
 import tempfile
 import time
 import unicodedata
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.bundle.files import write_json, writing
-from edgetransfer.bundle.opened import BENCH, REPORT, open_bundle, refuse_other_count
+from edgetransfer.bundle.opened import BENCH, REPORT, Bundle, open_bundle, refuse_other_count
 from edgetransfer.bundle.readers import GOLDEN, read_golden, read_portability
 from edgetransfer.bundle.swap import LOCK, bundle_lock, locked
 from edgetransfer.data.manifest import Example, Manifest
 from edgetransfer.data.sources import load_for_evaluation
 from edgetransfer.errors import DataError, SpecError
-from edgetransfer.graph.prepare import preparer
+from edgetransfer.graph.prepare import Preparer, preparer
 from edgetransfer.measure.speed.sustained import in_words
 from edgetransfer.pipeline.bench.judge import Bench, Question, judge_bundle, write_report
 from edgetransfer.pipeline.bench.portability import FILE as PORTABILITY
 from edgetransfer.pipeline.bench.portability import note
 from edgetransfer.pipeline.bench.sustained import core_variants, energy, sustained
 from edgetransfer.pipeline.bench.target_match import seen_here
-from edgetransfer.pipeline.stage.reporter import telling
-from edgetransfer.pipeline.stage.stage import RECORD, StageResult
+from edgetransfer.pipeline.stage.reporter import Reporter, telling
+from edgetransfer.pipeline.stage.stage import RECORD, Stage, StageResult
 from edgetransfer.spec.options import seconds_of
 from edgetransfer.spec.outside import json_of
-from edgetransfer.transport.place import AS_IT_IS, LOCAL, Software, connect
+from edgetransfer.transport.place import AS_IT_IS, LOCAL, Place, Software, connect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from edgetransfer.bundle.opened import Bundle
-    from edgetransfer.graph.prepare import Preparer
-    from edgetransfer.pipeline.stage.reporter import Reporter
-    from edgetransfer.pipeline.stage.stage import Stage
     from edgetransfer.spec.progress import Progress
     from edgetransfer.spec.recipe import DataSpec
-    from edgetransfer.transport.place import Place
 
 
 RAW = "raw"
@@ -135,9 +129,7 @@ def _refuse_foreign(out: Path, bundle: Bundle) -> None:
     inside = out.resolve(), bundle.folder.resolve()
     if inside[0].is_relative_to(inside[1]) and not inside[0].is_relative_to(inside[1] / BENCH):
         raise SpecError(
-            "in a bundle, measurements go to its folder bench/ alone",
-            where=f"--out {out}",
-            fix=fix,
+            "in a bundle, measurements go to its folder bench/ alone", where=f"--out {out}", fix=fix
         )
     raw, report = out / RAW, out / REPORT
     if os.path.lexists(raw) and not _is_raw(raw):

@@ -3,46 +3,39 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.agent.environment import cpu_model, isa_flags
 from edgetransfer.bundle.agent_archive import agent_digest
 from edgetransfer.bundle.files import write_json, write_whole
-from edgetransfer.bundle.opened import REPORT, add_facts, refuse_other_count, seal_report
-from edgetransfer.data.manifest import content_of
+from edgetransfer.bundle.opened import REPORT, Bundle, add_facts, refuse_other_count, seal_report
+from edgetransfer.data.manifest import Example, Manifest, content_of
 from edgetransfer.graph.hosted import exact_here
 from edgetransfer.measure.gates import written_record
 from edgetransfer.measure.measurement import Measurement, Timing
 from edgetransfer.measure.record import make_report
-from edgetransfer.measure.sample import draw
+from edgetransfer.measure.sample import Sample, draw
 from edgetransfer.measure.speed import validity
 from edgetransfer.measure.stats.quantiles import quantile
 from edgetransfer.measure.target_match import Standing, stand
 from edgetransfer.pipeline.bench import measure
 from edgetransfer.pipeline.bench.proofs import on_host, proofs, timing
 from edgetransfer.pipeline.bench.target_match import how_to_verify, seen_at
-from edgetransfer.pipeline.stage.reporter import telling
-from edgetransfer.pipeline.stage.stage import RECORD, Stage
+from edgetransfer.pipeline.stage.reporter import Reporter, telling
+from edgetransfer.pipeline.stage.stage import RECORD, Stage, StageResult
 from edgetransfer.report.page import render_page
-from edgetransfer.spec.target import Runtime
+from edgetransfer.spec.target import Runtime, TargetSpec
 from edgetransfer.transport.job import EFFORTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
-
-    from edgetransfer.bundle.opened import Bundle
-    from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.graph.prepare import Preparer
-    from edgetransfer.measure.sample import Sample
-    from edgetransfer.pipeline.stage.reporter import Reporter
-    from edgetransfer.pipeline.stage.stage import StageResult
     from edgetransfer.spec.budget import Budget
     from edgetransfer.spec.progress import Progress
     from edgetransfer.spec.recipe import DataSpec
-    from edgetransfer.spec.target import TargetSpec
     from edgetransfer.spec.words import Metric, TimingEffort
     from edgetransfer.transport.place import Place
 
@@ -253,9 +246,7 @@ def _evidence(bundle: Bundle, question: Question) -> dict[str, Any]:
     }
 
 
-def _medians_ms(
-    times: Mapping[tuple[str, str], Timing | None],
-) -> dict[str, float]:
+def _medians_ms(times: Mapping[tuple[str, str], Timing | None]) -> dict[str, float]:
     """Return the median of every variant that was timed."""
     return {
         name: quantile(samples.wall_ns, 0.5) / 1e6

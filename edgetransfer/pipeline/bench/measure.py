@@ -5,7 +5,9 @@ from __future__ import annotations
 import filecmp
 import hashlib
 import shutil
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +16,7 @@ import onnx
 from edgetransfer.agent.benchmark import CHECKED
 from edgetransfer.graph.census import read_residency
 from edgetransfer.graph.embed import whole_model
-from edgetransfer.graph.prepare import TextPreparer, stack, write_each
+from edgetransfer.graph.prepare import Preparer, TextPreparer, stack, write_each
 from edgetransfer.measure.target_match import CPU
 from edgetransfer.pipeline.bench.agreement import agree
 from edgetransfer.pipeline.bench.proofs import RAW_EXAMPLES, Prover, rebuilt, spread
@@ -22,19 +24,14 @@ from edgetransfer.pipeline.bench.target_match import describe
 from edgetransfer.pipeline.bench.times import take
 from edgetransfer.pipeline.stage.store import scratch
 from edgetransfer.transport.job import Effort, InputFiles, Job, Variant
-from edgetransfer.transport.place import LOCAL
+from edgetransfer.transport.place import LOCAL, Place
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
-
     from edgetransfer.data.manifest import Example
-    from edgetransfer.graph.prepare import Preparer
     from edgetransfer.pipeline.stage.stage import StageResult
     from edgetransfer.spec.preprocess import ImagePreprocessing, TextPreprocessing
     from edgetransfer.spec.progress import Progress
     from edgetransfer.spec.target import Runtime
-    from edgetransfer.transport.place import Place
 
 CORE = ("reference", "candidate")
 WHOLE = ("reference_whole", "candidate_whole")
@@ -106,12 +103,7 @@ class _Session:
     """Runs the jobs of one measurement."""
 
     def __init__(
-        self,
-        subject: Subject,
-        inputs: InputFiles,
-        scratch: Path,
-        out: Path,
-        progress: Progress,
+        self, subject: Subject, inputs: InputFiles, scratch: Path, out: Path, progress: Progress
     ) -> None:
         self._progress = progress
         self._judged: dict[str, str] = {}

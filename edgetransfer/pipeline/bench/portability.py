@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.bundle.files import write_json
 from edgetransfer.bundle.readers import read_portability
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from edgetransfer.bundle.opened import Bundle
 
 SCHEMA = "edgetransfer.portability/1"

@@ -5,7 +5,9 @@ Reads what a measurement left back as the values that gates look at.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,18 +36,13 @@ from edgetransfer.measure.proofs import (
 )
 from edgetransfer.pipeline.bench.times import samples_of
 from edgetransfer.pipeline.fit.trace import OUTPUT
-from edgetransfer.spec.preprocess import ImagePreprocessing
-from edgetransfer.transport.job import Job, Variant
+from edgetransfer.spec.preprocess import ImagePreprocessing, TextPreprocessing
+from edgetransfer.transport.job import InputFiles, Job, Variant
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
     from edgetransfer.bundle.opened import Bundle
     from edgetransfer.pipeline.stage.stage import StageResult
-    from edgetransfer.spec.preprocess import TextPreprocessing
     from edgetransfer.spec.target import TargetSpec
-    from edgetransfer.transport.job import InputFiles
     from edgetransfer.transport.place import Place
 
 
@@ -151,11 +148,7 @@ def _export(record: Record | None) -> Export | Missing:
     if record is None:
         return Missing("the manifest does not tell how the export was proven")
     return Export(
-        record["max_abs"],
-        record["range"],
-        record["min_cosine"],
-        record["n"],
-        record.get("flips"),
+        record["max_abs"], record["range"], record["min_cosine"], record["n"], record.get("flips")
     )
 
 

@@ -6,6 +6,7 @@ It is not part of a verdict: what it finds stands beside it in the report.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,15 +16,12 @@ from edgetransfer.measure.speed.sustained import energy_of_its_own, summarise_se
 from edgetransfer.measure.target_match import CPU
 from edgetransfer.pipeline.bench.times import input_files, variants_of
 from edgetransfer.spec.progress import Progress, silent
-from edgetransfer.transport.job import Job, SustainedLoad
+from edgetransfer.transport.job import Job, SustainedLoad, Variant
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from edgetransfer.bundle.opened import Bundle
     from edgetransfer.data.manifest import Example
     from edgetransfer.graph.prepare import Preparer
-    from edgetransfer.transport.job import Variant
     from edgetransfer.transport.place import Place
 
 WINDOW_S = 5.0
@@ -66,10 +64,7 @@ def core_variants(
 ) -> tuple[Variant, ...]:
     """Return reference and candidate of a bundle, fed with a few prepared examples."""
     files = input_files(prepare, examples, room)
-    models = {
-        "reference": bundle.file("reference.onnx"),
-        "candidate": bundle.file("core.onnx"),
-    }
+    models = {"reference": bundle.file("reference.onnx"), "candidate": bundle.file("core.onnx")}
     target = bundle.target
     session = bundle.manifest["session"]
     return tuple(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import shlex
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +13,11 @@ from edgetransfer.agent import environment, runtimes
 from edgetransfer.agent.runtimes import onnxruntime
 from edgetransfer.measure.target_match import stand
 from edgetransfer.transport.job import Job
-from edgetransfer.transport.place import LOCAL
+from edgetransfer.transport.place import LOCAL, Place
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from edgetransfer.spec.recipe import DataSpec
     from edgetransfer.spec.target import TargetSpec
-    from edgetransfer.transport.place import Place
 
 _OPTIONS = ("label_column", "text_column", "file_column")
 

@@ -6,30 +6,26 @@ Times models against each other on this machine: the agent, in fresh processes.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgetransfer.graph.prepare import TextPreparer, stack, write_each
+from edgetransfer.graph.prepare import Preparer, TextPreparer, stack, write_each
 from edgetransfer.measure.speed.latency import Samples, speedup
 from edgetransfer.measure.speed.precision import lacking, lacking_of_ratio
 from edgetransfer.measure.speed.validity import violations
 from edgetransfer.spec.progress import Progress, silent
-from edgetransfer.spec.target import Runtime
-from edgetransfer.transport.job import EFFORTS, Effort, Job, ThrottleGuard, Variant
+from edgetransfer.spec.target import Runtime, TargetSpec
+from edgetransfer.transport.job import EFFORTS, Effort, InputFiles, Job, ThrottleGuard, Variant
 from edgetransfer.transport.local import Local
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
     from edgetransfer.data.manifest import Example
-    from edgetransfer.graph.prepare import Preparer
-    from edgetransfer.spec.target import TargetSpec
-    from edgetransfer.transport.job import InputFiles
     from edgetransfer.transport.place import Place
 
 

@@ -5,30 +5,26 @@ The stage that opens a backbone and traces it frozen.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import onnx
 
 from edgetransfer.backbone import sources as backbones
-from edgetransfer.data.manifest import content_of
+from edgetransfer.data.manifest import Example, Manifest, content_of
 from edgetransfer.graph import census
-from edgetransfer.graph.prepare import preparer
+from edgetransfer.graph.prepare import Preparer, preparer
 from edgetransfer.pipeline.fit.trace import EXPORTERS, proving_batch, proving_examples, traced
 from edgetransfer.pipeline.stage.reporter import telling
 from edgetransfer.pipeline.stage.rows import over, rows_stage
-from edgetransfer.pipeline.stage.stage import Stage
+from edgetransfer.pipeline.stage.stage import Stage, StageResult
 from edgetransfer.transfer.features import looks_over, run_over, worth_more_looks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
     from edgetransfer.backbone.model import Backbone
-    from edgetransfer.data.manifest import Example, Manifest
-    from edgetransfer.graph.prepare import Preparer
     from edgetransfer.pipeline.stage.run import Run
-    from edgetransfer.pipeline.stage.stage import StageResult
     from edgetransfer.spec.progress import Progress
 
 

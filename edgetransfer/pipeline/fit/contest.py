@@ -5,6 +5,7 @@ It never sees the test set.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,18 +17,15 @@ from edgetransfer.pipeline.stage.reporter import telling
 from edgetransfer.transfer.head.linear_heads import Known
 from edgetransfer.transfer.head.probe import fit_at
 from edgetransfer.transfer.score import score, temperature
-from edgetransfer.transfer.train.choice import WORTH, HeldOut, gain, parts
+from edgetransfer.transfer.train.choice import WORTH, Gain, HeldOut, Part, gain, parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from edgetransfer.backbone.model import LinearHead
     from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.pipeline.fit.fitted import FittedNetwork
     from edgetransfer.pipeline.stage.run import Run
     from edgetransfer.pipeline.stage.stage import StageResult
     from edgetransfer.spec.words import Metric
-    from edgetransfer.transfer.train.choice import Gain, Part
 
 Array = np.ndarray[Any, Any]
 

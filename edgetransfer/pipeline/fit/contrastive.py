@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from edgetransfer.pipeline.fit.contest import Contest, ContestPlan, LabelledExam
 from edgetransfer.pipeline.fit.finetune import WEIGHTS, fit_epochs
 from edgetransfer.pipeline.fit.probe import HELD_OUT, group_index, told
 from edgetransfer.pipeline.stage.reporter import telling
-from edgetransfer.pipeline.stage.stage import Stage
+from edgetransfer.pipeline.stage.stage import Stage, StageResult
 from edgetransfer.transfer.classifier import Classifier
 from edgetransfer.transfer.contrastive import ContrastiveSchedule, course_for, tune
 from edgetransfer.transfer.names import Judging, fit_with_names, spelled, worth
@@ -25,15 +27,11 @@ from edgetransfer.transfer.train import machine as machines
 from edgetransfer.transfer.train.lesson import Machine, Schedule
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
     from torch import nn
 
     from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.pipeline.fit.fitted import FittedNetwork
     from edgetransfer.pipeline.stage.run import Run
-    from edgetransfer.pipeline.stage.stage import StageResult
     from edgetransfer.spec.progress import Progress
     from edgetransfer.transfer.train.choice import Part
 
@@ -253,11 +251,7 @@ class ContrastiveFit:
             **facts,
             "temperature": cooled,
             "course": asdict(self._course),
-            "machine": {
-                "threads": machine.threads,
-                "bf16": machine.bf16,
-                "device": machine.device,
-            },
+            "machine": {"threads": machine.threads, "bf16": machine.bf16, "device": machine.device},
         }
 
     def _names_help(

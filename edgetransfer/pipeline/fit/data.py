@@ -5,14 +5,16 @@ The stage that reads examples without labels, less those that repeat what is jud
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgetransfer.data import sources, unlabelled
-from edgetransfer.data.manifest import SPLITS, Manifest
+from edgetransfer.data.manifest import SPLITS, Example, Manifest
 from edgetransfer.data.surface import surfaces
 from edgetransfer.data.unlabelled import JUDGED
 from edgetransfer.errors import SpecError
@@ -22,10 +24,6 @@ from edgetransfer.pipeline.stage.stage import Stage
 from edgetransfer.transfer.study.near_duplicates import SAME, candidates, confirmed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
-    from edgetransfer.data.manifest import Example
     from edgetransfer.pipeline.stage.run import Run
     from edgetransfer.spec.budget import Budget
     from edgetransfer.spec.progress import Progress

@@ -13,7 +13,7 @@ import numpy as np
 
 from edgetransfer.backbone.model import linear_head
 from edgetransfer.bundle.files import digest_of_value
-from edgetransfer.data.manifest import content_of
+from edgetransfer.data.manifest import Example, Manifest, content_of
 from edgetransfer.distill import Look
 from edgetransfer.measure.metrics import METRICS
 from edgetransfer.pipeline.fit.data import read_unlabelled
@@ -24,15 +24,13 @@ from edgetransfer.pipeline.fit.teacher import Teacher, TeacherNetwork, Teaching,
 from edgetransfer.pipeline.fit.trace import trace_features
 from edgetransfer.pipeline.stage.reporter import Prefixed, telling
 from edgetransfer.pipeline.stage.rows import over, rows_stage
-from edgetransfer.pipeline.stage.stage import made_by
+from edgetransfer.pipeline.stage.stage import StageResult, made_by
 from edgetransfer.spec.recipe import DistillSpec, FitSpec
 from edgetransfer.transfer.features import run_over
 from edgetransfer.transfer.train.augmentation import Views
 
 if TYPE_CHECKING:
-    from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.pipeline.stage.run import Run
-    from edgetransfer.pipeline.stage.stage import StageResult
     from edgetransfer.spec.progress import Progress
 
 Array = np.ndarray[Any, Any]

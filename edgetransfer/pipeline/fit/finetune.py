@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,13 +21,13 @@ from edgetransfer.pipeline.fit.contest import (
     hold,
 )
 from edgetransfer.pipeline.fit.probe import HELD_OUT, told
-from edgetransfer.pipeline.stage.reporter import telling
-from edgetransfer.pipeline.stage.stage import Stage
+from edgetransfer.pipeline.stage.reporter import Line, telling
+from edgetransfer.pipeline.stage.stage import Stage, StageResult
 from edgetransfer.pipeline.stage.store import scratch
 from edgetransfer.transfer.classifier import Classifier
 from edgetransfer.transfer.texts import Texts
 from edgetransfer.transfer.train import machine as machines
-from edgetransfer.transfer.train.choice import RACED_STEPS, RATES, epochs_within, race
+from edgetransfer.transfer.train.choice import RACED_STEPS, RATES, Part, epochs_within, race
 from edgetransfer.transfer.train.finetune import finetune as train_network
 from edgetransfer.transfer.train.lesson import (
     UNLABELLED,
@@ -38,17 +40,11 @@ from edgetransfer.transfer.train.lesson import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
     from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.pipeline.fit.fitted import FittedNetwork
     from edgetransfer.pipeline.fit.teacher import Teaching
-    from edgetransfer.pipeline.stage.reporter import Line
     from edgetransfer.pipeline.stage.run import Run
-    from edgetransfer.pipeline.stage.stage import StageResult
     from edgetransfer.spec.progress import Progress
-    from edgetransfer.transfer.train.choice import Part
 
 Array = np.ndarray[Any, Any]
 PASSES = 3
@@ -121,11 +117,7 @@ class FineTuning:
     name = "fine-tuning"
 
     def __init__(
-        self,
-        run: Run,
-        manifest: Manifest,
-        fitted: FittedNetwork,
-        teaching: Teaching | None = None,
+        self, run: Run, manifest: Manifest, fitted: FittedNetwork, teaching: Teaching | None = None
     ) -> None:
         self._run, self._manifest, self._fitted, self._teaching = run, manifest, fitted, teaching
         self._data = LabelledExamples(run, manifest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,6 @@ from edgetransfer.transfer.classifier import Classifier
 from edgetransfer.transfer.train.layers import projections
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.pipeline.fit.contest import Contender
     from edgetransfer.pipeline.fit.teacher import Teaching
@@ -26,10 +25,7 @@ if TYPE_CHECKING:
 
 
 def fit_network(
-    run: Run,
-    manifest: Manifest,
-    teaching: Teaching | None = None,
-    more: Sequence[Example] = (),
+    run: Run, manifest: Manifest, teaching: Teaching | None = None, more: Sequence[Example] = ()
 ) -> FittedNetwork:
     """Fit the probe and, where the recipe or the evidence says so, layers from there.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,18 +12,14 @@ from safetensors.numpy import load_file, save_file
 
 from edgetransfer.backbone.model import LinearHead
 from edgetransfer.measure.metrics import METRICS
-from edgetransfer.pipeline.stage.stage import Stage
+from edgetransfer.pipeline.stage.stage import Stage, StageResult
 from edgetransfer.transfer.head.linear_heads import Known
 from edgetransfer.transfer.head.probe import Probe, fit_at, fit_probe
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
     from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.pipeline.fit.backbone import OpenedBackbone
     from edgetransfer.pipeline.stage.run import Run
-    from edgetransfer.pipeline.stage.stage import StageResult
     from edgetransfer.spec.progress import Progress
     from edgetransfer.spec.words import Metric
 
@@ -111,13 +109,7 @@ def _hold_out(
     said[train:fitted] = head.logits(rows[train:fitted])
 
 
-def _held_out(
-    said: Array,
-    truth: Array,
-    fitted: int,
-    metric: Metric,
-    folds: int,
-) -> dict[str, Any]:
+def _held_out(said: Array, truth: Array, fitted: int, metric: Metric, folds: int) -> dict[str, Any]:
     """Return what the metric says of a given validation set, or of what was held out of train."""
     given = fitted < len(truth)
     rows = np.arange(fitted if given else 0, len(truth))

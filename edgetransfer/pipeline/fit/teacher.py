@@ -4,25 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgetransfer.data.manifest import content_of
+from edgetransfer.data.manifest import Example, content_of
 from edgetransfer.distill import Distillation, Hints, Look, TeacherLogits, ask
 from edgetransfer.pipeline.stage.rows import over, rows_stage
-from edgetransfer.pipeline.stage.stage import made_by
+from edgetransfer.pipeline.stage.stage import StageResult, made_by
 from edgetransfer.spec.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from edgetransfer.backbone.model import LinearHead
-    from edgetransfer.data.manifest import Example
     from edgetransfer.graph.prepare import Preparer
     from edgetransfer.pipeline.fit.backbone import OpenedBackbone
     from edgetransfer.pipeline.stage.run import Run
-    from edgetransfer.pipeline.stage.stage import StageResult
     from edgetransfer.transfer.train.augmentation import Views
 
 Array = np.ndarray[Any, Any]

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import onnx
 
-from edgetransfer.data.manifest import content_of
+from edgetransfer.data.manifest import Example, Manifest, content_of
 from edgetransfer.errors import EdgeTransferError, StageError, first_line, let_stop
 from edgetransfer.graph.embed import PREPARED
-from edgetransfer.graph.prepare import preparer
-from edgetransfer.pipeline.stage.stage import Stage
+from edgetransfer.graph.prepare import Batch, Preparer, preparer
+from edgetransfer.pipeline.stage.stage import Stage, StageResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
-
     from torch import nn
 
     from edgetransfer.backbone.model import Backbone, FittedModel
-    from edgetransfer.data.manifest import Example, Manifest
-    from edgetransfer.graph.prepare import Batch, Preparer
     from edgetransfer.pipeline.stage.run import Run
-    from edgetransfer.pipeline.stage.stage import StageResult
     from edgetransfer.spec.preprocess import ImagePreprocessing, TextPreprocessing
     from edgetransfer.spec.progress import Progress
 

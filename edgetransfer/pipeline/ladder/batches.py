@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from edgetransfer.graph.prepare import ahead, preparer
+from edgetransfer.graph.prepare import Preparer, ahead, preparer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
     from torch import Tensor
 
     from edgetransfer.data.manifest import Example
-    from edgetransfer.graph.prepare import Preparer
     from edgetransfer.pipeline.fit.trace import FittedGraph
 
 BATCH = 8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.errors import UnsupportedError
@@ -12,8 +13,6 @@ from edgetransfer.pipeline.ladder.rungs import Workshop
 from edgetransfer.pipeline.ladder.trials import Judge
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from edgetransfer.pipeline.fit.trace import FittedGraph
     from edgetransfer.pipeline.stage.run import Run
     from edgetransfer.spec.target import TargetSpec

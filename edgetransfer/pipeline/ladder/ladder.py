@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +12,7 @@ import numpy as np
 from edgetransfer.compress import training
 from edgetransfer.compress.execution import without_gradient
 from edgetransfer.compress.posttraining import fit_again
-from edgetransfer.compress.training import rank_layers
+from edgetransfer.compress.training import QuantisedTraining, rank_layers
 from edgetransfer.data.manifest import content_of
 from edgetransfer.errors import first_line, is_numerical, let_stop
 from edgetransfer.pipeline.ladder.batches import batches_of, shuffled
@@ -20,10 +22,6 @@ from edgetransfer.pipeline.stage.store import scratch
 from edgetransfer.spec.outside import MIB
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
-
-    from edgetransfer.compress.training import QuantisedTraining
     from edgetransfer.pipeline.ladder.trials import Judge, Result
     from edgetransfer.spec.progress import Progress
     from edgetransfer.spec.words import PrecisionChoice

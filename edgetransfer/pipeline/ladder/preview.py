@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgetransfer.errors import UnsupportedError
-from edgetransfer.graph.prepare import TextPreparer, stack, write_each
+from edgetransfer.graph.prepare import Preparer, TextPreparer, stack, write_each
 from edgetransfer.measure.drift import CLOSE_DB, measure_drift
 from edgetransfer.pipeline.bench.times import variants_of
 from edgetransfer.transport.job import Job
 from edgetransfer.transport.place import connect
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
     from edgetransfer.data.manifest import Example
-    from edgetransfer.graph.prepare import Preparer
     from edgetransfer.spec.target import TargetSpec
 
 LOOKED_AT = 12

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import onnx
 import onnx_ir as ir
 
 from edgetransfer.compress.dynamic import quantise_weights, smoothed
-from edgetransfer.compress.half import to_half
+from edgetransfer.compress.half import Array, to_half
 from edgetransfer.compress.layout import find_layout
 from edgetransfer.compress.posttraining import (
     MOST_FITTED,
@@ -19,7 +21,7 @@ from edgetransfer.compress.posttraining import (
     quantise,
 )
 from edgetransfer.compress.qdq import read_encoding
-from edgetransfer.data.manifest import content_of
+from edgetransfer.data.manifest import Example, content_of
 from edgetransfer.data.split import calibration_sample
 from edgetransfer.errors import SpecError
 from edgetransfer.graph.finished import finished
@@ -27,19 +29,13 @@ from edgetransfer.graph.hosted import exact_here
 from edgetransfer.graph.prepare import preparer
 from edgetransfer.pipeline.ladder.batches import batches_of
 from edgetransfer.pipeline.stage.reporter import telling
-from edgetransfer.pipeline.stage.stage import Stage
+from edgetransfer.pipeline.stage.stage import Stage, StageResult
 from edgetransfer.pipeline.stage.store import scratch
 from edgetransfer.spec import catalogue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
-
-    from edgetransfer.compress.half import Array
-    from edgetransfer.data.manifest import Example
     from edgetransfer.pipeline.fit.trace import FittedGraph
     from edgetransfer.pipeline.stage.run import Run
-    from edgetransfer.pipeline.stage.stage import StageResult
     from edgetransfer.spec.progress import Progress
     from edgetransfer.spec.target import TargetSpec
 

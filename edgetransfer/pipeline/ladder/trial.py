@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 
 from edgetransfer.agent.environment import cpu_model, isa_flags
-from edgetransfer.data.manifest import content_of
+from edgetransfer.data.manifest import Example, content_of
 from edgetransfer.graph.embed import whole_model
 from edgetransfer.graph.hosted import exact_here
 from edgetransfer.measure.speed.latency import speedup, summarise
@@ -22,10 +24,6 @@ from edgetransfer.pipeline.stage.store import scratch
 from edgetransfer.transfer.features import run_over
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
-
-    from edgetransfer.data.manifest import Example
     from edgetransfer.pipeline.ladder.rungs import RungResult, Workshop
     from edgetransfer.spec.progress import Progress
 

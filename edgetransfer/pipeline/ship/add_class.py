@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgetransfer.bundle.opened import open_bundle
+from edgetransfer.bundle.opened import Bundle, open_bundle
 from edgetransfer.export.heads import find_head, with_features, with_head
 from edgetransfer.export.onnx_bundle import TOKENIZER
-from edgetransfer.graph.prepare import preparer
+from edgetransfer.graph.prepare import Preparer, preparer
 from edgetransfer.measure import gates
 from edgetransfer.measure.comparison import compare
 from edgetransfer.measure.metrics import Outcomes
@@ -29,7 +31,7 @@ from edgetransfer.pipeline.ship.heads import (
     refuse_to_overwrite,
     statistics_of,
 )
-from edgetransfer.pipeline.stage.reporter import telling
+from edgetransfer.pipeline.stage.reporter import Reporter, telling
 from edgetransfer.spec.progress import silent
 from edgetransfer.transfer.head.new_class import (
     FeatureStatistics,
@@ -40,17 +42,11 @@ from edgetransfer.transfer.head.new_class import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
     import onnx
 
     from edgetransfer.backbone.model import LinearHead
-    from edgetransfer.bundle.opened import Bundle
     from edgetransfer.data.manifest import Example
-    from edgetransfer.graph.prepare import Preparer
     from edgetransfer.measure.gates import Status
-    from edgetransfer.pipeline.stage.reporter import Reporter
     from edgetransfer.spec.recipe import DataSpec
 
 Array = np.ndarray[Any, Any]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 
-from edgetransfer.bundle.opened import seal
-from edgetransfer.data.manifest import SPLITS
+from edgetransfer.bundle.opened import Bundle, seal
+from edgetransfer.data.manifest import SPLITS, Example, Manifest
 from edgetransfer.export.onnx_bundle import BundleParts, write_bundle
 from edgetransfer.export.tensorrt import refuse_unfit
 from edgetransfer.pipeline.ship.feature_statistics import head_facts, keep_statistics, session_of
@@ -16,11 +17,7 @@ from edgetransfer.pipeline.stage.reporter import telling
 from edgetransfer.pipeline.stage.stage import versions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from edgetransfer.bundle.opened import Bundle
     from edgetransfer.bundle.swap import Draft
-    from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.pipeline.fit.trace import FittedGraph
     from edgetransfer.pipeline.ladder.compress import CompressedGraph
     from edgetransfer.pipeline.stage.run import Run

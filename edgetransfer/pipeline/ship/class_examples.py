@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -16,8 +17,6 @@ from edgetransfer.pipeline.bench.bench import golden_of, read_new, refuse_other_
 from edgetransfer.spec.progress import silent
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
-
     from edgetransfer.bundle.opened import Bundle
     from edgetransfer.data.manifest import Example
     from edgetransfer.spec.recipe import DataSpec

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from edgetransfer.agent.runtimes.tensorrt import build
 from edgetransfer.agent.runtimes.tensorrt.settings import settings_from
@@ -12,12 +12,7 @@ from edgetransfer.agent.session import Unavailable
 from edgetransfer.bundle.files import write_whole, writing
 from edgetransfer.bundle.opened import open_bundle
 from edgetransfer.errors import SpecError, UnsupportedError
-from edgetransfer.pipeline.stage.reporter import telling
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from edgetransfer.pipeline.stage.reporter import Reporter
+from edgetransfer.pipeline.stage.reporter import Reporter, telling
 
 _PROVIDER = "TensorRT-RTX"
 

@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 
 from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
-from edgetransfer.data.manifest import content_of
+from edgetransfer.data.manifest import Example, content_of
 from edgetransfer.data.split import calibration_sample
 from edgetransfer.errors import UnsupportedError
 from edgetransfer.export.head_file import STATISTICS, read_statistics, write_statistics
 from edgetransfer.export.heads import backbone_digest, find_head, with_features
 from edgetransfer.graph.hosted import exact_here
-from edgetransfer.graph.prepare import ahead
+from edgetransfer.graph.prepare import Preparer, ahead
 from edgetransfer.pipeline.stage.stage import Stage
-from edgetransfer.transfer.head.new_class import measure_statistics
+from edgetransfer.transfer.head.new_class import FeatureStatistics, measure_statistics
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
-    from edgetransfer.data.manifest import Example
-    from edgetransfer.graph.prepare import Preparer
     from edgetransfer.pipeline.fit.trace import FittedGraph
     from edgetransfer.pipeline.ladder.compress import CompressedGraph
     from edgetransfer.pipeline.stage.run import Run
     from edgetransfer.spec.progress import Progress
     from edgetransfer.spec.target import TargetSpec
-    from edgetransfer.transfer.head.new_class import FeatureStatistics
 
 Array = np.ndarray[Any, Any]
 MOST = 2000

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import onnx
 from pydantic import BaseModel
 
 from edgetransfer.bundle.files import read_json, writing
-from edgetransfer.bundle.opened import open_bundle, refuse_other_count, seal
+from edgetransfer.bundle.opened import Bundle, open_bundle, refuse_other_count, seal
 from edgetransfer.bundle.swap import bundle_lock, locked, replacing
 from edgetransfer.errors import SpecError
 from edgetransfer.export.head_file import (
@@ -30,10 +32,6 @@ from edgetransfer.pipeline.stage.store import scratch
 from edgetransfer.transport.local import Local
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from edgetransfer.bundle.opened import Bundle
     from edgetransfer.pipeline.stage.reporter import Reporter
     from edgetransfer.transfer.head.new_class import FeatureStatistics
 

@@ -11,13 +11,10 @@ from __future__ import annotations
 import ast
 import hashlib
 import sys
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
 
 PACKAGE = "edgetransfer"
 FOLDER = Path(__file__).parents[2]

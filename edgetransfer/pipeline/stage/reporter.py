@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-from edgetransfer.spec.progress import silent
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from edgetransfer.spec.progress import Progress
+from edgetransfer.spec.progress import Progress, silent
 
 
 class Reporter(Protocol):

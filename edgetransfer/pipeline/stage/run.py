@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edgetransfer.pipeline.stage.reporter import telling
+from edgetransfer.pipeline.stage.reporter import Line, Reporter, telling
 from edgetransfer.transfer.train.team import ALONE, Team
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from edgetransfer.backbone.model import Source
-    from edgetransfer.pipeline.stage.reporter import Line, Reporter
     from edgetransfer.pipeline.stage.stage import Stage, StageResult
     from edgetransfer.pipeline.stage.store import Store
     from edgetransfer.spec.recipe import Recipe

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,8 +19,6 @@ from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.transfer.train.team import ALONE, Team
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from edgetransfer.pipeline.stage.stage import Stage, StageResult
     from edgetransfer.spec.recipe import Recipe
 

@@ -8,20 +8,16 @@ import platform
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgetransfer.bundle.files import digests_below, read_json, write_json, writing
 from edgetransfer.errors import IntegrityError
-from edgetransfer.pipeline.stage.stage import RECORD, StageResult
+from edgetransfer.pipeline.stage.stage import RECORD, Stage, StageResult
 from edgetransfer.spec.progress import Progress, silent
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from edgetransfer.pipeline.stage.stage import Stage
 
 ENTRY = "stage.json"
 _PARTIAL = ".partial"

@@ -5,29 +5,25 @@ Labels of the test set are not looked at, and nothing that it finds is dropped o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgetransfer.measure.stats.power_law import FARTHEST, extrapolate
+from edgetransfer.measure.stats.power_law import FARTHEST, LabelGain, extrapolate
 from edgetransfer.measure.study.labels import told
 from edgetransfer.pipeline.fit.probe import HELD_OUT, group_index
-from edgetransfer.pipeline.stage.stage import Stage
+from edgetransfer.pipeline.stage.stage import Stage, StageResult
 from edgetransfer.transfer.score import softmax
 from edgetransfer.transfer.study.confident import find_suspects
-from edgetransfer.transfer.study.learning_curve import Judged, measure_curve
+from edgetransfer.transfer.study.learning_curve import Curve, Judged, measure_curve
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
     from edgetransfer.data.manifest import Example, Manifest
-    from edgetransfer.measure.stats.power_law import LabelGain
     from edgetransfer.pipeline.fit.backbone import OpenedBackbone
     from edgetransfer.pipeline.stage.run import Run
-    from edgetransfer.pipeline.stage.stage import StageResult
     from edgetransfer.spec.progress import Progress
-    from edgetransfer.transfer.study.learning_curve import Curve
 
 MOST_LISTED = 50
 TIMES = (1.5, 2.0, 4.0)
@@ -118,7 +114,4 @@ def _curve(
 
 
 def _gain(gain: LabelGain) -> dict[str, Any]:
-    return {
-        "gain_pp": round(gain.gain_pp, 2),
-        "ci95_pp": [round(end, 2) for end in gain.ci95_pp],
-    }
+    return {"gain_pp": round(gain.gain_pp, 2), "ci95_pp": [round(end, 2) for end in gain.ci95_pp]}

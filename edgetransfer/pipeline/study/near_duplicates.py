@@ -5,6 +5,7 @@ Test examples are compared, but nothing is chosen, dropped or scaled by them: it
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,8 +17,6 @@ from edgetransfer.pipeline.stage.stage import Stage
 from edgetransfer.transfer.study.near_duplicates import candidates, confirmed
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.pipeline.fit.backbone import OpenedBackbone
     from edgetransfer.pipeline.stage.run import Run
@@ -37,11 +36,7 @@ def look_for_near_duplicates(
     both = (*manifest.split("train"), *manifest.split("validation"))
     test = manifest.split("test")
     truth = manifest.label_index(both)
-    inputs = {
-        "features": features.key,
-        "data": manifest.digest,
-        "seed": run.recipe.seed,
-    }
+    inputs = {"features": features.key, "data": manifest.digest, "seed": run.recipe.seed}
 
     def make(_: Path, progress: Progress) -> dict[str, Any]:
         part, others = (_part(len(each), run.recipe.seed) for each in (both, test))

@@ -7,29 +7,26 @@ Never of the test set, and no more than are needed.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgetransfer.data.manifest import content_of
+from edgetransfer.data.manifest import Example, Manifest, content_of
 from edgetransfer.measure.study import soundness as judged
 from edgetransfer.pipeline.fit.probe import HELD_OUT, group_index
 from edgetransfer.pipeline.stage.rows import rows_stage
-from edgetransfer.pipeline.stage.stage import Stage
+from edgetransfer.pipeline.stage.stage import Stage, StageResult
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
     from edgetransfer.backbone.model import LinearHead
-    from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.pipeline.fit.backbone import OpenedBackbone
     from edgetransfer.pipeline.fit.fitted import FittedNetwork
     from edgetransfer.pipeline.fit.trace import FittedGraph
     from edgetransfer.pipeline.stage.run import Run
-    from edgetransfer.pipeline.stage.stage import StageResult
     from edgetransfer.spec.progress import Progress
     from edgetransfer.transfer.study.unseen import Unseen
 
@@ -171,11 +168,7 @@ def _start(run: Run, opened: OpenedBackbone, chosen: Chosen) -> Stage:
     from edgetransfer.transfer.study.baselines import random_features
 
     seed = run.recipe.seed
-    inputs = {
-        "backbone": opened.kept.key,
-        "examples": content_of(chosen.examples),
-        "seed": seed,
-    }
+    inputs = {"backbone": opened.kept.key, "examples": content_of(chosen.examples), "seed": seed}
 
     network, prepare = opened.backbone.network, opened.prepare
     run_it = partial(random_features, network, prepare, chosen.examples, seed=seed)

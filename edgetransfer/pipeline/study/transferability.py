@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgetransfer.pipeline.stage.stage import Stage
+from edgetransfer.pipeline.stage.stage import Stage, StageResult
 from edgetransfer.transfer.study.transferability import h_score, log_evidence
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
     from edgetransfer.data.manifest import Manifest
     from edgetransfer.pipeline.fit.backbone import OpenedBackbone
     from edgetransfer.pipeline.stage.run import Run
-    from edgetransfer.pipeline.stage.stage import StageResult
     from edgetransfer.spec.progress import Progress
 
 Row = dict[str, Any]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgetransfer.data.split import set_aside
+from edgetransfer.data.split import DeviceSplit, set_aside
 from edgetransfer.errors import DataError, SpecError
 from edgetransfer.measure.study import adaptation as judged
 from edgetransfer.pipeline.fit.adaptation.methods import (
@@ -29,7 +29,6 @@ from edgetransfer.transfer.shift import FEWEST
 
 if TYPE_CHECKING:
     from edgetransfer.data.manifest import Example, Manifest
-    from edgetransfer.data.split import DeviceSplit
     from edgetransfer.pipeline.stage.run import Run
 
 Array = np.ndarray[Any, Any]
@@ -188,12 +187,7 @@ def _judge(
         )
         block["comparison"] = comparison
     facts = {} if way is None else moved[way].facts
-    return {
-        **block,
-        "method": way or "none",
-        **facts,
-        "warnings": judged.warnings(comparison),
-    }, way
+    return {**block, "method": way or "none", **facts, "warnings": judged.warnings(comparison)}, way
 
 
 def halves(truth: Array, seed: int) -> tuple[Array, Array]:

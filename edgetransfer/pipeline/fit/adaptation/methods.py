@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,11 +14,11 @@ from safetensors.numpy import save_file
 from safetensors.torch import load_file as load_tensors
 from safetensors.torch import save_file as save_tensors
 
-from edgetransfer.data.manifest import content_of
+from edgetransfer.data.manifest import Example, Manifest, content_of
 from edgetransfer.measure.stats.bootstrap import area
 from edgetransfer.pipeline.fit.probe import group_index, read_head
 from edgetransfer.pipeline.fit.trace import proving_batch, traced
-from edgetransfer.pipeline.stage.stage import Stage
+from edgetransfer.pipeline.stage.stage import Stage, StageResult
 from edgetransfer.transfer.classifier import Classifier
 from edgetransfer.transfer.features import run_over
 from edgetransfer.transfer.head.linear_heads import Known
@@ -31,17 +33,12 @@ from edgetransfer.transfer.shift import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
-
     from torch import Tensor, nn
 
     from edgetransfer.backbone.model import LinearHead
-    from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.pipeline.fit.backbone import OpenedBackbone
     from edgetransfer.pipeline.fit.fitted import FittedNetwork
     from edgetransfer.pipeline.stage.run import Run
-    from edgetransfer.pipeline.stage.stage import StageResult
     from edgetransfer.spec.progress import Progress
 
 Array = np.ndarray[Any, Any]
@@ -130,12 +127,7 @@ class ShiftResult:
 
 def shift_stage(features: StageResult, count: int, device: StageResult, seed: int) -> Stage:
     """Return the stage that asks a classifier which pictures are the device's: ``log_odds.npy``."""
-    inputs = {
-        "features": features.key,
-        "train": count,
-        "device": device.key,
-        "seed": seed,
-    }
+    inputs = {"features": features.key, "train": count, "device": device.key, "seed": seed}
 
     def make(folder: Path, _: Progress) -> dict[str, Any]:
         labelled = np.load(features.file("features.npy"))[:count]
