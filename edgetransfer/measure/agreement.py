@@ -25,7 +25,6 @@ class Cure:
 
     Args:
         logits: float32 [N, C], of the candidate on the device with the settings.
-        config: the settings.
         why: what they are for, in words.
         targets: names of the targets that have them.
     """
@@ -60,12 +59,9 @@ class Agreement:
 
     Args:
         drift: of the device's logits from the host's.
-        bit_equal: whether all are the same to the last bit.
         max_abs: largest difference of a logit.
         host_db: signal to noise of the host's logits against the float reference, dB.
-        device_db: the device's.
         cured: whether the cure that was tried makes them agree; None where none was tried.
-        cured_bit_equal: whether to the last bit.
     """
 
     drift: Drift
@@ -85,13 +81,7 @@ class Agreement:
 def compare_with_host(
     reference: NDArray[Any], on_device: NDArray[Any], on_host: OnHost
 ) -> Agreement:
-    """Compare the candidate's logits [N, C] on the device with those on the host.
-
-    Args:
-        reference: of the float network.
-        on_device: of the candidate there.
-        on_host: of the candidate here.
-    """
+    """Compare logits [N, C] on the device with the host's, and both with the floats'."""
     drift = measure_drift(on_host.logits, on_device)
     host_db = sqnr_db(reference, on_host.logits)
     cured, cured_bit_equal = None, False

@@ -23,12 +23,9 @@ class Calibration:
     """Expected calibration error (ECE) of both models, fractions from 0 to 1.
 
     Args:
-        n: labelled examples.
-        reference: ECE of the float model.
         candidate: that of the candidate, in the bins of the float model's confidence.
         change_ucb95: one-sided upper bound of the size of the change.
         loss_lcb95: one-sided lower bound of candidate - reference; under 0 where none is shown.
-        identical: whether both are the same file.
     """
 
     n: int
@@ -55,11 +52,7 @@ def calibration(
     ECE' - ECE is at least |sum g'| - |g|_1. Noise moves either away from a claim. The bounds are
     5 % and 95 % percentiles of a paired bootstrap.
 
-    Args:
-        truth: int [N], the labels.
-        reference: finite logits [N, C].
-        candidate: finite logits [N, C].
-        seed: of the draws.
+    Labels are int [N], logits [N, C] and finite; `seed` is of the draws.
     """
     n = len(truth)
     sure, before = _gap(truth, reference)

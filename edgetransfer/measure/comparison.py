@@ -1,7 +1,4 @@
-"""Says how much of a metric the candidate loses against the reference, with bounds.
-
-Bounds what each class loses of its recall.
-"""
+"""Says how much of a metric, and of each class's recall, the candidate loses, with bounds."""
 
 from __future__ import annotations
 
@@ -32,7 +29,6 @@ class ClassDrop:
     """What one class loses.
 
     Args:
-        label: of the class.
         pairs: among its examples, those that only one of the two models gets right.
         upper_pp: one-sided 95 % upper bound of the loss.
         lower_pp: lower bound, at 5 % for all classes together.
@@ -80,15 +76,10 @@ class Comparison:
     """A paired comparison of one metric. Metrics are fractions, differences points (pp).
 
     Args:
-        metric: "top1", "macro-f1" or "balanced-accuracy".
-        n: examples.
-        reference: the metric of the reference.
-        candidate: the metric of the candidate.
         delta_pp: candidate - reference; negative is a loss.
         ci95_pp: two-sided 95 % interval of `delta_pp`.
         drop_lcb95_pp: one-sided 95 % lower bound of the loss.
         drop_ucb95_pp: one-sided 95 % upper bound of the loss.
-        pairs: the discordant pairs.
         n_effective: how many equally weighted examples bound the loss as well when none flips.
         method: where the bounds come from.
     """
@@ -132,11 +123,6 @@ def compare(outcomes: Outcomes, metric: Metric, *, seed: int) -> Comparison:
     paired bootstrap stratified by class, which knows nothing of flips it has not seen: with up to
     `FEW` discordant pairs its bounds do not lie inside those of `n_effective` equally weighted
     examples (docs/statistics.md says how often such a bound errs).
-
-    Args:
-        outcomes: labels and decisions [N].
-        metric: which metric.
-        seed: of the bootstrap.
     """
     score = METRICS[metric]
     reference = score(outcomes.truth, outcomes.reference, outcomes.classes)

@@ -25,15 +25,12 @@ class Drift:
     """Differences of logits [N, C] and of the decisions they give.
 
     Args:
-        n: examples.
-        agreement: fraction of equal decisions.
-        flips: number of different decisions.
-        flip_rate_lcb95: one-sided 95 % Clopper-Pearson lower bound of the flip rate.
-        flip_rate_ucb95: the upper one.
+        agreement: fraction of equal decisions; `flips` counts the others.
+        flip_rate_lcb95: one-sided 95 % Clopper-Pearson lower bound; `flip_rate_ucb95` is the upper.
         sqnr_db: signal to quantisation noise, dB; inf where the logits are identical.
         kl_mean: mean KL(softmax reference || softmax candidate), nats.
-        kl_lcb95: one-sided 95 % lower bound of its expectation, by Student's t.
-        kl_ucb95: the upper one; both are nan with one example.
+        kl_lcb95: one-sided 95 % lower bound of its expectation, by Student's t; `kl_ucb95` is the
+            upper. Both are nan with one example.
         cosine_mean: mean cosine of the raw logits.
         non_finite: NaN and infinities among the candidate's logits; the numbers above from
             `sqnr_db` on are nan where there is any.

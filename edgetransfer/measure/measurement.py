@@ -31,13 +31,12 @@ class Timing:
 class Measurement:
     """One measurement of one candidate against its float reference.
 
+    What is a mapping goes into the report as it is; None where nobody looked.
+
     Args:
-        target: name of the target.
-        labels: names of the C classes.
         reference: float32 [N, C], logits of the reference.
         candidate: float32 [N, C], logits of the candidate.
         truth: int [N], class numbers; None where the examples have no labels.
-        budget: the limits.
         metric: which metric the accuracy gate uses.
         seed: of every bootstrap.
         precision: of the candidate: "fp32", "fp16" or "w8a8".
@@ -47,26 +46,20 @@ class Measurement:
         reference_bytes: size of reference.onnx.
         candidate_bytes: size of model.onnx.
         residency: {"float_conv": int, "int8_conv": int, "float_ops": [names]}, after the
-            runtime's own optimisation; None where not looked at.
-        memory: goes into the report as it is.
-        load: goes into the report as it is.
-        environment: goes into the report as it is.
-        validity: {"valid": bool, "violations": [words]}, and more as it is.
-        ladder: rungs tried, goes into the report as it is.
-        soundness: whether a random network would do as well, goes into the report as it is; its
-            warnings become gates that do not decide. None where nobody asked.
-        adaptation: what moving to the device's pictures brought, goes into the report as it is; its
-            warnings become gates that do not decide. None where nothing was moved.
-        labelling: labels that are probably wrong, and what more would give; goes into the report as
-            it is. None where nobody asked.
-        choice: what the backbone was chosen from, goes into the report as it is; None where it was
-            named.
+            runtime's own optimisation.
+        validity: {"valid": bool, "violations": [words]}, and more.
+        ladder: rungs tried.
+        soundness: whether a random network would do as well; its warnings, and those of
+            `adaptation` (what moving to the device's pictures brought), become gates that do not
+            decide.
+        labelling: labels that are probably wrong, and what more would give.
+        choice: what the backbone was chosen from.
         on_host: the candidate on the build host, where this was measured on another device.
         proofs: that the right thing was measured; what nobody looked at says so.
         sample: what stands behind the examples; None where nobody counted.
         notes: what was noticed in the data, in sentences.
         recorded: how the shipped model did on the test set of its build, see
-            `gates.written_record`; None for none.
+            `gates.written_record`.
         identical: whether candidate and reference are the same file.
         standing: what a measurement at this place may say of the target.
         verify_with: what verifies the target, in words, where this does not.

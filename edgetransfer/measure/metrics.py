@@ -21,14 +21,7 @@ NO_DECISION = -1
 
 @dataclass(frozen=True)
 class Outcomes:
-    """Truth and decisions for the same N examples, as class numbers.
-
-    Args:
-        truth: int [N], the labels.
-        reference: int [N], decisions of the reference; `NO_DECISION` where there is none.
-        candidate: int [N], decisions of the candidate.
-        classes: how many classes there are.
-    """
+    """Labels and decisions of the same N examples: class numbers, int [N], or `NO_DECISION`."""
 
     truth: NDArray[Any]
     reference: NDArray[Any]

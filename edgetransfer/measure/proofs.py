@@ -51,11 +51,9 @@ class Contract:
         promised: inputs and outputs of each file, by the preprocessing and the labels.
         found: the same, as the runtime there told them.
         opset: newest operator set among the files.
-        ir_version: newest file format among them.
         runtime: that opened them, with its version.
         oldest: release of the runtime that the target promises, None where it promises none.
         loads: whether a child process there could import the runtime; None where none was started.
-        why_not: the signal or error where it could not.
     """
 
     promised: Mapping[str, Sequence[Port]]
@@ -77,7 +75,6 @@ class Integrity:
         whole_max_abs: largest difference of logits between model.onnx and core.onnx there, on the
             tensors that were prepared there.
         whole_range: range of those logits.
-        examples: how many were compared.
     """
 
     digests: Mapping[str, tuple[str, str]]
@@ -144,7 +141,6 @@ class Repeats:
 
     Args:
         repeated: by variant, whether the same run gave the same bits twice.
-        examples: how many were run twice.
         varied: by what was changed ("1 and 2 threads"), the candidate's logits; or why not.
         dynamic: whether activations get their scale from the batch they are in, so that another
             batch may change bits.
@@ -177,15 +173,9 @@ class Rebuilds:
 class Proofs:
     """All of them; what a run did not look at is `Missing`, with the reason.
 
-    Args:
-        contract: G0, of interfaces and versions.
-        integrity: G0, of files.
-        preprocessing: G1.
-        export: G2.
-        fusion: G4: the candidate's logits without and with the runtime's graph optimisation.
-        repeats: G7.
-        intended: G8: what the bundle has in float on purpose.
-        rebuilds: G12.
+    Of G0 (`contract`: interfaces and versions, `integrity`: files), G1, G2, G4 (the candidate's
+    logits without and with the runtime's graph optimisation), G7, G8 (what is in float on purpose)
+    and G12.
     """
 
     contract: Contract | Missing = UNSEEN
@@ -202,12 +192,9 @@ UNPROVEN = Proofs()
 
 
 def tensor_parity(here: NDArray[Any], there: NDArray[Any], level: NDArray[Any]) -> TensorParity:
-    """Compare prepared tensors [N, 3, h, w] of both sides.
+    """Compare tensors [N, 3, h, w] as the network was fitted on them and as the device made them.
 
-    Args:
-        here: as the network was fitted on them.
-        there: as the device made them.
-        level: [3], by how much one of 255 levels of a channel moves the tensor.
+    By one of 255 levels a channel moves by `level` [3].
     """
     apart = np.abs(there.astype(np.float64) - here) / level.reshape(1, -1, 1, 1)
     return TensorParity(float(apart.max()), float(apart.mean()), len(here))

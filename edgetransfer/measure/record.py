@@ -1,7 +1,4 @@
-"""Writes a measurement and what was found in it as the `report.json` of docs/report.md.
-
-Writes one timed series as `report.json` has it: both variants, their ratio, a histogram.
-"""
+"""Writes a measurement and what was found in it as the `report.json` of docs/report.md."""
 
 from __future__ import annotations
 

@@ -20,7 +20,6 @@ class Sample:
         distinct: different contents among them.
         contradicted: contents with more than one label, which nobody can be right about.
         known: contents that the model was fitted or chosen on, or calibrated with.
-        judged: contents that are judged.
         counts: whether these are new to the model; where none is, all are measured, for nothing.
     """
 
@@ -80,10 +79,7 @@ def draw(
         labels: of each, None where it has none.
         known: digests of what the model was fitted, chosen or calibrated on.
 
-    Returns:
-        Their places among the N, and what they were chosen from.
-
-    >>> draw(["a", "a", "b", "c"], [0, 0, 1, 1], {"c"})
+    >>> draw(["a", "a", "b", "c"], [0, 0, 1, 1], {"c"})  # places among the N, and from what
     ([0, 2], Sample(given=4, distinct=3, contradicted=0, known=1, judged=2, counts=True))
     """
     places: dict[str, list[int]] = defaultdict(list)

@@ -29,12 +29,9 @@ class TrialInput:
 
     Attributes:
         reference: logits of the float network, float32 [M, C]; the labelled examples first.
-        candidate: those of the candidate on the same examples.
         truth: classes of the labelled examples, int [N], N <= M.
         latency_ms: p90 on the target, None where there is no valid one.
-        bytes: of model.onnx.
         test_examples: how many will judge the final artefact.
-        untimed: why there is no time.
     """
 
     reference: NDArray[Any]
@@ -54,7 +51,6 @@ class Trial:
         status: ``holds`` where the final verdict is expected to be PASS; ``untimed`` where only a
             limit of the time is left, and no valid time to hold against it; ``open`` where no limit
             is missed, but so many decisions changed that the test set could not tell; ``misses``.
-        why: in words.
         drift: from the float network, on all examples.
         comparison: of the accuracy, None without labelled examples.
         overshoot: sum of the logarithms of how far limits are missed, 0 where none is.

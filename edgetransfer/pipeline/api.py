@@ -27,11 +27,7 @@ _Function = TypeVar("_Function", bound="Callable[..., Any]")
 
 
 def _taking(options: type) -> Callable[[_Function], _Function]:
-    """Let `inspect.signature` name the keywords of a function, and refuse every other one.
-
-    Args:
-        options: the typed dictionary of its keywords.
-    """
+    """Let `inspect.signature` name the keywords of a function, and refuse every other one."""
     recipe, keywords = Recipe(data=DataSpec(source="")), []
     for name, kind in get_type_hints(options).items():
         default = functools.reduce(getattr, PLACES[name], recipe) if name in PLACES else None

@@ -84,12 +84,7 @@ def build(
 ) -> Outcome:
     """Run all stages for all targets; what is kept already is not done again.
 
-    Args:
-        recipe: everything the build depends on.
-        out: gets one folder a target, and ``run.json``.
-        store: where finished stages are kept.
-        reporter: told of every stage.
-        team: the processes that share the fit; all but the first end after it.
+    Of a team, all but the first end after the fit.
 
     Raises:
         EdgeTransferError: one of its kinds, for every failure that is not a bug; at once where

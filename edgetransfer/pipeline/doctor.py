@@ -79,11 +79,6 @@ class Examination:
 def examine(where: str, targets: Sequence[str], cache: Path) -> Examination:
     """Ask the agent at a place, and hold the targets against what it tells.
 
-    Args:
-        where: what `transport.place.connect` takes.
-        targets: names; all of the catalogue where none is given.
-        cache: below which emulated processors are prepared.
-
     Raises:
         SpecError: there is no such place, or no such target.
         StageError: the agent does not run there.
@@ -145,11 +140,7 @@ def row_of(
 ) -> TargetRow:
     """Hold one target against a place.
 
-    Args:
-        spec: the target.
-        environment: of the place.
-        capabilities: of its runtime, None where it does not load or was not asked.
-        prepared: emulated processors that can be used, as ``--on`` takes them.
+    `prepared` are emulated processors that can be used; without `capabilities` nothing loads.
     """
     arch, flags = str(environment.get("arch")), frozenset(environment.get("isa") or ())
     if spec.detect:
@@ -223,10 +214,7 @@ def _preview(name: str, cache: Path) -> PreviewRow:
 def prepare(places: Sequence[str], cache: Path, reporter: Reporter) -> list[dict[str, Any]]:
     """Prepare emulated processors, and the runtime of browsers; return what each took.
 
-    Args:
-        places: as ``--on`` takes them: ``qemu:NAME``, ``browser``.
-        cache: below which they go.
-        reporter: told of each step.
+    They are named as ``--on`` takes them: ``qemu:NAME``, ``browser``.
 
     Raises:
         SpecError: a place that needs no preparing, or that is not known.

@@ -52,8 +52,6 @@ class Cell:
 
     Attributes:
         backbone: as it was named.
-        recipe: that of the build.
-        folder: where its bundles go.
     """
 
     backbone: str
@@ -71,11 +69,7 @@ def cells_of(
 ) -> list[Cell]:
     """Return every backbone with every seed.
 
-    Args:
-        recipe: what all cells have in common.
-        backbones: as --backbone takes them; the recipe's where none is named.
-        seeds: of splits and fits.
-        out: gets BACKBONE/seed-S/TARGET.
+    Without backbones the recipe's is taken; `out` gets BACKBONE/seed-S/TARGET.
 
     Raises:
         SpecError: two backbones would share a folder.
@@ -110,12 +104,7 @@ def run(
 ) -> Row:
     """Build all cells, and return the record of the matrix; a cell that fails loses no other.
 
-    Args:
-        cells: what to build.
-        store: where finished stages are kept, of other processes that prepared cells as well.
-        reporter: told of every stage under its cell's name.
-        cores: threads a cell is fitted with.
-        known: cells that are known to fail, by name.
+    A cell is fitted with so many threads; those in `known`, by name, are known to fail.
     """
     rows: list[Row] = []
     for cell in cells:

@@ -37,11 +37,7 @@ LOCAL = "local"
 def prepare(recipe: str, cache: str, cores: int, here: str) -> dict[str, Any] | None:
     """Fit and compress one cell into the store, without timing; what a worker runs.
 
-    Args:
-        recipe: as JSON.
-        cache: where stages are kept.
-        cores: threads of the fit.
-        here: folder that relative paths start from.
+    The recipe is JSON; relative paths start from `here`.
 
     Returns:
         The fields of a `Trouble`, None where all went well.
@@ -65,12 +61,8 @@ def prepare_all(
 ) -> dict[str, Trouble]:
     """Prepare all cells on Ray, and return those that cannot be built, by name.
 
-    Args:
-        cells: what to prepare.
-        store: on a file system that all workers share.
-        reporter: told how many are done.
-        cores: of one worker.
-        address: of a running Ray, ``auto`` for the one of this machine, or ``local``.
+    The address is of a running Ray, ``auto`` for the one of this machine, or ``local``; all
+    workers share the store's file system.
 
     Raises:
         MissingExtraError: Ray is not installed.

@@ -33,10 +33,7 @@ Row = dict[str, Any]
 def rank(run: Run, manifest: Manifest, candidates: Sequence[Source]) -> dict[str, Any]:
     """Rank candidates, best cross-validated probe by the metric first, of equals the cheaper.
 
-    Args:
-        run: the build; its first target says how models are run.
-        manifest: the examples.
-        candidates: what to rank.
+    The first target of the build says how models are run.
 
     Returns:
         The record: ``candidates`` with one row each, in plain JSON types. A number that could not
@@ -152,10 +149,6 @@ def pick(ranked: Mapping[str, Any], max_latency_ms: float | None) -> tuple[Row, 
 
 def candidates_of(names: Sequence[str], option: str = "--candidate") -> tuple[Source, ...]:
     """Find the files of candidates; all built-in backbones where none is named.
-
-    Args:
-        names: as the user wrote them.
-        option: after which they stood.
 
     Raises:
         EdgeTransferError: what goes wrong with a backbone goes wrong with a candidate.

@@ -21,10 +21,7 @@ NO_LABELS = "not judged, the examples have no labels"
 def classes(drops: Sequence[ClassDrop], max_class_drop_pp: float, *, named: bool = True) -> Gate:
     """PASS where every class's bound of its loss lies under the limit, FAIL where one's lies over.
 
-    Args:
-        drops: of the classes that have examples; none where there are no labels.
-        max_class_drop_pp: the limit.
-        named: whether the budget has it.
+    Without labels there are no drops, and nothing is judged.
     """
     if not drops:
         return _absent("classes", "G9", NO_LABELS, named=named)
@@ -66,10 +63,7 @@ def calibration(found: Calibration | str, max_ece_change: float, *, named: bool 
     A flip that was not seen could move the error as far as it moves accuracy, so that fewer
     examples than bound the flips under the limit never pass.
 
-    Args:
-        found: or why there is none.
-        max_ece_change: the limit, a fraction.
-        named: whether the budget has it.
+    `found` says why where there is none; the limit is a fraction.
     """
     if isinstance(found, str):
         return _absent("calibration", "G10", found, named=named)

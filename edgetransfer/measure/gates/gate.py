@@ -13,12 +13,8 @@ class Gate:
     """One limit and how the candidate stands to it.
 
     Args:
-        name: what it is called in `report.json`, and in front of its message.
-        status: how it went.
         decides: whether it counts for the verdict; where not, a FAIL is a warning.
         measured: the number held against the limit, None where there is none.
-        limit: the limit itself, None where the gate has no number.
-        unit: of both numbers.
         message: one line for people, with the gate's name in front.
         examples_needed: test examples that would decide, None where that does not apply.
         code: "G0" to "G12", empty for what has no number there (latency, size, the transfer).

@@ -26,10 +26,7 @@ def accuracy(comparison: Comparison | None, max_drop_pp: float, precision: str =
 
     PASS where the upper bound lies under the limit, FAIL where the lower bound lies over it.
 
-    Args:
-        comparison: of candidate and floats, None where the examples have no labels.
-        max_drop_pp: the limit.
-        precision: of the candidate.
+    Without labels there is no comparison.
     """
     if comparison is None:
         message = "accuracy: not judged, the examples have no labels"
@@ -72,10 +69,7 @@ def latency(
 ) -> Gate:
     """Holds the interval of the 90th percentile against the limit.
 
-    Args:
-        summary: of the candidate's core.onnx, None where it was not timed.
-        max_latency_ms: the limit.
-        invalid: why the times are not to be trusted, empty where they are.
+    It is that of core.onnx; without times, or valid ones, the gate is open.
     """
     limit = f"of {number(max_latency_ms)} ms allowed"
     measured = None if summary is None else summary.p90_ms

@@ -1,8 +1,7 @@
 """Whether the shipped model is any good: floors, chance, and what its build recorded of it.
 
-A loss that is small against the floats says nothing of that.
-
-Warns of what makes the transfer itself doubtful; nothing here decides but with `--strict`.
+A loss that is small against the floats says nothing of that. What makes the transfer itself
+doubtful is warned of, and decides with `--strict` alone.
 """
 
 from __future__ import annotations
@@ -96,10 +95,7 @@ def recorded(outcomes: Outcomes, labels: Sequence[str], record: Mapping[str, Any
     Journal of the National Cancer Institute 22 (1959), section "summary chi square", one-sided and
     with their correction of one half.
 
-    Args:
-        outcomes: of the shipped model (the candidate) on new examples.
-        labels: of the classes.
-        record: as `written_record` gives it.
+    The candidate of `outcomes` is the shipped model; `record` is that of `written_record`.
     """
     tables = list(_tables(outcomes, labels, record))
     n = sum(new for _, new, _, _ in tables)
@@ -129,11 +125,7 @@ def recorded(outcomes: Outcomes, labels: Sequence[str], record: Mapping[str, Any
 def written_record(report: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return what travels with a bundle: how the shipped model did on the test set of its build.
 
-    Args:
-        report: of the build.
-
-    Returns:
-        None where no example counted.
+    None where no example counted.
     """
     accuracy, sample = report["accuracy"], report.get("examples", {})
     if accuracy["candidate"] is None or not sample.get("counts", True):

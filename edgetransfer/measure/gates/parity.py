@@ -1,7 +1,4 @@
-"""G1, G2 and G4: what is computed there, or after a step, is what was computed before it.
-
-G7 and G12: the same question gets the same answer, whatever the threads, batch and build.
-"""
+"""G1, G2, G4, G7 and G12: the same numbers there, after a step, in other threads and builds."""
 
 from __future__ import annotations
 

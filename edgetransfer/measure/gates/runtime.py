@@ -24,10 +24,7 @@ def residency(found: Mapping[str, Any], intended: IntendedPrecision | Missing) -
 
     Layers that the ladder left in float on purpose, and all of a model in floats, are as intended.
 
-    Args:
-        found: `residency` of the facts, after the runtime's optimisation; empty where it was not
-            looked at.
-        intended: what core.onnx itself says.
+    `found` is empty where the optimised graph was not looked at.
     """
     if isinstance(intended, Missing) or found.get("float_conv") is None:
         reason = intended.reason if isinstance(intended, Missing) else "the graph was not looked at"
@@ -61,11 +58,7 @@ def performance(
 ) -> Gate:
     """Warns where floats would serve better: slower, or the same speed and not much smaller.
 
-    Args:
-        speedup: of the candidate against the floats, None where it was not timed.
-        precision: of the candidate.
-        sizes: bytes of the float model and of the candidate.
-        max_size_mib: limit of the budget.
+    `sizes` are bytes of the float model and of the candidate; without times nothing is said.
     """
     if precision == "fp32":
         return not_run("performance", "G11", "floats are shipped", decides=False)

@@ -31,13 +31,13 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class Samples:
-    """Times of single inferences, one entry of each array [N] an inference.
+    """Times of N single inferences, int64 [N] each.
 
     Args:
-        process: int [N], number of the process it ran in.
-        block: int [N], number of the interleaved block within the process.
-        wall_ns: int64 [N], wall time.
-        cpu_ns: int64 [N], CPU time of all threads of the process.
+        process: number of the process it ran in.
+        block: number of the interleaved block within the process.
+        wall_ns: wall time.
+        cpu_ns: CPU time of all threads of the process.
     """
 
     process: NDArray[Any]
@@ -103,9 +103,7 @@ class Ratio:
     """Median of the reference over that of the candidate: above 1 the candidate is faster.
 
     Args:
-        ratio: None where it cannot be formed.
         ci95: two-sided 95 % interval, None where it cannot be formed.
-        speed: what that says about the candidate, with a margin of 2 %.
         reason: why something is None, empty where nothing is.
     """
 

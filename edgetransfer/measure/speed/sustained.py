@@ -68,10 +68,7 @@ def violations(
 ) -> tuple[str, ...]:
     """Say why a series tells nothing of how the device itself slows down; nothing where it does.
 
-    Args:
-        series: rows in the order of time; what the agent did not tell is not there.
-        slower: how many times as long an inference took at last.
-        on_cpu: see `summarise_series`.
+    `slower`: how many times as long an inference took at last; `on_cpu`: see `summarise_series`.
     """
     found = []
     if len(series) < FEWEST_WINDOWS:

@@ -25,9 +25,7 @@ def block(
 ) -> dict[str, Any]:
     """Return the validity block of a report: plain JSON values.
 
-    Args:
-        timing: what was kept of each series beside its times, see `violations`.
-        medians_ms: of every variant.
+    `timing` has what was kept of each series beside its times, see `violations`.
     """
     broken = [each for one in timing.values() for each in violations(one)]
     noted = [each for one in timing.values() for each in warnings(one)]

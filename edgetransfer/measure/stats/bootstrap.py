@@ -1,7 +1,4 @@
-"""Resamples what was measured, for statistics that have no interval in closed form.
-
-Says how well scores tell two kinds of examples apart: the area under the ROC curve.
-"""
+"""Resamples what was measured, for statistics without an interval in closed form; and ROC areas."""
 
 from __future__ import annotations
 
@@ -95,11 +92,7 @@ def drops(
     models at once. An example counts only by its (label, decision, decision) cell, so a draw is
     one multinomial count a class. Source: Efron and Tibshirani (1993), section 8.3 for strata.
 
-    Args:
-        outcomes: labels and decisions [N].
-        metric: "macro-f1" or "balanced-accuracy"; top-1 has Tango's interval instead.
-        seed: of the draws.
-        resamples: how many draws, R.
+    `metric` is "macro-f1" or "balanced-accuracy"; top-1 has Tango's interval instead.
     """
     triples = np.stack([outcomes.truth, outcomes.reference, outcomes.candidate])
     cells, counts = np.unique(triples, axis=1, return_counts=True)

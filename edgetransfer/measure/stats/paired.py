@@ -39,13 +39,7 @@ _NEAR = 1e-9
 
 @dataclass(frozen=True)
 class Pairs:
-    """The discordant cells of a paired 2 x 2 table.
-
-    Args:
-        reference_only: examples that only the reference gets right.
-        candidate_only: examples that only the candidate gets right.
-        n: all examples, concordant ones too.
-    """
+    """The discordant cells of a paired 2 x 2 table: examples, of `n`, that only one gets right."""
 
     reference_only: int
     candidate_only: int
@@ -138,10 +132,6 @@ def examples_needed(max_drop: float, pairs: Pairs) -> int | None:
     A drop under the limit needs its upper bound under it, a drop over it needs its lower bound
     over it; both one-sided at 95 %. With no discordant pair this is the number of examples that
     have to pass without a flip.
-
-    Args:
-        max_drop: the limit, a fraction.
-        pairs: what was observed.
 
     Returns:
         The smallest such number, or None where none decides (the drop lies on the limit).

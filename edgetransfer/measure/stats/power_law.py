@@ -30,7 +30,6 @@ class LabelGain:
     """What more examples should give.
 
     Attributes:
-        size: examples fitted on.
         gain_pp: points of accuracy against the size that was asked from, the median.
         ci95_pp: of that.
     """

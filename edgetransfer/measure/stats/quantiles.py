@@ -1,7 +1,4 @@
-"""Percentiles of a sample and their distribution-free intervals by order statistics.
-
-Says how far single times lie apart, and how far the processes that they were taken in.
-"""
+"""Percentiles of a sample, their distribution-free intervals by order statistics, and spreads."""
 
 from __future__ import annotations
 

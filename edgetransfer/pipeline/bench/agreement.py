@@ -27,9 +27,7 @@ entry it computes what it computes on Arm (bit-equal on 20 of 20 pictures)."""
 def oracle(activation: str | None, device_arch: str) -> dict[str, str]:
     """Return the settings with which this machine computes what the device is meant to.
 
-    Args:
-        activation: type of the activations' codes, None where they are floats.
-        device_arch: architecture of the device.
+    `activation` is the type of the activations' codes, None where they are floats.
     """
     if activation == "s8" and architecture() == "x86_64" and device_arch.startswith("arm"):
         return dict(_SIGNED_AS_ON_ARM)  # beside what makes weights unsigned it finds no kernel
@@ -45,14 +43,8 @@ def agree(
 ) -> dict[str, Any]:
     """Run the candidate here, and on the device with the settings of its class if they differ.
 
-    Writes ``host.logits.npy``, and ``cured.logits.npy`` where something was tried.
-
-    Args:
-        place: the device.
-        candidate: with the prepared tensors that the device got.
-        activation: see `oracle`.
-        environment: of the device.
-        room: holds ``candidate.logits.npy`` of the device, and gets the files.
+    In `room` lies ``candidate.logits.npy`` of the device; writes ``host.logits.npy``, and
+    ``cured.logits.npy`` where something was tried. For `activation` see `oracle`.
     """
     asked = oracle(activation, str(environment.get("arch")))
     config = {key: value for key, value in asked.items() if key not in candidate.config}

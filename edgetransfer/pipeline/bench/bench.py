@@ -93,12 +93,7 @@ def bench(
     With labelled data the verdict is the same kind as a build's; with unlabelled data, or none,
     everything but accuracy is judged. The budget is the one the bundle was built with.
 
-    Args:
-        folder: of the bundle.
-        data: examples to judge by; None for the golden ones, unlabelled.
-        out: gets the report and the raw samples.
-        reporter: told of every stage.
-        there: the place, and what beside the verdict is measured.
+    Without data the golden examples are taken, unlabelled.
 
     Raises:
         SpecError: there is no such place, or it cannot do what is asked.

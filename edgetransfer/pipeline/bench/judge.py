@@ -95,7 +95,6 @@ class Bench:
 
     Attributes:
         keep: makes a measurement, or takes one that is kept.
-        place: where the agent runs.
         folder: where the user finds the bundle.
         data: what the user judges by, None for the golden examples.
         why_not: why nothing that is measured there says anything of the target; empty where that
@@ -121,14 +120,7 @@ class Bench:
 def judge_bundle(
     bench: Bench, bundle: Bundle, question: Question, prepare: Preparer
 ) -> dict[str, Any]:
-    """Measure a bundle and return its report.
-
-    Args:
-        bench: where it is measured, and where measurements are kept.
-        bundle: opened and checked.
-        question: examples, metric, budget.
-        prepare: the bundle's contract.
-    """
+    """Measure a bundle and return its report."""
     target = bundle.target
     before = seen_at(bench.place)
     standing = bench.standing(target, before)

@@ -42,9 +42,7 @@ class Subject:
     """What is measured, and how its sessions are made.
 
     Attributes:
-        folder: of the bundle.
         effort: how times are taken; None where the place may not stand for the target.
-        place: where the agent runs.
         activation: type of the activations' codes, None where they are floats.
         environment: of the place, None where it was not asked yet.
     """

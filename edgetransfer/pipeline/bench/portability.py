@@ -35,11 +35,7 @@ def note(
 ) -> dict[str, Any]:
     """Write down what one measurement showed, beside what others did; return all.
 
-    Args:
-        bundle: what was measured.
-        host: environment of the build host, whose bits are the measure.
-        where: the place.
-        report: of the measurement there.
+    The bits of `host`, the build host's environment, are the measure.
     """
     held = {"core": bundle.manifest["files"]["core.onnx"], "session": bundle.manifest["session"]}
     found = read_portability(bundle.file(FILE))

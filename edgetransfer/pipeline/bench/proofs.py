@@ -1,7 +1,4 @@
-"""Runs a few examples again, otherwise: what proves that the right thing was measured, rightly.
-
-Reads what a measurement left back as the values that gates look at.
-"""
+"""Proofs of a measurement: runs a few examples again, otherwise; reads them back as values."""
 
 from __future__ import annotations
 
@@ -218,7 +215,6 @@ class Prover:
     """Runs what is to be proven of one candidate.
 
     Attributes:
-        place: where the agent runs.
         candidate: core.onnx on all examples.
         whole: model.onnx on a few, spread evenly.
         spec: the contract.
@@ -335,10 +331,7 @@ class Prover:
 def rebuilt(place: Place, candidate: Variant, scratch: Path) -> dict[str, Any]:
     """Build the candidate's engine anew, and return of all builds among which decisions differ.
 
-    Args:
-        place: where the engines are built.
-        candidate: on all examples; its session takes settings of TensorRT.
-        scratch: holds ``candidate.npy``, the logits of the engine that is measured.
+    In `scratch` lies ``candidate.npy``, the logits of the engine that is measured.
     """
     same = decisions(np.load(scratch / "candidate.npy"))
     stable = np.ones(len(same), dtype=bool)

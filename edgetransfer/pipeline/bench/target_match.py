@@ -49,10 +49,7 @@ def matches_this_machine(target: TargetSpec) -> bool:
 def how_to_verify(target: TargetSpec, folder: Path, data: DataSpec | None) -> str:
     """Say what verifies a bundle: the command, quoted for a shell, or why there is none yet.
 
-    Args:
-        target: of the bundle.
-        folder: where the bundle is, or will be.
-        data: as the user named it; None where there is none to judge by.
+    Without data to judge by there is none in the command.
     """
     command = bench_command(folder, data, target.reached)
     if not target.instead:

@@ -1,7 +1,4 @@
-"""Takes times of variants in fresh processes until they are known well enough.
-
-Times models against each other on this machine: the agent, in fresh processes.
-"""
+"""Times models against each other in fresh processes, until they are known well enough."""
 
 from __future__ import annotations
 
@@ -114,16 +111,7 @@ def take(
     room: Path,
     progress: Progress = silent,
 ) -> TimesTaken:
-    """Time variants against each other.
-
-    Args:
-        place: where the agent runs.
-        variants: interleaved in every process.
-        effort: how many processes, and how long each.
-        seed: of the order of the blocks.
-        room: folder for what the agent writes.
-        progress: told of processes done.
-    """
+    """Time variants, interleaved in every process; `seed` is of the order of the blocks."""
     parts: dict[str, list[NDArray[np.int64]]] = {each.name: [] for each in variants}
     told: list[dict[str, Any]] = []
     baseline: float | None = None

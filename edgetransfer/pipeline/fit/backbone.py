@@ -1,7 +1,4 @@
-"""The feature stages: a frozen backbone is run over the examples.
-
-The stage that opens a backbone and traces it frozen.
-"""
+"""The stages of a frozen backbone: it is opened, traced, and run over the examples."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Whether a dearer way of fitting beats the probe, on labels that neither was fitted on.
-
-It never sees the test set.
-"""
+"""Whether a dearer way of fitting beats the probe, on labels of neither fit nor test set."""
 
 from __future__ import annotations
 
@@ -31,11 +28,7 @@ Array = np.ndarray[Any, Any]
 
 
 class OutOfTimeError(StageError):
-    """Not one epoch fits the time.
-
-    Attributes:
-        told: what one epoch takes.
-    """
+    """Not one epoch fits the time; `told` says what one takes."""
 
     def __init__(self, minutes: float, needed: float, rows: int) -> None:
         self.told = (
@@ -54,9 +47,7 @@ class LabelledExamples:
     """The labelled examples of a fit: train first, then validation, and what is held out of them.
 
     Attributes:
-        examples: all of them.
         truth: int [N].
-        metric: by which everything is chosen.
         parts: what is held out in turn; the validation set first.
         fitted: how many of the first are fitted on in the end.
         given: whether there is a validation set that somebody gave, which is only judged on.
@@ -107,8 +98,6 @@ class Contest:
         held: logits by length of training.
         truth: int [N], of what was held out.
         gain: over the probe, at lengths that were chosen without the examples judged.
-        metric: by which it was judged.
-        of: how many parts there are.
         reused: whether every part was kept from an earlier run.
     """
 
@@ -217,11 +206,8 @@ def hold(
 ) -> Contest:
     """Hold parts out in turn until it is settled who is better, or the time is up.
 
-    Args:
-        data: the labels.
-        ask: fits on one part; returns what was kept and logits [E + 1, n, C] of what was held out.
-        plan: what fits the time.
-        most: parts that are asked of at most; None for all.
+    `ask` fits on one part, and returns what was kept with logits [E + 1, n, C] of what was held
+    out. At most `most` parts are asked of; None for all that fit the plan.
     """
     said: list[Array] = []
     seconds: list[float] = []

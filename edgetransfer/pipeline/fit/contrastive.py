@@ -79,14 +79,9 @@ def refuse_what_it_cannot(run: Run, manifest: Manifest) -> None:
 
 
 def contrast(run: Run, manifest: Manifest, fitted: FittedNetwork) -> FittedNetwork:
-    """Move the encoder and fit its head again, or load what an earlier run came to.
+    """Move the encoder in place and fit its head again, or load what an earlier run came to.
 
     Where the metric is worse on the validation set than the probe's, the probe is what is left.
-
-    Args:
-        run: the build.
-        manifest: texts.
-        fitted: the probe on the frozen encoder; its network is changed in place.
 
     Raises:
         OutOfTimeError: not one epoch fits the time.
@@ -101,11 +96,7 @@ def _told(record: Mapping[str, Any]) -> str:
 
 
 class ContrastiveFit:
-    """Contrastive fine-tuning as a contender; it tokenises only where that is needed.
-
-    Attributes:
-        name: as messages have it.
-    """
+    """Contrastive fine-tuning as a contender; it tokenises only where that is needed."""
 
     name = "contrastive fine-tuning"
 

@@ -1,7 +1,4 @@
-"""The data stage: reads, checks and splits the examples.
-
-The stage that reads examples without labels, less those that repeat what is judged on.
-"""
+"""The data stages: examples are read, checked and split, and those without labels beside them."""
 
 from __future__ import annotations
 
@@ -60,11 +57,6 @@ def near_judged(run: Run, labelled: Manifest, more: Sequence[Example]) -> Mappin
     """Return which unlabelled examples nearly repeat one that is judged on, and why they go.
 
     The backbone is asked only where the surface leaves doubt.
-
-    Args:
-        run: the build.
-        labelled: those of its test and validation set are judged on.
-        more: examples without labels.
     """
     judged = tuple(each for split in JUDGED for each in labelled.split(split))
     if not judged or not more:

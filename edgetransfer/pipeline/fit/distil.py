@@ -1,7 +1,4 @@
-"""The stages before a student learns: its teacher is fitted, and asked about every look.
-
-The teacher of a distillation: fitted to the same split, or taken as somebody fitted it.
-"""
+"""The stages before a student learns: a teacher is fitted or taken, and asked about every look."""
 
 from __future__ import annotations
 

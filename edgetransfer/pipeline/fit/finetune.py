@@ -108,11 +108,7 @@ def fit_epochs(
 
 
 class FineTuning:
-    """Fine-tuning as a contender; examples are prepared only where they are needed.
-
-    Attributes:
-        name: as messages have it.
-    """
+    """Fine-tuning as a contender; examples are prepared only where they are needed."""
 
     name = "fine-tuning"
 

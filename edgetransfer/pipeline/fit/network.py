@@ -29,11 +29,7 @@ def fit_network(
 ) -> FittedNetwork:
     """Fit the probe and, where the recipe or the evidence says so, layers from there.
 
-    Args:
-        run: the build.
-        manifest: labelled examples.
-        teaching: what a teacher says, if there is one.
-        more: texts whose labels are guessed at the end.
+    At the end the labels of `more`, texts, are guessed.
 
     Raises:
         SpecError: the method does not go with the examples or the backbone.

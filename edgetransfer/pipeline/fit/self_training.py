@@ -52,12 +52,6 @@ def learn_from_guesses(
 
     It is shown by a validation set that was not fitted on and, where the encoder is as it was, by
     cross-validation too.
-
-    Args:
-        run: the build.
-        manifest: texts.
-        fitted: an encoder with a head; the head is changed in place.
-        more: texts without labels.
     """
     inputs = {
         "fit": fitted.kept.key,

@@ -48,7 +48,6 @@ class Teacher:
         asked: gives features where there is a head, else logits in an order of its own.
         head: on those features; None of a model that shows its decisions only.
         order: where the classes of the data stand among the logits.
-        key: digest of all that it depends on.
         record: goes into the manifest of every bundle.
     """
 
@@ -72,7 +71,6 @@ class Teaching:
         looks: what the teacher's graph gave, kept for each look.
         examples: those trained on; the unlabelled pictures come last.
         key: digest of all that the training depends on.
-        record: what the manifest says of it.
     """
 
     teacher: Teacher

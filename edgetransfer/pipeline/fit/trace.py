@@ -119,13 +119,7 @@ def keep_graph(
 ) -> FittedGraph:
     """Run the trace stage for a network whose weights the digest `key` stands for.
 
-    Args:
-        run: the build.
-        manifest: the examples.
-        model: what the contract and the tokenizer are taken from.
-        key: digest of all that `prove` depends on.
-        facts: goes into the manifest of every bundle.
-        prove: makes the graph and its parity record from prepared examples.
+    The graph and its parity record are made by `prove`, which depends on nothing but `key`.
     """
     prepare = preparer(model.preprocessing, model.tokenizer)
 

@@ -20,13 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CompressedGraph:
-    """The network as a target gets it.
-
-    Attributes:
-        graph: ``core.onnx``.
-        key: of the stage that made it.
-        facts: precision, scheme, calibration and the rungs tried, for the manifest.
-    """
+    """What a target gets: ``core.onnx``, the key of its stage, and facts for the manifest."""
 
     graph: Path
     key: str
@@ -38,12 +32,7 @@ def compress(
 ) -> CompressedGraph:
     """Climb the ladder for one target and return the best rung.
 
-    Args:
-        run: the build.
-        fitted: the float network.
-        target: what to compress for.
-        timed: False where other work would be timed along; rungs are kept, their trials are not
-            those of a build.
+    Not `timed` where other work would be timed along: trials are then not those of a build.
 
     Raises:
         UnsupportedError: the target takes static shapes alone, and these are texts.

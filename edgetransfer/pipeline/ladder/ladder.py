@@ -39,9 +39,6 @@ class Ladder:
     """Climbs for one target.
 
     A rung that fails numerically is left out, with its reason in the report; floats are not.
-
-    Attributes:
-        results: every rung that could be tried, in order.
     """
 
     def __init__(self, workshop: Workshop, judge: Judge) -> None:

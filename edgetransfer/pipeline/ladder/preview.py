@@ -30,7 +30,6 @@ class Numbers:
     """Which logits a candidate is judged by.
 
     Attributes:
-        logits: float32 [N, C].
         by: what computed them, in words.
     """
 
@@ -41,10 +40,7 @@ class Numbers:
 class Previewer:
     """Stands for a target that races schemes, where this machine does not.
 
-    Args:
-        target: what is built for.
-        prepare: the contract of its inputs.
-        here: whether this machine may stand for the target itself.
+    It is of use where the target races schemes and this machine may not stand `here` for it.
     """
 
     def __init__(self, target: TargetSpec, prepare: Preparer, *, here: bool) -> None:
@@ -72,11 +68,7 @@ class Previewer:
         A few examples are computed there. Where they come out as on the build host, the host's
         logits of all stand; where they do not, all are computed there.
 
-        Args:
-            graph: the candidate.
-            examples: all that it is judged by.
-            host: their logits as this machine computed them.
-            room: an empty folder.
+        Of all examples `host` has the logits as this machine computed them; `room` is empty.
         """
         if not self.is_prepared():
             return Numbers(host, f"the build host: {self.on} is not prepared")

@@ -52,8 +52,6 @@ class Rung:
     """One way of storing the network, not made yet.
 
     Attributes:
-        name: what the report calls it.
-        precision: of what it makes.
         inputs: what it depends on beside the float graph.
         make: writes `CORE` and what later rungs need into a folder, and returns what is to be told.
     """

@@ -29,11 +29,7 @@ if TYPE_CHECKING:
 
 
 class Trials:
-    """What is tried of the rungs of one target.
-
-    Args:
-        workshop: what the rungs are made from.
-        here: whether this machine may stand for the target, so that times are taken.
+    """What is tried of the rungs of one target, and timed where this machine may stand for it.
 
     Attributes:
         labelled: examples that come first.

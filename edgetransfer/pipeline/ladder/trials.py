@@ -24,7 +24,6 @@ class Result:
         faster: False where the runtime was measured to be slower than with floats, True where it
             was measured to be faster, None where it was not measured or does not tell.
         speed_ci95: bounds of its speed against the floats, None where it was not measured.
-        row: for the report.
     """
 
     made: RungResult
@@ -41,12 +40,7 @@ class Result:
 
 
 class Judge:
-    """Tries the rungs of one target.
-
-    Args:
-        workshop: what the rungs are made from.
-        here: whether this machine may stand for the target, so that times are taken.
-    """
+    """Tries the rungs of one target; `here` where this machine may stand for it, and times."""
 
     def __init__(self, workshop: Workshop, *, here: bool) -> None:
         self._shop = workshop

@@ -57,7 +57,6 @@ class Addition:
     """What is to be added.
 
     Attributes:
-        name: of the new class.
         inputs: its examples: picture files, or texts.
         data: labelled examples of the old classes to check with; None for the golden ones.
         max_drop: accuracy points that the old classes may lose; None for the bundle's budget.
@@ -76,9 +75,7 @@ class AddClassResult:
 
     Attributes:
         status: of the old classes' loss against what is allowed.
-        message: that gate, for people.
         record: every number, in plain JSON types; it goes into the manifest as well.
-        notes: warnings about the data.
         folder: the new bundle; None where it was refused.
     """
 
@@ -108,11 +105,7 @@ class _AddClass:
 def add_class(folder: Path, addition: Addition, out: Path, reporter: Reporter) -> AddClassResult:
     """Add a class and write the bundle that has it, unless old classes lose more than allowed.
 
-    Args:
-        folder: of the bundle; it stays as it is.
-        addition: the class and its examples.
-        out: where the new bundle goes; must not exist.
-        reporter: told of every stage.
+    The old bundle stays as it is; `out` must not exist.
 
     Raises:
         SpecError: not a bundle, the class is there already, or `out` exists.

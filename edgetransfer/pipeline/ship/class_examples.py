@@ -44,11 +44,6 @@ def refuse_name(bundle: Bundle, name: str) -> None:
 def examples_of(bundle: Bundle, name: str, inputs: Sequence[str]) -> tuple[Example, ...]:
     """Read the examples of a new class, each content once.
 
-    Args:
-        bundle: whose contract they are for.
-        name: of the class.
-        inputs: pictures, texts, or what holds them: see `queries.asked_about`.
-
     Raises:
         DataError: some cannot be read, all are named; there is none; or the bundle knows some.
     """
@@ -115,11 +110,7 @@ def examples_to_check(
 ) -> tuple[tuple[Example, ...], tuple[str, ...]]:
     """Return labelled examples of the old classes and the new one, and warnings about them.
 
-    Args:
-        bundle: its golden examples are taken where there is no data.
-        data: the user's.
-        name: of the new class.
-        used: digests of those that the new head is fitted on; they are left out.
+    Without data the golden ones are taken; those `used` by digest to fit the head are left out.
 
     Raises:
         DataError: they cannot be read, are of other classes, or none is of an old class.

@@ -38,11 +38,7 @@ def build_engine(
 ) -> BuiltEngine:
     """Build an engine of a bundle's ``core.onnx`` without its GPU; nothing is executed.
 
-    Args:
-        folder: of a bundle for TensorRT.
-        compute_capability: of the GPU it is for: ``8.9``.
-        out: the file that is written.
-        reporter: told of progress.
+    The compute capability is that of its GPU: ``8.9``; `out` is the file that is written.
 
     Raises:
         SpecError: the bundle is not for TensorRT.

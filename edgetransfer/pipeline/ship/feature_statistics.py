@@ -47,15 +47,7 @@ def run_one_by_one(
     examples: Sequence[Example],
     progress: Progress,
 ) -> Array:
-    """Return a network's output for every example, float32 [N, ...], run as the device runs it.
-
-    Args:
-        model: prepared inputs -> features or logits.
-        session: threads and config, as the manifest has them.
-        prepare: the contract.
-        examples: one or more.
-        progress: told of examples done.
-    """
+    """Return a network's output for every example, float32 [N, ...], run as the device runs it."""
     opened = OnnxSession(
         model.SerializeToString(),
         threads=session["threads"],

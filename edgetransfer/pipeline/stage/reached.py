@@ -23,13 +23,7 @@ _BY_NAME = ("import_module", "find_spec")
 
 @dataclass(frozen=True)
 class _Read:
-    """One module.
-
-    Attributes:
-        digest: of its source and of the data files that it names.
-        first: modules that are imported when it is.
-        later: what its functions import beside.
-    """
+    """One module: digest of source and data files, what importing it imports, and its functions."""
 
     digest: str
     first: frozenset[str]

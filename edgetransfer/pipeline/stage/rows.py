@@ -27,12 +27,7 @@ def rows_stage(
 ) -> Stage:
     """Return a stage that keeps what `run` makes: its code is in the key, as that of a `make` is.
 
-    Args:
-        name: of the stage.
-        inputs: of the stage.
-        file: gets the array.
-        run: takes `progress` and returns the array.
-        told: says in a line what the record says: ``shape``. None for the shape alone.
+    `told` says in a line what the record says, ``shape``; None for the shape alone.
     """
     return Stage(name, inputs, partial(_make, file, run), told or _told)
 

@@ -35,9 +35,7 @@ def launched() -> int:
 def joined(recipe: Recipe, asked: int | None = None) -> Iterator[Team]:
     """Yield the processes that share this build, and end all where one fails.
 
-    Args:
-        recipe: says where to train.
-        asked: how many there have to be; None for as many as the launcher says.
+    There have to be as many as were `asked` for; None for as many as the launcher says.
 
     Raises:
         SpecError: there are not as many as were asked for, or the fit is not one that is shared.
@@ -105,9 +103,7 @@ def _refuse_what_is_not_shared(recipe: Recipe) -> None:
 class SharedStore(Store):
     """A folder of finished stages that every process of a team sees.
 
-    Args:
-        root: on a file system that all machines share.
-        team: the processes.
+    Its root is on a file system that all machines share.
     """
 
     def __init__(self, root: Path, team: Team) -> None:

@@ -79,7 +79,6 @@ class StageResult:
     """What a stage left.
 
     Attributes:
-        folder: its files.
         key: digest of what went into it; goes into the keys of the stages after it.
         reused: whether it was there already.
         seconds: how long making it took, then.

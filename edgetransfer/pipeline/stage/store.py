@@ -36,8 +36,7 @@ class Entry:
 class Store:
     """A folder of finished stages.
 
-    Args:
-        root: made if it is not there.
+    It is made if it is not there.
 
     Raises:
         StageError: the folder cannot be made or written.
@@ -61,10 +60,6 @@ class Store:
         It is made in a folder of its own, which gets its final name only when all its files
         are on the disk: a crash leaves nothing that could be taken for a result. Where another run
         was faster, what that one kept is taken: a finished stage is never written twice.
-
-        Args:
-            stage: to make or find.
-            progress: told of what is made.
 
         Raises:
             StageError: no space, or no right to write.

@@ -1,8 +1,7 @@
-"""The stages that ask whether this transfer is sound: before fitting, and after it.
+"""The stages that ask whether this transfer is sound, before fitting and after it.
 
-Chooses the examples on which soundness, transferability and labels are judged.
-
-Never of the test set, and no more than are needed.
+Soundness, transferability and labels are judged on as few examples as are needed, never of the
+test set.
 """
 
 from __future__ import annotations

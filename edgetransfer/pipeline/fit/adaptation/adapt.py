@@ -38,12 +38,10 @@ FEWEST_TO_CHOOSE = 2
 
 @dataclass(frozen=True)
 class AdaptationResult:
-    """What adaptation leads to.
+    """What adaptation leads to: without the device's labelled examples, with its pictures.
 
     Attributes:
-        manifest: the examples without the labelled ones of the device.
         student: the network that is shipped.
-        unlabelled: the device's pictures.
         block: ``adaptation`` of the report.
     """
 

@@ -52,8 +52,6 @@ class ShiftSetting:
     Attributes:
         manifest: the labelled examples that are fitted on.
         head: the stage that fitted the head without adaptation.
-        unlabelled: the device's pictures.
-        device: labelled examples of the device.
         features: the stage that ran the backbone over the unlabelled ones.
         shift: the stage that told the two apart.
         labelled: the stage that ran the backbone over the labelled ones.
@@ -84,12 +82,7 @@ class ShiftSetting:
 
 @dataclass(frozen=True)
 class ShiftResult:
-    """What one method made.
-
-    Attributes:
-        kept: its stage.
-        facts: what the report says of it.
-    """
+    """What one method made: its stage, and what the report says of it."""
 
     setting: ShiftSetting
     way: str
