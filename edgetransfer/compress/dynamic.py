@@ -37,10 +37,8 @@ def smoothed(
 ) -> tuple[onnx.ModelProto, float]:
     """Return the quantised model that keeps the logits best of those of all shares, and its share.
 
-    Args:
-        model: of floats.
-        texts: prepared, each by itself, as scales of whole batches would be others.
-        quantise: what is done to it once it is smooth.
+    Texts are prepared, each by itself, as scales of whole batches would be others; `quantise` is
+    what is done to the float model once it is smooth.
     """
     most = largest(model, texts)
     wanted = _logits(model, texts)
@@ -58,12 +56,10 @@ def smooth(model: onnx.ModelProto, largest: dict[str, Array], share: float) -> o
     s_j = a_j^share / w_j^(1 - share) with the largest activation a_j and weight w_j of the channel
     (SmoothQuant, Xiao et al. 2023, equation 4). The division is a product in front of the group of
     matrix products that share the activation: in encoders that normalise after the sum, the norm
-    feeds the next sum too and cannot take it. Weights of several groups stay as they are.
-
-    Args:
-        model: of floats; it stays as it is.
-        largest: float [K], the largest value of every channel, by the name of the activation.
-        share: 0 leaves all that is hard to the activations, 1 moves it to the weights.
+    feeds the next sum too and cannot take it. Weights of several groups stay as they are. The model
+    stays as it is. `largest` holds the largest value of every channel, float [K], by the name of
+    the activation; a share of 0 leaves all that is hard to the activations, 1 moves it to the
+    weights.
     """
     changed = onnx.ModelProto()
     changed.CopyFrom(model)

@@ -56,11 +56,8 @@ class Grid:
 def grid_over(low: float, high: float, kind: str, *, symmetric: bool) -> Grid:
     """Return the grid that covers a range and holds an exact zero.
 
-    Args:
-        low: of the numbers to hold.
-        high: of the numbers to hold.
-        kind: ``u8`` or ``s8``.
-        symmetric: the zero point is the middle: 0 of s8, 128 of u8.
+    The kind is ``u8`` or ``s8``; where it is symmetric, the zero point is the middle: 0 of s8, 128
+    of u8.
     """
     least, most = LIMITS[kind]
     low, high = min(low, 0.0), max(high, 0.0)
@@ -78,11 +75,9 @@ def _usable(scale: float) -> float:
 
 @dataclass(frozen=True)
 class Codes:
-    """Quantised weights of one layer, output channels first.
+    """Quantised weights of one layer, int8 [C, ...] from -127 to 127, and scales, float32 [C].
 
-    Attributes:
-        codes: int8 [C, ...], -127 to 127.
-        scale: float32 [C]; all equal where the target wants one scale a tensor.
+    Output channels come first; scales are all equal where the target wants one a tensor.
     """
 
     codes: Array
@@ -99,11 +94,8 @@ class Codes:
 class Encoding:
     """All that turns a float graph into an integer one.
 
-    Attributes:
-        grids: of every quantised tensor that does not share another's.
-        weights: codes by the name of the weights.
-        biases: float32 [C] that replace those of the graph, by the name of the weights.
-        scheme: integer types and granularity.
+    Grids are of every quantised tensor that does not share another's; codes are by the name of the
+    weights, and so are the biases, float32 [C], that replace those of the graph.
     """
 
     grids: Mapping[str, Grid]

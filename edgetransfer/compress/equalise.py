@@ -3,8 +3,6 @@
 Nagel et al. (2019), Data-Free Quantization Through Weight Equalization and Bias Correction, arXiv
 1906.04721, section 4.1, with the scales chosen on data for the noise of activations and weights
 together, as Xiao et al. (2023), SmoothQuant, arXiv 2211.10438, do.
-
-Finds which tensors must share their channels' scales, and the layers before and behind them.
 """
 
 from __future__ import annotations
@@ -16,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 import torch
 
-from edgetransfer.compress.layout import Layer, array_of, clip_bounds, name_of, users
+from edgetransfer.compress.layout import Layer, array_of, clip_bounds, int_of, name_of, users
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -33,11 +31,8 @@ _TAIL = {"Flatten", "Reshape", "Squeeze"}
 class ChannelGroup:
     """Tensors whose channel i is scaled together, because nodes tie them.
 
-    Attributes:
-        tensors: in the order they come to be.
-        before: layers that give one of them.
-        after: layers that take one of them.
-        linear: nothing but sums stands between the layers, and none behind pads.
+    Tensors are in the order they come to be, layers `before` give one of them and those `after`
+    take one; `linear` where nothing but sums stands between, and none behind pads.
     """
 
     tensors: tuple[ir.Value, ...]
@@ -71,10 +66,8 @@ def find_groups(
 ) -> list[ChannelGroup]:
     """Return the groups that have layers before and behind, and nothing else at their borders.
 
-    Args:
-        graph: weights untied.
-        layers: all that multiply by constant weights.
-        channels: how many channels the tensors have that were seen.
+    Weights are untied, layers all that multiply by constant weights, and channels those of the
+    tensors that were seen.
     """
     ties = _Ties(graph, layers, channels)
     found: dict[ir.Value, list[ir.Value]] = {}
@@ -161,7 +154,7 @@ class _Ties:
         if node.op_type == "ReduceMean":
             return _is_spatial(node)
         same = self._size(source) == self._size(output) is not None
-        return node.op_type in _TAIL and same and _rank(output) == 2
+        return node.op_type in _TAIL and same and len(output.shape or ()) == 2
 
     def _size(self, value: ir.Value | None) -> int | None:
         """Return the channels of a tensor, None where they are not known."""
@@ -178,19 +171,13 @@ class _Ties:
 def _has_channels(layer: Layer) -> bool:
     """Tell whether a layer takes channels on axis 1, one by one or all of them."""
     if layer.node.op_type == "Gemm":
-        transposed = layer.node.attributes.get("transA")
-        return transposed is None or not transposed.as_int()
-    group = layer.node.attributes.get("group")
-    groups = 1 if group is None else group.as_int()
+        return not int_of(layer.node, "transA", 0)
+    groups = int_of(layer.node, "group", 1)
     return layer.node.op_type == "Conv" and groups in (1, len(layer.weights()))
 
 
 def _flows(value: ir.Value | None) -> bool:
     return value is not None and value.const_value is None
-
-
-def _rank(value: ir.Value) -> int | None:
-    return None if value.shape is None else len(value.shape)
 
 
 def _is_spatial(node: ir.Node) -> bool:
@@ -217,15 +204,9 @@ def equalise(graph: ir.Graph, layers: Sequence[Layer], seen: Mapping[str, Channe
 
     A tensor's channel i is divided by s_i; the layers before it have their row i divided, those
     behind have their column i multiplied. ReLU passes scales on; a Clip at 6 does where no example
-    comes near 6 in that channel after scaling, and channels that do keep their scale.
-
-    Args:
-        graph: weights untied; changed.
-        layers: all that multiply by constant weights.
-        seen: moments of the tensors that are quantised.
-
-    Returns:
-        How many groups of channels were changed.
+    comes near 6 in that channel after scaling, and channels that do keep their scale. Weights are
+    untied; layers are all that multiply by constant weights, and `seen` the moments of the tensors
+    that are quantised. Returns how many groups of channels were changed.
     """
     changed = 0
     for group in find_groups(graph, layers, {name: len(each.low) for name, each in seen.items()}):
@@ -291,7 +272,9 @@ def _noise(members: Sequence[_Member], group: ChannelGroup, scales: NDArray[np.f
             if not _is_depthwise(layer):
                 rows = np.abs(columns.reshape(len(scales), len(layer.weights()), -1)).max((0, 2))
                 inputs = np.sum(member.square / scales**2)
-                rounding = np.sum((rows / 127) ** 2) / 12 * inputs * _taps(layer)
+                rounding = (
+                    np.sum((rows / 127) ** 2) / 12 * inputs * np.prod(layer.weights().shape[2:])
+                )
                 noise += ROUNDED_IN_SECOND_ORDER * rounding
             total += float(noise / max(energy, 1e-30))
     return total
@@ -299,10 +282,6 @@ def _noise(members: Sequence[_Member], group: ChannelGroup, scales: NDArray[np.f
 
 def _is_depthwise(layer: Layer) -> bool:
     return layer.node.op_type == "Conv" and layer.weights().shape[1] == 1
-
-
-def _taps(layer: Layer) -> int:
-    return int(np.prod(layer.weights().shape[2:], dtype=np.int64))
 
 
 def _columns(layer: Layer) -> NDArray[np.float64]:
@@ -341,10 +320,8 @@ def centre(graph: ir.Graph, layers: Sequence[Layer], seen: Mapping[str, Channels
     """Move the channels' means of linear tensors into the biases behind them, in place.
 
     Nagel et al. (2019), section 4.1.3 (bias absorption), where it is exact: no activation between,
-    and no padding behind. A tensor without offsets needs a narrower grid.
-
-    Returns:
-        How many tensors were changed.
+    and no padding behind. A tensor without offsets needs a narrower grid. Returns how many tensors
+    were changed.
     """
     changed = 0
     for group in find_groups(graph, layers, {name: len(each.low) for name, each in seen.items()}):

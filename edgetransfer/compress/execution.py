@@ -1,6 +1,4 @@
-"""Runs a whole graph node by node, so that what flows between the nodes can be seen or changed.
-
-Runs single ONNX operators on torch tensors, so that gradients pass through a graph.
+"""Runs a graph on torch tensors node by node, so that gradients and onlookers pass through it.
 
 An operator that is not in the table runs in ONNX Runtime, without gradients.
 """
@@ -16,7 +14,7 @@ import torch
 from torch.nn import functional
 
 from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
-from edgetransfer.compress.layout import array_of, name_of
+from edgetransfer.compress.layout import array_of, int_of, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -45,11 +43,6 @@ def ints_of(node: ir.Node, name: str, default: Sequence[int]) -> list[int]:
     return list(default) if found is None else list(found.as_ints())
 
 
-def _int(node: ir.Node, name: str, default: int) -> int:
-    found = node.attributes.get(name)
-    return default if found is None else int(found.as_int())
-
-
 def _float(node: ir.Node, name: str, default: float) -> float:
     found = node.attributes.get(name)
     return default if found is None else float(found.as_float())
@@ -62,9 +55,7 @@ def _listed(tensor: Tensor) -> list[int]:
 def _conv(node: ir.Node, x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
     rank = w.ndim - 2
     x, before = pad_unevenly(node, x, rank)
-    convolve: Callable[..., Tensor] = (functional.conv1d, functional.conv2d, functional.conv3d)[
-        rank - 1
-    ]
+    convolve: Callable[..., Tensor] = getattr(functional, f"conv{rank}d")
     return convolve(
         x,
         w,
@@ -72,7 +63,7 @@ def _conv(node: ir.Node, x: Tensor, w: Tensor, b: Tensor | None = None) -> Tenso
         stride=ints_of(node, "strides", [1] * rank),
         padding=before,
         dilation=ints_of(node, "dilations", [1] * rank),
-        groups=_int(node, "group", 1),
+        groups=int_of(node, "group", 1),
     )
 
 
@@ -101,8 +92,8 @@ def halves(pads: list[int]) -> tuple[list[int], list[int]]:
 
 
 def _gemm(node: ir.Node, a: Tensor, b: Tensor, c: Tensor | None = None) -> Tensor:
-    a = a.T if _int(node, "transA", 0) else a
-    b = b.T if _int(node, "transB", 0) else b
+    a = a.T if int_of(node, "transA", 0) else a
+    b = b.T if int_of(node, "transB", 0) else b
     product = _float(node, "alpha", 1.0) * (a @ b)
     return product if c is None else product + _float(node, "beta", 1.0) * c
 
@@ -116,68 +107,49 @@ def _div(_: ir.Node, a: Tensor, b: Tensor) -> Tensor:
     return torch.div(a, b, rounding_mode=None if a.is_floating_point() else "trunc")
 
 
-def _axes(node: ir.Node, x: Tensor, axes: Tensor | None) -> list[int]:
-    return list(range(x.ndim)) if axes is None else _listed(axes)
-
-
 def _reduce_mean(node: ir.Node, x: Tensor, axes: Tensor | None = None) -> Tensor:
-    return x.mean(dim=_axes(node, x, axes), keepdim=bool(_int(node, "keepdims", 1)))
-
-
-def _global_average(_: ir.Node, x: Tensor) -> Tensor:
-    return x.mean(dim=list(range(2, x.ndim)), keepdim=True)
+    over = list(range(x.ndim)) if axes is None else _listed(axes)
+    return x.mean(dim=over, keepdim=bool(int_of(node, "keepdims", 1)))
 
 
 def _max_pool(node: ir.Node, x: Tensor) -> Tensor:
     kernel = ints_of(node, "kernel_shape", ())
     x, before = pad_unevenly(node, x, len(kernel), -torch.inf)
-    pool: Callable[..., Tensor] = (
-        functional.max_pool1d,
-        functional.max_pool2d,
-        functional.max_pool3d,
-    )[len(kernel) - 1]
+    pool: Callable[..., Tensor] = getattr(functional, f"max_pool{len(kernel)}d")
     return pool(
         x,
         kernel,
         stride=ints_of(node, "strides", [1] * len(kernel)),
         padding=before,
         dilation=ints_of(node, "dilations", [1] * len(kernel)),
-        ceil_mode=bool(_int(node, "ceil_mode", 0)),
+        ceil_mode=bool(int_of(node, "ceil_mode", 0)),
     )
 
 
 def _average_pool(node: ir.Node, x: Tensor) -> Tensor:
     kernel = ints_of(node, "kernel_shape", ())
     sides = halves(ints_of(node, "pads", [0] * (2 * len(kernel))))
-    pool: Callable[..., Tensor] = (
-        functional.avg_pool1d,
-        functional.avg_pool2d,
-        functional.avg_pool3d,
-    )[len(kernel) - 1]
+    pool: Callable[..., Tensor] = getattr(functional, f"avg_pool{len(kernel)}d")
 
     def mean(of: Tensor) -> Tensor:
         strides = ints_of(node, "strides", [1] * len(kernel))
-        return pool(pad(of, *sides), kernel, strides, ceil_mode=bool(_int(node, "ceil_mode", 0)))
+        return pool(pad(of, *sides), kernel, strides, ceil_mode=bool(int_of(node, "ceil_mode", 0)))
 
-    if _int(node, "count_include_pad", 0):
+    if int_of(node, "count_include_pad", 0):
         return mean(x)
     return mean(x) / mean(torch.ones_like(x))
 
 
 def _reshape(node: ir.Node, x: Tensor, shape: Tensor) -> Tensor:
     wanted = _listed(shape)
-    if not _int(node, "allowzero", 0):
+    if not int_of(node, "allowzero", 0):
         wanted = [x.shape[i] if size == 0 else size for i, size in enumerate(wanted)]
     return x.reshape(wanted)
 
 
 def _flatten(node: ir.Node, x: Tensor) -> Tensor:
-    axis = _int(node, "axis", 1)
+    axis = int_of(node, "axis", 1)
     return x.reshape(int(torch.tensor(x.shape[:axis]).prod()), -1)
-
-
-def _transpose(node: ir.Node, x: Tensor) -> Tensor:
-    return x.permute(ints_of(node, "perm", range(x.ndim)[::-1]))
 
 
 def _squeeze(_: ir.Node, x: Tensor, axes: Tensor | None = None) -> Tensor:
@@ -191,12 +163,8 @@ def _unsqueeze(_: ir.Node, x: Tensor, axes: Tensor) -> Tensor:
     return x
 
 
-def _softmax(node: ir.Node, x: Tensor) -> Tensor:
-    return x.softmax(dim=_int(node, "axis", -1))
-
-
 def _layer_norm(node: ir.Node, x: Tensor, scale: Tensor, bias: Tensor | None = None) -> Tensor:
-    shape = x.shape[_int(node, "axis", -1) :]
+    shape = x.shape[int_of(node, "axis", -1) :]
     return functional.layer_norm(
         x, shape, scale.reshape(shape), bias, _float(node, "epsilon", 1e-5)
     )
@@ -211,14 +179,6 @@ def _hard_sigmoid(node: ir.Node, x: Tensor) -> Tensor:
     return torch.clamp(_float(node, "alpha", 0.2) * x + _float(node, "beta", 0.5), 0, 1)
 
 
-def _concat(node: ir.Node, *parts: Tensor) -> Tensor:
-    return torch.cat(parts, dim=_int(node, "axis", 0))
-
-
-def _leaky(node: ir.Node, x: Tensor) -> Tensor:
-    return functional.leaky_relu(x, _float(node, "alpha", 0.01))
-
-
 def _plain(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Return an operator whose node has nothing to say."""
     return lambda _, *inputs: function(*inputs)
@@ -228,19 +188,19 @@ _OPERATORS: dict[str, Callable[..., Tensor]] = {
     "Add": _plain(torch.add),
     "AveragePool": _average_pool,
     "Clip": _clip,
-    "Concat": _concat,
+    "Concat": lambda node, *parts: torch.cat(parts, dim=int_of(node, "axis", 0)),
     "Conv": _conv,
     "Div": _div,
     "Erf": _plain(torch.erf),
     "Flatten": _flatten,
     "Gelu": _gelu,
     "Gemm": _gemm,
-    "GlobalAveragePool": _global_average,
+    "GlobalAveragePool": _plain(lambda x: x.mean(dim=list(range(2, x.ndim)), keepdim=True)),
     "HardSigmoid": _hard_sigmoid,
     "HardSwish": _plain(functional.hardswish),
     "Identity": _plain(lambda x: x),
     "LayerNormalization": _layer_norm,
-    "LeakyRelu": _leaky,
+    "LeakyRelu": lambda node, x: functional.leaky_relu(x, _float(node, "alpha", 0.01)),
     "MatMul": _plain(torch.matmul),
     "MaxPool": _max_pool,
     "Mul": _plain(torch.mul),
@@ -249,12 +209,12 @@ _OPERATORS: dict[str, Callable[..., Tensor]] = {
     "Relu": _plain(functional.relu),
     "Reshape": _reshape,
     "Sigmoid": _plain(torch.sigmoid),
-    "Softmax": _softmax,
+    "Softmax": lambda node, x: x.softmax(dim=int_of(node, "axis", -1)),
     "Sqrt": _plain(torch.sqrt),
     "Squeeze": _squeeze,
     "Sub": _plain(torch.sub),
     "Tanh": _plain(torch.tanh),
-    "Transpose": _transpose,
+    "Transpose": lambda node, x: x.permute(ints_of(node, "perm", range(x.ndim)[::-1])),
     "Unsqueeze": _unsqueeze,
 }
 
@@ -292,9 +252,6 @@ def _by_runtime(node: ir.Node, inputs: Sequence[Tensor | None]) -> list[Tensor]:
 def _session(model: bytes) -> OnnxSession:
     """Keep sessions: the same node runs for every batch."""
     return OnnxSession(model)
-
-
-Visit = "Callable[[str, Tensor], Tensor]"
 
 
 def constants_of(graph: ir.Graph) -> dict[str, Tensor]:
@@ -337,10 +294,8 @@ class Execution:
     ) -> list[Tensor]:
         """Return the outputs.
 
-        Args:
-            feeds: inputs by name.
-            visit: is given every tensor as it comes to be, and returns what takes its place.
-            constants: take the place of the graph's own, by name.
+        `visit` is given every tensor as it comes to be, and returns what takes its place;
+        `constants` take the place of the graph's own; all by name.
         """
         known = {**self.constants, **(constants or {})}
         flowing = {name: visit(name, feeds[name]) for name in self._inputs}

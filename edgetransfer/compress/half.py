@@ -29,15 +29,10 @@ def to_half(
 ) -> tuple[onnx.ModelProto, tuple[str, ...]]:
     """Return the graph with weights and activations in float16, inputs and outputs in float32.
 
-    Norms, softmaxes and means stay in 32 bits, and so does every node that on the examples takes
-    or gives a number beyond `LARGEST`, or holds such a weight.
-
-    Args:
-        model: clean and float.
-        examples: batches of prepared inputs.
-
-    Returns:
-        The graph, and the names of the nodes kept for their range.
+    Norms, softmaxes and means stay in 32 bits, and so does every node that on the examples takes or
+    gives a number beyond `LARGEST`, or holds such a weight. The model is clean and float, examples
+    are batches of prepared inputs. Returned beside the graph are the names of the nodes kept for
+    their range.
     """
     from onnxruntime.transformers.float16 import (
         DEFAULT_OP_BLOCK_LIST,

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnx_ir as ir
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Set
-
-    import onnx_ir as ir
 
 LAYERS = {"Conv", "Gemm", "MatMul"}
 CLIPS = {"Relu", "Clip"}
@@ -35,14 +34,10 @@ ELEMENTWISE = {
 class Layer:
     """One node that multiplies by constant weights.
 
-    Attributes:
-        node: Conv, Gemm or MatMul.
-        input: what it takes, as one tensor.
-        weight: its weights, an initializer of its own.
-        bias: None where it has none; for MatMul that of the Add behind it.
-        axis: of the weights' output channels.
-        sum: the output with its bias, before any activation.
-        output: the tensor that is quantised: behind a Relu or Clip that fuses.
+    `input` is one tensor, `weight` an initializer of its own with its output channels on `axis`;
+    `bias` is None where it has none, for MatMul that of the Add behind it. `sum` is the output with
+    its bias before any activation, `output` the tensor that is quantised: behind a Relu or Clip
+    that fuses.
     """
 
     node: ir.Node
@@ -67,10 +62,9 @@ class Layer:
 class Layout:
     """Where a graph is quantised.
 
-    Attributes:
-        layers: in the order they run.
-        points: names of the tensors that are quantised, in the order they come to be.
-        shares: for a tensor behind a node that passes integers on, the tensor before it.
+    Layers are in the order they run; `points` name the tensors that are quantised, in the order
+    they come to be; `shares` names for a tensor behind a node that passes integers on the tensor
+    before it.
     """
 
     layers: tuple[Layer, ...]
@@ -101,6 +95,21 @@ def array_of(value: ir.Value) -> np.ndarray[Any, Any]:
     return numbers
 
 
+def int_of(node: ir.Node, name: str, default: int) -> int:
+    """Return an attribute that holds an integer."""
+    found = node.attributes.get(name)
+    return default if found is None else int(found.as_int())
+
+
+def add_constant(graph: ir.Graph, name: str, array: np.ndarray[Any, Any]) -> ir.Value:
+    """Put a constant into a graph."""
+    tensor = ir.tensor(array, name=name)
+    kind, shape = ir.TensorType(tensor.dtype), ir.Shape(array.shape)
+    value = ir.Value(name=name, type=kind, shape=shape, const_value=tensor)
+    graph.register_initializer(value)
+    return value
+
+
 def users(value: ir.Value) -> list[ir.Node]:
     """Return the nodes that take a tensor, each once."""
     return list(dict.fromkeys(use.node for use in value.uses()))
@@ -109,9 +118,8 @@ def users(value: ir.Value) -> list[ir.Node]:
 def find_layout(graph: ir.Graph, floats: Set[str] = frozenset()) -> Layout:
     """Find the layers and the tensors to quantise.
 
-    Args:
-        graph: clean, each weight used by one node (`separation`).
-        floats: names of layers to leave in float, by their weights.
+    The graph is clean and each weight used by one node (`posttraining.separate`); `floats` names
+    layers to leave in float, by their weights.
     """
     layers = tuple(each for each in find_layers(graph) if each.name not in floats)
     spread = _domain(graph, layers)
@@ -152,10 +160,7 @@ def find_layers(graph: ir.Graph) -> Iterator[Layer]:
 
 def axis_of(node: ir.Node) -> int:
     """Return the axis of a layer's weights that its output channels lie on."""
-    if node.op_type == "Conv":
-        return 0
-    transposed = node.attributes.get("transB")
-    return 0 if transposed is not None and transposed.as_int() else 1
+    return 0 if node.op_type == "Conv" or int_of(node, "transB", 0) else 1
 
 
 def added(node: ir.Node) -> tuple[ir.Value | None, ir.Value]:
@@ -224,23 +229,13 @@ def _wanted(graph: ir.Graph, layers: tuple[Layer, ...], domain: set[ir.Value]) -
     wanted = {each.input for each in layers}
     wanted |= {each.output for each in layers if each.node.op_type == "Conv"}
     for node in reversed(graph):
-        if node.op_type in INTEGER and _leads_on(node, wanted, domain):
-            output = behind_clip(node.outputs[0])
-            wanted.add(output)
+        output = node.outputs[0]
+        if node.op_type in INTEGER and output in domain and wanted & {output, behind_clip(output)}:
+            wanted.add(behind_clip(output))
             wanted |= {each for each in node.inputs if each is not None and each in domain}
-        elif node.op_type in PASSES and node.outputs[0] in wanted & domain:
+        elif node.op_type in PASSES and output in wanted & domain:
             source = node.inputs[0]
             if source in domain and source is not None and source.producer() is not None:
                 wanted.add(source)
-    return {each for each in wanted if not _covered(each, wanted)}
-
-
-def _leads_on(node: ir.Node, wanted: set[ir.Value], domain: set[ir.Value]) -> bool:
-    output = node.outputs[0]
-    return output in domain and (output in wanted or behind_clip(output) in wanted)
-
-
-def _covered(value: ir.Value, wanted: set[ir.Value]) -> bool:
-    """Tell whether only a Relu or Clip whose output is quantised takes a tensor."""
-    after = behind_clip(value)
-    return after is not value and after in wanted
+    # What only a Relu or Clip takes whose output is quantised needs no grid of its own.
+    return {each for each in wanted if behind_clip(each) not in wanted - {each}}

@@ -1,8 +1,6 @@
-"""Watches what flows through a float graph: extremes, moments and histograms of its tensors.
+"""Watches what flows through a float graph, and chooses the range of every quantised tensor by it.
 
 Memory does not grow with the number of examples.
-
-Chooses the range of every quantised tensor from what was seen of it.
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ from edgetransfer.compress.execution import Execution
 from edgetransfer.errors import StageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import onnx_ir as ir
     from torch import Tensor
@@ -196,11 +194,8 @@ class Channels:
 class ActivationHistogram:
     """Counts of one tensor's numbers in bins that are equally wide; widened as it needs.
 
-    Attributes:
-        low: left side of the first bin.
-        high: right side of the last.
-        counts: float64 [BINS].
-        extremes: (least, largest) of every batch.
+    Bins, of which `counts` float64 [BINS] tells, lie between `low` and `high`; `extremes` are
+    (least, largest) of every batch.
     """
 
     def __init__(self) -> None:
@@ -243,19 +238,13 @@ def watch_channels(
     wanted = set(names)
     seen: dict[str, Channels] = {}
 
-    def visit(name: str, tensor: Tensor) -> Tensor:
-        if name in wanted:
-            new = Channels.of(tensor)
-            if name in seen:
-                seen[name].add(new)
-            else:
-                seen[name] = new
-        return tensor
+    def take(name: str, tensor: Tensor) -> None:
+        if name in seen:
+            seen[name].add(Channels.of(tensor))
+        elif name in wanted:
+            seen[name] = Channels.of(tensor)
 
-    execution = Execution(graph)
-    with torch.no_grad():
-        for batch in batches:
-            execution.run(batch, visit)
+    _watch(graph, batches, take)
     return seen
 
 
@@ -264,14 +253,18 @@ def watch_ranges(
 ) -> dict[str, ActivationHistogram]:
     """Return histograms of some tensors over all batches."""
     seen = {name: ActivationHistogram() for name in names}
+    _watch(graph, batches, lambda name, tensor: seen[name].add(tensor) if name in seen else None)
+    return seen
 
+
+def _watch(
+    graph: ir.Graph, batches: Iterable[dict[str, Tensor]], take: Callable[[str, Tensor], None]
+) -> None:
     def visit(name: str, tensor: Tensor) -> Tensor:
-        if name in seen:
-            seen[name].add(tensor)
+        take(name, tensor)
         return tensor
 
     execution = Execution(graph)
     with torch.no_grad():
         for batch in batches:
             execution.run(batch, visit)
-    return seen

@@ -1,12 +1,9 @@
-"""Post-training quantisation from a float graph to its integers, in one go.
-
-Gives every layer weights and a bias of its own: each will have its own codes.
-"""
+"""Post-training quantisation from a float graph to its integers, in one go."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx_ir as ir
@@ -16,6 +13,7 @@ from edgetransfer.compress.equalise import centre, equalise
 from edgetransfer.compress.layout import (
     LAYERS,
     Layout,
+    add_constant,
     added,
     array_of,
     axis_of,
@@ -54,7 +52,7 @@ def separate(graph: ir.Graph) -> None:
         if weight is None or not weight.is_initializer():
             continue
         if len(weight.uses()) > 1:
-            weight = _constant(graph, f"{weight.name}_{node.name}", array_of(weight))
+            weight = add_constant(graph, f"{weight.name}_{node.name}", array_of(weight))
             node.replace_input_with(1, weight)
         if node.op_type == "MatMul":
             _own_sum(graph, node)
@@ -68,7 +66,7 @@ def _own_sum(graph: ir.Graph, product: ir.Node) -> None:
     if bias is not None and adding is not None and len(bias.uses()) > 1:
         place = list(adding.inputs).index(bias)
         name = f"{bias.name}_{product.name}"
-        adding.replace_input_with(place, _constant(graph, name, array_of(bias)))
+        adding.replace_input_with(place, add_constant(graph, name, array_of(bias)))
 
 
 def _own_bias(graph: ir.Graph, node: ir.Node, channels: int) -> None:
@@ -83,18 +81,7 @@ def _own_bias(graph: ir.Graph, node: ir.Node, channels: int) -> None:
         if len(bias.uses()) == 1 and array_of(bias).shape == numbers.shape:
             return
     name = f"{node.outputs[0].name}_bias"
-    node.replace_input_with(2, _constant(graph, name, np.ascontiguousarray(numbers)))
-
-
-def _constant(graph: ir.Graph, name: str, array: np.ndarray[Any, Any]) -> ir.Value:
-    value = ir.Value(
-        name=name,
-        type=ir.TensorType(ir.DataType.from_numpy(array.dtype)),
-        shape=ir.Shape(array.shape),
-        const_value=ir.tensor(array, name=name),
-    )
-    graph.register_initializer(value)
-    return value
+    node.replace_input_with(2, add_constant(graph, name, np.ascontiguousarray(numbers)))
 
 
 HEAD_SHARE = 0.02
@@ -109,10 +96,9 @@ MOST_FITTED = 256
 class CalibrationBatches:
     """Batches of prepared training examples by input name, made anew at every call.
 
-    Attributes:
-        watched: all of them, for ranges.
-        fitted: at most `MOST_FITTED`, for scales of channels, weights and biases.
-        folder: an empty one, for what does not fit into memory.
+    Ranges are found on all that is `watched`; scales of channels, weights and biases on what is
+    `fitted`, at most `MOST_FITTED` examples. What does not fit into memory goes to the empty
+    folder.
     """
 
     watched: Batches
@@ -124,10 +110,7 @@ class CalibrationBatches:
 class QuantisedGraph:
     """A float graph and the integers that stand for it.
 
-    Attributes:
-        model: the float graph, equalised or not: what training goes on from.
-        layout: where it is quantised.
-        encoding: the integers.
+    The model may be equalised: it is what training goes on from.
     """
 
     model: ir.Model
@@ -173,16 +156,9 @@ def quantise(
     """Quantise weights and activations (w8a8) with what the calibration examples show.
 
     In order: channels are equalised, every tensor gets the range that loses least, and one sweep
-    over the layers rounds weights in second order and corrects biases, each layer fed with what
-    the quantised layers before it give.
-
-    Args:
-        model: clean and float.
-        scheme: integer types and granularity of the target.
-        recipe: how ranges are found.
-        calibration: what flows through the network.
-        equalised: whether channels may be rescaled.
-        progress: told of nodes done.
+    over the layers rounds weights in second order and corrects biases, each layer fed with what the
+    quantised layers before it give. The model is clean and float; `equalised` says whether channels
+    may be rescaled.
 
     Raises:
         StageError: there is nothing to quantise, or the network gives NaN or Inf.
@@ -196,22 +172,14 @@ def quantise(
         _equalise(opened.graph, layout, calibration.fitted)
     seen = watch_ranges(opened.graph, layout.roots(), calibration.watched())
     _refuse_empty(seen)
-    grids = choose_grids(seen, recipe, scheme)
-    fitted = fit_weights(
-        opened.graph,
-        layout,
-        Encoding(grids, {}, {}, scheme),
-        calibration.fitted(),
-        calibration.folder,
-        progress=progress,
-    )
-    return QuantisedGraph(opened, layout, fitted)
+    ranged = Encoding(choose_grids(seen, recipe, scheme), {}, {}, scheme)
+    return fit_again(QuantisedGraph(opened, layout, ranged), calibration, progress)
 
 
 def fit_again(
     quantised: QuantisedGraph, calibration: CalibrationBatches, progress: Progress = silent
 ) -> QuantisedGraph:
-    """Fit weights and biases anew: what made up for the noise of a layer that is in float now."""
+    """Fit weights and biases, maybe anew: they made up for the noise of what is in float now."""
     encoding = fit_weights(
         quantised.model.graph,
         quantised.layout,
@@ -227,8 +195,7 @@ def _equalise(graph: ir.Graph, layout: Layout, batches: Batches) -> None:
     layers = list(find_layers(graph))
     centre(graph, layers, watch_channels(graph, layout.points, batches()))
     for _ in range(EQUALISING):
-        seen = watch_channels(graph, layout.points, batches())
-        equalise(graph, layers, seen)
+        equalise(graph, layers, watch_channels(graph, layout.points, batches()))
 
 
 def _small_head(graph: ir.Graph) -> set[str]:

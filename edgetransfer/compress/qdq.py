@@ -1,8 +1,6 @@
-"""Writes an encoding into a graph as QuantizeLinear and DequantizeLinear, where kernels fuse.
+"""Writes an encoding into a graph as Q and DQ where kernels fuse, and reads one out of a graph.
 
-Reads ranges and codes out of a quantised graph, so that they can be written in fused form.
-
-Whatever found them - another quantiser, training elsewhere, an earlier run - `qdq` writes them.
+Whatever found the integers - another quantiser, training elsewhere - they are written in one form.
 """
 
 from __future__ import annotations
@@ -19,9 +17,11 @@ from edgetransfer.compress.layout import (
     INTEGER,
     Layer,
     Layout,
+    add_constant,
     array_of,
     behind_clip,
     clip_bounds,
+    int_of,
     name_of,
     users,
 )
@@ -42,13 +42,9 @@ def read_encoding(
 ) -> Encoding:
     """Return the integers that a Q/DQ graph holds for a float graph it was made from.
 
-    Tensors and layers are found by the names that the float graph gives them.
-
-    Args:
-        quantised: with QuantizeLinear and DequantizeLinear nodes.
-        graph: the float graph.
-        layout: of the float graph.
-        scheme: what the codes are to be written in.
+    Tensors and layers are found by the names that the float graph gives them. The quantised graph
+    has QuantizeLinear and DequantizeLinear nodes; the layout is of the float graph, and the codes
+    are to be written in the scheme.
 
     Raises:
         StageError: a layer or a tensor has no integers there.
@@ -126,8 +122,7 @@ class _Source:
             if producer is None or producer.op_type != "QuantizeLinear":
                 raise _lacks("weights that are computed", f"node {dequantise.name}")
             floats = self._constant(producer.inputs[0])
-            found = dequantise.attributes.get("axis")
-            wide = self._along(scale, floats.ndim, 1 if found is None else found.as_int())
+            wide = self._along(scale, floats.ndim, int_of(dequantise, "axis", 1))
             codes = np.clip(np.rint(floats / wide), -127, 127).astype(np.int32)
             return codes.astype(np.int8), scale
         if zero.any() and len(np.unique(zero)) > 1:
@@ -188,12 +183,8 @@ def write_qdq(model: ir.Model, layout: Layout, encoding: Encoding) -> onnx.Model
 
     Every quantised tensor goes through a pair of Q and DQ once, and all its users take what comes
     out. A Relu or Clip whose bounds the grid behind it keeps anyway is dropped: rounding to the
-    grid is what it did.
-
-    Args:
-        model: float, of which `layout` was found.
-        layout: where it is quantised.
-        encoding: with grids, weights and biases for all of the layout.
+    grid is what it did. `layout` was found in the float model, and the encoding has grids, weights
+    and biases for all of it.
 
     Raises:
         NumericalError: a scale is not finite, or the result is not valid ONNX.
@@ -280,9 +271,9 @@ class _QdqWriter:
         if not np.isfinite(scale).all():
             raise NumericalError("a scale that is not finite", where="quantise", found=name)
         inputs = [
-            self._constant(f"{name}_codes", codes),
-            self._constant(f"{name}_scale", scale),
-            self._constant(f"{name}_zero", np.full(scale.shape, zero, dtype=codes.dtype)),
+            add_constant(self._graph, f"{name}_codes", codes),
+            add_constant(self._graph, f"{name}_scale", scale),
+            add_constant(self._graph, f"{name}_zero", np.full(scale.shape, zero, codes.dtype)),
         ]
         attributes = [] if axis is None else [ir.AttrInt64("axis", axis)]
         node = ir.Node("", "DequantizeLinear", inputs, attributes, name=f"{name}_dequantised")
@@ -290,17 +281,6 @@ class _QdqWriter:
         ir.convenience.replace_all_uses_with(value, node.outputs[0])
         self._graph.initializers.pop(name)
         self._graph.insert_before(self._graph[0], node)
-
-    def _constant(self, name: str, array: Array) -> ir.Value:
-        tensor = ir.tensor(array, name=name)
-        value = ir.Value(
-            name=name,
-            type=ir.TensorType(tensor.dtype),
-            shape=ir.Shape(array.shape),
-            const_value=tensor,
-        )
-        self._graph.register_initializer(value)
-        return value
 
     def _name(self, node: ir.Node, name: str, like: ir.Value) -> None:
         output = node.outputs[0]
@@ -312,8 +292,8 @@ class _QdqWriter:
             raise NumericalError("a scale that is not finite", where="quantise", found=name)
         value = self._without_clip(self._values[name], grid)
         kind = np.int8 if grid.low < 0 else np.uint8
-        scale = self._constant(f"{name}_scale", np.array(grid.scale, dtype=np.float32))
-        zero = self._constant(f"{name}_zero_point", np.array(grid.zero_point, dtype=kind))
+        scale = add_constant(self._graph, f"{name}_scale", np.array(grid.scale, dtype=np.float32))
+        zero = add_constant(self._graph, f"{name}_zero_point", np.array(grid.zero_point, kind))
         takers = tuple(value.uses())
         quantise = ir.Node("", "QuantizeLinear", [value, scale, zero], name=f"{name}_quantise")
         codes = quantise.outputs[0]

@@ -22,12 +22,9 @@ def refit(weights: Tensor, covariance: Tensor, cross: Tensor) -> Tensor:
 
     Least squares towards what the float weights make of the float inputs, drawn to the float
     weights by a ridge: a few calibration examples do not know everything. The same idea as the
-    asymmetric calibration of Li et al. (2025), GPTAQ, arXiv 2504.02692.
-
-    Args:
-        weights: float64 [G, R, K].
-        covariance: of the quantised inputs, [G, K, K].
-        cross: of the float inputs (first) with the quantised ones, [G, K, K].
+    asymmetric calibration of Li et al. (2025), GPTAQ, arXiv 2504.02692. Weights are float64 [G, R,
+    K], the covariance of the quantised inputs [G, K, K], and `cross` [G, K, K] of the float inputs
+    (first) with the quantised ones.
     """
     mean = covariance.diagonal(dim1=1, dim2=2).mean(dim=1) + 1e-9
     ridge = RIDGE * mean[:, None, None] * torch.eye(weights.shape[-1], dtype=weights.dtype)
@@ -37,15 +34,10 @@ def refit(weights: Tensor, covariance: Tensor, cross: Tensor) -> Tensor:
 
 
 def best_scales(weights: Tensor, importance: Tensor, limit: int) -> Tensor:
-    """Return the scale of every row that loses least when its weights are rounded.
+    """Return the scale [..., R, 1] of every row [..., R, K] that loses least when it is rounded.
 
-    Args:
-        weights: [..., R, K].
-        importance: mean squares of the K inputs, [..., 1, K] or broadcast.
-        limit: largest code.
-
-    Returns:
-        [..., R, 1], the largest weight over `limit` or some share of that.
+    It is the largest weight over the largest code `limit`, or some share of that; importance is the
+    mean squares of the K inputs, [..., 1, K] or broadcast.
     """
     widest = weights.abs().amax(dim=-1, keepdim=True).clamp(min=1e-12) / limit
     best, least = widest, torch.full_like(widest, torch.inf)
@@ -65,17 +57,10 @@ def to_grid(weights: Tensor, scale: Tensor, limit: int) -> Tensor:
 def second_order(weights: Tensor, gram: Tensor, scale: Tensor, limit: int) -> Tensor:
     """Round one input at a time and let those not rounded yet make up for the error.
 
-    Frantar et al. (2022), GPTQ, arXiv 2210.17323, with the inputs of largest energy first. The
-    sum of squared errors of the outputs, ``tr(E gram E^T)``, is what it keeps small.
-
-    Args:
-        weights: float [G, R, K]: groups, rows (output channels), inputs.
-        gram: float [G, K, K], second moments of the inputs.
-        scale: [G, R, 1].
-        limit: largest code.
-
-    Returns:
-        Multiples of the scales, [G, R, K].
+    Frantar et al. (2022), GPTQ, arXiv 2210.17323, with the inputs of largest energy first. The sum
+    of squared errors of the outputs, ``tr(E gram E^T)``, is what it keeps small. Weights are float
+    [G, R, K]: groups, rows (output channels), inputs; gram, float [G, K, K], their second moments;
+    scales [G, R, 1]; `limit` the largest code. Returns multiples of the scales, [G, R, K].
     """
     order = gram.diagonal(dim1=-2, dim2=-1).argsort(dim=-1, descending=True)
     work = weights.gather(-1, order[:, None, :].expand_as(weights)).clone()

@@ -1,7 +1,4 @@
-"""Goes through a graph once, layer by layer, and fits each layer's integers to what reaches it.
-
-Turns the input of a layer into the columns that its weights are multiplied with.
-"""
+"""Goes through a graph once, layer by layer, and fits each layer's integers to what reaches it."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ import torch
 from edgetransfer.compress import execution
 from edgetransfer.compress.encoding import WEIGHT_LIMIT, Codes, Encoding
 from edgetransfer.compress.execution import constants_of, halves, ints_of, last_uses, pad
-from edgetransfer.compress.layout import Layer, Layout, array_of, name_of
+from edgetransfer.compress.layout import Layer, Layout, array_of, int_of, name_of
 from edgetransfer.compress.rounding import best_scales, refit, second_order
 from edgetransfer.errors import NumericalError
 from edgetransfer.spec.progress import Progress, silent
@@ -39,10 +36,8 @@ All of 25,088 (the first matrix product of VGG16) would be 5 GB for one matrix."
 class Moments:
     """Second moments of a layer's columns about their means, which a bias makes up for.
 
-    Attributes:
-        covariance: of the quantised columns, float64 [G * B, K, K]: G groups of channels in B
-            `blocks` each, K inputs of each block of a row of weights.
-        cross: of the float columns with the quantised ones, float64 [G * B, K, K].
+    Float64 [G * B, K, K]: G groups of channels in B `blocks` each, K inputs of each block of a row
+    of weights; `covariance` is of the quantised columns, `cross` of the float columns with them.
     """
 
     covariance: Tensor
@@ -134,19 +129,15 @@ def joined(cut: Tensor, count: int, width: int) -> Tensor:
 
 def groups_of(layer: Layer) -> int:
     """Return into how many groups a layer divides its channels; 1 for a matrix product."""
-    found = layer.node.attributes.get("group")
-    return 1 if found is None else int(found.as_int())
+    return int_of(layer.node, "group", 1)
 
 
 def columns(layer: Layer, x: Tensor, generator: torch.Generator) -> Tensor:
     """Return some columns, [G, K, positions of all examples].
 
-    ``weights.reshape(G, C / G, K) @ columns`` are outputs of the layer without its bias.
-
-    Args:
-        layer: a convolution over any number of axes, or a matrix product.
-        x: its input, a batch.
-        generator: draws the places.
+    ``weights.reshape(G, C / G, K) @ columns`` are outputs of the layer without its bias. The layer
+    is a convolution over any number of axes, or a matrix product; x is a batch of its inputs, and
+    the generator draws the places.
     """
     if layer.node.op_type != "Conv":
         return x.reshape(-1, x.shape[-1]).T[None]
@@ -190,18 +181,12 @@ def fit_weights(
 ) -> Encoding:
     """Round the weights of every layer and correct its bias, in the order the layers run.
 
-    Each layer is fitted on its **quantised** inputs, so that it makes up for what the layers
-    before it lost: weights by `rounding.second_order`; then the bias takes the mean error of the
-    outputs before the activation (Nagel et al. 2019, arXiv 1906.04721, section 4.2; correcting
-    behind the clip diverges). What waits for later layers lies in `folder`.
-
-    Args:
-        graph: float, weights untied.
-        layout: where it is quantised.
-        encoding: whose grids are taken; weights and biases are replaced.
-        batches: prepared examples, by the names of the graph's inputs.
-        folder: an empty one.
-        progress: told of nodes done.
+    Each layer is fitted on its **quantised** inputs, so that it makes up for what the layers before
+    it lost: weights by `rounding.second_order`; then the bias takes the mean error of the outputs
+    before the activation (Nagel et al. 2019, arXiv 1906.04721, section 4.2; correcting behind the
+    clip diverges). What waits for later layers lies in `folder`. The graph is float with its
+    weights untied; of the encoding the grids are taken. Batches are prepared examples, by the names
+    of the graph's inputs; the folder is an empty one.
     """
     sweep = _Sweep(graph, layout, encoding, folder)
     with torch.no_grad():

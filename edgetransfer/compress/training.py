@@ -35,14 +35,8 @@ def rank_layers(
 ) -> list[tuple[str, float]]:
     """Return the layers by what leaving each alone in float would take away of the noise.
 
-    Args:
-        quantised: the network.
-        batches: a few prepared examples; they are held in memory.
-        progress: told of layers done.
-
-    Returns:
-        (name of the weights, share of the logits' noise energy that would go), largest first;
-        below zero where the noise would grow.
+    The few prepared examples are held in memory. Returned are (name of the weights, share of the
+    logits' noise energy that would go), largest first; below zero where the noise would grow.
     """
     feeds = list(batches)
     teacher = Execution(quantised.model.graph)
@@ -87,9 +81,8 @@ def round_through(x: Tensor) -> Tensor:
 class LearnedGrid(nn.Module):
     """A grid whose step is learnt, by its logarithm (Esser et al. 2020, LSQ, arXiv 1902.08153).
 
-    Args:
-        grid: where it starts.
-        most: the number that the grid may not pass, so that a Clip there goes on to vanish.
+    Its step begins as that of `grid` and may not pass the number `most`, so that a Clip there goes
+    on to vanish.
     """
 
     def __init__(self, grid: Grid, most: float) -> None:
@@ -162,11 +155,7 @@ def _codes(steps: Tensor) -> Tensor:
 class FakeQuantised(nn.Module):
     """A graph with its encoding, as a module: inputs by name -> first output.
 
-    Args:
-        graph: float.
-        layout: where it is quantised.
-        encoding: where training starts.
-        weights: how the weights are learnt.
+    The graph is float, and training starts at the encoding.
     """
 
     def __init__(
@@ -199,12 +188,7 @@ class FakeQuantised(nn.Module):
         return np.asarray(array_of(layer.bias) if found is None else found)
 
     def forward(self, feeds: Mapping[str, Tensor], seen: dict[str, Tensor] | None = None) -> Tensor:
-        """Run the graph with rounding.
-
-        Args:
-            feeds: inputs by name.
-            seen: takes the quantised tensors whose names it has as keys.
-        """
+        """Run the graph with rounding; `seen` takes the quantised tensors that it has as keys."""
 
         def visit(name: str, tensor: Tensor) -> Tensor:
             if name in self._points:
@@ -254,12 +238,9 @@ TIMED_STEPS = 3
 class QuantisedTraining:
     """How a quantised graph is trained.
 
-    Attributes:
-        weights: what of the weights is learnt.
-        steps: of the optimiser, at most.
-        seconds: as many as that are taken about, by doing fewer steps where one takes long.
-        rate: of weights and biases, as a share of each tensor's size; in rounding, in steps.
-        scale_rate: of the logarithms of the activations' steps.
+    About as many seconds are taken, by doing fewer steps where one takes long. `rate` is of weights
+    and biases, as a share of each tensor's size (in rounding, in steps); `scale_rate` of the
+    logarithms of the activations' steps.
     """
 
     weights: type[FreeWeights] | type[LearnedRounding]
@@ -292,22 +273,14 @@ def train(
     """Train towards the float graph's logits and towards what flows into its last layer.
 
     The loss is the noise of the logits over their signal, means over the classes taken away, as
-    `measure.drift.sqnr_db` defines it, and the same of the features in front of the head.
-
-    Args:
-        graph: float; the teacher.
-        layout: where it is quantised.
-        encoding: where training starts.
-        batches: makes an endless stream of prepared examples, the same on every call.
-        course: how long and how fast.
-        progress: told of steps.
-
-    Returns:
-        The encoding it came to, and the loss of every step.
+    `measure.drift.sqnr_db` defines it, and the same of the features in front of the head. The graph
+    is float: the teacher. Training starts at the encoding, and `batches` makes an endless stream of
+    prepared examples, the same on every call. Returned are the encoding it came to, and the loss of
+    every step.
     """
     student = FakeQuantised(graph, layout, encoding, course.weights)
     teacher = Execution(graph)
-    watched = _watched(graph)
+    watched = name_of(list(find_layers(graph))[-1].input)  # its noise is trained away too
     optimiser = torch.optim.Adam(_groups(student, course))
     rates = [group["lr"] for group in optimiser.param_groups]
     losses: list[float] = []
@@ -364,11 +337,6 @@ def noise(got: Tensor, wanted: Tensor) -> Tensor:
 
 def _centred(logits: Tensor) -> Tensor:
     return logits - logits.mean(dim=1, keepdim=True)
-
-
-def _watched(graph: ir.Graph) -> str:
-    """Return the tensor whose noise is trained away too: what the last layer takes."""
-    return name_of(list(find_layers(graph))[-1].input)
 
 
 def _keeping(seen: dict[str, Tensor]) -> Callable[[str, Tensor], Tensor]:
