@@ -1,7 +1,4 @@
-"""Opens the backbones that ship with the package, and folders that are laid out like them.
-
-MobileNetV2 without its classifier: the network of the backbones that ship with the package.
-"""
+"""Opens the backbones that ship with the package, MobileNetV2s, and folders laid out like them."""
 
 from __future__ import annotations
 
@@ -30,13 +27,6 @@ def round_channels(channels: float, divisor: int = 8) -> int:
 
     Every kernel library works on channels in eights, so that other counts cost the same.
 
-    Args:
-        channels: the count that a width multiplier gave.
-        divisor: what the result is a multiple of.
-
-    Returns:
-        The rounded count, at least `divisor`.
-
     >>> [round_channels(0.35 * c) for c in (16, 24, 32, 64, 160)]
     [8, 8, 16, 24, 56]
     """
@@ -48,13 +38,10 @@ def round_channels(channels: float, divisor: int = 8) -> int:
 class MobileNetV2Config:
     """What distinguishes one MobileNetV2 from another.
 
-    Attributes:
-        input_size: height and width of a picture, in pixels; a property of the weights, for
-            the network itself runs on any size.
-        width: multiplier of every channel count but `feature_dim`.
-        blocks: rows of (expansion, channels, repeats, stride); channels before `width`, and
-            the stride is that of a row's first block.
-        feature_dim: length of the feature vector, not multiplied by `width`.
+    Pictures are `input_size`, height and width in pixels: a property of the weights, for the
+    network itself runs on any size. `width` multiplies every channel count but `feature_dim`, the
+    length of the feature vector; rows of `blocks` have the channels before that, and the stride of
+    their first block.
     """
 
     input_size: tuple[int, int]
@@ -64,17 +51,10 @@ class MobileNetV2Config:
 
     @classmethod
     def from_card(cls, card: Mapping[str, Any]) -> MobileNetV2Config:
-        """Read the configuration out of a card, where its fields stand among others.
+        """Read the configuration out of a parsed `card.json`, where its fields stand among others.
 
-        Args:
-            card: the parsed `card.json` of a backbone.
-
-        Returns:
-            The configuration.
-
-        Raises:
-            KeyError: if a field is not there.
-            ValueError: if a pair or a row of four has another length.
+        Raises KeyError where a field is not there, ValueError where a pair or a row of four has
+        another length.
         """
         height, width = card["input_size"]
         rows = [(e, c, n, s) for e, c, n, s in card["blocks"]]
@@ -93,17 +73,8 @@ TINY_64 = MobileNetV2Config(
 class ConvNorm(nn.Module):
     """Convolution, batch norm and, unless it is a linear bottleneck, ReLU6.
 
-    Padding is static and the same on all sides, so that it lands inside the exported Conv.
-
-    Args:
-        channels: of the input and of the output.
-        kernel: 1 or 3.
-        stride: 1 or 2.
-        groups: 1, or the number of channels for a depthwise convolution.
-        activate: whether ReLU6 follows.
-
-    Shapes:
-        [N, channels[0], H, W] -> [N, channels[1], ceil(H / stride), ceil(W / stride)]
+    ``[N, channels[0], H, W] -> [N, channels[1], ceil(H / stride), ceil(W / stride)]``. Padding is
+    static and the same on all sides, so that it lands inside the exported Conv.
     """
 
     def __init__(
@@ -131,16 +102,10 @@ class ConvNorm(nn.Module):
 class InvertedResidual(nn.Module):
     """Expand, filter each channel, project; add the input where the shape allows it.
 
-    The expansion is left out where it is 1. The projection is linear: a ReLU in the narrow
-    layer loses what the wide one found (Sandler et al. 2018, sections 3.2 and 3.3).
-
-    Args:
-        channels: of the input and of the output.
-        expansion: width of the middle as a multiple of the input.
-        stride: 1 or 2, of the depthwise convolution.
-
-    Shapes:
-        [N, channels[0], H, W] -> [N, channels[1], ceil(H / stride), ceil(W / stride)]
+    ``[N, channels[0], H, W] -> [N, channels[1], ceil(H / stride), ceil(W / stride)]``. The
+    expansion is a multiple of the input's channels, and left out where it is 1. The projection is
+    linear: a ReLU in the narrow layer loses what the wide one found (Sandler et al. 2018, sections
+    3.2 and 3.3).
     """
 
     def __init__(self, channels: tuple[int, int], expansion: int, stride: int) -> None:
@@ -161,16 +126,11 @@ class InvertedResidual(nn.Module):
 class MobileNetV2(nn.Module):
     """The feature extractor of MobileNetV2: a stem, inverted residuals, a 1x1 Conv, a mean.
 
-    "MobileNetV2: Inverted Residuals and Linear Bottlenecks", Sandler et al., CVPR 2018,
-    table 2 and section 4, without dropout and classifier. Every operator is a Conv, a batch
-    norm that folds into it, a Clip(0, 6) or an Add, but for the mean over the last map, which
-    `torch.onnx.export` writes as one ReduceMean.
-
-    Args:
-        config: which network.
-
-    Shapes:
-        [N, 3, H, W] float, normalised -> [N, config.feature_dim] float, between 0 and 6
+    ``[N, 3, H, W]`` float, normalised -> ``[N, config.feature_dim]`` float, between 0 and 6.
+    "MobileNetV2: Inverted Residuals and Linear Bottlenecks", Sandler et al., CVPR 2018, table 2 and
+    section 4, without dropout and classifier. Every operator is a Conv, a batch norm that folds
+    into it, a Clip(0, 6) or an Add, but for the mean over the last map, which `torch.onnx.export`
+    writes as one ReduceMean.
 
     >>> network = MobileNetV2(TINY_64).eval()
     >>> tuple(network(torch.zeros(2, 3, 64, 64)).shape)
@@ -205,11 +165,8 @@ def initialise(network: nn.Module, generator: torch.Generator) -> None:
     """Draw new weights in place: He et al. (2015) by fan-out, batch norms at identity.
 
     The last batch norm of a residual branch starts at 0, so that the branch is silent at first
-    (Goyal et al. 2017, section 5.1): without it the first layers' gradients drown the others.
-
-    Args:
-        network: any network of convolutions, batch norms and linear layers.
-        generator: the only source of randomness; the same seed gives the same weights.
+    (Goyal et al. 2017, section 5.1): without it the first layers' gradients drown the others. The
+    generator is the only source of randomness.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
@@ -227,18 +184,12 @@ def initialise(network: nn.Module, generator: torch.Generator) -> None:
 
 @torch.no_grad()
 def silence(network: nn.Module, variance: float = 1e-6) -> int:
-    """Make constant, in place, the channels that training left without any signal.
+    """Make constant, in place, the channels that training left without any signal; return how many.
 
-    Their batch norm has next to no variance and so a slope of up to 1 / sqrt(eps) = 316, which
-    once folded makes the weights of a dead channel the widest of their layer, and the step of a
-    per-tensor quantiser with them. Nothing that was seen at the end of training changes.
-
-    Args:
-        network: any network of `ConvNorm`.
-        variance: running variance below which a channel counts as dead.
-
-    Returns:
-        The number of channels silenced.
+    Those are channels of a `ConvNorm` with less than a running `variance`. Their batch norm has
+    next to no variance and so a slope of up to 1 / sqrt(eps) = 316, which once folded makes the
+    weights of a dead channel the widest of their layer, and the step of a per-tensor quantiser with
+    them. Nothing that was seen at the end of training changes.
     """
     silenced = 0
     for module in network.modules():
@@ -266,22 +217,6 @@ def load(source: Source, modality: Modality) -> Backbone:
             where=source.asked,
             fix="give a text encoder: --backbone hf:ORG/NAME or a local folder",
         )
-    card, config, network = _read(source)
-    return Backbone(
-        network=network.eval(),
-        feature_dim=config.feature_dim,
-        preprocessing=ImagePreprocessing(
-            exact=config.input_size,
-            interpolation=card["interpolation"],
-            mean=tuple(card["mean"]),
-            std=tuple(card["std"]),
-        ),
-        licence=card["license"],
-        classifier=_own_classifier(source.path / "classifier.safetensors"),
-    )
-
-
-def _read(source: Source) -> tuple[dict[str, Any], MobileNetV2Config, MobileNetV2]:
     card = read_card(source.path / "card.json")
     weights = read_weights(source.path / "model.safetensors")
     try:
@@ -295,7 +230,18 @@ def _read(source: Source) -> tuple[dict[str, Any], MobileNetV2Config, MobileNetV
             found=" ".join(str(error).split())[:200],
             expected="card.json and model.safetensors as `edgetransfer pretrain` writes them",
         ) from error
-    return card, config, network
+    return Backbone(
+        network=network.eval(),
+        feature_dim=config.feature_dim,
+        preprocessing=ImagePreprocessing(
+            exact=config.input_size,
+            interpolation=card["interpolation"],
+            mean=tuple(card["mean"]),
+            std=tuple(card["std"]),
+        ),
+        licence=card["license"],
+        classifier=_own_classifier(source.path / "classifier.safetensors"),
+    )
 
 
 def _own_classifier(file: Path) -> LinearHead | None:

@@ -1,4 +1,4 @@
-"""Reads the preprocessing contract out of the files that transformers and timm keep."""
+"""Reads the preprocessing contract out of the file that transformers keeps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-_PILLOW = {0: "nearest", 2: "bilinear", 3: "bicubic"}
+PILLOW = {0: "nearest", 2: "bilinear", 3: "bicubic"}
 _STEPS = {"do_resize", "do_center_crop", "do_rescale", "do_normalize", "do_convert_rgb"}
 _NO_STEPS = {"do_reduce_labels"}
 """Concerns the labels of segmentation."""
@@ -39,14 +39,14 @@ def from_transformers(file: Path) -> ImagePreprocessing:
     raw = _read(file)
     _refuse_unknown_steps(raw, file)
     resample = raw.get("resample", 2)
-    if resample not in _PILLOW:
+    if resample not in PILLOW:
         raise SpecError(
             "a resampling filter that standard ONNX cannot reproduce",
             where=str(file),
             found=f"resample = {resample}",
             expected="0 (nearest), 2 (bilinear) or 3 (bicubic)",
         )
-    fields = {**_geometry(raw, file), "interpolation": _PILLOW[resample], **_scaling(raw, file)}
+    fields = {**_geometry(raw, file), "interpolation": PILLOW[resample], **_scaling(raw, file)}
     try:
         return ImagePreprocessing.model_validate(fields)
     except ValidationError as error:
@@ -146,38 +146,3 @@ def _geometry(raw: Mapping[str, Any], file: Path) -> dict[str, Any]:
     if _kind(raw) == "Levit":
         return {"shortest_edge": int(_LEVIT_RATIO * edge), "crop": square}
     return {"shortest_edge": edge, "crop": square}
-
-
-def from_timm(config: Mapping[str, Any]) -> ImagePreprocessing:
-    """Translate timm's ``pretrained_cfg``: resize to size / crop_pct, then crop.
-
-    ``center`` resizes the short side, ``squash`` both. The centre may lie a pixel beside timm's,
-    which rounds half of an odd margin to even where transformers rounds down.
-
-    Raises:
-        SpecError: an interpolation or crop mode that is not known, or not for that size.
-    """
-    _, height, width = config.get("test_input_size") or config["input_size"]
-    interpolation = config.get("interpolation", "bilinear")
-    crop_mode = config.get("crop_mode", "center")
-    known = crop_mode == "squash" or (crop_mode == "center" and height == width)
-    if interpolation not in _PILLOW.values() or not known:
-        raise SpecError(
-            "a way to prepare pictures that is not known",
-            where="pretrained_cfg",
-            found=f"interpolation {interpolation}, crop mode {crop_mode} to {height} x {width}",
-            expected="nearest, bilinear or bicubic; center (to a square) or squash",
-        )
-    crop_pct = config.get("test_crop_pct") or config.get("crop_pct", 0.875)
-    scaled = int(height / crop_pct), int(width / crop_pct)
-    squash = crop_mode == "squash"
-    return ImagePreprocessing.model_validate(
-        {
-            "exact": scaled if squash else None,
-            "shortest_edge": None if squash else scaled[0],
-            "crop": (height, width),
-            "interpolation": interpolation,
-            "mean": tuple(config["mean"]),
-            "std": tuple(config["std"]),
-        }
-    )

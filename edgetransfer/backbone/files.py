@@ -1,8 +1,6 @@
-"""The files of a backbone's folder that say what it is: each read within limits, and of its form.
+"""The files of a backbone's folder, each read within limits and of its form, and weights checked.
 
 They are somebody else's, so fields that are not named here are let be.
-
-Refuses weights that no training leaves: not numbers, nothing but zeros, integers.
 """
 
 from __future__ import annotations

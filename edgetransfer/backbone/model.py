@@ -48,12 +48,8 @@ Modality = Literal["image", "text"]
 class Source:
     """Where a backbone's files lie on this machine, before anything of them is read.
 
-    Attributes:
-        name: as the user wrote it.
-        layout: which library's files they are.
-        path: a folder, or the ``.onnx`` file.
-        digest: SHA-256 over the names and bytes of the files that matter.
-        option: what the user named it with.
+    The name is as the user wrote it after `option`, the path a folder or the ``.onnx`` file, and
+    the digest the SHA-256 over the names and bytes of the files that matter.
     """
 
     name: str
@@ -72,15 +68,10 @@ class Source:
 class Backbone:
     """A network that turns prepared inputs into one feature vector an example.
 
-    Attributes:
-        network: ``float32 [N, 3, h, w]`` (pictures) or ``int64 [N, L]`` ids and mask (texts)
-            -> ``float32 [N, feature_dim]``.
-        preprocessing: how the inputs are prepared.
-        licence: as the source states it, None where it does not.
-        tokenizer: the ``tokenizer.json`` of a text backbone.
-        classifier: of the classes it was pretrained on, on the same features; None where the
-            source has none.
-        config: ``config.json`` of a source in transformers layout, None of others.
+    The network maps ``float32 [N, 3, h, w]`` (pictures) or ``int64 [N, L]`` ids and mask (texts) to
+    ``float32 [N, feature_dim]``, prepared as `preprocessing` says. None where the source has none:
+    the licence, as it states it; the `tokenizer.json` of a text backbone; the classifier of the
+    classes it was pretrained on, on the same features; ``config.json`` of transformers layout.
     """
 
     network: nn.Module
@@ -96,10 +87,8 @@ class Backbone:
 class FittedModel:
     """A whole classifier that somebody else fitted: ``--fit none``.
 
-    Attributes:
-        network: prepared inputs -> ``float32 [N, len(labels)]``; None for an ONNX file.
-        labels: the classes in the order of the outputs.
-        config: ``config.json`` of a source in transformers layout, None of others.
+    The network maps prepared inputs to ``float32 [N, len(labels)]``, in the order of the labels,
+    and is None for an ONNX file; the rest is as in `Backbone`.
     """
 
     network: nn.Module | None

@@ -50,10 +50,6 @@ class _Request:
 def locate(name: str, *, option: str = "--backbone") -> Source:
     """Find the files of a backbone, from a hub only where the user named one.
 
-    Args:
-        name: as the user wrote it.
-        option: what errors call it.
-
     Raises:
         SpecError: nothing is called that.
         IntegrityError: the weights are pickles.
@@ -63,7 +59,13 @@ def locate(name: str, *, option: str = "--backbone") -> Source:
     asked = _Request(name, option)
     scheme, _, rest = name.partition(":")
     if scheme == "builtin":
-        return _builtin(asked, rest)
+        if rest in builtin_names():
+            return _folder(asked, WEIGHTS / rest)
+        raise SpecError(
+            "no such built-in backbone",
+            where=str(asked),
+            expected=", ".join(f"builtin:{each}" for each in builtin_names()),
+        )
     if scheme == "hf" and rest:
         return _folder(asked, _download(rest, asked))
     if scheme == "timm" and rest:
@@ -76,17 +78,6 @@ def locate(name: str, *, option: str = "--backbone") -> Source:
     if path.is_file():
         _refuse_pickles(asked, [path])
     raise SpecError("no such backbone", where=str(asked), expected=_EXPECTED)
-
-
-def _builtin(asked: _Request, rest: str) -> Source:
-    if rest not in builtin_names():
-        raise SpecError(
-            "no such built-in backbone",
-            where=str(asked),
-            expected=", ".join(f"builtin:{each}" for each in builtin_names()),
-        )
-    folder = WEIGHTS / rest
-    return Source(asked.name, "builtin", folder, _digest(_readable(folder)), asked.option)
 
 
 def _readable(folder: Path) -> dict[str, Path]:

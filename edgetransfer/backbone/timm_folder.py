@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from edgetransfer.backbone import contract
+from edgetransfer.backbone.contract import PILLOW
 from edgetransfer.backbone.files import read_config, read_timm, read_weights
 from edgetransfer.backbone.model import Backbone, LinearHead, Modality, Source
 from edgetransfer.errors import MissingExtraError, SpecError, first_line
+from edgetransfer.spec.preprocess import ImagePreprocessing
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
 
 
@@ -49,7 +52,7 @@ def load(source: Source, modality: Modality) -> Backbone:
             where=source.asked,
             found="missing: " + ", ".join(missing[:5]),
         )
-    preprocessing = contract.from_timm(pretrained)
+    preprocessing = from_timm(pretrained)
     with torch.no_grad():
         features = network.eval()(torch.zeros(1, 3, *preprocessing.output_size))
     # Not num_features: some heads of timm have a hidden layer behind those.
@@ -72,3 +75,38 @@ def _own_classifier(
         return None
     flat = weight.float().reshape(len(weight), feature_dim)
     return LinearHead(flat.numpy(), bias.float().numpy())
+
+
+def from_timm(config: Mapping[str, Any]) -> ImagePreprocessing:
+    """Translate timm's ``pretrained_cfg``: resize to size / crop_pct, then crop.
+
+    ``center`` resizes the short side, ``squash`` both. The centre may lie a pixel beside timm's,
+    which rounds half of an odd margin to even where transformers rounds down.
+
+    Raises:
+        SpecError: an interpolation or crop mode that is not known, or not for that size.
+    """
+    _, height, width = config.get("test_input_size") or config["input_size"]
+    interpolation = config.get("interpolation", "bilinear")
+    crop_mode = config.get("crop_mode", "center")
+    known = crop_mode == "squash" or (crop_mode == "center" and height == width)
+    if interpolation not in PILLOW.values() or not known:
+        raise SpecError(
+            "a way to prepare pictures that is not known",
+            where="pretrained_cfg",
+            found=f"interpolation {interpolation}, crop mode {crop_mode} to {height} x {width}",
+            expected="nearest, bilinear or bicubic; center (to a square) or squash",
+        )
+    crop_pct = config.get("test_crop_pct") or config.get("crop_pct", 0.875)
+    scaled = int(height / crop_pct), int(width / crop_pct)
+    squash = crop_mode == "squash"
+    return ImagePreprocessing.model_validate(
+        {
+            "exact": scaled if squash else None,
+            "shortest_edge": None if squash else scaled[0],
+            "crop": (height, width),
+            "interpolation": interpolation,
+            "mean": tuple(config["mean"]),
+            "std": tuple(config["std"]),
+        }
+    )

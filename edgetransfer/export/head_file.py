@@ -1,4 +1,4 @@
-"""HeadTensors and feature statistics on disk: safetensors, a few tensors and what they are of."""
+"""Heads and feature statistics on disk: safetensors, a few tensors and what they are of."""
 
 from __future__ import annotations
 
@@ -57,15 +57,11 @@ class _HeadHeader(Form):
 class HeadTensors:
     """All of a bundle that depends on its classes.
 
-    Attributes:
-        labels: the classes, in the order of the rows.
-        shipped: of ``core.onnx`` and ``model.onnx``.
-        reference: of ``reference.onnx``.
-        backbones: digests of what stands before the heads, of core and reference.
-        means: float [C, D], the kept means of the shipped features; None where none are.
-        counts: int [C], examples that each mean is of.
-        spread: digest of the spread within a class that belongs to the means.
-        added: what the manifest says of every class that was added later, in their order.
+    Labels are in the order of the rows; `shipped` is the head of ``core.onnx`` and ``model.onnx``,
+    `reference` of ``reference.onnx``, and `backbones` are the digests of what stands before them.
+    Means float [C, D] are the kept ones of the shipped features, of counts int [C] examples each,
+    None where none are; `spread` is the digest of the spread within a class that belongs to them.
+    `added` is what the manifest says of every class that was added later, in their order.
     """
 
     labels: tuple[str, ...]

@@ -23,10 +23,8 @@ _OWN = "head/"
 class FoundHead:
     """The head of a network, as plain arrays.
 
-    Attributes:
-        features: name of the tensor [N, D] that the head takes.
-        half: whether that tensor is of 16-bit floats.
-        head: what it computes; of integers the numbers that they stand for.
+    The head takes the tensor [N, D] that is named `features`, of 16-bit floats where `half`; it is
+    as computed, of integers the numbers that they stand for.
     """
 
     features: str
@@ -168,13 +166,9 @@ def with_head(model: onnx.ModelProto, found: FoundHead, head: LinearHead) -> onn
     """Return the network with another head, in 32-bit floats, on the same features.
 
     Nodes and weights before the features stay as they are, byte for byte. Putting in the head that
-    stands there already gives the same network again, so the result depends on the backbone and
-    the head alone.
-
-    Args:
-        model: a network.
-        found: its head.
-        head: what takes its place; weight float32 [C, D], bias float32 [C].
+    stands there already gives the same network again, so the result depends on the backbone and the
+    head alone. The head that takes the place of the one found has weight float32 [C, D], bias
+    float32 [C].
     """
     graph, output = _Graph(model), model.graph.output[0].name
     nodes = graph.before(found.features)

@@ -50,11 +50,8 @@ def write_transformers_files(
 ) -> None:
     """Write ``config.json`` and, for pictures, ``preprocessor_config.json``.
 
-    Args:
-        folder: the bundle.
-        config: ``config.json`` of the backbone, in transformers' form.
-        labels: the classes, in the order of the logits.
-        preprocessing: the contract, which the second file says in transformers' words.
+    `config` is ``config.json`` of the backbone in transformers' form, labels are in the order of
+    the logits, and the second file says the contract in transformers' words.
     """
     # The graph has another head than the backbone's own class would make.
     kept = {key: value for key, value in config.items() if key not in ("architectures", "auto_map")}
@@ -79,13 +76,6 @@ def write_picture_classifier(
 
     It feeds prepared tensors, and by the name ``pixel_values`` only: so the folder holds
     ``core.onnx`` with its input called that, beside copies of the two files.
-
-    Args:
-        folder: the bundle.
-        core: prepared tensor -> logits.
-        config: ``config.json`` of the backbone, in transformers' form.
-        labels: the classes, in the order of the logits.
-        preprocessing: the contract.
     """
     within = folder / FOLDER
     within.mkdir()
@@ -133,13 +123,8 @@ def write_golden(
     """Write the examples and what both models make of them on this machine.
 
     ``index.json`` lists, for every case, its files with type and shape; ``.bin`` files are
-    little-endian and row-major. Pictures come as PNG and as decoded RGB.
-
-    Args:
-        folder: is made.
-        models: folder that holds ``core.onnx`` and ``reference.onnx``.
-        examples: a few, in order.
-        prepare: the contract.
+    little-endian and row-major. Pictures come as PNG and as decoded RGB. The folder is made;
+    `models` holds ``core.onnx`` and ``reference.onnx``.
     """
     folder.mkdir()
     core = open_here(str(models / "core.onnx"))
@@ -176,15 +161,11 @@ TOKENIZER = "tokenizer.json"
 class BundleParts:
     """What a bundle is made of.
 
-    Attributes:
-        reference: the float network.
-        core: the network as it is shipped.
-        golden: examples whose inputs and logits travel with the bundle; none of the test set.
-        fitted_on: digests of the examples of train and validation: they travel, so that `bench`
-            notices them.
-        statistics: of the shipped network's features, so that classes can be added later.
-        config: ``config.json`` of the backbone, None where it has none in transformers' form.
-        target: what the bundle is for.
+    The network is shipped as `core`; the reference is the float one. `golden` are examples whose
+    inputs and logits travel with the bundle, none of the test set; `fitted_on` digests of the
+    examples of train and validation, so that `bench` notices them. Statistics of the shipped
+    network's features let classes be added later; ``config.json`` of the backbone is None where it
+    has none in transformers' form.
     """
 
     reference: onnx.ModelProto

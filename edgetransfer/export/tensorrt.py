@@ -14,6 +14,7 @@ from onnx import numpy_helper
 from edgetransfer.agent.runtimes.tensorrt.settings import Settings, settings_from
 from edgetransfer.errors import StageError
 from edgetransfer.graph.embed import preprocessing_graph
+from edgetransfer.graph.finished import STANDARD, opset_of
 from edgetransfer.spec.preprocess import ImagePreprocessing
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from edgetransfer.spec.target import TargetSpec
 
 Array = np.ndarray[Any, Any]
-STANDARD = ("", "ai.onnx")
 MAX_OPSET = 20
 _SHOWN = 5
 PREPARE = "prepare.onnx"
@@ -84,18 +84,16 @@ def write_for_tensorrt(
 ) -> None:
     """Write the README with the lines of `trtexec`, and for pictures ``prepare.onnx``.
 
-    Args:
-        folder: of the bundle.
-        core: the network as it is shipped.
-        preprocessing: the contract.
-        target: its session config says for which sizes an engine is built.
+    The network is `core` as it is shipped, and the target's session config says for which sizes an
+    engine is built.
     """
     settings = settings_from(target.session.config)
     strong, weak = (trtexec_line(core, settings, strongly_typed=each) for each in (True, False))
     text = _README.format(title=target.title, strong=strong, weak=weak)
     if isinstance(preprocessing, ImagePreprocessing):
-        opset = max(o.version for o in core.opset_import if o.domain in STANDARD)
-        before = preprocessing_graph(preprocessing, opset=opset, ir_version=core.ir_version)
+        before = preprocessing_graph(
+            preprocessing, opset=opset_of(core), ir_version=core.ir_version
+        )
         onnx.save(before, folder / PREPARE)
         text += _PICTURES.format(input=core.graph.input[0].name)
     (folder / README).write_text(text, encoding="utf-8")
@@ -104,11 +102,8 @@ def write_for_tensorrt(
 def trtexec_line(core: onnx.ModelProto, settings: Settings, *, strongly_typed: bool) -> str:
     """Return the command of TensorRT's own tool that builds an engine as the agent does.
 
-    Args:
-        core: the network as it is shipped.
-        settings: sizes of free axes and effort.
-        strongly_typed: whether it is for TensorRT 10.12 and newer; older ones are only told what
-            they may compute in (the agent also holds them to the types of the graph).
+    Strongly typed is for TensorRT 10.12 and newer; older ones are only told what they may compute
+    in (the agent also holds them to the types of the graph).
     """
     words = ["trtexec", "--onnx=core.onnx", "--saveEngine=core.engine"]
     for which, name in enumerate(("min", "opt", "max")):
@@ -134,9 +129,8 @@ def _sizes(port: onnx.ValueInfoProto, settings: Settings, which: int) -> str:
 
 
 def _faults(model: onnx.ModelProto) -> Iterator[str]:
-    opset = max((o.version for o in model.opset_import if o.domain in STANDARD), default=0)
-    if opset > MAX_OPSET:
-        yield f"opset {opset}"
+    if opset_of(model) > MAX_OPSET:
+        yield f"opset {opset_of(model)}"
     constants = {each.name: each for each in model.graph.initializer}
     producers = {name: node for node in model.graph.node for name in node.output}
     takers: dict[str, list[onnx.NodeProto]] = {}

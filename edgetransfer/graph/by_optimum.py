@@ -24,13 +24,8 @@ _EXCEPTION = re.compile(r"[\w.]*(Error|Exception): ")
 def export(folder: Path, modality: Literal["image", "text"], into: Path) -> Path:
     """Write the whole classifier as ONNX, in a process of its own: optimum patches transformers.
 
-    Args:
-        folder: config.json, weights and whatever else transformers wants.
-        modality: of the examples.
-        into: a folder for optimum's files.
-
-    Returns:
-        The ONNX file, with the weights in it or beside it.
+    The folder has config.json, weights and whatever else transformers wants; the weights are in the
+    ONNX file returned, or beside it.
 
     Raises:
         MissingExtraError: optimum's exporter is not installed.

@@ -43,9 +43,8 @@ def read_residency(file: Path) -> Residency:
 def engine_residency(told: Mapping[str, Any]) -> Residency:
     """Count the convolutions of an engine by the type that they compute in.
 
-    Args:
-        told: ``{"Layers": [...]}``, each layer with its tensors' types (profiling verbosity
-            ``DETAILED``); where names alone were kept, every layer counts as unknown.
+    What the inspector told is ``{"Layers": [...]}``, each layer with its tensors' types (profiling
+    verbosity ``DETAILED``); where names alone were kept, every layer counts as unknown.
     """
     convolutions = {True: 0, False: 0}
     floats: list[str] = []

@@ -9,7 +9,7 @@ from onnxscript import optimizer, rewriter
 from onnxscript.rewriter.rules import common
 
 from edgetransfer.errors import StageError
-from edgetransfer.graph.finished import finished
+from edgetransfer.graph.finished import finished, inner_graphs, opset_of
 
 MIN_OPSET = 18
 MAX_OPSET = 20
@@ -48,11 +48,6 @@ def clean(model: onnx.ModelProto, *, ir_version: int = 10) -> onnx.ModelProto:
     return cleaned
 
 
-def opset_of(model: onnx.ModelProto) -> int:
-    """Return the version of the standard operator set that a model imports, 0 for none."""
-    return max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=0)
-
-
 def to_supported_opset(model: onnx.ModelProto) -> onnx.ModelProto:
     """Bring a graph of an older operator set to the oldest that is taken.
 
@@ -89,5 +84,5 @@ def _forget_origins(graph: onnx.GraphProto) -> None:
     for node in graph.node:
         for attribute in node.attribute:
             attribute.ClearField("doc_string")
-            for inner in [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]:
-                _forget_origins(inner)
+        for inner in inner_graphs(node):
+            _forget_origins(inner)

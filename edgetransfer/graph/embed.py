@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from edgetransfer.graph.finished import finished
+from edgetransfer.graph.finished import finished, opset_of
 from edgetransfer.spec.preprocess import ImagePreprocessing
 
 if TYPE_CHECKING:
@@ -156,6 +156,5 @@ def whole_model(
     """
     if not isinstance(preprocessing, ImagePreprocessing):
         return core
-    opset = max(o.version for o in core.opset_import if o.domain in ("", "ai.onnx"))
-    before = preprocessing_graph(preprocessing, opset=opset, ir_version=core.ir_version)
+    before = preprocessing_graph(preprocessing, opset=opset_of(core), ir_version=core.ir_version)
     return with_preprocessing(core, before)

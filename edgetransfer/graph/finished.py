@@ -14,17 +14,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+STANDARD = ("", "ai.onnx")
+"""Names of the standard operator set: the only one that every device's runtime has."""
+
+
 def finished(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
     """Return the graph without unused nodes and constants, checked, its ``value_info`` anew.
 
-    What a file says of the values between its nodes goes stale with every rewrite: at best
-    runtimes warn at every load, at worst the next rewrite meets types that are not so. Left out,
-    ONNX Runtime fuses less: of BERT no SkipLayerNormalization. So it is inferred from the nodes,
-    and of what was said before sizes are kept that inference does not find and does not contradict.
-
-    Args:
-        model: with its nodes in the order they run; it stays as it is.
-        where: the stage that made it, for the error.
+    What a file says of the values between its nodes goes stale with every rewrite: at best runtimes
+    warn at every load, at worst the next rewrite meets types that are not so. Left out, ONNX
+    Runtime fuses less: of BERT no SkipLayerNormalization. So it is inferred from the nodes, and of
+    what was said before sizes are kept that inference does not find and does not contradict. Nodes
+    are in the order they run; the model stays as it is, and `where` is the stage that made it, for
+    the error.
 
     Raises:
         NumericalError: it is not valid ONNX.
@@ -47,12 +49,22 @@ def finished(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
     return proto
 
 
+def inner_graphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
+    """Return the graphs that a node holds: branches, the body of a loop."""
+    given = node.attribute
+    return [graph for a in given for graph in ([a.g] if a.HasField("g") else []) + [*a.graphs]]
+
+
+def opset_of(model: onnx.ModelProto) -> int:
+    """Return the version of the standard operator set that a model imports, 0 for none."""
+    return max((o.version for o in model.opset_import if o.domain in STANDARD), default=0)
+
+
 def _forget(graph: onnx.GraphProto) -> None:
     del graph.value_info[:]
     for node in graph.node:
-        for attribute in node.attribute:
-            for inner in [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]:
-                _forget(inner)
+        for inner in inner_graphs(node):
+            _forget(inner)
 
 
 def _completed(

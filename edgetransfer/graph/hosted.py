@@ -1,8 +1,6 @@
 """Opens a graph on this machine so that it computes what it means, whatever this machine's class.
 
-Writes the integer products of a graph out in float: what they mean, whatever a processor does.
-
-It is for proofs, not for devices: the weights stay integers in the file, and nothing is faster.
+For proofs, not for devices, it also writes integer products out in float; weights stay integers.
 """
 
 from __future__ import annotations

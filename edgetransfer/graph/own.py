@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import onnx_ir as ir
 
 from edgetransfer.errors import EdgeTransferError, SpecError, first_line
 from edgetransfer.graph.clean import clean, to_supported_opset
+from edgetransfer.graph.finished import STANDARD, inner_graphs
 from edgetransfer.graph.hosted import open_here
 from edgetransfer.graph.parity import alone, parity
 from edgetransfer.graph.softmax import OUTPUT, run_each, with_logits
@@ -22,12 +24,12 @@ if TYPE_CHECKING:
 
     from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 
-STANDARD = ("", "ai.onnx")
-"""Names of the standard operator set: the only one that every device's runtime has."""
 _INTEGER_TYPES = {
     onnx.TensorProto.DataType.Value(name)
     for name in ("INT8", "UINT8", "INT4", "UINT4", "FLOAT8E4M3FN", "FLOAT8E5M2", "FLOAT4E2M1")
 }
+_INTEGERS = re.compile("(?i:quantizelinear)|^QLinear|Integer$")
+"""Kinds of operators that compute in integers."""
 _A_FEW = 64
 """Elements that a constant of 8-bit integers may have and be no weight."""
 _RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli"}
@@ -44,14 +46,9 @@ def take(
     picture input with its channels last is turned. Where the file ends in what makes shares of
     logits, the logits are taken: calibration, drift and every softmax after it are of them.
 
-    Args:
-        file: the ONNX file.
-        batches: prepared real examples, [1, ...] by input name.
-        classes: how many labels there are.
-
-    Returns:
-        The clean graph with the contract's input names and ``logits`` as its output, and the
-        record of its parity with the file; its ``notes`` say in words what was changed.
+    Batches are prepared real examples, [1, ...] by input name. Returned are the clean graph with
+    the contract's input names and ``logits`` as its output, and the record of its parity with the
+    file; its ``notes`` say in words what was changed.
 
     Raises:
         SpecError: not a float classifier of that many classes with the contract's inputs.
@@ -101,9 +98,7 @@ def _nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
     while waiting:
         for node in waiting.pop():
             yield node
-            for attribute in node.attribute:
-                inner = [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]
-                waiting += [graph.node for graph in inner]
+            waiting += [graph.node for graph in inner_graphs(node)]
 
 
 def _refuse_foreign(file: Path, model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> None:
@@ -136,7 +131,7 @@ def _refuse_foreign(file: Path, model: onnx.ModelProto, nodes: Sequence[onnx.Nod
 
 
 def _refuse_integers(file: Path, model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> None:
-    found = {node.op_type for node in nodes if _computes_in_integers(node.op_type)}
+    found = {node.op_type for node in nodes if _INTEGERS.search(node.op_type)}
     constants = [a.t for node in nodes for a in node.attribute if a.HasField("t")]
     for tensor in (*model.graph.initializer, *constants):
         if tensor.data_type in _INTEGER_TYPES and np.prod(tensor.dims, dtype=np.int64) > _A_FEW:
@@ -149,12 +144,6 @@ def _refuse_integers(file: Path, model: onnx.ModelProto, nodes: Sequence[onnx.No
             found=", ".join(sorted(found)),
             expected="the float model: the drop is measured against it",
         )
-
-
-def _computes_in_integers(kind: str) -> bool:
-    return (
-        "quantizelinear" in kind.lower() or kind.startswith("QLinear") or kind.endswith("Integer")
-    )
 
 
 def _refuse_chance(file: Path, model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> None:

@@ -28,15 +28,10 @@ def parity(
 ) -> dict[str, Any]:
     """Compare the graph with what torch computed on real inputs.
 
-    Args:
-        expected: float32 [N, C], what it was made from gives.
-        model: the exported graph.
-        inputs: the same inputs by name, each [N, ...].
-        span: the range of outputs that a difference is held against; None for that of `expected`.
-
-    Returns:
-        ``max_abs``, ``range``, ``min_cosine``, ``flips``, ``n``: the record kept in the manifest.
-        A flip inside the difference that is allowed is a tie, and does not count.
+    Expected is float32 [N, C], and inputs are the same by name, each [N, ...]; a difference is held
+    against `span`, the range of outputs, by default that of what is expected. The record that is
+    kept in the manifest has ``max_abs``, ``range``, ``min_cosine``, ``flips``, ``n``. A flip inside
+    the difference that is allowed is a tie, and does not count.
 
     Raises:
         StageError: they differ by more than the export gate allows.
@@ -67,11 +62,8 @@ def alone(inputs: Mapping[str, Array]) -> dict[str, Array]:
 
     An exporter may have taken the number of examples, or the length, that it saw for the only one.
 
-    Args:
-        inputs: pictures [N, ...]; or ids, mask and the like, each [N, L], padded at the end.
-
-    Returns:
-        The same arrays [1, ...]: the shortest text that has a token, or the first picture.
+    Inputs are pictures [N, ...]; or ids, mask and the like, each [N, L], padded at the end.
+    Returned are the same arrays [1, ...]: the shortest text that has a token, or the first picture.
     """
     mask = inputs.get("attention_mask")
     if mask is None:

@@ -128,9 +128,7 @@ def _parts(part: dict[str, Any] | None, inner: str) -> Iterator[dict[str, Any]]:
 def keep_tokenizer(tokenizer: Tokenizer, longest: int) -> Path:
     """Write a tokenizer with its settings into one file that lives as long as this process.
 
-    Args:
-        tokenizer: as `read_tokenizer` gives it.
-        longest: tokens kept, special ones included.
+    At most `longest` tokens are kept, special ones included.
     """
     direction = (tokenizer.truncation or {}).get("direction", "right")
     tokenizer.enable_truncation(longest, direction=direction)

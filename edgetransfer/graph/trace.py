@@ -76,10 +76,8 @@ def _quiet() -> Iterator[None]:
 def trace(module: nn.Module, example: Sequence[Array], signature: Signature) -> onnx.ModelProto:
     """Export `module` with free first axes, batch norms and padding folded.
 
-    Args:
-        module: takes one tensor per input name and gives one tensor.
-        example: one array per input, first axis the batch, of two examples or more.
-        signature: names and versions.
+    The module takes one tensor per input name and gives one; the example has one array per input,
+    first axis the batch, of two examples or more.
 
     Raises:
         StageError: torch cannot export the module, or only for the sizes of the example.

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
-from edgetransfer.backbone.contract import from_timm, from_transformers
+from edgetransfer.backbone.contract import from_transformers
+from edgetransfer.backbone.timm_folder import from_timm
 from edgetransfer.errors import SpecError
 from edgetransfer.graph.embed import PICTURE, preprocessing_graph
 

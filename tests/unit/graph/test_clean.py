@@ -6,7 +6,8 @@ import pytest
 from onnx import helper
 
 from edgetransfer.errors import StageError
-from edgetransfer.graph.clean import clean, opset_of
+from edgetransfer.graph.clean import clean
+from edgetransfer.graph.finished import opset_of
 
 
 def node(kind, inputs, output, **attributes):
