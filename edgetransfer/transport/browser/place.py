@@ -13,9 +13,16 @@ from typing import TYPE_CHECKING, Any
 from edgetransfer.agent import environment as machine
 from edgetransfer.errors import SpecError, StageError, UnsupportedError, first_line
 from edgetransfer.transport.browser import chromium
-from edgetransfer.transport.browser import job as browser_job
 from edgetransfer.transport.browser import runtime as browser_runtime
-from edgetransfer.transport.browser.exchange import Exchange, Listener, PageTimeouts
+from edgetransfer.transport.browser.exchange import (
+    Arrays,
+    Errand,
+    Exchange,
+    Listener,
+    PageTimeouts,
+    environment,
+    warnings,
+)
 from edgetransfer.transport.browser.server import serving
 from edgetransfer.transport.job import Job
 from edgetransfer.transport.outcome import ANSWER
@@ -114,10 +121,10 @@ class Browser(Place):
         """
         if job.action not in self.actions:
             raise StageError(f"a browser cannot do the job {job.action!r}", where=self.where)
-        errand = browser_job.errand(job, self.engine)
+        errand = Errand.of(job, self.engine)
         if job.variants:
             self.seen |= {"asked": errand.told["engine"]["threads"], "engine": self.engine}
-        arrays = browser_job.Arrays(job.action, out)
+        arrays = Arrays(job.action, out)
         listener = Listener(self.exchange, arrays, progress, self.patience)
         if self.opening is None:
             self.exchange.offer(errand)
@@ -144,11 +151,11 @@ class Browser(Place):
         facts = result.get("facts")
         if facts is None:
             return result
-        found = browser_job.environment(facts, self.engine, browser_runtime.VERSION)
+        found = environment(facts, self.engine, browser_runtime.VERSION)
         found |= self.known
         found["threads_used"] = self.seen.get("used")
         found["process"] = "a browser" if self.opening else "a worker of one page"
-        found["warnings"] = [*self.notes, *browser_job.warnings(facts, self.seen)]
+        found["warnings"] = [*self.notes, *warnings(facts, self.seen)]
         if self.opening:  # on this machine, that is
             found["warnings"] += machine.warnings()
         return {"environment": found}

@@ -26,8 +26,7 @@ from edgetransfer.spec.outside import parsed
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from edgetransfer.transport.browser.exchange import Exchange
-    from edgetransfer.transport.browser.job import Errand
+    from edgetransfer.transport.browser.exchange import Errand, Exchange
 
 
 TYPES = {

@@ -6,8 +6,15 @@ import numpy as np
 import pytest
 
 from edgetransfer.errors import StageError
-from edgetransfer.transport.browser.exchange import Exchange, Listener, PageTimeouts
-from edgetransfer.transport.browser.job import Arrays, Errand, environment, warnings
+from edgetransfer.transport.browser.exchange import (
+    Arrays,
+    Errand,
+    Exchange,
+    Listener,
+    PageTimeouts,
+    environment,
+    warnings,
+)
 
 USUAL = PageTimeouts()
 FACTS = {

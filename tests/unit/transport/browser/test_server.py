@@ -11,9 +11,8 @@ import time
 import numpy as np
 import pytest
 
-from edgetransfer.transport.browser import job as browser_job
 from edgetransfer.transport.browser import server as browser_server
-from edgetransfer.transport.browser.exchange import Exchange
+from edgetransfer.transport.browser.exchange import Arrays, Errand, Exchange
 from edgetransfer.transport.browser.server import serving
 from edgetransfer.transport.job import Job, TimingPlan, Variant
 
@@ -31,7 +30,7 @@ def job(tmp_path):
 @pytest.fixture
 def exchange(job):
     exchange = Exchange()
-    exchange.offer(browser_job.errand(job, "wasm"))
+    exchange.offer(Errand.of(job, "wasm"))
     return exchange
 
 
@@ -152,7 +151,7 @@ def test_a_page_that_is_gone_does_not_take_the_next_ones_job(ask, exchange, job)
     waiting.start()
     assert exchange.await_visitor(30)
     exchange.free()
-    exchange.offer(browser_job.errand(job, "wasm"))
+    exchange.offer(Errand.of(job, "wasm"))
     waiting.join(30)
     assert told == [b"null"]
     assert json.loads(ask("next")[2])["number"] == exchange.errand.number
@@ -249,7 +248,7 @@ def test_the_order_of_the_blocks_is_the_agents(job):
 
     variants = (job.variants[0], Variant("reference", "r.onnx", job.variants[0].inputs))
     plan = TimingPlan(blocks=6)
-    order = browser_job.errand(Job("time", variants, plan, seed=7), "wasm").told["order"]
+    order = Errand.of(Job("time", variants, plan, seed=7), "wasm").told["order"]
     calls = {name: lambda: None for name in ("candidate", "reference")}
     ticks = itertools.count()
     clock = Clock(lambda: next(ticks), lambda: 0)
@@ -259,7 +258,7 @@ def test_the_order_of_the_blocks_is_the_agents(job):
 
 
 def test_times_are_written_as_the_agent_writes_them(tmp_path):
-    browser_job.Arrays("time", tmp_path).take("candidate", np.array([[0.0, 1.25], [1.0, 0.005]]))
+    Arrays("time", tmp_path).take("candidate", np.array([[0.0, 1.25], [1.0, 0.005]]))
     rows = np.load(tmp_path / "candidate.npy")
     assert rows.dtype == np.int64
     assert rows.tolist() == [[0, 1_250_000, 0], [1, 5_000, 0]]
