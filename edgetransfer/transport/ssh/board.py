@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from edgetransfer.errors import UnsupportedError
 from edgetransfer.transport.outcome import ending, last_words
 from edgetransfer.transport.ssh import look as ssh_look
-from edgetransfer.transport.ssh.client import LOST
+from edgetransfer.transport.ssh.link import LOST
 from edgetransfer.transport.wheels import PACKAGES, WheelTarget
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from edgetransfer.transport.ssh.client import Client
+    from edgetransfer.transport.ssh.link import Client
 
 _LOOK = Path(ssh_look.__file__).read_text(encoding="utf-8")
 OLDEST = (3, 9)

@@ -1,64 +1,141 @@
-"""Asks the device's side (`ssh.far`), and goes on where a lost link left off."""
+"""The way to a device: the system's OpenSSH is called, and a lost link goes on where it left off.
+
+What ssh is told stands here, and what its own complaints mean.
+"""
 
 from __future__ import annotations
 
 import json
 import math
+import os
+import re
 import shlex
+import subprocess
+import tempfile
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from edgetransfer.errors import StageError
+from edgetransfer.errors import EdgeTransferError, SpecError, StageError
 from edgetransfer.spec.outside import MIB, Kind, parsed, shortened
 from edgetransfer.transport.outcome import last_words
 from edgetransfer.transport.ssh import far
-from edgetransfer.transport.ssh.client import LOST, LinkLostError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-
-    from edgetransfer.transport.ssh.client import Call, Client
 
 T = TypeVar("T")
 _ANSWER = Kind("answer of the device", 64 * MIB, StageError)
 _HELD_S = 10.0
 """A link that held for so long was there."""
-
-
 _FAR = Path(far.__file__).read_bytes()
 _FAR_COMMAND = f"import sys;exec(compile(sys.stdin.buffer.read({len(_FAR)}),'edgetransfer','exec'))"
+COMMAND = "EDGETRANSFER_SSH"
+"""Variable with another ssh command, as a shell would split it: ``ssh -F other_config``."""
+LOST = 255
+"""What ssh returns where it is not the remote command that ended."""
+_ALWAYS = (
+    "BatchMode=yes",  # nobody answers a question
+    "LogLevel=ERROR",
+    "RequestTTY=no",
+    "RemoteCommand=none",  # the user's may name a shell for himself
+    "ClearAllForwardings=yes",  # a port that the user's own session holds
+)
+_UNLESS_SET = {
+    "connecttimeout": ("none", "ConnectTimeout=10"),
+    "serveraliveinterval": ("0", "ServerAliveInterval=15"),
+}
+"""Options by their name in ``ssh -G``: what it says where the user has no wish, and ours."""
 
 
-@dataclass(frozen=True)
-class RetryPolicy:
-    """How long a lost link is tried again, in seconds without anything new coming through."""
+class _Complaint(NamedTuple):
+    """What ssh says, what that means, what to do, and whether trying again is of no use."""
 
-    longest_s: float = 180.0
-    first_pause_s: float = 0.2
-    last_pause_s: float = 10.0
+    says: str
+    what: str
+    fix: str
+    final: bool = False
 
 
-class Answers:
-    """What the device's side answers to one request: lines, and bytes between them."""
+_COMPLAINTS = (
+    _Complaint(
+        "IDENTIFICATION HAS CHANGED",
+        "the device shows another host key than the one that is known",
+        "if the device was set up anew, forget the old key: {forget}\n"
+        "then log in once and compare the new one: {login}",
+        final=True,
+    ),
+    _Complaint(
+        "Host key verification failed",
+        "the device's host key is not known yet",
+        "log in once, compare the fingerprint, and say yes: {login}",
+        final=True,
+    ),
+    _Complaint(
+        "Permission denied (",
+        "the device refuses the login",
+        "give it a key that needs no password: {copy}\nor load one that has a pass phrase: ssh-add",
+        final=True,
+    ),
+    _Complaint(
+        "Could not resolve hostname",
+        "no host of this name is known",
+        "see the spelling, the network, and Host in ~/.ssh/config",
+    ),
+    _Complaint(
+        "Connection refused",
+        "the device is there, and no ssh server answers",
+        "start one there (sudo systemctl enable --now ssh), or name its port: ssh:HOST:PORT",
+    ),
+    _Complaint(
+        "onfiguration option",
+        "ssh cannot read its configuration",
+        "mend the line it names",
+        final=True,
+    ),
+    _Complaint(
+        "Bad owner or permissions",
+        "ssh does not trust its configuration",
+        "chmod 600 the file it names",
+        final=True,
+    ),
+)
+_NO_ANSWER = _Complaint(
+    "", "the device does not answer", "see that it is switched on and in this network: {login}"
+)
 
-    def __init__(self, client: Client, call: Call) -> None:
-        self._client = client
-        self._call = call
-        self.stdin = call.stdin
-        self.stdout: IO[bytes] = call.stdout
+
+class LinkLostError(Exception):
+    """The link ended before the answer did; the words are ssh's."""
+
+
+class Call:
+    """One command that runs on the device, its streams, and what the device's side answers."""
+
+    def __init__(self, where: str, process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
+        assert process.stdin is not None  # PIPE
+        assert process.stdout is not None  # PIPE
+        self.stdin: IO[bytes] = process.stdin
+        self.stdout: IO[bytes] = process.stdout
+        self._where, self._process, self._errors = where, process, errors
+
+    def ended(self) -> tuple[int, str]:
+        """Wait for the end; return the return code and what was complained of."""
+        code = self._process.wait()
+        self._errors.seek(0)
+        return code, self._errors.read().decode("utf-8", "replace")
 
     def __iter__(self) -> Iterator[Mapping[str, Any]]:
         for line in self.stdout:
             if not line.endswith(b"\n"):
                 break
-            answer: Mapping[str, Any] = parsed(line, self._client.where, _ANSWER)
+            answer: Mapping[str, Any] = parsed(line, self._where, _ANSWER)
             if not isinstance(answer, dict):
-                raise _ANSWER.unreadable(self._client.where, shortened(answer))
+                raise _ANSWER.unreadable(self._where, shortened(answer))
             if "failed" in answer:
-                raise _failed(self._client, answer)
+                raise _failed(self._where, answer)
             yield answer
 
     def one(self) -> Mapping[str, Any]:
@@ -74,24 +151,158 @@ class Answers:
 
     def lost(self) -> Exception:
         """Return why there is no answer."""
-        code, words = self._call.ended()
+        code, words = self.ended()
         if code in (LOST, 0) or code < 0:
             return LinkLostError(words)
         return StageError(
             "the device's side of edgetransfer failed",
-            where=self._client.where,
+            where=self._where,
             found=last_words(words),
         )
 
 
-def _failed(client: Client, answer: Mapping[str, Any]) -> StageError:
+def _failed(where: str, answer: Mapping[str, Any]) -> StageError:
     full = answer["failed"] in ("ENOSPC", "EDQUOT")
     return StageError(
         "no space left on the device" if full else "the device cannot read or write a file",
-        where=client.where,
+        where=where,
         found=f"{answer['file']}: {answer['words']}",
         fix="free some space there and run the same command again" if full else None,
     )
+
+
+class Client:
+    """The way to one host; the private folder takes the socket that all calls share.
+
+    Raises:
+        SpecError: that is no host.
+        StageError: ssh is not installed, or cannot read its configuration.
+    """
+
+    def __init__(self, address: str, folder: Path) -> None:
+        self.where = f"ssh:{address}"
+        self._target = target(address)
+        self._command = shlex.split(os.environ.get(COMMAND) or "ssh")
+        self._options: list[str] = []
+        self.socket = folder / "s"
+        options = list(_ALWAYS)
+        wishes = self._wishes()
+        options += [o for key, (unset, o) in _UNLESS_SET.items() if wishes.get(key) == unset]
+        self._shared = wishes.get("controlpath", "none") != "none"
+        if not self._shared:
+            options += ["ControlMaster=auto", "ControlPersist=60", f"ControlPath={self.socket}"]
+        self._options = [word for option in options for word in ("-o", option)]
+
+    def _wishes(self) -> dict[str, str]:
+        """Return the options that the user's configuration gives for the host."""
+        code, told, words = self._run(["-G", *self._target])
+        if code:
+            raise self.complaint(words)
+        return dict(line.partition(" ")[::2] for line in told.splitlines())
+
+    def _run(self, words: list[str]) -> tuple[int, str, str]:
+        try:
+            done = subprocess.run(
+                [*self._command, *words],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        except FileNotFoundError as error:
+            raise StageError(
+                "the program ssh is not installed",
+                where=self.where,
+                found=str(error.filename),
+                fix="sudo apt install openssh-client",
+            ) from error
+        return done.returncode, done.stdout, done.stderr
+
+    @contextmanager
+    def call(self, command: str) -> Iterator[Call]:
+        """Run a command on the device; it is ended when the block ends.
+
+        The session of its own keeps the keyboard's Ctrl-C from ssh, so that the device can still
+        be told to stop. Errors go to a file: the master that stays in the background would keep a
+        pipe open.
+        """
+        with (
+            tempfile.TemporaryFile() as errors,
+            subprocess.Popen(
+                [*self._command, *self._options, "-T", *self._target, command],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                start_new_session=True,
+                bufsize=1 << 16,
+            ) as process,
+        ):
+            try:
+                yield Call(self.where, process, errors)
+            finally:
+                process.kill()
+                for stream in (process.stdin, process.stdout):
+                    assert stream is not None  # PIPE
+                    with suppress(BrokenPipeError):
+                        stream.close()
+
+    def complaint(self, words: str) -> EdgeTransferError:
+        """Return the error for what ssh says."""
+        said = next((each for each in _COMPLAINTS if each.says in words), _NO_ANSWER)
+        login = shlex.join([*self._command, *self._target])
+        forget = re.search(r"ssh-keygen -f .*", words)
+        return StageError(
+            said.what,
+            where=self.where,
+            found=last_words(words),
+            fix=said.fix.format(
+                login=login,
+                copy=login.replace("ssh", "ssh-copy-id", 1),
+                forget=forget[0].strip() if forget else "ssh-keygen -R HOST",
+            ),
+        )
+
+    @staticmethod
+    def is_final(words: str) -> bool:
+        """Say whether trying again would end the same way."""
+        return any(each.final and each.says in words for each in _COMPLAINTS)
+
+    def close(self) -> None:
+        """End the shared connection, unless it is the user's own."""
+        if not self._shared and self.socket.exists():
+            self._run([*self._options, "-O", "exit", *self._target])
+
+
+def target(address: str) -> list[str]:
+    """Return the words that name a host to ssh.
+
+    >>> target("pi"), target("pi@10.0.0.7:2222"), target("[fe80::1]:22"), target("fe80::1")
+    (['pi'], ['-p', '2222', 'pi@10.0.0.7'], ['-p', '22', 'fe80::1'], ['fe80::1'])
+
+    Raises:
+        SpecError: that is no host.
+    """
+    host, port = address.removeprefix("//"), None
+    if found := re.fullmatch(r"(?P<host>[^:]+|(?:[^@]*@)?\[.+\]):(?P<port>\d+)", host):
+        host, port = found["host"], found["port"]
+    host = host.replace("[", "").replace("]", "")
+    if not re.fullmatch(r"[^\s-]\S*", host):
+        raise SpecError(
+            "ssh needs a host",
+            where="--on",
+            found=repr(f"ssh:{address}"),
+            expected="ssh:HOST, ssh:USER@HOST, ssh:USER@HOST:PORT, or a Host of ~/.ssh/config",
+        )
+    return [*(["-p", port] if port else []), host]
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How long a lost link is tried again, in seconds without anything new coming through."""
+
+    longest_s: float = 180.0
+    first_pause_s: float = 0.2
+    last_pause_s: float = 10.0
 
 
 class Link:
@@ -119,20 +330,19 @@ class Link:
             self._left = left
 
     @contextmanager
-    def request(self, call: str, **asked: object) -> Iterator[Answers]:
+    def request(self, call: str, **asked: object) -> Iterator[Call]:
         """Ask once.
 
         Raises:
             LinkLostError: the link ended before the answer.
         """
         head = json.dumps({"call": call, "work": self.work, **asked})
-        with self.client.call(self._command) as process:
+        with self.client.call(self._command) as answers:
             with suppress(BrokenPipeError):
-                process.stdin.write(_FAR + head.encode() + b"\n")
-                process.stdin.flush()
-            answers = Answers(self.client, process)
+                answers.stdin.write(_FAR + head.encode() + b"\n")
+                answers.stdin.flush()
             mark = f"{far.MARK}\n".encode()
-            if not any(line == mark for line in process.stdout):
+            if not any(line == mark for line in answers.stdout):
                 raise answers.lost()
             self._reached = time.monotonic()
             yield answers

@@ -18,9 +18,8 @@ from edgetransfer.transport.local import ALWAYS, KEPT, KEPT_FAMILIES
 from edgetransfer.transport.place import AS_IT_IS, Place, Software
 from edgetransfer.transport.ssh import board as ssh_board
 from edgetransfer.transport.ssh import jobs as ssh_jobs
-from edgetransfer.transport.ssh.client import Client
 from edgetransfer.transport.ssh.jobs import Staging
-from edgetransfer.transport.ssh.link import Link, RetryPolicy
+from edgetransfer.transport.ssh.link import Client, Link, RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -12,7 +12,7 @@ from edgetransfer.errors import EdgeTransferError
 from edgetransfer.transport.job import Job
 from edgetransfer.transport.place import Software, connect
 from edgetransfer.transport.ssh.board import look
-from edgetransfer.transport.ssh.client import Client
+from edgetransfer.transport.ssh.link import Client
 from edgetransfer.transport.wheels import WheelTarget
 
 PI = {
