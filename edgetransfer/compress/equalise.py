@@ -7,14 +7,22 @@ together, as Xiao et al. (2023), SmoothQuant, arXiv 2211.10438, do.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx_ir as ir
 import torch
 
-from edgetransfer.compress.layout import Layer, array_of, clip_bounds, int_of, name_of, users
+from edgetransfer.compress.layout import (
+    Layer,
+    array_of,
+    clip_bounds,
+    int_of,
+    ints_of,
+    name_of,
+    users,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -86,14 +94,10 @@ def find_groups(
 def _is_linear(tensors: Sequence[ir.Value], after: Sequence[Layer]) -> bool:
     kinds = {node.op_type for value in tensors if (node := value.producer()) is not None}
     return kinds <= {"Add", "Conv", "Gemm"} and all(
-        each.node.op_type == "Gemm" or (_pads_nothing(each.node) and each.weights().shape[1] > 1)
+        each.node.op_type == "Gemm"
+        or (not any(ints_of(each.node, "pads", ())) and each.weights().shape[1] > 1)
         for each in after
     )
-
-
-def _pads_nothing(node: ir.Node) -> bool:
-    pads = node.attributes.get("pads")
-    return pads is None or not any(pads.as_ints())
 
 
 class _Ties:
@@ -231,15 +235,12 @@ class _Member:
     high: NDArray[np.float64]
     square: NDArray[np.float64]
     cap: float
-    name: str = field(default="")
 
     @staticmethod
     def of(value: ir.Value, seen: Mapping[str, Channels]) -> _Member:
         each = seen[name_of(value)]
         square = (each.square / each.count).numpy()
-        return _Member(
-            each.low.numpy(), each.high.numpy(), square, clip_bounds(value)[1], name_of(value)
-        )
+        return _Member(each.low.numpy(), each.high.numpy(), square, clip_bounds(value)[1])
 
     @property
     def extreme(self) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional
 
 from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
-from edgetransfer.compress.layout import array_of, int_of, name_of
+from edgetransfer.compress.layout import array_of, int_of, ints_of, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -35,12 +35,6 @@ def apply(node: ir.Node, inputs: Sequence[Tensor | None]) -> list[Tensor]:
 def without_gradient(nodes: Iterable[ir.Node]) -> list[str]:
     """Return the kinds of operators that gradients cannot pass, sorted."""
     return sorted({node.op_type for node in nodes} - set(_OPERATORS))
-
-
-def ints_of(node: ir.Node, name: str, default: Sequence[int]) -> list[int]:
-    """Return an attribute that holds integers."""
-    found = node.attributes.get(name)
-    return list(default) if found is None else list(found.as_ints())
 
 
 def _float(node: ir.Node, name: str, default: float) -> float:
@@ -96,10 +90,6 @@ def _gemm(node: ir.Node, a: Tensor, b: Tensor, c: Tensor | None = None) -> Tenso
     b = b.T if int_of(node, "transB", 0) else b
     product = _float(node, "alpha", 1.0) * (a @ b)
     return product if c is None else product + _float(node, "beta", 1.0) * c
-
-
-def _clip(_: ir.Node, x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Tensor:
-    return x if low is None and high is None else torch.clamp(x, low, high)
 
 
 def _div(_: ir.Node, a: Tensor, b: Tensor) -> Tensor:
@@ -187,7 +177,7 @@ def _plain(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
 _OPERATORS: dict[str, Callable[..., Tensor]] = {
     "Add": _plain(torch.add),
     "AveragePool": _average_pool,
-    "Clip": _clip,
+    "Clip": _plain(lambda x, *by: torch.clamp(x, *by) if any(b is not None for b in by) else x),
     "Concat": lambda node, *parts: torch.cat(parts, dim=int_of(node, "axis", 0)),
     "Conv": _conv,
     "Div": _div,
@@ -273,18 +263,16 @@ def last_uses(nodes: Iterable[ir.Node]) -> dict[str, int]:
 
 
 class Execution:
-    """A graph ready to run on torch tensors, of any batch size.
-
-    Args:
-        graph: in the order it runs.
-    """
+    """A graph whose nodes are in order, ready to run on torch tensors of any batch size."""
 
     def __init__(self, graph: ir.Graph) -> None:
         self.constants = constants_of(graph)
         self._nodes = list(graph)
-        self._last = last_uses(self._nodes)
         self._inputs = [name_of(each) for each in graph.inputs]
         self._outputs = [name_of(each) for each in graph.outputs]
+        self._last = last_uses(self._nodes)
+        for name in self._outputs:
+            self._last.pop(name, None)
 
     def run(
         self,
@@ -307,10 +295,6 @@ class Execution:
             for value, tensor in zip(node.outputs, apply(node, taken), strict=True):
                 flowing[name_of(value)] = visit(name_of(value), tensor)
             for each in node.inputs:
-                if each is not None and self._last[name_of(each)] == place:
-                    self._forget(flowing, name_of(each))
+                if each is not None and self._last.get(name_of(each)) == place:
+                    flowing.pop(name_of(each), None)
         return [flowing[name] for name in self._outputs]
-
-    def _forget(self, flowing: dict[str, Tensor], name: str) -> None:
-        if name not in self._outputs:
-            flowing.pop(name, None)

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Set
+    from collections.abc import Iterator, Sequence, Set
 
 LAYERS = {"Conv", "Gemm", "MatMul"}
 CLIPS = {"Relu", "Clip"}
@@ -99,6 +99,12 @@ def int_of(node: ir.Node, name: str, default: int) -> int:
     """Return an attribute that holds an integer."""
     found = node.attributes.get(name)
     return default if found is None else int(found.as_int())
+
+
+def ints_of(node: ir.Node, name: str, default: Sequence[int]) -> list[int]:
+    """Return an attribute that holds integers."""
+    found = node.attributes.get(name)
+    return list(default) if found is None else list(found.as_ints())
 
 
 def add_constant(graph: ir.Graph, name: str, array: np.ndarray[Any, Any]) -> ir.Value:

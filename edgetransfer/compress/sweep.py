@@ -10,14 +10,14 @@ import torch
 
 from edgetransfer.compress import execution
 from edgetransfer.compress.encoding import WEIGHT_LIMIT, Codes, Encoding
-from edgetransfer.compress.execution import constants_of, halves, ints_of, last_uses, pad
-from edgetransfer.compress.layout import Layer, Layout, array_of, int_of, name_of
+from edgetransfer.compress.execution import constants_of, halves, last_uses, pad
+from edgetransfer.compress.layout import Layer, Layout, array_of, int_of, ints_of, name_of
 from edgetransfer.compress.rounding import best_scales, refit, second_order
 from edgetransfer.errors import NumericalError
 from edgetransfer.spec.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
     from pathlib import Path
 
     import onnx_ir as ir
@@ -364,21 +364,3 @@ def _lacking(error: Tensor, axis: int) -> tuple[Tensor, int]:
     """Return the sum over each channel, and how many numbers went into it."""
     rows = error.transpose(0, axis).flatten(1)
     return rows.sum(dim=1), rows.shape[1]
-
-
-def batched(examples: Iterable[dict[str, np.ndarray]], size: int) -> Iterator[dict[str, Tensor]]:
-    """Join prepared examples of one shape into batches of tensors."""
-    waiting: list[dict[str, np.ndarray]] = []
-    for example in examples:
-        waiting.append(example)
-        if len(waiting) == size:
-            yield _joined(waiting)
-            waiting = []
-    if waiting:
-        yield _joined(waiting)
-
-
-def _joined(parts: list[dict[str, np.ndarray]]) -> dict[str, Tensor]:
-    return {
-        name: torch.from_numpy(np.concatenate([part[name] for part in parts])) for name in parts[0]
-    }

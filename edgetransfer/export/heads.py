@@ -191,14 +191,10 @@ def with_head(model: onnx.ModelProto, found: FoundHead, head: LinearHead) -> onn
         numpy_helper.from_array(np.ascontiguousarray(array, dtype=np.float32), name)
         for name, array in weights.items()
     )
-    _set_classes(result.graph.output[0], len(head.bias))
-    return finished(result, "head")
-
-
-def _set_classes(output: onnx.ValueInfoProto, classes: int) -> None:
-    last = output.type.tensor_type.shape.dim[-1]
+    last = result.graph.output[0].type.tensor_type.shape.dim[-1]
     last.Clear()
-    last.dim_value = classes
+    last.dim_value = len(head.bias)
+    return finished(result, "head")
 
 
 def backbone_digest(model: onnx.ModelProto) -> str:

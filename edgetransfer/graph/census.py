@@ -135,7 +135,10 @@ def macs(model: onnx.ModelProto) -> int | None:
     """
     model = onnx.shape_inference.infer_shapes(model, data_prop=True)
     shapes = {
-        value.name: _one_example(value.type.tensor_type.shape)
+        value.name: [
+            size.dim_value or int(axis == 0)  # 0 stands for what is not known
+            for axis, size in enumerate(value.type.tensor_type.shape.dim)
+        ]
         for value in [*model.graph.input, *model.graph.value_info, *model.graph.output]
     }
     shapes |= {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
@@ -151,11 +154,6 @@ def macs(model: onnx.ModelProto) -> int | None:
         per_output = int(np.prod(second[1:])) if node.op_type == "Conv" else _inner(node, first)
         total += int(np.prod(output)) * per_output
     return total
-
-
-def _one_example(shape: onnx.TensorShapeProto) -> list[int]:
-    """Return the shape for a batch of one; 0 stands for what is not known."""
-    return [size.dim_value or int(axis == 0) for axis, size in enumerate(shape.dim)]
 
 
 def _inner(node: onnx.NodeProto, first: list[int]) -> int:

@@ -64,10 +64,6 @@ def preprocessing_graph(
     graph = helper.make_graph(
         write.nodes, "preprocessing", [picture], [prepared], initializer=write.constants
     )
-    return _model(graph, opset=opset, ir_version=ir_version)
-
-
-def _model(graph: onnx.GraphProto, *, opset: int, ir_version: int) -> onnx.ModelProto:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
     model.ir_version = ir_version
     model.producer_name = "edgetransfer"

@@ -215,7 +215,8 @@ def tune(
     the CPU afterwards; all texts are labelled.
     """
     network.to(machine.device)
-    moved = _movable(network)
+    fixed = {id(table.weight) for table in tables(network)}
+    moved = [each for each in network.parameters() if id(each) not in fixed]
     start = [parameter.detach().clone() for parameter in moved]
     seeded = [machine.device] if machine.device.startswith("cuda") else []
     with threads(machine.threads), reused(), torch.random.fork_rng(devices=seeded):
@@ -300,9 +301,3 @@ def _train(task: _Task, moved: list[nn.Parameter], progress: Progress) -> tuple[
             rate.step()
             progress(sum(map(len, losses)), total)
     return tuple(float(np.mean(each)) for each in losses)
-
-
-def _movable(network: nn.Module) -> list[nn.Parameter]:
-    """Return the parameters that are no table of embeddings."""
-    fixed = {id(table.weight) for table in tables(network)}
-    return [each for each in network.parameters() if id(each) not in fixed]

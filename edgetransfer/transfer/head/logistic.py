@@ -59,15 +59,6 @@ class LogisticPath:
         self._variance = (energy[kept] / len(features)).astype(np.float32)
         self._rotated = features.astype(np.float32) @ self._rotation.T
 
-    def fit(
-        self, rows: Array, labels: Array, strengths: Iterable[float], *, tolerance: float = 1e-5
-    ) -> dict[float, tuple[Array, Array]]:
-        """Fit once on some rows, and return weight [C, D] and bias [C] for every strength."""
-        path = sorted(set(strengths))
-        alone = Fits(rows, labels, np.ones((1, len(rows))))
-        walked = self.walk(alone, path, tolerance=tolerance)
-        return {c: (weight[0], bias[0]) for c, (weight, bias) in zip(path, walked, strict=True)}
-
     def walk(
         self, fits: Fits, strengths: Iterable[float], *, tolerance: float = 1e-5
     ) -> Iterator[tuple[Array, Array]]:

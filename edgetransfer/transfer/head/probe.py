@@ -164,7 +164,9 @@ def _cross_validate(
     take most of the time, and nothing comes back after the loss has turned.
     """
     tried: dict[float, _StrengthTrial] = {}
-    paths = [heads.walk(part, STRENGTHS) for part in _parts(heads, [each for each, _ in splits])]
+    subsets, most = [each for each, _ in splits], max(1, SIDE_BY_SIDE // heads.logits)
+    parts = [subsets[start : start + most] for start in range(0, len(subsets), most)]
+    paths = [heads.walk(part, STRENGTHS) for part in parts]
     for done, strength in enumerate(STRENGTHS, start=1):
         fitted = [head for path in paths for head in next(path)]
         tried[strength] = _judged(heads, splits, fitted)
@@ -220,12 +222,6 @@ def _error(one: _StrengthTrial, other: _StrengthTrial, labels: Array, metric: Me
         return METRICS[metric](truth, decided, one.logits.shape[1])
 
     return float(differences(second, first, truth, of, ERROR_DRAWS, seed=0).std())
-
-
-def _parts(heads: LinearHeads, subsets: list[Array]) -> list[list[Array]]:
-    """Return the subsets in parts that are fitted side by side, as many as memory is meant for."""
-    most = max(1, SIDE_BY_SIDE // heads.logits)
-    return [subsets[start : start + most] for start in range(0, len(subsets), most)]
 
 
 def _judged(

@@ -85,7 +85,8 @@ def h_score(features: Array, labels: Array) -> float:
         _, singular, rotation = np.linalg.svd(centred, full_matrices=False)
         variances = singular**2 / count
         shrinkage = ledoit_wolf_shrinkage(centred, variances)
-        means = _class_means(centred, labels) @ rotation.T
+        each_class = range(labels.max() + 1)
+        means = np.stack([centred[labels == each].mean(axis=0) for each in each_class]) @ rotation.T
     level = variances.sum() / width
     shrunk = (1 - shrinkage) * variances + shrinkage * level
     if level <= 0:
@@ -93,10 +94,6 @@ def h_score(features: Array, labels: Array) -> float:
     weights = np.bincount(labels) / count
     between = (weights[:, None] * means**2).sum(axis=0)
     return float((1 - shrinkage) * (between / np.maximum(shrunk, 1e-12 * level)).sum())
-
-
-def _class_means(centred: Array, labels: Array) -> Array:
-    return np.stack([centred[labels == each].mean(axis=0) for each in range(labels.max() + 1)])
 
 
 def ledoit_wolf_shrinkage(centred: Array, variances: Array) -> float:

@@ -147,7 +147,9 @@ class _Training:
         schedule, lesson = self._schedule, self._lesson
         if schedule.technique.gradual:
             set_free(grouped(self._network), epoch - 1)
-        _set_training(self._network)
+        for module in self._network.train().modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
         view = schedule.views.of_epoch(epoch)
         rows_of_epoch = batches(lesson.train.labels, schedule, self._generator)
         for step, rows in enumerate(rows_of_epoch):
@@ -204,13 +206,6 @@ class _Training:
 
     def _there(self, tensors: list[Tensor]) -> list[Tensor]:
         return [each.to(self._machine.device) for each in tensors]
-
-
-def _set_training(network: nn.Module) -> None:
-    network.train()
-    for module in network.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.eval()
 
 
 def _show(inputs: list[Tensor], views: Views, view: int, rows: Array) -> list[Tensor]:

@@ -30,11 +30,18 @@ def by_sklearn(features, labels, strength):
     return LogisticRegression(C=strength, tol=1e-8, max_iter=10_000).fit(features, labels)
 
 
+def fit(path, rows, labels, strengths):
+    """Return weight and bias for every strength."""
+    ascending = sorted(strengths)
+    walked = path.walk(Fits(rows, labels, np.ones((1, len(rows)))), ascending, tolerance=1e-9)
+    return {c: (weight[0], bias[0]) for c, (weight, bias) in zip(ascending, walked, strict=True)}
+
+
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(("count", "width"), [(120, 10), (40, 60)], ids=["N > D", "N < D"])
 def test_the_objective_is_as_small_as_scikit_learns(count, width, seed):
     features, labels = problem(count, width, 4, seed)
-    fitted = LogisticPath(features).fit(np.arange(count), labels, STRENGTHS, tolerance=1e-9)
+    fitted = fit(LogisticPath(features), np.arange(count), labels, STRENGTHS)
     for strength, (weight, bias) in fitted.items():
         assert (weight.shape, bias.shape) == ((4, width), (4,))
         assert weight.dtype == bias.dtype == np.float32
@@ -51,7 +58,7 @@ def test_logits_are_those_at_the_minimum():
         features = np.abs(np.random.default_rng(seed).normal(size=(150, 400)))
         features += np.eye(2, 400)[labels] * 6
         features -= features.mean(axis=0)
-        weight, bias = LogisticPath(features).fit(every, labels, [1.0], tolerance=1e-8)[1.0]
+        weight, bias = fit(LogisticPath(features), every, labels, [1.0])[1.0]
         margins = features @ (weight[1] - weight[0]) + bias[1] - bias[0]
         meant = by_sklearn(features, labels, 2.0).decision_function(features)
         off.append(np.abs(margins - meant).max())
@@ -61,9 +68,7 @@ def test_logits_are_those_at_the_minimum():
 @pytest.mark.parametrize("strength", STRENGTHS)
 def test_two_classes_are_scikit_learns_at_twice_the_c(strength):
     features, labels = problem(100, 8, 2)
-    weight, bias = LogisticPath(features).fit(np.arange(100), labels, [strength], tolerance=1e-9)[
-        strength
-    ]
+    weight, bias = fit(LogisticPath(features), np.arange(100), labels, [strength])[strength]
     peer = by_sklearn(features, labels, 2 * strength)
     scale = np.abs(peer.coef_).max()
     np.testing.assert_allclose(weight[1] - weight[0], peer.coef_[0], atol=2e-3 * scale)
@@ -74,7 +79,7 @@ def test_only_the_rows_given_are_fitted():
     features, labels = problem(90, 10, 3)
     rows = np.arange(0, 90, 2)
     path = LogisticPath(features)
-    weight, bias = path.fit(rows, labels[rows], [0.3], tolerance=1e-9)[0.3]
+    weight, bias = fit(path, rows, labels[rows], [0.3])[0.3]
     peer = by_sklearn(features[rows], labels[rows], 0.3)
     found = objective(features[rows], labels[rows], weight, bias, 0.3)
     least = objective(features[rows], labels[rows], peer.coef_, peer.intercept_, 0.3)
@@ -84,8 +89,8 @@ def test_only_the_rows_given_are_fitted():
 def test_where_the_path_has_been_does_not_matter():
     features, labels = problem(60, 12, 3)
     path, rows = LogisticPath(features), np.arange(60)
-    alone = path.fit(rows, labels, [1.0], tolerance=1e-9)[1.0]
-    along = path.fit(rows, labels, [1.0, 0.001, 0.1], tolerance=1e-9)
+    alone = fit(path, rows, labels, [1.0])[1.0]
+    along = fit(path, rows, labels, [1.0, 0.001, 0.1])
     assert list(along) == [0.001, 0.1, 1.0]
     for one, other in zip(alone, along[1.0], strict=True):
         np.testing.assert_allclose(one, other, atol=5e-3)
@@ -93,16 +98,14 @@ def test_where_the_path_has_been_does_not_matter():
 
 def test_a_stronger_penalty_gives_smaller_weights():
     features, labels = problem(60, 12, 3)
-    fitted = LogisticPath(features).fit(np.arange(60), labels, STRENGTHS, tolerance=1e-9)
+    fitted = fit(LogisticPath(features), np.arange(60), labels, STRENGTHS)
     sizes = [float((weight**2).sum()) for weight, _ in fitted.values()]
     assert sizes == sorted(sizes)
 
 
 def test_features_that_never_change_leave_the_shares_of_the_classes():
     labels = np.array([0, 0, 0, 1])
-    weight, bias = LogisticPath(np.zeros((4, 5))).fit(np.arange(4), labels, [1.0], tolerance=1e-9)[
-        1.0
-    ]
+    weight, bias = fit(LogisticPath(np.zeros((4, 5))), np.arange(4), labels, [1.0])[1.0]
     assert not weight.any()
     assert bias[0] - bias[1] == pytest.approx(np.log(3), abs=1e-3)
 
@@ -110,7 +113,7 @@ def test_features_that_never_change_leave_the_shares_of_the_classes():
 def test_a_feature_that_stands_there_twice_is_shared():
     features, labels = problem(50, 4, 3)
     twice = np.concatenate([features, features], axis=1)
-    weight, _ = LogisticPath(twice).fit(np.arange(50), labels, [1.0], tolerance=1e-9)[1.0]
+    weight, _ = fit(LogisticPath(twice), np.arange(50), labels, [1.0])[1.0]
     np.testing.assert_allclose(weight[:, :4], weight[:, 4:], atol=1e-4)
 
 
@@ -143,7 +146,7 @@ def test_fits_side_by_side_are_those_of_each_alone(folds):
 def test_counting_twice_is_standing_there_twice(folds):
     path, labels, counts, _ = folds
     rows = np.repeat(np.arange(90), counts[0].astype(int))
-    known = path.fit(rows, labels[rows], [0.3], tolerance=1e-9)[0.3]
+    known = fit(path, rows, labels[rows], [0.3])[0.3]
     fits = Fits(np.arange(90), labels, counts[:1])
     (((weight,), (bias,)),) = path.walk(fits, [0.3], tolerance=1e-9)
     np.testing.assert_allclose(weight, known[0], atol=2e-3 * np.abs(weight).max())
