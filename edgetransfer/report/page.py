@@ -6,25 +6,17 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
-from edgetransfer.report import (
-    adaptation,
-    gates,
-    labels,
-    ladder,
-    origin,
-    quality,
-    ranking,
-    soundness,
-    speed,
-    verdict,
-)
+from edgetransfer.report import verdict
 from edgetransfer.report.node import Node
+from edgetransfer.report.sections import SECTIONS, Section
+from edgetransfer.report.sections.candidates import CANDIDATES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-    from jinja2 import Template
+_MACROS = "{% from 'macros.html.j2' import legend, pairs, scroller, table %}\n"
 
 
 def render_page(report: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
@@ -39,43 +31,42 @@ def render_page(report: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
     """
     told = Node(report, reasons=report.get("unavailable", {}), reason="not in this report")
     made = Node(manifest)
-    held = gates.gates(told)
-    return _template("page.html.j2").render(
-        verdict=verdict.verdict(told, made),
-        tiles=verdict.tiles(told),
-        gates=held,
-        counted=any(row["decides"].value for row in told["gates"].rows()),
-        accuracy=quality.accuracy(told),
-        confusion=quality.confusion(told),
-        classes=quality.classes(told),
-        drift=quality.drift(told),
-        adaptation=adaptation.adaptation(told),
-        soundness=soundness.soundness(told),
-        labelling=labels.labelling(told),
-        cautions=speed.cautions(told),
-        series=[
-            speed.series(told, "latency", "The network alone"),
-            speed.series(told, "end_to_end", "End to end"),
-        ],
-        footprint=speed.footprint(told),
-        residency=speed.residency(told),
-        ladder=ladder.ladder(told),
-        ladder_heads=ladder.HEADS,
-        ranking=ranking.ranking(told["choice"]),
-        place=origin.place(told),
-        making=origin.making(made),
-        target=str(report["target"]),
-        schema=str(report["schema"]),
+    banner = verdict.verdict(told, made)
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            title=f"{banner['name']}: {report['target']} · edgetransfer report",
+            verdict=banner,
+            tiles=verdict.tiles(told),
+            sections=_shown(SECTIONS.values(), told, made),
+            schema=str(report["schema"]),
+        )
     )
 
 
 def render_ranking(record: Mapping[str, Any]) -> str:
     """Render ranked backbones, see docs/soundness.md, as a whole HTML document."""
-    return _template("ranking.html.j2").render(ranking=ranking.ranking(Node(record)))
+    sections = _shown([CANDIDATES], Node({CANDIDATES.block: record}), Node({}))
+    title = "Which backbone? · edgetransfer"
+    template = _environment().get_template("page.html.j2")
+    return template.render(title=title, verdict=None, sections=sections)
+
+
+def _shown(sections: Iterable[Section], report: Node, manifest: Node) -> list[dict[str, Any]]:
+    """Return heading and content of every section that has something to show, in order."""
+    found = []
+    for section in sorted(sections, key=lambda each: each.place):
+        values = section.values(report, manifest)
+        if values:
+            template = _environment().from_string(_MACROS + section.template)
+            head = {"name": section.name, "title": section.title, "lede": section.lede}
+            found.append({**head, **values, "content": Markup(template.render(values))})
+    return found
 
 
 @cache
-def _template(name: str) -> Template:
+def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("edgetransfer.report"),
         autoescape=True,
@@ -83,4 +74,10 @@ def _template(name: str) -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(name)
+    environment.filters["column"] = _column
+    return environment
+
+
+def _column(told: str | tuple[str, str, str]) -> tuple[str, ...]:
+    """Return head, classes and name of a column, see ``macros.html.j2``."""
+    return told if isinstance(told, tuple) else (*told.split(":"), "", "")[:3]

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from edgetransfer.measure.study.soundness import summary
 from edgetransfer.measure.verdict import CLAIMS
 from edgetransfer.report import charts, words
-from edgetransfer.report.gates import reason
+from edgetransfer.report.sections.gates import reason
 
 if TYPE_CHECKING:
     from edgetransfer.report.node import Form, Node
@@ -101,7 +101,7 @@ def tiles(report: Node) -> list[dict[str, Any]]:
     invalid = report["validity"]["valid"].value is False
     return [
         _tile(
-            METRICS.get(accuracy["metric"].value, "Accuracy"),
+            words.METRICS.get(accuracy["metric"].value, "Accuracy"),
             accuracy["candidate"].show(words.PERCENT),
             _told("float {}", accuracy["reference"], words.PERCENT),
             _told("95 % interval {}", accuracy["candidate_ci95"], words.PERCENT.between),
@@ -146,11 +146,6 @@ SPEEDS = {
     "UNDECIDED": "undecided whether faster",
 }
 ALLOWED = words.Quantity(f"{words.SPACE}pp")
-METRICS = {
-    "top1": "Top-1 accuracy",
-    "macro-f1": "Macro-F1",
-    "balanced-accuracy": "Balanced accuracy",
-}
 
 
 def _tile(label: str, value: str, *notes: str) -> dict[str, Any]:

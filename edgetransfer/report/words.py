@@ -88,6 +88,11 @@ DB = Quantity(f"{SPACE}dB", 1)
 TIMES = Quantity("×", 2)
 COUNT = Quantity("", 0)
 COSINE = Quantity("", 5)
+METRICS = {
+    "top1": "Top-1 accuracy",
+    "macro-f1": "Macro-F1",
+    "balanced-accuracy": "Balanced accuracy",
+}
 
 
 def tiny(value: float) -> str:
@@ -202,3 +207,28 @@ def name(label: Any) -> str:  # noqa: ANN401 (any plain JSON value)
     """Write a label or value that a user gave, isolated from the direction of the text around."""
     text = str(label)
     return Markup("<bdi>{}</bdi>").format(text) if text.strip() else absent("(empty)")
+
+
+def below(value: str, note: str) -> Markup:
+    """Write a small note in a line below a value."""
+    return Markup("{}<br><small>{}</small>").format(value, note)
+
+
+def label(*names: str) -> Markup:
+    """Write names that a user gave, which are cut where there is no room, an arrow between."""
+    return Markup('<span class="label">{}</span>').format(Markup(" → ").join(map(name, names)))
+
+
+def by(column: str) -> Markup:
+    """Write by which column there are groups."""
+    return Markup("by <bdi>{}</bdi>").format(column)
+
+
+def way(change: float) -> str:
+    """Return the class of a change: which way it went."""
+    return "loss" if change < 0 else "gain" if change > 0 else "none"
+
+
+def beside(value: str, note: str) -> Markup:
+    """Write a small note, if there is one, beside a value."""
+    return Markup("{}<small>{}</small>" if note else "{}").format(value, note)

@@ -10,7 +10,6 @@ import torch
 import edgetransfer
 from edgetransfer.bundle.files import read_json
 from edgetransfer.cli import app
-from edgetransfer.cli.render import _ladder
 from edgetransfer.compress import training
 from edgetransfer.compress.posttraining import quantise
 from edgetransfer.errors import NumericalError
@@ -19,6 +18,7 @@ from edgetransfer.pipeline import build
 from edgetransfer.pipeline.ladder import ladder, rungs
 from edgetransfer.pipeline.ladder.trial import Trials
 from edgetransfer.pipeline.ladder.trials import Judge
+from edgetransfer.report.sections.ladder import told
 
 CHEAP = ["post-training", "post-training, channels equalised"]
 FLOATS = [f"{count} more layer{'s' * (count > 1)} in float" for count in ladder.FLOAT_LAYERS]
@@ -275,7 +275,7 @@ def test_a_rung_that_fails_numerically_is_left_out_d2(climb, fresh, monkeypatch)
         "shipped": False,
     }
     assert shipped(report)["rung"] == CHEAP[0]
-    assert f"left out: {CHEAP[1]}: not positive definite" in list(_ladder(report["ladder"]))
+    assert f"left out: {CHEAP[1]}: not positive definite" in list(told(report["ladder"]))
 
 
 def test_where_all_integers_fail_floats_are_shipped_or_the_cause_is_told_d2(

@@ -1,8 +1,8 @@
 """What moving to the device's pictures brought is told in the words of the terminal."""
 
 from edgetransfer.measure.study.adaptation import told, warnings
-from edgetransfer.report.adaptation import adaptation
 from edgetransfer.report.node import Node
+from edgetransfer.report.sections.adaptation import SECTION
 
 ROW = {
     "subject_score": 0.6, "rival_score": 0.7, "delta_pp": -10.0, "ci95_pp": [-15.0, -5.0],
@@ -19,7 +19,7 @@ DIFFERENCE = (
 
 
 def test_harm_is_warned_of():
-    assert adaptation(Node({"adaptation": BLOCK})) == [
+    assert SECTION.values(Node({"adaptation": BLOCK}), Node({}))["told"] == [
         f"Warning: the adaptation makes it worse: {DIFFERENCE}.",
         "Device pictures can be told from the labelled ones with AUC 0.97 [0.95, 0.98].",
         f"Adapted (align): {DIFFERENCE}.",
@@ -41,4 +41,4 @@ def test_auto_says_what_it_tried():
 
 
 def test_a_report_without_it():
-    assert adaptation(Node({})) == []
+    assert SECTION.values(Node({}), Node({})) is None

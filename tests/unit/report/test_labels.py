@@ -2,8 +2,8 @@
 
 import pytest
 
-from edgetransfer.report.labels import labelling
 from edgetransfer.report.node import Node
+from edgetransfer.report.sections.labelling import SECTION
 
 SUSPECT = {
     "example": "train/a/1.png", "split": "train", "given": "a", "likely": "b",
@@ -21,28 +21,25 @@ NEAR = {
 
 def shown(**changes):
     block = {"judged": 60, "suspect": 2, "suspects": [SUSPECT], **changes}
-    return labelling(Node({"labelling": block}))
+    return SECTION.values(Node({"labelling": block}), Node({}))
 
 
 def test_a_report_without_the_block_shows_nothing():
-    assert labelling(Node({})) is None
+    assert SECTION.values(Node({}), Node({})) is None
 
 
 def test_suspects_and_how_many_are_not_listed():
     found = shown()
-    assert (found["rest"], found["rows"], found["near"]) == (1, [], None)
+    assert (found["rest"], found["curve"], found["near"]) == (1, [], [])
     (row,) = found["suspects"]
-    assert (row["example"], row["given"], row["likely"]) == ("train/a/1.png", "a", "b")
-    assert row["chances"].replace("\u00a0", " ") == "95.0 % against 2.0 %"
+    assert row == ["train/a/1.png", "a", "b", "95.0\u00a0% against 2.0\u00a0%"]
     assert found["told"] == ["2 of 60 labels look wrong."]
 
 
 def test_pairs_are_named_with_split_and_label():
     found = shown(near_duplicates=NEAR)
-    assert found["near"] == {
-        "rest": 2,
-        "rows": [["train/a/2.png (train, a)", "test/b/3.png (test, b)"]],
-    }
+    assert found["near"] == [["train/a/2.png (train, a)", "test/b/3.png (test, b)"]]
+    assert found["near_rest"] == 2
     assert found["told"][1] == (
         "3 pairs are nearly the same, 1 across splits, 1 under two labels; 1 test example may "
         "flatter."
@@ -50,7 +47,7 @@ def test_pairs_are_named_with_split_and_label():
 
 
 def test_where_nothing_repeats_there_is_no_table():
-    assert shown(near_duplicates={**NEAR, "pairs": 0, "listed": []})["near"] is None
+    assert shown(near_duplicates={**NEAR, "pairs": 0, "listed": []})["near"] == []
 
 
 @pytest.mark.parametrize("gain", [2.0, 30.0])
@@ -60,8 +57,8 @@ def test_what_is_expected_stands_below_what_was_measured_and_is_no_negative_erro
         "judged": 60, "now": 40, "sizes": [4, 40], "error": [0.5, 0.2], "falls": True,
         "gains": gains, "classes": [],
     }  # fmt: skip
-    rows = shown(curve=curve)["rows"]
-    assert [row["examples"] for row in rows] == ["4", "40", "80"]
-    told = [row["error"].replace("\u00a0", " ") for row in rows]
+    examples, _, errors = zip(*shown(curve=curve)["curve"], strict=True)
+    assert examples == ("4", "40", "80")
+    told = [error.replace("\u00a0", " ").partition("<br>")[0] for error in errors]
     assert told == ["50.0 %", "20.0 %", f"{max(20 - gain, 0):.1f} %"]
-    assert [bool(row["note"]) for row in rows] == [False, False, True]
+    assert ["expected: " in error for error in errors] == [False, False, True]

@@ -4,10 +4,11 @@ from importlib.resources import files
 
 import pytest
 
-from edgetransfer.report import gates, quality, speed, verdict, words
+from edgetransfer.report import verdict, words
 from edgetransfer.report.charts import Scale
+from edgetransfer.report.histogram import Bars, Marker, draw
 from edgetransfer.report.node import Node
-from edgetransfer.report.speed import Bars, Marker, draw
+from edgetransfer.report.sections import accuracy, classes, gates, latency, size
 
 
 def node(report):
@@ -53,8 +54,12 @@ def test_a_long_reason_names_a_few_and_says_where_the_rest_is(reports):
     assert len(text) < 220
 
 
+def groups_of(report):
+    return gates.gates(node(report)["gates"])["groups"]
+
+
 def rows_of(report):
-    return {row["name"]: row for group in gates.gates(node(report)) for row in group["gates"]}
+    return {row["name"]: row for group in groups_of(report) for row in group["gates"]}
 
 
 def test_every_gate_has_a_row_with_limit_and_measurement(reports):
@@ -71,12 +76,12 @@ def test_every_gate_has_a_row_with_limit_and_measurement(reports):
     assert shown["Export"] == ("2.2 × 10⁻⁶", "at most 0.001", "")
     assert shown["Preprocessing"] == ("1.00 levels", "at most 2 levels", "")
     assert shown["Faster than floats"][1] == "over 1×"
-    assert rows["Finite outputs"]["meter"] is None
+    assert rows["Finite outputs"]["meter"] == ""
     assert "<svg" in rows["Accuracy"]["meter"]
 
 
 def test_gates_are_grouped_by_whether_they_count(reports):
-    groups = {group["key"]: group for group in gates.gates(node(reports["inconclusive"]))}
+    groups = {group["key"]: group for group in groups_of(reports["inconclusive"])}
     assert list(groups) == ["claim", "proof", "warns", "not run"]
     named = {key: [row["name"] for row in group["gates"]] for key, group in groups.items()}
     assert named["claim"] == ["Accuracy"]
@@ -105,16 +110,16 @@ def test_tiles_of_an_untimed_run_say_why(reports):
 
 def test_the_class_that_lost_most_comes_first(reports):
     report = reports["inconclusive"]
-    shown = quality.classes(node(report))["shown"]
+    shown = classes.classes(node(report))["shown"]
     worst = min(report["per_class"], key=lambda row: row["change_pp"])
-    assert shown[0]["full"] == worst["label"]
-    changes = [float(re.sub("[^0-9.-]", "", row["change"].replace("−", "-"))) for row in shown]
+    assert shown[0][0][2] == worst["label"]
+    changes = [float(re.sub("[^0-9.-]", "", row[5][0].replace("−", "-"))) for row in shown]
     assert changes == sorted(changes)
 
 
 def test_many_classes_are_drawn_in_part_and_listed_whole(reports):
-    classes = quality.classes(node(reports["fail"]))
-    assert (len(classes["shown"]), len(classes["rest"])) == (quality.SHOWN_CLASSES, 120)
+    found = classes.classes(node(reports["fail"]))
+    assert (len(found["shown"]), len(found["rest"])) == (classes.SHOWN_CLASSES, 120)
 
 
 def test_classes_without_examples_are_named(reports):
@@ -123,9 +128,9 @@ def test_classes_without_examples_are_named(reports):
     empty = dict.fromkeys(("recall_reference", "recall_candidate", "change_pp", "p_holm"))
     report["per_class"].append({"label": "wasps", "n": 0, **empty})
     report["unavailable"]["per_class[2].recall_candidate"] = "no example of this class"
-    classes = quality.classes(node(report))
-    assert classes["empty"] == ["<bdi>wasps</bdi>"]
-    assert classes["empty_reason"] == "no example of this class"
+    found = classes.classes(node(report))
+    assert found["empty"] == ["<bdi>wasps</bdi>"]
+    assert found["empty_reason"] == "no example of this class"
 
 
 def test_few_classes_have_a_full_table_with_the_change_in_every_cell(reports):
@@ -134,7 +139,7 @@ def test_few_classes_have_a_full_table_with_the_change_in_every_cell(reports):
         "reference": [[0, 0, 77], [1, 1, 76]],
         "candidate": [[0, 0, 77], [1, 0, 2], [1, 1, 74]],
     }
-    matrix = quality.confusion(node(report))["matrix"]
+    matrix = accuracy.confusion(node(report))["matrix"]
     cells = [[(c["count"], c["change"], c["way"]) for c in row["cells"]] for row in matrix["rows"]]
     assert cells[1] == [(2, "+2", "loss"), (74, "−2", "loss")]
     assert cells[0] == [(77, "", "none"), (0, "", "none")]
@@ -144,31 +149,36 @@ def test_few_classes_have_a_full_table_with_the_change_in_every_cell(reports):
 def test_examples_without_a_decision_get_a_column(reports):
     report = copy.deepcopy(reports["pass"])
     report["confusion"]["candidate"] = [[0, 0, 77], [1, 1, 70]]
-    matrix = quality.confusion(node(report))["matrix"]
+    matrix = accuracy.confusion(node(report))["matrix"]
     assert matrix["heads"][-1] == "no decision"
     assert [row["cells"][-1]["count"] for row in matrix["rows"]] == [0, 6]
 
 
 def test_many_classes_have_a_list_of_confusions(reports):
-    lists = quality.confusion(node(reports["fail"]))
-    counts = [int(row["candidate"]) for row in lists["often"]]
+    lists = accuracy.confusion(node(reports["fail"]))
+    often, grown = lists["lists"].values()
+    counts = [int(row[2]) for row in often]
     assert counts == sorted(counts, reverse=True)
-    assert len(counts) == quality.LISTED
-    assert all(row["change"].startswith("+") for row in lists["grown"])
+    assert len(counts) == accuracy.LISTED
+    assert all(row[3][0].startswith("+") for row in grown)
 
 
 def test_groups_stand_under_their_column(reports):
-    columns = quality.accuracy(node(reports["inconclusive"]))["columns"]
-    assert [column for column, _ in columns] == ["", "speaker"]
-    labels = [row["label"] for row in columns[1][1]]
-    assert labels[0] == '<span class="absent">(empty)</span>'
-    assert labels[1:] == [f"<bdi>{v}</bdi>" for v in ("jackson", "lucas", "nicolas", "theo")]
+    whole, group, *rows = accuracy.accuracy(node(reports["inconclusive"]))["changes"]
+    assert (whole["kind"], group) == (
+        "whole",
+        {"kind": "group", "cells": ["by <bdi>speaker</bdi>"]},
+    )
+    labels = [row["cells"][0].removeprefix('<span class="label">') for row in rows]
+    assert labels[0] == '<span class="absent">(empty)</span></span>'
+    named = [f"<bdi>{value}</bdi></span>" for value in ("jackson", "lucas", "nicolas", "theo")]
+    assert labels[1:] == named
 
 
 def test_float_operators_are_named_and_plain_in_float_precision(reports):
-    assert len(speed.residency(node(reports["fail"]))["names"]) == 17
-    assert 'class="loss"' in speed.residency(node(reports["fail"]))["bar"]
-    assert 'class="loss"' not in speed.residency(node(reports["fp32"]))["bar"]
+    assert len(size.residency(node(reports["fail"]))["names"]) == 17
+    assert 'class="loss"' in size.residency(node(reports["fail"]))["bar"]
+    assert 'class="loss"' not in size.residency(node(reports["fp32"]))["bar"]
 
 
 def test_the_histogram_marks_only_what_lies_on_its_axis():
@@ -236,12 +246,12 @@ def test_a11_a_ratio_that_is_not_of_the_medians_beside_it_says_so(reports):
     """2.90 x beside 0.44 -> 0.26 ms: processes differed, and the ratio is of turns side by side."""
     report = copy.deepcopy(reports["pass"])
     assert (
-        "side by side" not in speed.series(Node(report), "latency", "Network alone")["conclusion"]
+        "side by side" not in latency.series(Node(report), "latency", "Network alone")["conclusion"]
     )
     timed = report["latency"]
     timed["reference"]["p50_ms"], timed["candidate"]["p50_ms"] = 0.44, 0.26
     timed["speedup"] |= {"ratio": 2.9, "ci95": [2.1, 4.0], "class": "FASTER"}
-    told = speed.series(Node(report), "latency", "Network alone")["conclusion"]
+    told = latency.series(Node(report), "latency", "Network alone")["conclusion"]
     assert told.replace(words.SPACE, " ").endswith(
         " The medians of all inferences have a ratio of 1.69×: the speed-up is of turns that were "
         "taken side by side, as processes differed."

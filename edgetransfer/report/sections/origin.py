@@ -1,4 +1,4 @@
-"""Says where a report was measured and how the artefact was made."""
+"""Where a report was measured, and how the artefact was made."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from edgetransfer.measure.study.portability import told as told_portability
 from edgetransfer.report import words
+from edgetransfer.report.section import Section
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -56,16 +58,19 @@ def _rows(node: Node, names: dict[str, str], without: Iterable[str] = ()) -> Row
 def making(manifest: Node) -> dict[str, Any]:
     """What went in and what was decided; every part may be missing."""
     data = manifest["data"]
+    parts = {
+        "Backbone": _backbone(manifest["backbone"]),
+        "Fit": _fit(manifest["fit"]),
+        "Export": _rows(manifest["export"], EXPORT),
+        "Compression": _compression(manifest["compression"]),
+        "Target and session": _target(manifest),
+    }
     return {
-        "backbone": _backbone(manifest["backbone"]),
-        "fit": _fit(manifest["fit"]),
-        "tried": _tried(manifest["fit"]["cross_validated"]),
-        "export": _rows(manifest["export"], EXPORT),
-        "splits": _splits(data),
-        "dropped": [(key, held.show(words.COUNT)) for key, held in data["dropped"].items()],
+        "splits": [_split(name, split) for name, split in data["splits"].items()],
+        "dropped": [f"{held.show(words.COUNT)} × {key}" for key, held in data["dropped"].items()],
         "notes": [words.sentence(str(row.value)) for row in data["notes"].rows()],
-        "compression": _compression(manifest["compression"]),
-        "target": _target(manifest),
+        "parts": {title: rows for title, rows in parts.items() if rows},
+        "tried": _tried(manifest["fit"]["cross_validated"]),
         "versions": [(key, words.anything(held)) for key, held in manifest["versions"].items()],
         "files": [(key, held.show(words.digest)) for key, held in manifest["files"].items()],
         "recipe": _text(manifest["recipe"]),
@@ -155,21 +160,14 @@ def _tried(node: Node) -> dict[str, Any] | None:
         return None
     keys = [key for key, _ in rows[0].items()]
     return {
-        "heads": [words.titled(key) for key in keys],
+        "columns": [f"{words.titled(key)}:number" for key in keys],
         "rows": [[words.anything(row[key], key) for key in keys] for row in rows],
     }
 
 
-def _splits(data: Node) -> list[dict[str, str]]:
-    return [
-        {
-            "name": name,
-            "use": SPLITS.get(name, ""),
-            "examples": split["examples"].show(words.COUNT),
-            "digest": split["digest"].show(words.digest),
-        }
-        for name, split in data["splits"].items()
-    ]
+def _split(name: str, split: Node) -> list[str]:
+    digest = split["digest"].show(words.digest)
+    return [name, split["examples"].show(words.COUNT), SPLITS.get(name, ""), digest]
 
 
 def _compression(node: Node) -> Rows:
@@ -205,3 +203,76 @@ def _target(manifest: Node) -> Rows:
 
 def _text(recipe: Node) -> str:
     return "" if recipe.missing else json.dumps(recipe.value, indent=2, ensure_ascii=False)
+
+
+PLACE = Section(
+    "place",
+    130,
+    "Where it was measured",
+    "The machine and the runtime, as the agent told of them.",
+    rows=place,
+    template="""
+{% if machine %}
+{{ pairs(machine) }}
+{% else %}
+<p class="absent">The environment is not in this report.</p>
+{% endif %}
+{% if run %}
+<h3>The run itself</h3>
+{{ pairs(run) }}
+{% endif %}
+""",
+)
+PORTABILITY = Section(
+    "portability", 76, block="portability", lines=lambda block: [told_portability(block)]
+)
+MAKING = Section(
+    "making",
+    140,
+    "How it was made",
+    "Everything that went in. The same recipe on the same data gives the same artefact.",
+    "manifest",
+    making,
+    """
+{% if splits %}
+<h3>Data</h3>
+{{ table(("Split", "Examples:number", "Use", "Digest"), splits, label="Splits") }}
+{% endif %}
+{% if dropped %}
+<p>Dropped before fitting: {{ dropped|join("; ") }}.</p>
+{% endif %}
+{% if notes %}
+<ul class="notes">
+{% for note in notes %}
+<li>{{ note }}</li>
+{% endfor %}
+</ul>
+{% endif %}
+{% for title, rows in parts.items() %}
+<h3>{{ title }}</h3>
+{{ pairs(rows) }}
+{% if title == "Fit" and tried %}
+<details><summary>What the cross-validation tried</summary>
+{{ table(tried.columns, tried.rows, label="Cross-validation", headed=false) }}
+</details>
+{% endif %}
+{% endfor %}
+{% if versions %}
+<h3>Versions</h3>
+{{ pairs(versions, "short") }}
+{% endif %}
+{% if files %}
+<details><summary>{{ files|length }} files of the bundle, with their SHA-256</summary>
+{{ pairs(files) }}
+</details>
+{% endif %}
+{% if recipe %}
+<details><summary>The recipe in full</summary>
+<pre tabindex="0"><code>{{ recipe }}</code></pre>
+</details>
+{% endif %}
+{% if not splits and "Backbone" not in parts %}
+<p class="absent">The manifest of the bundle does not say.</p>
+{% endif %}
+""",
+)

@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from edgetransfer.report import words
 from edgetransfer.report.charts import Scale
+from edgetransfer.report.section import Section
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -40,10 +41,8 @@ LEFT, TOP, RIGHT, BOTTOM = 52, 16, 16, 44
 """Of the plot and its margins, in units of its own."""
 
 
-def ranking(record: Node) -> dict[str, Any] | None:
-    """Return the rows and the plot; None where nothing was ranked."""
-    if record.missing:
-        return None
+def ranking(record: Node) -> dict[str, Any]:
+    """Return the rows and the plot."""
     rows = record["candidates"].rows()
     return {
         "why": "" if record["why"].missing else words.sentence(str(record["why"].value)),
@@ -61,18 +60,14 @@ def ranking(record: Node) -> dict[str, Any] | None:
 
 
 def _table(caption: str, columns: Sequence[Column], rows: Sequence[Node]) -> dict[str, Any]:
-    def told(row: Node, key: str, form: Callable[[Any], str]) -> str:
-        return "–" if row[key].missing else form(row[key].value)
-
     return {
         "caption": caption,
-        "heads": [head for head, _, _ in columns],
+        "columns": ["Backbone", *(f"{head}:number" for head, _, _ in columns)],
         "rows": [
-            (
-                f"{_last(row)}{' ●' if row['on_front'].value else ''}",
-                row["backbone"].value,
-                [told(row, key, form) for _, key, form in columns],
-            )
+            [
+                (f"{_last(row)}{' ●' if row['on_front'].value else ''}", "", row["backbone"].value),
+                *(form(row[k].value) if not row[k].missing else "–" for _, k, form in columns),
+            ]
             for row in rows
         ],
     }
@@ -151,3 +146,32 @@ def _line(rows: Sequence[Mapping[str, Any]], across: Scale, up: Scale) -> Markup
 def _short(name: str, most: int = 28) -> str:
     """Keep the end of a path: that is what tells folders apart."""
     return name if len(name) <= most else "…" + name[1 - most :]
+
+
+CANDIDATES = Section(
+    "candidates",
+    120,
+    "Which backbone?",
+    "Probes on frozen features, cross-validated on training examples. LogME and the H-score "
+    "compare features of the same examples; alone they say nothing.",
+    "choice",
+    ranking,
+    """
+{% if why %}
+<p>{{ why }}</p>
+{% endif %}
+{% for each in tables %}
+{{ table(each.columns, each.rows, each.caption, label=each.caption) }}
+{% endfor %}
+{% if plot %}
+{{ plot }}
+<p class="caption">● nothing is both as accurate and as fast. Timed on {{ timed_on }}: the feature
+network alone, whichever of float and int8 is faster. The int8 file is a sketch, for timing only:
+its accuracy is not judged here.</p>
+{% else %}
+<p class="absent">Not timed: this machine is not the target.</p>
+{% endif %}
+<p class="caption">On {{ examples }}.
+{%- for name, licence in licences %} {{ name }}: {{ licence }}.{% endfor %}</p>
+""",
+)

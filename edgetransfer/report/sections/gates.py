@@ -1,7 +1,8 @@
-"""The table of gates: what each measured, how it went, whether it counts, what it takes."""
+"""The gates: what each measured, how it went, whether it counts, how many examples it takes."""
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.measure.gates.gate import rounded
@@ -9,8 +10,11 @@ from edgetransfer.measure.verdict import CLAIMS
 from edgetransfer.report import charts, words
 from edgetransfer.report.charts import Scale
 from edgetransfer.report.node import absent
+from edgetransfer.report.section import Section
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from markupsafe import Markup
 
     from edgetransfer.report.node import Node
@@ -86,14 +90,17 @@ def reason(text: str) -> tuple[str, str]:
     return "", words.sentence(text)
 
 
-def gates(report: Node) -> list[dict[str, Any]]:
+def gates(rows: Node) -> dict[str, Any]:
     """Group the gates by what they are for and whether they decide."""
-    rows = [_gate(row) for row in report["gates"].rows()]
+    counted = any(row["decides"].value for row in rows.rows())
+    shown = [_gate(row) for row in rows.rows()]
+    heads = HEADS if counted else HEADS | {"warns": "Measured elsewhere, for information"}
     groups = [
-        {"head": head, "key": key, "gates": [row for row in rows if row["group"] == key]}
-        for key, head in HEADS.items()
+        {"head": head, "key": key, "gates": [row for row in shown if row["group"] == key]}
+        for key, head in heads.items()
     ]
-    return [group for group in groups if group["gates"]]
+    uncounted = "" if counted else " Nothing here counts yet: it was not measured on the target."
+    return {"groups": [group for group in groups if group["gates"]], "lede": LEDE + uncounted}
 
 
 def _gate(gate: Node) -> dict[str, Any]:
@@ -152,9 +159,72 @@ def _takes(gate: Node) -> str:
     return f"{words.COUNT(fewest.value)} at least" if fewest.value else ""
 
 
-def _meter(gate: Node) -> Markup | None:
+def _meter(gate: Node) -> Markup | str:
     measured, limit = gate["measured"].value, gate["limit"].value
     if gate["measured"].missing or not limit or limit <= 0 or measured < 0:
-        return None
+        return ""
     scale = Scale(0, 1.25 * max(measured, limit))
     return charts.meter(scale, measured, limit)
+
+
+def counted(gates: Iterable[Mapping[str, Any]]) -> Iterable[str]:
+    """Count the gates by how they went.
+
+    >>> list(counted([{"status": "PASS"}, {"status": "PASS"}, {"status": "NOT RUN"}]))
+    ['2 gates passed, 1 not run (see report.html)']
+    """
+    counts = Counter(gate["status"] for gate in gates)
+    others = {"FAIL": "failed", "INCONCLUSIVE": "open", "NOT RUN": "not run"}
+    told = [f"{counts[status]} {word}" for status, word in others.items() if counts[status]]
+    yield ", ".join([f"{counts['PASS']} gates passed", *told]) + " (see report.html)"
+
+
+LEDE = (
+    "Everything that was held against a limit; the upright mark on a bar is the limit. A gate "
+    "passes only what is shown, not what is likely: the last column says how many examples that "
+    "takes."
+)
+TEMPLATE = """
+<table class="gates reflow" role="table">
+<thead role="rowgroup">
+<tr role="row">
+<th scope="col" role="columnheader">Gate</th>
+<th scope="col" role="columnheader">Result</th>
+<th scope="col" role="columnheader" class="number">Measured</th>
+<th scope="col" role="columnheader" class="number">Allowed</th>
+<th scope="col" role="columnheader" class="bar"><span class="unseen">Share of the limit</span></th>
+<th scope="col" role="columnheader" class="number">Examples it takes</th>
+</tr>
+</thead>
+{% for group in groups %}
+<tbody role="rowgroup" class="head">
+<tr role="row"><th scope="rowgroup" role="rowheader" colspan="6">{{ group.head }}</th></tr>
+</tbody>
+{% for gate in group.gates %}
+<tbody role="rowgroup"{% if gate.brief %} class="brief"{% endif %}>
+<tr role="row">
+<th scope="row" role="rowheader">{{ gate.name }}
+{%- if gate.code %} <small>{{ gate.code }}</small>{% endif %}</th>
+<td role="cell" class="status {{ gate.status|lower|replace(" ", "-") }}">{{ gate.icon -}}
+<span>{{ gate.status }}</span></td>
+{% if gate.brief %}
+<td role="cell" colspan="4" class="why">{{ gate.message }}</td>
+</tr>
+{% else %}
+<td role="cell" class="number" data-name="Measured">{{ gate.measured }}</td>
+<td role="cell" class="number"{% if gate.limit %} data-name="Allowed"{% endif %}>
+{{- gate.limit }}</td>
+<td role="cell" class="bar">{{ gate.meter }}</td>
+<td role="cell" class="number takes"{% if gate.takes %} data-name="Examples it takes"{% endif %}>
+{{- gate.takes }}</td>
+</tr>
+<tr role="row" class="message">
+<td role="cell" colspan="6">{{ gate.message }}</td>
+</tr>
+{% endif %}
+</tbody>
+{% endfor %}
+{% endfor %}
+</table>
+"""
+SECTION = Section("budget", 10, "Gates", LEDE, "gates", gates, TEMPLATE, lines=counted, line=78)

@@ -1,0 +1,82 @@
+"""A section of the report as one value: what it reads, what of it is shown, and where."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from edgetransfer.report.node import Node
+
+Figure = tuple[str, str, str, str]
+"""A row of the terminal's table: what, of the float model, of the shipped one, the difference."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """What stands in one place of the page, and what the terminal tells of it.
+
+    Attributes:
+        name: of the element on the page, and its key in `SECTIONS`.
+        place: where it stands among the others, on the page and in the terminal's table.
+        title: its heading.
+        lede: below the heading: what it is about. Values may have their own.
+        block: the key of ``report.json`` that it is about: `rows`, `figures` and `lines` get what
+            stands there, and are not asked where nothing does. Without: they get the whole report.
+            ``manifest``: they get the manifest of the bundle; the terminal does not show it.
+        rows: makes the values of the template; nothing to leave the section out.
+        template: Jinja, of what stands in the section; macros of ``macros.html.j2`` are at hand.
+        figures: makes rows of the terminal's table.
+        lines: makes sentences for the terminal.
+        line: where those stand among the others'; default: `place`.
+        of_build: whether they are about the build, so that no bench tells them again.
+    """
+
+    name: str
+    place: int
+    title: str = ""
+    lede: str = ""
+    block: str = ""
+    rows: Callable[[Node], Mapping[str, Any] | None] = lambda _: None
+    template: str = ""
+    figures: Callable[[Any], Iterable[Figure]] = lambda _: ()
+    lines: Callable[[Any], Iterable[str]] = lambda _: ()
+    line: int | None = None
+    of_build: bool = False
+
+    def values(self, report: Node, manifest: Node) -> Mapping[str, Any] | None:
+        """Return what the template shows; nothing where there is no such section."""
+        if not self.block:
+            return self.rows(report)
+        block = manifest if self.block == "manifest" else report[self.block]
+        return None if block.missing else self.rows(block)
+
+    def read(self, report: Mapping[str, Any]) -> list[Any]:
+        """Return what the terminal's part is made of: one value or none."""
+        found = report.get(self.block) if self.block else report
+        return [] if found is None else [found]
+
+
+SECTIONS: dict[str, Section] = {}
+"""By name. What a module of `edgetransfer.report.sections` declares is in it; others may add."""
+
+
+def figures(report: Mapping[str, Any]) -> Iterator[Figure]:
+    """Yield the rows of the terminal's table, in the order of the page."""
+    for section in sorted(SECTIONS.values(), key=lambda each: each.place):
+        for block in section.read(report):
+            yield from section.figures(block)
+
+
+def lines(report: Mapping[str, Any], *, again: bool) -> Iterator[str]:
+    """Yield what the terminal says below its table.
+
+    Args:
+        report: ``report.json``.
+        again: whether a bundle is measured again, where what its build saw was told before.
+    """
+    for section in sorted(SECTIONS.values(), key=lambda each: each.line or each.place):
+        for block in () if again and section.of_build else section.read(report):
+            yield from section.lines(block)

@@ -1,0 +1,89 @@
+"""How far the candidate's outputs are from the float model's, whatever the labels say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from edgetransfer.report import words
+from edgetransfer.report.section import Section
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from edgetransfer.report.node import Node
+
+
+def drift(report: Node) -> dict[str, Any]:
+    """How far the candidate's outputs are from the float model's, with what each number means."""
+    agreement, numeric = report["agreement"], report["numeric"]
+    rows = [
+        (
+            "Agreement",
+            agreement["rate"].show(words.PERCENT),
+            "Share of the examples on which both models decide for the same class, right or wrong.",
+        ),
+        (
+            "Flip rate, upper bound",
+            agreement["flip_rate_ucb95"].show(words.PERCENT),
+            "With 95 % confidence no more decisions than this change on new data like these.",
+        ),
+        (
+            "SQNR",
+            numeric["sqnr_db"].show(words.DB),
+            "Signal to quantisation noise of the logits: every 20 dB is a factor of ten "
+            "between the float model's signal and the error added to it. Higher is better.",
+        ),
+        (
+            "KL divergence",
+            numeric["kl_mean"].show(_nats),
+            "Mean distance of the class probabilities from the float model's; "
+            "0 where they are the same.",
+        ),
+        (
+            "Cosine similarity",
+            numeric["cosine_mean"].show(words.COSINE),
+            "Mean alignment of the raw logits; 1 where they point the same way.",
+        ),
+    ]
+    if numeric["non_finite"].value:
+        broken = numeric["non_finite"].show(words.COUNT)
+        rows.insert(0, ("NaN or Inf", broken, "Logits of the candidate that are not numbers."))
+    return {"rows": rows}
+
+
+def _nats(value: float) -> str:
+    return f"{words.tiny(value)}{words.SPACE}nats"
+
+
+def told(report: Mapping[str, Any]) -> Iterable[str]:
+    """Say how many decisions changed, and how much noise was added."""
+    agreement, sqnr = report["agreement"], report["numeric"]["sqnr_db"]
+    noise = "identical logits" if sqnr is None else f"{sqnr:.1f} dB SQNR"
+    yield (
+        f"{agreement['flips']} of {agreement['n']} decisions changed "
+        f"(95 % bound {100 * agreement['flip_rate_ucb95']:.1f} %), {noise}"
+    )
+
+
+SECTION = Section(
+    "drift",
+    70,
+    "Numeric drift",
+    "How far the outputs moved from the float model's, whatever the labels say.",
+    rows=drift,
+    template="""
+<table class="drift">
+<thead class="unseen">
+<tr><th scope="col">Measure</th><th scope="col">Value</th><th scope="col">Meaning</th></tr>
+</thead>
+<tbody>
+{% for name, value, meaning in rows %}
+<tr><th scope="row">{{ name }}</th><td class="number figure">{{ value }}</td>
+<td class="meaning">{{ meaning }}</td></tr>
+{% endfor %}
+</tbody>
+</table>
+""",
+    lines=told,
+    line=5,
+)

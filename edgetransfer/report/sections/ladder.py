@@ -1,0 +1,106 @@
+"""Which ways of storing the network were tried, and what came of each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from edgetransfer.report import words
+from edgetransfer.report.section import Section
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from edgetransfer.report.node import Form, Node
+
+DETAILS = {
+    "float_layers": "in 32-bit floats",
+    "float_nodes": "in 32-bit floats for their range",
+    "noisiest_layers": "most of the noise comes from",
+}
+
+
+def ladder(rungs: Node) -> dict[str, Any]:
+    """Return the rungs in the order they were tried, each with its reason below it."""
+    rows = [row for rung in rungs.rows() for row in ([*_cells(rung)], [_why(rung)]) if any(row)]
+    return {"rows": rows} if rows else {}
+
+
+def _cells(rung: Node) -> Iterable[str]:
+    yield str(rung["rung"].value) + (" (shipped)" if rung["shipped"].value is True else "")
+    yield _or_dash(rung["status"], str)
+    yield _accuracy(rung)
+    yield _flips(rung)
+    yield _or_dash(rung["sqnr_db"], words.DB)
+    yield _or_dash(rung["p90_ms"], words.MS)
+    yield _or_dash(rung["cpu_ratio"], words.TIMES)
+    yield _or_dash(rung["bytes"], words.file_size)
+    yield _or_dash(rung["seconds"], words.Quantity(f"{words.SPACE}s", 1))
+
+
+def _or_dash(node: Node, form: Form) -> str:
+    """Write a value; a dash stands for what was not measured of this rung."""
+    return "–" if node.missing else form(node.value)
+
+
+def _accuracy(rung: Node) -> str:
+    if rung["accuracy"].missing:
+        return "–"
+    text = words.PERCENT(rung["accuracy"].value)
+    ends = rung["accuracy_ci95"].value
+    return f"{text} ({words.PERCENT.between(ends)})" if ends else text
+
+
+def _flips(rung: Node) -> str:
+    if rung["flips"].missing:
+        return "–"
+    return f"{rung['flips'].value} of {rung['examples'].value}"
+
+
+def _why(rung: Node) -> str:
+    parts = [] if rung["why"].missing else [str(rung["why"].value)]
+    if rung["slower"].value:
+        parts.append("slower than floats on this target")
+    if not rung["numbers_by"].missing:
+        parts.append(f"numbers by {rung['numbers_by'].value}")
+    for key, text in DETAILS.items():
+        names = [str(each.value) for each in rung[key].rows()]
+        if names:
+            parts.append(f"{text}: {', '.join(names)}")
+    return words.sentence("; ".join(parts)) if parts else ""
+
+
+def told(rungs: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+    """Say which rung is shipped, and why not a smaller one."""
+    for rung in rungs:
+        if not rung["shipped"]:
+            continue
+        tried = f", the best of {len(rungs)} tried" if len(rungs) > 1 else ""
+        yield f"shipped: {rung['rung']}{tried}"
+        if rung.get("noisiest_layers"):
+            yield f"most of the noise comes from: {', '.join(rung['noisiest_layers'])}"
+    for rung in rungs:
+        if rung.get("status") == "left out":
+            yield f"left out: {rung['rung']}: {rung['why']}"
+    slower = [rung for rung in rungs if not rung["shipped"] and rung.get("slower")]
+    if slower and any(rung["shipped"] and rung["precision"] == "fp32" for rung in rungs):
+        ratio = max(rung["cpu_ratio"] for rung in slower)
+        yield f"8-bit integers are slower than floats here ({ratio:.2f} x): floats are shipped"
+
+
+SECTION = Section(
+    "ladder",
+    110,
+    "Ladder",
+    "The ways of storing the network that were tried, in order, on examples that are not the test "
+    "set. Accuracy with its 95 % interval; speed as CPU time against the float network.",
+    "ladder",
+    ladder,
+    """
+{{ table(
+    ("Rung", "Status", "Accuracy:number", "Flips:number", "SQNR:number", "p90:number",
+     "Speed:number", "Size:number", "Made in:number"),
+    rows, label="Rungs") }}
+""",
+    lines=told,
+    line=70,
+)
