@@ -44,7 +44,6 @@ from edgetransfer.transfer.classifier import Classifier
 from edgetransfer.transfer.contrastive import ContrastiveSchedule, tune
 from edgetransfer.transfer.head.probe import fit_at, fit_probe
 from edgetransfer.transfer.score import log_loss
-from edgetransfer.transfer.texts import Texts, run_in_groups
 from edgetransfer.transfer.train.choice import race
 from edgetransfer.transfer.train.finetune import finetune
 from edgetransfer.transfer.train.lesson import (
@@ -54,6 +53,8 @@ from edgetransfer.transfer.train.lesson import (
     PreparedExamples,
     Schedule,
     Technique,
+    Texts,
+    run_in_groups,
 )
 
 if TYPE_CHECKING:

@@ -47,8 +47,7 @@ from edgetransfer.transfer.contrastive import course_for, tune
 from edgetransfer.transfer.head.probe import fit_probe
 from edgetransfer.transfer.names import Judging, fit_with_names, spelled, worth
 from edgetransfer.transfer.self_training import fit_with_guesses
-from edgetransfer.transfer.texts import Texts, run_in_groups
-from edgetransfer.transfer.train.lesson import Machine
+from edgetransfer.transfer.train.lesson import Machine, Texts, run_in_groups
 from edgetransfer.transfer.train.machine import BF16_FLAGS
 
 if TYPE_CHECKING:

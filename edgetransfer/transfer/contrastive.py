@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from edgetransfer.spec.progress import Progress, silent
-from edgetransfer.transfer.texts import Texts, run_in_groups
-from edgetransfer.transfer.train.lesson import warm_cosine
+from edgetransfer.transfer.train.lesson import Texts, run_in_groups, warm_cosine
 from edgetransfer.transfer.train.machine_settings import forward, reused, threads
 
 if TYPE_CHECKING:

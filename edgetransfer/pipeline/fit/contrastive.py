@@ -22,9 +22,8 @@ from edgetransfer.pipeline.stage.stage import Stage, StageResult
 from edgetransfer.transfer.classifier import Classifier
 from edgetransfer.transfer.contrastive import ContrastiveSchedule, course_for, tune
 from edgetransfer.transfer.names import Judging, fit_with_names, spelled, worth
-from edgetransfer.transfer.texts import Texts, run_in_groups
 from edgetransfer.transfer.train import machine as machines
-from edgetransfer.transfer.train.lesson import Machine, Schedule
+from edgetransfer.transfer.train.lesson import Machine, Schedule, Texts, run_in_groups
 
 if TYPE_CHECKING:
     from torch import nn

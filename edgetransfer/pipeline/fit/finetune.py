@@ -25,7 +25,6 @@ from edgetransfer.pipeline.stage.reporter import Line, telling
 from edgetransfer.pipeline.stage.stage import Stage, StageResult
 from edgetransfer.pipeline.stage.store import scratch
 from edgetransfer.transfer.classifier import Classifier
-from edgetransfer.transfer.texts import Texts
 from edgetransfer.transfer.train import machine as machines
 from edgetransfer.transfer.train.choice import RACED_STEPS, RATES, Part, epochs_within, race
 from edgetransfer.transfer.train.finetune import finetune as train_network
@@ -37,6 +36,7 @@ from edgetransfer.transfer.train.lesson import (
     PreparedExamples,
     Schedule,
     Technique,
+    Texts,
 )
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from edgetransfer.pipeline.fit.probe import HELD_OUT, group_index, read_head
 from edgetransfer.pipeline.stage.stage import Stage
 from edgetransfer.transfer.classifier import Classifier
 from edgetransfer.transfer.self_training import fit_with_guesses, held_out
-from edgetransfer.transfer.texts import Texts
 from edgetransfer.transfer.train.choice import gain
+from edgetransfer.transfer.train.lesson import Texts
 
 if TYPE_CHECKING:
     from edgetransfer.pipeline.fit.fitted import FittedNetwork

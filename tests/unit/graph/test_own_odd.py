@@ -6,6 +6,7 @@ import pytest
 from onnx import helper
 
 from edgetransfer.graph.own import take
+from edgetransfer.graph.softmax import with_logits
 
 CLASSES = 4
 
@@ -126,6 +127,23 @@ def test_c2_what_answers_for_each_class_apart(saved, weights, batches, run, step
         f"the file ends in {name}, which answers for each class apart: the numbers before it are "
         "taken as logits, and shares are of their softmax"
     ]
+
+
+@pytest.mark.parametrize(
+    "ending", [name for name in ENDINGS if name not in ("unknown", "per cent")]
+)
+def test_the_logits_told_are_those_of_the_graph_told(saved, weights, batches, run, ending):
+    outputs = {"y": ["N", CLASSES]}
+    constants = {"one": np.array([1]), "hundred": np.float32(100), "ones": np.float32([[1] * 4])}
+    constants |= weights
+    model = onnx.load(saved(into_shares(*ENDINGS[ending]), constants, outputs=outputs, opset=13))
+    rows = [{"x": batch["input"]} for batch in batches]
+    said = np.concatenate([run(model, **row)[0] for row in rows])
+    shortened, logits, notes = with_logits(model, said, rows)
+    again = np.concatenate([run(shortened, **row)[0] for row in rows])
+    np.testing.assert_allclose(again, logits, atol=1e-5)
+    assert [each.name for each in shortened.graph.output] == ["logits"]
+    assert len(notes) == 1
 
 
 def test_logits_are_taken_as_they_are(saved, weights, batches):

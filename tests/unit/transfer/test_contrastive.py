@@ -16,8 +16,7 @@ from edgetransfer.transfer.contrastive import (
     course_for,
     tune,
 )
-from edgetransfer.transfer.texts import Texts, run_in_groups
-from edgetransfer.transfer.train.lesson import Machine
+from edgetransfer.transfer.train.lesson import Machine, Texts, run_in_groups
 
 ONE_THREAD = Machine(threads=1, bf16=False)
 COURSE = ContrastiveSchedule(epochs=4, learning_rate=0.02, together=4, batch_size=16, seed=3)

@@ -10,10 +10,16 @@ from torch import nn
 
 from edgetransfer.backbone.model import LinearHead
 from edgetransfer.transfer.classifier import Classifier
-from edgetransfer.transfer.texts import Texts
 from edgetransfer.transfer.train.finetune import finetune
 from edgetransfer.transfer.train.layers import LowRank, adapted, adapter_groups, projections
-from edgetransfer.transfer.train.lesson import CrossEntropy, Lesson, Machine, Schedule, Technique
+from edgetransfer.transfer.train.lesson import (
+    CrossEntropy,
+    Lesson,
+    Machine,
+    Schedule,
+    Technique,
+    Texts,
+)
 
 ONE_THREAD = Machine(threads=1, bf16=False)
 
