@@ -142,7 +142,6 @@ def test_the_logits_told_are_those_of_the_graph_told(saved, weights, batches, ru
     shortened, logits, notes = with_logits(model, said, rows)
     again = np.concatenate([run(shortened, **row)[0] for row in rows])
     np.testing.assert_allclose(again, logits, atol=1e-5)
-    assert [each.name for each in shortened.graph.output] == ["logits"]
     assert len(notes) == 1
 
 
