@@ -94,7 +94,7 @@ class Options(ColumnOptions, total=False):
     ]
     adapt: Annotated[
         AdaptMethod,
-        Option("How to move to the pictures that the device sees (--unlabelled).", MODEL),
+        Option("Domain adaptation to the pictures that the device sees (--unlabelled).", MODEL),
     ]
     device_part: Annotated[
         str,
@@ -104,7 +104,9 @@ class Options(ColumnOptions, total=False):
         bool, Option("Ask whether a random network would do as well.", MODEL, off=True)
     ]
     precision: Annotated[PrecisionChoice, Option("How numbers are stored.", MODEL)]
-    calibration: Annotated[str, Option("Calibration recipe: a name or a .toml file.", MODEL)]
+    calibration: Annotated[
+        str, Option("Recipe of the calibration set: a name or a .toml file.", MODEL)
+    ]
     metric: Annotated[Metric, Option("What accuracy means.", BUDGET)]
     max_drop: Annotated[float, Option("Accuracy points that may be lost (2.0).", BUDGET, "PP")]
     max_latency_ms: Annotated[float, Option("p90 at most.", BUDGET, "MS")]
@@ -112,7 +114,9 @@ class Options(ColumnOptions, total=False):
     max_flips: Annotated[float, Option("Changed decisions at most.", BUDGET, "PCT")]
     min_sqnr: Annotated[float, Option("Signal to noise of the logits.", BUDGET, "DB")]
     max_kl: Annotated[float, Option("Mean KL divergence at most.", BUDGET, "NATS")]
-    max_ece_change: Annotated[float, Option("Change of calibration error.", BUDGET, "SHARE")]
+    max_ece_change: Annotated[
+        float, Option("Change of the expected calibration error.", BUDGET, "SHARE")
+    ]
     max_class_drop: Annotated[float, Option("Recall that any class may lose.", BUDGET, "PP")]
     min_accuracy: Annotated[float, Option("Accuracy to reach, 0 to 1.", BUDGET, "SHARE")]
     min_macro_f1: Annotated[float, Option("Macro-F1 to reach.", BUDGET, "SHARE")]

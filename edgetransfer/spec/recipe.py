@@ -91,7 +91,7 @@ class FitSpec(Spec):
 
 
 class AdaptSpec(Spec):
-    """How what is fitted on labelled pictures is moved to those that the device sees."""
+    """Domain adaptation of what is fitted on labelled pictures to those that the device sees."""
 
     method: AdaptMethod = Field("none", **asked("adapt"))
     device_part: str | None = Field(None, validate_default=True, **asked("device_part"))
@@ -235,7 +235,7 @@ class Recipe(Spec):
 
     @property
     def adapts(self) -> bool:
-        """Whether what is fitted is moved to the device's pictures."""
+        """Whether what is fitted is adapted to the device's pictures."""
         return self.adapt.method != "none"
 
     @property

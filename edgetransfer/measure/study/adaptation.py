@@ -1,4 +1,4 @@
-"""Judges what moving to the device's pictures brought, and says it in words."""
+"""Judges what domain adaptation brought, and says it in words."""
 
 from __future__ import annotations
 

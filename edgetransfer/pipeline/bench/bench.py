@@ -22,9 +22,8 @@ from edgetransfer.data.sources import load_for_evaluation
 from edgetransfer.errors import DataError, SpecError
 from edgetransfer.graph.prepare import Preparer, preparer
 from edgetransfer.measure.speed.sustained import in_words
+from edgetransfer.measure.study.portability import PROMISED, kind_of
 from edgetransfer.pipeline.bench.judge import Bench, Question, judge_bundle, write_report
-from edgetransfer.pipeline.bench.portability import FILE as PORTABILITY
-from edgetransfer.pipeline.bench.portability import note
 from edgetransfer.pipeline.bench.sustained import core_variants, energy, sustained
 from edgetransfer.pipeline.bench.target_match import seen_here
 from edgetransfer.pipeline.stage.reporter import Reporter, telling
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
 
 
 RAW = "raw"
+PORTABILITY = "portability.json"
 
 
 @dataclass(frozen=True)
@@ -166,10 +166,43 @@ def _bench(
                 prepare,
             )
             if there.where != LOCAL:
-                report["portability"] = note(bundle, seen_here(), there.where, report)
+                report["portability"] = _portability(bundle, seen_here(), there.where, report)
             report |= _beside(there, place, bundle, prepare, question, reporter)
             write_report(out, report, bundle)
     return BenchResult(report, out, question.notes)
+
+
+def _portability(
+    bundle: Bundle, host: Mapping[str, Any], where: str, report: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Write beside the bundle on which processors it computed the very same bits; return all.
+
+    The bits of `host`, the build host's environment, are the measure.
+    """
+    held = {"core": bundle.manifest["files"]["core.onnx"], "session": bundle.manifest["session"]}
+    found = read_portability(bundle.file(PORTABILITY))
+    kept = found.get("kinds", {}) if {key: found.get(key) for key in held} == held else {}
+    mine = {kind_of(host): {"where": "the build host", "bit_equal": True, "examples": None}}
+    agreement = report.get("host_agreement")
+    if agreement is not None:
+        environment = report["environment"]
+        mine[kind_of(environment)] = {
+            "where": where,
+            "bit_equal": agreement["bit_equal"],
+            "examples": agreement["n"],
+            "runtime": environment.get("runtime"),
+            "measured_at": environment.get("measured_at"),
+        }
+    kinds = {**kept, **mine}
+    exact = all(kinds.get(kind, {}).get("bit_equal") for kind in PROMISED)
+    record = {
+        "schema": "edgetransfer.portability/1",
+        **held,
+        "portable_exact": exact,
+        "kinds": kinds,
+    }
+    write_json(bundle.file(PORTABILITY), record)
+    return record
 
 
 def _beside(

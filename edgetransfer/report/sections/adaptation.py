@@ -22,8 +22,8 @@ SECTION = Section(
     "adaptation",
     50,
     "Does it fit the device's pictures?",
-    "What was fitted was moved to pictures of the device that have no labels. Labelled examples of "
-    "the device are judged by, never fitted on.",
+    "Domain adaptation to pictures of the device that have no labels. Labelled examples of the "
+    "device are judged by, never fitted on.",
     "adaptation",
     adaptation,
     """

@@ -35,7 +35,7 @@ GATES = {
     "determinism": "Repeatability",
     "residency": "Int8 residency",
     "classes": "Worst class",
-    "calibration": "Calibration",
+    "calibration": "Calibration error",
     "performance": "Faster than floats",
     "latency": "Latency",
     "size": "Size",

@@ -177,7 +177,7 @@ def _compression(node: Node) -> Rows:
             for inner, part in held.items():
                 form = words.digest if inner == "digest" else None
                 shown = part.show(form) if form else words.anything(part, inner)
-                rows.append((f"Calibration {inner.replace('_', ' ')}", shown))
+                rows.append((f"Calibration set, {inner.replace('_', ' ')}", shown))
         else:
             rows.append((words.titled(key), words.anything(held, key)))
     return rows
