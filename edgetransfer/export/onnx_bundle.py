@@ -18,7 +18,7 @@ from PIL import Image
 from edgetransfer.bundle.agent_archive import pack_agent
 from edgetransfer.bundle.files import write_json
 from edgetransfer.bundle.opened import FITTED_ON
-from edgetransfer.export.head_file import STATISTICS, write_statistics
+from edgetransfer.export.heads import STATISTICS, write_statistics
 from edgetransfer.export.tensorrt import write_for_tensorrt
 from edgetransfer.graph.embed import PICTURE, whole_model
 from edgetransfer.graph.finished import finished

@@ -15,7 +15,7 @@ with atheris.instrument_imports(include=["edgetransfer.spec", "edgetransfer.bund
     from edgetransfer.bundle import readers
     from edgetransfer.data.tables import read_table
     from edgetransfer.errors import EdgeTransferError
-    from edgetransfer.export.head_file import read_heads, read_statistics
+    from edgetransfer.export.heads import read_heads, read_statistics
     from edgetransfer.spec import catalogue
     from edgetransfer.spec.outside import parsed
     from edgetransfer.transport.job import Job, Variant

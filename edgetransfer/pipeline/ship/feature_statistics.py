@@ -13,8 +13,14 @@ from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 from edgetransfer.data.manifest import Example, content_of
 from edgetransfer.data.split import calibration_sample
 from edgetransfer.errors import UnsupportedError
-from edgetransfer.export.head_file import STATISTICS, read_statistics, write_statistics
-from edgetransfer.export.heads import backbone_digest, find_head, with_features
+from edgetransfer.export.heads import (
+    STATISTICS,
+    backbone_digest,
+    find_head,
+    read_statistics,
+    with_features,
+    write_statistics,
+)
 from edgetransfer.graph.hosted import exact_here
 from edgetransfer.graph.prepare import Preparer, ahead
 from edgetransfer.pipeline.stage.stage import Stage

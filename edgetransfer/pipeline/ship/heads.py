@@ -14,15 +14,17 @@ from edgetransfer.bundle.files import read_json, writing
 from edgetransfer.bundle.opened import Bundle, open_bundle, refuse_other_count, seal
 from edgetransfer.bundle.swap import bundle_lock, locked, replacing
 from edgetransfer.errors import SpecError
-from edgetransfer.export.head_file import (
+from edgetransfer.export.heads import (
     STATISTICS,
     HeadTensors,
+    backbone_digest,
+    find_head,
     read_heads,
     read_statistics,
     spread_digest,
+    with_head,
     write_heads,
 )
-from edgetransfer.export.heads import backbone_digest, find_head, with_head
 from edgetransfer.export.onnx_bundle import CONFIG, TOKENIZER, BundleParts, write_bundle
 from edgetransfer.graph.prepare import preparer
 from edgetransfer.pipeline.bench.bench import golden_of, measuring_afresh, unlabelled_golden

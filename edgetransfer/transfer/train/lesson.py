@@ -38,7 +38,7 @@ class Machine:
     """How training runs here: see `machine.measure`.
 
     The device is named as torch does; `bf16` takes products in bfloat16, `fused` runs frozen batch
-    norms as part of their convolutions (`fused.Fusing`), and `step_seconds` is what one step took
+    norms as part of their convolutions (`Fusing`), and `step_seconds` is what one step took
     when it was tried, 0 where it was not.
     """
 

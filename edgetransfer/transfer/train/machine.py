@@ -13,9 +13,8 @@ import torch
 from edgetransfer.agent.environment import isa_flags
 from edgetransfer.errors import SpecError
 from edgetransfer.transfer.train.finetune import finetune
-from edgetransfer.transfer.train.fused import fusible
 from edgetransfer.transfer.train.lesson import Lesson, Machine
-from edgetransfer.transfer.train.machine_settings import reused
+from edgetransfer.transfer.train.machine_settings import fusible, reused
 
 if TYPE_CHECKING:
     from edgetransfer.transfer.classifier import Classifier
