@@ -10,7 +10,10 @@ from functools import cache
 from pathlib import Path
 
 import edgetransfer.agent
+from edgetransfer.agent import runtimes
 from edgetransfer.bundle.files import digest_of
+from edgetransfer.errors import SpecError
+from edgetransfer.spec.target import RUNTIMES
 
 AGENT = "agent.pyz"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -25,9 +28,33 @@ def pack_agent(target: Path) -> None:
     for module in sorted(folder.rglob("*.py")):
         name = module.relative_to(folder).as_posix()
         files[f"edgetransfer/agent/{name}"] = module.read_text(encoding="utf-8")
+    for name, plugin in sorted(runtimes.added.items()):
+        files[f"edgetransfer/agent/runtimes/{name}.py"] = Path(plugin).read_text(encoding="utf-8")
     with zipfile.ZipFile(target, "w") as archive:
         for name, text in files.items():
             archive.writestr(zipfile.ZipInfo(name, _EPOCH), text, zipfile.ZIP_DEFLATED)
+
+
+def add_runtime(file: Path) -> None:
+    """Give the agent the plug-in of one more runtime, which targets may name from then on.
+
+    Args:
+        file: ``NAME.py``, as `edgetransfer.agent.runtimes` describes it. It is run, here and on the
+            device: only ever one of your own.
+
+    Raises:
+        SpecError: there is a runtime of that name, or it is no name of a module.
+    """
+    name = file.stem
+    if not name.isidentifier() or name in RUNTIMES:
+        raise SpecError(
+            "not the plug-in of another runtime",
+            where=str(file),
+            found=repr(name),
+            expected=f"NAME.py, a Python name that is not one of {', '.join(sorted(RUNTIMES))}",
+        )
+    runtimes.add(name, str(file))
+    RUNTIMES.add(name)
 
 
 def installed_agent() -> Path:
@@ -36,8 +63,9 @@ def installed_agent() -> Path:
     A bundle brings a copy for use without us. That one is never run from here: who made the bundle
     chose its bytes.
     """
-    agent = _room() / AGENT
+    agent = _room().joinpath(*sorted(runtimes.added), AGENT)
     if not agent.is_file():
+        agent.parent.mkdir(parents=True, exist_ok=True)
         pack_agent(agent)
     return agent
 

@@ -75,12 +75,15 @@ class Integrity:
         whole_max_abs: largest difference of logits between model.onnx and core.onnx there, on the
             tensors that were prepared there.
         whole_range: range of those logits.
+        quantising_max_abs: by how much quantising moved a logit at most, where the runtime may
+            compute the two files that differently; 0 elsewhere.
     """
 
     digests: Mapping[str, tuple[str, str]]
     whole_max_abs: float
     whole_range: float
     examples: int
+    quantising_max_abs: float = 0.0
 
 
 @dataclass(frozen=True)

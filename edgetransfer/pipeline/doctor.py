@@ -173,7 +173,7 @@ def _lacking(
     takes = capabilities or {}
     pip = f"python3 -m pip install '{runtime.package}>={runtime.min_version}'"
     install = runtime.install or pip
-    others: Mapping[str, str | None] = takes.get("other_runtimes") or {}
+    others: Mapping[str, str | None] = environment.get("other_runtimes") or {}
     own = runtime.provider in (environment.get("providers") or ())
     if not own and runtime.provider not in others:
         return (Finding(f"no {runtime.provider} there", install),)

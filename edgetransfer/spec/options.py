@@ -156,6 +156,14 @@ class BenchOptions(ColumnOptions, total=False):
         bool,
         Option("Also measure the energy of an inference, where the device counts it.", RUN),
     ]
+    as_target: Annotated[
+        str,
+        Option(
+            "Run the bundle's network as this target does: its runtime, its settings.",
+            RUN,
+            "TARGET",
+        ),
+    ]
     wheels: Annotated[
         str | Path,
         Option("With --on ssh:HOST: wheels for the device, for this run.", metavar="DIR"),

@@ -12,10 +12,24 @@ from edgetransfer.spec.base import Name, Spec
 IntType = Literal["u8", "s8"]
 
 
+RUNTIMES = {"onnxruntime", "onnxruntime-web", "openvino", "tensorrt"}
+"""What a target may run; `bundle.agent_archive.add_runtime` adds to them."""
+
+
+def _known(name: str) -> str:
+    if name not in RUNTIMES:
+        msg = f"no such runtime, expected one of {', '.join(sorted(RUNTIMES))}"
+        raise ValueError(msg)
+    return name
+
+
+RuntimeName = Annotated[str, AfterValidator(_known)]
+
+
 class Runtime(Spec):
     """The runtime on the device and the newest files it reads."""
 
-    name: Literal["onnxruntime", "onnxruntime-web", "tensorrt"] = "onnxruntime"
+    name: RuntimeName = "onnxruntime"
     provider: str = "CPUExecutionProvider"
     package: str = Field("onnxruntime", description="what brings it to a device's Python")
     install: str = Field("", description="what brings it there; default: pip, by `package`")

@@ -37,6 +37,14 @@ class Variant:
     batch: int = 1
     runtime: str = "onnxruntime"
 
+    @property
+    def on_cpu(self) -> bool:
+        """Whether the processor runs it, whose times and cores are then the model's."""
+        return (self.runtime, self.provider) in _ON_CPU
+
+
+_ON_CPU = (("onnxruntime", "CPUExecutionProvider"), ("openvino", "OpenVINO"))
+
 
 @dataclass(frozen=True)
 class TimingPlan:
@@ -159,7 +167,7 @@ def patience_s(job: Job, *, emulated: bool = False) -> float:
     if job.action == "time":
         each = plan.warmup_max_s + plan.blocks * plan.block_s + job.guard.cooldown_s
     planned = each * max(1, len(job.variants)) if job.action in ("time", "sustain", "energy") else 0
-    on_cpu = all(variant.provider == "CPUExecutionProvider" for variant in job.variants)
+    on_cpu = all(variant.on_cpu for variant in job.variants)
     found = SILENT_S + _SLOWER * planned + (0.0 if on_cpu else _ELSEWHERE_S)
     return 10 * found if emulated else found
 

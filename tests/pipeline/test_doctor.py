@@ -80,8 +80,8 @@ def test_a_runtime_that_is_too_old(change, takes, what):
     ],
 )
 def test_a_runtime_beside_onnxruntime(version, state, findings):
-    takes = {**TAKES, "other_runtimes": {"TensorRT": version}}
-    assert row("nvidia-rtx", X86, takes) == (state, findings)
+    there = {**X86, "other_runtimes": {"TensorRT": version}}
+    assert row("nvidia-rtx", there, TAKES) == (state, findings)
 
 
 @pytest.mark.parametrize(
@@ -103,11 +103,16 @@ def test_a_runtime_beside_onnxruntime(version, state, findings):
 )
 def test_advice_is_right_for_each_jetpack(target, version, finding):
     """F: what JetPack ships is taken, and no wheel for PCs is advised on a Jetson."""
-    takes = {**TAKES, "other_runtimes": {} if version == "absent" else {"TensorRT": version}}
-    board = {**X86, "arch": "arm64", "isa": ["asimd", "asimddp", "fphp", "asimdhp"]}
+    others = {} if version == "absent" else {"TensorRT": version}
+    board = {
+        **X86,
+        "other_runtimes": others,
+        "arch": "arm64",
+        "isa": ["asimd", "asimddp", "fphp", "asimdhp"],
+    }
     board["identity"] = [*catalogue.target(target).device.board]
     wanted = ("ready", []) if finding is None else ("lacks", [finding])
-    assert row(target, board, takes) == wanted
+    assert row(target, board, TAKES) == wanted
 
 
 def test_what_disturbs_comes_with_the_command_that_mends_it():

@@ -29,7 +29,7 @@ def board(monkeypatch, tmp_path):
     kept = os.environ.get("LD_LIBRARY_PATH", "")
     monkeypatch.setenv("LD_LIBRARY_PATH", f"{tmp_path}:{kept}")
     monkeypatch.syspath_prepend(MODULES)
-    monkeypatch.setattr(target_match, "seen_here", target_match.seen_here.__wrapped__)
+    monkeypatch.setattr(target_match, "_seen_with", target_match._seen_with.__wrapped__)
     monkeypatch.setenv("PYTHONPATH", f"{MODULES}:{os.environ.get('PYTHONPATH', '')}")
     monkeypatch.setenv("EDGETRANSFER_ENGINES", str(tmp_path / "engines"))
     monkeypatch.setenv("TENSORRT_BUILDS", str(tmp_path / "builds"))

@@ -6,10 +6,11 @@ import numpy as np
 import onnx
 import pytest
 
+from edgetransfer.agent.runtimes.tensorrt.layout import layers
 from edgetransfer.agent.session import Unavailable
 from edgetransfer.errors import StageError
 from edgetransfer.export.tensorrt import refuse_unfit
-from edgetransfer.graph.census import engine_residency
+from edgetransfer.graph.census import residency_of
 from edgetransfer.graph.embed import whole_model
 from edgetransfer.graph.hosted import open_here
 from edgetransfer.spec.preprocess import ImagePreprocessing
@@ -23,7 +24,7 @@ FORMS = ("fp32", "fp16", "int8")
 def test_every_convolution_computes_in_the_type_of_its_graph(graphs, build, form):
     refuse_unfit(graphs[form])
     built, told = build(graphs[form])
-    found = engine_residency(told)
+    found = residency_of(layers(told))
     assert len(built.plan) > 100_000
     if form == "int8":
         assert (found.int8_conv, found.float_conv) == (CONVOLUTIONS, 0)
@@ -42,7 +43,7 @@ def test_an_engine_of_halves_is_about_half_as_large(graphs, build):
 @pytest.mark.parametrize("capability", ["8.0", "8.6", "12.0"])
 def test_the_integers_build_for_other_gpus(graphs, build, capability):
     _, told = build(graphs["int8"], capability)
-    assert engine_residency(told).int8_conv == CONVOLUTIONS
+    assert residency_of(layers(told)).int8_conv == CONVOLUTIONS
 
 
 def test_a_capability_that_it_does_not_know_is_not_there(graphs, build):

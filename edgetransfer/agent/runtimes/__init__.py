@@ -19,6 +19,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import pkgutil
+import sys
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Optional
 
 from edgetransfer.agent.session import Unavailable, quiet
@@ -29,9 +30,25 @@ if TYPE_CHECKING:
     from edgetransfer.agent.session import Session, Tell
 
 
+added: Dict[str, str] = {}
+"""Files of the plug-ins that are not ours, by the name of their runtime."""
+
+
 def names() -> List[str]:
     """Return the names of the runtimes that there are plug-ins of."""
-    return sorted(each.name for each in pkgutil.iter_modules(__path__))
+    return sorted({*added, *(each.name for each in pkgutil.iter_modules(__path__))})
+
+
+def add(name: str, file: str) -> None:
+    """Take a file as the plug-in of a runtime: it is run."""
+    full = "%s.%s" % (__name__, name)
+    spec = importlib.util.spec_from_file_location(full, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    sys.modules[full] = module
+    added[name] = file
 
 
 def plugin(name: str) -> ModuleType:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +51,8 @@ def residency(found: Mapping[str, Any], intended: IntendedPrecision | Missing) -
 def _surprising(found: Mapping[str, Any], intended: IntendedPrecision) -> list[str]:
     """Names of convolutions in float that are not so on purpose, as far as names were kept."""
     floats = [str(name) for name in found.get("float_ops") or () if "conv" in str(name).lower()]
-    return [name for name in floats if name.partition(" ")[2] not in intended.float_conv] or floats
+    named = {each: re.sub(r" \(\w+\)$", "", each.partition(" ")[2]) for each in floats}
+    return [each for each in floats if named[each] not in intended.float_conv] or floats
 
 
 def performance(

@@ -28,6 +28,7 @@ from edgetransfer.pipeline.bench.sustained import core_variants, energy, sustain
 from edgetransfer.pipeline.bench.target_match import seen_here
 from edgetransfer.pipeline.stage.reporter import Reporter, telling
 from edgetransfer.pipeline.stage.stage import RECORD, Stage, StageResult
+from edgetransfer.spec import catalogue
 from edgetransfer.spec.options import seconds_of
 from edgetransfer.spec.outside import json_of
 from edgetransfer.transport.place import AS_IT_IS, LOCAL, Place, Software, connect
@@ -59,12 +60,14 @@ class There:
         software: what is said of the software there.
         sustained_s: for how long the bundle is to work without a rest; None for not at all.
         energy: whether the energy of an inference is measured.
+        as_target: the target whose runtime and settings run the network; None: the bundle's own.
     """
 
     where: str = LOCAL
     software: Software = AS_IT_IS
     sustained_s: float | None = None
     energy: bool = False
+    as_target: str | None = None
 
     @classmethod
     def of(cls, options: Mapping[str, Any], where: str) -> There:
@@ -79,6 +82,7 @@ class There:
             Software(None if wheels is None else Path(wheels), options.get("python")),
             None if lasting is None else seconds_of(lasting, "--sustained"),
             bool(options.get("energy")),
+            options.get("as_target"),
         )
 
 
@@ -103,7 +107,7 @@ def bench(
     with ExitStack() as held:
         if os.access(folder.absolute().parent, os.W_OK):  # else nobody replaces it meanwhile
             held.enter_context(locked(bundle_lock(folder.absolute()), shared=True))
-        bundle = open_bundle(folder)
+        bundle = _as(open_bundle(folder), there.as_target)
         read_portability(bundle.file(PORTABILITY))  # before the work: it is added to after it
         for case in read_golden(bundle.file("golden") / "index.json"):
             refuse_other_count(bundle, len(case["core_logits"]))
@@ -112,6 +116,28 @@ def bench(
             out.mkdir(parents=True, exist_ok=True)
         held.enter_context(locked(out / LOCK))
         return _bench(bundle, data, out, reporter, there)
+
+
+def _as(bundle: Bundle, name: str | None) -> Bundle:
+    """Return a bundle as if its files had been made for another target, None for its own.
+
+    Raises:
+        SpecError: no such target, or one that takes other files than these.
+    """
+    if name is None:
+        return bundle
+    found = seen_here()
+    target = catalogue.resolve(name, str(found["arch"]), frozenset(found["isa"]))
+    runtime = target.runtime
+    if runtime is None or runtime.builds_engines or target.export_only or target.static_shapes:
+        raise SpecError(
+            "the target takes other files than those of this bundle",
+            where=f"--as-target {name}",
+            fix=f"build for it: edgetransfer build ... --target {name}",
+        )
+    session = {"threads": target.session.threads, "config": dict(target.session.config)}
+    held = {"target": target.model_dump(mode="json"), "session": session}
+    return replace(bundle, manifest={**bundle.manifest, **held})
 
 
 def _refuse_foreign(out: Path, bundle: Bundle) -> None:
@@ -165,7 +191,7 @@ def _bench(
                 question,
                 prepare,
             )
-            if there.where != LOCAL:
+            if there.where != LOCAL and there.as_target is None:
                 report["portability"] = _portability(bundle, seen_here(), there.where, report)
             report |= _beside(there, place, bundle, prepare, question, reporter)
             write_report(out, report, bundle)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from edgetransfer.errors import SpecError
 from edgetransfer.measure.speed.sustained import energy_of_its_own, summarise_series
-from edgetransfer.measure.target_match import CPU
 from edgetransfer.pipeline.bench.times import input_files, variants_of
 from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.transport.job import Job, SustainedLoad, Variant
@@ -42,8 +41,7 @@ def sustained(
     with tempfile.TemporaryDirectory() as folder:
         job = Job("sustain", (variant,), sustained=asked)
         series = place.run(job, Path(folder), progress=progress)["series"]
-    on_cpu = variant.provider == CPU
-    found = summarise_series(series, on_cpu=on_cpu)
+    found = summarise_series(series, on_cpu=variant.on_cpu)
     return {"seconds": seconds, "window_s": asked.window_s, **found}
 
 

@@ -29,9 +29,13 @@ def describe(place: Place) -> dict[str, Any]:
     return found
 
 
-@functools.cache
 def seen_here() -> Mapping[str, Any]:
     """Return what the agent would tell of this machine, without a process of its own."""
+    return _seen_with(tuple(runtimes.names()))
+
+
+@functools.cache
+def _seen_with(_: tuple[str, ...]) -> Mapping[str, Any]:
     others = {"other_runtimes": runtimes.other_runtimes()}
     return environment.fingerprint({**onnxruntime.build(), **others})
 

@@ -149,9 +149,11 @@ def test_what_it_runs_on_is_told(opened):
     assert str(facts["driver"]).startswith("CUDA 12.6")
 
 
-def test_the_inspector_s_words_are_written(opened, tmp_path):
+def test_the_layers_are_written_as_the_inspector_tells_them(opened, tmp_path):
     opened(optimised_to=str(tmp_path / "told"))
-    assert json.loads((tmp_path / "told").read_text()) == {"Layers": ["product"]}
+    assert json.loads((tmp_path / "told").read_text()) == {
+        "layers": [{"kind": "layer", "name": "product", "type": "unknown"}]
+    }
 
 
 def test_a_batch_that_the_engine_was_not_built_for_is_refused(opened):

@@ -3,11 +3,13 @@
 from dataclasses import replace
 
 import pytest
+from pydantic import ValidationError
 
 from edgetransfer.measure.gates.gate import Gate
 from edgetransfer.measure.target_match import CPU, OF_THE_DEVICE, as_preview, release, stand
 from edgetransfer.measure.verdict import CLAIMS
 from edgetransfer.spec import catalogue
+from edgetransfer.spec.target import Runtime
 
 ARM = ["asimd", "asimddp", "asimdhp"]
 VNNI = ["avx", "avx2", "fma", "avx512f", "avx512_vnni"]
@@ -63,8 +65,8 @@ MACHINES = {
     "Xeon": (linux("x86_64", VNNI, ["Dell Inc. PowerEdge R650"]), AT_HOME),
     "Haswell": (linux("x86_64", ["avx", "avx2", "fma"]), AT_HOME),
     "Xeon with OpenVINO": (
-        linux("x86_64", VNNI, providers=["OpenVINOExecutionProvider", CPU]),
-        {"provider": "OpenVINOExecutionProvider", "nodes": {"OpenVINOExecutionProvider": 9}},
+        linux("x86_64", VNNI, other_runtimes={"OpenVINO": "2026.4.1"}),
+        {"runtime": "openvino 2026.4.1", "provider": "OpenVINO"},
     ),
     "Xeon with a GeForce": (
         linux("x86_64", VNNI, other_runtimes={"TensorRT": "10.13.3", "TensorRT-RTX": "1.7.0"}),
@@ -217,8 +219,7 @@ def test_a_machine_is_exactly_these_targets(machine):
         (
             "openvino-cpu",
             "Xeon",
-            "the sessions ran on CPUExecutionProvider, the target's run on "
-            "OpenVINOExecutionProvider",
+            "measured with onnxruntime, the target runs openvino",
         ),
         (
             "nvidia-rtx",
@@ -260,7 +261,7 @@ def test_what_a_session_alone_can_tell_is_left_open_before_there_is_one():
     least = TARGETS["nvidia-rtx"].runtime.min_version
     assert (stand(TARGETS["nvidia-rtx"], old).why == ()) == (release("10.3.0") >= release(least))
     assert stand(TARGETS["openvino-cpu"], MACHINES["Xeon"][0]).why == (
-        "the runtime there has no OpenVINOExecutionProvider",
+        "measured with onnxruntime, the target runs openvino",
     )
 
 
@@ -276,8 +277,15 @@ def test_a_provider_that_fell_back_is_not_the_target(session, why):
     provider = "OpenVINOExecutionProvider"
     told = {key: value.format(provider) if key == "provider" else value
             for key, value in session.items()}  # fmt: skip
-    machine, _ = MACHINES["Xeon with OpenVINO"]
-    assert stand(TARGETS["openvino-cpu"], machine, told).why == (why.format(provider),)
+    runtime = Runtime(provider=provider, min_version="1.19.2")
+    target = TARGETS["x86-vnni"].model_copy(update={"runtime": runtime})
+    machine = linux("x86_64", VNNI, providers=[provider, CPU])
+    assert stand(target, machine, told).why == (why.format(provider),)
+
+
+def test_a_runtime_that_is_no_plug_in_is_no_target():
+    with pytest.raises(ValidationError, match="no such runtime, expected one of onnxruntime, "):
+        Runtime(name="tensorflow", min_version="1")
 
 
 EMULATED_ARM = linux("arm64", ARM, emulator="qemu-aarch64 10.0")

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Dict, Mapping, Tuple
+from typing import TYPE_CHECKING, Any, Mapping
+
+from edgetransfer.agent.runtimes.tensorrt.settings import PROVIDERS as PROVIDERS
 
 if TYPE_CHECKING:
     from edgetransfer.agent.session import Session, Tell
-
-PROVIDERS: Dict[str, Tuple[str, ...]] = {
-    "TensorRT": ("tensorrt", "tensorrt_bindings"),
-    "TensorRT-RTX": ("tensorrt_rtx", "tensorrt_rtx_bindings"),
-}
 
 
 def open_session(variant: Mapping[str, Any], tell: Tell) -> Session:

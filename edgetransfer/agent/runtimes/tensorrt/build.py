@@ -6,7 +6,7 @@ import importlib
 import re
 from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Tuple
 
-from edgetransfer.agent.runtimes.tensorrt import PROVIDERS
+from edgetransfer.agent.runtimes.tensorrt.settings import PROVIDERS
 from edgetransfer.agent.session import Unavailable, quiet
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 from edgetransfer.agent.runtimes.tensorrt import build
 from edgetransfer.agent.runtimes.tensorrt.cache import EngineCache, Key, folder_of
 from edgetransfer.agent.runtimes.tensorrt.cuda_driver import Cuda, Gpu
+from edgetransfer.agent.runtimes.tensorrt.layout import layers
 from edgetransfer.agent.runtimes.tensorrt.settings import settings_from
 from edgetransfer.agent.session import Arrays, Unavailable, quiet
 
@@ -41,7 +43,7 @@ class TensorRtSession:
         model: path of the ONNX file.
         config: session config; entries that begin with ``tensorrt.`` are read.
         provider: ``TensorRT`` or ``TensorRT-RTX``.
-        optimised_to: where what the engine's inspector says is written, as JSON.
+        optimised_to: where the layers are written, as the engine's inspector tells them.
         tell: told of the progress of a build.
         cuda: the GPU; None opens the first one.
 
@@ -117,7 +119,8 @@ class TensorRtSession:
     def _inspected(self, trt: Any) -> str:  # noqa: ANN401
         inspector = self._engine.create_engine_inspector()
         inspector.execution_context = self._context
-        return str(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
+        told = json.loads(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
+        return json.dumps({"layers": list(layers(told))})
 
     def ports(self) -> Dict[str, List[Dict[str, Any]]]:
         """Return name, type and shape of every input and output; -1 is a size of any batch."""

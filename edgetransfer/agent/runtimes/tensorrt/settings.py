@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Tuple
 
 from edgetransfer.agent.session import Unavailable
 
+PROVIDERS: Dict[str, Tuple[str, ...]] = {
+    "TensorRT": ("tensorrt", "tensorrt_bindings"),
+    "TensorRT-RTX": ("tensorrt_rtx", "tensorrt_rtx_bindings"),
+}
+"""What its sessions may run on, and the Python modules that may bring it."""
 Range = Tuple[int, int, int]
 """Least, usual and largest size of a free axis."""
 _PREFIX = "tensorrt."

@@ -10,7 +10,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from edgetransfer.graph.census import engine_residency, read_residency
+from edgetransfer.agent.runtimes.tensorrt.layout import layers
+from edgetransfer.graph.census import read_residency, residency_of
 
 FLOAT, HALF = "Row major linear FP32", "Channel major FP16 format where channel % 8 == 0"
 INT8 = "Thirty-two wide channel vectorized row major Int8 format"
@@ -40,7 +41,7 @@ ENGINE = {
 
 
 def test_convolutions_are_counted_by_what_they_compute_in():
-    found = engine_residency(ENGINE)
+    found = residency_of(layers(ENGINE))
     assert (found.int8_conv, found.float_conv) == (2, 1)
     assert found.float_ops == ("convolution left (fp16)", "gemm head (fp32)")
 
@@ -51,14 +52,14 @@ def newer(name, kind, taken):
 
 
 def test_the_words_of_newer_versions():
-    layers = [
+    found = [
         newer("__myl_MulMinMaxRounCastReplConc_myl0_1", "kgen", "Float"),
         newer("node_Conv_350_myl0_2", "correlation", "Int8"),
         newer("node_Conv_352_myl0_3", "correlation", "Half"),
         newer("__myl_ConvMulMinMax_myl0_4", "kgen", "Int8"),
         newer("__myl_FcAdd_myl0_46", "runtime_fusion", "Float"),
     ]
-    found = engine_residency({"Layers": layers})
+    found = residency_of(layers({"Layers": found}))
     assert (found.int8_conv, found.float_conv) == (2, 1)
     assert found.float_ops == (
         "convolution node_Conv_352_myl0_3 (fp16)",
@@ -67,14 +68,14 @@ def test_the_words_of_newer_versions():
 
 
 def test_names_without_details_say_nothing_of_types():
-    assert engine_residency({"Layers": ["stem"]}).float_ops == ("layer stem (unknown)",)
+    assert residency_of(layers({"Layers": ["stem"]})).float_ops == ("layer stem (unknown)",)
 
 
 @pytest.mark.parametrize("form", ["json", "onnx"])
 def test_either_file_is_read(tmp_path, form):
     file = tmp_path / "optimised"
     if form == "json":
-        file.write_text("\n" + json.dumps(ENGINE))
+        file.write_text("\n" + json.dumps({"layers": list(layers(ENGINE))}))
         assert read_residency(file).int8_conv == 2
         return
     node = helper.make_node("Conv", ["x", "w"], ["y"], name="c")

@@ -1,0 +1,124 @@
+"""One bundle in other runtimes: the same kind of report, and a runtime of one's own is one file."""
+
+import json
+
+import pytest
+
+import edgetransfer
+from edgetransfer.agent import runtimes
+from edgetransfer.bundle.agent_archive import add_runtime, installed_agent
+from edgetransfer.errors import SpecError
+from edgetransfer.spec.target import RUNTIMES
+
+TOY = '''"""A runtime that is ONNX Runtime under another name, and says where its layers run."""
+
+import json
+from pathlib import Path
+
+from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
+
+PROVIDERS = {"Toy": ("numpy",)}
+
+
+def open_session(variant, tell):
+    session = OnnxSession(variant["model"], threads=variant["threads"])
+    session.facts = {"runtime": "toy 1.5", "provider": "Toy"}
+    if variant["optimised_to"] is not None:
+        layers = [{"kind": "convolution", "name": "stem", "type": "int8"}]
+        Path(variant["optimised_to"]).write_text(json.dumps({"layers": layers}))
+    return session
+'''
+BOARD = """
+name = "toy-board"
+title = "a board with a runtime of its own"
+
+[runtime]
+name = "toy"
+provider = "Toy"
+package = "toy"
+min_version = "1.4"
+
+[evidence]
+status = "declared"
+source = "made up"
+date = "2026-11-29"
+"""
+
+
+@pytest.fixture
+def bundle(built):
+    return built.folders["this-machine"]
+
+
+@pytest.fixture
+def toy(monkeypatch, tmp_path):
+    """The file of a target whose runtime is a file beside it."""
+    monkeypatch.setattr(runtimes, "added", {})
+    before = set(RUNTIMES)
+    (tmp_path / "toy.py").write_text(TOY)
+    (tmp_path / "toy-board.toml").write_text(BOARD)
+    add_runtime(tmp_path / "toy.py")
+    yield str(tmp_path / "toy-board.toml")
+    RUNTIMES.intersection_update(before)
+
+
+def shape(value):
+    """Return the keys of nested values, without what they hold."""
+    return {k: shape(v) for k, v in value.items()} if isinstance(value, dict) else None
+
+
+def test_openvino_gives_the_same_kind_of_report(bundle, pictures, tmp_path):
+    pytest.importorskip("openvino")
+    reports = {
+        name: edgetransfer.bench(bundle, pictures, out=tmp_path / name, as_target=name)
+        for name in ("openvino-cpu", "this-machine")
+    }
+    theirs, ours = reports.values()
+    if "measured on" in " ".join(theirs["validity"]["not_the_target"]):
+        pytest.skip("this machine has no AVX2")
+    parts = ("accuracy", "agreement", "numeric", "latency", "residency", "memory", "size")
+    assert all(shape(theirs[part]) == shape(ours[part]) for part in parts if part in ours)
+    assert theirs["target"] == "openvino-cpu"
+    assert theirs["validity"]["measured_on_target"]
+    assert theirs["environment"]["runtime"].startswith("openvino ")
+    assert ours["environment"]["runtime"].startswith("onnxruntime ")
+    assert theirs["residency"]["int8_conv"] == ours["residency"]["int8_conv"] > 0
+    assert theirs["residency"]["float_conv"] == 0
+    told = {gate["name"]: gate for gate in theirs["gates"]}
+    decided = ("contract", "integrity", "preprocessing", "export", "determinism", "residency")
+    assert {told[name]["status"] for name in decided} == {"PASS"}
+    assert ", opened by openvino " in told["contract"]["message"]
+    assert told["fusion"]["message"] == "fusion: openvino executes no graph as it is written"
+    assert theirs["numeric"]["sqnr_db"] > 20
+
+
+def test_a_runtime_of_one_file(bundle, pictures, tmp_path, toy):
+    report = edgetransfer.bench(bundle, pictures, out=tmp_path / "bench", as_target=toy)
+    assert report["target"] == "toy-board"
+    assert report["environment"]["runtime"] == "toy 1.5"
+    assert report["validity"]["not_the_target"] == []
+    assert report["latency"]["candidate"]["p50_ms"] > 0
+    assert report["residency"] == {"float_conv": 0, "int8_conv": 1, "float_ops": []}
+    assert json.loads((tmp_path / "bench" / "report.json").read_text()) == report
+
+
+def test_a_target_whose_files_are_others(bundle, tmp_path):
+    with pytest.raises(SpecError) as caught:
+        edgetransfer.bench(bundle, out=tmp_path / "bench", as_target="nvidia-rtx")
+    assert str(caught.value) == (
+        "--as-target nvidia-rtx: the target takes other files than those of this bundle\n"
+        "  fix: build for it: edgetransfer build ... --target nvidia-rtx"
+    )
+
+
+def test_the_agent_holds_what_was_added(toy):
+    assert installed_agent().parent.name == "toy"
+
+
+@pytest.mark.parametrize("name", ["tensorrt.py", "my-own.py"])
+def test_a_plug_in_of_a_name_that_is_taken_or_none(tmp_path, name):
+    with pytest.raises(SpecError, match="not the plug-in of another runtime") as caught:
+        add_runtime(tmp_path / name)
+    assert f"NAME.py, a Python name that is not one of {', '.join(sorted(RUNTIMES))}" in str(
+        caught.value
+    )
