@@ -61,6 +61,10 @@ class Scale:
         """
         return max(0, -floor(log10(_step((self.high - self.low) / about) * (1 + 1e-9))))
 
+    def written(self, value: float, about: int = 5) -> str:
+        """Write a tick with the decimals that the ticks need."""
+        return f"{value:.{self.digits(about)}f}"
+
 
 def _step(rough: float) -> float:
     """Round a step to 1, 2 or 5 times a power of ten, upwards."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from markupsafe import Markup
-
 from edgetransfer.report.charts import Scale, anchor
+from edgetransfer.report.template import rendered
 from edgetransfer.report.words import MS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from markupsafe import Markup
 
 ROW, HEIGHT = 18, 190
 """Pixels: of a row of labels above the plot, and of the plot."""
@@ -35,6 +36,49 @@ class Marker:
     label: str
 
 
+TEMPLATE = """
+{% set bottom = top + height %}
+<svg class="histogram" role="img" aria-labelledby="{{ ident }}-title {{ ident }}-desc"
+ style="height:{{ bottom + 46 }}px"><title id="{{ ident }}-title">{{ title }}</title>
+<desc id="{{ ident }}-desc">{{ desc }}</desc>
+{% for at, text in up %}
+<line class="grid" x1="0" x2="100%" y1="{{ at }}" y2="{{ at }}"/>
+<text x="-8" y="{{ at }}" dy="4" text-anchor="end">{{ text }}</text>
+{% endfor %}
+<text class="axis-name" text-anchor="middle"
+ transform="translate(-42 {{ top + height // 2 }}) rotate(-90)">share of inferences, %</text>
+<svg viewBox="0 0 100 100" preserveAspectRatio="none" y="{{ top }}" width="100%"
+ height="{{ height }}"><path class="area" d="{{ area }}"/><path class="outline" d="{{ outline }}"/>
+</svg>
+<line class="base" x1="0" x2="100%" y1="{{ bottom }}" y2="{{ bottom }}"/>
+{% for at, side, text in across %}
+<line class="base" x1="{{ at }}%" x2="{{ at }}%" y1="{{ bottom }}" y2="{{ bottom + 4 }}"/>
+<text x="{{ at }}%" y="{{ bottom + 18 }}" text-anchor="{{ side }}">{{ text }}</text>
+{% endfor %}
+<text class="axis-name" x="50%" y="{{ bottom + 40 }}" text-anchor="middle">wall time of one
+ inference, ms</text>
+<g class="markers">
+{% for kind, at, label in markers %}
+<line class="{{ kind }}" x1="{{ at }}%" x2="{{ at }}%" y1="{{ loop.index0 * row + 2 }}"
+ y2="{{ bottom }}"/>
+{% endfor %}
+{% for kind, at, label in markers %}
+<text class="{{ kind }}" x="{{ at }}%" dx="{{ -6 if at > 50 else 6 }}"
+ y="{{ loop.index0 * row + 13 }}" text-anchor="{{ "end" if at > 50 else "start" }}">
+{{- label }}</text>
+{% endfor %}
+</g>
+<g class="hover">
+{% for at, between, counts in bars %}
+<rect x="{{ at }}%" width="{{ width }}%" y="{{ top }}" height="{{ height }}">
+<title>{{ between }}: float {{ counts[0] }}, candidate {{ counts[1] }}</title></rect>
+{% endfor %}
+</g></svg>
+"""
+"""All lines of markers come before their labels, so that no line runs through a label; the bars
+are invisible, and tell a pointer their counts."""
+
+
 def draw(bars: Bars, markers: Sequence[Marker], ident: str, title: str) -> Markup:
     """Draw both distributions, each as a share of its own inferences.
 
@@ -47,28 +91,28 @@ def draw(bars: Bars, markers: Sequence[Marker], ident: str, title: str) -> Marku
     x = Scale(bars.edges[0], bars.edges[-1])
     reference, candidate = _shares(bars.reference), _shares(bars.candidate)
     y = Scale(0, max(*reference, *candidate) * 1.04)
-    kept = [marker for marker in markers if x.holds(marker.at_ms)]
-    top = ROW * len(kept) + 6
-    return Markup(
-        '<svg class="histogram" role="img" aria-labelledby="{id}-title {id}-desc" '
-        'style="height:{height}px"><title id="{id}-title">{title}</title>'
-        '<desc id="{id}-desc">{desc}</desc>{grid}'
-        '<svg viewBox="0 0 100 100" preserveAspectRatio="none" y="{top}" width="100%" '
-        'height="{plot}"><path class="area" d="{area}"/><path class="outline" d="{outline}"/></svg>'
-        '{x_axis}{markers}<g class="hover">{hover}</g></svg>'
-    ).format(
-        id=ident,
-        height=top + HEIGHT + 46,
+    kept = [(each.kind, x.at(each.at_ms), each.label) for each in markers if x.holds(each.at_ms)]
+    top, width = ROW * len(kept) + 6, 100 / len(reference)
+    counts = zip(bars.reference, bars.candidate, strict=True)
+    return rendered(
+        TEMPLATE,
+        ident=ident,
         title=title,
         desc=_describe(bars, markers),
-        grid=_grid(y, top),
         top=top,
-        plot=HEIGHT,
+        height=HEIGHT,
+        row=ROW,
+        up=[(round(top + HEIGHT * (1 - y.at(v) / 100), 2), y.written(v, 4)) for v in y.ticks(4)],
+        across=[(x.at(v), anchor(x.at(v)), x.written(v, 6)) for v in x.ticks(6)],
         area=_path(candidate, y),
         outline=_path(reference, y),
-        x_axis=_x_axis(x, top),
-        markers=_markers(kept, x, top),
-        hover=_hover(bars, top),
+        markers=kept,
+        width=round(width, 3),
+        bars=[
+            (round(i * width, 3), MS.between(bars.edges[i : i + 2]), both)
+            for i, both in enumerate(counts)
+            if any(both)
+        ],
     )
 
 
@@ -85,87 +129,6 @@ def _path(shares: Sequence[float], y: Scale) -> str:
         for i, share in enumerate(shares)
     ]
     return f"M0 100{''.join(steps)}V100"
-
-
-def _grid(y: Scale, top: int) -> Markup:
-    parts = []
-    digits = y.digits(4)
-    for value in y.ticks(4):
-        at = round(top + HEIGHT * (1 - y.at(value) / 100), 2)
-        parts.append(
-            Markup(
-                '<line class="grid" x1="0" x2="100%" y1="{0}" y2="{0}"/>'
-                '<text x="-8" y="{0}" dy="4" text-anchor="end">{1}</text>'
-            ).format(at, f"{value:.{digits}f}")
-        )
-    parts.append(
-        Markup(
-            '<text class="axis-name" text-anchor="middle" '
-            'transform="translate(-42 {}) rotate(-90)">share of inferences, %</text>'
-        ).format(top + HEIGHT // 2)
-    )
-    return Markup("").join(parts)
-
-
-def _x_axis(x: Scale, top: int) -> Markup:
-    bottom = top + HEIGHT
-    parts = [Markup('<line class="base" x1="0" x2="100%" y1="{0}" y2="{0}"/>').format(bottom)]
-    digits = x.digits(6)
-    for value in x.ticks(6):
-        at = x.at(value)
-        parts.append(
-            Markup(
-                '<line class="base" x1="{0}%" x2="{0}%" y1="{1}" y2="{2}"/>'
-                '<text x="{0}%" y="{3}" text-anchor="{4}">{5}</text>'
-            ).format(at, bottom, bottom + 4, bottom + 18, anchor(at), f"{value:.{digits}f}")
-        )
-    parts.append(
-        Markup(
-            '<text class="axis-name" x="50%" y="{}" text-anchor="middle">wall time of one '
-            "inference, ms</text>"
-        ).format(bottom + 40)
-    )
-    return Markup("").join(parts)
-
-
-def _markers(markers: Sequence[Marker], x: Scale, top: int) -> Markup:
-    """All lines, then all labels, so that no line runs through a label."""
-    lines, labels = [], []
-    for row, marker in enumerate(markers):
-        at = x.at(marker.at_ms)
-        left = at > 50
-        lines.append(
-            Markup('<line class="{0}" x1="{1}%" x2="{1}%" y1="{2}" y2="{3}"/>').format(
-                marker.kind, at, row * ROW + 2, top + HEIGHT
-            )
-        )
-        labels.append(
-            Markup('<text class="{}" x="{}%" dx="{}" y="{}" text-anchor="{}">{}</text>').format(
-                marker.kind,
-                at,
-                -6 if left else 6,
-                row * ROW + 13,
-                "end" if left else "start",
-                marker.label,
-            )
-        )
-    return Markup('<g class="markers">{}</g>').format(Markup("").join([*lines, *labels]))
-
-
-def _hover(bars: Bars, top: int) -> Markup:
-    """Invisible bars that tell a pointer their counts."""
-    width = 100 / len(bars.reference)
-    parts = []
-    for i, (old, new) in enumerate(zip(bars.reference, bars.candidate, strict=True)):
-        if old or new:
-            between = MS.between([bars.edges[i], bars.edges[i + 1]])
-            parts.append(
-                Markup(
-                    '<rect x="{}%" width="{}%" y="{}" height="{}"><title>{}: float {}, '
-                    "candidate {}</title></rect>"
-                ).format(round(i * width, 3), round(width, 3), top, HEIGHT, between, old, new)
-            )
-    return Markup("").join(parts)
 
 
 def _describe(bars: Bars, markers: Sequence[Marker]) -> str:

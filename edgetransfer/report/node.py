@@ -67,6 +67,8 @@ class Node:
         """Whether there is no value, or a number that is none."""
         return self.value is None or (isinstance(self.value, float) and not isfinite(self.value))
 
-    def show(self, form: Form = str) -> str:
-        """Format the value, or say why there is none."""
-        return absent(self.reason) if self.missing else form(self.value)
+    def show(self, form: Form = str, otherwise: str | None = None) -> str:
+        """Format the value; where there is none say `otherwise`, by default why."""
+        if not self.missing:
+            return form(self.value)
+        return absent(self.reason) if otherwise is None else otherwise

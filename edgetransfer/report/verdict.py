@@ -78,19 +78,17 @@ def _shown(gates: list[dict[str, Any]]) -> str:
 
 def subject(report: Node, manifest: Node) -> list[tuple[str, str]]:
     """What was judged, in a few pairs of words."""
-    backbone, method = manifest["backbone"]["source"], manifest["fit"]["method"]
-    pairs = [("target", words.name(report["target"].value))]
-    if not manifest["target"]["title"].missing:
-        pairs.append(("device", str(manifest["target"]["title"].value)))
-    if not backbone.missing:
-        pairs.append(("model", words.name(backbone.value)))
-    if not method.missing:
-        pairs.append(("fit", METHODS.get(method.value, str(method.value))))
-    pairs.append(("precision", report["precision"].show()))
     judged, given = report["agreement"]["n"].value or 0, report["examples"]["given"].value
     of = f" of {given:,} given" if given not in (None, judged) else ""
-    pairs.append(("judged on", words.plural(judged, "test example") + of))
-    return pairs
+    pairs = {
+        "target": words.name(report["target"].value),
+        "device": manifest["target"]["title"].show(str, ""),
+        "model": manifest["backbone"]["source"].show(words.name, ""),
+        "fit": manifest["fit"]["method"].show(lambda method: METHODS.get(method, str(method)), ""),
+        "precision": report["precision"].show(),
+        "judged on": words.plural(judged, "test example") + of,
+    }
+    return [(name, text) for name, text in pairs.items() if text]
 
 
 def tiles(report: Node) -> list[dict[str, Any]]:
@@ -156,7 +154,7 @@ def _tile(label: str, value: str, *notes: str) -> dict[str, Any]:
 
 
 def _told(text: str, node: Node, form: Form) -> str:
-    return "" if node.missing else text.format(form(node.value))
+    return node.show(lambda value: text.format(form(value)), "")
 
 
 def _loss(report: Node) -> Form:

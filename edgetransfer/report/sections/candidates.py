@@ -9,6 +9,7 @@ from markupsafe import Markup
 from edgetransfer.report import words
 from edgetransfer.report.charts import Scale
 from edgetransfer.report.section import Section
+from edgetransfer.report.template import rendered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -45,9 +46,9 @@ def ranking(record: Node) -> dict[str, Any]:
     """Return the rows and the plot."""
     rows = record["candidates"].rows()
     return {
-        "why": "" if record["why"].missing else words.sentence(str(record["why"].value)),
+        "why": record["why"].show(words.sentence, ""),
         "examples": words.plural(record["examples"].value, "training example"),
-        "timed_on": "" if record["timed_on"].missing else str(record["timed_on"].value),
+        "timed_on": record["timed_on"].show(str, ""),
         "tables": [
             _table("What its frozen features know", KNOWS, rows),
             _table("What it costs here", COSTS, rows),
@@ -66,7 +67,7 @@ def _table(caption: str, columns: Sequence[Column], rows: Sequence[Node]) -> dic
         "rows": [
             [
                 (f"{_last(row)}{' ●' if row['on_front'].value else ''}", "", row["backbone"].value),
-                *(form(row[k].value) if not row[k].missing else "–" for _, k, form in columns),
+                *(row[key].show(form, "–") for _, key, form in columns),
             ]
             for row in rows
         ],
@@ -82,6 +83,29 @@ def _last_part(name: str) -> str:
     return name.rstrip("/").rpartition("/")[2]
 
 
+PLOT = """
+<svg viewBox="0 0 {{ width }} {{ height }}" role="img" aria-label="Accuracy against latency">
+{% for at, text in across %}
+<line class="grid" x1="{{ at }}" x2="{{ at }}" y1="{{ top }}" y2="{{ bottom }}"/>
+<text x="{{ at }}" y="{{ bottom + 18 }}" text-anchor="middle">{{ text }}</text>
+{% endfor %}
+{% for at, text in up %}
+<line class="grid" x1="{{ left }}" x2="{{ right }}" y1="{{ at }}" y2="{{ at }}"/>
+<text x="{{ left - 8 }}" y="{{ at + 4 }}" text-anchor="end">{{ text }}</text>
+{% endfor %}
+<text x="{{ (left + right) / 2 }}" y="{{ height - 6 }}" text-anchor="middle">latency, p90, ms</text>
+<text x="4" y="{{ top - 4 }}" text-anchor="start">cross-validated accuracy, %</text>
+<polyline class="outline" points="{{ front|join(" ") }}"/>
+{% for x, y, kind, title, name in points %}
+{% set turned = x > 0.7 * width %}
+<circle class="{{ kind }}" cx="{{ x }}" cy="{{ y }}" r="5"><title>{{ title }}</title></circle>
+<text x="{{ x - 9 if turned else x + 9 }}" y="{{ y - 8 }}"
+ text-anchor="{{ "end" if turned else "start" }}">{{ name }}</text>
+{% endfor %}
+</svg>
+"""
+
+
 def pareto(rows: Sequence[Mapping[str, Any]]) -> Markup:
     """Draw accuracy over latency; the full points are those that nothing beats in both."""
     timed = [row for row in rows if "p90_ms" in row]
@@ -91,56 +115,36 @@ def pareto(rows: Sequence[Mapping[str, Any]]) -> Markup:
     room = max(0.1 * (max(accuracies) - min(accuracies)), 0.5)
     across = Scale(0.0, 1.15 * max(row["p90_ms"] for row in timed))
     up = Scale(min(accuracies) - room, max(accuracies) + room)
-    parts = [*_grid(across, up), _line(timed, across, up)]
-    for row in timed:
-        x, y = _place(row, across, up)
-        shape = Markup('<circle class="{}" cx="{}" cy="{}" r="5"><title>{}</title></circle>')
-        title = f"{row['backbone']}: {100 * row['accuracy']:.1f} %, {row['p90_ms']:.2f} ms"
-        parts.append(shape.format("full" if row["on_front"] else "ring", x, y, title))
-        turned = x > 0.7 * WIDTH
-        text = Markup('<text x="{}" y="{}" text-anchor="{}">{}</text>')
-        parts.append(text.format(x - 9 if turned else x + 9, y - 8, "end" if turned else "start",
-                                 _short(_last_part(str(row["backbone"])))))  # fmt: skip
-    return Markup(
-        '<svg viewBox="0 0 {} {}" role="img" aria-label="Accuracy against latency">{}</svg>'
-    ).format(WIDTH, HEIGHT, Markup("").join(parts))
 
+    def x(value: float) -> float:
+        return round(LEFT + across.at(value) / 100 * (WIDTH - LEFT - RIGHT), 1)
 
-def _place(row: Mapping[str, Any], across: Scale, up: Scale) -> tuple[float, float]:
-    return _x(across, row["p90_ms"]), _y(up, 100 * row["accuracy"])
+    def y(value: float) -> float:
+        return round(HEIGHT - BOTTOM - up.at(value) / 100 * (HEIGHT - TOP - BOTTOM), 1)
 
-
-def _x(across: Scale, value: float) -> float:
-    return round(LEFT + across.at(value) / 100 * (WIDTH - LEFT - RIGHT), 1)
-
-
-def _y(up: Scale, value: float) -> float:
-    return round(HEIGHT - BOTTOM - up.at(value) / 100 * (HEIGHT - TOP - BOTTOM), 1)
-
-
-def _grid(across: Scale, up: Scale) -> list[Markup]:
-    line = Markup('<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>')
-    text = Markup('<text x="{}" y="{}" text-anchor="{}">{}</text>')
-    bottom = HEIGHT - BOTTOM
-    parts = []
-    for value in across.ticks():
-        at = _x(across, value)
-        parts += [line.format(at, at, TOP, bottom)]
-        parts += [text.format(at, bottom + 18, "middle", f"{value:.{across.digits()}f}")]
-    for value in up.ticks():
-        at = _y(up, value)
-        parts += [line.format(LEFT, WIDTH - RIGHT, at, at)]
-        parts += [text.format(LEFT - 8, at + 4, "end", f"{value:.{up.digits()}f}")]
-    middle = (LEFT + WIDTH - RIGHT) / 2
-    parts.append(text.format(middle, HEIGHT - 6, "middle", "latency, p90, ms"))
-    parts.append(text.format(4, TOP - 4, "start", "cross-validated accuracy, %"))
-    return parts
-
-
-def _line(rows: Sequence[Mapping[str, Any]], across: Scale, up: Scale) -> Markup:
-    front = sorted((row for row in rows if row["on_front"]), key=lambda row: float(row["p90_ms"]))
-    points = " ".join("{},{}".format(*_place(row, across, up)) for row in front)
-    return Markup('<polyline class="outline" points="{}"/>').format(points)
+    front = sorted((row for row in timed if row["on_front"]), key=lambda row: float(row["p90_ms"]))
+    return rendered(
+        PLOT,
+        width=WIDTH,
+        height=HEIGHT,
+        top=TOP,
+        left=LEFT,
+        right=WIDTH - RIGHT,
+        bottom=HEIGHT - BOTTOM,
+        across=[(x(value), across.written(value)) for value in across.ticks()],
+        up=[(y(value), up.written(value)) for value in up.ticks()],
+        front=[f"{x(row['p90_ms'])},{y(100 * row['accuracy'])}" for row in front],
+        points=[
+            (
+                x(row["p90_ms"]),
+                y(100 * row["accuracy"]),
+                "full" if row["on_front"] else "ring",
+                f"{row['backbone']}: {100 * row['accuracy']:.1f} %, {row['p90_ms']:.2f} ms",
+                _short(_last_part(str(row["backbone"]))),
+            )
+            for row in timed
+        ],
+    )
 
 
 def _short(name: str, most: int = 28) -> str:

@@ -112,7 +112,7 @@ def _gate(gate: Node) -> dict[str, Any]:
         group = "not run" if status == "NOT RUN" else "warns"
     return {
         "name": GATES.get(name, name),
-        "code": str(gate["code"].value or ""),
+        "code": gate["code"].show(str, ""),
         "measured": _measured(gate),
         "limit": _allowed(name, gate),
         "meter": _meter(gate),

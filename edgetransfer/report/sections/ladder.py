@@ -10,8 +10,10 @@ from edgetransfer.report.section import Section
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from edgetransfer.report.node import Form, Node
+    from edgetransfer.report.node import Node
 
+ABSENT = "–"
+"""What was not measured of a rung."""
 DETAILS = {
     "float_layers": "in 32-bit floats",
     "float_nodes": "in 32-bit floats for their range",
@@ -27,33 +29,15 @@ def ladder(rungs: Node) -> dict[str, Any]:
 
 def _cells(rung: Node) -> Iterable[str]:
     yield str(rung["rung"].value) + (" (shipped)" if rung["shipped"].value is True else "")
-    yield _or_dash(rung["status"], str)
-    yield _accuracy(rung)
-    yield _flips(rung)
-    yield _or_dash(rung["sqnr_db"], words.DB)
-    yield _or_dash(rung["p90_ms"], words.MS)
-    yield _or_dash(rung["cpu_ratio"], words.TIMES)
-    yield _or_dash(rung["bytes"], words.file_size)
-    yield _or_dash(rung["seconds"], words.Quantity(f"{words.SPACE}s", 1))
-
-
-def _or_dash(node: Node, form: Form) -> str:
-    """Write a value; a dash stands for what was not measured of this rung."""
-    return "–" if node.missing else form(node.value)
-
-
-def _accuracy(rung: Node) -> str:
-    if rung["accuracy"].missing:
-        return "–"
-    text = words.PERCENT(rung["accuracy"].value)
-    ends = rung["accuracy_ci95"].value
-    return f"{text} ({words.PERCENT.between(ends)})" if ends else text
-
-
-def _flips(rung: Node) -> str:
-    if rung["flips"].missing:
-        return "–"
-    return f"{rung['flips'].value} of {rung['examples'].value}"
+    yield rung["status"].show(str, ABSENT)
+    ends = rung["accuracy_ci95"].show(lambda ends: f" ({words.PERCENT.between(ends)})", "")
+    yield rung["accuracy"].show(lambda value: words.PERCENT(value) + ends, ABSENT)
+    yield rung["flips"].show(lambda flips: f"{flips} of {rung['examples'].value}", ABSENT)
+    yield rung["sqnr_db"].show(words.DB, ABSENT)
+    yield rung["p90_ms"].show(words.MS, ABSENT)
+    yield rung["cpu_ratio"].show(words.TIMES, ABSENT)
+    yield rung["bytes"].show(words.file_size, ABSENT)
+    yield rung["seconds"].show(words.SECONDS, ABSENT)
 
 
 def _why(rung: Node) -> str:

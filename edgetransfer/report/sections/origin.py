@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from edgetransfer.report.node import Node
 
 Rows = list[tuple[str, str]]
+_json = partial(json.dumps, indent=2, ensure_ascii=False)
 MACHINE = {
     "cpu": "Processor",
     "arch": "Architecture",
@@ -73,7 +75,7 @@ def making(manifest: Node) -> dict[str, Any]:
         "tried": _tried(manifest["fit"]["cross_validated"]),
         "versions": [(key, words.anything(held)) for key, held in manifest["versions"].items()],
         "files": [(key, held.show(words.digest)) for key, held in manifest["files"].items()],
-        "recipe": _text(manifest["recipe"]),
+        "recipe": manifest["recipe"].show(_json, ""),
     }
 
 
@@ -116,19 +118,17 @@ def _fit(node: Node) -> Rows:
 def _backbone(card: Node) -> Rows:
     if card.missing:
         return []
-    rows: Rows = [("Source", card["source"].show(words.name))]
-    rows.append(("Licence", "not stated by the source" if card["licence"].missing else ""))
-    if not card["licence"].missing:
-        rows[-1] = ("Licence", words.anything(card["licence"]))
-    if not card["parameters"].missing:
-        rows.append(("Parameters", _millions(card["parameters"].value)))
-    if not card["macs"].missing:
-        rows.append(("Multiply-accumulates", f"{_millions(card['macs'].value)} an example"))
-    if not card["feature_dim"].missing:
-        rows.append(("Features", words.anything(card["feature_dim"])))
-    rows += [("Preprocessing", _preprocessing(card["preprocessing"]))]
-    rows.append(("Digest", card["digest"].show(words.digest)))
-    return rows
+    licence = words.anything(card["licence"])
+    told = {
+        "Source": card["source"].show(words.name),
+        "Licence": "not stated by the source" if card["licence"].missing else licence,
+        "Parameters": card["parameters"].show(_millions, ""),
+        "Multiply-accumulates": card["macs"].show(lambda n: f"{_millions(n)} an example", ""),
+        "Features": card["feature_dim"].show(lambda _: words.anything(card["feature_dim"]), ""),
+        "Preprocessing": _preprocessing(card["preprocessing"]),
+        "Digest": card["digest"].show(words.digest),
+    }
+    return [(name, text) for name, text in told.items() if text]
 
 
 def _millions(value: float) -> str:
@@ -173,13 +173,11 @@ def _split(name: str, split: Node) -> list[str]:
 def _compression(node: Node) -> Rows:
     rows: Rows = []
     for key, held in node.items():
-        if key == "calibration":
-            for inner, part in held.items():
-                form = words.digest if inner == "digest" else None
-                shown = part.show(form) if form else words.anything(part, inner)
-                rows.append((f"Calibration set, {inner.replace('_', ' ')}", shown))
-        else:
+        if key != "calibration":
             rows.append((words.titled(key), words.anything(held, key)))
+        for inner, part in held.items() if key == "calibration" else ():
+            shown = part.show(words.digest) if inner == "digest" else words.anything(part, inner)
+            rows.append((f"Calibration set, {inner.replace('_', ' ')}", shown))
     return rows
 
 
@@ -194,15 +192,9 @@ def _target(manifest: Node) -> Rows:
         rows.append(("Evidence for the target's numbers", told))
     for key, held in manifest["session"].items():
         rows.append((f"Session {key}", words.anything(held)))
-    if not manifest["seal"].missing:
-        rows.append(("Seal of the manifest", manifest["seal"].show(words.digest)))
-    if not manifest["seed"].missing:
-        rows.append(("Seed", str(manifest["seed"].value)))
-    return rows
-
-
-def _text(recipe: Node) -> str:
-    return "" if recipe.missing else json.dumps(recipe.value, indent=2, ensure_ascii=False)
+    rows.append(("Seal of the manifest", manifest["seal"].show(words.digest, "")))
+    rows.append(("Seed", manifest["seed"].show(str, "")))
+    return [(name, text) for name, text in rows if text]
 
 
 PLACE = Section(

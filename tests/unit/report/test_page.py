@@ -140,7 +140,9 @@ def test_tables_pictures_and_headings_are_accessible(pages, name):
 
 
 def test_pictures_have_a_title_and_a_description(pages):
-    found = re.findall(r'<svg class="histogram" role="img"[^>]*>(.*?)</desc>', pages["pass"])
+    found = re.findall(
+        r'<svg class="histogram" role="img"[^>]*>(.*?)</desc>', pages["pass"], re.DOTALL
+    )
     assert len(found) == 2
     assert all("<title " in each and "600 inferences" in each for each in found)
 
