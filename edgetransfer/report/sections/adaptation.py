@@ -27,7 +27,7 @@ SECTION = Section(
     "adaptation",
     adaptation,
     """
-<ul>
+<ul class="notes">
 {% for sentence in told %}
 <li>{{ sentence }}</li>
 {% endfor %}
