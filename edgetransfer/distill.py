@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from edgetransfer.graph.embed import PREPARED
 from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.transfer.features import run_over
 from edgetransfer.transfer.head.linear_heads import in_16_bits
@@ -22,27 +21,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from edgetransfer.data.manifest import Example
-    from edgetransfer.graph.prepare import Batch, Preparer
+    from edgetransfer.graph.prepare import Preparer
     from edgetransfer.spec.recipe import DistillSpec
-    from edgetransfer.transfer.train.augmentation import Views
+    from edgetransfer.transfer.features import Look
     from edgetransfer.transfer.train.lesson import Seen
 
 Array = np.ndarray[Any, Any]
-
-
-@dataclass(frozen=True)
-class Look:
-    """One look at every example: a number of the views; a text has but one, itself."""
-
-    views: Views
-    number: int
-
-    def change(self, batch: Batch, rows: Array) -> Batch:
-        """Return the look at a prepared batch that stands at these rows."""
-        if PREPARED not in batch:
-            return batch
-        shown = self.views.show(torch.from_numpy(batch[PREPARED]), self.number, rows)
-        return {PREPARED: shown.numpy()}
 
 
 def ask(

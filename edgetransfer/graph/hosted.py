@@ -68,18 +68,14 @@ scales: in a graph for TensorRT, with 16-bit scales, that product is next to not
 
 
 @cache
-def _settings() -> tuple[tuple[str, str], ...]:
-    mine = catalogue.class_of(architecture(), isa_flags())
-    return () if mine is None else tuple(mine.session.config.items())
-
-
 def exact_here() -> dict[str, str]:
     """Return the session settings without which this machine would compute wrong numbers.
 
     An x86 machine without VNNI saturates in 8-bit products: a build there took every quantised
     network to be useless, and trained it for minutes, before these were given.
     """
-    return dict(_settings())
+    mine = catalogue.class_of(architecture(), isa_flags())
+    return {} if mine is None else dict(mine.session.config)
 
 
 def open_here(

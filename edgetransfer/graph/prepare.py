@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -143,14 +144,17 @@ def preparer(spec: ImagePreprocessing | TextPreprocessing, tokenizer: Path | Non
     return TextPreparer(spec, tokenizer)
 
 
+def batched(prepare: Preparer, examples: Iterable[Example], size: int) -> Iterator[Batch]:
+    """Yield prepared examples, in order, joined in batches of a size; the last may be smaller."""
+    prepared = ahead(prepare.prepare, examples)
+    while group := list(islice(prepared, size)):
+        yield prepare.join(group)
+
+
 def write_each(
     prepare: Callable[[Example], Batch], examples: Sequence[Example], folder: Path
 ) -> dict[str, list[str]]:
-    """Write prepared examples to one ``.npy`` file an example and input: shapes may differ.
-
-    Returns:
-        The files of every input, by its name.
-    """
+    """Write a ``.npy`` file an example and input, as shapes may differ; return them by input."""
     files: dict[str, list[str]] = {}
     for index, batch in enumerate(ahead(prepare, examples)):
         for name, array in batch.items():
@@ -167,11 +171,7 @@ def stack(
     *,
     progress: Progress = silent,
 ) -> dict[str, str]:
-    """Write prepared examples of one shape to one ``.npy`` file an input, one at a time.
-
-    Returns:
-        The file of every input, by its name.
-    """
+    """Write prepared examples of one shape to one ``.npy`` file an input; return it by input."""
     files: dict[str, Any] = {}
     for index, batch in enumerate(ahead(prepare, examples)):
         for name, array in batch.items():

@@ -5,13 +5,14 @@ The network does not run in torch: per thread ONNX Runtime runs MobileNetV2 five
 
 from __future__ import annotations
 
-from itertools import islice
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgetransfer.graph.embed import PREPARED
 from edgetransfer.graph.hosted import open_here
-from edgetransfer.graph.prepare import ahead
+from edgetransfer.graph.prepare import batched
 from edgetransfer.spec.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from edgetransfer.data.manifest import Example
     from edgetransfer.graph.prepare import Batch, Preparer
-
+    from edgetransfer.transfer.train.augmentation import Views
 
 Array = np.ndarray[Any, Any]
 FEW = 20
@@ -40,6 +41,23 @@ def worth_more_looks(modality: str, examples: int, classes: int) -> bool:
     return modality == "image" and examples <= FEW * classes
 
 
+@dataclass(frozen=True)
+class Look:
+    """One look at every example: a number of the views; a text has but one, itself."""
+
+    views: Views
+    number: int
+
+    def change(self, batch: Batch, rows: Array) -> Batch:
+        """Return the look at a prepared batch that stands at these rows."""
+        import torch
+
+        if PREPARED not in batch:
+            return batch
+        shown = self.views.show(torch.from_numpy(batch[PREPARED]), self.number, rows)
+        return {PREPARED: shown.numpy()}
+
+
 def looks_over(
     model: onnx.ModelProto,
     prepare: Preparer,
@@ -49,25 +67,19 @@ def looks_over(
     progress: Progress = silent,
 ) -> Array:
     """Return the features of `LOOKS` looks at every picture, float32 [LOOKS, N, D], see `Views`."""
-    import torch
-
     from edgetransfer.transfer.train.augmentation import Views
 
     views = Views(seed, LOOKS)
     found = []
     for view in range(LOOKS):
 
-        def look(batch: Batch, rows: Array, view: int = view) -> Batch:
-            return {
-                name: views.show(torch.from_numpy(array), view, rows).numpy()
-                for name, array in batch.items()
-            }
-
         def told(done: int, total: int | None, view: int = view) -> None:
             of = total or len(examples)
             progress(view * of + done, LOOKS * of)
 
-        found.append(run_over(model, prepare, examples, change=look, progress=told))
+        found.append(
+            run_over(model, prepare, examples, change=Look(views, view).change, progress=told)
+        )
     return np.stack(found)
 
 
@@ -89,14 +101,9 @@ def run_over(
     the graph gets instead; `batch_size` is 1 where a graph's scales come from all of a batch.
     """
     session = open_here(model)
-    rows = []
-    done = 0
-    prepared = ahead(prepare.prepare, examples)
-    while group := list(islice(prepared, batch_size)):
-        batch = prepare.join(group)
-        if change is not None:
-            batch = change(batch, np.arange(done, done + len(group)))
-        rows.append(session.run(batch)[0])
-        done += len(group)
-        progress(done, len(examples))
-    return np.concatenate(rows)
+    found = []
+    for start, batch in enumerate(batched(prepare, examples, batch_size)):
+        rows = np.arange(len(examples))[start * batch_size :][:batch_size]
+        found.append(session.run(batch if change is None else change(batch, rows))[0])
+        progress(int(rows[-1]) + 1, len(examples))
+    return np.concatenate(found)

@@ -11,7 +11,6 @@ import numpy as np
 from edgetransfer.backbone.model import linear_head
 from edgetransfer.bundle.files import digest_of_value
 from edgetransfer.data.manifest import Example, Manifest, content_of
-from edgetransfer.distill import Look
 from edgetransfer.measure.metrics import METRICS
 from edgetransfer.pipeline.fit.data import read_unlabelled
 from edgetransfer.pipeline.fit.finetune import schedule_of
@@ -23,7 +22,7 @@ from edgetransfer.pipeline.stage.reporter import Prefixed, telling
 from edgetransfer.pipeline.stage.rows import over, rows_stage
 from edgetransfer.pipeline.stage.stage import StageResult, made_by
 from edgetransfer.spec.recipe import DistillSpec, FitSpec
-from edgetransfer.transfer.features import run_over
+from edgetransfer.transfer.features import Look, run_over
 from edgetransfer.transfer.train.augmentation import Views
 
 if TYPE_CHECKING:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgetransfer.data.manifest import Example, content_of
-from edgetransfer.distill import Distillation, Hints, Look, TeacherLogits, ask
+from edgetransfer.distill import Distillation, Hints, TeacherLogits, ask
 from edgetransfer.pipeline.stage.rows import over, rows_stage
 from edgetransfer.pipeline.stage.stage import StageResult, made_by
 from edgetransfer.spec.progress import Progress, silent
+from edgetransfer.transfer.features import Look
 
 if TYPE_CHECKING:
     from edgetransfer.backbone.model import LinearHead

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from edgetransfer.graph.prepare import Preparer, ahead, preparer
+from edgetransfer.graph.prepare import Preparer, batched, preparer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,9 +33,8 @@ def batches_through(
     """Return what makes all batches of some examples by a contract, in order."""
 
     def make() -> Iterator[dict[str, Tensor]]:
-        prepared = ahead(prepare.prepare, examples)
-        while group := list(islice(prepared, BATCH)):
-            yield {name: torch.from_numpy(array) for name, array in prepare.join(group).items()}
+        for batch in batched(prepare, examples, BATCH):
+            yield {name: torch.from_numpy(array) for name, array in batch.items()}
 
     return make
 
@@ -54,9 +52,7 @@ def shuffled(
                 yield examples[place]
 
     def make() -> Iterator[dict[str, Tensor]]:
-        prepared = ahead(prepare.prepare, order())
-        while True:
-            group = list(islice(prepared, TRAINING_BATCH))
-            yield {name: torch.from_numpy(array) for name, array in prepare.join(group).items()}
+        for batch in batched(prepare, order(), TRAINING_BATCH):
+            yield {name: torch.from_numpy(array) for name, array in batch.items()}
 
     return make

@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from edgetransfer.data.decode import decode
-from edgetransfer.graph.prepare import ahead
+from edgetransfer.graph.prepare import ahead, batched
 from edgetransfer.spec.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -171,14 +171,10 @@ def random_features(
     batches = [_inputs(prepare.join([prepare.prepare(examples[i]) for i in g])) for g in full]
     fresh = drawn_anew(network, batches, seed=seed)
     rows: list[Array] = []
-    waiting: list[Batch] = []
     with torch.inference_mode():
-        for index, batch in enumerate(ahead(prepare.prepare, examples), start=1):
-            waiting.append(batch)
-            if len(waiting) == BATCH or index == len(examples):
-                rows.append(fresh(*_inputs(prepare.join(waiting))).numpy())
-                waiting = []
-                progress(index, len(examples))
+        for batch in batched(prepare, examples, BATCH):
+            rows.append(fresh(*_inputs(batch)).numpy())
+            progress(sum(map(len, rows)), len(examples))
     return np.concatenate(rows).astype(np.float32)
 
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from edgetransfer.distill import Look, ask
+from edgetransfer.distill import ask
 from edgetransfer.graph.embed import PREPARED
-from edgetransfer.transfer.features import BATCH
+from edgetransfer.transfer.features import BATCH, Look
 from edgetransfer.transfer.train.augmentation import Views
 
 VIEWS = Views(seed=2, count=3)

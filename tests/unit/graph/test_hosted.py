@@ -10,9 +10,9 @@ from edgetransfer.spec import catalogue
 
 @pytest.fixture(autouse=True)
 def forget():
-    hosted._settings.cache_clear()
+    hosted.exact_here.cache_clear()
     yield
-    hosted._settings.cache_clear()
+    hosted.exact_here.cache_clear()
 
 
 @pytest.mark.parametrize(
