@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from edgetransfer.measure import gates
 from edgetransfer.measure.drift import CLOSE_DB, Drift, measure_drift, sqnr_db
-from edgetransfer.measure.gates import Gate, Status
 from edgetransfer.measure.plain import Missing, decibels
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 ADDED_DB = 3.0
 """A device may add as much noise as quantising did: then the sum is 3 dB louder."""
@@ -108,7 +106,7 @@ def _agrees(drift: Drift, host_db: float, device_db: float) -> bool:
     return drift.sqnr_db >= CLOSE_DB or device_db >= host_db - ADDED_DB
 
 
-def elsewhere(agreement: Agreement, on_host: OnHost) -> Gate:
+def elsewhere(agreement: Agreement, on_host: OnHost) -> gates.Gate:
     """G5 on an emulated processor, G6 on a device: FAIL where it gives other numbers than the host.
 
     Others by more than quantising explains, that is.
@@ -116,7 +114,6 @@ def elsewhere(agreement: Agreement, on_host: OnHost) -> Gate:
     A mistake of a kernel needs no labels to be seen, and accuracy on few pictures may miss it.
     """
     found, cure = agreement.drift, on_host.cure
-    name, code = ("preview", "G5") if on_host.emulated else ("device", "G6")
     if agreement.bit_equal:
         message = f"all logits of {found.n} examples are bit-equal to the build host's"
     elif agreement.agrees:
@@ -126,9 +123,9 @@ def elsewhere(agreement: Agreement, on_host: OnHost) -> Gate:
         )
     else:
         message = f"{_broken(agreement)}; {_remedy(agreement, cure)}"
-    status: Status = "PASS" if agreement.agrees else "FAIL"
-    measured = None if found.non_finite else found.sqnr_db
-    return Gate(name, status, True, measured, CLOSE_DB, "dB", f"{name}: {message}", code=code)
+    name, measured = "preview" if on_host.emulated else "device", found.sqnr_db
+    numbers = None if found.non_finite else measured, CLOSE_DB, "dB"
+    return gates.held(name, agreement.agrees, message, numbers)
 
 
 def _broken(agreement: Agreement) -> str:

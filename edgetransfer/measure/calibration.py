@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgetransfer.measure.stats.bootstrap import percentile_bounds
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 BINS = 15
 """Equal bins of confidence, as Guo et al. take."""

@@ -158,8 +158,7 @@ def examples_to_decide(comparison: Comparison, max_drop_pp: float) -> int | None
     For top-1 by `paired.examples_needed`; for the others the distance between estimate and
     bound is taken to shrink with the root of n.
 
-    Returns:
-        None where the loss lies on the limit, so that no number decides.
+    None where the loss lies on the limit, so that no number decides.
     """
     limit = max_drop_pp / 100
     if comparison.metric == "top1":

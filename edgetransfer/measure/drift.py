@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import inf, nan
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgetransfer.errors import StageError
 from edgetransfer.measure.metrics import decisions
 from edgetransfer.measure.stats.proportions import clopper_pearson_lower, clopper_pearson_upper
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
 
 CLOSE_DB = 35.0
 """Logits this near to the host's are the same network, whatever computed them."""
@@ -107,8 +104,7 @@ def sqnr_db(reference: NDArray[Any], candidate: NDArray[Any]) -> float:
     probability, so it is neither signal nor noise. The ratio itself is that of
     `onnxruntime.quantization.qdq_loss_debug.compute_signal_to_quantization_noice_ratio`.
 
-    Returns:
-        inf where there is no noise, -inf where there is noise but no signal.
+    inf where there is no noise, -inf where there is noise but no signal.
 
     >>> logits = np.array([[1.0, -1.0], [2.0, -2.0]])
     >>> round(sqnr_db(logits, 1.1 * logits + 5), 6)
@@ -139,8 +135,7 @@ def kl_each(reference: NDArray[Any], candidate: NDArray[Any]) -> NDArray[np.floa
 def mean_bounds(values: NDArray[np.float64]) -> tuple[float, float]:
     """One-sided 95 % bounds of the mean that values [N] were drawn from, by Student's t.
 
-    Returns:
-        Lower and upper bound, both nan with one value.
+    Lower and upper bound, both nan with one value.
 
     >>> [round(bound, 3) for bound in mean_bounds(np.array([1.0, 2.0, 3.0]))]
     [0.314, 3.686]

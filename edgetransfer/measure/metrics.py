@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgetransfer.measure.stats.paired import Pairs, holm, mcnemar_p
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from edgetransfer.spec.words import Metric
 
 NO_DECISION = -1

@@ -25,8 +25,7 @@ def or_missing(value: object, reason: str) -> object:
 def plain(tree: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     """Convert a tree of mappings, sequences, numpy values and `Missing` to JSON types.
 
-    Returns:
-        The tree, and for each null in it the path to it with the reason.
+    The tree, and for each null in it the path to it with the reason.
 
     Raises:
         TypeError: something has no JSON form.

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgetransfer.measure.plain import Missing
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
 
 UNSEEN = Missing("not looked at in this run")
 NO_ENGINE = Missing("only TensorRT builds an engine on the device")

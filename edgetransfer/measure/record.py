@@ -18,8 +18,6 @@ from edgetransfer.measure.stats.quantiles import early_stopping_needed, samples_
 from edgetransfer.measure.verdict import judge
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from edgetransfer.measure.comparison import Comparison
     from edgetransfer.measure.drift import Drift
     from edgetransfer.measure.gates import Gate
@@ -92,6 +90,7 @@ SCHEMA = "edgetransfer.report/1"
 NO_LABELS = Missing("the examples have no labels")
 OLDER_AGENT = "the agent in the bundle is older than the protocol"
 NOT_LOOKED_AT = Missing("the runtime's graph was not looked at")
+_BLOCKS = ("soundness", "adaptation", "labelling", "choice")
 _ACCURACY = (
     *("metric", "n", "reference", "candidate", "reference_ci95", "candidate_ci95"),
     *("delta_pp", "ci95_pp", "drop_ucb95_pp", "drop_lcb95_pp"),
@@ -137,10 +136,7 @@ def make_report(raw: Measurement) -> dict[str, Any]:
             "residency": raw.residency
             or dict.fromkeys(("float_conv", "int8_conv", "float_ops"), NOT_LOOKED_AT),
             "ladder": raw.ladder,
-            **({} if raw.soundness is None else {"soundness": raw.soundness}),
-            **({} if raw.adaptation is None else {"adaptation": raw.adaptation}),
-            **({} if raw.labelling is None else {"labelling": raw.labelling}),
-            **({} if raw.choice is None else {"choice": raw.choice}),
+            **{key: block for key in _BLOCKS if (block := getattr(raw, key)) is not None},
         }
     )
     return {**tree, "unavailable": unavailable}
@@ -171,7 +167,10 @@ def _judged(found: Findings) -> Tree:
         },
         "numeric": _numeric(found.drift),
         "calibration": _calibration(found),
-        "per_class": [_class(asdict(row)) for row in found.classes()],
+        "per_class": [
+            {key: or_missing(value, "no example of this class") for key, value in vars(row).items()}
+            for row in found.classes()
+        ],
         "confusion": _confusion(found.outcomes),
         "groups": [
             {"column": g.column, "value": g.value, **_accuracy(g.comparison)}
@@ -181,25 +180,12 @@ def _judged(found: Findings) -> Tree:
 
 
 def _accuracy(comparison: Comparison) -> Tree:
-    top1, n = comparison.metric == "top1", comparison.n
+    top1, n, pairs = comparison.metric == "top1", comparison.n, comparison.pairs
     no_wilson = Missing("Wilson's interval is one of a proportion, which this metric is not")
-    right = [round(rate * n) for rate in (comparison.reference, comparison.candidate)]
-    return {
-        "metric": comparison.metric,
-        "n": n,
-        "reference": comparison.reference,
-        "candidate": comparison.candidate,
-        "reference_ci95": wilson(right[0], n) if top1 else no_wilson,
-        "candidate_ci95": wilson(right[1], n) if top1 else no_wilson,
-        "delta_pp": comparison.delta_pp,
-        "ci95_pp": comparison.ci95_pp,
-        "drop_ucb95_pp": comparison.drop_ucb95_pp,
-        "drop_lcb95_pp": comparison.drop_lcb95_pp,
-        "reference_only": comparison.pairs.reference_only,
-        "candidate_only": comparison.pairs.candidate_only,
-        "mcnemar_p": mcnemar_p(comparison.pairs),
-        "method": comparison.method,
-    }
+    values = {**vars(pairs), **vars(comparison), "mcnemar_p": mcnemar_p(pairs)}
+    for name in ("reference", "candidate"):
+        values[f"{name}_ci95"] = wilson(round(values[name] * n), n) if top1 else no_wilson
+    return {key: values[key] for key in _ACCURACY}
 
 
 def _numeric(drift: Drift) -> Tree:
@@ -222,38 +208,21 @@ def _host(found: Findings) -> Tree:
 
 def _calibration(found: Findings) -> Tree:
     calibration = found.calibration
+    keys = ("reference_ece", "candidate_ece", "change_ucb95", "loss_lcb95")
     if calibration is None:
         broken = Missing(f"{found.drift.non_finite} of the candidate's logits are NaN or Inf")
-        reason = NO_LABELS if found.outcomes is None else broken
-        return dict.fromkeys(
-            ("reference_ece", "candidate_ece", "change_ucb95", "loss_lcb95"), reason
-        )
-    return {
-        "reference_ece": calibration.reference,
-        "candidate_ece": calibration.candidate,
-        "change_ucb95": calibration.change_ucb95,
-        "loss_lcb95": calibration.loss_lcb95,
-    }
-
-
-def _class(row: Tree) -> Tree:
-    return {key: or_missing(value, "no example of this class") for key, value in row.items()}
+        return dict.fromkeys(keys, NO_LABELS if found.outcomes is None else broken)
+    return {key: getattr(calibration, key.removesuffix("_ece")) for key in keys}
 
 
 def _confusion(outcomes: Outcomes | None) -> Tree:
     """Cells [label, decision, count] above 0; a full table of 1,000 classes would be 1 M cells."""
-    if outcomes is None:
-        return {"reference": [], "candidate": []}
-    return {
-        "reference": _cells(outcomes.truth, outcomes.reference, outcomes.classes),
-        "candidate": _cells(outcomes.truth, outcomes.candidate, outcomes.classes),
-    }
-
-
-def _cells(truth: NDArray[Any], decided: NDArray[Any], classes: int) -> list[list[int]]:
-    counts = confusion(truth, decided, classes)
-    rows, columns = np.nonzero(counts)
-    return np.stack([rows, columns, counts[rows, columns]], axis=1).tolist()  # type: ignore[no-any-return]
+    found: Tree = {"reference": [], "candidate": []}
+    for name in found if outcomes is not None else ():
+        counts = confusion(outcomes.truth, getattr(outcomes, name), outcomes.classes)
+        rows, columns = np.nonzero(counts)
+        found[name] = np.stack([rows, columns, counts[rows, columns]], axis=1).tolist()
+    return found
 
 
 def _gate(gate: Gate) -> Tree:
@@ -268,5 +237,5 @@ def _gate(gate: Gate) -> Tree:
 
 
 def _budget(raw: Measurement) -> Tree:
-    limits = raw.budget.model_dump()
-    return {key: or_missing(value, "no limit was set") for key, value in limits.items()}
+    limits = raw.budget.model_dump().items()
+    return {key: or_missing(value, "no limit was set") for key, value in limits}

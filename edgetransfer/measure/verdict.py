@@ -145,7 +145,7 @@ def _costs(found: Findings) -> tuple[Gate, ...]:
     speedup = None if core is None else core.speedup
     run = [gates.performance(speedup, raw.precision, sizes, budget.max_size_mib)]
     if invalid and run[0].status != "NOT RUN":
-        run = [gates.not_run("performance", "G11", "the times are not valid", decides=False)]
+        run = [gates.not_run("performance", "the times are not valid", decides=False)]
     if budget.max_latency_ms is not None:
         latency = None if core is None else core.candidate
         run.append(gates.latency(latency, budget.max_latency_ms, invalid))
@@ -156,10 +156,8 @@ def _costs(found: Findings) -> tuple[Gate, ...]:
 
 def _agreement(found: Findings) -> tuple[Gate, ...]:
     """G5 and G6: one of them where this is another machine, or an emulated one."""
-    preview = gates.not_run("preview", "G5", "nothing ran on an emulated processor", decides=True)
-    device = gates.not_run(
-        "device", "G6", "nothing ran on another machine than the build host", decides=True
-    )
+    preview = gates.not_run("preview", "nothing ran on an emulated processor")
+    device = gates.not_run("device", "nothing ran on another machine than the build host")
     if found.agreement is None or found.raw.on_host is None:
         return preview, device
     gate = elsewhere(found.agreement, found.raw.on_host)

@@ -39,8 +39,7 @@ def prepare(recipe: str, cache: str, cores: int, here: str) -> dict[str, Any] | 
 
     The recipe is JSON; relative paths start from `here`.
 
-    Returns:
-        The fields of a `Trouble`, None where all went well.
+    The fields of a `Trouble`, None where all went well.
     """
     os.chdir(here)
     try:

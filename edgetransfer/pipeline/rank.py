@@ -35,9 +35,8 @@ def rank(run: Run, manifest: Manifest, candidates: Sequence[Source]) -> dict[str
 
     The first target of the build says how models are run.
 
-    Returns:
-        The record: ``candidates`` with one row each, in plain JSON types. A number that could not
-        be had is not there.
+    The record: ``candidates`` with one row each, in plain JSON types. A number that could not
+    be had is not there.
 
     Raises:
         SpecError: a candidate cannot be opened for these examples, which is said before any of

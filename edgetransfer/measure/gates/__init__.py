@@ -2,7 +2,7 @@
 
 from edgetransfer.measure.gates.classes import calibration, classes
 from edgetransfer.measure.gates.contract import contract, integrity
-from edgetransfer.measure.gates.gate import Gate, Status, not_run
+from edgetransfer.measure.gates.gate import Gate, Status, held, not_run
 from edgetransfer.measure.gates.limits import MIB, accuracy, latency, size
 from edgetransfer.measure.gates.logits import finite, flips, flips_needed, kl, sqnr
 from edgetransfer.measure.gates.merit import (
@@ -33,6 +33,7 @@ __all__ = [
     "flips_needed",
     "floors",
     "fusion",
+    "held",
     "integrity",
     "kl",
     "latency",

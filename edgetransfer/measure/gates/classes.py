@@ -7,7 +7,7 @@ from dataclasses import replace
 from math import ceil
 from typing import TYPE_CHECKING
 
-from edgetransfer.measure.gates.gate import Gate, Status, against, apart, not_run, number
+from edgetransfer.measure.gates.gate import Gate, Status, against, apart, held, not_run, number
 from edgetransfer.measure.gates.logits import flips_needed
 from edgetransfer.measure.stats.paired import Pairs, examples_needed
 
@@ -24,7 +24,7 @@ def classes(drops: Sequence[ClassDrop], max_class_drop_pp: float, *, named: bool
     Without labels there are no drops, and nothing is judged.
     """
     if not drops:
-        return _absent("classes", "G9", NO_LABELS, named=named)
+        return _absent("classes", NO_LABELS, named=named)
     limit = against(f"{number(max_class_drop_pp)} pp", named=named)
     worst = max(drops, key=lambda each: each.upper_pp)
     sure = max(drops, key=lambda each: each.lower_pp)
@@ -43,18 +43,8 @@ def classes(drops: Sequence[ClassDrop], max_class_drop_pp: float, *, named: bool
         needed = _needed(drops, max_class_drop_pp, n)
         told = f"{_lost(worst)} ({_bound(worst, max_class_drop_pp)}){limit}"
         told += f"; {fewest} examples of each class without a loss would bound it"
-    return Gate(
-        "classes",
-        status,
-        named,
-        worst.upper_pp,
-        max_class_drop_pp,
-        "pp",
-        f"classes: {told}",
-        needed,
-        "G9",
-        fewest * len(drops),
-    )
+    numbers, examples = (worst.upper_pp, max_class_drop_pp, "pp"), (needed, fewest * len(drops))
+    return held("classes", status, told, numbers, decides=named, examples=examples)
 
 
 def calibration(found: Calibration | str, max_ece_change: float, *, named: bool = True) -> Gate:
@@ -66,7 +56,7 @@ def calibration(found: Calibration | str, max_ece_change: float, *, named: bool 
     `found` says why where there is none; the limit is a fraction.
     """
     if isinstance(found, str):
-        return _absent("calibration", "G10", found, named=named)
+        return _absent("calibration", found, named=named)
     limit = against(f"{max_ece_change:g}", named=named)
     upper, fewest = found.change_ucb95, flips_needed(0.0, max_ece_change) or 0
     bound = f"95 % bound of the change {apart(upper, max_ece_change, 3)}"
@@ -80,24 +70,16 @@ def calibration(found: Calibration | str, max_ece_change: float, *, named: bool 
     elif upper < max_ece_change:
         needed = fewest
         tail = f"; {fewest} test examples would show it (there are {found.n})"
-    told = f"the error went from {found.reference:.3f} to {found.candidate:.3f}"
-    return Gate(
-        "calibration",
-        status,
-        named,
-        upper,
-        max_ece_change,
-        "",
-        f"calibration: {told} ({bound}){limit}{tail}",
-        needed,
-        "G10",
-        fewest,
+    told = (
+        f"the error went from {found.reference:.3f} to {found.candidate:.3f} ({bound}){limit}{tail}"
     )
+    numbers, examples = (upper, max_ece_change, ""), (needed, fewest)
+    return held("calibration", status, told, numbers, decides=named, examples=examples)
 
 
-def _absent(name: str, code: str, reason: str, *, named: bool) -> Gate:
+def _absent(name: str, reason: str, *, named: bool) -> Gate:
     """Give the gate without anything to judge by: a limit that was named is left open."""
-    gate = not_run(name, code, reason, decides=named)
+    gate = not_run(name, reason, decides=named)
     return replace(gate, status="INCONCLUSIVE") if named else gate
 
 

@@ -6,13 +6,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from edgetransfer.measure.gates.gate import Gate, Status, not_run
+from edgetransfer.measure.gates.gate import Gate, held, not_run
 from edgetransfer.measure.plain import Missing
 
 if TYPE_CHECKING:
     from edgetransfer.measure.proofs import Contract, Integrity, Port
 
-CODE = "G0"
 WHOLE_TOLERANCE = 1e-3
 """Largest difference between model.onnx and core.onnx, over the range of the logits."""
 TAKES: Mapping[tuple[int, int], tuple[int, int]] = {
@@ -28,24 +27,24 @@ TAKES: Mapping[tuple[int, int], tuple[int, int]] = {
 def contract(proof: Contract | Missing) -> Gate:
     """FAIL where an input or output is not as promised, or the oldest runtime would refuse."""
     if isinstance(proof, Missing):
-        return not_run("contract", CODE, proof.reason, decides=True)
+        return not_run("contract", proof.reason)
     wrong = [
         *(
             f"{file} has {_told(found)}, expected {_told(promised)}"
             for file, promised in proof.promised.items()
             for found in [proof.found.get(file, ())]
-            if not _fit(promised, found)
+            if len(promised) != len(found)
+            or not all(mine.fits(its) for mine, its in zip(promised, found, strict=True))
         ),
         *_too_new(proof),
         *([proof.why_not] if proof.loads is False else []),
     ]
     ports = sum(len(each) for each in proof.promised.values())
-    held = f"{ports} inputs and outputs of {len(proof.promised)} files are as promised"
+    kept = f"{ports} inputs and outputs of {len(proof.promised)} files are as promised"
     version = f"opset {proof.opset}, IR {proof.ir_version}, opened by {proof.runtime}"
     version += ", which a child process imports" if proof.loads else ""
-    message = f"contract: {'; '.join(wrong) or held} ({version})"
-    status: Status = "FAIL" if wrong else "PASS"
-    return Gate("contract", status, True, len(wrong), 0, "mismatches", message, code=CODE)
+    told = f"{'; '.join(wrong) or kept} ({version})"
+    return held("contract", not wrong, told, (len(wrong), 0, "mismatches"))
 
 
 def takes(version: str) -> tuple[int, int] | None:
@@ -65,30 +64,27 @@ def takes(version: str) -> tuple[int, int] | None:
 def integrity(proof: Integrity | Missing) -> Gate:
     """FAIL where a file there is another one, or model.onnx does not give core.onnx's logits."""
     if isinstance(proof, Missing):
-        return not_run("integrity", CODE, proof.reason, decides=True)
-    other = [file for file, (here, there) in proof.digests.items() if here != there]
-    wrong = [f"{file} is another file there" for file in other]
+        return not_run("integrity", proof.reason)
+    digests = proof.digests.items()
+    wrong = [f"{file} is another file there" for file, (mine, its) in digests if mine != its]
     usual = WHOLE_TOLERANCE * max(proof.whole_range, 1.0)
     if not proof.whole_max_abs <= max(usual, proof.quantising_max_abs):
         wrong.append(
             "model.onnx does not give the logits of core.onnx: they differ by "
             f"{proof.whole_max_abs:.3g} on {proof.examples} examples"
         )
-    same = f"{len(proof.digests)} files there have the digests of those here; " * bool(
-        proof.digests
-    )
-    held = (
+    same = f"{len(digests)} files there have the digests of those here; " if digests else ""
+    kept = (
         f"{same}model.onnx gives the logits of core.onnx within {proof.whole_max_abs:.1e} "
         f"on {proof.examples} examples"
     )
     if proof.whole_max_abs > usual:
-        held += (
+        kept += (
             f"; the runtime rounds once what both files round twice, and quantising moved logits "
             f"by {proof.quantising_max_abs:.1e}"
         )
-    message = f"integrity: {'; '.join(wrong) or held}"
-    status: Status = "FAIL" if wrong else "PASS"
-    return Gate("integrity", status, True, len(wrong), 0, "mismatches", message, code=CODE)
+    told = "; ".join(wrong) or kept
+    return held("integrity", not wrong, told, (len(wrong), 0, "mismatches"))
 
 
 def _too_new(proof: Contract) -> list[str]:
@@ -105,11 +101,9 @@ def _too_new(proof: Contract) -> list[str]:
 
 
 def _fit(promised: Sequence[Port], found: Sequence[Port]) -> bool:
-    return len(promised) == len(found) and all(map(_fits, promised, found))
-
-
-def _fits(promised: Port, found: Port) -> bool:
-    return promised.fits(found)
+    return len(promised) == len(found) and all(
+        a.fits(b) for a, b in zip(promised, found, strict=True)
+    )
 
 
 def _told(ports: Sequence[Port]) -> str:

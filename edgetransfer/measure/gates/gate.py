@@ -34,9 +34,44 @@ class Gate:
     fewest_examples: int | None = None
 
 
-def not_run(name: str, code: str, reason: str, *, decides: bool) -> Gate:
+_CODES = {
+    **dict.fromkeys(("contract", "integrity"), "G0"),
+    "preprocessing": "G1",
+    "export": "G2",
+    **dict.fromkeys(("finite", "accuracy", "flips", "sqnr", "kl"), "G3"),
+    "fusion": "G4",
+    "preview": "G5",
+    "device": "G6",
+    "determinism": "G7",
+    "residency": "G8",
+    "classes": "G9",
+    "calibration": "G10",
+    "performance": "G11",
+    "rebuild": "G12",
+}
+
+
+def held(
+    name: str,
+    status: Status | bool,
+    told: str,
+    against: tuple[float | None, float | None, str],
+    *,
+    decides: bool = True,
+    examples: tuple[int | None, int | None] = (None, None),
+) -> Gate:
+    """Give a gate, from what was measured against which limit, in which unit.
+
+    `status` may be whether it passes; `examples` are those needed, and the fewest.
+    """
+    status = status if isinstance(status, str) else "PASS" if status else "FAIL"
+    message, code = f"{name}: {told}", _CODES.get(name, "")
+    return Gate(name, status, decides, *against, message, examples[0], code, examples[1])
+
+
+def not_run(name: str, reason: str, *, decides: bool = True) -> Gate:
     """Give the gate that nothing was measured for, with the reason."""
-    return Gate(name, "NOT RUN", decides, None, None, "", f"{name}: {reason}", code=code)
+    return held(name, "NOT RUN", reason, (None, None, ""), decides=decides)
 
 
 def against(limit: str, *, named: bool) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from edgetransfer.measure.comparison import DEGENERATE, IDENTITY, Comparison, examples_to_decide
-from edgetransfer.measure.gates.gate import Gate, Status, apart, more, number
+from edgetransfer.measure.gates.gate import Gate, Status, apart, held, more, number
 from edgetransfer.measure.stats.paired import Pairs, examples_needed
 from edgetransfer.measure.stats.quantiles import samples_needed
 
@@ -29,8 +29,8 @@ def accuracy(comparison: Comparison | None, max_drop_pp: float, precision: str =
     Without labels there is no comparison.
     """
     if comparison is None:
-        message = "accuracy: not judged, the examples have no labels"
-        return Gate("accuracy", "NOT RUN", True, None, max_drop_pp, "pp", message, code="G3")
+        told = "not judged, the examples have no labels"
+        return held("accuracy", "NOT RUN", told, (None, max_drop_pp, "pp"))
     upper, lower = comparison.drop_ucb95_pp, comparison.drop_lcb95_pp
     status: Status = "INCONCLUSIVE"
     needed = None
@@ -50,18 +50,8 @@ def accuracy(comparison: Comparison | None, max_drop_pp: float, precision: str =
     else:
         needed = examples_to_decide(comparison, max_drop_pp)
         message = _undecided(comparison, max_drop_pp, needed)
-    return Gate(
-        "accuracy",
-        status,
-        True,
-        upper,
-        max_drop_pp,
-        "pp",
-        f"accuracy: {message}",
-        needed,
-        code="G3",
-        fewest_examples=_fewest(comparison, max_drop_pp),
-    )
+    examples = needed, _fewest(comparison, max_drop_pp)
+    return held("accuracy", status, message, (upper, max_drop_pp, "pp"), examples=examples)
 
 
 def latency(
@@ -88,16 +78,14 @@ def latency(
         elif low > max_latency_ms:
             status = "FAIL"
         message = f"p90 {summary.p90_ms:.2f} ms [{low:.2f}, {high:.2f}] {limit}"
-    message = f"latency: {message}"
-    return Gate("latency", status, True, measured, max_latency_ms, "ms", message)
+    return held("latency", status, message, (measured, max_latency_ms, "ms"))
 
 
 def size(candidate_bytes: int, max_size_mib: float) -> Gate:
     """Holds the exact size of model.onnx against the limit."""
     mib = candidate_bytes / MIB
-    status: Status = "PASS" if mib <= max_size_mib else "FAIL"
-    message = f"size: {apart(mib, max_size_mib, 2)} MiB of {number(max_size_mib)} MiB allowed"
-    return Gate("size", status, True, mib, max_size_mib, "MiB", message)
+    told = f"{apart(mib, max_size_mib, 2)} MiB of {number(max_size_mib)} MiB allowed"
+    return held("size", mib <= max_size_mib, told, (mib, max_size_mib, "MiB"))
 
 
 def _fewest(comparison: Comparison, limit_pp: float) -> int | None:

@@ -5,7 +5,16 @@ from __future__ import annotations
 from math import ceil, inf, isnan
 from typing import TYPE_CHECKING
 
-from edgetransfer.measure.gates.gate import Gate, Status, against, apart, more, not_run, number
+from edgetransfer.measure.gates.gate import (
+    Gate,
+    Status,
+    against,
+    apart,
+    held,
+    more,
+    not_run,
+    number,
+)
 from edgetransfer.measure.stats.proportions import (
     clopper_pearson_lower,
     clopper_pearson_upper,
@@ -15,15 +24,14 @@ from edgetransfer.measure.stats.proportions import (
 if TYPE_CHECKING:
     from edgetransfer.measure.drift import Drift
 
-CODE = "G3"
 BROKEN = "not defined with NaN or Inf among the logits"
 
 
 def finite(drift: Drift, classes: int) -> Gate:
     """FAIL where the candidate gives a NaN or an infinity."""
     count, total = drift.non_finite, drift.n * classes
-    message = f"finite: {count} of {total} logits are NaN or Inf"
-    return Gate("finite", "FAIL" if count else "PASS", True, count, 0, "logits", message, code=CODE)
+    told = f"{count} of {total} logits are NaN or Inf"
+    return held("finite", not count, told, (count, 0, "logits"))
 
 
 def flips(drift: Drift, max_flips_pct: float, *, named: bool = True) -> Gate:
@@ -41,36 +49,25 @@ def flips(drift: Drift, max_flips_pct: float, *, named: bool = True) -> Gate:
         status = "INCONCLUSIVE"
         needed = flips_needed(count / n, limit)
         tail = f"{tail}; {more(needed, n, 'this rate')}"
-    return Gate(
-        "flips",
-        status,
-        named,
-        100 * upper,
-        max_flips_pct,
-        "%",
-        f"flips: {count} of {n} decisions changed {tail}",
-        needed,
-        CODE,
-        flips_needed(0.0, limit),
-    )
+    told = f"{count} of {n} decisions changed {tail}"
+    numbers, examples = (100 * upper, max_flips_pct, "%"), (needed, flips_needed(0.0, limit))
+    return held("flips", status, told, numbers, decides=named, examples=examples)
 
 
 def sqnr(drift: Drift, min_sqnr_db: float, *, named: bool = True) -> Gate:
     """Holds the signal to quantisation noise ratio of the logits against the limit."""
     limit, value = f"{number(min_sqnr_db)} dB", drift.sqnr_db
     wanted = f", at least {limit} demanded" if named else f", where at least {limit} is usual"
-    status: Status = "PASS" if value >= min_sqnr_db else "FAIL"
     if isnan(value):
         if not named:
-            return not_run("sqnr", CODE, BROKEN, decides=False)
+            return not_run("sqnr", BROKEN, decides=False)
         told = BROKEN
     elif value == inf:
         told = "the logits are identical"
     else:
         told = f"{apart(value, min_sqnr_db)} dB"
-    measured = None if isnan(value) else value
-    message = f"sqnr: {told}{wanted}"
-    return Gate("sqnr", status, named, measured, min_sqnr_db, "dB", message, code=CODE)
+    numbers = None if isnan(value) else value, min_sqnr_db, "dB"
+    return held("sqnr", value >= min_sqnr_db, f"{told}{wanted}", numbers, decides=named)
 
 
 def kl(drift: Drift, max_kl: float, *, named: bool = True) -> Gate:
@@ -83,11 +80,10 @@ def kl(drift: Drift, max_kl: float, *, named: bool = True) -> Gate:
     value, upper, lower = drift.kl_mean, drift.kl_ucb95, drift.kl_lcb95
     if isnan(value):
         if not named:
-            return not_run("kl", CODE, BROKEN, decides=False)
-        message = f"kl: {BROKEN}{limit}"
-        return Gate("kl", "FAIL", named, None, max_kl, "nats", message, code=CODE)
+            return not_run("kl", BROKEN, decides=False)
+        return held("kl", "FAIL", f"{BROKEN}{limit}", (None, max_kl, "nats"), decides=named)
     fewest = flips_needed(0.0, min(max_kl, 0.5)) or 0
-    head = f"kl: mean {value:.2g} nats"
+    head = f"mean {value:.2g} nats"
     status: Status = "PASS"
     needed = None
     if drift.identical:
@@ -105,16 +101,14 @@ def kl(drift: Drift, max_kl: float, *, named: bool = True) -> Gate:
         status = "INCONCLUSIVE"
         needed = _kl_needed(drift, max_kl)
         tail = f" (95 % bound {upper:.2g}){limit}; {more(needed, drift.n, 'this spread')}"
-    measured = upper if drift.n > 1 else None
-    message = head + tail
-    return Gate("kl", status, named, measured, max_kl, "nats", message, needed, CODE, fewest)
+    numbers, examples = (upper if drift.n > 1 else None, max_kl, "nats"), (needed, fewest)
+    return held("kl", status, head + tail, numbers, decides=named, examples=examples)
 
 
 def _kl_needed(drift: Drift, max_kl: float) -> int | None:
     """Examples at which the bound would clear the limit: its distance shrinks with the root of n.
 
-    Returns:
-        None where the mean lies on the limit.
+    None where the mean lies on the limit.
     """
     distance = abs(max_kl - drift.kl_mean)
     if distance == 0:

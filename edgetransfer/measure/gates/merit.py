@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgetransfer.measure.comparison import compare, effective_examples
-from edgetransfer.measure.gates.gate import Gate, Status, more, not_run
+from edgetransfer.measure.gates.gate import Gate, Status, held, more, not_run
 from edgetransfer.measure.metrics import METRICS, NO_DECISION, Outcomes
 from edgetransfer.measure.stats.bootstrap import drops, percentile_bounds
 from edgetransfer.measure.stats.proportions import (
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 def transfer(message: str, measured_pp: float) -> Gate:
     """Warns that this transfer is not sound, see `measure.study.soundness`; it never decides."""
-    return Gate("transfer", "FAIL", False, measured_pp, 0.0, "pp", f"transfer: {message}")
+    return held("transfer", "FAIL", message, (measured_pp, 0.0, "pp"), decides=False)
 
 
 FLOORS = ("min-accuracy", "min-macro-f1", "min-recall")
@@ -68,7 +68,7 @@ def chance(outcomes: Outcomes, labels: Sequence[str], metric: Metric, *, seed: i
     """
     counts = np.bincount(outcomes.truth, minlength=outcomes.classes)
     if np.count_nonzero(counts) < 2:
-        return not_run("chance", "", "all labels are of one class", decides=False)
+        return not_run("chance", "all labels are of one class", decides=False)
     constant = np.full(outcomes.n, int(counts.argmax()))
     rivals = Outcomes(outcomes.truth, constant, outcomes.candidate, outcomes.classes)
     found = compare(rivals, metric, seed=seed)
@@ -85,7 +85,7 @@ def chance(outcomes: Outcomes, labels: Sequence[str], metric: Metric, *, seed: i
     elif status == "INCONCLUSIVE":
         message += f": {outcomes.n} examples do not show that it is better"
     decides = status != "INCONCLUSIVE"
-    return Gate("chance", status, decides, model, round(rival, 2), "%", f"chance: {message}")
+    return held("chance", status, message, (model, round(rival, 2), "%"), decides=decides)
 
 
 def recorded(outcomes: Outcomes, labels: Sequence[str], record: Mapping[str, Any]) -> Gate:
@@ -101,7 +101,7 @@ def recorded(outcomes: Outcomes, labels: Sequence[str], record: Mapping[str, Any
     n = sum(new for _, new, _, _ in tables)
     whole = sum(old for *_, old in tables)
     if not n or not whole:
-        return not_run("recorded", "", "no class of these was in the build's tests", decides=False)
+        return not_run("recorded", "no class of these was in the build's tests", decides=False)
     excess, variance, expected = 0.0, 0.0, 0.0
     for right, new, was_right, old in tables:
         total, good = new + old, right + was_right
@@ -115,11 +115,10 @@ def recorded(outcomes: Outcomes, labels: Sequence[str], record: Mapping[str, Any
         f"right on {100 * got / n:.1f} % of {n}; at the rates that the build recorded on "
         f"{whole} test examples it would be {100 * expected / n:.1f} %"
     )
-    status: Status = "FAIL" if z > z_value(SURE) else "PASS"
-    if status == "FAIL":
+    worse = z > z_value(SURE)
+    if worse:
         message += ": significantly worse, so other labels, other pictures or another model"
-    measured, limit = 100 * got / n, 100 * expected / n
-    return Gate("recorded", status, True, measured, limit, "%", f"recorded: {message}")
+    return held("recorded", not worse, message, (100 * got / n, 100 * expected / n, "%"))
 
 
 def written_record(report: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -172,8 +171,8 @@ def _recall(
         return _unlabelled("min-recall", floor)
     mine = outcomes.truth == (labels.index(label) if label in labels else NO_DECISION)
     if not mine.any():
-        why = f"min-recall: no example of {label!r} among these, {100 * floor:.1f} % demanded"
-        return Gate("min-recall", "INCONCLUSIVE", True, None, 100 * floor, "%", why)
+        why = f"no example of {label!r} among these, {100 * floor:.1f} % demanded"
+        return held("min-recall", "INCONCLUSIVE", why, (None, 100 * floor, "%"))
     right = int((outcomes.candidate == outcomes.truth)[mine].sum())
     of = f"recall of {label!r}"
     gate = _proportion("min-recall", of, (right, int(mine.sum())), floor, level)
@@ -197,11 +196,9 @@ def _proportion(
     elif status == "INCONCLUSIVE":
         needed = _needed(rate, floor)
         tail = f"; {more(needed, n, 'this rate')}"
-    message = f"{name}: {what} {100 * rate:.1f} % ({bound}), {100 * floor:.1f} % demanded{tail}"
-    fewest = smallest_n(lambda k: clopper_pearson_lower(k, k) >= floor)
-    return Gate(
-        name, status, True, 100 * low, 100 * floor, "%", message, needed, fewest_examples=fewest
-    )
+    told = f"{what} {100 * rate:.1f} % ({bound}), {100 * floor:.1f} % demanded{tail}"
+    examples = needed, smallest_n(lambda k: clopper_pearson_lower(k, k) >= floor)
+    return held(name, status, told, (100 * low, 100 * floor, "%"), examples=examples)
 
 
 def _needed(rate: float, floor: float) -> int | None:
@@ -224,10 +221,10 @@ def _macro_f1(outcomes: Outcomes | None, floor: float, seed: int) -> Gate:
     score = METRICS["macro-f1"](outcomes.truth, outcomes.candidate, outcomes.classes)
     status: Status = "PASS" if low >= floor else "FAIL" if high < floor else "INCONCLUSIVE"
     bound = f"at most {high:.3f}" if status == "FAIL" else f"at least {low:.3f}"
-    message = f"min-macro-f1: {score:.3f} (95 % sure of {bound}), {floor:g} demanded"
-    return Gate("min-macro-f1", status, True, low, floor, "", message)
+    message = f"{score:.3f} (95 % sure of {bound}), {floor:g} demanded"
+    return held("min-macro-f1", status, message, (low, floor, ""))
 
 
 def _unlabelled(name: str, floor: float) -> Gate:
-    message = f"{name}: not judged, the examples have no labels; {100 * floor:.1f} % demanded"
-    return Gate(name, "INCONCLUSIVE", True, None, 100 * floor, "%", message)
+    message = f"not judged, the examples have no labels; {100 * floor:.1f} % demanded"
+    return held(name, "INCONCLUSIVE", message, (None, 100 * floor, "%"))

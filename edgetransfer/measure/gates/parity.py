@@ -6,7 +6,7 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 from edgetransfer.measure.drift import sqnr_db
-from edgetransfer.measure.gates.gate import Gate, Status, apart, not_run
+from edgetransfer.measure.gates.gate import Gate, apart, held, not_run
 from edgetransfer.measure.plain import Missing
 from edgetransfer.measure.stats.proportions import clopper_pearson_lower
 
@@ -25,37 +25,35 @@ def determinism(proof: Repeats | Missing) -> Gate:
     decisions have to stay.
     """
     if isinstance(proof, Missing):
-        return not_run("determinism", "G7", proof.reason, decides=True)
+        return not_run("determinism", proof.reason)
     wrong = [
         f"the {variant} gave other bits when run again"
         for variant, same in proof.repeated.items()
         if not same
     ]
-    held = [f"the same bits twice on {proof.examples} examples"] if not wrong else []
+    kept = [f"the same bits twice on {proof.examples} examples"] if not wrong else []
     for name, twice in proof.varied.items():
         if isinstance(twice, Missing):
-            held.append(f"{name}: {twice.reason}")
+            kept.append(f"{name}: {twice.reason}")
         elif _agree(twice, dynamic=proof.dynamic):
-            held.append(f"{name}: {_told(twice)}")
+            kept.append(f"{name}: {_told(twice)}")
         else:
             wrong.append(f"{name}: {_told(twice)}")
-    message = f"determinism: {'; '.join(wrong or held)}"
-    status: Status = "FAIL" if wrong else "PASS"
-    return Gate("determinism", status, True, len(wrong), 0, "deviations", message, code="G7")
+    told = "; ".join(wrong or kept)
+    return held("determinism", not wrong, told, (len(wrong), 0, "deviations"))
 
 
 def rebuild(proof: Rebuilds | Missing) -> Gate:
     """Warns where engines that were built from one file decide differently."""
     if isinstance(proof, Missing):
-        return not_run("rebuild", "G12", proof.reason, decides=False)
+        return not_run("rebuild", proof.reason, decides=False)
     message = (
-        f"rebuild: {proof.flips} of {proof.examples} decisions differ among {proof.builds} builds "
-        "of the engine"
+        f"{proof.flips} of {proof.examples} decisions differ among {proof.builds} builds of the "
+        "engine"
     )
-    status: Status = "FAIL" if proof.flips else "PASS"
     if proof.flips:
         message += ": keep the engine that was measured"
-    return Gate("rebuild", status, False, proof.flips, 0, "flips", message, code="G12")
+    return held("rebuild", not proof.flips, message, (proof.flips, 0, "flips"), decides=False)
 
 
 def _agree(twice: Twice, *, dynamic: bool) -> bool:
@@ -81,31 +79,30 @@ FUSED_DB, FUSED_FLIPS = 30.0, 0.005
 def preprocessing(proof: TensorParity | Missing) -> Gate:
     """FAIL where pictures are prepared otherwise there than for the training."""
     if isinstance(proof, Missing):
-        return not_run("preprocessing", "G1", proof.reason, decides=True)
+        return not_run("preprocessing", proof.reason)
     largest, mean = proof.max_levels, proof.mean_levels
-    status: Status = "PASS" if largest <= MAX_LEVELS and mean <= MEAN_LEVELS else "FAIL"
+    same = largest <= MAX_LEVELS and mean <= MEAN_LEVELS
     message = (
-        f"preprocessing: {proof.examples} pictures prepared there differ from the training's by "
+        f"{proof.examples} pictures prepared there differ from the training's by "
         f"{apart(largest, MAX_LEVELS, 2)} of 255 levels at most (mean {mean:.3f}), "
         f"{MAX_LEVELS:g} (mean {MEAN_LEVELS:g}) allowed"
     )
-    return Gate("preprocessing", status, True, largest, MAX_LEVELS, "levels", message, code="G1")
+    return held("preprocessing", same, message, (largest, MAX_LEVELS, "levels"))
 
 
 def export(proof: Export | Missing) -> Gate:
     """FAIL where the exported graph does not compute what the network computes."""
     if isinstance(proof, Missing):
-        return not_run("export", "G2", proof.reason, decides=True)
+        return not_run("export", proof.reason)
     relative = proof.max_abs / proof.range
-    held = relative <= EXPORT_RELATIVE and proof.min_cosine >= EXPORT_COSINE and not proof.flips
+    same = relative <= EXPORT_RELATIVE and proof.min_cosine >= EXPORT_COSINE and not proof.flips
     flipped = "" if proof.flips is None else f", {proof.flips} decisions changed"
     message = (
-        f"export: the graph gives the network's logits within {relative:.1e} of their range on "
+        f"the graph gives the network's logits within {relative:.1e} of their range on "
         f"{proof.examples} examples (smallest cosine {proof.min_cosine:.6f}{flipped}), "
         f"{EXPORT_RELATIVE:g} allowed"
     )
-    status: Status = "PASS" if held else "FAIL"
-    return Gate("export", status, True, relative, EXPORT_RELATIVE, "of range", message, code="G2")
+    return held("export", same, message, (relative, EXPORT_RELATIVE, "of range"))
 
 
 def fusion(proof: Twice | Missing) -> Gate:
@@ -116,19 +113,17 @@ def fusion(proof: Twice | Missing) -> Gate:
     kernels saturate, or an optimisation changes the graph.
     """
     if isinstance(proof, Missing):
-        return not_run("fusion", "G4", proof.reason, decides=False)
+        return not_run("fusion", proof.reason, decides=False)
     value, n, flips = sqnr_db(proof.first, proof.second), proof.examples, proof.flips
-    status: Status = "PASS" if value >= FUSED_DB else "FAIL"
-    if clopper_pearson_lower(flips, n) > FUSED_FLIPS:
-        status = "FAIL"
+    near = value >= FUSED_DB and clopper_pearson_lower(flips, n) <= FUSED_FLIPS
     told = f"{apart(value, FUSED_DB)} dB" if isfinite(value) else "no noise at all"
     message = (
-        f"fusion: {told} between the runtime's own kernels and the same arithmetic unfused, "
+        f"{told} between the runtime's own kernels and the same arithmetic unfused, "
         f"{flips} of {n} decisions differ; at least {FUSED_DB:g} dB is usual"
     )
-    if status == "FAIL":
+    if not near:
         message += (
             ": kernels that saturate, or an optimisation that changes the graph; build with the "
             "target of that processor's class (edgetransfer targets), or --precision fp32"
         )
-    return Gate("fusion", status, False, value, FUSED_DB, "dB", message, code="G4")
+    return held("fusion", near, message, (value, FUSED_DB, "dB"), decides=False)

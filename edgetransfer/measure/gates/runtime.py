@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from edgetransfer.measure.gates.gate import Gate, Status, not_run, number
+from edgetransfer.measure.gates.gate import Gate, Status, held, not_run, number
 from edgetransfer.measure.gates.limits import MIB
 from edgetransfer.measure.plain import Missing
 
@@ -29,7 +29,7 @@ def residency(found: Mapping[str, Any], intended: IntendedPrecision | Missing) -
     """
     if isinstance(intended, Missing) or found.get("float_conv") is None:
         reason = intended.reason if isinstance(intended, Missing) else "the graph was not looked at"
-        return not_run("residency", "G8", reason, decides=True)
+        return not_run("residency", reason)
     wanted = len(intended.float_conv)
     surplus = max(0, int(found["float_conv"]) - wanted)
     whole = int(found["float_conv"]) + int(found["int8_conv"])
@@ -44,8 +44,7 @@ def residency(found: Mapping[str, Any], intended: IntendedPrecision | Missing) -
         told = f": {', '.join(names[:NAMED])}" if names else ""
         rest = ", and more" if len(names) > NAMED else ""
         message = f"{surplus} Conv that the bundle has in int8 run in float{told}{rest}"
-    status: Status = "FAIL" if surplus else "PASS"
-    return Gate("residency", status, True, surplus, 0, "Conv", f"residency: {message}", code="G8")
+    return held("residency", not surplus, message, (surplus, 0, "Conv"))
 
 
 def _surprising(found: Mapping[str, Any], intended: IntendedPrecision) -> list[str]:
@@ -63,9 +62,9 @@ def performance(
     `sizes` are bytes of the float model and of the candidate; without times nothing is said.
     """
     if precision == "fp32":
-        return not_run("performance", "G11", "floats are shipped", decides=False)
+        return not_run("performance", "floats are shipped", decides=False)
     if speedup is None or speedup.wall.ratio is None:
-        return not_run("performance", "G11", "not timed in this run", decides=False)
+        return not_run("performance", "not timed in this run", decides=False)
     smaller, ratio, kind = sizes[0] / max(sizes[1], 1), speedup.wall.ratio, speedup.wall.speed
     pays = kind == "FASTER" or (kind == "SAME" and smaller >= SMALLER)
     status: Status = "PASS" if pays else "INCONCLUSIVE" if kind == "UNDECIDED" else "FAIL"
@@ -80,6 +79,4 @@ def performance(
         fits = max_size_mib is None or sizes[0] / MIB <= max_size_mib
         cure = "--precision fp32 may serve better"
         message += f": {cure if fits else f'floats would not fit {number(max_size_mib or 0)} MiB'}"
-    return Gate(
-        "performance", status, False, ratio, 1.0, "x", f"performance: {message}", code="G11"
-    )
+    return held("performance", status, message, (ratio, 1.0, "x"), decides=False)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import log
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgetransfer.measure.stats.quantiles import (
     between,
@@ -19,9 +20,6 @@ from edgetransfer.measure.stats.quantiles import (
     rel_iqr,
 )
 from edgetransfer.measure.stats.ratio import block_medians, estimate
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 Speed = Literal["FASTER", "SLOWER", "SAME", "UNDECIDED"]
 MARGIN = 1.02

@@ -7,12 +7,11 @@ from math import exp, log, sqrt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgetransfer.measure.stats.proportions import z_value
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from edgetransfer.measure.metrics import Outcomes
 
 Array = np.ndarray[Any, Any]

@@ -133,8 +133,7 @@ def examples_needed(max_drop: float, pairs: Pairs) -> int | None:
     over it; both one-sided at 95 %. With no discordant pair this is the number of examples that
     have to pass without a flip.
 
-    Returns:
-        The smallest such number, or None where none decides (the drop lies on the limit).
+    The smallest such number, or None where none decides (the drop lies on the limit).
 
     >>> examples_needed(0.02, Pairs(0, 0, 60))
     149

@@ -66,8 +66,7 @@ def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
 def smallest_n(decides: Callable[[int], bool]) -> int | None:
     """Smallest whole n for which a condition holds, when it goes on holding beyond.
 
-    Returns:
-        None where not even a thousand million is enough.
+    None where not even a thousand million is enough.
 
     >>> smallest_n(lambda n: n * n > 80)
     9

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgetransfer.measure.stats.proportions import smallest_n
 from edgetransfer.measure.stats.ratio import student
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
 
 Interval = tuple[float, float]
 
@@ -95,8 +92,7 @@ def quantile_ci(values: NDArray[Any], p: float, level: float = 0.95) -> tuple[fl
     draws of a continuous quantity; latencies are somewhat autocorrelated, so read it with the
     spread between processes.
 
-    Returns:
-        Both ends, or None where the sample is too small (see `samples_needed`).
+    Both ends, or None where the sample is too small (see `samples_needed`).
 
     >>> quantile_ci(np.arange(1, 101), 0.5)
     (40.0, 61.0)
@@ -129,8 +125,7 @@ def early_stopping(values: NDArray[Any], p: float, confidence: float = 0.99) -> 
     Source: MLPerf inference rules, appendix "Early Stopping", tolerance 0: with t slower
     queries of N allowed at this confidence, the t-th slowest is reported.
 
-    Returns:
-        The estimate, or None where the sample is too small (see `early_stopping_needed`).
+    The estimate, or None where the sample is too small (see `early_stopping_needed`).
 
     >>> early_stopping(np.arange(1, 101), 0.9), early_stopping(np.arange(63), 0.9)
     (98.0, None)

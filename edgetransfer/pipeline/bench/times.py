@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgetransfer.graph.prepare import Preparer, TextPreparer, stack, write_each
 from edgetransfer.measure.speed.latency import Samples, speedup
@@ -20,8 +21,6 @@ from edgetransfer.transport.job import EFFORTS, Effort, InputFiles, Job, Throttl
 from edgetransfer.transport.local import Local
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from edgetransfer.data.manifest import Example
     from edgetransfer.transport.place import Place
 

@@ -99,8 +99,7 @@ def _taken(run: Run, manifest: Manifest) -> Teacher:
 def teach(run: Run, manifest: Manifest) -> tuple[Manifest, Teaching]:
     """Fit the teacher, and keep what it says of every look at every example to train on.
 
-    Returns:
-        The manifest with what was noted of the unlabelled pictures, and the teaching.
+    The manifest with what was noted of the unlabelled pictures, and the teaching.
 
     Raises:
         SpecError: unlabelled pictures go with texts.

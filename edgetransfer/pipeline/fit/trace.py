@@ -81,8 +81,7 @@ def traced(network: nn.Module, inputs: Batch) -> tuple[onnx.ModelProto, dict[str
 def proven(network: nn.Module, graph: onnx.ModelProto, inputs: Batch) -> dict[str, Any]:
     """Prove on real examples, all at once and one alone, that a graph computes what a network does.
 
-    Returns:
-        The record of parity on the examples as they are.
+    The record of parity on the examples as they are.
     """
     import torch
 

@@ -90,9 +90,8 @@ def keep_statistics(
 ) -> FeatureStatistics | None:
     """Run the statistics stage.
 
-    Returns:
-        None where the network ends in no linear head, or there are too few training examples to
-        tell how the features of a class vary.
+    None where the network ends in no linear head, or there are too few training examples to
+    tell how the features of a class vary.
     """
     manifest = fitted.manifest
     core = onnx.load(compressed.graph)
