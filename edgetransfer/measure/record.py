@@ -217,8 +217,10 @@ def _calibration(found: Findings) -> Tree:
 
 def _confusion(outcomes: Outcomes | None) -> Tree:
     """Cells [label, decision, count] above 0; a full table of 1,000 classes would be 1 M cells."""
-    found: Tree = {"reference": [], "candidate": []}
-    for name in found if outcomes is not None else ():
+    if outcomes is None:
+        return {"reference": [], "candidate": []}
+    found: Tree = {}
+    for name in ("reference", "candidate"):
         counts = confusion(outcomes.truth, getattr(outcomes, name), outcomes.classes)
         rows, columns = np.nonzero(counts)
         found[name] = np.stack([rows, columns, counts[rows, columns]], axis=1).tolist()

@@ -52,7 +52,7 @@ def cost(run: Run, manifest: Manifest, opened: OpenedBackbone, *, here: bool) ->
             models = _models(run, manifest, opened, room)
             found: Row = {f"{k}_bytes": path.stat().st_size for k, path in models.items()}
             if here:
-                files = input_files(opened.prepare, train, room)
+                files = input_files(opened.prepare, train[:TIMED_INPUTS], room)
                 variants = variants_of(models, files, target, run.recipe.threads)
                 found |= _times(take_times(variants, room))
         return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgetransfer.errors import EdgeTransferError, SpecError
-from edgetransfer.measure.target_match import other_machine
+from edgetransfer.measure.target_match import other_machine, release
 from edgetransfer.pipeline.stage.reporter import Reporter, telling
 from edgetransfer.spec import catalogue
 from edgetransfer.transport.browser import runtime as browser_runtime
@@ -179,7 +178,7 @@ def _lacking(
         return (Finding(f"no {runtime.provider} there", install),)
     told = str(environment.get("runtime") or "").rpartition(" ")[2]
     version = told if own else others[runtime.provider]
-    if version is not None and _numbers(version) < _numbers(runtime.min_version):
+    if version is not None and release(version) < release(runtime.min_version):
         what = f"{runtime.package} {version} there, older than {runtime.min_version}"
         return (Finding(what, runtime.update or install),)
     wanted = {"ir_version": runtime.ir_version, "opset": runtime.opset} if own else {}
@@ -188,15 +187,6 @@ def _lacking(
         for key, least in wanted.items()
         if takes.get(key, least) < least
     )
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    """Return a version as what can be compared.
-
-    >>> _numbers("1.9.2") < _numbers("1.19")
-    True
-    """
-    return tuple(int(part) for part in re.findall(r"\d+", version))
 
 
 def _preview(name: str, cache: Path) -> PreviewRow:
@@ -221,7 +211,7 @@ def prepare(places: Sequence[str], cache: Path, reporter: Reporter) -> list[dict
         UnsupportedError: it cannot be emulated on this machine.
         StageError: something could not be fetched, or does not run.
     """
-    previews, done = [], []
+    previews, done, known = [], [], catalogue.names("targets/previews")
     for where in places:
         if where == BROWSER:
             done.append(_prepare_browser(reporter))
@@ -232,12 +222,7 @@ def prepare(places: Sequence[str], cache: Path, reporter: Reporter) -> list[dict
                 "nothing has to be prepared there",
                 where="--prepare",
                 found=repr(where),
-                expected=", ".join(
-                    (
-                        BROWSER,
-                        *(f"{qemu.WORD}:{each}" for each in catalogue.names("targets/previews")),
-                    )
-                ),
+                expected=", ".join((BROWSER, *(f"{qemu.WORD}:{each}" for each in known))),
             )
         previews.append(catalogue.preview(name))
         qemu.check_host(previews[-1])

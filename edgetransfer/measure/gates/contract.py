@@ -33,8 +33,7 @@ def contract(proof: Contract | Missing) -> Gate:
             f"{file} has {_told(found)}, expected {_told(promised)}"
             for file, promised in proof.promised.items()
             for found in [proof.found.get(file, ())]
-            if len(promised) != len(found)
-            or not all(mine.fits(its) for mine, its in zip(promised, found, strict=True))
+            if not _fit(promised, found)
         ),
         *_too_new(proof),
         *([proof.why_not] if proof.loads is False else []),

@@ -16,12 +16,12 @@ import onnx
 from edgetransfer.agent.benchmark import CHECKED
 from edgetransfer.graph.census import read_residency
 from edgetransfer.graph.embed import whole_model
-from edgetransfer.graph.prepare import Preparer, TextPreparer, stack, write_each
+from edgetransfer.graph.prepare import Preparer, write_each
 from edgetransfer.measure.target_match import CPU
 from edgetransfer.pipeline.bench.agreement import agree
 from edgetransfer.pipeline.bench.proofs import RAW_EXAMPLES, Prover, rebuilt, spread
 from edgetransfer.pipeline.bench.target_match import describe
-from edgetransfer.pipeline.bench.times import take
+from edgetransfer.pipeline.bench.times import input_files, take
 from edgetransfer.pipeline.stage.store import scratch
 from edgetransfer.transport.job import Effort, InputFiles, Job, Variant
 from edgetransfer.transport.place import LOCAL, Place
@@ -70,11 +70,7 @@ def measure(
 
     def make(out: Path, progress: Progress) -> dict[str, Any]:
         with scratch(out) as folder:
-            inputs: InputFiles
-            if isinstance(prepare, TextPreparer):
-                inputs = write_each(prepare.prepare, examples, folder)
-            else:
-                inputs = stack(prepare.prepare, examples, folder)
+            inputs = input_files(prepare, examples, folder)
             session = _Session(subject, inputs, folder, out, progress)
             record: dict[str, Any] = {"examples": len(examples)}
             before = subject.environment or describe(subject.place)
@@ -86,7 +82,7 @@ def measure(
                 whole = session.whole_variants(prepare, examples)
                 record["proofs"] = session.prove(whole["candidate_whole"])
             else:
-                record["rebuilds"] = session.rebuilt()
+                record["rebuilds"] = rebuilt(subject.place, session.core["candidate"], folder)
             if subject.effort is not None:
                 record["timing"] = {"core": session.times(session.core, subject.effort, seed)}
                 if whole and subject.preprocessing.kind == "image":
@@ -173,10 +169,6 @@ class _Session:
         record = prover.prove()
         self._judged[whole.name] = _digest(np.load(self._scratch / "whole.npy"))
         return record
-
-    def rebuilt(self) -> dict[str, Any]:
-        """Build the candidate's engine again, and see whether the builds decide alike."""
-        return rebuilt(self._place, self.core["candidate"], self._scratch)
 
     def times(self, variants: Mapping[str, Variant], effort: Effort, seed: int) -> dict[str, Any]:
         """Time variants against each other in fresh processes; return what else these told.

@@ -51,35 +51,22 @@ _TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(doub
 
 def proofs(kept: StageResult, bundle: Bundle, target: TargetSpec) -> Proofs:
     """Return all proofs of a measurement; what it lacks says why."""
-    record = kept.record
+    record, export = kept.record, _export(bundle.manifest.get("export"))
     if "proofs" not in record:
-        reason = Missing("the runtime there takes prepared tensors alone")
-        return Proofs(
-            contract=reason,
-            integrity=reason,
-            preprocessing=reason,
-            export=_export(bundle.manifest.get("export")),
-            fusion=reason,
-            repeats=reason,
-            intended=reason,
-            rebuilds=Rebuilds(**record["rebuilds"]) if "rebuilds" in record else NO_ENGINE,
-        )
+        rebuilds = Rebuilds(**record["rebuilds"]) if "rebuilds" in record else NO_ENGINE
+        nothing = Proofs(*[Missing("the runtime there takes prepared tensors alone")] * 7)
+        return replace(nothing, export=export, rebuilds=rebuilds)
     found = record["proofs"]
-    told = {
-        file: model
-        for file, model in (
-            *((file, record["runs"][name].get("model")) for name, file in _FILES.items()),
-            ("model.onnx", found["whole"]["model"]),
-        )
-        if model is not None
-    }
+    told = {file: record["runs"][name].get("model") for name, file in _FILES.items()}
+    told["model.onnx"] = found["whole"]["model"]
+    told = {file: model for file, model in told.items() if model is not None}
     logits = np.load(kept.file("candidate.logits.npy"))
     few = logits[spread(len(logits), FEW)]
     return Proofs(
         contract=_contract(record, bundle, target, told) if told else NOT_TOLD,
         integrity=_integrity(found["whole"], bundle, told, _moved(record, kept)),
         preprocessing=_preprocessing(found),
-        export=_export(bundle.manifest.get("export")),
+        export=export,
         fusion=_again(found, kept, UNFUSED, few),
         repeats=_repeats(record, kept, few),
         intended=_intended(record),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgetransfer.errors import SpecError
 from edgetransfer.measure.speed.sustained import energy_of_its_own, summarise_series
-from edgetransfer.pipeline.bench.times import input_files, variants_of
+from edgetransfer.pipeline.bench.times import TIMED_INPUTS, input_files, variants_of
 from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.transport.job import Job, SustainedLoad, Variant
 
@@ -61,7 +61,7 @@ def core_variants(
     bundle: Bundle, prepare: Preparer, examples: Sequence[Example], room: Path
 ) -> tuple[Variant, ...]:
     """Return reference and candidate of a bundle, fed with a few prepared examples."""
-    files = input_files(prepare, examples, room)
+    files = input_files(prepare, examples[:TIMED_INPUTS], room)
     models = {"reference": bundle.file("reference.onnx"), "candidate": bundle.file("core.onnx")}
     target = bundle.target
     session = bundle.manifest["session"]

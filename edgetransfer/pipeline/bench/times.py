@@ -29,11 +29,10 @@ TIMED_INPUTS = 8
 
 
 def input_files(prepare: Preparer, examples: Sequence[Example], room: Path) -> InputFiles:
-    """Write a few prepared examples where the agent finds them."""
-    few = examples[:TIMED_INPUTS]
+    """Write prepared examples where the agent finds them: texts differ in length."""
     if isinstance(prepare, TextPreparer):
-        return write_each(prepare.prepare, few, room)
-    return stack(prepare.prepare, few, room)
+        return write_each(prepare.prepare, examples, room)
+    return stack(prepare.prepare, examples, room)
 
 
 def variants_of(

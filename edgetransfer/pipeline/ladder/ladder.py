@@ -63,7 +63,8 @@ class Ladder:
 
     def _climb(self, asked: PrecisionChoice) -> Result:
         precision = self._shop.target.precision if asked == "auto" else asked
-        self._try_all(self._cheap(precision))
+        for rung in self._cheap(precision):
+            self._try(rung)
         if asked == "auto" and precision == "w8a8":
             if self._is_slower():
                 self._try(self._shop.floats())
@@ -138,10 +139,6 @@ class Ladder:
             whole = [each for each in self.results if "floats" not in each.made.rung.inputs]
             best = min(whole, key=lambda each: each.trial.rank())
             self._try(self._trained(best, "quantisation-aware training", training.QAT))
-
-    def _try_all(self, rungs: Iterator[Rung]) -> None:
-        for rung in rungs:
-            self._try(rung)
 
     def _try(self, rung: Rung) -> Result | None:
         """Make a rung and hold it against the budget; None where it fails numerically."""

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgetransfer.errors import UnsupportedError
-from edgetransfer.graph.prepare import Preparer, TextPreparer, stack, write_each
 from edgetransfer.measure.drift import CLOSE_DB, measure_drift
-from edgetransfer.pipeline.bench.times import variants_of
+from edgetransfer.pipeline.bench.times import input_files, variants_of
 from edgetransfer.transport.job import Job
 from edgetransfer.transport.place import connect
 
 if TYPE_CHECKING:
     from edgetransfer.data.manifest import Example
+    from edgetransfer.graph.prepare import Preparer
     from edgetransfer.spec.target import TargetSpec
 
 LOOKED_AT = 12
@@ -86,8 +86,7 @@ class Previewer:
     def _run(self, graph: Path, examples: Sequence[Example], room: Path) -> Logits:
         folder = room / f"inputs-{len(examples)}"
         folder.mkdir()
-        whole = isinstance(self._prepare, TextPreparer)
-        files = (write_each if whole else stack)(self._prepare.prepare, examples, folder)
+        files = input_files(self._prepare, examples, folder)
         (variant,) = variants_of({"candidate": graph}, files, self._target, None)
         with connect(self.on) as place:
             place.run(Job("logits", (variant,)), folder)

@@ -16,7 +16,7 @@ from edgetransfer.data.manifest import Example, content_of
 from edgetransfer.graph.embed import whole_model
 from edgetransfer.graph.hosted import exact_here
 from edgetransfer.measure.speed.latency import speedup, summarise
-from edgetransfer.pipeline.bench.times import input_files, take_times, variants_of
+from edgetransfer.pipeline.bench.times import TIMED_INPUTS, input_files, take_times, variants_of
 from edgetransfer.pipeline.ladder.preview import Previewer
 from edgetransfer.pipeline.stage.rows import over, rows_stage
 from edgetransfer.pipeline.stage.stage import Stage
@@ -94,7 +94,7 @@ class Trials:
     def _time(self, graph: Path, room: Path) -> dict[str, Any]:
         """Time the candidate against the float graph in fresh processes."""
         shop = self._shop
-        files = input_files(self._prepare, self.examples, room)
+        files = input_files(self._prepare, self.examples[:TIMED_INPUTS], room)
         models = {"reference": shop.fitted.graph, "candidate": graph}
         variants = variants_of(models, files, shop.target, shop.run.recipe.threads)
         stopped = take_times(variants, room)

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from edgetransfer.pipeline.fit.trace import FittedGraph
     from edgetransfer.pipeline.stage.run import Run
     from edgetransfer.spec.progress import Progress
-    from edgetransfer.transfer.study.unseen import Unseen
 
 
 Array = np.ndarray[Any, Any]
@@ -153,11 +152,16 @@ def _look(run: Run, manifest: Manifest, opened: OpenedBackbone, features: StageR
         near = ask_neighbours(train, truth, groups=chosen.groups, seed=run.recipe.seed)
         aside = Known(groups=chosen.groups, source=opened.backbone.classifier)
         unseen = ask_unseen(train, truth, aside, seed=run.recipe.seed)
+        column = {"column": run.recipe.data.split_by}
         source = read_statistics(run.source.path, opened.backbone.feature_dim)
         return {
             **({} if near is None else {"neighbours": asdict(near)}),
             **({} if source is None else {"source": asdict(compare_with_source(source, known))}),
-            **({} if unseen is None else {"unseen": _named(unseen, run.recipe.data.split_by)}),
+            **(
+                {}
+                if unseen is None
+                else {"unseen": {"column": run.recipe.data.split_by} | asdict(unseen)}
+            ),
         }
 
     return Stage("neighbours", inputs, make, _told_before)
@@ -171,11 +175,8 @@ def _start(run: Run, opened: OpenedBackbone, chosen: Chosen) -> Stage:
 
     network, prepare = opened.backbone.network, opened.prepare
     run_it = partial(random_features, network, prepare, chosen.examples, seed=seed)
-    return rows_stage("random start", inputs, "features.npy", run_it, _told_start)
-
-
-def _told_start(record: Mapping[str, Any]) -> str:
-    return f"features of {record['shape'][0]} examples by {RANDOM}"
+    told = f"features of {len(chosen.examples)} examples by {RANDOM}"
+    return rows_stage("random start", inputs, "features.npy", run_it, lambda _: told)
 
 
 def _contests(
@@ -245,10 +246,6 @@ def _block(
             warnings = judged.contest_warnings(contest, found)
     warnings += judged.neighbour_warnings(before.get("neighbours"))
     return {"tested": True, **before, "comparisons": rows, "warnings": warnings}
-
-
-def _named(unseen: Unseen, column: str | None) -> dict[str, Any]:
-    return {"column": column, **asdict(unseen)}
 
 
 def _told_before(before: Mapping[str, Any]) -> str:
