@@ -157,11 +157,7 @@ def _look(run: Run, manifest: Manifest, opened: OpenedBackbone, features: StageR
         return {
             **({} if near is None else {"neighbours": asdict(near)}),
             **({} if source is None else {"source": asdict(compare_with_source(source, known))}),
-            **(
-                {}
-                if unseen is None
-                else {"unseen": {"column": run.recipe.data.split_by} | asdict(unseen)}
-            ),
+            **({} if unseen is None else {"unseen": column | asdict(unseen)}),
         }
 
     return Stage("neighbours", inputs, make, _told_before)

@@ -1,0 +1,31 @@
+"""The measure stage: what was judged is what was timed, and floats that are shipped as they are."""
+
+import numpy as np
+import pytest
+
+from edgetransfer.agent.benchmark import OpenedVariant, digest_of_logits
+from edgetransfer.pipeline.bench import measure
+
+
+class Answering:
+    """Gives the row of logits that an example names."""
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def run(self, example):
+        return [self.rows[example : example + 1]]
+
+
+@pytest.mark.parametrize("count", [1, 4, 9])
+def test_judged_logits_have_the_digest_that_the_agent_tells_of_a_timed_session(count):
+    rows = np.random.default_rng(0).normal(size=(count, 3)).astype(np.float32)
+    fields = dict.fromkeys(OpenedVariant._fields)
+    opened = OpenedVariant(**{**fields, "session": Answering(rows), "examples": range(count)})
+    assert measure._digest(rows) == digest_of_logits(opened)
+
+
+def test_the_floats_themselves_are_shipped_where_both_files_are_one():
+    files = {"reference.onnx": "a", "core.onnx": "a", "model.onnx": "b"}
+    assert measure.same_network(files)
+    assert not measure.same_network({**files, "core.onnx": "b"})
