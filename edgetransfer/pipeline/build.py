@@ -138,12 +138,8 @@ def _build_target(
     with replacing(folder) as place:
         bundle = assemble(run, fitted, compressed, target, place)
         question = Question.of(bundle, fitted.manifest, run.recipe.grouped_by)
-        report = judge_bundle(
-            Bench(run.store.keep, run.reporter, Local(), folder, run.recipe.data),
-            bundle,
-            question,
-            fitted.preparer(),
-        )
+        bench = Bench(run.store.keep, run.reporter, Local(), folder, run.recipe.data)
+        report = judge_bundle(bench, bundle, question, fitted.preparer())
         write_report(place.folder, report, recording(bundle, report))
     return report
 

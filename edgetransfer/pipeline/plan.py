@@ -40,29 +40,22 @@ def plan(run: Run) -> list[Step]:
             steps.append(Step("soundness", "against a random network and trivial features"))
     for target in run.targets:
         asked = recipe.quant.precision
-        precision = target.precision if asked == "auto" else asked
-        here = matches_this_machine(target)
+        precision: str = asked
+        if asked == "auto":
+            precision = f"{target.precision}, dearer rungs while the budget does not hold"
+        numbers = "accuracy as a preview; this machine is not the target, so no times"
+        if matches_this_machine(target):
+            numbers = "accuracy, latency, memory on this machine"
         steps += [
-            Step(
-                f"compress {target.name}",
-                f"{precision}, dearer rungs while the budget does not hold"
-                if asked == "auto"
-                else precision,
-            ),
+            Step(f"compress {target.name}", precision),
             Step(f"export {target.name}", "model, contract, golden vectors, agent"),
-            Step(
-                f"measure {target.name}",
-                "accuracy, latency, memory on this machine"
-                if here
-                else "accuracy as a preview; this machine is not the target, so no times",
-            ),
+            Step(f"measure {target.name}", numbers),
         ]
     return steps
 
 
 def _unlabelled(run: Run) -> Step:
-    what = f"read {run.recipe.distill.unlabelled}, leave out what is judged on"
-    return Step("unlabelled", what)
+    return Step("unlabelled", f"read {run.recipe.distill.unlabelled}, leave out what is judged on")
 
 
 def _fitting(run: Run, name: str) -> list[Step]:
@@ -85,7 +78,7 @@ def _fitting(run: Run, name: str) -> list[Step]:
         steps += [_unlabelled(run), Step("self-training", what)]
     if recipe.rank:
         what = f"adapters of rank {recipe.rank} in attention, at most {recipe.epochs} epochs"
-        steps.append(Step("lora", what))
+        steps += [Step("lora", what)]
     if recipe.trains_all_layers:
         steps.append(Step("finetune", f"all layers, at most {recipe.epochs} epochs"))
     elif recipe.fit.method == "auto":

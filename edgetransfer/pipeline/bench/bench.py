@@ -185,12 +185,8 @@ def _bench(
         cut = prepare.cut(question.examples)
         question = replace(question, notes=(*question.notes, *([cut] if cut else [])))
         with writing(out):
-            report = judge_bundle(
-                Bench(measuring_afresh(out / RAW), reporter, place, bundle.folder, data),
-                bundle,
-                question,
-                prepare,
-            )
+            asked = Bench(measuring_afresh(out / RAW), reporter, place, bundle.folder, data)
+            report = judge_bundle(asked, bundle, question, prepare)
             if there.where != LOCAL and there.as_target is None:
                 report["portability"] = _portability(bundle, seen_here(), there.where, report)
             report |= _beside(there, place, bundle, prepare, question, reporter)

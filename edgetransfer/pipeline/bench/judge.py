@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from edgetransfer.transport.place import Place
 
 _LOADING = ("load_ms", "first_inference_ms")
+_TRAVELLING = ("soundness", "adaptation", "labelling", "choice", "recorded")
+"""What a manifest tells, and a report with it."""
 
 
 @dataclass(frozen=True)
@@ -200,13 +202,12 @@ def _measurement(
         environment=_environment(bundle, kept, record),
         validity=_validity(record, timed, times, standing),
         ladder=bundle.manifest["compression"]["ladder"],
-        soundness=bundle.manifest.get("soundness"),
-        adaptation=bundle.manifest.get("adaptation"),
-        labelling=bundle.manifest.get("labelling"),
-        choice=bundle.manifest.get("choice"),
+        **{key: bundle.manifest.get(key) for key in _TRAVELLING},
         on_host=on_host(kept, record["on_host"]),
         proofs=proofs(kept, bundle, target),
-        **_evidence(bundle, question),
+        sample=question.sample,
+        notes=question.notes,
+        identical=measure.same_network(bundle.manifest["files"]),
         standing=standing,
         verify_with=how_to_verify(target, bench.folder, bench.data),
     )
@@ -225,16 +226,6 @@ def _validity(
         "not_the_target": list(standing.why),
         "deterministic": {name: run["deterministic"] for name, run in record["runs"].items()},
         "model_against_core": _whole(record),
-    }
-
-
-def _evidence(bundle: Bundle, question: Question) -> dict[str, Any]:
-    """Return the fields about what the examples may show."""
-    return {
-        "sample": question.sample,
-        "notes": question.notes,
-        "recorded": bundle.manifest.get("recorded"),
-        "identical": measure.same_network(bundle.manifest["files"]),
     }
 
 

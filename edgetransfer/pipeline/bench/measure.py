@@ -163,10 +163,8 @@ class _Session:
     def prove(self, whole: Variant) -> dict[str, Any]:
         """Run what proves that the right thing was measured, rightly."""
         subject, candidate = self._subject, self.core["candidate"]
-        prover = Prover(
-            self._place, candidate, whole, subject.preprocessing, self._scratch, self._out
-        )
-        record = prover.prove()
+        rooms = self._scratch, self._out
+        record = Prover(self._place, candidate, whole, subject.preprocessing, *rooms).prove()
         self._judged[whole.name] = _digest(np.load(self._scratch / "whole.npy"))
         return record
 
@@ -177,14 +175,8 @@ class _Session:
         """
         reference, candidate = variants
         timed = [candidate] if self._same else [reference, candidate]
-        taken = take(
-            self._place,
-            tuple(variants[name] for name in timed),
-            effort,
-            seed * 1000,
-            self._scratch,
-            self._progress,
-        )
+        asked = tuple(variants[name] for name in timed)
+        taken = take(self._place, asked, effort, seed * 1000, self._scratch, self._progress)
         for name, table in taken.tables.items():
             np.save(self._out / f"{name}.times.npy", table)
         if self._same:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -148,9 +149,7 @@ class ContrastiveFit:
             "moved": shortest,
         }
 
-        def make(folder: Path, progress: Progress) -> dict[str, Any]:
-            return self._train(folder, contest, moved=bool(shortest), progress=progress)
-
+        make = partial(self._train, contest, bool(shortest))
         kept = self._run.keep(Stage("contrastive", inputs, make, _told, _OPENED))
         load_model(self._fitted.network, kept.file(WEIGHTS))
         return replace(self._fitted, kept=kept, record=kept.record)
@@ -217,7 +216,7 @@ class ContrastiveFit:
         return Classifier(encoder, head).eval(), facts
 
     def _train(
-        self, folder: Path, contest: Contest, *, moved: bool, progress: Progress
+        self, contest: Contest, moved: bool, folder: Path, progress: Progress
     ) -> dict[str, Any]:
         """Move the encoder by all labels, save the weights, and return the record."""
         length, network = int(moved), copy.deepcopy(self._fitted.network)
@@ -251,16 +250,13 @@ class ContrastiveFit:
         if not self._course.names:
             return {"heard": False, "gain": None}
         examples = [self._data.examples[row] for row in rows]
+        groups = group_index(self._run.recipe.data.split_by, examples)
         gained = worth(
             features_of(encoder, train),
             train.labels,
             features_of(encoder, names),
             self._strength,
-            Judging(
-                self._data.metric,
-                group_index(self._run.recipe.data.split_by, examples),
-                self._course.seed,
-            ),
+            Judging(self._data.metric, groups, self._course.seed),
         )
         if gained is None:
             return {"heard": False, "gain": None}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -160,9 +161,7 @@ class FineTuning:
             "parts": len(contest.held.said),
         }
 
-        def make(folder: Path, progress: Progress) -> dict[str, Any]:
-            return self._train(folder, contest, schedule, progress)
-
+        make = partial(self._train, contest, schedule)
         kept = self._run.keep(Stage(self._stage, inputs, make, _told, _OPENED, together=True))
         load_model(self._fitted.network, kept.file(WEIGHTS))
         return replace(self._fitted, kept=kept, record={**kept.record, **self._raced})
@@ -257,7 +256,7 @@ class FineTuning:
         return Stage(f"{self._stage}-part", inputs, make, packages=_OPENED, together=True)
 
     def _train(
-        self, folder: Path, contest: Contest, schedule: Schedule, progress: Progress
+        self, contest: Contest, schedule: Schedule, folder: Path, progress: Progress
     ) -> dict[str, Any]:
         """Train, save the weights, and return the record."""
         way, taught, length = self._way(), self._teaching, schedule.stop or 0

@@ -132,15 +132,8 @@ def keep_graph(
     graph, facts = kept.file("float.onnx"), {**facts, "export": kept.record}
     cut = prepare.cut(manifest.examples)
     notes = (*manifest.notes, *kept.record.get("notes", ()), *((cut,) if cut else ()))
-    return FittedGraph(
-        replace(manifest, notes=notes),
-        model.preprocessing,
-        model.tokenizer,
-        graph,
-        kept.key,
-        facts,
-        config=model.config,
-    )
+    manifest, of = replace(manifest, notes=notes), (model.preprocessing, model.tokenizer)
+    return FittedGraph(manifest, *of, graph, kept.key, facts, config=model.config)
 
 
 def trace_features(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -204,12 +204,8 @@ class Ladder:
                 "noise_after": float(np.mean(losses[-tenth:])),
             }
 
-        inputs = {
-            "from": start.made.kept.key,
-            "course": course.settings(),
-            "trained_on": content_of(examples),
-        }
-        return Rung(name, "w8a8", inputs, make)
+        inputs = {"from": start.made.kept.key, "course": course.settings()}
+        return Rung(name, "w8a8", inputs | {"trained_on": content_of(examples)}, make)
 
     def _leave_floats(self, start: Result) -> None:
         """Leave the most sensitive layers in float, as few as do."""
@@ -229,9 +225,7 @@ class Ladder:
             batches = batches_of(shop.fitted, examples)()
             return {"layers": rank_layers(shop.open(made), batches, progress)}
 
-        def told(record: Mapping[str, Any]) -> str:
-            return f"most of the noise from {record['layers'][0][0]}"
-
+        told = "most of the noise from {layers[0][0]}".format_map
         stage = Stage("sensitivity", {"rung": made.kept.key}, make, told)
         kept = shop.run.keep(stage, f"sensitivity {shop.target.name}")
         layers: list[tuple[str, float]] = kept.record["layers"]

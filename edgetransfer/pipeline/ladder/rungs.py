@@ -99,14 +99,9 @@ class Workshop:
 
     def make(self, rung: Rung) -> RungResult:
         """Make a rung, or take what an earlier run made."""
-        inputs = {
-            "float": self.fitted.key,
-            "rung": rung.name,
-            "seed": self.run.recipe.seed,
-            **rung.inputs,
-        }
+        inputs = {"float": self.fitted.key, "rung": rung.name, "seed": self.run.recipe.seed}
         with telling(self.run.reporter, f"compress {self.target.name}") as line:
-            kept = self.run.keep_in(line, Stage("rung", inputs, rung.make))
+            kept = self.run.keep_in(line, Stage("rung", inputs | rung.inputs, rung.make))
             size = kept.file(CORE).stat().st_size
             ratio = self.fitted.graph.stat().st_size / size
             line.summary = f"{rung.name}: {size / 2**20:.2f} MiB ({ratio:.1f} x smaller)"

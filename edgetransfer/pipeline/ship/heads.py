@@ -213,16 +213,8 @@ def _statistics(bundle: Bundle, heads: HeadTensors) -> FeatureStatistics | None:
 def _report(bundle: Bundle, out: Path, room: Path, reporter: Reporter) -> None:
     """Write a report without accuracy or times: nothing of these classes was measured."""
     question = Question.of(bundle, unlabelled_golden(bundle), ())
-    report: dict[str, Any] = judge_bundle(
-        Bench(
-            measuring_afresh(room / "raw"),
-            reporter,
-            Local(),
-            out,
-            why_not="nothing was measured of these classes yet",
-        ),
-        bundle,
-        question,
-        preparer(bundle.preprocessing, bundle.file(TOKENIZER)),
-    )
+    why_not = "nothing was measured of these classes yet"
+    bench = Bench(measuring_afresh(room / "raw"), reporter, Local(), out, why_not=why_not)
+    prepare = preparer(bundle.preprocessing, bundle.file(TOKENIZER))
+    report = judge_bundle(bench, bundle, question, prepare)
     write_report(bundle.folder, report, bundle)

@@ -5,7 +5,6 @@ Labels of the test set are not looked at, and nothing that it finds is dropped o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,10 +58,7 @@ def look_for_suspects(
             found["curve"] = _curve((curve, data), now, manifest.labels, seed)
         return found
 
-    def summary(record: Mapping[str, Any]) -> str:
-        return "; ".join(told(record))
-
-    return run.keep(Stage("labels", inputs, make, summary)).record
+    return run.keep(Stage("labels", inputs, make, lambda record: "; ".join(told(record)))).record
 
 
 def _suspects(

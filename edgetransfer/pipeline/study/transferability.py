@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,14 +25,11 @@ def transferability(
     """Return LogME and the H-score of the training examples' features."""
     train = manifest.split("train")
     features = opened.features(manifest)
-
     truth = manifest.label_index(train)
 
     def make(_: Path, __: Progress) -> Row:
         rows = np.load(features.file("features.npy"))[: len(train)]
         return {"logme": log_evidence(rows, truth), "h_score": h_score(rows, truth)}
 
-    def told(scores: Mapping[str, Any]) -> str:
-        return f"LogME {scores['logme']:.3f}, H-score {scores['h_score']:.3f}"
-
+    told = "LogME {logme:.3f}, H-score {h_score:.3f}".format_map
     return run.keep(Stage("transferability", {"probe": probe.key}, make, told)).record

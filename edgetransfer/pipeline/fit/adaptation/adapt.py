@@ -76,17 +76,9 @@ def adapt(run: Run, manifest: Manifest) -> AdaptationResult:
     shift = run.keep(replace(stage, told=judged.told_shift))
     look_before(run, rest, opened, features)
     kept, record = fit_head(run, rest, opened)
+    looks = opened.looks(rest)
     setting = ShiftSetting(
-        run,
-        rest,
-        opened,
-        kept,
-        more.examples,
-        parts.device,
-        device,
-        shift,
-        features,
-        opened.looks(rest),
+        run, rest, opened, kept, more.examples, parts.device, device, shift, features, looks
     )
     moved = {way: move(setting, way) for way in ways}
     labels = look_at_labels(run, rest, opened, kept)

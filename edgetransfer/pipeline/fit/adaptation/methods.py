@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -152,12 +153,7 @@ def move(setting: ShiftSetting, way: str) -> ShiftResult:
         "seed": run.recipe.seed,
     }
 
-    def make(folder: Path, _: Progress) -> dict[str, Any]:
-        return METHODS[way](setting, folder)
-
-    def told(facts: Mapping[str, Any]) -> str:
-        return _told(way, facts)
-
+    make, told = partial(METHODS[way], setting), partial(_told, way)
     stage = Stage(f"adapt-{way}", inputs, make, told, packages=("timm", "transformers"))
     kept = run.keep(stage, f"adapt {way}")
     return ShiftResult(setting, way, kept, kept.record)
@@ -172,7 +168,7 @@ def _told(way: str, facts: Mapping[str, Any]) -> str:
     return f"{facts['layers']} batch norms set by {facts['pictures']} pictures"
 
 
-def _reweight(setting: ShiftSetting, folder: Path) -> dict[str, Any]:
+def _reweight(setting: ShiftSetting, folder: Path, _: Progress) -> dict[str, Any]:
     weights = weigh(np.load(setting.shift.file("log_odds.npy")))
     rows, looks = _labelled(setting)
     _fit(setting, folder, rows, looks, weights.values)
@@ -184,7 +180,7 @@ def _reweight(setting: ShiftSetting, folder: Path) -> dict[str, Any]:
     }
 
 
-def _align(setting: ShiftSetting, folder: Path) -> dict[str, Any]:
+def _align(setting: ShiftSetting, folder: Path, _: Progress) -> dict[str, Any]:
     rows, looks = _labelled(setting)
     device = np.load(setting.features.file("features.npy"))
     alignment = fit_alignment(rows, device)
@@ -193,7 +189,7 @@ def _align(setting: ShiftSetting, folder: Path) -> dict[str, Any]:
     return {"moved": float(moved / np.sqrt(rows.var(axis=0).sum()))}
 
 
-def _norms(setting: ShiftSetting, folder: Path) -> dict[str, Any]:
+def _norms(setting: ShiftSetting, folder: Path, _: Progress) -> dict[str, Any]:
     opened, train = setting.opened, setting.manifest.fitted
     one = opened.prepare.prepare(train[0])
     (shape,) = (array.shape for array in one.values())
@@ -210,16 +206,12 @@ def _norms(setting: ShiftSetting, folder: Path) -> dict[str, Any]:
     }
     save_tensors(kept, folder / _STATISTICS)
     if setting.device:
-        graph, _ = traced(network, proving_batch(setting.manifest, opened.prepare))
+        graph = traced(network, proving_batch(setting.manifest, opened.prepare))[0]
         np.save(folder / "features.npy", run_over(graph, opened.prepare, setting.device))
     return {"layers": len(layers), "pictures": len(device)}
 
 
-METHODS: Mapping[str, Callable[[ShiftSetting, Path], dict[str, Any]]] = {
-    "reweight": _reweight,
-    "align": _align,
-    "norms": _norms,
-}
+METHODS = {"reweight": _reweight, "align": _align, "norms": _norms}
 
 
 def _labelled(setting: ShiftSetting) -> tuple[Array, Array | None]:
