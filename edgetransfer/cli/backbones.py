@@ -149,8 +149,8 @@ def fewshot(
     from dataclasses import asdict
 
     from edgetransfer.cli.terminal import print_json, show
-    from edgetransfer.pipeline.fewshot import EpisodeTrial
-    from edgetransfer.pipeline.fewshot import fewshot as run
+    from edgetransfer.pipeline.pretrain import EpisodeTrial
+    from edgetransfer.pipeline.pretrain import fewshot as run
 
     trial = EpisodeTrial(ways, o.whole_numbers(shots, "--shots", least=1), queries, episodes)
     scores = run(_resolved(asked, cache), trial)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from edgetransfer.pipeline.bench.agreement import oracle
+from edgetransfer.pipeline.bench.measure import oracle
 from edgetransfer.spec import catalogue
 from edgetransfer.spec.target import SessionOptions
 from edgetransfer.transport import place as transports
@@ -175,8 +175,8 @@ def test_a_place_that_is_none(command, bundle, place, complaint):
 
 
 def test_the_host_computes_as_arm_where_activations_are_signed(monkeypatch):
-    module = "edgetransfer.pipeline.bench.agreement.architecture"
-    monkeypatch.setattr("edgetransfer.pipeline.bench.agreement.exact_here", dict)
+    module = "edgetransfer.pipeline.bench.measure.architecture"
+    monkeypatch.setattr("edgetransfer.pipeline.bench.measure.exact_here", dict)
     monkeypatch.setattr(module, lambda: "x86_64")
     signed = {"session.qdqisint8allowed": "1"}
     assert oracle("s8", "arm64") == signed

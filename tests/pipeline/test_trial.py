@@ -7,7 +7,7 @@ import pytest
 import edgetransfer
 from edgetransfer.graph.hosted import open_here
 from edgetransfer.pipeline.ladder import compress
-from edgetransfer.pipeline.ladder.preview import LOOKED_AT, Previewer
+from edgetransfer.pipeline.ladder.trial import LOOKED_AT, Previewer
 from edgetransfer.spec import catalogue
 from edgetransfer.spec.target import SessionOptions
 
