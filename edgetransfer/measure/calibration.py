@@ -18,10 +18,10 @@ _WEIGHTS_AT_ONCE = 2_000_000
 
 @dataclass(frozen=True)
 class Calibration:
-    """Expected calibration error (ECE) of both models, fractions from 0 to 1.
+    """Expected calibration error (ECE) of both models, fractions from 0 to 1, of `n` examples.
 
     Args:
-        candidate: that of the candidate, in the bins of the float model's confidence.
+        candidate: in the bins of the float model's confidence.
         change_ucb95: one-sided upper bound of the size of the change.
         loss_lcb95: one-sided lower bound of candidate - reference; under 0 where none is shown.
     """

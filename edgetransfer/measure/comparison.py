@@ -78,8 +78,7 @@ class Comparison:
     Args:
         delta_pp: candidate - reference; negative is a loss.
         ci95_pp: two-sided 95 % interval of `delta_pp`.
-        drop_lcb95_pp: one-sided 95 % lower bound of the loss.
-        drop_ucb95_pp: one-sided 95 % upper bound of the loss.
+        drop_lcb95_pp: one-sided 95 % lower bound of the loss; `drop_ucb95_pp` is the upper.
         n_effective: how many equally weighted examples bound the loss as well when none flips.
         method: where the bounds come from.
     """

@@ -49,14 +49,9 @@ class Drift:
 
     def of_itself(self) -> Drift:
         """Return the drift of a network from itself, whose bounds need no examples."""
-        return replace(
-            self,
-            flip_rate_lcb95=0.0,
-            flip_rate_ucb95=0.0,
-            kl_lcb95=0.0,
-            kl_ucb95=0.0,
-            identical=True,
-        )
+        bounds = ("flip_rate_lcb95", "flip_rate_ucb95", "kl_lcb95", "kl_ucb95")
+        nothing: dict[str, Any] = dict.fromkeys(bounds, 0.0)
+        return replace(self, **nothing, identical=True)
 
 
 def measure_drift(reference: NDArray[Any], candidate: NDArray[Any]) -> Drift:

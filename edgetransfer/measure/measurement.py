@@ -37,27 +37,21 @@ class Measurement:
         reference: float32 [N, C], logits of the reference.
         candidate: float32 [N, C], logits of the candidate.
         truth: int [N], class numbers; None where the examples have no labels.
-        metric: which metric the accuracy gate uses.
         seed: of every bootstrap.
         precision: of the candidate: "fp32", "fp16" or "w8a8".
         groups: columns [N] of metadata to report by.
         core: times of core.onnx, None where not timed.
         end_to_end: times of model.onnx from RGB, None where not timed.
-        reference_bytes: size of reference.onnx.
-        candidate_bytes: size of model.onnx.
         residency: {"float_conv": int, "int8_conv": int, "float_ops": [names]}, after the
             runtime's own optimisation.
         validity: {"valid": bool, "violations": [words]}, and more.
-        ladder: rungs tried.
         soundness: whether a random network would do as well; its warnings, and those of
             `adaptation` (what moving to the device's pictures brought), become gates that do not
             decide.
         labelling: labels that are probably wrong, and what more would give.
-        choice: what the backbone was chosen from.
         on_host: the candidate on the build host, where this was measured on another device.
         proofs: that the right thing was measured; what nobody looked at says so.
         sample: what stands behind the examples; None where nobody counted.
-        notes: what was noticed in the data, in sentences.
         recorded: how the shipped model did on the test set of its build, see
             `gates.written_record`.
         identical: whether candidate and reference are the same file.

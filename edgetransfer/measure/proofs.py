@@ -46,9 +46,7 @@ class Contract:
 
     Args:
         promised: inputs and outputs of each file, by the preprocessing and the labels.
-        found: the same, as the runtime there told them.
         opset: newest operator set among the files.
-        runtime: that opened them, with its version.
         oldest: release of the runtime that the target promises, None where it promises none.
         loads: whether a child process there could import the runtime; None where none was started.
     """

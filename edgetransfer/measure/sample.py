@@ -16,8 +16,6 @@ class Sample:
     """What stands behind the examples that are judged.
 
     Args:
-        given: examples, as they were read.
-        distinct: different contents among them.
         contradicted: contents with more than one label, which nobody can be right about.
         known: contents that the model was fitted or chosen on, or calibrated with.
         counts: whether these are new to the model; where none is, all are measured, for nothing.
@@ -72,14 +70,11 @@ class Sample:
 def draw(
     contents: Sequence[str], labels: Sequence[Any], known: Collection[str]
 ) -> tuple[list[int], Sample]:
-    """Choose the examples that are judged.
+    """Choose the examples that are judged, of N with these digests and labels (None: it has none).
 
-    Args:
-        contents: digest of each of N examples.
-        labels: of each, None where it has none.
-        known: digests of what the model was fitted, chosen or calibrated on.
+    The model was fitted, chosen or calibrated on what is `known`. Gives places among the N.
 
-    >>> draw(["a", "a", "b", "c"], [0, 0, 1, 1], {"c"})  # places among the N, and from what
+    >>> draw(["a", "a", "b", "c"], [0, 0, 1, 1], {"c"})
     ([0, 2], Sample(given=4, distinct=3, contradicted=0, known=1, judged=2, counts=True))
     """
     places: dict[str, list[int]] = defaultdict(list)

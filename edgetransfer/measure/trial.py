@@ -51,8 +51,6 @@ class Trial:
         status: ``holds`` where the final verdict is expected to be PASS; ``untimed`` where only a
             limit of the time is left, and no valid time to hold against it; ``open`` where no limit
             is missed, but so many decisions changed that the test set could not tell; ``misses``.
-        drift: from the float network, on all examples.
-        comparison: of the accuracy, None without labelled examples.
         overshoot: sum of the logarithms of how far limits are missed, 0 where none is.
     """
 
@@ -115,21 +113,17 @@ def _missed(
     """Return every limit that is missed, in words, and by which share of itself."""
     lost = 100 * drift.flips / drift.n if comparison is None else -comparison.delta_pp
     size = tried.bytes / MIB
+    flipped, p90_ms, kl = 100 * drift.flips / drift.n, tried.latency_ms or 0.0, drift.kl_mean
     limits = [
-        (lost, budget.max_drop_pp, f"loses {lost:.2f} pp of {budget.max_drop_pp:g} allowed"),
-        (size, budget.max_size_mib, f"{size:.2f} MiB of {budget.max_size_mib} allowed"),
+        (lost, budget.max_drop_pp, f"loses {lost:.2f} pp", "g"),
+        (size, budget.max_size_mib, f"{size:.2f} MiB", ""),
+        (p90_ms, budget.max_latency_ms, f"p90 {p90_ms:.2f} ms", ""),
+        (flipped, budget.max_flips_pct, f"{flipped:.1f} % of decisions changed", ""),
+        (kl, budget.max_kl, f"{kl:.2g} nats", ""),
     ]
-    if tried.latency_ms is not None:
-        told = f"p90 {tried.latency_ms:.2f} ms of {budget.max_latency_ms} allowed"
-        limits.append((tried.latency_ms, budget.max_latency_ms, told))
-    flipped = 100 * drift.flips / drift.n
-    told = f"{flipped:.1f} % of decisions changed of {budget.max_flips_pct} allowed"
-    limits.append((flipped, budget.max_flips_pct, told))
-    told = f"{drift.kl_mean:.2g} nats of {budget.max_kl} allowed"
-    limits.append((drift.kl_mean, budget.max_kl, told))
     missed = [
-        (why, (found - limit) / limit)
-        for found, limit, why in limits
+        (f"{told} of {limit:{form}} allowed", (found - limit) / limit)
+        for found, limit, told, form in limits
         if limit is not None and found > limit
     ]
     wanted = budget.min_sqnr_db

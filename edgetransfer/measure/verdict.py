@@ -205,15 +205,12 @@ def unverified(
 ) -> Verdict:
     """Verdict of a target that nothing was measured on.
 
-    Args:
-        why: the place where it was measured is not the target.
-        verify_with: what verifies it there, in words.
-        measured_here: gates of a run elsewhere; kept as information.
+    Gates of a run elsewhere are kept as information.
 
     >>> verify = "to verify: edgetransfer bench OUT/b --on ssh:HOST"
     >>> unverified(("measured on x86_64, the target is arm64",), verify).reasons
     ('measured on x86_64, the target is arm64: a preview', \
-'not measured on the target; to verify: edgetransfer bench OUT/b --on ssh:HOST')
+    'not measured on the target; to verify: edgetransfer bench OUT/b --on ssh:HOST')
     """
     reasons = (f"{'; '.join(why)}: a preview", f"not measured on the target; {verify_with}")
     return Verdict("UNVERIFIED", reasons, measured_here)

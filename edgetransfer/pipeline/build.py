@@ -38,14 +38,7 @@ RUN_SCHEMA = "edgetransfer.run/1"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a build ends on.
-
-    Attributes:
-        verdict: the worst of all targets.
-        reports: ``report.json`` of every target, by its name.
-        folders: the bundle of every target.
-        notes: what was found in the data, in words.
-    """
+    """What a build ends on: the worst of its verdicts; report and bundle by target; notes."""
 
     verdict: VerdictName
     reports: Mapping[str, dict[str, Any]]

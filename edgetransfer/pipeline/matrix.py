@@ -48,11 +48,7 @@ class Trouble:
 
 @dataclass(frozen=True)
 class Cell:
-    """One build.
-
-    Attributes:
-        backbone: as it was named.
-    """
+    """One build of a backbone, as it was named."""
 
     backbone: str
     recipe: Recipe

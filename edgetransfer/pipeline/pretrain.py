@@ -58,12 +58,7 @@ def heads_of(backbone: Backbone) -> dict[str, FitHead]:
 
 @dataclass(frozen=True)
 class EpisodeScore:
-    """Accuracy of one head at one number of shots.
-
-    Attributes:
-        accuracy: mean over episodes.
-        half_width: of its 95 % interval over episodes.
-    """
+    """Accuracy of one head at one number of shots: its mean, and half of its 95 % interval."""
 
     head: str
     shots: int
@@ -124,11 +119,7 @@ _OF_THE_SOURCE = ("validation_top1", "validation_n", "classifier", "classifier_t
 
 @dataclass(frozen=True)
 class PretrainPlan:
-    """What is learnt, from what episodes, and how long.
-
-    Attributes:
-        minutes: after which it ends; None for all episodes.
-    """
+    """What is learnt, from what episodes, and how long: all, or until the minutes are over."""
 
     method: MetaMethod
     task: Task

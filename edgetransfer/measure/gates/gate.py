@@ -14,7 +14,6 @@ class Gate:
 
     Args:
         decides: whether it counts for the verdict; where not, a FAIL is a warning.
-        measured: the number held against the limit, None where there is none.
         message: one line for people, with the gate's name in front.
         examples_needed: test examples that would decide, None where that does not apply.
         code: "G0" to "G12", empty for what has no number there (latency, size, the transfer).

@@ -29,13 +29,11 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class Samples:
-    """Times of N single inferences, int64 [N] each.
+    """Times of N single inferences, int64 [N] each, wall and of all threads' CPU.
 
     Args:
         process: number of the process it ran in.
         block: number of the interleaved block within the process.
-        wall_ns: wall time.
-        cpu_ns: CPU time of all threads of the process.
     """
 
     process: NDArray[Any]

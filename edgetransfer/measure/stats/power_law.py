@@ -25,12 +25,7 @@ _ERRORS = np.linspace(-4.0, 4.0, 33)
 
 @dataclass(frozen=True)
 class LabelGain:
-    """What more examples should give.
-
-    Attributes:
-        gain_pp: points of accuracy against the size that was asked from, the median.
-        ci95_pp: of that.
-    """
+    """What more examples should give: points of accuracy, the median, and its interval."""
 
     size: int
     gain_pp: float

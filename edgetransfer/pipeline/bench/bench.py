@@ -57,9 +57,7 @@ class There:
 
     Attributes:
         where: what `transport.place.connect` takes.
-        software: what is said of the software there.
         sustained_s: for how long the bundle is to work without a rest; None for not at all.
-        energy: whether the energy of an inference is measured.
         as_target: the target whose runtime and settings run the network; None: the bundle's own.
     """
 

@@ -33,10 +33,8 @@ from edgetransfer.transport.job import EFFORTS
 
 if TYPE_CHECKING:
     from edgetransfer.graph.prepare import Preparer
-    from edgetransfer.spec.budget import Budget
     from edgetransfer.spec.progress import Progress
     from edgetransfer.spec.recipe import DataSpec
-    from edgetransfer.spec.words import Metric, TimingEffort
     from edgetransfer.transport.place import Place
 
 _LOADING = ("load_ms", "first_inference_ms")
@@ -50,45 +48,22 @@ class Question:
 
     Attributes:
         examples: those that are judged, see `measure.sample`.
-        sample: what they were chosen from.
-        notes: what was noticed in the data.
     """
 
     manifest: Manifest
     examples: Sequence[Example]
-    metric: Metric
-    budget: Budget
     group_by: tuple[str, ...]
-    seed: int
-    timing: TimingEffort
     sample: Sample
     notes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, bundle: Bundle, manifest: Manifest, group_by: Sequence[str]) -> Question:
-        """Ask of every content of the test set once, as far as the model did not know it.
-
-        Args:
-            bundle: its recipe says by what is judged.
-            manifest: its test set is judged by.
-            group_by: columns to report by.
-        """
+        """Ask of every content of the test set once, as far as the model did not know it."""
         given = manifest.split("test")
-        recipe, known = bundle.recipe, bundle.fitted_on
-        places, sample = draw(
-            [each.digest for each in given], [each.label for each in given], known
-        )
-        return cls(
-            manifest,
-            [given[place] for place in places],
-            recipe.metric,
-            recipe.budget,
-            tuple(group_by),
-            recipe.seed,
-            recipe.timing,
-            sample,
-            (*manifest.notes, *sample.told()),
-        )
+        digests, labels = [each.digest for each in given], [each.label for each in given]
+        places, sample = draw(digests, labels, bundle.fitted_on)
+        judged, notes = [given[place] for place in places], (*manifest.notes, *sample.told())
+        return cls(manifest, judged, tuple(group_by), sample, notes)
 
 
 @dataclass(frozen=True)
@@ -123,7 +98,7 @@ def judge_bundle(
     bench: Bench, bundle: Bundle, question: Question, prepare: Preparer
 ) -> dict[str, Any]:
     """Measure a bundle and return its report."""
-    target = bundle.target
+    target, recipe = bundle.target, bundle.recipe
     before = seen_at(bench.place)
     standing = bench.standing(target, before)
     timed, preview = standing.is_target, standing.kind == "preview"
@@ -135,7 +110,7 @@ def judge_bundle(
         session["threads"],
         {**exact_here(), **session["config"]} if preview else session["config"],
         runtime,
-        EFFORTS[question.timing] if timed else None,
+        EFFORTS[recipe.timing] if timed else None,
         bench.place,
         activation=bundle.manifest["compression"].get("scheme", {}).get("activation"),
         environment=before,
@@ -149,13 +124,13 @@ def judge_bundle(
             "contract": [files.get(name) for name in ("preprocess.json", "tokenizer.json")],
             "session": session,
             "runtime": [runtime.name, runtime.provider],
-            "timing": question.timing if timed else None,
-            "seed": question.seed,
+            "timing": recipe.timing if timed else None,
+            "seed": recipe.seed,
             "machine": [cpu_model(), platform.node(), *sorted(isa_flags())],
             "config": dict(subject.config),
             "activation": subject.activation,
         }
-        make = measure.measure(subject, prepare, question.examples, question.seed)
+        make = measure.measure(subject, prepare, question.examples, recipe.seed)
         kept = bench.keep(Stage("measure", inputs, make), line.progress)
         line.reused = kept.reused
         report = make_report(_measurement(bundle, target, question, kept, bench))
@@ -166,7 +141,7 @@ def judge_bundle(
 def _measurement(
     bundle: Bundle, target: TargetSpec, question: Question, kept: StageResult, bench: Bench
 ) -> Measurement:
-    record = kept.record
+    record, recipe = kept.record, bundle.recipe
     runs = record["runs"]
     standing = bench.standing(target, record["environment"], runs["candidate"].get("session", {}))
     here = standing.kind != "preview"
@@ -184,9 +159,9 @@ def _measurement(
         reference=measure.logits(kept, "reference"),
         candidate=measure.logits(kept, "candidate"),
         truth=question.manifest.label_index(question.examples) if labelled else None,
-        budget=question.budget,
-        metric=question.metric,
-        seed=question.seed,
+        budget=recipe.budget,
+        metric=recipe.metric,
+        seed=recipe.seed,
         precision=bundle.manifest["compression"]["precision"],
         groups={
             column: [example.metadata.get(column, "") for example in question.examples]
@@ -230,7 +205,6 @@ def _validity(
 
 
 def _medians_ms(times: Mapping[tuple[str, str], Timing | None]) -> dict[str, float]:
-    """Return the median of every variant that was timed."""
     return {
         name: quantile(samples.wall_ns, 0.5) / 1e6
         for names, both in times.items()

@@ -222,7 +222,6 @@ class Prover:
     Attributes:
         candidate: core.onnx on all examples.
         whole: model.onnx on a few, spread evenly.
-        spec: the contract.
         scratch: for files that are not kept.
         out: of the measurement, where `candidate.logits.npy` lies already.
     """

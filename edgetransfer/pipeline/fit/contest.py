@@ -95,10 +95,8 @@ class Contest:
     """What the parts that were held out say.
 
     Attributes:
-        held: logits by length of training.
         truth: int [N], of what was held out.
         gain: over the probe, at lengths that were chosen without the examples judged.
-        reused: whether every part was kept from an earlier run.
     """
 
     held: HeldOut

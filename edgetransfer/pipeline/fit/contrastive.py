@@ -218,7 +218,6 @@ class ContrastiveFit:
     def _train(
         self, contest: Contest, moved: bool, folder: Path, progress: Progress
     ) -> dict[str, Any]:
-        """Move the encoder by all labels, save the weights, and return the record."""
         length, network = int(moved), copy.deepcopy(self._fitted.network)
         facts: dict[str, Any] = {"strength": self._strength}
         first = self._first

@@ -52,7 +52,6 @@ def fit_teacher(run: Run, manifest: Manifest) -> Teacher:
 
 
 def _fitted(run: Run, manifest: Manifest) -> Teacher:
-    """Fit a backbone."""
     fitted = fit_network(run, manifest)
     opened = fitted.opened
     if fitted.record["method"] == "probe":  # which leaves the network as it was, and that is traced

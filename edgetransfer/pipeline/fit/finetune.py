@@ -258,7 +258,6 @@ class FineTuning:
     def _train(
         self, contest: Contest, schedule: Schedule, folder: Path, progress: Progress
     ) -> dict[str, Any]:
-        """Train, save the weights, and return the record."""
         way, taught, length = self._way(), self._teaching, schedule.stop or 0
         network = copy.deepcopy(self._fitted.network)
         first = self._first

@@ -20,7 +20,6 @@ class FittedNetwork:
         kept: what the last stage that changed its weights left.
         record: how it was fitted, for the manifest.
         labels: what the probe says of labels, for the manifest, see `labelling`.
-        unlabelled: examples without a label that went into it.
     """
 
     opened: OpenedBackbone

@@ -95,12 +95,8 @@ def _hold_out(
 ) -> None:
     """Put in what a fit on train says of a carved validation set: a class of one has no folds.
 
-    Args:
-        said: logits float32 [N, C], written to.
-        data: features [N, D] and labels int [N].
-        ends: of train, and of what is fitted on.
-        probe: its strength is taken.
-        known: of what is fitted on.
+    Logits `said` float32 [N, C] are written to, from features [N, D] and labels int [N]; `ends`
+    are of train, and of what is fitted on.
     """
     (rows, truth), (train, fitted) = data, ends
     looks = None if known.looks is None else known.looks[:, :train]

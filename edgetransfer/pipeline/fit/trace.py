@@ -36,7 +36,6 @@ class FittedGraph:
 
     Attributes:
         graph: ``float.onnx``, prepared inputs -> logits.
-        key: of the stage that traced it.
         facts: what the manifest of every bundle says of how it came to be.
         unlabelled: pictures that went into it beside those of the manifest: a teacher taught with
             them, or it was moved to them.

@@ -1,4 +1,4 @@
-"""The stage that runs a candidate over examples, and on the clock where this is the target.
+"""Runs candidates over examples: here, timed if this is the target, or on an emulated processor.
 
 Runs candidates on the emulated processor that stands for a target, while there is no device.
 """
@@ -104,11 +104,9 @@ class Previewer:
 
 
 class Trials:
-    """What is tried of the rungs of one target, and timed where this machine may stand for it.
+    """What is tried of the rungs of one target: all `examples`, the `labelled` first.
 
-    Attributes:
-        labelled: examples that come first.
-        examples: all that are run over.
+    It is timed where this machine may stand for the target.
     """
 
     def __init__(self, workshop: Workshop, *, here: bool) -> None:

@@ -29,7 +29,7 @@ class Result:
     made: RungResult
     trial: Trial
     faster: bool | None
-    speed_ci95: tuple[float, float] | None
+    speed_ci95: tuple[float, ...] | None
     row: dict[str, Any]
 
     def is_faster_than(self, other: Result) -> bool:
@@ -65,8 +65,7 @@ class Judge:
             )
             trial = hold_trial(tried, recipe.budget, recipe.metric, recipe.seed)
             line.summary = f"{trial.status}: {trial.why}"
-        low_high = record.get("cpu_ci95")
-        bounds = None if low_high is None else (low_high[0], low_high[1])
+        bounds = tuple(record["cpu_ci95"]) if record.get("cpu_ci95") else None
         row = _row(made, trial, record)
         if trial.comparison is not None and shop.fitted.manifest.carved and recipe.fits:
             row["labelled_fitted"] = True

@@ -42,7 +42,8 @@ def assemble(
     """Write all files of a bundle but its report into an empty folder, and seal it."""
     folder = place.folder
     with telling(run.reporter, f"export {target.name}") as line:
-        core = onnx.load(compressed.graph)
+        core, manifest = onnx.load(compressed.graph), fitted.manifest
+        known = *manifest.split("train"), *manifest.split("validation"), *fitted.unlabelled
         if target.runtime is not None and target.runtime.builds_engines:
             refuse_unfit(core)
         parts = BundleParts(
@@ -50,18 +51,11 @@ def assemble(
             core=core,
             preprocessing=fitted.preprocessing,
             tokenizer=fitted.tokenizer,
-            labels=fitted.manifest.labels,
-            golden=golden_examples(fitted.manifest),
+            labels=manifest.labels,
+            golden=golden_examples(manifest),
             config=fitted.config,
             target=target,
-            fitted_on=[
-                example.digest
-                for example in (
-                    *fitted.manifest.split("train"),
-                    *fitted.manifest.split("validation"),
-                    *fitted.unlabelled,
-                )
-            ],
+            fitted_on=[each.digest for each in known],
             statistics=keep_statistics(run, fitted, compressed, target, line.progress),
         )
         write_bundle(folder, parts, fitted.preparer())

@@ -19,12 +19,7 @@ _PROVIDER = "TensorRT-RTX"
 
 @dataclass(frozen=True)
 class BuiltEngine:
-    """An engine on disk.
-
-    Attributes:
-        runtime: what built it, and alone may load it.
-        layers: of the network as it was parsed.
-    """
+    """An engine on disk, for the runtime that built it alone; layers as the network was parsed."""
 
     file: Path
     runtime: str

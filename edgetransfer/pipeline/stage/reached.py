@@ -33,10 +33,7 @@ class _Read:
 class Sources:
     """The source of the package in a folder, each file read once.
 
-    Args:
-        folder: of the package. A module whose source is not there (a zip file) reaches nothing,
-            and counts by our version alone.
-        read: reads a file.
+    A module whose source is not there (a zip file) reaches nothing: our version alone counts.
     """
 
     def __init__(self, folder: Path, read: Callable[[Path], bytes] = Path.read_bytes) -> None:

@@ -22,7 +22,6 @@ class Run:
     """One build: what was asked for, resolved, and where its stages are kept.
 
     Attributes:
-        teacher: where the teacher comes from, None without one.
         candidates: what the backbone is to be chosen from; none where it was named.
         choice: what was chosen from and why, None where it was named.
     """

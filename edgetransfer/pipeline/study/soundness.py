@@ -63,13 +63,8 @@ def choose(run: Run, manifest: Manifest) -> Chosen:
     rows = np.concatenate([first, second])
     groups = group_index(run.recipe.data.split_by, train)
     every = (*train, *validation)
-    return Chosen(
-        examples=tuple(every[int(row)] for row in rows),
-        rows=rows,
-        truth=truth[rows],
-        fitted=len(first),
-        groups=None if groups is None else groups[first],
-    )
+    groups = None if groups is None else groups[first]
+    return Chosen(tuple(every[int(row)] for row in rows), rows, truth[rows], len(first), groups)
 
 
 def stratified(labels: Array, most: int, seed: int) -> Array:
@@ -245,7 +240,6 @@ def _block(
 
 
 def _told_before(before: Mapping[str, Any]) -> str:
-    """Say in a line what was found before fitting."""
     parts = []
     near, source, unseen = (before.get(key) for key in ("neighbours", "source", "unseen"))
     if near is None:

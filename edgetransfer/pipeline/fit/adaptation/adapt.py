@@ -38,12 +38,7 @@ FEWEST_TO_CHOOSE = 2
 
 @dataclass(frozen=True)
 class AdaptationResult:
-    """What adaptation leads to: without the device's labelled examples, with its pictures.
-
-    Attributes:
-        student: the network that is shipped.
-        block: ``adaptation`` of the report.
-    """
+    """What adaptation leads to, without the device's labelled examples; a block of the report."""
 
     manifest: Manifest
     student: FittedNetwork

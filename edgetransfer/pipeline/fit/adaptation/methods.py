@@ -51,10 +51,8 @@ class ShiftSetting:
     """What every method starts from.
 
     Attributes:
-        manifest: the labelled examples that are fitted on.
         head: the stage that fitted the head without adaptation.
         features: the stage that ran the backbone over the unlabelled ones.
-        shift: the stage that told the two apart.
         labelled: the stage that ran the backbone over the labelled ones.
         looks: the stage that ran it over more looks at them, None where there is none.
     """
