@@ -48,7 +48,9 @@ def calibration(
     holds instead: with g the sums over a bin of (right - confidence) over N, and ECE = |g|_1, the
     change is at most |g' - g|_1, in which most noise cancels because examples are paired; and
     ECE' - ECE is at least |sum g'| - |g|_1. Noise moves either away from a claim. The bounds are
-    5 % and 95 % percentiles of a paired bootstrap.
+    5 % and 95 % percentiles of a paired bootstrap. Source of the ECE: Guo et al., "On calibration
+    of modern neural networks", ICML 2017, equation 3: the mean over examples of |accuracy -
+    confidence| of the bin they are in.
 
     Labels are int [N], logits [N, C] and finite; `seed` is of the draws.
     """
@@ -76,21 +78,6 @@ def calibration(
         percentile_bounds(change, 0.90)[1],
         percentile_bounds(loss, 0.90)[0],
     )
-
-
-def ece(truth: NDArray[Any], logits: NDArray[Any]) -> float:
-    """Expected calibration error of logits [N, C] with `BINS` equal bins of confidence.
-
-    Source: Guo et al., "On calibration of modern neural networks", ICML 2017, equation 3: the
-    mean over examples of |accuracy - confidence| of the bin they are in.
-
-    >>> sure = np.array([[9.0, -9.0], [9.0, -9.0]])
-    >>> round(ece(np.array([0, 1]), sure), 3)  # sure of both, right on one
-    0.5
-    """
-    sure, gap = _gap(truth, logits)
-    bins = np.minimum((sure * BINS).astype(np.int64), BINS - 1)
-    return float(np.abs(np.bincount(bins, weights=gap)).sum() / len(truth))
 
 
 def _gap(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from math import isinf, isnan
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from edgetransfer.measure.agreement import written
 from edgetransfer.measure.findings import Findings, SeriesFindings, examine
 from edgetransfer.measure.metrics import Outcomes, confusion
 from edgetransfer.measure.plain import Missing, decibels, or_missing, plain
+from edgetransfer.measure.speed.latency import LatencySummary, Ratio
 from edgetransfer.measure.stats.paired import mcnemar_p
 from edgetransfer.measure.stats.proportions import wilson
 from edgetransfer.measure.stats.quantiles import early_stopping_needed, samples_needed
@@ -22,17 +23,11 @@ if TYPE_CHECKING:
     from edgetransfer.measure.drift import Drift
     from edgetransfer.measure.gates import Gate
     from edgetransfer.measure.measurement import Measurement
-    from edgetransfer.measure.speed.latency import LatencySummary, Ratio
 
 Tree = dict[str, Any]
 NOT_TIMED = Missing("not timed in this run")
 NO_CPU_TIME = Missing("no CPU time is told there, or by a clock too coarse for these models")
-_SUMMARY = (
-    *("n", "processes", "p50_ms", "p50_ci95_ms", "p90_ms", "p90_ci95_ms"),
-    *("cpu_p50_ms", "cpu_p50_ci95_ms", "mean_ms", "max_ms", "process_p50_ms"),
-    *("es_p90_ms", "p95_ms", "p95_ci95_ms", "p99_ms", "p99_ci95_ms", "mad_ms", "rel_iqr"),
-    *("between_process_cv", "throughput_per_s", "cpu_utilisation", "outliers", "far_outliers"),
-)
+_SUMMARY = tuple(each.name for each in fields(LatencySummary))
 _SPEEDUP = ("ratio", "ci95", "class", "cpu_ratio", "cpu_ci95", "cpu_class", "blocks")
 
 

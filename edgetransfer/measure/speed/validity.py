@@ -31,11 +31,9 @@ def block(
     noted = [each for one in timing.values() for each in warnings(one)]
     for one in timing.values():
         for name in one["processes"][0]["warmed_up"]:
-            share, told = (
-                floor_share(one, medians_ms[name]),
-                above_floor(one, name, medians_ms[name]),
-            )
-            (broken if share > MOSTLY_FLOOR else noted).extend([told] if told else [])
+            told = above_floor(one, name, medians_ms[name])
+            mostly = floor_share(one, medians_ms[name]) > MOSTLY_FLOOR
+            (broken if mostly else noted).extend([told] if told else [])
     cold = [name for one in timing.values() for name, n in _cold(one["processes"]).items() if n]
     return {
         "valid": not broken,

@@ -97,20 +97,6 @@ def drop_interval(pairs: Pairs, level: float = 0.95) -> tuple[float, float]:
     return drop_lower(pairs, one_sided), drop_upper(pairs, one_sided)
 
 
-def tango_interval(pairs: Pairs, level: float = 0.95) -> tuple[float, float]:
-    """Two-sided score interval of the drop, which orders the tables for the exact bounds.
-
-    Source: Tango, Statistics in Medicine 17 (1998) 891-908, section 4; the example is that of
-    its section 6.2 (sleeping difficulties in 32 matched pairs).
-
-    >>> [round(bound, 3) for bound in tango_interval(Pairs(9, 3, 32))]
-    [-0.027, 0.39]
-    """
-    z = z_value((1 + level) / 2)
-    lost, won = pairs.reference_only, pairs.candidate_only
-    return -_score_upper(won, lost, pairs.n, z), _score_upper(lost, won, pairs.n, z)
-
-
 def is_under(limit: float, pairs: Pairs, level: float = 0.95) -> bool:
     """Tell whether the drop is shown to be under a limit: ``drop_upper(pairs) < limit``.
 
@@ -277,7 +263,14 @@ def _exact_upper(lost: int, won: int, n: int, level: float) -> float:
 
 
 def _score_upper(lost: int, won: int, n: int, z: float, correction: float = 0.0) -> float:
-    """Root above the estimate of Tango's score equation, by bisection to machine precision."""
+    """Root above the estimate of Tango's score equation, by bisection to machine precision.
+
+    Source: Tango, Statistics in Medicine 17 (1998) 891-908, section 4; the example is that of
+    its section 6.2 (sleeping difficulties in 32 matched pairs).
+
+    >>> [round(_score_upper(*pair, 32, z_value(0.975)), 3) for pair in ((9, 3), (3, 9))]
+    [0.39, 0.027]
+    """
     low, high = (lost - won) / n, 1.0
     for _ in range(60):
         middle = (low + high) / 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -112,11 +113,7 @@ def samples_needed(p: float, level: float = 0.95) -> int:
     >>> samples_needed(0.5), samples_needed(0.9), samples_needed(0.99)
     (6, 36, 368)
     """
-    found = smallest_n(lambda n: _ranks(n, p, level) is not None)
-    if found is None:
-        msg = f"no sample is large enough for the {p} quantile"
-        raise ValueError(msg)
-    return found
+    return _smallest(lambda n: _ranks(n, p, level) is not None, p)
 
 
 def early_stopping(values: NDArray[Any], p: float, confidence: float = 0.99) -> float | None:
@@ -140,7 +137,11 @@ def early_stopping_needed(p: float, confidence: float = 0.99) -> int:
     >>> [early_stopping_needed(p) for p in (0.9, 0.95, 0.99)]
     [64, 130, 662]
     """
-    found = smallest_n(lambda n: _allowed_over(n, p, confidence) > 0)
+    return _smallest(lambda n: _allowed_over(n, p, confidence) > 0, p)
+
+
+def _smallest(decides: Callable[[int], bool], p: float) -> int:
+    found = smallest_n(decides)
     if found is None:
         msg = f"no sample is large enough for the {p} quantile"
         raise ValueError(msg)

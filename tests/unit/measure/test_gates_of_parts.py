@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgetransfer.measure import gates
-from edgetransfer.measure.calibration import Calibration, calibration, ece
+from edgetransfer.measure.calibration import BINS, Calibration, calibration
 from edgetransfer.measure.comparison import class_drops
 from edgetransfer.measure.metrics import Outcomes
 from edgetransfer.measure.speed.latency import Ratio, Speedup
@@ -81,6 +81,15 @@ def told(n, classes=4):
     logits = RNG.normal(size=(n, classes)) * 2
     shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     return (shares.cumsum(1) > RNG.random((n, 1))).argmax(1), logits
+
+
+def ece(truth, logits):
+    """Guo et al. (2017), equation 3, bin by bin."""
+    shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    right, sure = shares.argmax(1) == truth, shares.max(1)
+    bins = np.minimum((sure * BINS).astype(int), BINS - 1)
+    own = [bins == each for each in np.unique(bins)]
+    return sum(abs(right[each].mean() - sure[each].mean()) * each.mean() for each in own)
 
 
 def test_ece_of_a_model_that_knows_how_sure_it_is():
