@@ -40,10 +40,11 @@ class Variant:
     @property
     def on_cpu(self) -> bool:
         """Whether the processor runs it, whose times and cores are then the model's."""
-        return (self.runtime, self.provider) in _ON_CPU
+        return (self.runtime, self.provider) in ON_CPU
 
 
-_ON_CPU = (("onnxruntime", "CPUExecutionProvider"), ("openvino", "OpenVINO"))
+ON_CPU = (("onnxruntime", "CPUExecutionProvider"), ("openvino", "OpenVINO"))
+"""Runtimes of the processor, with what their sessions run on there."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from PIL import Image
 import edgetransfer
 from edgetransfer.cli import app
 from edgetransfer.pipeline.ladder.trial import Trials
+from edgetransfer.pipeline.ladder.trials import Judge
 from edgetransfer.pipeline.stage.reached import FOLDER
 from edgetransfer.pipeline.stage.store import Store
 from edgetransfer.spec.progress import silent
@@ -83,6 +84,15 @@ def untimed():
     Trials._time = lambda *_: dict(times)
     yield kept
     Trials._time = kept
+
+
+@pytest.fixture(scope="session", autouse=True)
+def race():
+    """Let no runtimes be held side by side but in the test that takes this fixture's value."""
+    kept = Judge.race
+    Judge.race = lambda *_: {}
+    yield kept
+    Judge.race = kept
 
 
 @pytest.fixture(scope="session")

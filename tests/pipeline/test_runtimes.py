@@ -1,13 +1,19 @@
 """One bundle in other runtimes: the same kind of report, and a runtime of one's own is one file."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
 import edgetransfer
 from edgetransfer.agent import runtimes
+from edgetransfer.agent.environment import architecture
 from edgetransfer.bundle.agent_archive import add_runtime, installed_agent
-from edgetransfer.errors import SpecError
+from edgetransfer.errors import SpecError, StageError
+from edgetransfer.pipeline.ladder import trial
+from edgetransfer.pipeline.ladder.trial import Trials
+from edgetransfer.pipeline.ladder.trials import Judge
+from edgetransfer.spec import catalogue
 from edgetransfer.spec.target import RUNTIMES
 
 TOY = '''"""A runtime that is ONNX Runtime under another name, and says where its layers run."""
@@ -90,6 +96,41 @@ def test_openvino_gives_the_same_kind_of_report(bundle, pictures, tmp_path):
     assert ", opened by openvino " in told["contract"]["message"]
     assert told["fusion"]["message"] == "fusion: openvino executes no graph as it is written"
     assert theirs["numeric"]["sqnr_db"] > 20
+
+
+def test_a_build_holds_the_runtimes_side_by_side(pictures, cache, tmp_path, race, monkeypatch):
+    pytest.importorskip("openvino")
+    if architecture() != "x86_64":
+        pytest.skip("there is one runtime on this processor")
+    monkeypatch.setattr(Judge, "race", race)
+    done = edgetransfer.build(pictures, out=tmp_path / "out", cache=cache, timing="quick")
+    rows = done.reports["this-machine"]["ladder"]
+    raced = [row for row in rows if "runtimes" in row]
+    assert [row["shipped"] for row in raced] == [True]
+    found = raced[0]["runtimes"]
+    if "why" in found:  # times beside other work may not be valid, and then there are none
+        assert list(found) == ["why"]
+        return
+    assert list(found) == ["onnxruntime", "openvino"]
+    assert all(row["p50_ms"] > 0 for row in found.values())
+    low, high = found["openvino"]["cpu_ci95"]
+    assert low <= found["openvino"]["cpu_ratio"] <= high
+
+
+def test_a_runtime_that_does_not_take_the_graph_ends_no_build(tmp_path):
+    """It is said in the record, and the build goes on."""
+    trials = Trials.__new__(Trials)
+    trials._prepare, trials.examples = None, ()
+    shop = SimpleNamespace(target=catalogue.target("x86-vnni"), run=SimpleNamespace(
+        recipe=SimpleNamespace(threads=None)))  # fmt: skip
+    trials._shop = shop
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trial, "input_files", lambda *_: {})
+        refused = StageError("OpenVINO does not take it", where="agent")
+        patch.setattr(trial, "take_times", lambda *_: (_ for _ in ()).throw(refused))
+        rivals = [("onnxruntime", "CPUExecutionProvider"), ("openvino", "OpenVINO")]
+        record = trials._side_by_side(tmp_path / "core.onnx", rivals, tmp_path, None)
+    assert record == {"why": "agent: OpenVINO does not take it"}
 
 
 def test_a_runtime_of_one_file(bundle, pictures, tmp_path, toy):

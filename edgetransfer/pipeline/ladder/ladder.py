@@ -100,6 +100,7 @@ class Ladder:
         """Return what the report says of every rung; of noisy integers also where noise is from."""
         rows: list[dict[str, Any]]
         rows = [{**each.row, "shipped": each is chosen} for each in self.results]
+        rows[self.results.index(chosen)] |= self._judge.race(chosen.made)
         sqnr_db = chosen.trial.drift.sqnr_db
         image = self._shop.fitted.manifest.modality == "image"
         if image and chosen.made.rung.precision == "w8a8" and not sqnr_db >= QUIET_DB:

@@ -6,8 +6,8 @@ Runs candidates on the emulated processor that stands for a target, while there 
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,17 +17,18 @@ import onnx
 
 from edgetransfer.agent.environment import cpu_model, isa_flags
 from edgetransfer.data.manifest import Example, content_of
-from edgetransfer.errors import UnsupportedError
+from edgetransfer.errors import StageError, UnsupportedError, first_line
 from edgetransfer.graph.embed import whole_model
 from edgetransfer.graph.hosted import exact_here
 from edgetransfer.measure.drift import CLOSE_DB, measure_drift
 from edgetransfer.measure.speed.latency import speedup, summarise
+from edgetransfer.pipeline.bench.target_match import seen_here
 from edgetransfer.pipeline.bench.times import TIMED_INPUTS, input_files, take_times, variants_of
 from edgetransfer.pipeline.stage.rows import over, rows_stage
 from edgetransfer.pipeline.stage.stage import Stage
 from edgetransfer.pipeline.stage.store import scratch
 from edgetransfer.transfer.features import run_over
-from edgetransfer.transport.job import Job
+from edgetransfer.transport.job import ON_CPU, Job
 from edgetransfer.transport.place import connect
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ class Trials:
         inputs = {
             "rung": made.kept.key,
             "examples": content_of(self.examples),
-            "timed": [cpu_model(), platform.node(), *sorted(isa_flags())] if self._here else None,
+            "timed": _machine() if self._here else None,
             "session": shop.target.session.model_dump(),
             "run_here_with": exact_here(),
             "preview": self._previewer.state(),
@@ -134,6 +135,52 @@ class Trials:
         }
 
         return Stage("trial", inputs, partial(self._measure, made.graph))
+
+    def race(self, made: RungResult) -> Stage | None:
+        """Return the stage that times a candidate in all runtimes of the processor side by side.
+
+        None where this is not the target, or there is one runtime alone. It is told, and decides
+        nothing: a bundle is for the runtime of its target.
+        """
+        shop, found = self._shop, seen_here()
+        runtime = shop.target.runtime
+        there = {**dict.fromkeys(found["providers"]), **found["other_runtimes"]}
+        rivals = [(name, provider) for name, provider in ON_CPU if provider in there]
+        own = runtime and (runtime.name, runtime.provider)
+        if not self._here or found["arch"] != "x86_64" or own not in rivals or len(rivals) < 2:
+            return None
+        rivals = sorted(rivals, key=lambda each: each != own)
+        inputs = {
+            "rung": made.kept.key,
+            "timed": _machine(),
+            "session": shop.target.session.model_dump(),
+            "runtimes": [[*each, there[each[1]]] for each in rivals],
+            "threads": shop.run.recipe.threads,
+        }
+        return Stage("runtimes", inputs, partial(self._side_by_side, made.graph, rivals), _told)
+
+    def _side_by_side(
+        self, graph: Path, rivals: Sequence[tuple[str, str]], folder: Path, _: Progress
+    ) -> dict[str, Any]:
+        """Time one graph in several runtimes; the target's own comes first."""
+        shop = self._shop
+        with scratch(folder) as room:
+            files = input_files(self._prepare, self.examples[:TIMED_INPUTS], room)
+            (own,) = variants_of({"own": graph}, files, shop.target, shop.run.recipe.threads)
+            variants = [replace(own, name=n, runtime=n, provider=p) for n, p in rivals]
+            try:
+                timed = take_times(variants, room)
+            except StageError as error:  # one of them may not take the graph
+                return {"why": first_line(error)}
+        if timed.violations:
+            return {"why": "; ".join(timed.violations)}
+        first = timed.samples[own.runtime]
+        rows: dict[str, dict[str, Any]] = {}
+        for name, samples in timed.samples.items():
+            ratio = speedup(first, samples).cpu
+            rows[name] = {"p50_ms": summarise(samples).p50_ms, "cpu_ratio": ratio.ratio}
+            rows[name]["cpu_ci95"] = ratio.ci95
+        return rows
 
     def reference(self) -> Stage:
         """Return the stage that asks the float graph for its decisions."""
@@ -181,3 +228,27 @@ class Trials:
             "cpu_ci95": ratio.ci95,
             "faster": {"FASTER": True, "SLOWER": False}.get(ratio.speed),
         }
+
+
+def _machine() -> list[str]:
+    return [cpu_model(), platform.node(), *sorted(isa_flags())]
+
+
+def _told(record: Mapping[str, Any]) -> str:
+    """Say how fast each runtime is beside the target's own.
+
+    >>> own = {"p50_ms": 0.24, "cpu_ratio": 1.0, "cpu_ci95": [1.0, 1.0]}
+    >>> _told({"onnxruntime": own, "openvino": {**own, "cpu_ratio": 1.13, "cpu_ci95": [1.1, 1.16]}})
+    'onnxruntime 0.24 ms; openvino 0.24 ms, 1.13 x [1.10, 1.16] as fast'
+    """
+    if "why" in record:
+        return f"not timed: {record['why']}"
+    (own, first), *others = record.items()
+    words = [f"{own} {first['p50_ms']:.3g} ms"]
+    for name, row in others:
+        ratio = "" if row["cpu_ratio"] is None else f", {row['cpu_ratio']:.2f} x"
+        if row["cpu_ci95"] is not None:
+            low, high = row["cpu_ci95"]
+            ratio += f" [{low:.2f}, {high:.2f}] as fast"
+        words.append(f"{name} {row['p50_ms']:.3g} ms{ratio}")
+    return "; ".join(words)

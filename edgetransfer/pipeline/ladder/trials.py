@@ -46,6 +46,13 @@ class Judge:
         self._shop = workshop
         self._trials = Trials(workshop, here=here)
 
+    def race(self, made: RungResult) -> dict[str, Any]:
+        """Return what the runtimes of this processor take for a rung; nothing where one is all."""
+        stage, run = self._trials.race(made), self._shop.run
+        if stage is None:
+            return {}
+        return {"runtimes": run.keep(stage, f"runtimes {self._shop.target.name}").record}
+
     def hold(self, made: RungResult) -> Result:
         """Run a rung on the examples and hold it against the budget."""
         shop, recipe = self._shop, self._shop.run.recipe
