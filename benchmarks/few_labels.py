@@ -32,9 +32,10 @@ from edgetransfer.pipeline.demo import write_digits
 from edgetransfer.pipeline.fit.trace import proving_batch, traced
 from edgetransfer.spec.recipe import DataSpec
 from edgetransfer.transfer.episodes import fit_prototypes, mean_and_half_width
-from edgetransfer.transfer.features import looks_over, run_over
+from edgetransfer.transfer.features import run_over
 from edgetransfer.transfer.head.linear_heads import Known
 from edgetransfer.transfer.head.probe import fit_probe
+from edgetransfer.transfer.looks import looks_over
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

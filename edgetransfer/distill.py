@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from edgetransfer.data.manifest import Example
     from edgetransfer.graph.prepare import Preparer
     from edgetransfer.spec.recipe import DistillSpec
-    from edgetransfer.transfer.features import Look
+    from edgetransfer.transfer.looks import Look
     from edgetransfer.transfer.train.lesson import Seen
 
 Array = np.ndarray[Any, Any]

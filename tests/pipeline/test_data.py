@@ -13,8 +13,8 @@ from PIL import Image
 from edgetransfer.backbone import sources as backbones
 from edgetransfer.data import sources
 from edgetransfer.data.unlabelled import load
-from edgetransfer.pipeline.fit import data as unlabelled
-from edgetransfer.pipeline.fit.data import near_judged, read_unlabelled
+from edgetransfer.pipeline.fit import unlabelled
+from edgetransfer.pipeline.fit.unlabelled import near_judged, read_unlabelled
 from edgetransfer.pipeline.stage.reporter import SilentReporter
 from edgetransfer.pipeline.stage.run import Run
 from edgetransfer.pipeline.stage.store import Store

@@ -9,6 +9,7 @@ import pytest
 from edgetransfer.backbone import sources as backbones
 from edgetransfer.pipeline.fit.backbone import OpenedBackbone
 from edgetransfer.pipeline.fit.data import read_data
+from edgetransfer.pipeline.fit.frozen import open_frozen
 from edgetransfer.pipeline.fit.probe import fit_head
 from edgetransfer.pipeline.stage import reached
 from edgetransfer.pipeline.stage import stage as stages
@@ -87,8 +88,8 @@ FOUND = {"data": True, "backbone": True, "features": True, "probe-looks": True, 
         (["pipeline/fit/probe"], ["probe"]),
         (["transfer/head/probe"], ["probe"]),
         (["transfer/features"], ["features", "probe-looks", "probe"]),
-        (["transfer/train/augmentation"], ["probe-looks", "probe"]),
-        (["pipeline/fit/backbone"], ["backbone", "features", "probe-looks", "probe"]),
+        (["transfer/looks"], ["probe-looks", "probe"]),
+        (["pipeline/fit/frozen"], ["backbone", "features", "probe-looks", "probe"]),
         (["data/split"], ["data"]),
     ],
     ids=lambda value: "+".join(value),
@@ -104,3 +105,14 @@ def test_b1_a_version_that_was_installed_since_finds_nothing_of_before(again, mo
 
     monkeypatch.setattr(stages, "version", newer)
     assert again() == dict.fromkeys(FOUND, False)
+
+
+def test_a_backbone_is_traced_once_for_all_that_use_it(built, pictures, cache):
+    recipe = recipe_from({"data": str(pictures)})
+    source = backbones.locate(recipe.backbone.source)
+    run = Run(recipe, (), source, Store(cache), SilentReporter())
+    backbone, _, kept = open_frozen(run, read_data(run))
+    assert kept.reused
+    assert kept.file("features.onnx").is_file()
+    assert kept.record["feature_dim"] == backbone.feature_dim
+    assert kept.record["parameters"] == sum(each.numel() for each in backbone.network.parameters())

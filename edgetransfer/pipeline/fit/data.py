@@ -1,91 +1,20 @@
-"""The data stages: examples are read, checked and split, and those without labels beside them."""
+"""The data stage: examples are read, checked and split."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from edgetransfer.data import sources, unlabelled
-from edgetransfer.data.manifest import SPLITS, Example, Manifest
-from edgetransfer.data.surface import surfaces
-from edgetransfer.data.unlabelled import JUDGED
+from edgetransfer.data import sources
+from edgetransfer.data.manifest import SPLITS, Manifest
 from edgetransfer.errors import SpecError
-from edgetransfer.pipeline.fit.backbone import OpenedBackbone
-from edgetransfer.pipeline.stage.reporter import SilentReporter
 from edgetransfer.pipeline.stage.stage import Stage
-from edgetransfer.transfer.study.near_duplicates import SAME, candidates, confirmed
 
 if TYPE_CHECKING:
     from edgetransfer.pipeline.stage.run import Run
     from edgetransfer.spec.budget import Budget
     from edgetransfer.spec.progress import Progress
-
-Array = np.ndarray[Any, Any]
-
-
-def read_unlabelled(run: Run, manifest: Manifest) -> Manifest:
-    """Read the examples without labels, none where none were named."""
-    source = run.recipe.distill.unlabelled
-    if source is None:
-        return replace(manifest, examples=(), notes=())
-    column, near = run.recipe.data.text_column, partial(near_judged, run, manifest)
-    inputs = {
-        "fingerprint": unlabelled.fingerprint(source, manifest.modality),
-        "labelled": manifest.digest,
-        "column": column,
-        "backbone": run.source.digest,
-    }
-
-    def make(_: Path, progress: Progress) -> dict[str, Any]:
-        found = unlabelled.load(source, manifest, column, near=near, progress=progress)
-        return found.to_json()
-
-    def told(record: Mapping[str, Any]) -> str:
-        more = Manifest.from_json(record)
-        noun = "texts" if manifest.modality == "text" else "pictures"
-        return f"{len(more.examples)} {noun}, {sum(more.dropped.values())} left out"
-
-    return Manifest.from_json(run.keep(Stage("unlabelled", inputs, make, told)).record)
-
-
-def near_judged(run: Run, labelled: Manifest, more: Sequence[Example]) -> Mapping[str, str]:
-    """Return which unlabelled examples nearly repeat one that is judged on, and why they go.
-
-    The backbone is asked only where the surface leaves doubt.
-    """
-    judged = tuple(each for split in JUDGED for each in labelled.split(split))
-    if not judged or not more:
-        return {}
-    known, examples = len(judged), (*judged, *more)
-    labels = labelled.label_index(judged)
-    pairs, ratios = candidates(surfaces(examples), labels)
-    theirs = pairs[:, 1] >= known
-    pairs, ratios = pairs[theirs], ratios[theirs]
-    if (ratios >= SAME).any():
-        features = _with_judged(run, labelled, examples, known, np.unique(pairs[:, 1]))
-        pairs, _ = confirmed(pairs, ratios, features, labels)
-    found: dict[str, str] = {}
-    for one, other in sorted(map(tuple, pairs.tolist())):  # those of the test set come first
-        split = examples[one].split
-        found.setdefault(examples[other].key, f"near-duplicate of a {split} example")
-    return found
-
-
-def _with_judged(
-    run: Run, labelled: Manifest, examples: tuple[Example, ...], known: int, named: Array
-) -> Array:
-    """Return features [N, D] of the first, and of those named beside them; others are NaN."""
-    opened = OpenedBackbone(replace(run, reporter=SilentReporter()), labelled)
-    asked = (*examples[:known], *(examples[row] for row in named))
-    rows = np.load(opened.features_of(asked).file("features.npy"))
-    found = np.full((len(examples), rows.shape[1]), np.nan, dtype=np.float32)
-    found[:known], found[named] = rows[:known], rows[known:]
-    return found
 
 
 def read_data(run: Run) -> Manifest:

@@ -12,17 +12,18 @@ from edgetransfer.backbone.model import linear_head
 from edgetransfer.bundle.files import digest_of_value
 from edgetransfer.data.manifest import Example, Manifest, content_of
 from edgetransfer.measure.metrics import METRICS
-from edgetransfer.pipeline.fit.data import read_unlabelled
 from edgetransfer.pipeline.fit.finetune import schedule_of
 from edgetransfer.pipeline.fit.network import fit_network
 from edgetransfer.pipeline.fit.own_model import take_fitted
 from edgetransfer.pipeline.fit.teacher import Teacher, TeacherNetwork, Teaching, keep_look
 from edgetransfer.pipeline.fit.trace import trace_features
+from edgetransfer.pipeline.fit.unlabelled import read_unlabelled
 from edgetransfer.pipeline.stage.reporter import Prefixed, telling
 from edgetransfer.pipeline.stage.rows import over, rows_stage
 from edgetransfer.pipeline.stage.stage import StageResult, made_by
 from edgetransfer.spec.recipe import DistillSpec, FitSpec
-from edgetransfer.transfer.features import Look, run_over
+from edgetransfer.transfer.features import run_over
+from edgetransfer.transfer.looks import Look
 from edgetransfer.transfer.train.augmentation import Views
 
 if TYPE_CHECKING:

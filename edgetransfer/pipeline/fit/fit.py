@@ -7,10 +7,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.measure.study.soundness import untested
-from edgetransfer.pipeline.fit.data import read_data, read_unlabelled
+from edgetransfer.pipeline.fit.data import read_data
 from edgetransfer.pipeline.fit.network import fit_network
 from edgetransfer.pipeline.fit.own_model import take_fitted
 from edgetransfer.pipeline.fit.trace import FittedGraph, keep_graph, traced
+from edgetransfer.pipeline.fit.unlabelled import read_unlabelled
 from edgetransfer.pipeline.study.soundness import examine
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def fit(run: Run) -> FittedGraph:
         adapted = adapt(run, manifest)
         manifest, student = adapted.manifest, adapted.student
     elif run.recipe.guesses:
-        from edgetransfer.pipeline.fit.self_training import refuse_pictures
+        from edgetransfer.pipeline.fit.text.self_training import refuse_pictures
 
         refuse_pictures(run, manifest)
         more = read_unlabelled(run, manifest)

@@ -35,7 +35,7 @@ def fit_network(
         SpecError: the method does not go with the examples or the backbone.
     """
     if run.recipe.fit.method == "contrastive":
-        from edgetransfer.pipeline.fit.contrastive import refuse_what_it_cannot
+        from edgetransfer.pipeline.fit.text.contrastive import refuse_what_it_cannot
 
         refuse_what_it_cannot(run, manifest)
         if more:  # a moved encoder knows its labels: what is guessed needs others to be judged by
@@ -49,11 +49,11 @@ def fit_network(
     network = Classifier(opened.backbone.network, read_head(kept))
     fitted = FittedNetwork(opened, network, kept, record, labels)
     if run.recipe.fit.method == "contrastive":
-        from edgetransfer.pipeline.fit.contrastive import contrast
+        from edgetransfer.pipeline.fit.text.contrastive import contrast
 
         fitted = contrast(run, manifest, fitted)
     if more:
-        from edgetransfer.pipeline.fit.self_training import learn_from_guesses
+        from edgetransfer.pipeline.fit.text.self_training import learn_from_guesses
 
         return learn_from_guesses(run, manifest, fitted, more)
     if run.recipe.fit.method in ("probe", "contrastive"):
@@ -66,8 +66,8 @@ def _tuned(
 ) -> FittedNetwork:
     """Train all layers or adapters, or whatever `auto` finds better."""
     from edgetransfer.pipeline.fit.contest import because, keep_if_better
-    from edgetransfer.pipeline.fit.contrastive import DEVICES, ContrastiveFit
     from edgetransfer.pipeline.fit.finetune import FineTuning, finetune
+    from edgetransfer.pipeline.fit.text.contrastive import DEVICES, ContrastiveFit
 
     if run.recipe.trains_all_layers or run.recipe.rank:
         return finetune(run, manifest, fitted, teaching)

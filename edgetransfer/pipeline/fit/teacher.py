@@ -14,7 +14,7 @@ from edgetransfer.distill import Distillation, Hints, TeacherLogits, ask
 from edgetransfer.pipeline.stage.rows import over, rows_stage
 from edgetransfer.pipeline.stage.stage import StageResult, made_by
 from edgetransfer.spec.progress import Progress, silent
-from edgetransfer.transfer.features import Look
+from edgetransfer.transfer.looks import Look
 
 if TYPE_CHECKING:
     from edgetransfer.backbone.model import LinearHead

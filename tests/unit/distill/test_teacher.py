@@ -7,7 +7,8 @@ from onnx import TensorProto, helper
 
 from edgetransfer.distill import ask
 from edgetransfer.graph.embed import PREPARED
-from edgetransfer.transfer.features import BATCH, Look
+from edgetransfer.transfer.features import BATCH
+from edgetransfer.transfer.looks import Look
 from edgetransfer.transfer.train.augmentation import Views
 
 VIEWS = Views(seed=2, count=3)

@@ -18,10 +18,10 @@ from edgetransfer.pipeline.fit.adaptation.methods import (
     shift_stage,
 )
 from edgetransfer.pipeline.fit.backbone import OpenedBackbone
-from edgetransfer.pipeline.fit.data import read_unlabelled
 from edgetransfer.pipeline.fit.fitted import FittedNetwork
 from edgetransfer.pipeline.fit.network import look_at_labels
 from edgetransfer.pipeline.fit.probe import fit_head, read_head
+from edgetransfer.pipeline.fit.unlabelled import read_unlabelled
 from edgetransfer.pipeline.study.soundness import look_before
 from edgetransfer.spec.words import AUTO
 from edgetransfer.transfer.classifier import Classifier

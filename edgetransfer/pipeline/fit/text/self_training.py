@@ -14,8 +14,8 @@ from edgetransfer.backbone.model import linear_head
 from edgetransfer.data.manifest import Example, Manifest, content_of
 from edgetransfer.errors import SpecError
 from edgetransfer.graph.prepare import TextPreparer
-from edgetransfer.pipeline.fit.contrastive import features_of, name_texts
 from edgetransfer.pipeline.fit.probe import HELD_OUT, group_index, read_head
+from edgetransfer.pipeline.fit.text.contrastive import features_of, name_texts
 from edgetransfer.pipeline.stage.stage import Stage
 from edgetransfer.transfer.classifier import Classifier
 from edgetransfer.transfer.self_training import fit_with_guesses, held_out

@@ -1,0 +1,1 @@
+"""What only text encoders are fitted by: contrastive fine-tuning, and self-training."""
