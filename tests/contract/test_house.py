@@ -24,7 +24,7 @@ def found(house):
     return house.findings(ROOT)
 
 
-@pytest.mark.parametrize("limit", ["sizes", "circles", "gerunds", "doubles"])
+@pytest.mark.parametrize("limit", ["sizes", "folders", "circles", "gerunds", "doubles", "pieces"])
 def test_nothing_is_beyond_a_limit(found, limit):
     assert found[limit] == []
 

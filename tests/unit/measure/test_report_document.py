@@ -8,7 +8,7 @@ from edgetransfer.bundle.report_form import ReportForm
 from edgetransfer.spec.outside import validated
 
 TEXT = (Path(__file__).parents[3] / "docs" / "report.md").read_text(encoding="utf-8")
-WORDS = TEXT[: TEXT.index("## Example")]
+WORDS, _, EXAMPLE = TEXT.partition("## Example")
 FREE = {"memory", "unavailable", "budget"}
 
 
@@ -24,7 +24,7 @@ def keys(tree):
 
 @pytest.fixture(scope="module")
 def made():
-    (program,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    (program,) = re.findall(r"```python\n(.*?)```", EXAMPLE, re.DOTALL)
     names = {}
     exec(compile(program, "docs/report.md", "exec"), names)
     return names["report"]
@@ -32,7 +32,7 @@ def made():
 
 @pytest.fixture(scope="module")
 def shown():
-    (example,) = re.findall(r"```json\n(.*?)```", TEXT, re.DOTALL)
+    (example,) = re.findall(r"```json\n(.*?)```", EXAMPLE, re.DOTALL)
     return json.loads(example)
 
 
