@@ -60,7 +60,8 @@ def check_weights(source: Source, network: nn.Module) -> None:
 
 def _kinds(file: str) -> list[tuple[str, str]]:
     with safe_open(file, "pt") as opened:
-        return [(name, str(opened.get_slice(name).get_dtype())) for name in opened.keys()]  # noqa: SIM118
+        names = opened.keys()  # a safetensors file is no mapping: it is not iterated by itself
+        return [(name, str(opened.get_slice(name).get_dtype())) for name in names]
 
 
 def _first(names: list[str]) -> str:

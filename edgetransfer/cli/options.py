@@ -86,7 +86,7 @@ def asks(*names: str, required: bool = False) -> Callable[[Callable[..., None]],
     return take
 
 
-def signed(command: Callable[..., None], takes: Iterable[inspect.Parameter]) -> Any:  # noqa: ANN401
+def signed(command: Callable[..., None], takes: Iterable[inspect.Parameter]) -> Any:  # noqa: ANN401 (a command whose signature is made here)
     """Say what a command takes, where its own parameters do not: typer reads it."""
     each = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in takes]
     vars(command)["__signature__"] = inspect.Signature(each)

@@ -37,6 +37,7 @@ def load() -> Any:  # noqa: ANN401 (a module whose types are not looked at)
     Raises:
         Unavailable: it is not installed, or cannot be loaded.
     """
+    # None there makes the import fail, so that OpenVINO takes its own empty stand-in.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
         import openvino
@@ -119,13 +120,13 @@ def _config(threads: int) -> Dict[str, object]:
     }
 
 
-def _port(port: Any) -> Dict[str, Any]:  # noqa: ANN401
+def _port(port: Any) -> Dict[str, Any]:  # noqa: ANN401 (of a module without types)
     shape = [None if each.is_dynamic else each.get_length() for each in port.partial_shape]
     kind = str(port.element_type.to_dtype())
     return {"name": port.any_name, "type": kind, "shape": shape}
 
 
-def _of_one(port: Any) -> Any:  # noqa: ANN401
+def _of_one(port: Any) -> Any:  # noqa: ANN401 (of a module without types)
     """Return the shape of an input for one example."""
     shape = port.partial_shape
     if len(shape) and shape[0].is_dynamic:
@@ -133,7 +134,7 @@ def _of_one(port: Any) -> Any:  # noqa: ANN401
     return shape
 
 
-def layers(graph: Any) -> Iterator[Dict[str, str]]:  # noqa: ANN401
+def layers(graph: Any) -> Iterator[Dict[str, str]]:  # noqa: ANN401 (OpenVINO's model)
     """Yield what multiplies by weights in an execution graph, as `runtimes` describes it."""
     for node in graph.get_ordered_ops():
         told = {key: value.astype(str) for key, value in node.get_rt_info().items()}

@@ -13,6 +13,8 @@ from edgetransfer.report.section import Section
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from markupsafe import Markup
+
     from edgetransfer.report.node import Node
     from edgetransfer.report.section import Figure
 
@@ -95,7 +97,7 @@ def _which(timed: Node) -> tuple[str, ...]:
     )
 
 
-def _plot(timed: Node, key: str, title: str, limit: float | None) -> Any:  # noqa: ANN401
+def _plot(timed: Node, key: str, title: str, limit: float | None) -> Markup:
     counts = timed["histogram"]
     if counts.missing:
         return absent(counts.reason)
