@@ -74,7 +74,7 @@ def main() -> None:
             np.save(out / f"{name}.npy", np.concatenate(each).astype(np.float32))
             made[name] = residency(compiled) if compiled is not None else {}
     else:
-        plan = timing.BlockPlan(**job["plan"])
+        plan = timing.TimingPlan(**job["plan"])
         chosen = np.linspace(0, len(rows) - 1, num=min(_CYCLED, len(rows))).astype(int)
         examples: list[Array] = [np.ascontiguousarray(rows[i : i + 1]) for i in chosen]
         calls = {name: timing.Cycle(run, examples) for name, (run, _) in opened.items()}

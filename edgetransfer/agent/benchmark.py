@@ -86,13 +86,6 @@ def sustain(
         tell(int((clock.wall_ns() - start) / 1e9), int(seconds))
 
 
-def settle(call: Call) -> None:
-    """Run a little, so that the first window is of a warm session on a cool machine."""
-    end = time.monotonic() + WARM_S
-    while time.monotonic() < end:
-        call()
-
-
 CYCLED = 16
 """Real examples that a timing cycles through."""
 CHECKED = 4
@@ -147,9 +140,9 @@ def make_guard(told: Mapping[str, Any]) -> "tuple[conditions.ThrottleWatch, prob
     )
 
 
-def time_variants(job: Mapping[str, Any], open_session: Open) -> Dict[str, object]:
+def time_variants(job: Mapping[str, Any], open_session: Open, _: Tell) -> Dict[str, object]:
     """Time the variants of a job, write their samples, and return what else was seen."""
-    plan = timing.BlockPlan(**job["plan"])
+    plan = timing.TimingPlan(**job["plan"])
     before = conditions.snapshot()
     guard, own, usual = make_guard(job.get("guard") or {"cooldown_s": 0.0})
     opened = {each["name"]: open_variant(each, open_session) for each in job["variants"]}
@@ -174,42 +167,43 @@ def time_variants(job: Mapping[str, Any], open_session: Open) -> Dict[str, objec
         "logits": logits,
         "floor_ns": lowest_ns,
         "probe": {"baseline_ns": own.ns, "held_against_ns": usual, "rel_iqr": own.rel_iqr},
-        "turns": _plain(measured.turns),
+        "turns": [{"turn": number, **turn} for number, turn in enumerate(measured.turns)],
         "waited_s": guard.waited_s,
         "stolen_pct": conditions.stolen_pct(before["ticks"], after["ticks"]),
         "conditions": {"before": before, "after": after},
     }
 
 
-def _plain(turns: List[conditions.Reading]) -> List[conditions.Reading]:
-    """Number the turns in the order of time."""
-    return [{"turn": number, **turn} for number, turn in enumerate(turns)]
-
-
-def _cycle(variant: Mapping[str, Any], open_session: Open) -> timing.Cycle:
+def _warm_cycle(variant: Mapping[str, Any], open_session: Open) -> timing.Cycle:
+    """Open a variant and run it a little: the first window is of a warm session, a cool machine."""
     opened = open_variant(variant, open_session)
-    return timing.Cycle(opened.session.run, opened.examples.some(CYCLED))
+    call = timing.Cycle(opened.session.run, opened.examples.some(CYCLED))
+    end = time.monotonic() + WARM_S
+    while time.monotonic() < end:
+        call()
+    return call
 
 
 def sustain_variant(job: Mapping[str, Any], open_session: Open, tell: Tell) -> Dict[str, object]:
     """Run the one variant of a job for minutes; return a row a window."""
     (variant,) = job["variants"]
-    call = _cycle(variant, open_session)
-    settle(call)
+    call = _warm_cycle(variant, open_session)
     asked = job["sustained"]
     return {"series": sustain(call, asked["seconds"], asked["window_s"], tell)}
 
 
-def measure_energy(job: Mapping[str, Any], open_session: Open) -> Dict[str, object]:
+def measure_energy(job: Mapping[str, Any], open_session: Open, _: Tell) -> Dict[str, object]:
     """Measure the energy of an inference of each variant of a job, one after the other."""
     source = energy.find_source()
     told = {}
     for variant in job["variants"]:
-        call = _cycle(variant, open_session)
-        settle(call)
+        call = _warm_cycle(variant, open_session)
         before = conditions.ticks(), time.process_time()
         found = energy.measure(call, source, job["sustained"]["seconds"])
         own_s = time.process_time() - before[1]
         used = conditions.core_seconds(before[0], conditions.ticks())
         told[variant["name"]] = {**found, "own_s": own_s, **used}
     return {"energy": told}
+
+
+ACTIONS = {"time": time_variants, "sustain": sustain_variant, "energy": measure_energy}

@@ -22,27 +22,9 @@ PROTOCOL = "etb-1"
 """The rules by which times are taken; a change that makes other numbers of them gets a new name."""
 KERNEL_FLAGS = frozenset(
     [
-        "avx",
-        "avx2",
-        "fma",
-        "f16c",
-        "avx512f",
-        "avx512bw",
-        "avx512vl",
-        "avx512_vnni",
-        "avx512_bf16",
-        "avx_vnni",
-        "avx_vnni_int8",
-        "amx_int8",
-        "amx_bf16",
-        "asimd",
-        "asimddp",
-        "asimdhp",
-        "i8mm",
-        "bf16",
-        "sve",
-        "sve2",
-        "sme",
+        *("avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512_vnni"),
+        *("avx512_bf16", "avx_vnni", "avx_vnni_int8", "amx_int8", "amx_bf16"),
+        *("asimd", "asimddp", "asimdhp", "i8mm", "bf16", "sve", "sve2", "sme"),
     ]
 )
 """Flags that select kernels in the runtimes."""
@@ -98,12 +80,6 @@ def cpu_model(read: Reader = read_text) -> str:
     return board or _cpuinfo(read, frozenset(["model name", "Model"])) or platform.processor()
 
 
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _memory_mib(read: Reader, field: str) -> Optional[int]:
     for line in (read("/proc/meminfo") or "").splitlines():
         if line.startswith(field):
@@ -125,9 +101,9 @@ def warnings(system: System = REAL) -> List[str]:
     governor = system.read(_CPUFREQ + "scaling_governor")
     if governor not in (None, "performance"):
         found.append("frequency governor is %s, not performance" % governor)
-    load = os.getloadavg()[0]
-    if load > 0.5 * _cores():
-        found.append("load average is %.1f on %d cores: other work is running" % (load, _cores()))
+    load, cores = os.getloadavg()[0], len(conditions.used_cores())
+    if load > 0.5 * cores:
+        found.append("load average is %.1f on %d cores: other work is running" % (load, cores))
     pressure = conditions.pressure(system)
     if pressure is not None and pressure > _BUSY_PRESSURE_PCT:
         found.append("tasks waited for a core %.0f %% of the last ten seconds" % pressure)
@@ -153,7 +129,7 @@ def fingerprint(runtime: Mapping[str, Any], system: System = REAL) -> Dict[str, 
         "cpu": cpu_model(system.read),
         "arch": architecture(),
         "isa": sorted(isa_flags(system.read)),
-        "cores": _cores(),
+        "cores": len(conditions.used_cores()),
         "topology": machine.cores(system),
         "memory_mib": _memory_mib(system.read, "MemTotal:"),
         "page_kib": machine.page_kib(),

@@ -9,11 +9,11 @@ import os
 import platform
 import subprocess
 import sys
-from typing import Callable, Dict, List, Mapping, Optional
+from typing import Dict, List, Mapping, Optional
 
 from edgetransfer.agent import cpuid
 from edgetransfer.agent.conditions import CPU, used_cores
-from edgetransfer.agent.system import REAL, System
+from edgetransfer.agent.system import REAL, Reader, System
 
 VARIABLE = "EDGETRANSFER_EMULATOR"
 """Set by whoever starts the agent in an emulator: what it is, in words."""
@@ -24,7 +24,6 @@ _ISA_FAMILIES = (
     ("arm", ("arm", "aarch")),
     ("riscv", ("riscv",)),
 )
-Reader = Callable[[str], Optional[str]]
 
 
 def family(machine: str) -> str:

@@ -24,26 +24,15 @@ if TYPE_CHECKING:
     from edgetransfer.agent.session import Session
 
 
-def _kib(field: str, file: str = "/proc/self/status") -> Optional[int]:
+def held_mib(field: str, file: str = "/proc/self/status") -> Optional[float]:
+    """Return the memory of this process that a field of the system tells, in MiB, if it is told."""
     try:
         for line in Path(file).read_text().splitlines():
             if line.startswith(field + ":"):
-                return int(line.split()[1])
+                return int(line.split()[1]) / 1024
     except OSError:
         pass
     return None
-
-
-def resident_mib() -> Optional[float]:
-    """Return the memory this process holds now in MiB, or None where it is not told."""
-    kib = _kib("VmRSS")
-    return None if kib is None else kib / 1024
-
-
-def proportional_mib() -> Optional[float]:
-    """Return the memory held now in MiB, what is shared counted by the share, None if not told."""
-    kib = _kib("Pss", "/proc/self/smaps_rollup")
-    return None if kib is None else kib / 1024
 
 
 def reset_peak() -> bool:
@@ -57,9 +46,9 @@ def reset_peak() -> bool:
 
 def peak_mib() -> float:
     """Return the most memory this process has held, in MiB, since start or `reset_peak`."""
-    kib = _kib("VmHWM")
-    if kib is not None:
-        return kib / 1024
+    peak = held_mib("VmHWM")
+    if peak is not None:
+        return peak
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most / (1024 * 1024 if sys.platform == "darwin" else 1024)
 
@@ -125,14 +114,14 @@ def _logits(job: Mapping[str, Any]) -> Dict[str, object]:
     (variant,) = job["variants"]
     examples = ExampleFiles(variant["inputs"], variant.get("batch", 1))
     first_example = examples[0]
-    before = resident_mib()
+    before = held_mib("VmRSS")
     peak_is_own = reset_peak()
     start = time.perf_counter_ns()
     session = _open(variant)
     loaded = time.perf_counter_ns()
     row = session.run(first_example)[0]
     first = time.perf_counter_ns()
-    after = resident_mib()
+    after = held_mib("VmRSS")
     few = [row]
     with _Rows(Path(job["out"]) / "logits.npy", row, examples) as rows:
         for index in range(1, len(examples)):
@@ -142,7 +131,7 @@ def _logits(job: Mapping[str, Any]) -> Dict[str, object]:
                 few.append(row)
             emit("progress", done=index + 1, total=len(examples))
     peak = peak_mib()
-    proportional = proportional_mib()
+    proportional = held_mib("Pss", "/proc/self/smaps_rollup")  # shared pages count by share
     again = [session.run(examples[i])[0] for i in range(len(few))]
     return {
         "session": dict(session.facts),
@@ -160,25 +149,13 @@ def _logits(job: Mapping[str, Any]) -> Dict[str, object]:
     }
 
 
-def _time(job: Mapping[str, Any]) -> Dict[str, object]:
-    from edgetransfer.agent import benchmark
-
-    return benchmark.time_variants(job, _open)
-
-
-def _sustain(job: Mapping[str, Any]) -> Dict[str, object]:
+def _benchmark(job: Mapping[str, Any]) -> Dict[str, object]:
     from edgetransfer.agent import benchmark
 
     def tell(done: int, total: int) -> None:
         emit("progress", done=done, total=total)
 
-    return benchmark.sustain_variant(job, _open, tell)
-
-
-def _energy(job: Mapping[str, Any]) -> Dict[str, object]:
-    from edgetransfer.agent import benchmark
-
-    return benchmark.measure_energy(job, _open)
+    return benchmark.ACTIONS[job["action"]](job, _open, tell)
 
 
 def _optimise(job: Mapping[str, Any]) -> Dict[str, object]:
@@ -199,16 +176,14 @@ def _describe(job: Mapping[str, Any]) -> Dict[str, object]:
     return {"environment": environment.fingerprint(known), "capabilities": takes}
 
 
+TIMED = frozenset(["time", "sustain", "energy"])
+"""Actions whose result depends on the speed of the processor: those of `benchmark`."""
 ACTIONS = {
     "logits": _logits,
-    "time": _time,
-    "sustain": _sustain,
-    "energy": _energy,
+    **dict.fromkeys(TIMED, _benchmark),
     "optimise": _optimise,
     "describe": _describe,
 }
-TIMED = frozenset(["time", "sustain", "energy"])
-"""Actions whose result depends on the speed of the processor."""
 
 
 def main(argv: list[str]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from dataclasses import dataclass
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -40,8 +41,9 @@ FEWEST_ROUNDS = 3
 """rounds that are taken all the same: a call of a second is not made sixty times."""
 
 
-class BlockPlan(NamedTuple):
-    """How long to warm up and to measure, per variant.
+@dataclass(frozen=True)
+class TimingPlan:
+    """How long each fresh process warms up and measures, per variant.
 
     Attributes:
         blocks: rounds at most, in each of which every variant has a turn.
@@ -49,10 +51,10 @@ class BlockPlan(NamedTuple):
         warmup_s: at least, and `warmup_max_s` at most.
     """
 
-    blocks: int
-    block_s: float
-    warmup_s: float
-    warmup_max_s: float
+    blocks: int = 20
+    block_s: float = 0.0125
+    warmup_s: float = 0.3
+    warmup_max_s: float = 5.0
 
 
 class Clock(NamedTuple):
@@ -105,7 +107,7 @@ def timed(call: Call, clock: Clock) -> Tuple[int, int]:
     return wall, clock.cpu_ns() - cpu
 
 
-def warm_up(call: Call, plan: BlockPlan, clock: Clock = REAL_CLOCK) -> bool:
+def warm_up(call: Call, plan: TimingPlan, clock: Clock = REAL_CLOCK) -> bool:
     """Run until three windows of calls take the same time; return whether they came to it.
 
     Their medians lie within 3 %, and no trend runs through them that matters. A slow model gets its
@@ -122,7 +124,7 @@ def warm_up(call: Call, plan: BlockPlan, clock: Clock = REAL_CLOCK) -> bool:
             return stable
 
 
-def _window(call: Call, plan: BlockPlan, clock: Clock) -> List[int]:
+def _window(call: Call, plan: TimingPlan, clock: Clock) -> List[int]:
     start = clock.wall_ns()
     taken: List[int] = []
     while len(taken) < WINDOW or clock.wall_ns() - start < plan.warmup_s / WINDOWS * 1e9:
@@ -159,7 +161,7 @@ def has_trend(values: Sequence[float]) -> bool:
 
 def measure(
     calls: Mapping[str, Call],
-    plan: BlockPlan,
+    plan: TimingPlan,
     seed: int,
     clock: Clock = REAL_CLOCK,
     guard: Optional[ThrottleWatch] = None,

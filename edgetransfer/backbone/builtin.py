@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,10 +14,6 @@ from edgetransfer.backbone.files import read_card, read_weights
 from edgetransfer.backbone.model import Backbone, LinearHead, Modality, Source
 from edgetransfer.errors import SpecError
 from edgetransfer.spec.preprocess import ImagePreprocessing
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from pathlib import Path
 
 Block = tuple[int, int, int, int]
 """(expansion, channels, repeats, stride): one row of table 2 of Sandler et al. (2018)."""

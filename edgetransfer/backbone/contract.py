@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -11,10 +13,6 @@ from edgetransfer.backbone.files import read_preprocessor
 from edgetransfer.errors import SpecError
 from edgetransfer.spec.outside import explain
 from edgetransfer.spec.preprocess import ImagePreprocessing
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
 
 PILLOW = {0: "nearest", 2: "bilinear", 3: "bicubic"}
 _STEPS = {"do_resize", "do_center_crop", "do_rescale", "do_normalize", "do_convert_rgb"}

@@ -104,15 +104,13 @@ def _sides(value: Any) -> Any:  # noqa: ANN401 (checked here)
     for each in value.values() if isinstance(value, dict) else [value]:
         number = isinstance(each, int | float) and not isinstance(each, bool)
         if each is not None and not isinstance(each, list) and not (number and 1 <= each <= 4096):
-            msg = "should be pixels, from 1 to 4096"
-            raise ValueError(msg)
+            raise ValueError("should be pixels, from 1 to 4096")
     return value
 
 
 def _sides_of_crop(value: Any) -> Any:  # noqa: ANN401 (checked here)
     if isinstance(value, list) or (isinstance(value, dict) and value.keys() != {"height", "width"}):
-        msg = "should be pixels, or height and width"
-        raise ValueError(msg)
+        raise ValueError("should be pixels, or height and width")
     return _sides(value)
 
 
@@ -137,8 +135,7 @@ class _Preprocessor(_Their):
     @model_validator(mode="after")
     def _cropped_to(self) -> _Preprocessor:
         if self.do_center_crop and "crop_size" in self.model_fields_set and self.crop_size is None:
-            msg = "crop_size should be given where do_center_crop is true"
-            raise ValueError(msg)
+            raise ValueError("crop_size should be given where do_center_crop is true")
         return self
 
 

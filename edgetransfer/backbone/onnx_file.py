@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePath
+from typing import Any
 
 import onnx
 
@@ -13,11 +13,6 @@ from edgetransfer.bundle.readers import read_contract, read_labels
 from edgetransfer.errors import SpecError
 from edgetransfer.graph.tokens import SETTINGS, keep_tokenizer, read_tokenizer
 from edgetransfer.spec.outside import KIB, MIB, Kind
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
 
 _CONTRACT = Kind("contract", 64 * KIB, SpecError, expected="see docs/own-model.md")
 _LABELS = Kind(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Literal
 
 from safetensors import SafetensorError
 
@@ -15,10 +16,6 @@ from edgetransfer.backbone.files import WEIGHTS as WEIGHTS_FILE
 from edgetransfer.backbone.model import Backbone, FittedModel, Modality, Source
 from edgetransfer.errors import IntegrityError, MissingExtraError, SpecError, StageError, first_line
 from edgetransfer.spec.outside import MIB, json_of, parsed, refuse_no_file
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from typing import Literal
 
 WEIGHTS = Path(__file__).parent / "weights"
 _DOWNLOADED = ("*.json", "*.safetensors", "vocab.txt", "*/config.json", "README.md")

@@ -7,15 +7,13 @@ import hashlib
 import json
 import os
 import secrets
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from edgetransfer.errors import StageError
 from edgetransfer.spec.outside import json_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 _ADVICE = {
     errno.ENOSPC: ("no space left on the disk", "free some space and run the same command again"),

@@ -38,8 +38,7 @@ class Form(BaseModel):
 
 def _rises(span: list[Any]) -> list[Any]:
     if any(after < before for before, after in pairwise(span)):
-        msg = "Numbers should rise"
-        raise ValueError(msg)
+        raise ValueError("Numbers should rise")
     return span
 
 
@@ -81,8 +80,7 @@ class RungForm(Form):
     @model_validator(mode="after")
     def _timed(self) -> RungForm:
         if self.slower and self.cpu_ratio is None:
-            msg = "cpu_ratio should be a number where slower is true"
-            raise ValueError(msg)
+            raise ValueError("cpu_ratio should be a number where slower is true")
         return self
 
 
@@ -194,8 +192,7 @@ class CurveForm(Form):
     @model_validator(mode="after")
     def _fits(self) -> CurveForm:
         if len(self.sizes) != len(self.error):
-            msg = "error should have a number for each of sizes"
-            raise ValueError(msg)
+            raise ValueError("error should have a number for each of sizes")
         return self
 
 

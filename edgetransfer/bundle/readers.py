@@ -10,16 +10,14 @@ from __future__ import annotations
 import os
 import unicodedata
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from edgetransfer.bundle import forms
 from edgetransfer.bundle.report_form import ReportForm
 from edgetransfer.errors import IntegrityError
 from edgetransfer.spec.outside import KIB, MIB, Kind, json_of, shortened, text_of, validated
 from edgetransfer.spec.preprocess import PREPROCESSING, ImagePreprocessing, TextPreprocessing
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _OURS = Kind(
     "",

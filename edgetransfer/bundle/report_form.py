@@ -59,8 +59,7 @@ class AccuracyForm(Form):
     @model_validator(mode="after")
     def _counted(self) -> AccuracyForm:
         if self.n is None and self.reference is not None:
-            msg = "n should be a number where reference is one"
-            raise ValueError(msg)
+            raise ValueError("n should be a number where reference is one")
         return self
 
 
@@ -138,8 +137,7 @@ class HistogramForm(Form):
         rises = all(a < b for a, b in pairwise(self.edges_ms))
         bars = len(self.edges_ms) - 1
         if not rises or not len(self.reference) == len(self.candidate) == bars:
-            msg = "edges_ms should rise, with a count of each model between two"
-            raise ValueError(msg)
+            raise ValueError("edges_ms should rise, with a count of each model between two")
         return self
 
 
@@ -152,8 +150,7 @@ class SeriesForm(Form):
     @model_validator(mode="after")
     def _both(self) -> SeriesForm:
         if (self.reference.p50_ms is None) != (self.candidate.p50_ms is None):
-            msg = "reference and candidate should both be timed, or neither"
-            raise ValueError(msg)
+            raise ValueError("reference and candidate should both be timed, or neither")
         return self
 
 

@@ -10,19 +10,16 @@ import platform
 import re
 import secrets
 import shutil
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from edgetransfer.bundle.files import writing
 from edgetransfer.bundle.opened import BENCH, MANIFEST, REWRITTEN, SCHEMA, walked
 from edgetransfer.errors import IntegrityError, SpecError, StageError
 from edgetransfer.spec.outside import json_of, parsed, printable
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 LOCK = ".edgetransfer.lock"
 """In a folder that a run writes several things to."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import onnx
@@ -10,9 +11,6 @@ import onnx_ir as ir
 
 from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 from edgetransfer.graph.finished import finished
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
 
 Array = np.ndarray[Any, Any]
 SENSITIVE = (

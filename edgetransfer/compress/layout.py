@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence, Set
 
 LAYERS = {"Conv", "Gemm", "MatMul"}
 CLIPS = {"Relu", "Clip"}

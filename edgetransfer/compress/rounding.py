@@ -89,8 +89,7 @@ def _factor(gram: Tensor) -> Tensor:
     triangular, ``A = R R^T``, and ``R^-1`` the factor: nothing is inverted and factored again.
     """
     if not torch.isfinite(gram).all():
-        msg = "moments that are not finite"
-        raise FloatingPointError(msg)
+        raise FloatingPointError("moments that are not finite")
     identity = torch.eye(gram.shape[-1], dtype=gram.dtype)
     mean = gram.diagonal(dim1=-2, dim2=-1).mean(dim=-1).clamp(min=1e-12)
     damping, turned, bad = DAMPING * mean, gram.flip(-1, -2), torch.ones(len(gram))

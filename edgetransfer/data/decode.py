@@ -6,18 +6,16 @@ import importlib
 import io
 import threading
 import warnings
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from edgetransfer.errors import DataError
 from edgetransfer.spec.outside import MIB, Kind, content_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
 
 MAX_PIXELS = 89_478_485
 """Largest picture that is decoded: Pillow's own limit, 0.25 GiB of RGB."""

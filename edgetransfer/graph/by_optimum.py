@@ -7,13 +7,10 @@ import re
 import subprocess
 import sys
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Literal
 
 from edgetransfer.errors import MissingExtraError, StageError
-
-if TYPE_CHECKING:
-    from pathlib import Path
-    from typing import Literal
 
 _OPSET = "18"
 """The oldest that devices are sent; optimum's patches know few newer ones."""

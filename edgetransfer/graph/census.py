@@ -7,18 +7,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import onnx
 
 from edgetransfer.measure.proofs import IntendedPrecision
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from pathlib import Path
-
 
 _INTEGER = {"QLinearConv", "ConvInteger"}
 _FLOAT_CONV = {"Conv", "FusedConv", "NhwcFusedConv"}

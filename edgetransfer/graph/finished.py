@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from edgetransfer.errors import NumericalError, first_line
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 
 STANDARD = ("", "ai.onnx")
 """Names of the standard operator set: the only one that every device's runtime has."""

@@ -5,9 +5,9 @@ For proofs, not for devices, it also writes integer products out in float; weigh
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import onnx
 from onnx import TensorProto, helper
@@ -16,9 +16,6 @@ from edgetransfer.agent.environment import architecture, isa_flags
 from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 from edgetransfer.graph.finished import finished
 from edgetransfer.spec import catalogue
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 def with_float_products(model: onnx.ModelProto) -> onnx.ModelProto | None:

@@ -54,8 +54,7 @@ def is_name(text: object) -> bool:
 
 def _checked(text: str) -> str:
     if not is_name(text):
-        msg = f"it becomes the name of a folder: expected {ALPHABET}"
-        raise ValueError(msg)
+        raise ValueError(f"it becomes the name of a folder: expected {ALPHABET}")
     return text
 
 

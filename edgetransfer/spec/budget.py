@@ -41,6 +41,5 @@ class Budget(Spec):
             return given
         pairs = [str(each).rpartition("=") for each in given]
         if not all(label and sign and value for label, sign, value in pairs):
-            msg = "expected CLASS=VALUE: --min-recall cat=0.8"
-            raise ValueError(msg)
+            raise ValueError("expected CLASS=VALUE: --min-recall cat=0.8")
         return {label: float(value) for label, _, value in pairs}

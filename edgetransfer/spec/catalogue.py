@@ -7,8 +7,9 @@ says otherwise.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -16,9 +17,6 @@ from edgetransfer.errors import SpecError
 from edgetransfer.spec.base import Name, Spec, is_name
 from edgetransfer.spec.outside import TOML, toml_of, validated
 from edgetransfer.spec.target import EmulatedProcessor, TargetSpec
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 VARIABLE = "EDGETRANSFER_CACHE"
 

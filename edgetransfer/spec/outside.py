@@ -214,8 +214,7 @@ def _read(read: Callable[[], object], where: object, kind: Kind) -> object:
 
 def _whole(text: str) -> int:
     if len(text) > _MOST_DIGITS:
-        msg = f"a number of {len(text):,} digits"
-        raise ValueError(msg)
+        raise ValueError(f"a number of {len(text):,} digits")
     return int(text)
 
 
@@ -227,16 +226,14 @@ def _finite(text: str) -> float:
 
 
 def _no_number(text: str) -> NoReturn:
-    msg = f"{text[:20]} is no finite number"
-    raise ValueError(msg)
+    raise ValueError(f"{text[:20]} is no finite number")
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:
-            msg = f"the key {shortened(name)} stands twice"
-            raise ValueError(msg)
+            raise ValueError(f"the key {shortened(name)} stands twice")
         found[name] = value
     return found
 
@@ -260,8 +257,7 @@ def _refuse_odd(value: object) -> None:
             elif isinstance(each, str) and not each.isascii():
                 each.encode()  # half of a pair of surrogates raises UnicodeEncodeError
             elif isinstance(each, int) and each.bit_length() > 4 * _MOST_DIGITS:
-                msg = f"a number of {each.bit_length():,} bits"
-                raise ValueError(msg)
+                raise ValueError(f"a number of {each.bit_length():,} bits")
         if not below:
             return
         level = below

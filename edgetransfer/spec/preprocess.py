@@ -35,21 +35,17 @@ class ImagePreprocessing(Spec):
     @model_validator(mode="after")
     def _one_resize(self) -> ImagePreprocessing:
         if (self.shortest_edge is None) == (self.exact is None):
-            msg = "give either shortest_edge or exact"
-            raise ValueError(msg)
+            raise ValueError("give either shortest_edge or exact")
         if self.exact is None and self.crop is None:
-            msg = "shortest_edge leaves one side open: give crop as well"
-            raise ValueError(msg)
+            raise ValueError("shortest_edge leaves one side open: give crop as well")
         if self.shortest_edge and self.crop and max(self.crop) > self.shortest_edge:
-            msg = f"crop {self.crop} is larger than shortest_edge {self.shortest_edge}"
-            raise ValueError(msg)
+            raise ValueError(f"crop {self.crop} is larger than shortest_edge {self.shortest_edge}")
         if (
             self.exact
             and self.crop
             and (self.crop[0] > self.exact[0] or self.crop[1] > self.exact[1])
         ):
-            msg = f"crop {self.crop} is larger than exact {self.exact}"
-            raise ValueError(msg)
+            raise ValueError(f"crop {self.crop} is larger than exact {self.exact}")
         return self
 
     @property

@@ -58,8 +58,7 @@ class BackboneSpec(Spec):
     @classmethod
     def _to_choose_from(cls, candidates: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         if candidates and info.data.get("source") != AUTO:
-            msg = "needs --backbone auto, which chooses"
-            raise ValueError(msg)
+            raise ValueError("needs --backbone auto, which chooses")
         return candidates
 
 
@@ -104,11 +103,9 @@ class AdaptSpec(Spec):
             msg = "--adapt auto chooses by labelled examples of the device: name them COLUMN=VALUE"
             raise ValueError(msg)
         if part is not None and method == "none":
-            msg = "judges an adaptation, and --adapt names none"
-            raise ValueError(msg)
+            raise ValueError("judges an adaptation, and --adapt names none")
         if part is not None and not all(part.partition("=")):
-            msg = "expected COLUMN=VALUE"
-            raise ValueError(msg)
+            raise ValueError("expected COLUMN=VALUE")
         return part
 
 
@@ -158,8 +155,7 @@ class Recipe(Spec):
     def _a_model_is_named(cls, fit: FitSpec, info: ValidationInfo) -> FitSpec:
         backbone = info.data.get("backbone")
         if fit.method == "none" and backbone is not None and backbone.source == AUTO:
-            msg = "takes your own model, and --backbone auto names none"
-            raise ValueError(msg)
+            raise ValueError("takes your own model, and --backbone auto names none")
         return fit
 
     @field_validator("adapt")
@@ -178,17 +174,14 @@ class Recipe(Spec):
             return distill  # that it cannot be has been said
         adapts = info.data["adapt"].method != "none"
         if adapts and distill.source is not None:
-            msg = "a teacher trains all layers, and --adapt goes with a frozen backbone"
-            raise ValueError(msg)
+            raise ValueError("a teacher trains all layers, and --adapt goes with a frozen backbone")
         if adapts and distill.unlabelled is None:
-            msg = "--adapt needs the device's pictures: --unlabelled DIR"
-            raise ValueError(msg)
+            raise ValueError("--adapt needs the device's pictures: --unlabelled DIR")
         fit = info.data.get("fit")
         serves = adapts or distill.source is not None or (fit and fit.method in GUESSING)
         if distill.unlabelled is not None and not serves:
             also = "or for texts --fit contrastive or probe"
-            msg = f"--unlabelled needs --distill-from or --adapt, {also}"
-            raise ValueError(msg)
+            raise ValueError(f"--unlabelled needs --distill-from or --adapt, {also}")
         return distill
 
     @field_validator("distill")

@@ -18,8 +18,7 @@ RUNTIMES = {"onnxruntime", "onnxruntime-web", "openvino", "tensorrt"}
 
 def _known(name: str) -> str:
     if name not in RUNTIMES:
-        msg = f"no such runtime, expected one of {', '.join(sorted(RUNTIMES))}"
-        raise ValueError(msg)
+        raise ValueError(f"no such runtime, expected one of {', '.join(sorted(RUNTIMES))}")
     return name
 
 
@@ -99,8 +98,7 @@ libraries: they are for whoever owns the process, not for who made a target or a
 
 def _setting(key: str) -> str:
     if not _SETTING.fullmatch(key):
-        msg = "not a setting of how a graph is computed, and no other is taken"
-        raise ValueError(msg)
+        raise ValueError("not a setting of how a graph is computed, and no other is taken")
     return key
 
 

@@ -8,6 +8,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgetransfer.agent.main import SCHEMA
+from edgetransfer.agent.timing import TimingPlan
 
 if TYPE_CHECKING:
     from edgetransfer.spec.words import TimingEffort
@@ -45,16 +46,6 @@ class Variant:
 
 ON_CPU = (("onnxruntime", "CPUExecutionProvider"), ("openvino", "OpenVINO"))
 """Runtimes of the processor, with what their sessions run on there."""
-
-
-@dataclass(frozen=True)
-class TimingPlan:
-    """How long each fresh process warms up and measures, per variant: for `agent.timing.Plan`."""
-
-    blocks: int = 20
-    block_s: float = 0.0125
-    warmup_s: float = 0.3
-    warmup_max_s: float = 5.0
 
 
 @dataclass(frozen=True)
@@ -126,7 +117,7 @@ class Job:
 
     action: Literal["logits", "time", "sustain", "energy", "optimise", "describe"]
     variants: tuple[Variant, ...] = ()
-    plan: TimingPlan = TimingPlan()
+    plan: TimingPlan = field(default_factory=TimingPlan)
     seed: int = 0
     guard: ThrottleGuard = ThrottleGuard()
     sustained: SustainedLoad = SustainedLoad()

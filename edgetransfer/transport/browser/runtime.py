@@ -6,16 +6,14 @@ import shutil
 import sys
 import tarfile
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from edgetransfer.bundle.files import digest_of
 from edgetransfer.errors import IntegrityError, StageError, UnsupportedError
 from edgetransfer.spec.catalogue import default_cache
 from edgetransfer.transport.outcome import ran
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 Engine = Literal["wasm", "webgpu"]
 VERSION = "1.30.0"

@@ -7,15 +7,12 @@ import re
 import shutil
 import subprocess
 import tarfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from edgetransfer.errors import SpecError, StageError, UnsupportedError
 from edgetransfer.transport.outcome import ran
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
 
 _PROGRAMS = ("apt-get", "apt-config", "dpkg", "dpkg-deb")
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")

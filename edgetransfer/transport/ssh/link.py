@@ -13,18 +13,16 @@ import shlex
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import IO, Any, NamedTuple, TypeVar
 
 from edgetransfer.errors import EdgeTransferError, SpecError, StageError
 from edgetransfer.spec.outside import MIB, Kind, parsed, shortened
 from edgetransfer.transport.outcome import last_words
 from edgetransfer.transport.ssh import far
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
 
 T = TypeVar("T")
 _ANSWER = Kind("answer of the device", 64 * MIB, StageError)

@@ -1,13 +1,15 @@
 """Timing by a clock that only moves when a call is made."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from edgetransfer.agent.conditions import Sensors, ThrottleWatch
-from edgetransfer.agent.timing import BlockPlan, Clock, Cycle, measure, timed, warm_up
+from edgetransfer.agent.timing import Clock, Cycle, TimingPlan, measure, timed, warm_up
 
 MS = 1_000_000
-PLAN = BlockPlan(blocks=3, block_s=0.05, warmup_s=0.0, warmup_max_s=1.0)
+PLAN = TimingPlan(blocks=3, block_s=0.05, warmup_s=0.0, warmup_max_s=1.0)
 
 
 class Machine:
@@ -48,7 +50,7 @@ def test_the_warm_up_ends_after_three_equal_windows(machine):
 
 
 def test_the_windows_fill_the_shortest_warm_up(machine):
-    assert warm_up(machine.call("a", 2), PLAN._replace(warmup_s=0.15), machine.clock)
+    assert warm_up(machine.call("a", 2), replace(PLAN, warmup_s=0.15), machine.clock)
     assert machine.now_ns == 150 * MS
 
 
@@ -103,7 +105,7 @@ def test_the_first_call_of_a_turn_finds_cold_caches_and_is_not_timed(machine):
 
 @pytest.mark.parametrize(("took_ms", "rounds"), [(10, 60), (20, 60), (25, 48), (900, 3)])
 def test_slow_calls_end_the_rounds_at_twice_the_planned_time(machine, took_ms, rounds):
-    plan = PLAN._replace(blocks=60, block_s=0.02)
+    plan = replace(PLAN, blocks=60, block_s=0.02)
     calls = {name: machine.call(name, took_ms) for name in "ab"}
     samples = measure(calls, plan, 0, machine.clock).samples
     assert {name: len(np.unique(rows[:, 0])) for name, rows in samples.items()} == {
@@ -121,7 +123,7 @@ def test_a_block_holds_one_timed_call_at_least(machine):
 def test_every_round_is_a_permutation_of_all(machine, seed):
     names = ["a", "b", "c", "d"]
     calls = {name: machine.call(name, 30) for name in names}
-    turns = measure(calls, PLAN._replace(blocks=20), seed, machine.clock).turns
+    turns = measure(calls, replace(PLAN, blocks=20), seed, machine.clock).turns
     rounds = np.array([turn["name"] for turn in turns]).reshape(20, 4)
     assert all(sorted(order) == names for order in rounds.tolist())
     assert len({tuple(order) for order in rounds.tolist()}) > 5
@@ -131,7 +133,7 @@ def test_the_order_depends_on_the_seed_alone():
     def order(names, seed):
         machine = Machine()
         calls = {name: machine.call(name, 70) for name in names}
-        measure(calls, PLAN._replace(blocks=20), seed, machine.clock)
+        measure(calls, replace(PLAN, blocks=20), seed, machine.clock)
         return machine.log
 
     assert order("abc", 1) == order("cba", 1)
@@ -166,7 +168,7 @@ class Weather:
 def turns_of(machine, weather, cooldown_s=1.0, blocks=2):
     guard = ThrottleWatch(weather.sensors, 100.0, cooldown_s)
     calls = {"a": machine.call("a", 70)}
-    measured = measure(calls, PLAN._replace(blocks=blocks), 0, machine.clock, guard)
+    measured = measure(calls, replace(PLAN, blocks=blocks), 0, machine.clock, guard)
     assert [turn["name"] for turn in measured.turns] == ["a"] * len(measured.turns)
     assert measured.samples["a"][:, 0].tolist() == [turn["block"] for turn in measured.turns]
     return [(turn["block"], turn["marks"]) for turn in measured.turns]

@@ -244,7 +244,7 @@ def test_a_page_that_asks_only_after_the_end_hears_of_it(exchange, tmp_path):
 def test_the_order_of_the_blocks_is_the_agents(job):
     import random
 
-    from edgetransfer.agent.timing import BlockPlan, Clock, measure
+    from edgetransfer.agent.timing import Clock, measure
 
     variants = (job.variants[0], Variant("reference", "r.onnx", job.variants[0].inputs))
     plan = TimingPlan(blocks=6)
@@ -252,7 +252,7 @@ def test_the_order_of_the_blocks_is_the_agents(job):
     calls = {name: lambda: None for name in ("candidate", "reference")}
     ticks = itertools.count()
     clock = Clock(lambda: next(ticks), lambda: 0)
-    turns = measure(calls, BlockPlan(6, 1e-6, 0.0, 0.0), 7, clock).turns
+    turns = measure(calls, TimingPlan(6, 1e-6, 0.0, 0.0), 7, clock).turns
     assert [name for names in order for name in names] == [turn["name"] for turn in turns]
     assert random.Random(7).sample(["candidate", "reference"], 2) == order[0]
 
