@@ -198,11 +198,7 @@ def _object(path: Path, form: type[BaseModel], kind: Kind) -> dict[str, Any]:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Read ``config.json``.
-
-    Raises:
-        SpecError: it is none; every field that does not fit is named.
-    """
+    """Read ``config.json``; the SpecError of one that does not fit names every such field."""
     return _object(path, _Config, CONFIG)
 
 
@@ -223,31 +219,19 @@ def read_preprocessor(path: Path) -> dict[str, Any]:
 
 
 def read_timm(config: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Return the contract within a timm configuration.
-
-    Raises:
-        SpecError: there is none; every field that does not fit is named.
-    """
+    """Return the contract within a timm configuration; a SpecError names all that does not fit."""
     found: dict[str, Any] = config.get("pretrained_cfg", config)
     validated(_Timm, found, path, CONFIG)
     return found
 
 
 def read_card(path: Path) -> dict[str, Any]:
-    """Read ``card.json``.
-
-    Raises:
-        SpecError: it is none; every field that does not fit is named.
-    """
+    """Read ``card.json``; a SpecError names every field that does not fit."""
     return _object(path, _Card, CARD)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read a ``.safetensors`` file.
-
-    Raises:
-        SpecError: it is none.
-    """
+    """Read a ``.safetensors`` file; a SpecError where it is none."""
     from safetensors.torch import load_file
 
     refuse_no_file(path, WEIGHTS)

@@ -52,11 +52,7 @@ def _weight_files(path: Path) -> set[str]:
 
 
 def _refuse_hard_links(path: Path) -> None:
-    """Refuse weights in a file that has another name elsewhere, as links out of the folder are.
-
-    Raises:
-        SpecError: there are some.
-    """
+    """Refuse weights in a file that has another name elsewhere, as links out of the folder are."""
     for name in sorted(_weight_files(path)):
         file = path.parent / name
         if file.is_file() and file.stat().st_nlink > 1:

@@ -77,11 +77,7 @@ class Bundle:
 
 
 def refuse_other_count(bundle: Bundle, logits: int) -> None:
-    """Refuse a list of labels that is not as long as the model has outputs.
-
-    Raises:
-        IntegrityError: it is longer or shorter.
-    """
+    """Raise an IntegrityError for a list of labels that is not as long as the model has outputs."""
     if len(bundle.labels) != logits:
         raise readers.LABELS.fault(
             "not as many labels as the model has outputs",

@@ -61,11 +61,7 @@ class MomentSums:
         self._sums: list[Tensor] = [torch.zeros((), dtype=torch.double)] * 2
 
     def add(self, floats: Tensor, quantised: Tensor) -> None:
-        """Take in the inputs of one batch, as they should be and as they are.
-
-        Raises:
-            NumericalError: NaN or Inf is among them.
-        """
+        """Take in one batch of inputs, as they should be and as they are; NumericalError of NaN."""
         places = self._generator.get_state()
         wanted = columns(self._layer, floats, self._generator)
         self._generator.set_state(places)

@@ -171,11 +171,7 @@ def _manifest(
 
 
 def raise_if(problems: Sequence[str], where: str) -> None:
-    """Raise one error for all problems.
-
-    Raises:
-        DataError: there are any; at most `SHOWN` are listed.
-    """
+    """Raise one DataError for all problems, if there are any; at most `SHOWN` are listed."""
     if not problems:
         return
     lines = [f"{count(len(problems), 'problem')} in the data"]

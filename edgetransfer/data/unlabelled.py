@@ -37,11 +37,7 @@ def nothing_near(_: Sequence[Example]) -> Mapping[str, str]:
 
 
 def fingerprint(source: str, modality: Modality) -> str:
-    """sha256 (hex) over the names and bytes of all files that are read.
-
-    Raises:
-        DataError: there are none.
-    """
+    """sha256 (hex) over names and bytes of all files that are read; DataError if there are none."""
     root, files = _find(source, modality)
     names = [file.relative_to(root).as_posix() for file in files]
     content = [str(root), list(zip(names, file_digests(files), strict=True))]

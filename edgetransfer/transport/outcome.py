@@ -46,7 +46,7 @@ def last_words(text: str) -> str:
 
 def ran(
     command: Sequence[str],
-    error: Callable[[str], EdgeTransferError],
+    error: Callable[..., EdgeTransferError],
     *,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
@@ -55,7 +55,7 @@ def ran(
     """Run a program of this machine to its end, without input, and return what it printed.
 
     Raises:
-        EdgeTransferError: what `error` makes of the last words of a program that fails.
+        EdgeTransferError: what `error` makes of the last words, `found`, of a program that fails.
         TimeoutExpired: it did not end.
     """
     done = subprocess.run(
@@ -71,7 +71,7 @@ def ran(
     )
     if done.returncode != 0:
         said = last_words(done.stderr) or last_words(done.stdout)
-        raise error(said or ending(done.returncode))
+        raise error(found=said or ending(done.returncode))
     return done.stdout
 
 

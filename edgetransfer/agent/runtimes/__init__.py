@@ -52,11 +52,7 @@ def add(name: str, file: str) -> None:
 
 
 def plugin(name: str) -> ModuleType:
-    """Return the plug-in of a runtime.
-
-    Raises:
-        Unavailable: there is none of that name.
-    """
+    """Return the plug-in of a runtime; `Unavailable` is raised where there is none of that name."""
     if name not in names():
         raise Unavailable("no such runtime: found %r, expected %s" % (name, ", ".join(names())))
     return importlib.import_module(f"edgetransfer.agent.runtimes.{name}")

@@ -54,11 +54,7 @@ class Adb:
         return f"{WORD}:{self._serial}"
 
     def ask(self, *words: str) -> str:
-        """Run an adb command and return what it printed.
-
-        Raises:
-            StageError: it failed, or did not end.
-        """
+        """Run an adb command and return what it printed; StageError if it fails or does not end."""
         command = ["adb", *(["-s", self._serial] if self._serial else []), *words]
 
         def failed(found: str) -> StageError:
@@ -76,11 +72,7 @@ class Adb:
             ) from error
 
     def look(self) -> None:
-        """Make sure that the device is there and lets us in.
-
-        Raises:
-            StageError: it is not, or does not.
-        """
+        """Raise a StageError unless the device is there and lets us in."""
         state = self.ask("get-state")
         if state != "device":
             raise StageError(
@@ -107,11 +99,7 @@ class Adb:
                 self.ask("reverse", "--remove", f"tcp:{there}")
 
     def view(self, url: str) -> None:
-        """Open an address in the device's browser.
-
-        Raises:
-            StageError: no app there opens it.
-        """
+        """Open an address in the device's browser; StageError where no app there opens it."""
         told = self.ask("shell", "am", "start", "-a", "android.intent.action.VIEW", "-d", url)
         wrong = [line for line in told.splitlines() if line.startswith("Error")]
         if wrong:

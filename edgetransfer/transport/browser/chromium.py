@@ -50,11 +50,7 @@ _STOP_S = 5.0
 
 
 def find() -> str:
-    """Return the path of a Chromium.
-
-    Raises:
-        UnsupportedError: there is none.
-    """
+    """Return the path of a Chromium; UnsupportedError where there is none."""
     for program in PROGRAMS:
         found = shutil.which(program)
         if found is not None:

@@ -51,11 +51,7 @@ class BrowserAddress:
 
     @classmethod
     def read(cls, address: str) -> BrowserAddress:
-        """Read it.
-
-        Raises:
-            SpecError: it is not of this form.
-        """
+        """Read it; SpecError where it is not of this form."""
         words = address.split(":") if address else []
         engine: Engine = "wasm"
         if words and words[0] in browser_runtime.FILES:
@@ -74,11 +70,7 @@ class BrowserAddress:
 
 
 def own_address() -> str:
-    """Return this machine's address in its network: nothing is sent to find it.
-
-    Raises:
-        StageError: it is in none.
-    """
+    """Return this machine's address in its network, sending nothing; StageError if it has none."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))  # reserved for documentation (RFC 5737)
@@ -223,11 +215,7 @@ def invite(url: str) -> None:
 
 
 def await_page(place: Browser, fix: str) -> None:
-    """Wait until somebody opens the address.
-
-    Raises:
-        StageError: nobody does.
-    """
+    """Wait until somebody opens the address; StageError where nobody does."""
     if not place.exchange.await_visitor(place.patience.opened_s):
         raise StageError(
             "nobody opened the address",

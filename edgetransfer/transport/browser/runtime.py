@@ -7,6 +7,7 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -101,15 +102,12 @@ def prepare(kept: Path | None = None, *, npm: str = "npm") -> Path:
 def _pack(npm: str, scratch: Path) -> None:
     """Let npm fetch the package into a folder, and unpack what is used of it."""
     command = [npm, "pack", "--silent", PACKAGE]
-
-    def failed(found: str) -> StageError:
-        what = "npm did not fetch the runtime for browsers"
-        return StageError(what, where=" ".join(command), found=found)
-
+    what = "npm did not fetch the runtime for browsers"
+    failed = partial(StageError, what, where=" ".join(command))
     ran(command, failed, cwd=scratch)
     archives = list(scratch.glob("*.tgz"))
     if not archives:
-        raise failed("exit code 0, no archive")
+        raise failed(found="exit code 0, no archive")
     wanted = {f"package/dist/{name}" for engine in FILES.values() for name in engine}
     with tarfile.open(archives[0]) as archive:
         members = [member for member in archive.getmembers() if member.name in wanted]

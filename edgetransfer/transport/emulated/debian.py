@@ -9,6 +9,7 @@ import subprocess
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from edgetransfer.errors import SpecError, StageError, UnsupportedError
@@ -39,22 +40,14 @@ class PackageRequest:
 
 
 def own_architecture() -> str:
-    """Return what Debian calls this machine.
-
-    Raises:
-        UnsupportedError: the machine does not run Debian's tools.
-    """
+    """Return what Debian calls this machine; UnsupportedError without Debian's tools."""
     check_tools()
     asked = ["dpkg", "--print-architecture"]
     return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def check_tools() -> None:
-    """Make sure that apt is here.
-
-    Raises:
-        UnsupportedError: it is not.
-    """
+    """Raise an UnsupportedError unless Debian's package tools are here."""
     missing = [program for program in _PROGRAMS if shutil.which(program) is None]
     if missing:
         raise UnsupportedError(
@@ -125,11 +118,7 @@ def _sources(apt: Path) -> Iterator[Mapping[str, str]]:
 
 
 def fetch(wanted: PackageRequest, mirror: Mirror, room: Path) -> list[Path]:
-    """Download packages with a private apt in an empty folder, and return their files.
-
-    Raises:
-        StageError: apt could not fetch them.
-    """
+    """Download packages with a private apt in an empty folder; StageError where it cannot."""
     environment = {**os.environ, "APT_CONFIG": str(_settings(wanted, mirror, room)), "LC_ALL": "C"}
     _run(["apt-get", "update"], room, environment)
     # Nothing is installed: with an empty status file, -d fetches all that they depend on.
@@ -207,12 +196,10 @@ def unpack_one(package: Path, member: str, target: Path) -> None:
 
 
 def _run(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
-    def failed(found: str) -> StageError:
-        return StageError(
-            "Debian's packages could not be fetched and unpacked",
-            where=" ".join(command[:4]),
-            found=found,
-            fix="see that `apt-get update` works on this system, then run the same command again",
-        )
-
+    failed = partial(
+        StageError,
+        "Debian's packages could not be fetched and unpacked",
+        where=" ".join(command[:4]),
+        fix="see that `apt-get update` works on this system, then run the same command again",
+    )
     ran(command, failed, cwd=folder, env=environment)

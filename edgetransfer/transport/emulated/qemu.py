@@ -16,6 +16,7 @@ import time
 import zipfile
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -200,14 +201,14 @@ def prepare(preview: EmulatedProcessor, cache: Path, tell: Callable[[str], None]
     with writing(folder.parent):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder.parent) as name:
-            partial = Path(name) / "whole"
-            partial.mkdir()
-            record = _fill(preview, partial, Path(name), tell)
-            size = sum(each.lstat().st_size for each in partial.rglob("*") if each.is_file())
+            unready = Path(name) / "whole"
+            unready.mkdir()
+            record = _fill(preview, unready, Path(name), tell)
+            size = sum(each.lstat().st_size for each in unready.rglob("*") if each.is_file())
             record |= {"bytes": size, "seconds": round(time.monotonic() - start, 1)}
-            write_json(partial / _RECORD, record)
+            write_json(unready / _RECORD, record)
             shutil.rmtree(folder, ignore_errors=True)
-            partial.rename(folder)
+            unready.rename(folder)
         for older in folder.parent.glob(f"{preview.name}-*"):
             if older != folder and older.name.rpartition("-")[0] == preview.name:
                 shutil.rmtree(older, ignore_errors=True)
@@ -215,29 +216,29 @@ def prepare(preview: EmulatedProcessor, cache: Path, tell: Callable[[str], None]
 
 
 def _fill(
-    preview: EmulatedProcessor, partial: Path, room: Path, tell: Callable[[str], None]
+    preview: EmulatedProcessor, unready: Path, room: Path, tell: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Fetch emulator, packages and wheels into `partial`, and try them."""
+    """Fetch emulator, packages and wheels into `unready`, and try them."""
     wheels: dict[str, str] = {}
-    program, emulator_version = _emulator(preview, partial, room / "emulator", tell)
+    program, emulator_version = _emulator(preview, unready, room / "emulator", tell)
     if preview.sysroot is not None:
         guest = preview.sysroot
         tell(f"{len(guest.packages)} packages of {guest.suite} for {guest.architecture}")
         wanted = debian.PackageRequest(guest.architecture, guest.suite, guest.packages)
         debian.unpack(
             debian.fetch(wanted, debian.system_mirror(), _new(room / "guest")),
-            _new(partial / "root"),
+            _new(unready / "root"),
         )
         if guest.wheel_platforms:
             tell(" and ".join(f"{name} {version(name)}" for name in _RUNTIME))
-            wheels = _wheels(guest, _new(room / "wheels"), partial / "site")
+            wheels = _wheels(guest, _new(room / "wheels"), unready / "site")
     tell("a first run")
-    inside = program.is_relative_to(partial)
-    prepared = Emulation(preview, program, emulator_version, partial if preview.sysroot else None)
+    inside = program.is_relative_to(unready)
+    prepared = Emulation(preview, program, emulator_version, unready if preview.sysroot else None)
     runtimes = _try(prepared)
     return {
         "name": preview.name,
-        "program": str(program.relative_to(partial) if inside else program),
+        "program": str(program.relative_to(unready) if inside else program),
         "emulator_version": emulator_version,
         "runtimes": runtimes,
         "wheels": wheels,
@@ -250,7 +251,7 @@ def _new(folder: Path) -> Path:
 
 
 def _emulator(
-    preview: EmulatedProcessor, partial: Path, room: Path, tell: Callable[[str], None]
+    preview: EmulatedProcessor, unready: Path, room: Path, tell: Callable[[str], None]
 ) -> tuple[Path, str]:
     """Take the system's emulator where it is new enough, else that of Debian's package.
 
@@ -268,7 +269,7 @@ def _emulator(
         )
         (file,) = debian.fetch(package, debian.system_mirror(), _new(room))
         file.replace(kept)
-    program = _new(partial / _PROGRAMS) / wanted.program
+    program = _new(unready / _PROGRAMS) / wanted.program
     debian.unpack_one(kept, f"usr/bin/{wanted.program}", program)
     return program, _version_of(program)
 
@@ -288,15 +289,12 @@ def _wheels(guest: Sysroot, room: Path, site: Path) -> dict[str, str]:
         command += ["--require-hashes", "-r", str(room / "wheels.txt")]
     else:
         command += pins
-
-    def failed(found: str) -> StageError:
-        return StageError(
-            "pip could not fetch the guest's runtime",
-            where="doctor --prepare",
-            found=found,
-            fix="see that pip works on this machine, then run the same command again",
-        )
-
+    failed = partial(
+        StageError,
+        "pip could not fetch the guest's runtime",
+        where="doctor --prepare",
+        fix="see that pip works on this machine, then run the same command again",
+    )
     ran(command, failed)
     found = sorted(room.glob("*.whl"))
     for wheel in found:
@@ -307,14 +305,11 @@ def _wheels(guest: Sysroot, room: Path, site: Path) -> dict[str, str]:
 
 def _try(prepared: Emulation) -> Mapping[str, str]:
     """Load the runtime on the emulated processor and return its versions."""
-
-    def failed(found: str) -> StageError:
-        return StageError(
-            "the runtime does not load on the emulated processor",
-            where=f"qemu:{prepared.preview.name}",
-            found=found,
-            expected=f"{prepared.preview.emulator.program} can run onnxruntime",
-        )
-
+    failed = partial(
+        StageError,
+        "the runtime does not load on the emulated processor",
+        where=f"qemu:{prepared.preview.name}",
+        expected=f"{prepared.preview.emulator.program} can run onnxruntime",
+    )
     said = ran([*prepared.command(), "-c", _TRIAL], failed, env=prepared.environment())
     return dict(zip(_RUNTIME, said.split(), strict=True))

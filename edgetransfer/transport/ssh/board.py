@@ -56,17 +56,8 @@ class Board:
 
     python: str
     version: tuple[int, ...]
-    system: str
-    machine: str
-    bits: int
-    libc: str
+    wanted: WheelTarget
     imports: tuple[Import, ...]
-
-    @property
-    def wanted(self) -> WheelTarget:
-        """What wheels for it have to fit."""
-        python = self.version[0], self.version[1]
-        return WheelTarget(python, self.system, self.machine, self.bits, self.libc)
 
     @property
     def complete(self) -> bool:
@@ -74,11 +65,12 @@ class Board:
         return len(self.imports) == len(PACKAGES) and all(i.returncode == 0 for i in self.imports)
 
     def __str__(self) -> str:
-        libc = f", {self.libc}" if self.libc else ""
-        narrow = ", 32 bits" if self.bits == 32 else ""
-        has = "".join(f"; {each}" for each in self.imports)
+        has = self.wanted
+        libc = f", {has.libc}" if has.libc else ""
+        narrow = ", 32 bits" if has.bits == 32 else ""
+        loads = "".join(f"; {each}" for each in self.imports)
         version = ".".join(map(str, self.version))
-        return f"{self.python} {version} on {self.system} {self.machine}{narrow}{libc}{has}"
+        return f"{self.python} {version} on {has.system} {has.machine}{narrow}{libc}{loads}"
 
 
 def look(client: Client, python: str | None, site: str = "") -> Board:
@@ -138,15 +130,16 @@ def _board(told: Mapping[str, Any]) -> Board:
         Import(name, each["returncode"], each["version"], each["words"])
         for name, each in told["imports"].items()
     )
-    plain = {key: told[key] for key in ("python", "system", "machine", "bits", "libc")}
-    return Board(version=tuple(told["version"]), imports=imports, **plain)
+    major, minor, *_ = version = tuple(told["version"])
+    has = {key: told[key] for key in ("system", "machine", "bits", "libc")}
+    return Board(told["python"], version, WheelTarget((major, minor), **has), imports)
 
 
 def lacking(client: Client, board: Board) -> UnsupportedError:
     """Return the error of a device that has a Python and lacks packages, with the commands."""
     fix = board.wanted.obstacle()
     if fix is None:
-        folder = f"wheels-{board.machine}-{board.version[0]}.{board.version[1]}"
+        folder = f"wheels-{board.wanted.machine}-{board.version[0]}.{board.version[1]}"
         fix = (
             f"install them there (pip install {' '.join(PACKAGES)}, and name that Python by "
             "--python), or bring them from here, for this measurement only:\n"

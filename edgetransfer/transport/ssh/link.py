@@ -133,7 +133,15 @@ class Call:
             if not isinstance(answer, dict):
                 raise _ANSWER.unreadable(self._where, shortened(answer))
             if "failed" in answer:
-                raise _failed(self._where, answer)
+                full = answer["failed"] in ("ENOSPC", "EDQUOT")
+                raise StageError(
+                    "no space left on the device"
+                    if full
+                    else "the device cannot read or write a file",
+                    where=self._where,
+                    found=f"{answer['file']}: {answer['words']}",
+                    fix="free some space there and run the same command again" if full else None,
+                )
             yield answer
 
     def one(self) -> Mapping[str, Any]:
@@ -159,16 +167,6 @@ class Call:
         )
 
 
-def _failed(where: str, answer: Mapping[str, Any]) -> StageError:
-    full = answer["failed"] in ("ENOSPC", "EDQUOT")
-    return StageError(
-        "no space left on the device" if full else "the device cannot read or write a file",
-        where=where,
-        found=f"{answer['file']}: {answer['words']}",
-        fix="free some space there and run the same command again" if full else None,
-    )
-
-
 class Client:
     """The way to one host; the private folder takes the socket that all calls share.
 
@@ -184,19 +182,15 @@ class Client:
         self._options: list[str] = []
         self.socket = folder / "s"
         options = list(_ALWAYS)
-        wishes = self._wishes()
+        code, told, words = self._run(["-G", *self._target])
+        if code:
+            raise self.complaint(words)
+        wishes = dict(line.partition(" ")[::2] for line in told.splitlines())
         options += [o for key, (unset, o) in _UNLESS_SET.items() if wishes.get(key) == unset]
         self._shared = wishes.get("controlpath", "none") != "none"
         if not self._shared:
             options += ["ControlMaster=auto", "ControlPersist=60", f"ControlPath={self.socket}"]
         self._options = [word for option in options for word in ("-o", option)]
-
-    def _wishes(self) -> dict[str, str]:
-        """Return the options that the user's configuration gives for the host."""
-        code, told, words = self._run(["-G", *self._target])
-        if code:
-            raise self.complaint(words)
-        return dict(line.partition(" ")[::2] for line in told.splitlines())
 
     def _run(self, words: list[str]) -> tuple[int, str, str]:
         try:
@@ -259,11 +253,6 @@ class Client:
                 forget=forget[0].strip() if forget else "ssh-keygen -R HOST",
             ),
         )
-
-    @staticmethod
-    def is_final(words: str) -> bool:
-        """Say whether trying again would end the same way."""
-        return any(each.final and each.says in words for each in _COMPLAINTS)
 
     def close(self) -> None:
         """End the shared connection, unless it is the user's own."""
@@ -329,11 +318,7 @@ class Link:
 
     @contextmanager
     def request(self, call: str, **asked: object) -> Iterator[Call]:
-        """Ask once.
-
-        Raises:
-            LinkLostError: the link ended before the answer.
-        """
+        """Ask once; LinkLostError where the link ends before the answer."""
         head = json.dumps({"call": call, "work": self.work, **asked})
         with self.client.call(self._command) as answers:
             with suppress(BrokenPipeError):
@@ -370,7 +355,7 @@ class Link:
                 words = last_words(str(lost))
                 if time.monotonic() - self._reached > _HELD_S:
                     self.moved()  # a job that says nothing for long goes on all the same
-                if self.client.is_final(words):
+                if any(each.final and each.says in words for each in _COMPLAINTS):
                     raise self.client.complaint(words) from lost
                 waited = time.monotonic() - self._since
                 if waited + self._pause > self._patience.longest_s:

@@ -11,7 +11,7 @@ from edgetransfer.transport.ssh import board as ssh_board
 from edgetransfer.transport.ssh import place as ssh
 from edgetransfer.transport.ssh.board import Board, Import
 from edgetransfer.transport.ssh.link import RetryPolicy
-from edgetransfer.transport.wheels import PACKAGES
+from edgetransfer.transport.wheels import PACKAGES, WheelTarget
 from tests.sshd import board, served  # noqa: F401 (fixtures)
 
 PRESENT = tuple(Import(package, 0, "1", "") for package in PACKAGES)
@@ -46,7 +46,8 @@ def impatient(monkeypatch):
 @pytest.fixture
 def place(board, agent, impatient, monkeypatch):  # noqa: F811 (fixture)
     """Connect to the board with a stand-in for the agent, which needs no runtime."""
-    found = Board(sys.executable, sys.version_info[:3], "Linux", "x86_64", 64, "", PRESENT)
+    wanted = WheelTarget(sys.version_info[:2], "Linux", "x86_64", 64, "")
+    found = Board(sys.executable, sys.version_info[:3], wanted, PRESENT)
     monkeypatch.setattr(ssh_board, "look", lambda *_: found)
     # Stand-ins answer what a test wants to see; `test_outcome` is about the form of answers.
     monkeypatch.setattr(outcome, "checked", lambda _job, result, *_: result)

@@ -46,11 +46,7 @@ def is_strongly_typed(trt: Any) -> bool:  # noqa: ANN401
 
 
 def load(provider: str, at_least: Optional[str] = None) -> ModuleType:
-    """Import TensorRT, or TensorRT-RTX.
-
-    Raises:
-        Unavailable: it is not installed, cannot be loaded, or is too old.
-    """
+    """Import TensorRT or TensorRT-RTX; `Unavailable` where it does not load, or is too old."""
     wanted = at_least or _OLDEST[provider]
     causes: List[str] = []
     for name in PROVIDERS[provider]:

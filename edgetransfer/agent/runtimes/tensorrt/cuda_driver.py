@@ -34,11 +34,7 @@ class Gpu(NamedTuple):
 
 
 class Cuda:
-    """The first GPU, its primary context and one stream.
-
-    Raises:
-        Unavailable: there is no driver, or no GPU.
-    """
+    """The first GPU, its primary context and one stream; `Unavailable` without driver or GPU."""
 
     def __init__(self, library: str = LIBRARY) -> None:
         try:
