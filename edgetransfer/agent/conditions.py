@@ -6,7 +6,7 @@ Watches for a machine that slows itself down while variants are timed, and waits
 from __future__ import annotations
 
 import os
-import sys
+import resource
 import time
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional
 
@@ -115,7 +115,7 @@ _THROTTLED_BITS = {
     3: "soft temperature limit",
 }
 """Bits that the firmware of a Raspberry Pi sets now; 16 higher: since it was started."""
-_HERTZ = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
+_HERTZ = os.sysconf("SC_CLK_TCK")
 """Ticks of a core in a second."""
 Counters = Dict[str, int]
 
@@ -264,16 +264,8 @@ def snapshot(system: System = REAL) -> Dict[str, object]:
         "ticks": ticks(system),
         "load_average": load_average(),
         "power": power(system),
-        "involuntary_switches": _switches(),
+        "involuntary_switches": resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw,
     }
-
-
-def _switches() -> Optional[int]:
-    if sys.platform == "win32":
-        return None
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
 
 def stolen_pct(before: Any, after: Any) -> Optional[float]:  # noqa: ANN401 (what `ticks` gave)

@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import shutil
-import subprocess
 import sys
 import tempfile
 from datetime import datetime, timezone
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any, Dict, FrozenSet, List, Mapping, Optional
 
 from edgetransfer.agent import conditions, cpuid, machine
-from edgetransfer.agent.system import REAL, Reader, System
+from edgetransfer.agent.system import REAL, Reader, System, ask
 from edgetransfer.agent.system import read_text as read_text
 
 PROTOCOL = "etb-1"
@@ -51,16 +50,13 @@ def _cpuinfo(read: Reader, keys: FrozenSet[str]) -> str:
     return ""
 
 
-def _sysctl(name: str) -> str:
-    done = subprocess.run(["sysctl", "-n", name], capture_output=True, text=True, check=False)
-    return done.stdout.strip()
-
-
 def isa_flags(read: Reader = read_text) -> FrozenSet[str]:
     """Return the flags among `KERNEL_FLAGS` that the machine has, in Linux's spelling."""
     if sys.platform == "darwin":
         held = [
-            flag for name, flag in _APPLE_FLAGS.items() if _sysctl("hw.optional.arm." + name) == "1"
+            flag
+            for name, flag in _APPLE_FLAGS.items()
+            if ask(["sysctl", "-n", "hw.optional.arm." + name]) == "1"
         ]
         return frozenset(held)
     if architecture() == "x86_64" and machine.emulator(read):
@@ -72,7 +68,7 @@ def isa_flags(read: Reader = read_text) -> FrozenSet[str]:
 def cpu_model(read: Reader = read_text) -> str:
     """Return the name of the processor or board, as far as the system tells."""
     if sys.platform == "darwin":
-        return _sysctl("machdep.cpu.brand_string")
+        return ask(["sysctl", "-n", "machdep.cpu.brand_string"]) or ""
     emulator = machine.emulator(read)
     if emulator:
         return emulator

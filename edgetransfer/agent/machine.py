@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 import sys
 from typing import Dict, List, Mapping, Optional
 
 from edgetransfer.agent import cpuid
 from edgetransfer.agent.conditions import CPU, used_cores
-from edgetransfer.agent.system import REAL, Reader, System
+from edgetransfer.agent.system import REAL, Reader, System, ask
 
 VARIABLE = "EDGETRANSFER_EMULATOR"
 """Set by whoever starts the agent in an emulator: what it is, in words."""
@@ -48,22 +47,14 @@ def emulator(read: Reader) -> Optional[str]:
     if told:
         return told
     if platform.system() != "Linux":
-        return "Rosetta" if _is_translated() else None
+        mac = (platform.system(), platform.machine()) == ("Darwin", "x86_64")
+        return "Rosetta" if mac and ask(["sysctl", "-n", "sysctl.proc_translated"]) == "1" else None
     kernel = read("/proc/sys/kernel/arch")
     if kernel and family(kernel) != family(platform.machine()):
         return "an emulator on %s" % kernel
     if platform.machine() == "x86_64" and cpuid.hypervisor() == _TCG:
         return "QEMU"
     return None
-
-
-def _is_translated() -> bool:
-    """Tell whether this is a program for x86-64 on a Mac with an Arm processor."""
-    if (platform.system(), platform.machine()) != ("Darwin", "x86_64"):
-        return False
-    asked = ["sysctl", "-n", "sysctl.proc_translated"]
-    done = subprocess.run(asked, capture_output=True, text=True, check=False)
-    return done.stdout.strip() == "1"
 
 
 _DMI = "/sys/class/dmi/id/"

@@ -21,7 +21,7 @@ from edgetransfer.agent.runtimes import open_session, other_runtimes
 from edgetransfer.agent.system import read_text
 
 if TYPE_CHECKING:
-    from edgetransfer.agent.session import Session
+    from edgetransfer.agent.runtimes import Session
 
 
 def held_mib(field: str, file: str = "/proc/self/status") -> Optional[float]:

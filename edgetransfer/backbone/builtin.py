@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -140,23 +139,20 @@ class MobileNetV2(nn.Module):
         self.config = config
         narrow = round_channels(STEM_CHANNELS * config.width)
         self.stem = ConvNorm((3, narrow), kernel=3, stride=2)
-        self.blocks = nn.Sequential(*_residuals(narrow, config))
-        last = round_channels(config.blocks[-1][1] * config.width)
-        self.tail = ConvNorm((last, config.feature_dim))
+        residuals = []
+        for expansion, channels, repeats, stride in config.blocks:
+            out = round_channels(channels * config.width)
+            for index in range(repeats):
+                step = stride if index == 0 else 1
+                residuals.append(InvertedResidual((narrow, out), expansion, step))
+                narrow = out
+        self.blocks = nn.Sequential(*residuals)
+        self.tail = ConvNorm((narrow, config.feature_dim))
         self.pool = nn.AdaptiveAvgPool2d(1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map pictures [N, 3, H, W] to feature vectors [N, feature_dim]."""
         return torch.flatten(self.pool(self.tail(self.blocks(self.stem(x)))), 1)
-
-
-def _residuals(narrow: int, config: MobileNetV2Config) -> Iterable[InvertedResidual]:
-    """Yield the blocks of all rows, the first of which takes `narrow` channels."""
-    for expansion, channels, repeats, stride in config.blocks:
-        out = round_channels(channels * config.width)
-        for index in range(repeats):
-            yield InvertedResidual((narrow, out), expansion, stride if index == 0 else 1)
-            narrow = out
 
 
 def initialise(network: nn.Module, generator: torch.Generator) -> None:
@@ -228,6 +224,10 @@ def load(source: Source, modality: Modality) -> Backbone:
             found=" ".join(str(error).split())[:200],
             expected="card.json and model.safetensors as `edgetransfer pretrain` writes them",
         ) from error
+    classifier = None
+    if (source.path / "classifier.safetensors").is_file():  # of the source's classes, in float16
+        found = read_weights(source.path / "classifier.safetensors")
+        classifier = LinearHead(found["weight"].float().numpy(), found["bias"].float().numpy())
     return Backbone(
         network=network.eval(),
         feature_dim=config.feature_dim,
@@ -238,13 +238,5 @@ def load(source: Source, modality: Modality) -> Backbone:
             std=tuple(card["std"]),
         ),
         licence=card["license"],
-        classifier=_own_classifier(source.path / "classifier.safetensors"),
+        classifier=classifier,
     )
-
-
-def _own_classifier(file: Path) -> LinearHead | None:
-    """Read the classifier of the source classes, float16 in the file, where there is one."""
-    if not file.is_file():
-        return None
-    found = read_weights(file)
-    return LinearHead(*(found[name].float().numpy() for name in ("weight", "bias")))

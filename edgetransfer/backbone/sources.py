@@ -117,11 +117,14 @@ def _folder(asked: _Request, folder: Path) -> Source:
     if not weights:
         _refuse_pickles(asked, [file for kind in _PICKLES for file in sorted(folder.glob(kind))])
     if not config_file.is_file() or not weights:
+        # A bundle's other graphs are quantised.
         graphs = sorted(folder.glob("*.onnx"))
+        graphs.sort(key=lambda graph: graph.name != "reference.onnx")
+        fitted = " --fit none" if asked.option == "--backbone" else ""
         raise SpecError(
             "not a backbone folder",
             where=str(asked),
-            fix=_name_the_file(asked, graphs) if graphs else None,
+            fix=f"name the file: {asked.option} {graphs[0]}{fitted}" if graphs else None,
             found=", ".join(sorted(each.name for each in folder.iterdir())[:8])
             or "an empty folder",
             expected="config.json and weights as .safetensors (transformers or timm layout)",
@@ -149,13 +152,6 @@ def _refuse_shards_elsewhere(asked: _Request, folder: Path) -> None:
                 found=", ".join(outside[:3]),
                 expected=f"names of files beside it ({asked})",
             )
-
-
-def _name_the_file(asked: _Request, graphs: list[Path]) -> str:
-    fitted = " --fit none" if asked.option == "--backbone" else ""
-    # A bundle's other graphs are quantised.
-    float_first = sorted(graphs, key=lambda graph: graph.name != "reference.onnx")
-    return f"name the file: {asked.option} {float_first[0]}{fitted}"
 
 
 def _refuse_pickles(asked: _Request, files: list[Path]) -> None:

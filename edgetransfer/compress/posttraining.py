@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -169,7 +170,11 @@ def quantise(
     layout = find_layout(opened.graph, floats)
     _refuse(opened.graph, layout)
     if equalised:
-        _equalise(opened.graph, layout, calibration.fitted)
+        layers = list(find_layers(opened.graph))
+        moments = partial(watch_channels, opened.graph, layout.points)
+        centre(opened.graph, layers, moments(calibration.fitted()))
+        for _ in range(EQUALISING):
+            equalise(opened.graph, layers, moments(calibration.fitted()))
     seen = watch_ranges(opened.graph, layout.roots(), calibration.watched())
     _refuse_empty(seen)
     ranged = Encoding(choose_grids(seen, recipe, scheme), {}, {}, scheme)
@@ -189,13 +194,6 @@ def fit_again(
         progress=progress,
     )
     return replace(quantised, encoding=encoding)
-
-
-def _equalise(graph: ir.Graph, layout: Layout, batches: Batches) -> None:
-    layers = list(find_layers(graph))
-    centre(graph, layers, watch_channels(graph, layout.points, batches()))
-    for _ in range(EQUALISING):
-        equalise(graph, layers, watch_channels(graph, layout.points, batches()))
 
 
 def _small_head(graph: ir.Graph) -> set[str]:

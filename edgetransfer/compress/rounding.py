@@ -64,7 +64,8 @@ def second_order(weights: Tensor, gram: Tensor, scale: Tensor, limit: int) -> Te
     """
     order = gram.diagonal(dim1=-2, dim2=-1).argsort(dim=-1, descending=True)
     work = weights.gather(-1, order[:, None, :].expand_as(weights)).clone()
-    upper = _factor(_permuted(gram, order))
+    rows = gram.gather(1, order[:, :, None].expand_as(gram))
+    upper = _factor(rows.gather(2, order[:, None, :].expand_as(gram)))
     for k in range(work.shape[-1]):
         column = work[..., k : k + 1]
         rounded = to_grid(column, scale, limit)
@@ -73,12 +74,6 @@ def second_order(weights: Tensor, gram: Tensor, scale: Tensor, limit: int) -> Te
         work[..., k : k + 1] = rounded
     back = order.argsort(dim=-1)
     return work.gather(-1, back[:, None, :].expand_as(work))
-
-
-def _permuted(gram: Tensor, order: Tensor) -> Tensor:
-    size = gram.shape[-1]
-    rows = gram.gather(1, order[:, :, None].expand(-1, -1, size))
-    return rows.gather(2, order[:, None, :].expand(-1, size, -1))
 
 
 def _factor(gram: Tensor) -> Tensor:

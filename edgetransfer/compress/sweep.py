@@ -330,7 +330,8 @@ class _Sweep:
             quantised = execution.apply(node, self._inputs(node, batch, "quantised"))
             for value, wanted, got in zip(node.outputs, floats, quantised, strict=True):
                 if corrected is not None and corrected.bias is not None:
-                    errors.append(_lacking(wanted - got, _channel_axis(node, wanted)))
+                    rows = (wanted - got).transpose(0, _channel_axis(node, wanted)).flatten(1)
+                    errors.append((rows.sum(dim=1), rows.shape[1]))
                     self._waiting.put("float", name_of(value), batch, wanted)
                     self._waiting.put("raw", name_of(value), batch, got)
                 else:
@@ -339,7 +340,10 @@ class _Sweep:
             self._correct(corrected, errors)
 
     def _correct(self, layer: Layer, errors: list[tuple[Tensor, int]]) -> None:
-        """Give the bias what the outputs lack on average, and the outputs too."""
+        """Give the bias what the outputs lack on average, and the outputs too.
+
+        Errors are sums over each channel, [C], and how many numbers went into each.
+        """
         assert layer.bias is not None
         total: Tensor = sum((each for each, _ in errors), start=torch.zeros(()))
         lacking = total / sum(count for _, count in errors)
@@ -354,9 +358,3 @@ class _Sweep:
 
 def _channel_axis(node: ir.Node, tensor: Tensor) -> int:
     return 1 if node.op_type == "Conv" else tensor.ndim - 1
-
-
-def _lacking(error: Tensor, axis: int) -> tuple[Tensor, int]:
-    """Return the sum over each channel, and how many numbers went into it."""
-    rows = error.transpose(0, axis).flatten(1)
-    return rows.sum(dim=1), rows.shape[1]

@@ -304,8 +304,14 @@ def _loss(
     student: FakeQuantised, teacher: Execution, feeds: dict[str, Tensor], watched: str
 ) -> Tensor:
     wanted, got = {watched: torch.zeros(())}, {watched: torch.zeros(())}
+
+    def keep(name: str, tensor: Tensor) -> Tensor:
+        if name in wanted:
+            wanted[name] = tensor
+        return tensor
+
     with torch.no_grad():
-        target = teacher.run(feeds, _keeping(wanted))[0]
+        target = teacher.run(feeds, keep)[0]
     logits = student(feeds, got)
     return noise(_centred(logits), _centred(target)) + noise(got[watched], wanted[watched])
 
@@ -337,15 +343,6 @@ def noise(got: Tensor, wanted: Tensor) -> Tensor:
 
 def _centred(logits: Tensor) -> Tensor:
     return logits - logits.mean(dim=1, keepdim=True)
-
-
-def _keeping(seen: dict[str, Tensor]) -> Callable[[str, Tensor], Tensor]:
-    def visit(name: str, tensor: Tensor) -> Tensor:
-        if name in seen:
-            seen[name] = tensor
-        return tensor
-
-    return visit
 
 
 def _groups(student: FakeQuantised, course: QuantisedTraining) -> list[dict[str, object]]:

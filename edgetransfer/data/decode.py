@@ -83,7 +83,9 @@ def decode(source: Path | str | bytes, *, where: str | None = None) -> Pixels:
             )
         try:
             image.load()
-            return _rgb(_upright(image))
+            with suppress(Exception):  # a damaged EXIF block is no reason to refuse sound pixels
+                ImageOps.exif_transpose(image, in_place=True)
+            return _rgb(image)
         # Pillow's decoders raise anything on a damaged file, from SyntaxError to zlib.error.
         except Exception as error:
             raise _unreadable(name, error) from error
@@ -103,12 +105,6 @@ def _open(source: Path | str | bytes, name: str) -> Iterator[Image.Image]:
         raise _unreadable(name, error) from error
     with image:
         yield image
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    with suppress(Exception):  # a damaged EXIF block is no reason to refuse sound pixels
-        ImageOps.exif_transpose(image, in_place=True)
-    return image
 
 
 def _rgb(image: Image.Image) -> Pixels:

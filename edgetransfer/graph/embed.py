@@ -74,7 +74,12 @@ def _resize(write: _ContractWriter, spec: ImagePreprocessing) -> str:
     if spec.exact is not None:
         size = write.integers("exact", *spec.exact)
     else:
-        size = _shortest_edge(write, int(spec.shortest_edge or 0))
+        # The short side becomes `shortest_edge`, the long side is rounded down.
+        shape = write.node("Shape", [PICTURE], "shape", start=1, end=3)
+        short = write.node("ReduceMin", [shape], "short", keepdims=1)
+        edge = write.integers("edge", int(spec.shortest_edge or 0))
+        scaled = write.node("Mul", [shape, edge], "scaled")
+        size = write.node("Div", [scaled, short], "size")
     attributes: dict[str, object] = {"mode": _MODES[spec.interpolation], "axes": [1, 2]}
     if spec.interpolation == "nearest":
         attributes |= {"nearest_mode": "round_prefer_ceil"}
@@ -89,14 +94,6 @@ def _resize(write: _ContractWriter, spec: ImagePreprocessing) -> str:
         coordinate_transformation_mode="half_pixel",
         **attributes,
     )
-
-
-def _shortest_edge(write: _ContractWriter, edge: int) -> str:
-    """Write the size whose short side is `edge` and whose long side is rounded down."""
-    shape = write.node("Shape", [PICTURE], "shape", start=1, end=3)
-    short = write.node("ReduceMin", [shape], "short", keepdims=1)
-    scaled = write.node("Mul", [shape, write.integers("edge", edge)], "scaled")
-    return write.node("Div", [scaled, short], "size")
 
 
 def _crop(write: _ContractWriter, spec: ImagePreprocessing, resized: str) -> str:

@@ -82,9 +82,7 @@ def _read(file: Path) -> onnx.ModelProto:
         model = onnx.load(file)
         onnx.checker.check_model(model)
     except Exception as error:  # protobuf and the checker raise kinds of their own
-        raise SpecError(
-            "not a valid ONNX file", where=str(file), found=first_line(error)
-        ) from error
+        raise _FILE.fault("not a valid ONNX file", file, first_line(error)) from error
     nodes = list(_nodes(model))
     _refuse_foreign(file, model, nodes)
     _refuse_integers(file, model, nodes)
@@ -181,9 +179,7 @@ def _open(file: Path) -> OnnxSession:
     try:
         return open_here(str(file))
     except Exception as error:  # the runtime raises kinds of its own
-        raise SpecError(
-            "ONNX Runtime cannot load the model", where=str(file), found=first_line(error)
-        ) from error
+        raise _FILE.fault("ONNX Runtime cannot load the model", file, first_line(error)) from error
 
 
 def _matched(

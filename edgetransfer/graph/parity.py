@@ -44,7 +44,7 @@ def parity(
         "max_abs": max_abs,
         "range": span,
         "min_cosine": cosine,
-        "flips": _flips(expected, actual, PARITY_RELATIVE * span),
+        "flips": flips(expected, actual, PARITY_RELATIVE * span),
         "n": len(expected),
     }
     if not (max_abs <= PARITY_RELATIVE * span and cosine >= PARITY_COSINE):
@@ -73,8 +73,8 @@ def alone(inputs: Mapping[str, Array]) -> dict[str, Array]:
     return {name: array[row : row + 1, : int(lengths[row])] for name, array in inputs.items()}
 
 
-def _flips(expected: Array, actual: Array, tie: float) -> int:
-    """Count rows whose largest entry moved, where by more than a tie."""
+def flips(expected: Array, actual: Array, tie: float) -> int:
+    """Count rows [N, C] whose largest entry moved, where by more than a tie."""
     rows = np.arange(len(expected))
     lead = expected.max(axis=1) - expected[rows, actual.argmax(axis=1)]
     return int((lead > 2 * tie).sum())

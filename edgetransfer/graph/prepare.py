@@ -121,16 +121,14 @@ class TextPreparer:
     def join(self, batches: Sequence[Batch]) -> Batch:
         """Make one batch of several, padded to the longest."""
         longest = max(batch[self.input_names[0]].shape[1] for batch in batches)
+
+        def padded(array: Array, value: int) -> Array:
+            return np.pad(array, ((0, 0), (0, longest - array.shape[1])), constant_values=value)
+
         return {
-            name: np.concatenate(
-                [_padded(batch[name], longest, self._padding[name]) for batch in batches]
-            )
-            for name in self.input_names
+            name: np.concatenate([padded(batch[name], fill) for batch in batches])
+            for name, fill in self._padding.items()
         }
-
-
-def _padded(array: Array, length: int, value: int) -> Array:
-    return np.pad(array, ((0, 0), (0, length - array.shape[1])), constant_values=value)
 
 
 Preparer = PicturePreparer | TextPreparer

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
+from scipy.special import softmax
 
 from edgetransfer.graph.hosted import open_here
+from edgetransfer.graph.parity import flips
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +30,7 @@ _OF_A_ROW = {
     *("Shape", "Sqrt", "Cast", "Concat", "Gather", "Reshape", "Slice", "Squeeze", "Unsqueeze"),
 }
 """What a row's largest number, sum or length is computed with."""
+_TIE = 5e-7
 
 
 def with_logits(
@@ -44,7 +47,8 @@ def with_logits(
         The graph, its outputs float32 [N, C], and in words what was changed.
     """
     shares = _are_shares(said)
-    meant = said / said.sum(axis=1, keepdims=True) if shares else _softmax(said)
+    wide = said.astype(np.float64)
+    meant = wide / wide.sum(axis=1, keepdims=True) if shares else softmax(wide, axis=1)
     found: tuple[onnx.ModelProto, Array, list[str]] | None = None
     for steps, model in _without_last_steps(named):
         try:
@@ -54,10 +58,10 @@ def with_logits(
         if logits.shape != said.shape or not np.isfinite(logits).all():
             break
         name = " and ".join(reversed(steps))
-        if np.allclose(_softmax(logits), meant, atol=1e-4):
+        if np.allclose(softmax(logits.astype(np.float64), axis=1), meant, atol=1e-4):
             note = f"the file ends in {name}: the logits before it are taken"
             found = model, logits, [note]
-        elif found is None and not shares and steps[0] in _APART and _same_order(logits, said):
+        elif found is None and not shares and steps[0] in _APART and not flips(said, logits, _TIE):
             note = (
                 f"the file ends in {name}, which answers for each class apart: the numbers before "
                 "it are taken as logits, and shares are of their softmax"
@@ -77,18 +81,6 @@ def _are_shares(rows: Array) -> bool:
     sums = rows.sum(axis=1)
     total = float(sums.mean()) if len(rows) > 2 else 1.0
     return total > 0 and bool((rows >= 0).all() and np.allclose(sums, total, rtol=1e-3, atol=0))
-
-
-def _softmax(rows: Array) -> Array:
-    powers = np.exp(rows.astype(np.float64) - rows.max(axis=1, keepdims=True))
-    shares: Array = powers / powers.sum(axis=1, keepdims=True)
-    return shares
-
-
-def _same_order(logits: Array, said: Array) -> bool:
-    rows = np.arange(len(said))
-    lead = said.max(axis=1) - said[rows, logits.argmax(axis=1)]
-    return bool((lead <= 1e-6).all())
 
 
 def run_each(session: OnnxSession, batches: Sequence[Mapping[str, Any]]) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import gt
 from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, TypeAdapter, model_validator
@@ -40,11 +41,7 @@ class ImagePreprocessing(Spec):
             raise ValueError("shortest_edge leaves one side open: give crop as well")
         if self.shortest_edge and self.crop and max(self.crop) > self.shortest_edge:
             raise ValueError(f"crop {self.crop} is larger than shortest_edge {self.shortest_edge}")
-        if (
-            self.exact
-            and self.crop
-            and (self.crop[0] > self.exact[0] or self.crop[1] > self.exact[1])
-        ):
+        if self.exact and self.crop and any(map(gt, self.crop, self.exact)):
             raise ValueError(f"crop {self.crop} is larger than exact {self.exact}")
         return self
 

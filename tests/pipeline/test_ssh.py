@@ -10,7 +10,7 @@ from edgetransfer.pipeline.bench.bench import There, bench
 from edgetransfer.pipeline.stage.reporter import SilentReporter
 from edgetransfer.spec.recipe import DataSpec
 from edgetransfer.transport.place import Software
-from edgetransfer.transport.ssh import jobs, place
+from edgetransfer.transport.ssh import place
 from edgetransfer.transport.ssh.link import RetryPolicy
 from tests.sshd import board, served  # noqa: F401 (fixtures)
 
@@ -35,7 +35,7 @@ def cut_often(board, monkeypatch):  # noqa: F811 (fixture)
         else {"seconds": chance.uniform(0.05, 0.3)}
         for number in range(CUTS)
     ]
-    follow, timed = jobs.follow, []
+    follow, timed = place.follow, []
 
     def watched(link, job, start, progress):
         if not board.wire.after and not board.wire.cuts:
@@ -48,7 +48,7 @@ def cut_often(board, monkeypatch):  # noqa: F811 (fixture)
             timed.append(np.load(written))
         return found
 
-    monkeypatch.setattr(jobs, "follow", watched)
+    monkeypatch.setattr(place, "follow", watched)
     return timed
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import onnx
 import pytest
 
+from edgetransfer.agent.runtimes import Unavailable
 from edgetransfer.agent.runtimes.tensorrt.layout import layers
-from edgetransfer.agent.session import Unavailable
 from edgetransfer.errors import StageError
 from edgetransfer.export.tensorrt import refuse_unfit
 from edgetransfer.graph.census import residency_of

@@ -5,12 +5,12 @@ A plug-in loads no runtime when it is imported, and has:
 * ``PROVIDERS``: what its sessions may run on, each with the Python modules that may bring it, the
   one whose version counts first. No other runtime has a provider of that name.
 * ``open_session(variant, tell)``: opens ``variant["model"]``, a path or the bytes of an ONNX file,
-  with ``threads``, ``config`` and ``provider``, and returns an `agent.session.Session`. Where
+  with ``threads``, ``config`` and ``provider``, and returns a `Session`. Where
   ``optimised_to`` is not None it leaves how the runtime laid the model out in that file:
   ``{"layers": [{"kind", "name", "type"}]}``, a row for all that multiplies by weights (kind
   ``convolution`` or ``gemm``; type ``int8`` or any other), or an ONNX file.
 
-It raises `agent.session.Unavailable` where this machine cannot do what was asked.
+It raises `Unavailable` where this machine cannot do what was asked.
 """
 
 from __future__ import annotations
@@ -20,14 +20,52 @@ import importlib.metadata
 import importlib.util
 import pkgutil
 import sys
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Optional
-
-from edgetransfer.agent.session import Unavailable, quiet
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Mapping, Optional, Protocol
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from edgetransfer.agent.session import Session, Tell
+    import numpy as np
+
+
+CPU = "CPUExecutionProvider"
+"""What ONNX Runtime calls the processor."""
+Arrays = Mapping[str, "np.ndarray[Any, Any]"]
+Tell = Callable[[str, int, int], object]
+"""Told of a phase, the steps done and all of them, by what takes long: building an engine."""
+
+
+class Unavailable(SystemExit):
+    """This machine cannot do what was asked: the agent ends with one line on standard error."""
+
+
+class Session(Protocol):
+    """A loaded model, by whatever runtime.
+
+    Attributes:
+        input_names: in the order of the model.
+        output_names: in the order that `run` returns them in.
+        facts: what it runs on, for the report, where the machine's fingerprint does not say it:
+            `provider` always, `runtime` (name and version) of all but ONNX Runtime.
+        built_ms: went into making an engine, once on a device: no part of loading it.
+    """
+
+    input_names: List[str]
+    output_names: List[str]
+    facts: Mapping[str, object]
+    built_ms: float
+
+    def ports(self) -> Dict[str, List[Dict[str, Any]]]:
+        """Return name, type and shape of every input and output, as the runtime tells them."""
+        ...
+
+    def run(self, inputs: Arrays) -> List[np.ndarray[Any, Any]]:
+        """Return all outputs for one batch of inputs, by name."""
+        ...
+
+
+def quiet(phase: str, done: int, total: int) -> None:
+    """Tell nobody."""
 
 
 added: Dict[str, str] = {}

@@ -9,13 +9,13 @@ import sys
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from edgetransfer.agent import machine
-from edgetransfer.agent.session import CPU, Unavailable
+from edgetransfer.agent.runtimes import CPU, Unavailable
 from edgetransfer.agent.system import read_text
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from edgetransfer.agent.session import Arrays, Session, Tell
+    from edgetransfer.agent.runtimes import Arrays, Session, Tell
 
 PROVIDERS: Dict[str, Tuple[str, ...]] = {}
 """None is known by its name alone: `build` asks it for those it has."""

@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgetransfer.agent.runtimes import Unavailable
 from edgetransfer.agent.runtimes.tensorrt import build
 from edgetransfer.agent.runtimes.tensorrt.settings import settings_from
-from edgetransfer.agent.session import Unavailable
 from edgetransfer.bundle.files import write_whole, writing
 from edgetransfer.bundle.opened import open_bundle
 from edgetransfer.errors import SpecError, UnsupportedError

@@ -191,19 +191,16 @@ def follow(side: Side) -> None:
         (folder / name).touch()
     if not (folder / "started").exists() and not _is_running(folder):
         _write(folder / "job.json", side.asked["told"])
-        _detach(folder, side.asked["command"], _environment(side.asked), side.asked["silent_s"])
+        # Of the login's environment an agent gets little.
+        names, families = frozenset(side.asked["kept"]), tuple(side.asked["kept_families"])
+        kept = {k: v for k, v in os.environ.items() if k in names or k.startswith(families)}
+        environment = {**kept, **side.asked["environment"]}
+        _detach(folder, side.asked["command"], environment, side.asked["silent_s"])
     end = side.asked["offset"]
     for ended in _looks(side, folder):
         end = _tell(side, folder / "journal", end, whole=ended is None)
         if ended is not None:
             side.say(**ended)
-
-
-def _environment(asked: Request) -> Mapping[str, str]:
-    """Return the little of the login's environment that an agent gets, and what is added."""
-    names, families = frozenset(asked["kept"]), tuple(asked["kept_families"])
-    kept = {k: v for k, v in os.environ.items() if k in names or k.startswith(families)}
-    return dict(kept, **asked["environment"])
 
 
 def _looks(side: Side, folder: Path) -> Iterator[dict[str, object] | None]:

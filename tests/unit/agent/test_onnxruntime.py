@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from edgetransfer.agent.runtimes import Unavailable
 from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
-from edgetransfer.agent.session import Unavailable
 
 REFUSED = "Unsupported model IR version: 10, max supported IR version: 9"
 

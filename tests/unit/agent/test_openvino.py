@@ -9,10 +9,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper, save
 
 from edgetransfer.agent.main import SCHEMA
+from edgetransfer.agent.runtimes import Unavailable
 from edgetransfer.agent.runtimes import openvino as plugin
 from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 from edgetransfer.agent.runtimes.openvino import OpenVinoSession
-from edgetransfer.agent.session import Unavailable
 
 pytest.importorskip("openvino")
 ROWS = np.random.default_rng(3).normal(size=(5, 4)).astype(np.float32)

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from edgetransfer.agent import runtimes
-from edgetransfer.agent.session import Unavailable
+from edgetransfer.agent.runtimes import Unavailable
 
 
 def test_what_there_is():

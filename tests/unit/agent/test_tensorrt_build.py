@@ -5,9 +5,9 @@ import types
 
 import pytest
 
+from edgetransfer.agent.runtimes import Unavailable
 from edgetransfer.agent.runtimes.tensorrt.build import load
 from edgetransfer.agent.runtimes.tensorrt.settings import Settings, settings_from
-from edgetransfer.agent.session import Unavailable
 
 
 def test_entries_of_other_runtimes_are_not_read():

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from edgetransfer.agent.runtimes import Unavailable
 from edgetransfer.agent.runtimes.tensorrt.cache import EngineCache, folder_of
-from edgetransfer.agent.session import Unavailable
 
 KEY = {
     "runtime": "tensorrt 10.13.3.9",

@@ -8,10 +8,10 @@ import sys
 import numpy as np
 import pytest
 
+from edgetransfer.agent.runtimes import Unavailable
 from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 from edgetransfer.agent.runtimes.tensorrt.cuda_driver import Cuda, Gpu
 from edgetransfer.agent.runtimes.tensorrt.session import TensorRtSession
-from edgetransfer.agent.session import Unavailable
 from tests.tensorrt_board import MODULES, make_driver
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Mapping
 from edgetransfer.agent.runtimes.tensorrt.settings import PROVIDERS as PROVIDERS
 
 if TYPE_CHECKING:
-    from edgetransfer.agent.session import Session, Tell
+    from edgetransfer.agent.runtimes import Session, Tell
 
 
 def open_session(variant: Mapping[str, Any], tell: Tell) -> Session:

@@ -6,14 +6,14 @@ import importlib
 import re
 from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Tuple
 
+from edgetransfer.agent.runtimes import Unavailable, quiet
 from edgetransfer.agent.runtimes.tensorrt.settings import PROVIDERS
-from edgetransfer.agent.session import Unavailable, quiet
 
 if TYPE_CHECKING:
     from types import ModuleType
 
+    from edgetransfer.agent.runtimes import Tell
     from edgetransfer.agent.runtimes.tensorrt.settings import Settings
-    from edgetransfer.agent.session import Tell
 
 _OLDEST = {"TensorRT": "10.0", "TensorRT-RTX": "1.2"}
 _STRONGLY_TYPED = (10, 12)

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Mapping, Optional
 
-from edgetransfer.agent.session import Unavailable
+from edgetransfer.agent.runtimes import Unavailable
 
 FOLDER = "EDGETRANSFER_ENGINES"
 """Environment variable that names the folder."""

@@ -10,7 +10,7 @@ from typing import Any, Dict, NamedTuple
 
 import numpy as np
 
-from edgetransfer.agent.session import Unavailable
+from edgetransfer.agent.runtimes import Unavailable
 
 LIBRARY = "libcuda.so.1"
 _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional
 
 import numpy as np
 
+from edgetransfer.agent.runtimes import Arrays, Unavailable, quiet
 from edgetransfer.agent.runtimes.tensorrt import build
 from edgetransfer.agent.runtimes.tensorrt.cache import EngineCache, Key, folder_of
 from edgetransfer.agent.runtimes.tensorrt.cuda_driver import Cuda, Gpu
 from edgetransfer.agent.runtimes.tensorrt.layout import layers
 from edgetransfer.agent.runtimes.tensorrt.settings import settings_from
-from edgetransfer.agent.session import Arrays, Unavailable, quiet
 
 if TYPE_CHECKING:
+    from edgetransfer.agent.runtimes import Tell
     from edgetransfer.agent.runtimes.tensorrt.settings import Settings
-    from edgetransfer.agent.session import Tell
 
 
 def key_of(trt: Any, gpu: Gpu, model: bytes, settings: Settings) -> Key:  # noqa: ANN401
@@ -82,7 +82,11 @@ class TensorRtSession:
         self.output_names = [name for name in names if modes[name] == trt.TensorIOMode.OUTPUT]
         self._types = {name: trt.nptype(self._engine.get_tensor_dtype(name)) for name in names}
         if optimised_to is not None:
-            Path(optimised_to).write_text(self._inspected(trt), encoding="utf-8")
+            inspector = self._engine.create_engine_inspector()
+            inspector.execution_context = self._context
+            seen = json.loads(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
+            written = json.dumps({"layers": list(layers(seen))})
+            Path(optimised_to).write_text(written, encoding="utf-8")
 
     def _taken(self, cache: Optional[EngineCache], key: Key) -> Any:  # noqa: ANN401
         """Return the engine that is kept, None where it is missing or does not load."""
@@ -115,12 +119,6 @@ class TensorRtSession:
             if built.timings:
                 cache.keep_timings(key, built.timings)
         return engine
-
-    def _inspected(self, trt: Any) -> str:  # noqa: ANN401
-        inspector = self._engine.create_engine_inspector()
-        inspector.execution_context = self._context
-        told = json.loads(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
-        return json.dumps({"layers": list(layers(told))})
 
     def ports(self) -> Dict[str, List[Dict[str, Any]]]:
         """Return name, type and shape of every input and output; -1 is a size of any batch."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Tuple
 
-from edgetransfer.agent.session import Unavailable
+from edgetransfer.agent.runtimes import Unavailable
 
 PROVIDERS: Dict[str, Tuple[str, ...]] = {
     "TensorRT": ("tensorrt", "tensorrt_bindings"),

@@ -7,7 +7,7 @@ import pytest
 
 from edgetransfer.errors import StageError
 from edgetransfer.transport.job import Job, Variant, outputs
-from edgetransfer.transport.ssh import jobs
+from edgetransfer.transport.ssh import place
 
 VARIANT = Variant("candidate", "core.onnx", optimised_to="/host/graph.onnx")
 LINK = SimpleNamespace(client=SimpleNamespace(where="ssh:board"))
@@ -22,7 +22,7 @@ def test_what_each_job_writes():
 
 def test_what_was_not_asked_for_stays_there():
     files = {"logits.npy": (4, "x"), "core.1234": (1 << 40, "y")}
-    assert jobs._taken(LINK, files, {"logits.npy": 10}) == {"logits.npy": (4, "x")}
+    assert place._taken(LINK, files, {"logits.npy": 10}) == {"logits.npy": (4, "x")}
 
 
 @pytest.mark.parametrize(
@@ -31,13 +31,13 @@ def test_what_was_not_asked_for_stays_there():
 def test_a_name_that_leads_elsewhere_is_refused(name):
     """Fault E6: ``"/../../ESC2"`` wrote outside."""
     with pytest.raises(StageError, match="names a file that is none of the job's"):
-        jobs._taken(LINK, {name: (1, "x")}, {name: 10})
+        place._taken(LINK, {name: (1, "x")}, {name: 10})
 
 
 @pytest.mark.parametrize("size", [11, -1])
 def test_a_size_that_cannot_be_is_refused(size):
     with pytest.raises(StageError) as caught:
-        jobs._taken(LINK, {"logits.npy": (size, "x")}, {"logits.npy": 10})
+        place._taken(LINK, {"logits.npy": (size, "x")}, {"logits.npy": 10})
     assert str(caught.value) == (
         "ssh:board: the device gives a file of a size that the job cannot have written\n"
         f"  found: logits.npy: {size} bytes\n  expected: at most 10"
@@ -47,7 +47,7 @@ def test_a_size_that_cannot_be_is_refused(size):
 def test_names_are_digests_and_endings(tmp_path):
     (tmp_path / "a.onnx").write_bytes(b"model")
     (tmp_path / "b.onnx").write_bytes(b"model")
-    staging = jobs.Staging("/there")
+    staging = place.Staging("/there")
     name = hashlib.sha256(b"model").hexdigest() + ".onnx"
     assert staging.put(str(tmp_path / "a.onnx")) == f"/there/{name}"
     assert staging.put(str(tmp_path / "b.onnx")) == f"/there/{name}"
@@ -57,7 +57,7 @@ def test_names_are_digests_and_endings(tmp_path):
 def test_what_is_there_is_not_asked_for_again_until_it_changes(tmp_path):
     file = tmp_path / "x.npy"
     file.write_bytes(b"one")
-    staging = jobs.Staging("/there")
+    staging = place.Staging("/there")
     first = staging.put(str(file))
     staging.settle({each.name for each in staging.wanted()})
     assert staging.put(str(file)) == first
