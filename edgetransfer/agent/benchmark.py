@@ -22,13 +22,7 @@ _TOLD = ("frequency_khz", "temperatures_c", "throttling", "load_average")
 
 
 class Senses(NamedTuple):
-    """Where the machine is looked at, so that a test can bring its own.
-
-    Attributes:
-        kernel_ns: times the fixed kernel, see `probe`.
-        snapshot: tells what of the machine changes.
-        clock: of the machine.
-    """
+    """Where the machine is looked at, so that a test can bring its own kernel (see `probe`)."""
 
     kernel_ns: Callable[[], int]
     snapshot: Callable[[], Mapping[str, object]] = conditions.snapshot
@@ -36,23 +30,13 @@ class Senses(NamedTuple):
 
 
 def sustain(
-    call: Call,
-    seconds: float,
-    window_s: float,
-    tell: Tell,
-    senses: Optional[Senses] = None,
+    call: Call, seconds: float, window_s: float, tell: Tell, senses: Optional[Senses] = None
 ) -> List[Dict[str, Any]]:
     """Return one row a window: when it began, the median, and what the machine told after it.
 
     A row also says who used the cores meanwhile: this process for `own_s` of `elapsed_s`, and all
-    that ran for `busy_s` of `cores_s`, where the system tells.
-
-    Args:
-        call: one inference.
-        seconds: in all.
-        window_s: of a row.
-        tell: told of the whole seconds done, and of all.
-        senses: of the machine.
+    that ran for `busy_s` of `cores_s`, where the system tells. `tell` is told of the whole seconds
+    done, and of all.
     """
     fixed, snapshot, clock = senses or Senses(probe.Kernel())
     start = clock.wall_ns()

@@ -26,14 +26,7 @@ Reading = Dict[str, object]
 
 
 class Sensors(NamedTuple):
-    """Where the guard looks, so that a test can bring its own.
-
-    Attributes:
-        kernel_ns: times the fixed kernel.
-        counters: what changes when the machine throttles.
-        frequency_khz: of the fastest core in use.
-        sleep: waits.
-    """
+    """Where the guard looks, so that a test can bring its own; counters rise as it throttles."""
 
     kernel_ns: Callable[[], int]
     counters: Callable[[], Mapping[str, int]]
@@ -43,20 +36,13 @@ class Sensors(NamedTuple):
 
 def sensors(kernel_ns: Callable[[], int], system: System = REAL) -> Sensors:
     """Return the sensors of this machine."""
-    return Sensors(
-        kernel_ns,
-        lambda: throttling(system),
-        lambda: frequency_khz(system),
-    )
+    return Sensors(kernel_ns, lambda: throttling(system), lambda: frequency_khz(system))
 
 
 class ThrottleWatch:
     """Marks turns that a slower machine disturbed.
 
-    Args:
-        sensors: where it looks.
-        baseline_ns: what the kernel takes when the machine is fresh.
-        cooldown_s: how long it waits for the machine, all turns together.
+    The kernel takes `baseline_ns` on a fresh machine; `cooldown_s` is waited for it in all.
     """
 
     def __init__(self, sensors: Sensors, baseline_ns: float, cooldown_s: float) -> None:

@@ -18,13 +18,9 @@ SAMPLED_S = 0.2
 
 
 class EnergyCounter(NamedTuple):
-    """Where energy is read.
+    """Where energy is read: joules so far, or the watts of now where nothing counts joules.
 
-    Attributes:
-        method: in words.
-        resolution: in words: what one step of the counter is.
-        joules: energy so far, for counters that count it.
-        watts: power now, for those that do not.
+    Method and resolution, what one step of the counter is, are in words.
     """
 
     method: str
@@ -140,11 +136,7 @@ def measure(
 ) -> Dict[str, Any]:
     """Return the energy of one inference in mJ, net of idling as long, or why there is none.
 
-    Args:
-        call: one inference.
-        source: of the machine.
-        seconds: of idling, and of work.
-        clock: of the machine.
+    The machine idles for so many seconds, and then works for as many.
     """
     if source is None:
         return {"mj_per_inference": None, "reason": "no counter of energy can be read here"}

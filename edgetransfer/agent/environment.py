@@ -114,9 +114,7 @@ def warnings(system: System = REAL) -> List[str]:
 def fingerprint(runtime: Mapping[str, Any], system: System = REAL) -> Dict[str, object]:
     """Return the environment of a measurement as plain JSON values.
 
-    Args:
-        runtime: what `runtimes.onnxruntime.build` tells of the runtime, or why it does not load.
-        system: how the system is read.
+    Of the runtime it holds what `runtimes.onnxruntime.build` tells, or why it does not load.
     """
     import numpy as np
 

@@ -39,9 +39,6 @@ def emulator(read: Reader) -> Optional[str]:
     """Return what emulates the processor, in words, or None where nothing does.
 
     A guest is told a machine of its own, but the kernel below it tells what it runs on.
-
-    Args:
-        read: returns the content of a system file, or None.
     """
     told = os.environ.get(VARIABLE)
     if told:

@@ -22,8 +22,7 @@ _WARM = 50
 
 
 def floor_ns(
-    run: Callable[[Mapping[str, np.ndarray[Any, Any]]], object],
-    clock: Clock = REAL_CLOCK,
+    run: Callable[[Mapping[str, np.ndarray[Any, Any]]], object], clock: Clock = REAL_CLOCK
 ) -> float:
     """Return the median wall time of one call of the null model."""
     example = {"x": np.zeros((1, 1), np.float32)}
@@ -50,12 +49,9 @@ class Kernel:
 
     It stays in the first cache, so it waits for the core and not for memory that others use. One
     call gives the best of several short runs, in CPU time of this thread: a neighbour that takes
-    the core away adds wall time only, and one that comes for a moment spoils some runs and not
-    all. A lower frequency shows, for CPU time counts seconds and not cycles. What also shows is a
+    the core away adds wall time only, and one that comes for a moment spoils some runs and not all.
+    A lower frequency shows, for CPU time counts seconds and not cycles. What also shows is a
     neighbour that stays on the other thread of the same core: that slows a model as well.
-
-    Args:
-        cpu_ns: CPU time of this thread.
     """
 
     def __init__(self, cpu_ns: Callable[[], int] = time.thread_time_ns) -> None:

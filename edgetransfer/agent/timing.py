@@ -5,18 +5,7 @@ from __future__ import annotations
 import random
 import time
 from dataclasses import dataclass
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Callable,
-    Dict,
-    List,
-    Mapping,
-    NamedTuple,
-    Optional,
-    Sequence,
-    Tuple,
-)
+from typing import TYPE_CHECKING, Any, Callable, Mapping, NamedTuple, Optional, Sequence
 
 import numpy as np
 
@@ -24,7 +13,7 @@ if TYPE_CHECKING:
     from edgetransfer.agent.conditions import Reading, ThrottleWatch
 
 Call = Callable[[], object]
-Rows = List[Tuple[int, int, int]]
+Rows = list[tuple[int, int, int]]
 WINDOW = 4
 """Calls in one window of the warm-up rule, at least."""
 WINDOWS = 3
@@ -45,10 +34,8 @@ FEWEST_ROUNDS = 3
 class TimingPlan:
     """How long each fresh process warms up and measures, per variant.
 
-    Attributes:
-        blocks: rounds at most, in each of which every variant has a turn.
-        block_s: time of the timed calls of a turn, at least.
-        warmup_s: at least, and `warmup_max_s` at most.
+    Blocks are rounds at most, in each of which every variant has a turn; `block_s` is the time of
+    the timed calls of a turn, at least.
     """
 
     blocks: int = 20
@@ -68,15 +55,13 @@ REAL_CLOCK = Clock(time.perf_counter_ns, time.process_time_ns)
 
 
 class Measured(NamedTuple):
-    """What was timed.
+    """What was timed: for each variant int64 [n, 3] of block, wall ns and CPU ns.
 
-    Attributes:
-        samples: for each variant int64 [n, 3]: block, wall ns, CPU ns.
-        turns: what the guard saw of each turn, in the order of time; see `measure`.
+    Turns are what the guard saw of each, in the order of time; see `measure`.
     """
 
     samples: Mapping[str, np.ndarray[Any, Any]]
-    turns: List[Reading]
+    turns: list[Reading]
 
 
 class Cycle:
@@ -94,7 +79,7 @@ class Cycle:
         return self._run(example)
 
 
-def timed(call: Call, clock: Clock) -> Tuple[int, int]:
+def timed(call: Call, clock: Clock) -> tuple[int, int]:
     """Return the wall and CPU time of one call in nanoseconds.
 
     The CPU clock is read outside of the wall time: reading it is a system call, and on its way back
@@ -114,7 +99,7 @@ def warm_up(call: Call, plan: TimingPlan, clock: Clock = REAL_CLOCK) -> bool:
     three windows, however long they take.
     """
     start = clock.wall_ns()
-    windows: List[List[int]] = []
+    windows: list[list[int]] = []
     while True:
         windows.append(_window(call, plan, clock))
         spent_s = (clock.wall_ns() - start) / 1e9
@@ -124,9 +109,9 @@ def warm_up(call: Call, plan: TimingPlan, clock: Clock = REAL_CLOCK) -> bool:
             return stable
 
 
-def _window(call: Call, plan: TimingPlan, clock: Clock) -> List[int]:
+def _window(call: Call, plan: TimingPlan, clock: Clock) -> list[int]:
     start = clock.wall_ns()
-    taken: List[int] = []
+    taken: list[int] = []
     while len(taken) < WINDOW or clock.wall_ns() - start < plan.warmup_s / WINDOWS * 1e9:
         taken.append(timed(call, clock)[0])
     return taken
@@ -180,8 +165,8 @@ def measure(
         the round's, so that it pairs with the other variants of the round.
     """
     order = random.Random(seed)
-    samples: Dict[str, Rows] = {name: [] for name in calls}
-    turns: List[Reading] = []
+    samples: dict[str, Rows] = {name: [] for name in calls}
+    turns: list[Reading] = []
     allowed_ns = int(OVERTIME * plan.blocks * plan.block_s * len(calls) * 1e9)
     spent_ns = 0
     for block in range(plan.blocks):
@@ -203,7 +188,7 @@ def measure(
 
 def _turn(
     call: Call, turn_s: float, clock: Clock, guard: Optional[ThrottleWatch]
-) -> Tuple[List[Tuple[int, int]], Reading, int]:
+) -> tuple[list[tuple[int, int]], Reading, int]:
     """Time one variant for a while; return wall and CPU times, what the guard saw, and ns spent.
 
     A first call, which is not timed, brings back to the caches what the other variants drove out:

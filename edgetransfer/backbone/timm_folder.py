@@ -27,8 +27,7 @@ def load(source: Source, modality: Modality) -> Backbone:
     """
     if modality != "image":
         raise SpecError(
-            "timm networks take pictures, and the examples are texts",
-            where=source.asked,
+            "timm networks take pictures, and the examples are texts", where=source.asked
         )
     try:
         import timm

@@ -38,12 +38,8 @@ def pack_agent(target: Path) -> None:
 def add_runtime(file: Path) -> None:
     """Give the agent the plug-in of one more runtime, which targets may name from then on.
 
-    Args:
-        file: ``NAME.py``, as `edgetransfer.agent.runtimes` describes it. It is run, here and on the
-            device: only ever one of your own.
-
-    Raises:
-        SpecError: there is a runtime of that name, or it is no name of a module.
+    It is a file ``NAME.py`` as `edgetransfer.agent.runtimes` describes it, and is run, here and on
+    the device: only ever one of your own. A SpecError refuses a name that is taken, or no module's.
     """
     name = file.stem
     if not name.isidentifier() or name in RUNTIMES:

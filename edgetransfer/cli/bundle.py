@@ -232,8 +232,7 @@ def engine(
 
 
 def head_export(
-    bundle: o.Bundle,
-    file: Annotated[Path, typer.Argument(help="The head file that is written.")],
+    bundle: o.Bundle, file: Annotated[Path, typer.Argument(help="The head file that is written.")]
 ) -> None:
     """Write the head of a bundle to a file of its own."""
     from edgetransfer.cli.terminal import show

@@ -38,8 +38,7 @@ Cache = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.", rich_help_panel=RUN)]
 Strict = Annotated[
-    bool,
-    typer.Option("--strict", help="Exit 8 unless it is a sound PASS.", rich_help_panel=RUN),
+    bool, typer.Option("--strict", help="Exit 8 unless it is a sound PASS.", rich_help_panel=RUN)
 ]
 Ranked = Annotated[
     list[str] | None,
@@ -70,9 +69,7 @@ Queries = Annotated[int, typer.Option(min=1, help="Examples a class to judge by.
 def asks(*names: str, required: bool = False) -> Callable[[Callable[..., None]], Any]:
     """Let a command take options that `spec.options` declares: a dictionary, its first parameter.
 
-    Args:
-        names: of the options, in the order of `--help`; the command's own follow.
-        required: whether the data have to be named.
+    They stand in the given order in `--help`, and the command's own follow; `required`: the data.
     """
 
     def take(command: Callable[..., None]) -> Any:  # noqa: ANN401 (what a decorator gives back)

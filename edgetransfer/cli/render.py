@@ -33,12 +33,9 @@ def notes(found: Sequence[str]) -> None:
 
 
 def verdict(report: Mapping[str, Any], folder: Path, *, again: bool = False) -> None:
-    """Print one target's verdict, its reasons, and the numbers.
+    """Print one target's verdict, its reasons, the numbers, and the folder of its files.
 
-    Args:
-        report: of a build or a bench.
-        folder: where its files are.
-        again: whether a bundle is measured again, where what its build saw was told before.
+    A bundle that is measured `again` was told of before, in what its build saw.
     """
     console = Console()
     name = report["verdict"]

@@ -32,11 +32,7 @@ _EVERY_S = 10.0
 
 
 class Console(rich.console.Console):
-    """Shows text plainly: control characters of labels, files and devices are spelled out.
-
-    Args:
-        file: default: standard output.
-    """
+    """Shows text plainly: control characters of labels, files and devices are spelled out."""
 
     def __init__(self, file: TextIO | None = None) -> None:
         super().__init__(file=file, highlight=False)
@@ -71,12 +67,8 @@ def table(
 ) -> Table:
     """Return a table without lines; without a head where its first column has no name.
 
-    Args:
-        columns: their names.
-        rows: cells, which are text and no markup.
-        right: columns that are justified to the right.
-        gap: spaces between columns.
-        how: what rich's `add_column` takes, for every column.
+    Cells are text and no markup, `right` are the columns justified to the right, a gap is in
+    spaces, and `how` is what rich's `add_column` takes, for every column.
     """
     head = bool(columns[0])
     made = Table(box=None, padding=(0, gap, 0, 0), header_style="bold", show_header=head)

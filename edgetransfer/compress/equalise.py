@@ -14,15 +14,7 @@ import numpy as np
 import onnx_ir as ir
 import torch
 
-from edgetransfer.compress.layout import (
-    Layer,
-    array_of,
-    clip_bounds,
-    int_of,
-    ints_of,
-    name_of,
-    users,
-)
+from edgetransfer.compress.layout import Layer, array_of, attribute, clip_bounds, name_of, users
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -95,7 +87,7 @@ def _is_linear(tensors: Sequence[ir.Value], after: Sequence[Layer]) -> bool:
     kinds = {node.op_type for value in tensors if (node := value.producer()) is not None}
     return kinds <= {"Add", "Conv", "Gemm"} and all(
         each.node.op_type == "Gemm"
-        or (not any(ints_of(each.node, "pads", ())) and each.weights().shape[1] > 1)
+        or (not any(attribute(each.node, "pads", ())) and each.weights().shape[1] > 1)
         for each in after
     )
 
@@ -175,8 +167,8 @@ class _Ties:
 def _has_channels(layer: Layer) -> bool:
     """Tell whether a layer takes channels on axis 1, one by one or all of them."""
     if layer.node.op_type == "Gemm":
-        return not int_of(layer.node, "transA", 0)
-    groups = int_of(layer.node, "group", 1)
+        return not attribute(layer.node, "transA", 0)
+    groups = attribute(layer.node, "group", 1)
     return layer.node.op_type == "Conv" and groups in (1, len(layer.weights()))
 
 

@@ -5,6 +5,7 @@ An operator that is not in the table runs in ONNX Runtime, without gradients.
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ import torch
 from torch.nn import functional
 
 from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
-from edgetransfer.compress.layout import array_of, int_of, ints_of, name_of
+from edgetransfer.compress.layout import array_of, attribute, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -37,11 +38,6 @@ def without_gradient(nodes: Iterable[ir.Node]) -> list[str]:
     return sorted({node.op_type for node in nodes} - set(_OPERATORS))
 
 
-def _float(node: ir.Node, name: str, default: float) -> float:
-    found = node.attributes.get(name)
-    return default if found is None else float(found.as_float())
-
-
 def _listed(tensor: Tensor) -> list[int]:
     return [int(each) for each in tensor.flatten().tolist()]
 
@@ -54,10 +50,10 @@ def _conv(node: ir.Node, x: Tensor, w: Tensor, b: Tensor | None = None) -> Tenso
         x,
         w,
         b,
-        stride=ints_of(node, "strides", [1] * rank),
+        stride=attribute(node, "strides", [1] * rank),
         padding=before,
-        dilation=ints_of(node, "dilations", [1] * rank),
-        groups=int_of(node, "group", 1),
+        dilation=attribute(node, "dilations", [1] * rank),
+        groups=attribute(node, "group", 1),
     )
 
 
@@ -69,13 +65,13 @@ def pad(x: Tensor, before: Sequence[int], after: Sequence[int], fill: float = 0.
 
 def pad_unevenly(
     node: ir.Node, x: Tensor, rank: int, fill: float = 0.0
-) -> tuple[Tensor, list[int]]:
+) -> tuple[Tensor, Sequence[int]]:
     """Pad where the two sides differ, as torch's operators cannot; return what is left."""
-    before, after = halves(ints_of(node, "pads", [0] * (2 * rank)))
+    before, after = halves(attribute(node, "pads", [0] * (2 * rank)))
     return (x, before) if before == after else (pad(x, before, after, fill), [0] * rank)
 
 
-def halves(pads: list[int]) -> tuple[list[int], list[int]]:
+def halves(pads: Sequence[int]) -> tuple[Sequence[int], Sequence[int]]:
     """Split ONNX's pads into those before and those after.
 
     >>> halves([0, 0, 1, 1])
@@ -86,60 +82,52 @@ def halves(pads: list[int]) -> tuple[list[int], list[int]]:
 
 
 def _gemm(node: ir.Node, a: Tensor, b: Tensor, c: Tensor | None = None) -> Tensor:
-    a = a.T if int_of(node, "transA", 0) else a
-    b = b.T if int_of(node, "transB", 0) else b
-    product = _float(node, "alpha", 1.0) * (a @ b)
-    return product if c is None else product + _float(node, "beta", 1.0) * c
-
-
-def _div(_: ir.Node, a: Tensor, b: Tensor) -> Tensor:
-    """Divide; integers towards zero, as shapes are computed."""
-    return torch.div(a, b, rounding_mode=None if a.is_floating_point() else "trunc")
+    a = a.T if attribute(node, "transA", 0) else a
+    b = b.T if attribute(node, "transB", 0) else b
+    product = attribute(node, "alpha", 1.0) * (a @ b)
+    return product if c is None else product + attribute(node, "beta", 1.0) * c
 
 
 def _reduce_mean(node: ir.Node, x: Tensor, axes: Tensor | None = None) -> Tensor:
     over = list(range(x.ndim)) if axes is None else _listed(axes)
-    return x.mean(dim=over, keepdim=bool(int_of(node, "keepdims", 1)))
+    return x.mean(dim=over, keepdim=bool(attribute(node, "keepdims", 1)))
 
 
 def _max_pool(node: ir.Node, x: Tensor) -> Tensor:
-    kernel = ints_of(node, "kernel_shape", ())
+    kernel = attribute(node, "kernel_shape", ())
     x, before = pad_unevenly(node, x, len(kernel), -torch.inf)
     pool: Callable[..., Tensor] = getattr(functional, f"max_pool{len(kernel)}d")
     return pool(
         x,
         kernel,
-        stride=ints_of(node, "strides", [1] * len(kernel)),
+        stride=attribute(node, "strides", [1] * len(kernel)),
         padding=before,
-        dilation=ints_of(node, "dilations", [1] * len(kernel)),
-        ceil_mode=bool(int_of(node, "ceil_mode", 0)),
+        dilation=attribute(node, "dilations", [1] * len(kernel)),
+        ceil_mode=bool(attribute(node, "ceil_mode", 0)),
     )
 
 
 def _average_pool(node: ir.Node, x: Tensor) -> Tensor:
-    kernel = ints_of(node, "kernel_shape", ())
-    sides = halves(ints_of(node, "pads", [0] * (2 * len(kernel))))
+    kernel = attribute(node, "kernel_shape", ())
+    sides = halves(attribute(node, "pads", [0] * (2 * len(kernel))))
     pool: Callable[..., Tensor] = getattr(functional, f"avg_pool{len(kernel)}d")
 
     def mean(of: Tensor) -> Tensor:
-        strides = ints_of(node, "strides", [1] * len(kernel))
-        return pool(pad(of, *sides), kernel, strides, ceil_mode=bool(int_of(node, "ceil_mode", 0)))
+        strides = attribute(node, "strides", [1] * len(kernel))
+        return pool(
+            pad(of, *sides), kernel, strides, ceil_mode=bool(attribute(node, "ceil_mode", 0))
+        )
 
-    if int_of(node, "count_include_pad", 0):
+    if attribute(node, "count_include_pad", 0):
         return mean(x)
     return mean(x) / mean(torch.ones_like(x))
 
 
 def _reshape(node: ir.Node, x: Tensor, shape: Tensor) -> Tensor:
     wanted = _listed(shape)
-    if not int_of(node, "allowzero", 0):
+    if not attribute(node, "allowzero", 0):
         wanted = [x.shape[i] if size == 0 else size for i, size in enumerate(wanted)]
     return x.reshape(wanted)
-
-
-def _flatten(node: ir.Node, x: Tensor) -> Tensor:
-    axis = int_of(node, "axis", 1)
-    return x.reshape(int(torch.tensor(x.shape[:axis]).prod()), -1)
 
 
 def _squeeze(_: ir.Node, x: Tensor, axes: Tensor | None = None) -> Tensor:
@@ -154,19 +142,10 @@ def _unsqueeze(_: ir.Node, x: Tensor, axes: Tensor) -> Tensor:
 
 
 def _layer_norm(node: ir.Node, x: Tensor, scale: Tensor, bias: Tensor | None = None) -> Tensor:
-    shape = x.shape[int_of(node, "axis", -1) :]
+    shape = x.shape[attribute(node, "axis", -1) :]
     return functional.layer_norm(
-        x, shape, scale.reshape(shape), bias, _float(node, "epsilon", 1e-5)
+        x, shape, scale.reshape(shape), bias, attribute(node, "epsilon", 1e-5)
     )
-
-
-def _gelu(node: ir.Node, x: Tensor) -> Tensor:
-    found = node.attributes.get("approximate")
-    return functional.gelu(x, approximate="none" if found is None else found.as_string())
-
-
-def _hard_sigmoid(node: ir.Node, x: Tensor) -> Tensor:
-    return torch.clamp(_float(node, "alpha", 0.2) * x + _float(node, "beta", 0.5), 0, 1)
 
 
 def _plain(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -178,19 +157,22 @@ _OPERATORS: dict[str, Callable[..., Tensor]] = {
     "Add": _plain(torch.add),
     "AveragePool": _average_pool,
     "Clip": _plain(lambda x, *by: torch.clamp(x, *by) if any(b is not None for b in by) else x),
-    "Concat": lambda node, *parts: torch.cat(parts, dim=int_of(node, "axis", 0)),
+    "Concat": lambda node, *parts: torch.cat(parts, dim=attribute(node, "axis", 0)),
     "Conv": _conv,
-    "Div": _div,
+    # Integers towards zero, as shapes are computed.
+    "Div": _plain(lambda a, b: a / b if a.is_floating_point() else a.div(b, rounding_mode="trunc")),
     "Erf": _plain(torch.erf),
-    "Flatten": _flatten,
-    "Gelu": _gelu,
+    "Flatten": lambda node, x: x.reshape(math.prod(x.shape[: attribute(node, "axis", 1)]), -1),
+    "Gelu": lambda node, x: functional.gelu(x, approximate=attribute(node, "approximate", "none")),
     "Gemm": _gemm,
     "GlobalAveragePool": _plain(lambda x: x.mean(dim=list(range(2, x.ndim)), keepdim=True)),
-    "HardSigmoid": _hard_sigmoid,
+    "HardSigmoid": lambda node, x: torch.clamp(
+        attribute(node, "alpha", 0.2) * x + attribute(node, "beta", 0.5), 0, 1
+    ),
     "HardSwish": _plain(functional.hardswish),
     "Identity": _plain(lambda x: x),
     "LayerNormalization": _layer_norm,
-    "LeakyRelu": lambda node, x: functional.leaky_relu(x, _float(node, "alpha", 0.01)),
+    "LeakyRelu": lambda node, x: functional.leaky_relu(x, attribute(node, "alpha", 0.01)),
     "MatMul": _plain(torch.matmul),
     "MaxPool": _max_pool,
     "Mul": _plain(torch.mul),
@@ -199,12 +181,12 @@ _OPERATORS: dict[str, Callable[..., Tensor]] = {
     "Relu": _plain(functional.relu),
     "Reshape": _reshape,
     "Sigmoid": _plain(torch.sigmoid),
-    "Softmax": lambda node, x: x.softmax(dim=int_of(node, "axis", -1)),
+    "Softmax": lambda node, x: x.softmax(dim=attribute(node, "axis", -1)),
     "Sqrt": _plain(torch.sqrt),
     "Squeeze": _squeeze,
     "Sub": _plain(torch.sub),
     "Tanh": _plain(torch.tanh),
-    "Transpose": lambda node, x: x.permute(ints_of(node, "perm", range(x.ndim)[::-1])),
+    "Transpose": lambda node, x: x.permute(*attribute(node, "perm", range(x.ndim)[::-1])),
     "Unsqueeze": _unsqueeze,
 }
 

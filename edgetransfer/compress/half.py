@@ -32,10 +32,7 @@ def to_half(
     are batches of prepared inputs. Returned beside the graph are the names of the nodes kept for
     their range.
     """
-    from onnxruntime.transformers.float16 import (
-        DEFAULT_OP_BLOCK_LIST,
-        convert_float_to_float16,
-    )
+    from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
     copy = finished(model, "16-bit floats")  # the converter believes what a file says of types
     wide = _wide_nodes(copy, _extremes(copy, examples))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import onnx_ir as ir
 
+T = TypeVar("T")
 LAYERS = {"Conv", "Gemm", "MatMul"}
 CLIPS = {"Relu", "Clip"}
 """Vanish where they follow a node whose output is quantised inside their bounds."""
@@ -17,9 +18,7 @@ PASSES = {
     *("Squeeze", "Transpose", "Unsqueeze"),
 }
 """Give the very integers they take, so both sides share one grid."""
-INTEGER = {
-    *("Add", "AveragePool", "Concat", "GlobalAveragePool", "LeakyRelu", "Mul", "Sigmoid"),
-}
+INTEGER = {*("Add", "AveragePool", "Concat", "GlobalAveragePool", "LeakyRelu", "Mul", "Sigmoid")}
 """Have integer kernels of their own, from grids to another grid."""
 ELEMENTWISE = {
     *("Elu", "Erf", "Gelu", "HardSigmoid", "HardSwish", "Mish", "Softplus", "Tanh"),
@@ -93,16 +92,11 @@ def array_of(value: ir.Value) -> np.ndarray[Any, Any]:
     return numbers
 
 
-def int_of(node: ir.Node, name: str, default: int) -> int:
-    """Return an attribute that holds an integer."""
+def attribute(node: ir.Node, name: str, default: T) -> T:
+    """Return an attribute, of the type that its default has."""
     found = node.attributes.get(name)
-    return default if found is None else int(found.as_int())
-
-
-def ints_of(node: ir.Node, name: str, default: Sequence[int]) -> list[int]:
-    """Return an attribute that holds integers."""
-    found = node.attributes.get(name)
-    return list(default) if found is None else list(found.as_ints())
+    value: T = default if found is None else found.value
+    return value
 
 
 def add_constant(graph: ir.Graph, name: str, array: np.ndarray[Any, Any]) -> ir.Value:
@@ -164,7 +158,7 @@ def find_layers(graph: ir.Graph) -> Iterator[Layer]:
 
 def axis_of(node: ir.Node) -> int:
     """Return the axis of a layer's weights that its output channels lie on."""
-    return 0 if node.op_type == "Conv" or int_of(node, "transB", 0) else 1
+    return 0 if node.op_type == "Conv" or attribute(node, "transB", 0) else 1
 
 
 def added(node: ir.Node) -> tuple[ir.Value | None, ir.Value]:

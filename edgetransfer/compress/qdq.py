@@ -19,9 +19,9 @@ from edgetransfer.compress.layout import (
     Layout,
     add_constant,
     array_of,
+    attribute,
     behind_clip,
     clip_bounds,
-    int_of,
     name_of,
     users,
 )
@@ -122,7 +122,7 @@ class _Source:
             if producer is None or producer.op_type != "QuantizeLinear":
                 raise _lacks("weights that are computed", f"node {dequantise.name}")
             floats = self._constant(producer.inputs[0])
-            wide = self._along(scale, floats.ndim, int_of(dequantise, "axis", 1))
+            wide = self._along(scale, floats.ndim, attribute(dequantise, "axis", 1))
             codes = np.clip(np.rint(floats / wide), -127, 127).astype(np.int32)
             return codes.astype(np.int8), scale
         if zero.any() and len(np.unique(zero)) > 1:

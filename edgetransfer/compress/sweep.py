@@ -11,7 +11,7 @@ import torch
 from edgetransfer.compress import execution
 from edgetransfer.compress.encoding import WEIGHT_LIMIT, Codes, Encoding
 from edgetransfer.compress.execution import constants_of, halves, last_uses, pad
-from edgetransfer.compress.layout import Layer, Layout, array_of, int_of, ints_of, name_of
+from edgetransfer.compress.layout import Layer, Layout, array_of, attribute, name_of
 from edgetransfer.compress.rounding import best_scales, refit, second_order
 from edgetransfer.errors import NumericalError
 from edgetransfer.spec.progress import Progress, silent
@@ -125,7 +125,7 @@ def joined(cut: Tensor, count: int, width: int) -> Tensor:
 
 def groups_of(layer: Layer) -> int:
     """Return into how many groups a layer divides its channels; 1 for a matrix product."""
-    return int_of(layer.node, "group", 1)
+    return attribute(layer.node, "group", 1)
 
 
 def columns(layer: Layer, x: Tensor, generator: torch.Generator) -> Tensor:
@@ -138,9 +138,9 @@ def columns(layer: Layer, x: Tensor, generator: torch.Generator) -> Tensor:
     if layer.node.op_type != "Conv":
         return x.reshape(-1, x.shape[-1]).T[None]
     groups, kernel = groups_of(layer), layer.weights().shape[2:]
-    strides = ints_of(layer.node, "strides", [1] * len(kernel))
-    dilations = ints_of(layer.node, "dilations", [1] * len(kernel))
-    x = pad(x, *halves(ints_of(layer.node, "pads", [0] * (2 * len(kernel)))))
+    strides = attribute(layer.node, "strides", [1] * len(kernel))
+    dilations = attribute(layer.node, "dilations", [1] * len(kernel))
+    x = pad(x, *halves(attribute(layer.node, "pads", [0] * (2 * len(kernel)))))
     sizes = [
         (size - dilation * (taps - 1) - 1) // stride + 1
         for size, dilation, taps, stride in zip(

@@ -21,10 +21,7 @@ PARITY_RELATIVE = 1e-3
 
 
 def parity(
-    expected: Array,
-    model: onnx.ModelProto,
-    inputs: Mapping[str, Array],
-    span: float | None = None,
+    expected: Array, model: onnx.ModelProto, inputs: Mapping[str, Array], span: float | None = None
 ) -> dict[str, Any]:
     """Compare the graph with what torch computed on real inputs.
 

@@ -12,13 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypedDict, get_args, get_origin, get_type_hints
 
 from edgetransfer.errors import SpecError
-from edgetransfer.spec.words import (
-    AdaptMethod,
-    FitMethod,
-    Metric,
-    PrecisionChoice,
-    TimingEffort,
-)
+from edgetransfer.spec.words import AdaptMethod, FitMethod, Metric, PrecisionChoice, TimingEffort
 
 MODEL, BUDGET, DATA, RUN = PANELS = ("Model", "Budget", "Data", "Run")
 """Headings of `--help`, in its order."""
@@ -67,8 +61,7 @@ class Options(ColumnOptions, total=False):
         ),
     ]
     candidate: Annotated[
-        Sequence[str],
-        Option("With --backbone auto: what to choose from; repeatable.", MODEL),
+        Sequence[str], Option("With --backbone auto: what to choose from; repeatable.", MODEL)
     ]
     fit: Annotated[FitMethod, Option("How to fit; `none` takes your own model.", MODEL)]
     epochs: Annotated[int, Option("Fine-tuning epochs at most.", MODEL)]
@@ -80,8 +73,7 @@ class Options(ColumnOptions, total=False):
     time_budget: Annotated[float, Option("Minutes fine-tuning may take.", MODEL, "MIN")]
     device: Annotated[str, Option("Where fine-tuning runs: cpu, cuda, mps.", MODEL)]
     distill_from: Annotated[
-        str,
-        Option("A larger network that teaches: as --backbone, or a fitted .onnx file.", MODEL),
+        str, Option("A larger network that teaches: as --backbone, or a fitted .onnx file.", MODEL)
     ]
     unlabelled: Annotated[
         str,
@@ -153,8 +145,7 @@ class BenchOptions(ColumnOptions, total=False):
         Option("Also let it work for so long without a rest, and tell what it loses.", RUN, "10m"),
     ]
     energy: Annotated[
-        bool,
-        Option("Also measure the energy of an inference, where the device counts it.", RUN),
+        bool, Option("Also measure the energy of an inference, where the device counts it.", RUN)
     ]
     as_target: Annotated[
         str,

@@ -269,14 +269,10 @@ PLACES: Mapping[str, tuple[str, ...]] = dict(_places(Recipe))
 
 
 def recipe_from(options: Mapping[str, Any], recipe_file: Path | None = None) -> Recipe:
-    """Make a recipe: what is in the file, and over it every option that was given.
+    """Make a recipe: what is in the TOML file, and over it every option that was given.
 
-    Args:
-        options: by the names in `PLACES`; None and empty values count as not given.
-        recipe_file: a TOML file with the fields of a recipe.
-
-    Raises:
-        SpecError: the file or an option is not valid; every problem is named by its option.
+    Options are named as in `PLACES`; None and empty values count as not given. The SpecError of a
+    file or option that is not valid names every problem by its option.
     """
     raw = toml_of(recipe_file) if recipe_file is not None else {}
     for name, value in options.items():

@@ -20,11 +20,9 @@ InputFiles = Mapping[str, str | list[str]]
 class Variant:
     """One model file with its inputs and the way its session is made.
 
-    Attributes:
-        optimised_to: what the runtime's own graph is written as, into the job's folder.
-        fused: False where the runtime executes the graph as it is written, without optimising it.
-        runtime: the plug-in of the agent that opens it, `agent.runtimes`.
-        batch: examples of one inference; inputs have to be stacks.
+    The runtime is a plug-in of `agent.runtimes`; its own graph is written as `optimised_to` into
+    the job's folder, and executed as it is written, without optimising, where it is not `fused`. A
+    batch is the examples of one inference; inputs have to be stacks.
     """
 
     name: str
@@ -52,9 +50,7 @@ ON_CPU = (("onnxruntime", "CPUExecutionProvider"), ("openvino", "OpenVINO"))
 class ThrottleGuard:
     """How a process watches for a machine that slows itself down: for `agent.benchmark`.
 
-    Attributes:
-        cooldown_s: how long it waits for the machine to recover, in all.
-        baseline_ns: the fastest that an earlier process found the probe, None for the first.
+    It waits `cooldown_s` in all for it; the baseline is the fastest that an earlier process found.
     """
 
     cooldown_s: float = 0.0
@@ -73,12 +69,8 @@ class SustainedLoad:
 class Effort:
     """How many fresh processes take times, and how: variance between processes is part of it.
 
-    Attributes:
-        processes: taken at least.
-        plan: of each.
-        most: taken at most, while the intervals are wider than asked for.
-        cooldown_s: of each, see `ThrottleGuard`.
-        budget_s: after which no process is added to those taken at least.
+    So many are taken at least, and while intervals are wider than asked for at most `most`, none
+    after `budget_s`; each by the plan, with the cooldown of `ThrottleGuard`.
     """
 
     processes: int
@@ -165,12 +157,9 @@ def patience_s(job: Job, *, emulated: bool = False) -> float:
 
 
 def plain(job: Job, out: str, put: Callable[[str], str] = str) -> dict[str, Any]:
-    """Return a job as the plain JSON that the agent reads.
+    """Return a job as the plain JSON that the agent reads, with files as they are called there.
 
-    Args:
-        job: with files of this machine.
-        out: folder the agent writes to, as it is called where the agent runs.
-        put: makes a file of this machine one of the agent's, and returns what it is called there.
+    The agent writes to the folder it calls `out`; `put` makes a file of this machine its own.
     """
 
     def there(variant: Variant) -> Variant:

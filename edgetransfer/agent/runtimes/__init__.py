@@ -97,12 +97,7 @@ def plugin(name: str) -> ModuleType:
 
 
 def open_session(variant: Mapping[str, Any], tell: Optional[Tell] = None) -> Session:
-    """Open the model of a variant with the runtime that it names.
-
-    Args:
-        variant: of a job.
-        tell: told of the progress of what takes long: building an engine.
-    """
+    """Open the model of a variant with the runtime that it names; a build tells how far it is."""
     opened: Session = plugin(variant["runtime"]).open_session(variant, tell or quiet)
     return opened
 

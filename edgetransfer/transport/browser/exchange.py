@@ -41,12 +41,9 @@ _MOST_WORDS = 1000
 
 @dataclass(frozen=True)
 class PageTimeouts:
-    """How long silence is no failure, in seconds.
+    """How long silence is no failure, in seconds; the page says every two that it is there.
 
-    Attributes:
-        silent_s: the page says every two seconds that it is there.
-        step_s: within one step, as one inference or the loading of a model.
-        opened_s: until somebody opens the address.
+    A step is one inference, or loading a model; `opened_s` is until somebody opens the address.
     """
 
     silent_s: float = 60.0
@@ -243,13 +240,10 @@ _CHECKS = (".before", ".after")
 
 @dataclass(frozen=True)
 class Errand:
-    """One job in the form that the page takes.
+    """One job in the form that the page takes: the JSON that it reads.
 
-    Attributes:
-        told: the JSON that the page reads.
-        models: bytes or files, by the numbers that the page asks for them by.
-        examples: of each model, by the same numbers.
-        arrays: names of the arrays that may come back, and how many bytes each may have.
+    It asks for models, bytes or files, and for the examples of each by their numbers; named are the
+    arrays that may come back, and how many bytes each may have.
     """
 
     told: Mapping[str, Any]
@@ -358,10 +352,8 @@ def environment(facts: Mapping[str, Any], engine: Engine, version: str) -> dict[
 def warnings(facts: Mapping[str, Any], seen: Mapping[str, Any]) -> list[str]:
     """Say what about a page may disturb or blur a timing.
 
-    Args:
-        facts: of the page, as `describe` has them.
-        seen: of the jobs done: threads "asked" and "used", "calls_per_sample" by variant, and
-            whether the page was "hidden" while one ran.
+    Facts are those of `describe`; seen of the jobs done are threads "asked" and "used",
+    "calls_per_sample" by variant, and whether the page was "hidden" while one ran.
     """
     found = []
     step = facts["clock_step_ms"]

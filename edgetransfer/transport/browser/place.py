@@ -88,11 +88,9 @@ def own_address() -> str:
 class Browser(Place):
     """A browser, as a place.
 
-    Attributes:
-        exchange: with the page.
-        opening: makes a fresh browser for one job; None where the user's own page does them all.
-        known: of the device, which a browser does not tell.
-        notes: what to warn of in every measurement there.
+    Each job is done in a fresh one that is opened; in the user's own page where there is no
+    `opening`. Known is what a browser does not tell of the device, and notes are warnings of all
+    measurements.
     """
 
     where: str
@@ -168,8 +166,7 @@ def connect(address: str, agent: Path) -> Iterator[Browser]:
             known = {"route": "a browser that opened the printed address"}
             place = Browser(where, asked.engine, exchange, None, known)
             await_page(
-                place,
-                "bring the device into the same network, and let it through a firewall here",
+                place, "bring the device into the same network, and let it through a firewall here"
             )
         else:
             place = Browser(

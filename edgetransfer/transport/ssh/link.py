@@ -161,9 +161,7 @@ class Call:
         if code in (LOST, 0) or code < 0:
             return LinkLostError(words)
         return StageError(
-            "the device's side of edgetransfer failed",
-            where=self._where,
-            found=last_words(words),
+            "the device's side of edgetransfer failed", where=self._where, found=last_words(words)
         )
 
 

@@ -127,17 +127,9 @@ def build(
 
     Strong typing is a flag from TensorRT 10.12 and all there is in 11. Before 10.12 the types of
     the graph are held as constraints (`_hold_types`): what 11 removed is touched there alone.
-
-    Args:
-        trt: the module `load` gave.
-        model: path of the ONNX file.
-        settings: shapes and effort.
-        timings: what an earlier build timed on the same device, nothing at first; None where
-            timings are not to be kept: TensorRT-RTX makes none.
-        tell: told of progress.
-
-    Raises:
-        Unavailable: the graph is not one that this TensorRT builds; its words are quoted.
+    Timings are those of an earlier build on the same device, nothing at first; None where they are
+    not to be kept: TensorRT-RTX makes none. `Unavailable` quotes TensorRT's words on a graph that
+    it does not build.
     """
     log = logger(trt)
     builder = trt.Builder(log)

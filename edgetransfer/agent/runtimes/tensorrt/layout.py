@@ -19,9 +19,8 @@ _TYPES = (("int8", "int8"), ("half", "fp16"), ("fp16", "fp16"), ("bf16", "bf16")
 def layers(told: Mapping[str, Any]) -> Iterator[Dict[str, str]]:
     """Yield what multiplies by weights in an engine, as `runtimes` describes it.
 
-    Args:
-        told: ``{"Layers": [...]}``, each layer with its tensors' types (profiling verbosity
-            ``DETAILED``); where names alone were kept, every layer counts, as unknown.
+    Told are ``{"Layers": [...]}``, each layer with its tensors' types (profiling verbosity
+    ``DETAILED``); where names alone were kept, every layer counts, as unknown.
     """
     for layer in told["Layers"]:
         details = {"Name": layer} if isinstance(layer, str) else layer
