@@ -1,7 +1,4 @@
-"""Does the job `time`: opens variants side by side, checks what they give, and times them.
-
-Runs one variant for minutes without a rest, and tells how it slows down.
-"""
+"""Times variants side by side and checks what they give; runs one for minutes without a rest."""
 
 from __future__ import annotations
 
@@ -110,10 +107,7 @@ def digest_of_logits(opened: OpenedVariant) -> str:
 
 
 def make_guard(told: Mapping[str, Any]) -> "tuple[conditions.ThrottleWatch, probe.Baseline, float]":
-    """Return a guard, what its kernel took here, and what it is held against.
-
-    An earlier process may have seen the machine cooler: then that one's baseline counts.
-    """
+    """Return a guard, what its kernel took here, and the best of that and an earlier process's."""
     kernel = probe.Kernel()
     own = probe.baseline(kernel)
     usual = min(own.ns, told.get("baseline_ns") or own.ns)

@@ -1,7 +1,4 @@
-"""Reads what changes while a machine works: temperature, throttling, frequency, other work, power.
-
-Watches for a machine that slows itself down while variants are timed, and waits for it.
-"""
+"""Reads what changes while a machine works, and waits for one that slows itself down."""
 
 from __future__ import annotations
 

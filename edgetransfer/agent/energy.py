@@ -1,7 +1,4 @@
-"""Measures the energy of an inference where the machine has a counter for it, net of idling.
-
-It needs a pass of its own of many seconds, and says by which counter and how fine that is.
-"""
+"""Measures the energy of an inference, net of idling, where the machine has a counter for it."""
 
 from __future__ import annotations
 
@@ -18,10 +15,7 @@ SAMPLED_S = 0.2
 
 
 class EnergyCounter(NamedTuple):
-    """Where energy is read: joules so far, or the watts of now where nothing counts joules.
-
-    Method and resolution, what one step of the counter is, are in words.
-    """
+    """Where energy is read: joules so far, or the watts of now; method and resolution in words."""
 
     method: str
     resolution: str
@@ -134,10 +128,7 @@ def measure(
     seconds: float,
     clock: EnergyClock = EnergyClock(),  # noqa: B008 (two functions)
 ) -> Dict[str, Any]:
-    """Return the energy of one inference in mJ, net of idling as long, or why there is none.
-
-    The machine idles for so many seconds, and then works for as many.
-    """
+    """Return the mJ of one inference, net of idling for as many seconds, or why there are none."""
     if source is None:
         return {"mj_per_inference": None, "reason": "no counter of energy can be read here"}
     idle = _watts(source, clock, seconds, None)

@@ -112,10 +112,7 @@ def warnings(system: System = REAL) -> List[str]:
 
 
 def fingerprint(runtime: Mapping[str, Any], system: System = REAL) -> Dict[str, object]:
-    """Return the environment of a measurement as plain JSON values.
-
-    Of the runtime it holds what `runtimes.onnxruntime.build` tells, or why it does not load.
-    """
+    """Return the environment of a measurement as plain JSON values, with what its runtime tells."""
     import numpy as np
 
     told: Dict[str, object] = {

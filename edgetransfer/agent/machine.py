@@ -1,7 +1,4 @@
-"""Describes what of a machine stays: cores, frequency, memory, container, variables.
-
-Tells whether the processor is emulated: numbers count there, times say nothing.
-"""
+"""Describes what of a machine stays: cores, frequency, container, variables, an emulator."""
 
 from __future__ import annotations
 

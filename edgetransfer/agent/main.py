@@ -1,7 +1,4 @@
-"""Does one job, given as a JSON file, and tells of it in JSON lines on standard output.
-
-Reads the memory of this process, and resets its high-water mark where the system allows.
-"""
+"""Does one job, given as a JSON file, and tells of it in JSON lines on standard output."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Times a small fixed kernel, by which a slower machine shows before a model is blamed.
-
-Times a model that does nothing: what the runtime and the clock cost at least.
-"""
+"""Times a fixed kernel, by which a slower machine shows, and a model that does nothing."""
 
 from __future__ import annotations
 

@@ -199,11 +199,7 @@ def silence(network: nn.Module, variance: float = 1e-6) -> int:
 
 
 def load(source: Source, modality: Modality) -> Backbone:
-    """Open a built-in backbone.
-
-    Raises:
-        SpecError: the examples are texts, or the card and the weights do not belong together.
-    """
+    """Open a built-in backbone; SpecError for texts, or a card and weights that do not fit."""
     if modality != "image":
         what = "the built-in" if source.name.startswith("builtin:") else "this"
         raise SpecError(

@@ -28,12 +28,7 @@ _LEVIT_RATIO = 256 / 224
 
 
 def from_transformers(file: Path) -> ImagePreprocessing:
-    """Translate a ``preprocessor_config.json``.
-
-    Raises:
-        SpecError: the file is missing or not JSON, lacks a number, or asks for a step, a resize or
-            a resampling that is not known.
-    """
+    """Translate a ``preprocessor_config.json``; SpecError where any of it lacks or is not known."""
     raw = _read(file)
     _refuse_unknown_steps(raw, file)
     resample = raw.get("resample", 2)

@@ -1,7 +1,4 @@
-"""The files of a backbone's folder, each read within limits and of its form, and weights checked.
-
-They are somebody else's, so fields that are not named here are let be.
-"""
+"""Reads somebody else's files of a backbone within limits, each of its form; checks weights."""
 
 from __future__ import annotations
 
@@ -26,11 +23,7 @@ _FLOATS = {"F64", "F32", "F16", "BF16"}
 
 
 def check_weights(source: Source, network: nn.Module) -> None:
-    """Look through the weights of a network that was opened.
-
-    Raises:
-        SpecError: weights are integers in the file, not finite, or all zero.
-    """
+    """Raise a SpecError where opened weights are integers in the file, not finite, or all zero."""
     integers = [
         f"{name} ({kind})"
         for file in sorted(source.path.glob("*.safetensors"))
@@ -205,8 +198,7 @@ def read_config(path: Path) -> dict[str, Any]:
 def read_preprocessor(path: Path) -> dict[str, Any]:
     """Read ``preprocessor_config.json``; one number for all channels is written out.
 
-    Raises:
-        SpecError: it is none; every field that does not fit is named.
+    A SpecError names every field that does not fit.
     """
     value = json_of(path, PREPROCESSOR)
     if isinstance(value, dict):

@@ -78,9 +78,8 @@ def _tensors(message: Any) -> Iterator[onnx.TensorProto]:  # noqa: ANN401 (proto
 def load(source: Source, modality: Modality) -> FittedModel:
     """Read ``preprocess.json`` and ``labels.txt`` beside the file.
 
-    Raises:
-        SpecError: the contract is not valid, or is for the other modality, or the labels are not
-            one name a class.
+    SpecError where the contract is not valid or for the other modality, or a class has not one
+    name.
     """
     _refuse_hard_links(source.path)
     folder = source.path.parent

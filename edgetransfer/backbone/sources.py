@@ -47,11 +47,8 @@ class _Request:
 def locate(name: str, *, option: str = "--backbone") -> Source:
     """Find the files of a backbone, from a hub only where the user named one.
 
-    Raises:
-        SpecError: nothing is called that.
-        IntegrityError: the weights are pickles.
-        MissingExtraError: the library it needs is not installed.
-        StageError: the hub could not be reached.
+    SpecError where nothing is called that, IntegrityError of pickles, MissingExtraError without the
+    library it needs, StageError where the hub could not be reached.
     """
     asked = _Request(name, option)
     scheme, _, rest = name.partition(":")
@@ -78,10 +75,7 @@ def locate(name: str, *, option: str = "--backbone") -> Source:
 
 
 def _readable(folder: Path) -> dict[str, Path]:
-    """Return all files that a library may open there, by name: which it does is for it to say.
-
-    Pickles it must not, and hidden files are of other programs.
-    """
+    """Return by name all files that a library may open there: no pickles, and no hidden files."""
     files = {file.relative_to(folder).as_posix(): file for file in sorted(folder.rglob("*"))}
     return {
         name: file
@@ -244,11 +238,8 @@ def _reading_weights(source: Source) -> Iterator[None]:
 def load(source: Source, modality: Modality) -> Backbone:
     """Open the feature extractor of a source.
 
-    Raises:
-        SpecError: the source holds another kind of network, no contract for its inputs, or
-            weights that no training leaves.
-        IntegrityError: the weights are damaged.
-        MissingExtraError: the library it needs is not installed.
+    SpecError where it holds another kind of network, no contract for its inputs, or weights that no
+    training leaves; IntegrityError of damaged weights; MissingExtraError without its library.
     """
     if source.layout == "onnx":
         raise SpecError(
@@ -275,9 +266,8 @@ def load(source: Source, modality: Modality) -> Backbone:
 def load_fitted(source: Source, modality: Modality) -> FittedModel:
     """Open a whole classifier: a transformers folder with its head, or an ONNX file.
 
-    Raises:
-        SpecError: the source has no classifier of one class an example.
-        IntegrityError: the weights are damaged.
+    Raises a SpecError where it has none of one class an example, an IntegrityError for damaged
+    weights.
     """
     if source.layout == "onnx":
         from edgetransfer.backbone import onnx_file

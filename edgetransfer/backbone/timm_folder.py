@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 def load(source: Source, modality: Modality) -> Backbone:
     """Open a timm network without its classifier.
 
-    Raises:
-        SpecError: the examples are texts, or the weights are of another architecture.
-        MissingExtraError: timm is not installed.
+    SpecError where the examples are texts or the weights another network's; MissingExtraError.
     """
     if modality != "image":
         raise SpecError(
@@ -80,10 +78,8 @@ def from_timm(config: Mapping[str, Any]) -> ImagePreprocessing:
     """Translate timm's ``pretrained_cfg``: resize to size / crop_pct, then crop.
 
     ``center`` resizes the short side, ``squash`` both. The centre may lie a pixel beside timm's,
-    which rounds half of an odd margin to even where transformers rounds down.
-
-    Raises:
-        SpecError: an interpolation or crop mode that is not known, or not for that size.
+    which rounds half of an odd margin to even where transformers rounds down. SpecError of an
+    interpolation or crop mode that is not known, or not for that size.
     """
     _, height, width = config.get("test_input_size") or config["input_size"]
     interpolation = config.get("interpolation", "bilinear")

@@ -192,9 +192,8 @@ def _names_within(part: nn.Module, network: nn.Module) -> set[str]:
 def load(source: Source, modality: Modality) -> Backbone:
     """Open an encoder with its pooling.
 
-    Raises:
-        SpecError: not an encoder of that modality, weights lacking, or no contract.
-        MissingExtraError: transformers is not installed.
+    SpecError where it is none of that modality, weights lack, or it has no contract;
+    MissingExtraError without transformers.
     """
     _refuse_other_modality(source, modality)
     config = read_config(source.path / "config.json")
@@ -369,11 +368,7 @@ def _pools_class_token(folder: Path) -> bool:
 
 
 def _labels(source: Source, network: nn.Module) -> tuple[str, ...]:
-    """Return the names of the classes, in the order of the outputs.
-
-    Raises:
-        SpecError: the head is no classifier of one class an example, or the names do not fit it.
-    """
+    """Return the names of the classes in the order of the outputs; SpecError if they do not fit."""
     config: Any = network.config
     problem = getattr(config, "problem_type", None)
     named: dict[int, Any] = config.id2label or {}
@@ -420,9 +415,7 @@ def _labels(source: Source, network: nn.Module) -> tuple[str, ...]:
 def load_fitted(source: Source, modality: Modality) -> FittedModel:
     """Open a whole classifier.
 
-    Raises:
-        SpecError: the folder has no trained head, or no contract.
-        MissingExtraError: transformers is not installed.
+    SpecError where the folder has no trained head or no contract; MissingExtraError.
     """
     _refuse_other_modality(source, modality)
     image = modality == "image"

@@ -104,10 +104,9 @@ def seal(folder: Path, facts: Mapping[str, Any], beside: Sequence[str] = ()) -> 
 
 
 def add_facts(bundle: Bundle, facts: Mapping[str, Any]) -> Bundle:
-    """Add to what the manifest says, or say it anew, before there is a report; return the bundle.
+    """Add what is known only once the bundle was measured and judged to the manifest; return it.
 
-    For what is known only once the bundle was measured and judged. Call it before `seal_report`:
-    a report is of one manifest.
+    Call it before `seal_report`: a report is of one manifest.
     """
     return _sealed(bundle.folder, {**bundle.manifest, **facts, "files": bundle.manifest["files"]})
 
@@ -134,10 +133,8 @@ def seal_report(report: dict[str, Any], bundle: Bundle) -> None:
 def open_bundle(folder: Path) -> Bundle:
     """Read a bundle: its manifest, and whether all else is what the manifest says.
 
-    Raises:
-        SpecError: it is not a bundle.
-        IntegrityError: files are missing, changed or not listed, links, or read from elsewhere;
-            the manifest or the report was edited. All that is wrong is named.
+    SpecError where it is not a bundle; the IntegrityError names all files that are missing, changed
+    or not listed, links, or read from elsewhere, and a manifest or report that was edited.
     """
     if not (folder / MANIFEST).is_file():
         inside = sorted(folder.glob(f"*/{MANIFEST}"))

@@ -82,10 +82,8 @@ def read_contract(path: Path, kind: Kind = CONTRACT) -> ImagePreprocessing | Tex
 def read_labels(path: Path, kind: Kind = LABELS) -> tuple[str, ...]:
     """Read ``labels.txt``: a class a line, in the order of the logits.
 
-    A byte order mark and Windows' ends of lines do no harm, and are taken off.
-
-    Raises:
-        EdgeTransferError: of the kind: a line is blank, or two name the same class.
+    A byte order mark and Windows' ends of lines do no harm, and are taken off. A blank line, or two
+    that name the same class, raise the error of the kind.
     """
     lines = text_of(path, kind).replace("\r\n", "\n").rstrip("\n").split("\n")
     seen: dict[str, int] = {}

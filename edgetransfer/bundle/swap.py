@@ -32,8 +32,7 @@ _CARRIED = frozenset({"portability.json"})
 def locked(file: Path, *, shared: bool = False) -> Iterator[None]:
     """Hold a lock that the kernel drops when its owner ends; others may hold a shared one too.
 
-    Raises:
-        StageError: somebody else holds it, or it cannot be made.
+    StageError where somebody else holds it, or it cannot be made.
     """
     with writing(file.parent):
         handle = _acquire(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
@@ -88,10 +87,7 @@ def bundle_lock(folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class Draft:
-    """A bundle that is being put together in an empty folder, which takes the old one's place.
-
-    Beside it stay files of somebody else that lie in the old bundle, by their names.
-    """
+    """A bundle being put together in an empty folder, and the old one's files of somebody else."""
 
     folder: Path
     beside: tuple[str, ...]
@@ -101,14 +97,11 @@ class Draft:
 def replacing(folder: Path) -> Iterator[Draft]:
     """Yield an empty folder beside `folder`, which takes its place when all went well.
 
-    What an older bundle there lists is replaced; what else lies in it stays. At every moment
-    either the old bundle or the new one is in place (``renameat2`` with RENAME_EXCHANGE; where a
-    system has no such thing, a run that is killed between two renames leaves the old one beside
-    its place, and the next run puts it back). The caller holds `bundle_lock`.
-
-    Raises:
-        SpecError: what stands there is no bundle of ours.
-        StageError: no space, or no right to write there.
+    What an older bundle there lists is replaced; what else lies in it stays. At every moment either
+    the old bundle or the new one is in place (``renameat2`` with RENAME_EXCHANGE; where a system
+    has no such thing, a run that is killed between two renames leaves the old one beside its place,
+    and the next run puts it back). The caller holds `bundle_lock`. SpecError where what stands
+    there is no bundle of ours, StageError without space or the right to write there.
     """
     with writing(folder.parent):
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -143,8 +136,7 @@ def _recover(folder: Path) -> None:
 def foreign_in(folder: Path) -> tuple[str, ...]:
     """Return the files in the place of a bundle that are not of the bundle.
 
-    Raises:
-        SpecError: there is something, and it is no bundle of ours.
+    SpecError where something stands there that is no bundle of ours.
     """
     if not os.path.lexists(folder):
         return ()

@@ -23,17 +23,11 @@ Array = np.ndarray[Any, Any]
 def read_tensors(
     path: Path, kind: Kind, forms: Mapping[str, str], optional: Iterable[str] = ()
 ) -> tuple[dict[str, Array], dict[str, str]]:
-    """Read the tensors of a file, and what its header says besides.
+    """Read the tensors of a file, of which some may lack, and what its header says besides.
 
-    Args:
-        path: the file.
-        kind: what is raised.
-        forms: of every tensor by its name: ``number``, ``spread`` (from 0), ``positive`` or
-            ``count`` (whole, from 0), then its axes: a length, or a letter that names it.
-        optional: tensors that may lack.
-
-    Raises:
-        EdgeTransferError: of the kind: it is no such file.
+    The form of a tensor is ``number``, ``spread`` (from 0), ``positive`` or ``count`` (whole, from
+    0), then its axes: a length, or a letter that names it. A file that does not fit raises the
+    kind's error.
     """
     refuse_no_file(path, kind)
     try:

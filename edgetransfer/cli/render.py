@@ -33,10 +33,7 @@ def notes(found: Sequence[str]) -> None:
 
 
 def verdict(report: Mapping[str, Any], folder: Path, *, again: bool = False) -> None:
-    """Print one target's verdict, its reasons, the numbers, and the folder of its files.
-
-    A bundle that is measured `again` was told of before, in what its build saw.
-    """
+    """Print one target's verdict, reasons and numbers; what the build saw is not told `again`."""
     console = Console()
     name = report["verdict"]
     head = Text.assemble((f"\n{name}", f"bold {_COLOURS[name]}"), ("  " + report["target"], "bold"))

@@ -1,7 +1,4 @@
-"""The one way to a terminal: what comes from outside is shown, and never obeyed.
-
-How far a run is goes to standard error, so that what is asked for can be piped.
-"""
+"""The one way to a terminal: what comes from outside is shown, and never obeyed."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Runs a graph on torch tensors node by node, so that gradients and onlookers pass through it.
-
-An operator that is not in the table runs in ONNX Runtime, without gradients.
-"""
+"""Runs a graph node by node on torch tensors; operators without a torch form in ONNX Runtime."""
 
 from __future__ import annotations
 

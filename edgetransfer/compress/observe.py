@@ -1,7 +1,4 @@
-"""Watches what flows through a float graph, and chooses the range of every quantised tensor by it.
-
-Memory does not grow with the number of examples.
-"""
+"""Watches what flows through a float graph, in constant memory, and chooses ranges by it."""
 
 from __future__ import annotations
 
@@ -35,13 +32,10 @@ Range = tuple[float, float]
 def choose_grids(
     seen: Mapping[str, ActivationHistogram], recipe: CalibrationRecipe, scheme: Int8Scheme
 ) -> dict[str, Grid]:
-    """Return a grid for every tensor that was watched.
+    """Return a grid for every tensor that was watched; StageError where one is not finite.
 
-    ``auto`` tries all methods on every tensor and takes the one whose grid loses least, by the
-    mean squared error over what was seen.
-
-    Raises:
-        StageError: a tensor is not finite.
+    ``auto`` tries all methods on every tensor and takes the one whose grid loses least, by the mean
+    squared error over what was seen.
     """
     return {name: _grid(name, each, recipe, scheme) for name, each in seen.items()}
 

@@ -109,10 +109,7 @@ class CalibrationBatches:
 
 @dataclass(frozen=True)
 class QuantisedGraph:
-    """A float graph and the integers that stand for it.
-
-    The model may be equalised: it is what training goes on from.
-    """
+    """A float graph, maybe equalised, which training goes on from, and the integers for it."""
 
     model: ir.Model
     layout: Layout
@@ -159,10 +156,7 @@ def quantise(
     In order: channels are equalised, every tensor gets the range that loses least, and one sweep
     over the layers rounds weights in second order and corrects biases, each layer fed with what the
     quantised layers before it give. The model is clean and float; `equalised` says whether channels
-    may be rescaled.
-
-    Raises:
-        StageError: there is nothing to quantise, or the network gives NaN or Inf.
+    may be rescaled. StageError where there is nothing to quantise, or the network gives NaN or Inf.
     """
     opened = ir.from_proto(finished(model, "quantise"))
     separate(opened.graph)

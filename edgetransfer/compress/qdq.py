@@ -1,7 +1,4 @@
-"""Writes an encoding into a graph as Q and DQ where kernels fuse, and reads one out of a graph.
-
-Whatever found the integers - another quantiser, training elsewhere - they are written in one form.
-"""
+"""Writes an encoding, whatever found it, as Q and DQ where kernels fuse; reads one from a graph."""
 
 from __future__ import annotations
 
@@ -42,12 +39,8 @@ def read_encoding(
 ) -> Encoding:
     """Return the integers that a Q/DQ graph holds for a float graph it was made from.
 
-    Tensors and layers are found by the names that the float graph gives them. The quantised graph
-    has QuantizeLinear and DequantizeLinear nodes; the layout is of the float graph, and the codes
-    are to be written in the scheme.
-
-    Raises:
-        StageError: a layer or a tensor has no integers there.
+    Tensors and layers are found by the names that the float graph, whose layout is given, has for
+    them; the codes are to be written in the scheme. StageError where a layer or tensor has none.
     """
     source = _Source(ir.from_proto(quantised).graph)
     values = {name_of(each): each for node in graph for each in node.outputs}
@@ -184,10 +177,8 @@ def write_qdq(model: ir.Model, layout: Layout, encoding: Encoding) -> onnx.Model
     Every quantised tensor goes through a pair of Q and DQ once, and all its users take what comes
     out. A Relu or Clip whose bounds the grid behind it keeps anyway is dropped: rounding to the
     grid is what it did. `layout` was found in the float model, and the encoding has grids, weights
-    and biases for all of it.
-
-    Raises:
-        NumericalError: a scale is not finite, or the result is not valid ONNX.
+    and biases for all of it. NumericalError where a scale is not finite, or the result no valid
+    ONNX.
     """
     copy = ir.from_proto(ir.to_proto(model))
     writer = _QdqWriter(copy.graph, encoding)

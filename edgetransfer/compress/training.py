@@ -1,7 +1,4 @@
-"""Trains a quantised graph to give what the float graph gives, and ranks its layers by their noise.
-
-Labels are not needed: rounding is simulated, and gradients pass through it.
-"""
+"""Trains a quantised graph, without labels, to give what the float graph gives; ranks layers."""
 
 from __future__ import annotations
 

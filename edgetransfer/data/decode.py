@@ -45,19 +45,15 @@ Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 def decode(source: Path | str | bytes, *, where: str | None = None) -> Pixels:
-    """Decode one picture to what a person sees on a white page.
+    """Decode one picture to what a person sees on a white page: uint8 [H, W, 3], RGB.
 
     EXIF orientation is applied. Transparent pixels are laid over white (dropping alpha would show
     colours that nobody ever saw). 16-bit grey is scaled by 255/65535, not clipped. Grey, palette,
-    1-bit, CMYK and YCbCr become RGB by Pillow's formulas. An animation gives its first frame.
-    JPEG is decoded at full size: Pillow's draft mode would make pixels depend on a later resize.
+    1-bit, CMYK and YCbCr become RGB by Pillow's formulas. An animation gives its first frame. JPEG
+    is decoded at full size: Pillow's draft mode would make pixels depend on a later resize.
 
-    Returns:
-        uint8 [H, W, 3], RGB.
-
-    Raises:
-        DataError: not a picture, truncated, larger than `MAX_PIXELS`, or with pixels (32-bit,
-            float) that have no agreed range.
+    DataError where it is no picture, truncated, larger than `MAX_PIXELS`, or has pixels (32-bit,
+    float) that have no agreed range.
     """
     name = where or ("the picture" if isinstance(source, bytes) else str(source))
     with _quiet_pillow(), _open(source, name) as image:

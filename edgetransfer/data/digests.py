@@ -30,10 +30,8 @@ def drop_duplicates(records: Records) -> tuple[Records, Counter[str], list[str]]
     """Take out what stands in a split that is judged on later.
 
     A duplicate of a test example leaves train and validation; one of a validation example leaves
-    train. Records without a split are not touched.
-
-    Returns:
-        The kept records, how many went by reason, and a note for each pair of splits.
+    train. Records without a split are not touched. Returned are the kept records, how many went by
+    reason, and a note for each pair of splits.
     """
     dropped: Counter[str] = Counter()
     notes: list[str] = []
@@ -114,11 +112,7 @@ def text_digest(text: str) -> str:
 def add_digests(
     records: Sequence[Record], progress: Progress
 ) -> tuple[tuple[Record, ...], list[str]]:
-    """Fill in the digests.
-
-    Returns:
-        The readable records in their order, and one line for each that is not.
-    """
+    """Return the readable records in their order with digests, and a line for each that is not."""
     readable, problems = [], []
     with ThreadPoolExecutor(THREADS) as pool:
         # A text is hashed faster than it is handed to a thread.

@@ -50,12 +50,9 @@ def read_folder(located: DataLocation, spec: DataSpec, *, labels_optional: bool)
 
     Folders for splits hold those for classes, or the reverse; both are known by the words in the
     names of splits (see `locate.splits_of`) and by what the folders hold. Every picture that is
-    found is an example, or an error says why it is none; what else is left out is noted.
-
-    Raises:
-        DataError: no pictures, annotations for another task, folders that could be splits or
-            classes, or two folders for one split.
-        SpecError: the spec names columns.
+    found is an example, or an error says why it is none; what else is left out is noted. DataError
+    where there are no pictures, annotations for another task, folders that could be splits or
+    classes, or two for one split; SpecError where the spec names columns.
     """
     _refuse_columns(spec, located.root)
     _refuse_other_tasks(located.root)
@@ -129,10 +126,7 @@ def _unwrapped(folder: Path) -> Path:
 
 
 def _class_first(into: _FolderContents, top: Path, folders: list[Path]) -> Parts | None:
-    """Return the folders of classes within splits that lie in them: ``cat/train``, ``cat/test``.
-
-    None where the folders of the classes do not hold such.
-    """
+    """Return classes' folders that lie in them by splits: ``cat/train``, ``cat/test``; or None."""
     inner = {folder: _folders(folder) for folder in folders}
     names = {each.name for held in inner.values() for each in held}
     meant = splits_of(names)

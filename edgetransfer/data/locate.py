@@ -187,11 +187,7 @@ class DataLocation:
 
 
 def locate(source: str) -> DataLocation:
-    """Find out what a source is.
-
-    Raises:
-        DataError: nothing there, not data, or more than one table that could be meant.
-    """
+    """Find out what a source is; DataError where it is nothing, no data, or several tables."""
     path = Path(source).expanduser()
     if not path.exists():
         raise _missing(source, path.absolute())

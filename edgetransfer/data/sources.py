@@ -45,12 +45,8 @@ def load(
 
     Given splits are kept; missing ones are carved (see `split`). The test set is never altered:
     duplicates of its examples leave the other splits (see `digests`). Where the model comes fitted,
-    labels only judge it.
-
-    Raises:
-        DataError: not readable or not sound; all problems in one message.
-        SpecError: a column that was asked for does not exist.
-        MissingExtraError: Parquet without pyarrow.
+    labels only judge it. Raises DataError of data that are not readable or not sound, all problems
+    in one; SpecError of a column that does not exist; MissingExtraError of Parquet without pyarrow.
     """
     reading = _read(spec, labels_optional=False)
     where = _where(reading)
@@ -260,14 +256,11 @@ _SHALLOW = 1 << 12
 
 
 def depth_problems(records: Records) -> tuple[list[str], list[str]]:
-    """Notice 16-bit grey pictures that use the lower part of their range only: they turn black.
+    """Return problems that stop a build, and notes, of 16-bit grey pictures that turn black.
 
-    16 bits are scaled by 255 / 65535, for every picture alike and on the device too. What fills 10
-    or 12 of the 16 bits must be scaled where it is saved, for what is right for one picture
-    (its own maximum) is wrong for the next.
-
-    Returns:
-        Problems that stop a build, and notes.
+    They use the lower part of their range only, and 16 bits are scaled by 255 / 65535, for every
+    picture alike and on the device too. What fills 10 or 12 of the 16 bits must be scaled where it
+    is saved, for what is right for one picture (its own maximum) is wrong for the next.
     """
     number, brightest = brightest_of_16_bits([r.path for r in records if r.path is not None])
     if not number or brightest > 2 * _SHALLOW:

@@ -42,9 +42,8 @@ class Table:
 def read_table(path: Path) -> Table:
     """Read one table by its extension.
 
-    Raises:
-        DataError: not a table, not UTF-8, no header, no rows, a column named twice.
-        MissingExtraError: Parquet without pyarrow.
+    DataError where it is none, not UTF-8, without header or rows, or names a column twice;
+    MissingExtraError for Parquet without pyarrow.
     """
     table = _READERS[path.suffix.lower()](path)
     if not table.columns:
@@ -187,9 +186,8 @@ LINES = ".txt"
 def texts_of(file: Path, text_column: str | None) -> Iterator[tuple[str, str]]:
     """Yield where a text stands, and the text: of a table's rows, or a file's lines.
 
-    Raises:
-        DataError: not UTF-8, see `read_table`, or a table of pictures.
-        SpecError: the column does not exist.
+    DataError as `read_table`, or for a table of pictures; SpecError where the column does not
+    exist.
     """
     if file.suffix.lower() == LINES:
         lines = _text(file, "file").replace("\r\n", "\n").split("\n")
@@ -233,9 +231,8 @@ def assign_roles(
 ) -> Roles:
     """Find the roles of a table's columns: given names first, then by convention, in any case.
 
-    Raises:
-        SpecError: a given column does not exist, or two were given where one can be.
-        DataError: the convention finds no column, or more than one.
+    SpecError where a given column does not exist, or two were given where one can be; DataError
+    where the convention finds none, or several.
     """
     where = str(table.path)
     columns = table.columns

@@ -52,20 +52,15 @@ def load(
     near: Near = nothing_near,
     progress: Progress = silent,
 ) -> Manifest:
-    """Read all pictures of a folder, or all texts of a file or of a folder's tables.
+    """Read as train examples all pictures of a folder, or all texts of a file or a folder's tables.
 
     What equals (of texts: see `digests.normalise`) or nearly equals an example of the test or
     validation set is left out, so that nothing is judged on what it was taught with; and so is what
-    repeats a labelled example to train on, or another of these. Names of folders, labels and splits
-    are not read; empty texts are passed over.
+    repeats a labelled example to train on, or another of these; notes say so. Names of folders,
+    labels and splits are not read; empty texts are passed over.
 
-    Returns:
-        Train examples without a label; the notes say what was left out.
-
-    Raises:
-        DataError: no such folder or file, nothing left in it, or pictures that cannot be read.
-        SpecError: `text_column` does not exist.
-        MissingExtraError: Parquet without pyarrow.
+    DataError without such a folder or file, with nothing left in it or pictures that cannot be
+    read; SpecError without `text_column`; MissingExtraError for Parquet without pyarrow.
     """
     root, files = _find(source, labelled.modality)
     texts = labelled.modality == "text"

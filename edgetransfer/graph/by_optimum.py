@@ -22,11 +22,8 @@ def export(folder: Path, modality: Literal["image", "text"], into: Path) -> Path
     """Write the whole classifier as ONNX, in a process of its own: optimum patches transformers.
 
     The folder has config.json, weights and whatever else transformers wants; the weights are in the
-    ONNX file returned, or beside it.
-
-    Raises:
-        MissingExtraError: optimum's exporter is not installed.
-        StageError: optimum cannot export the network either.
+    ONNX file returned, or beside it. MissingExtraError without optimum's exporter, StageError where
+    it cannot export the network either.
     """
     if not _installed():
         raise MissingExtraError("optimum-onnx", "optimum", purpose="exporting with optimum")

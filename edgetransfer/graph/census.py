@@ -1,7 +1,4 @@
-"""Counts operators, parameters and multiply-accumulates, and what a runtime runs in int8.
-
-The runtime's own graph says so, or its layers as the agent tells them.
-"""
+"""Counts operators, parameters and multiply-accumulates, and what a runtime runs in int8."""
 
 from __future__ import annotations
 

@@ -27,13 +27,10 @@ def clean(model: onnx.ModelProto, *, ir_version: int = 10) -> onnx.ModelProto:
     """Fold constants, batch norms and padding, drop what is unused, and stamp the versions.
 
     Padding left in front of a convolution keeps it in float once it is quantised: with the
-    TensorFlow-style padding of MobileNetV2 1 of 52 convolutions became int8.
-
-    Weights that old files list among the inputs too are constants here: the runtime folds and
-    quantises nothing that a caller could still replace.
-
-    Raises:
-        StageError: the result is not valid ONNX, or its operator set is not 18 to 20.
+    TensorFlow-style padding of MobileNetV2 1 of 52 convolutions became int8. Weights that old files
+    list among the inputs too are constants here: the runtime folds and quantises nothing that a
+    caller could still replace. StageError where the operator set is not 18 to 20, or the result no
+    valid ONNX.
     """
     model = to_supported_opset(model)
     graph = ir.from_proto(model)
@@ -51,8 +48,7 @@ def clean(model: onnx.ModelProto, *, ir_version: int = 10) -> onnx.ModelProto:
 def to_supported_opset(model: onnx.ModelProto) -> onnx.ModelProto:
     """Bring a graph of an older operator set to the oldest that is taken.
 
-    Raises:
-        StageError: it cannot be brought there, or is newer than devices read.
+    StageError where it cannot be brought there, or is newer than devices read.
     """
     found = opset_of(model)
     if MIN_OPSET <= found <= MAX_OPSET:

@@ -21,11 +21,8 @@ def finished(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
     warn at every load, at worst the next rewrite meets types that are not so. Left out, ONNX
     Runtime fuses less: of BERT no SkipLayerNormalization. So it is inferred from the nodes, and of
     what was said before sizes are kept that inference does not find and does not contradict. Nodes
-    are in the order they run; the model stays as it is, and `where` is the stage that made it, for
-    the error.
-
-    Raises:
-        NumericalError: it is not valid ONNX.
+    are in the order they run; the model stays as it is. The NumericalError of a graph that is not
+    valid ONNX names `where`, the stage that made it.
     """
     graph = ir.from_proto(model)
     RemoveUnusedNodesPass()(graph)

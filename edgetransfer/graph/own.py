@@ -48,11 +48,8 @@ def take(
 
     Batches are prepared real examples, [1, ...] by input name. Returned are the clean graph with
     the contract's input names and ``logits`` as its output, and the record of its parity with the
-    file; its ``notes`` say in words what was changed.
-
-    Raises:
-        SpecError: not a float classifier of that many classes with the contract's inputs.
-        StageError: its operators are too old or too new to be cleaned.
+    file; its ``notes`` say in words what was changed. SpecError where it is no float classifier of
+    that many classes with the contract's inputs, StageError of operators too old or too new.
     """
     model = _read(file)
     session = _open(file)
@@ -185,11 +182,7 @@ def _open(file: Path) -> OnnxSession:
 def _matched(
     file: Path, session: OnnxSession, batch: Mapping[str, Array]
 ) -> tuple[dict[str, str], bool]:
-    """Match the file's inputs with the contract's, and tell whether its channels come last.
-
-    Raises:
-        SpecError: another number of inputs, another type, or another shape.
-    """
+    """Match the file's inputs with the contract's, and tell whether its channels come last."""
     names = list(batch)
     if len(session.input_names) != len(names):
         raise SpecError(
@@ -312,10 +305,9 @@ def _check_outputs(file: Path, said: Array, classes: int) -> None:
 
 
 def refuse_no_answers(said: Array, where: str) -> None:
-    """Refuse a model whose outputs on real examples, float [N, C], say nothing.
+    """Raise a SpecError where outputs on real examples, float [N, C], say nothing.
 
-    Raises:
-        SpecError: they are NaN, or the same whatever the example is.
+    They are NaN, or the same whatever the example is.
     """
     bad = int(np.isnan(said).any(axis=1).sum())
     if bad:

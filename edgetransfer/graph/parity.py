@@ -28,10 +28,8 @@ def parity(
     Expected is float32 [N, C], and inputs are the same by name, each [N, ...]; a difference is held
     against `span`, the range of outputs, by default that of what is expected. The record that is
     kept in the manifest has ``max_abs``, ``range``, ``min_cosine``, ``flips``, ``n``. A flip inside
-    the difference that is allowed is a tie, and does not count.
-
-    Raises:
-        StageError: they differ by more than the export gate allows.
+    the difference that is allowed is a tie, and does not count. A StageError is raised where they
+    differ by more than the export gate allows.
     """
     actual = OnnxSession(model.SerializeToString()).run(inputs)[0]
     max_abs = float(np.abs(actual - expected).max())
@@ -58,7 +56,6 @@ def alone(inputs: Mapping[str, Array]) -> dict[str, Array]:
     """Take one example as a device meets it: alone, a text without padding.
 
     An exporter may have taken the number of examples, or the length, that it saw for the only one.
-
     Inputs are pictures [N, ...]; or ids, mask and the like, each [N, L], padded at the end.
     Returned are the same arrays [1, ...]: the shortest text that has a token, or the first picture.
     """

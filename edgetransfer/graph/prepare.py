@@ -76,9 +76,7 @@ class PicturePreparer:
 class TextPreparer:
     """Texts -> ``int64 [1, L]`` token ids and mask, each text at its own length.
 
-    Raises:
-        MissingExtraError: tokenizers is not installed.
-        SpecError: the file is not a tokenizer.
+    SpecError where the file is not a tokenizer, MissingExtraError without tokenizers.
     """
 
     def __init__(self, spec: TextPreprocessing, tokenizer: Path) -> None:

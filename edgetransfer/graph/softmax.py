@@ -39,12 +39,10 @@ def with_logits(
     """Let a graph end in logits where it ends in what is made of them.
 
     A graph without its last steps is taken where the softmax of what it gives is what the file
-    means: its own outputs where they are shares, else their softmax. Shares that no known step
-    made are turned into their logarithms, whose softmax they are. What answers for each class
-    apart (a sigmoid, a cosine) is left out where the order of the classes stays.
-
-    Returns:
-        The graph, its outputs float32 [N, C], and in words what was changed.
+    means: its own outputs where they are shares, else their softmax. Shares that no known step made
+    are turned into their logarithms, whose softmax they are. What answers for each class apart (a
+    sigmoid, a cosine) is left out where the order of the classes stays. Returned are the graph, its
+    outputs float32 [N, C], and in words what was changed.
     """
     shares = _are_shares(said)
     wide = said.astype(np.float64)

@@ -33,9 +33,7 @@ _OF_BERT = {
 def read_tokenizer(file: Path) -> Tokenizer:
     """Read a tokenizer as ``tokenizer_config.json`` beside it says, as transformers does.
 
-    Raises:
-        SpecError: not a tokenizer, or the two files say what cannot both be.
-        MissingExtraError: tokenizers is not installed.
+    SpecError where it is none or the two files say what cannot both be; MissingExtraError.
     """
     read = parse_tokenizer(text_of(file, _TOKENIZER), file)
     beside = file.with_name(SETTINGS)
@@ -50,12 +48,7 @@ def read_tokenizer(file: Path) -> Tokenizer:
 
 
 def parse_tokenizer(text: str, where: object) -> Tokenizer:
-    """Return the tokenizer that JSON describes.
-
-    Raises:
-        SpecError: it describes none.
-        MissingExtraError: tokenizers is not installed.
-    """
+    """Return the tokenizer that JSON describes; SpecError without one, or MissingExtraError."""
     try:
         from tokenizers import Tokenizer
     except ImportError as error:

@@ -73,10 +73,8 @@ def trace(module: nn.Module, example: Sequence[Array], signature: Signature) -> 
     """Export `module` with free first axes, batch norms and padding folded.
 
     The module takes one tensor per input name and gives one; the example has one array per input,
-    first axis the batch, of two examples or more.
-
-    Raises:
-        StageError: torch cannot export the module, or only for the sizes of the example.
+    first axis the batch, of two examples or more. StageError where torch cannot export the module,
+    or only for the sizes of the example.
     """
     free = {index: torch.export.Dim(name, min=1) for index, name in enumerate(signature.axes)}
     tensors = tuple(torch.from_numpy(array) for array in example)

@@ -1,7 +1,4 @@
-"""What all specs are: frozen, checked values; the numbers and names they hold.
-
-Names that become paths: the one place where it is decided which may.
-"""
+"""What all specs are: frozen, checked values; their numbers, and names that become paths."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Finds targets, previews and calibration recipes: the shipped ones by name, others by path.
-
-What is not there, or not valid, is a `SpecError`. Says where finished work is kept unless the user
-says otherwise.
-"""
+"""Finds targets, previews and calibration recipes: the shipped ones by name, others by path."""
 
 from __future__ import annotations
 
@@ -124,8 +120,7 @@ def class_of(arch: str, flags: frozenset[str]) -> TargetSpec | None:
 def resolve(name: str, arch: str, flags: frozenset[str]) -> TargetSpec:
     """Return a target ready for use; one that detects takes the class of the machine described.
 
-    Raises:
-        SpecError: unknown or invalid target, or no class matches the machine.
+    SpecError for an unknown or invalid target, or where no class matches the machine.
     """
     spec = target(name)
     if not spec.detect:

@@ -47,15 +47,10 @@ _FILE_TYPES = {
 
 @dataclass(frozen=True)
 class Kind:
-    """What one kind of outside file is.
+    """What one kind of outside file is, as it is called in "not a readable ...".
 
-    Attributes:
-        called: as it stands in "not a readable ...".
-        most: bytes that are read, at most.
-        error: what is raised.
-        expected: who writes such a file, or what it looks like.
-        fix: what helps, where something always does.
-        once: whether a key may stand but once in an object of its JSON.
+    At most so many bytes are read; expected is who writes such a file or what it looks like, the
+    fix what always helps. With `once` a key may stand but once in an object of its JSON.
     """
 
     called: str
@@ -241,9 +236,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _refuse_odd(value: object) -> None:
     """Look through a value level by level, so that its depth is no matter.
 
-    Raises:
-        RecursionError: it is too deep.
-        ValueError: a text that is no Unicode, or a whole number of many digits.
+    RecursionError where it is too deep, ValueError for no Unicode or a whole number of many digits.
     """
     level: list[object] = [value]
     for _ in range(_DEEPEST):

@@ -93,11 +93,8 @@ def run(
 ) -> Mapping[str, Any]:
     """Do one job, and return the fields of its result line.
 
-    An emulation is what starts Python on it, and the environment that it is given.
-
-    Raises:
-        StageError: the agent ended without a result, or was ended, for it said nothing for too
-            long; its last words are given.
+    An emulation is what starts Python on it, and the environment that it is given. StageError, with
+    its last words, where the agent ended without a result, or was ended for its silence.
     """
     with tempfile.NamedTemporaryFile("w", suffix=".json", dir=out) as file:
         json.dump(plain(job, str(out)), file)

@@ -54,9 +54,7 @@ def ran(
 ) -> str:
     """Run a program of this machine to its end, without input, and return what it printed.
 
-    Raises:
-        EdgeTransferError: what `error` makes of the last words, `found`, of a program that fails.
-        TimeoutExpired: it did not end.
+    Of one that fails `error` is raised with its last words as `found`; TimeoutExpired of no end.
     """
     done = subprocess.run(
         command,
@@ -207,8 +205,7 @@ _FORMS: Mapping[str, type[_Answer]] = {
 def checked(job: Job, result: Mapping[str, Any], out: Path, where: str) -> Mapping[str, Any]:
     """Return a result that is of its job's form, with the arrays that belong to it.
 
-    Raises:
-        StageError: fields or arrays lack, or are something else than the agent gives.
+    StageError where fields or arrays lack, or are something else than the agent gives.
     """
     place = f"{where}, job {job.action!r}"
     validated(_FORMS[job.action], result, place, ANSWER)

@@ -47,10 +47,8 @@ AS_IT_IS = Software()
 class Place(ABC):
     """A device that is connected, until the ``with`` block of its transport's `connect` ends.
 
-    Attributes:
-        where: what the user said: ``ssh:pi@kitchen``.
-        emulated: whether its processor is: numbers count there, times say nothing, none are taken.
-        actions: what it can do of a job's actions; a browser cannot write its graph back.
+    Where is what the user said: ``ssh:pi@kitchen``. On an emulated processor numbers count, times
+    say nothing, and none are taken; of the actions a browser cannot write its graph back.
     """
 
     where: str
@@ -64,12 +62,9 @@ class Place(ABC):
     def run(self, job: Job, out: Path, *, progress: Progress = silent) -> Mapping[str, Any]:
         """Do one job in a fresh process and return the fields of its result line, checked.
 
-        The files that the job names lie on this machine, and what the agent writes comes back
-        into `out`, on this machine, under the names it was written by.
-
-        Raises:
-            StageError: the agent ended without a result, its last words are given; or it is no
-                job for this place.
+        Files that the job names lie on this machine, and what the agent writes comes back into
+        `out`, here too, under the names it was written by. StageError, with the agent's last words,
+        where it ended without a result, or the job is none for this place.
         """
         from edgetransfer.transport.outcome import checked
 
@@ -81,11 +76,9 @@ def connect(
 ) -> AbstractContextManager[Place]:
     """Connect to the place that ``--on`` names: ``local``, ``ssh:HOST``; tests bring an agent.
 
-    Raises:
-        SpecError: there is no such transport or address, or it needs no software; wheels that do
-            not fit the device.
-        UnsupportedError: the place, or this machine, lacks what is needed, or it is not prepared.
-        StageError: the place cannot be reached.
+    SpecError where there is no such transport or address, it needs no software, or wheels do not
+    fit; UnsupportedError where the place or this machine lacks what is needed or is not prepared;
+    StageError where the place cannot be reached.
     """
     word, _, address = where.partition(":")
     if word not in TRANSPORTS:

@@ -109,11 +109,7 @@ class WheelTarget:
 
 
 def fitting(folder: Path, wanted: WheelTarget) -> tuple[Path, ...]:
-    """Return the wheels of a folder, once it is clear that all of them fit.
-
-    Raises:
-        SpecError: there are none, one of the needed ones lacks, or one does not fit.
-    """
+    """Return the wheels of a folder; SpecError where a needed one lacks, or one does not fit."""
     found = tuple(sorted(folder.glob("*.whl")))
     names = {wheel.name.partition("-")[0] for wheel in found}
     lacking = [package for package in PACKAGES if package not in names]

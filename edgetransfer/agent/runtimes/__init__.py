@@ -42,12 +42,9 @@ class Unavailable(SystemExit):
 class Session(Protocol):
     """A loaded model, by whatever runtime.
 
-    Attributes:
-        input_names: in the order of the model.
-        output_names: in the order that `run` returns them in.
-        facts: what it runs on, for the report, where the machine's fingerprint does not say it:
-            `provider` always, `runtime` (name and version) of all but ONNX Runtime.
-        built_ms: went into making an engine, once on a device: no part of loading it.
+    Facts are what it runs on, for the report, where the machine's fingerprint does not say it:
+    `provider` always, `runtime` (name and version) of all but ONNX Runtime. `built_ms` went into
+    making an engine, once on a device: no part of loading it. Outputs are in the order of `run`.
     """
 
     input_names: List[str]
@@ -109,9 +106,9 @@ def providers() -> Iterator["tuple[str, tuple[str, ...]]"]:
 
 
 def other_runtimes() -> Dict[str, Optional[str]]:
-    """Return the runtimes beside ONNX Runtime that can be found, with their versions if told.
+    """Return the runtimes beside ONNX Runtime, by their providers, with their versions if told.
 
-    They are known by their providers, and are not loaded: that may need a GPU.
+    They are not loaded: that may need a GPU.
     """
     found: Dict[str, Optional[str]] = {}
     for provider, modules in providers():

@@ -161,10 +161,7 @@ def _start(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
 
 
 def try_import(start: Start = _start) -> Dict[str, object]:
-    """Import the runtime in a child process; return `loads` and, unless True, `why`.
-
-    `loads` is None where no child can be started, as in an emulated guest.
-    """
+    """Import the runtime in a child process: does it load, None where none starts, and why not."""
     if machine.emulator(read_text):  # where a child starts at all, it runs on the host
         return {"loads": None, "why": "no child process runs on an emulated processor"}
     if not sys.executable:
@@ -251,10 +248,7 @@ def _loads(model: bytes) -> bool:
 
 
 def identity(ir_version: int, opset: int) -> bytes:
-    """Return an ONNX file with one Identity node, written by hand: a device has no onnx package.
-
-    The numbers of the fields are those of ``onnx.proto``.
-    """
+    """Return an ONNX file with one Identity node, by the field numbers of ``onnx.proto``."""
     one = _field(1, _number(1, 1))  # a dimension of 1
     tensor = _number(1, 1) + _field(2, one)  # float [1]
     typed = _field(2, _field(1, tensor))

@@ -34,8 +34,7 @@ def open_session(variant: Mapping[str, Any], tell: Tell) -> Session:
 def load() -> Any:  # noqa: ANN401 (a module whose types are not looked at)
     """Import OpenVINO, whose tools send data where the package `openvino_telemetry` is found.
 
-    Raises:
-        Unavailable: it is not installed, or cannot be loaded.
+    `Unavailable` is raised where it is not installed, or cannot be loaded.
     """
     # None there makes the import fail, so that OpenVINO takes its own empty stand-in.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]

@@ -1,7 +1,4 @@
-"""Runs jobs in the browser of an Android device that hangs on a cable, through ``adb reverse``.
-
-It installs nothing there: the phone's browser opens a page that this machine serves.
-"""
+"""Runs jobs in the browser of an Android device on a cable; nothing is installed there."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What the host and a page in a browser say to each other: jobs one way, messages the other.
-
-The page takes jobs in a form of its own; what it sends is put into the agent's files and words.
-"""
+"""What the host and a page in a browser say to each other: jobs one way, messages the other."""
 
 from __future__ import annotations
 
@@ -66,11 +63,7 @@ class Listener:
         self.hidden = False
 
     def follow(self, what: str, where: str, ended: Callable[[], str | None]) -> Message:
-        """Return the fields of the page's result.
-
-        Raises:
-            StageError: there will be no result; what was seen last is told.
-        """
+        """Return the fields of the page's result; StageError, with what was seen last, of none."""
         try:
             while True:
                 message = self._next()

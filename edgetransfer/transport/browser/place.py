@@ -106,8 +106,7 @@ class Browser(Place):
     def do(self, job: Job, out: Path, progress: Progress) -> Mapping[str, Any]:
         """Do one job in a fresh browser, or in a fresh worker of the page that is open.
 
-        Raises:
-            StageError: the page or the browser ended without a result; its last words are given.
+        StageError, with its last words, where the page or the browser ended without a result.
         """
         if job.action not in self.actions:
             raise StageError(f"a browser cannot do the job {job.action!r}", where=self.where)
@@ -181,11 +180,7 @@ def connect(address: str, agent: Path) -> Iterator[Browser]:
 
 
 def look(place: Browser) -> None:
-    """See what WebGPU runs on: in software it computes, and its times say nothing.
-
-    Raises:
-        UnsupportedError: the browser has no WebGPU.
-    """
+    """See whether WebGPU runs in software, where times say nothing; UnsupportedError without it."""
     if place.engine != "webgpu":
         return
     with tempfile.TemporaryDirectory() as folder:

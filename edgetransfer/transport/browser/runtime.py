@@ -51,9 +51,7 @@ def folder() -> Path:
 def prepared(engine: Engine, kept: Path | None = None) -> dict[str, Path]:
     """Return the files of an engine by name, each checked against its digest.
 
-    Raises:
-        UnsupportedError: they are not there.
-        IntegrityError: one is not what it was.
+    UnsupportedError where they are not there, IntegrityError where one is not what it was.
     """
     kept = kept or folder()
     found = {name: kept / name for name in FILES[engine]}
@@ -73,10 +71,8 @@ def prepared(engine: Engine, kept: Path | None = None) -> dict[str, Path]:
 def prepare(kept: Path | None = None, *, npm: str = "npm") -> Path:
     """Fetch the files with npm, unless they are there, and return their folder.
 
-    Raises:
-        UnsupportedError: npm is not installed.
-        StageError: npm failed.
-        IntegrityError: what came is not what is known.
+    UnsupportedError without npm, StageError where it fails, IntegrityError where what came is not
+    what is known.
     """
     kept = kept or folder()
     names = {name: digest for engine in FILES.values() for name, digest in engine.items()}

@@ -1,7 +1,4 @@
-"""Serves the page, the runtime and the files of one job to one browser, over HTTP.
-
-It serves nothing by a path of the file system, and nothing to who does not know the token.
-"""
+"""Serves the page, the runtime and the files of one job to the browser that knows the token."""
 
 from __future__ import annotations
 
@@ -317,8 +314,7 @@ def serving(
 ) -> Iterator[Server]:
     """Serve until the block ends; no thread is left then.
 
-    Raises:
-        StageError: this machine has no such address, or something else listens there.
+    StageError where this machine has no such address, or something else listens there.
     """
     try:
         made = Server(address, exchange, runtime)

@@ -59,11 +59,7 @@ def check_tools() -> None:
 
 
 def system_mirror(etc: Path = Path("/etc")) -> Mirror:
-    """Return the Debian mirror that this system is set up for.
-
-    Raises:
-        SpecError: it is not a Debian system, or has no source of Debian's main packages.
-    """
+    """Return this system's Debian mirror; SpecError without a source of Debian's main packages."""
     release = dict(
         line.split("=", 1)
         for line in _read(etc / "os-release").splitlines()

@@ -1,7 +1,4 @@
-"""Runs the agent on an emulated processor: another instruction set, before any device is there.
-
-What that takes lies below the cache: an emulator, a guest's files, a runtime in them.
-"""
+"""Runs the agent on an emulated processor, with what lies prepared for it below the cache."""
 
 from __future__ import annotations
 
@@ -125,11 +122,10 @@ def connect(address: str, agent: Path) -> Iterator[Qemu]:
 
 
 def check_host(preview: EmulatedProcessor) -> None:
-    """Make sure that this machine can emulate the processor.
+    """Raise an UnsupportedError where this machine cannot emulate the processor.
 
-    Raises:
-        UnsupportedError: QEMU's user mode is Linux only; or without files for the guest, the guest
-            runs this machine's own programs, and those are of another architecture.
+    QEMU's user mode is Linux only; and without files for the guest, it runs this machine's own
+    programs, which are of one architecture.
     """
     found = None
     if platform.system() != "Linux":
@@ -187,12 +183,9 @@ def _version_of(program: Path) -> str:
 def prepare(preview: EmulatedProcessor, cache: Path, tell: Callable[[str], None]) -> dict[str, Any]:
     """Fetch what a processor needs, try it, and move it to its place whole; tell of each step.
 
-    Returns:
-        What was prepared: paths, versions, bytes, seconds; ``seconds`` is 0 where it was there.
-
-    Raises:
-        SpecError: the system has no source of Debian's packages.
-        StageError: something could not be fetched, or does not run.
+    Returned is what was prepared: paths, versions, bytes, seconds, 0 where it was there. SpecError
+    where the system has no source of Debian's packages, StageError where something cannot be
+    fetched or does not run.
     """
     folder = folder_of(preview, cache)
     if (folder / _RECORD).is_file() and find(preview, cache) is not None:
@@ -277,8 +270,8 @@ def _emulator(
 def _wheels(guest: Sysroot, room: Path, site: Path) -> dict[str, str]:
     """Fetch wheels of the versions that are installed here, and unpack them to a folder.
 
-    Returns:
-        Their digests, by their names: held against the preview's where it has those versions.
+    Returned are their digests, by their names: held against the preview's where it has those
+    versions.
     """
     asked = pip_download(str(room), guest.python, guest.wheel_platforms)
     command = [sys.executable, "-m", *asked, "--quiet"]

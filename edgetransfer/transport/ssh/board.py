@@ -77,11 +77,8 @@ def look(client: Client, python: str | None, site: str = "") -> Board:
     """Return the first Python of the device that can run the agent, else the best there is.
 
     A Python that the user named is the only one looked at; packages in the folder `site` come
-    first.
-
-    Raises:
-        StageError: the device cannot be reached.
-        UnsupportedError: there is no Python, or none that is new enough.
+    first. StageError where the device cannot be reached, UnsupportedError without a new enough
+    Python.
     """
     wanted = [f'"{each}"' for each in _USUAL]
     if python:  # quoted for a shell, less the home folder that begins it

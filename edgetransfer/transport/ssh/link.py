@@ -1,7 +1,4 @@
-"""The way to a device: the system's OpenSSH is called, and a lost link goes on where it left off.
-
-What ssh is told stands here, and what its own complaints mean.
-"""
+"""The way to a device by the OpenSSH of the system; a lost link goes on where it left off."""
 
 from __future__ import annotations
 
@@ -145,12 +142,7 @@ class Call:
             yield answer
 
     def one(self) -> Mapping[str, Any]:
-        """Return the next answer, of a request that has one.
-
-        Raises:
-            LinkLostError: there is none.
-            StageError: the device's side failed.
-        """
+        """Return the next answer; LinkLostError without one, StageError of the device's side."""
         for answer in self:
             return answer
         raise self.lost()
@@ -168,9 +160,7 @@ class Call:
 class Client:
     """The way to one host; the private folder takes the socket that all calls share.
 
-    Raises:
-        SpecError: that is no host.
-        StageError: ssh is not installed, or cannot read its configuration.
+    SpecError for no host, StageError where ssh is not there or cannot read its configuration.
     """
 
     def __init__(self, address: str, folder: Path) -> None:
@@ -340,8 +330,7 @@ class Link:
     def persistently(self, attempt: Callable[[], T]) -> T:
         """Repeat an attempt while the link is what ends it.
 
-        Raises:
-            StageError: nothing new came through for as long as patience goes, or never will.
+        StageError where nothing new came through for as long as patience goes, or never will.
         """
         self.moved()
         while True:

@@ -1,7 +1,4 @@
-"""Runs the packed agent on a device that answers to ssh; a lost link only makes it wait.
-
-Pushes a job's files, follows the job and fetches what it wrote: each byte and line once.
-"""
+"""Runs the packed agent on a device that answers to ssh; each byte goes over the link once."""
 
 from __future__ import annotations
 
@@ -86,8 +83,7 @@ Files = dict[str, tuple[int, str]]
 def push(link: Link, staging: Staging) -> None:
     """Bring every file that was asked for to the device; a part that is there is not sent again.
 
-    Raises:
-        StageError: there is no room, or a file arrives changed again and again.
+    StageError where there is no room, or a file arrives changed again and again.
     """
     for _ in range(_TRIES):
         wrong = link.persistently(lambda: _push_once(link, staging))
@@ -141,8 +137,7 @@ def follow(
 ) -> tuple[Mapping[str, Any], Files]:
     """Start a job as `far.follow` is told to, hear it out; return its result and what it wrote.
 
-    Raises:
-        StageError: the agent ended without a result, or was lost, or another measurement runs.
+    StageError where the agent ended without a result, or was lost, or another measurement runs.
     """
     heard = Transcript(progress)
     offset = 0
@@ -185,12 +180,8 @@ def follow(
 def fetch(link: Link, job: str, files: Files, asked: Mapping[str, int], out: Path) -> None:
     """Bring what a job wrote into `out`; a part that is here is not fetched again.
 
-    `asked` are the files that the job was to write, and how many bytes each may have; what else
-    lies there is left there.
-
-    Raises:
-        StageError: a file has a name that leads elsewhere, is too large, or arrives changed again
-            and again.
+    Files that were not `asked` for are left there. StageError for a name that leads elsewhere, more
+    bytes than were asked, or a file that arrives changed again and again.
     """
     wanted = _taken(link, files, asked)
     for _ in range(_TRIES):

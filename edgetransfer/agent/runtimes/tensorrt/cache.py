@@ -1,7 +1,4 @@
-"""Keeps engines on the device that built them, under all that they are bound to.
-
-An engine holds code that runs: none is ever taken from elsewhere. It does not build any.
-"""
+"""Keeps engines on the device that built them: they hold code, and none comes from elsewhere."""
 
 from __future__ import annotations
 
@@ -46,11 +43,7 @@ def _write(file: Path, content: bytes) -> None:
 
 
 class EngineCache:
-    """Engines in a folder of this user alone.
-
-    Raises:
-        Unavailable: the folder belongs to somebody else, or others may write to it.
-    """
+    """Engines in a folder of this user alone; `Unavailable` where others may write to it."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -17,21 +17,15 @@ _PREFIX = "tensorrt."
 
 
 class Settings(NamedTuple):
-    """What an engine is built for, beside the graph.
+    """What an engine is built for, beside the graph: least, usual and largest sizes of free axes.
 
-    Attributes:
-        batch: sizes of the free first axis.
-        length: sizes of any other free axis: tokens of a text.
-        tf32: whether 32-bit products may be rounded to 10 bits; no, where numbers are compared.
-        optimisation_level: 0 to 5: how long the builder searches.
-        workspace_mib: scratch memory that a layer may take at most.
-        at_least: oldest version that is taken; None for the oldest that we know to do.
-        compute_capability: ``8.9`` and so on to build where there is no GPU, which only
-            TensorRT-RTX can; None for the GPU at hand.
-        dla: the deep learning accelerator's core that takes what it can, the GPU the rest; None for
-            the GPU alone. TensorRT 10.7 and older on JetPack, 11.4.1 and newer on AGX Orin.
-        rebuild: above 0 the engine is built anew, by nothing that an earlier build left, and is not
-            kept: to see whether builds agree.
+    A batch is the first axis, a length any other (tokens of a text). With `tf32` 32-bit products
+    may be rounded to 10 bits: not where numbers are compared. The builder searches for as long as
+    its level, 0 to 5, says; `at_least` is the oldest version taken, None for the oldest that we
+    know to do. A compute capability, as ``8.9``, is built for without its GPU, which only
+    TensorRT-RTX can. The core `dla` of the deep learning accelerator takes what it can, the GPU the
+    rest: TensorRT 10.7 and older on JetPack, 11.4.1 and newer on AGX Orin. With `rebuild` above 0
+    nothing that an earlier build left is used, and nothing kept: to see whether builds agree.
     """
 
     batch: Range = (1, 1, 8)
