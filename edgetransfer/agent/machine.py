@@ -163,17 +163,10 @@ def page_kib() -> Optional[int]:
 
 def enclosure(system: System = REAL) -> Dict[str, Optional[str]]:
     """Return the kind of container and of virtual machine around this process, as far as told."""
-    container = None
-    if system.read("/run/.containerenv") is not None:
-        container = "podman"
-    elif system.read("/.dockerenv") is not None:
-        container = "docker"
-    else:
-        groups = system.read("/proc/1/cgroup") or ""
-        for word in ("kubepods", "docker", "lxc", "containerd"):
-            if word in groups:
-                container = word
-                break
+    groups = system.read("/proc/1/cgroup") or ""
+    container = next((w for w in ("kubepods", "docker", "lxc", "containerd") if w in groups), None)
+    for name, file in (("docker", "/.dockerenv"), ("podman", "/run/.containerenv")):
+        container = container if system.read(file) is None else name
     flags = (system.read("/proc/cpuinfo") or "").split()
     machine = None
     if "hypervisor" in flags:

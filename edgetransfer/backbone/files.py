@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from safetensors import SafetensorError, safe_open
 
 from edgetransfer.errors import SpecError, first_line
-from edgetransfer.spec.outside import MIB, Kind, json_of, refuse_no_file, validated
+from edgetransfer.spec.outside import MIB, Kind, json_of, refuse_no_file, some, validated
 from edgetransfer.spec.preprocess import Interpolation, Pixels
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def check_weights(source: Source, network: nn.Module) -> None:
         raise SpecError(
             "the weights are no floating point numbers of 16 bits or more",
             where=source.asked,
-            found=_first(integers),
+            found=some(integers),
             expected="the float network: a quantised one is no reference to measure a drop against",
         )
     named = [(name, each) for name, each in network.named_parameters() if each.is_floating_point()]
@@ -46,7 +46,7 @@ def check_weights(source: Source, network: nn.Module) -> None:
         raise SpecError(
             "the weights are not finite numbers" if bad else "all weights are zero",
             where=source.asked,
-            found=_first(bad) if bad else None,
+            found=some(bad) if bad else None,
             fix="save or download them again, from a training that did not diverge",
         )
 
@@ -55,11 +55,6 @@ def _kinds(file: str) -> list[tuple[str, str]]:
     with safe_open(file, "pt") as opened:
         names = opened.keys()  # a safetensors file is no mapping: it is not iterated by itself
         return [(name, str(opened.get_slice(name).get_dtype())) for name in names]
-
-
-def _first(names: list[str]) -> str:
-    more = f" and {len(names) - 5:,} more" if len(names) > 5 else ""
-    return ", ".join(names[:5]) + more
 
 
 CONFIG = Kind(

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 import torch
+from scipy.cluster.hierarchy import DisjointSet
 
 from edgetransfer.compress.layout import Layer, array_of, attribute, clip_bounds, name_of, users
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -69,16 +70,12 @@ def find_groups(
     Weights are untied, layers all that multiply by constant weights, and channels those of the
     tensors that were seen.
     """
-    ties = _Ties(graph, layers, channels)
-    found: dict[ir.Value, list[ir.Value]] = {}
-    for value in ties.values:
-        found.setdefault(ties.root(value), []).append(value)
     groups = []
-    for root, tensors in found.items():
+    for tensors in _Ties(graph, layers, channels).free():
         members = set(tensors)
         before = tuple(each for each in layers if each.sum in members)
         after = tuple(each for each in layers if each.input in members)
-        if root not in ties.fixed and before and after:
+        if before and after:
             groups.append(ChannelGroup(tuple(tensors), before, after, _is_linear(tensors, after)))
     return groups
 
@@ -93,46 +90,36 @@ def _is_linear(tensors: Sequence[ir.Value], after: Sequence[Layer]) -> bool:
 
 
 class _Ties:
-    """Union-find over tensors; `fixed` holds the roots whose scales may not change."""
+    """Tensors whose channels nodes tie together; what a graph takes and gives is fixed."""
 
     def __init__(
         self, graph: ir.Graph, layers: Sequence[Layer], channels: Mapping[str, int]
     ) -> None:
-        self._parent: dict[ir.Value, ir.Value] = {}
-        self.fixed: set[ir.Value] = set()
         self._channels = channels
+        self._tied = DisjointSet()
+        fixed = {*graph.inputs, *graph.outputs}
         by_node = {each.node: each for each in layers}
         for node in graph:
             layer = by_node.get(node)
+            values = (*node.inputs, *node.outputs)
+            met = [each for each in values if each is not None and each.const_value is None]
+            for each in met:
+                self._tied.add(each)
             if layer is not None and _has_channels(layer):
-                self._join([layer.input])
-                self._join([layer.sum])
+                self._tied.add(layer.sum)
             elif self._passes(node):
-                self._join([each for each in (*node.inputs, *node.outputs) if _flows(each)])
+                for each in met[1:]:
+                    self._tied.merge(met[0], each)
             else:
-                self._fix([each for each in (*node.inputs, *node.outputs) if _flows(each)])
-        self._fix([*graph.inputs, *graph.outputs])
+                fixed.update(met)
+        self._fixed = {self._tied[each] for each in fixed if each in self._tied}
 
-    @property
-    def values(self) -> Iterable[ir.Value]:
-        """All tensors that were met, in the order they come to be."""
-        return self._parent
-
-    def root(self, value: ir.Value) -> ir.Value:
-        """Return the tensor that stands for all that are tied to `value`."""
-        parent = self._parent.setdefault(value, value)
-        return value if parent is value else self.root(parent)
-
-    def _join(self, values: Sequence[ir.Value | None]) -> None:
-        roots = [self.root(each) for each in values if each is not None]
-        fixed = any(each in self.fixed for each in roots)
-        for each in roots[1:]:
-            self._parent[each] = roots[0]
-        if fixed:
-            self.fixed.add(roots[0])
-
-    def _fix(self, values: Sequence[ir.Value | None]) -> None:
-        self.fixed.update(self.root(each) for each in values if each is not None)
+    def free(self) -> list[list[ir.Value]]:
+        """Return what is tied together and may be scaled, in the order it comes to be."""
+        found: dict[ir.Value, list[ir.Value]] = {}
+        for value in self._tied:
+            found.setdefault(self._tied[value], []).append(value)
+        return [tied for root, tied in found.items() if root not in self._fixed]
 
     def _passes(self, node: ir.Node) -> bool:
         """Tell whether scaling a channel of what a node takes scales that of what it gives."""

@@ -20,6 +20,7 @@ from edgetransfer.data.locate import (
 )
 from edgetransfer.data.manifest import RawData, Record, clean_label, count
 from edgetransfer.errors import DataError, SpecError
+from edgetransfer.spec.outside import some
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -200,15 +201,10 @@ def _refuse_alike(top: Path, folders: list[Path]) -> None:
     raise DataError(
         "folders that could be splits or classes",
         where=str(top),
-        found=f"{_some([f.name for f in folders])} each hold {_some(sorted(common))}",
+        found=f"{some([f.name for f in folders])} each hold {some(sorted(common))}",
         expected="folders for splits with train, val or test in their names, or folders of classes",
         fix="rename the folders for splits, or put the pictures of a class into one folder",
     )
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 5:,} more" if len(names) > 5 else ""
-    return ", ".join(names[:5]) + more
 
 
 def _beside(top: Path, rest: list[Path]) -> list[str]:
@@ -218,11 +214,11 @@ def _beside(top: Path, rest: list[Path]) -> list[str]:
         raise DataError(
             "pictures beside the folders for splits, in none of them",
             where=str(top),
-            found=_some(filled),
+            found=some(filled),
             expected="folders with train, val or test in their names, with one folder a class",
             fix="rename the folder, or move it to another place",
         )
-    return [f"left out beside the folders for splits: {_some([f.name for f in rest])}"] * bool(rest)
+    return [f"left out beside the folders for splits: {some([f.name for f in rest])}"] * bool(rest)
 
 
 def _add_classes_of(into: _FolderContents, parent: Path, split: Split | None) -> None:
@@ -315,7 +311,7 @@ def _left_out(into: _FolderContents) -> list[str]:
     notes = []
     if into.leavings:
         names = sorted({each for each in into.leavings if len(each) < 30})
-        number, told = into.leavings.total(), _some(names)
+        number, told = into.leavings.total(), some(names)
         what = "hidden or left by a system" + (f" ({told})" if told else "")
         notes.append(f"{count(number, 'file or folder', 'files and folders')} left out: {what}")
     if into.others:

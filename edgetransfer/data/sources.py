@@ -21,6 +21,7 @@ from edgetransfer.data.locate import locate
 from edgetransfer.data.manifest import Example, Manifest, count, sort_labels
 from edgetransfer.data.rows import read_tables
 from edgetransfer.errors import DataError
+from edgetransfer.spec.outside import some
 from edgetransfer.spec.progress import silent
 
 if TYPE_CHECKING:
@@ -226,8 +227,7 @@ def absence_notes(records: Records, labels: Sequence[str]) -> list[str]:
         present = {r.label for r in records if r.split == part}
         absent = [label for label in labels if label not in present]
         if absent:
-            more = f" and {len(absent) - 5:,} more" if len(absent) > 5 else ""
-            notes.append(f"no {part} example of {', '.join(absent[:5])}{more}")
+            notes.append(f"no {part} example of {some(absent)}")
     return notes
 
 

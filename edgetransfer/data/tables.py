@@ -318,11 +318,17 @@ def _given(name: str, option: str, columns: tuple[str, ...], where: str) -> str:
     alike = [c for c in columns if c.lower() == name.lower()]
     if len(alike) == 1:
         return alike[0]
-    raise SpecError(
+    raise _no_column(option, name, where, columns)
+
+
+def _no_column(option: str, name: str, where: str, known: tuple[str, ...]) -> SpecError:
+    return SpecError(
         f"{option} names a column that does not exist",
         where=where,
         found=name,
-        expected=f"one of {', '.join(columns)}",
+        expected=f"one of {', '.join(known)}"
+        if known
+        else "a table with columns beside the example, its label and its split",
     )
 
 
@@ -347,14 +353,7 @@ def _require_metadata(spec: DataSpec, metadata: tuple[str, ...], where: str) -> 
         wanted.insert(0, ("--split-by", spec.split_by))
     for option, name in wanted:
         if name not in metadata:
-            raise SpecError(
-                f"{option} names a column that does not exist",
-                where=where,
-                found=name,
-                expected=f"one of {', '.join(metadata)}"
-                if metadata
-                else "a table with columns beside the example, its label and its split",
-            )
+            raise _no_column(option, name, where, metadata)
 
 
 def _or(names: tuple[str, ...]) -> str:

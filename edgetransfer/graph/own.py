@@ -16,7 +16,7 @@ from edgetransfer.graph.finished import STANDARD, inner_graphs
 from edgetransfer.graph.hosted import open_here
 from edgetransfer.graph.parity import alone, parity
 from edgetransfer.graph.softmax import OUTPUT, run_each, with_logits
-from edgetransfer.spec.outside import Kind, refuse_no_file
+from edgetransfer.spec.outside import Kind, refuse_no_file, some
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -112,11 +112,10 @@ def _refuse_foreign(file: Path, model: onnx.ModelProto, nodes: Sequence[onnx.Nod
     )
     if not foreign:
         return
-    more = f" and {len(foreign) - 5} more" if len(foreign) > 5 else ""
     raise SpecError(
         "the model holds operators that are not standard ONNX",
         where=str(file),
-        found=", ".join(foreign[:5]) + more,
+        found=some(foreign),
         expected="operators of the domain ai.onnx only, which every target's runtime has",
         fix="export the float model without optimising or quantising it: a file that ONNX Runtime "
         "optimised or quantised is for the machine and the runtime that it was made on"

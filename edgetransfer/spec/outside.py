@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from edgetransfer.errors import EdgeTransferError, IntegrityError, SpecError, first_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from io import BufferedReader
     from pathlib import Path
 
@@ -97,6 +97,16 @@ def shortened(value: object, most: int = 80) -> str:
     short.maxlevel = 3
     shown = short.repr(value)
     return shown if len(shown) <= most else shown[: most - 3] + "..."
+
+
+def some(names: Sequence[str], most: int = 5) -> str:
+    """Return the first of some names, and how many more there are.
+
+    >>> some(["a", "b"]), some(["a", "b", "c"], 2)
+    ('a, b', 'a, b and 1 more')
+    """
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def opened(path: Path, kind: Kind) -> BufferedReader:

@@ -19,6 +19,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import pkgutil
+import re
 import sys
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Mapping, Optional, Protocol
 
@@ -63,6 +64,16 @@ class Session(Protocol):
 
 def quiet(phase: str, done: int, total: int) -> None:
     """Tell nobody."""
+
+
+def version_of(text: str) -> "tuple[int, ...]":
+    """Return a version as what can be compared; what follows its numbers is left out.
+
+    >>> version_of("10.0.0b6"), version_of("10.13.3.9.post1") < version_of("11.4")
+    ((10, 0, 0), True)
+    """
+    found = re.match(r"[0-9]+(\.[0-9]+)*", text.strip())
+    return tuple(int(each) for each in found.group().split(".")) if found else ()
 
 
 added: Dict[str, str] = {}

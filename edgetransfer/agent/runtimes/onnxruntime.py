@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from edgetransfer.agent import machine
-from edgetransfer.agent.runtimes import CPU, Unavailable
+from edgetransfer.agent.runtimes import CPU, Unavailable, version_of
 from edgetransfer.agent.system import read_text
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class OnnxSession:
         try:
             self._session = onnxruntime.InferenceSession(source, options, providers=[provider])
         except Exception as error:  # the runtime raises kinds of its own
-            if _numbers(onnxruntime.__version__) < OLDEST:
+            if version_of(onnxruntime.__version__) < OLDEST:
                 raise Unavailable(
                     "ONNX Runtime %s is too old for this bundle, which needs %d.%d or later: "
                     "python3 -m pip install -U onnxruntime (%s)"
@@ -117,20 +117,6 @@ class OnnxSession:
         """Return all outputs for one batch of inputs, by name."""
         outputs: List[np.ndarray[Any, Any]] = self._session.run(None, inputs)
         return outputs
-
-
-def _numbers(version: str) -> Tuple[int, ...]:
-    """Return the leading numbers of a version.
-
-    >>> _numbers("1.16.3") < OLDEST, _numbers("1.18.0rc1") < OLDEST, _numbers("odd")
-    (True, False, ())
-    """
-    found: List[int] = []
-    for part in version.split(".")[:2]:
-        if not part.isdigit():
-            break
-        found.append(int(part))
-    return tuple(found)
 
 
 def runtime_version() -> str:
@@ -235,14 +221,9 @@ def newest(model: Callable[[int], bytes], start: int, takes: Optional[Takes] = N
 
 
 def _loads(model: bytes) -> bool:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # a refusal comes back as an exception
-    options.intra_op_num_threads = 1
     try:
-        onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except Exception:  # the runtime's errors have no common class
+        OnnxSession(model)
+    except (Exception, Unavailable):  # the runtime's errors have no common class
         return False
     return True
 

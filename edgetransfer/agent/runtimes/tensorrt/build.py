@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import importlib
-import re
-from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional
 
-from edgetransfer.agent.runtimes import Unavailable, quiet
+from edgetransfer.agent.runtimes import Unavailable, quiet, version_of
 from edgetransfer.agent.runtimes.tensorrt.settings import PROVIDERS
 
 if TYPE_CHECKING:
@@ -28,16 +27,6 @@ INSTALL = {
 }
 _WORDS = 4
 """Messages of TensorRT that are quoted when a build fails."""
-
-
-def version_of(text: str) -> Tuple[int, ...]:
-    """Return a version as what can be compared; what follows its numbers is left out.
-
-    >>> version_of("10.0.0b6"), version_of("10.13.3.9.post1") < version_of("11.4")
-    ((10, 0, 0), True)
-    """
-    found = re.match(r"[0-9]+(\.[0-9]+)*", text.strip())
-    return tuple(int(each) for each in found.group().split(".")) if found else ()
 
 
 def is_strongly_typed(trt: Any) -> bool:  # noqa: ANN401
