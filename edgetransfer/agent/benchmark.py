@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tup
 
 import numpy as np
 
-from edgetransfer.agent import conditions, energy, probe, timing
+from edgetransfer.agent import conditions, energy, timing
 from edgetransfer.agent.examples import ExampleFiles
 
 Call = Callable[[], object]
@@ -19,7 +19,7 @@ _TOLD = ("frequency_khz", "temperatures_c", "throttling", "load_average")
 
 
 class Senses(NamedTuple):
-    """Where the machine is looked at, so that a test can bring its own kernel (see `probe`)."""
+    """Where the machine is looked at, so that a test can bring its own kernel (see `timing`)."""
 
     kernel_ns: Callable[[], int]
     snapshot: Callable[[], Mapping[str, object]] = conditions.snapshot
@@ -35,7 +35,7 @@ def sustain(
     that ran for `busy_s` of `cores_s`, where the system tells. `tell` is told of the whole seconds
     done, and of all.
     """
-    fixed, snapshot, clock = senses or Senses(probe.Kernel())
+    fixed, snapshot, clock = senses or Senses(timing.Kernel())
     start = clock.wall_ns()
     rows: List[Dict[str, Any]] = []
     since = start, clock.cpu_ns(), snapshot().get("ticks")
@@ -106,10 +106,12 @@ def digest_of_logits(opened: OpenedVariant) -> str:
     return hashlib.sha256(np.concatenate(rows).astype(np.float32).tobytes()).hexdigest()
 
 
-def make_guard(told: Mapping[str, Any]) -> "tuple[conditions.ThrottleWatch, probe.Baseline, float]":
+def make_guard(
+    told: Mapping[str, Any],
+) -> tuple[conditions.ThrottleWatch, timing.Baseline, float]:
     """Return a guard, what its kernel took here, and the best of that and an earlier process's."""
-    kernel = probe.Kernel()
-    own = probe.baseline(kernel)
+    kernel = timing.Kernel()
+    own = timing.baseline(kernel)
     usual = min(own.ns, told.get("baseline_ns") or own.ns)
     return (
         conditions.ThrottleWatch(conditions.sensors(kernel), usual, told["cooldown_s"]),
@@ -130,8 +132,8 @@ def time_variants(job: Mapping[str, Any], open_session: Open, _: Tell) -> Dict[s
         for name, each in opened.items()
     }
     converged = {name: timing.warm_up(call, plan) for name, call in calls.items()}
-    null = {**job["variants"][0], "model": probe.NULL_MODEL, "threads": 1, "config": {}}
-    lowest_ns = probe.floor_ns(open_session(null).run)
+    null = {**job["variants"][0], "model": timing.NULL_MODEL, "threads": 1, "config": {}}
+    lowest_ns = timing.floor_ns(open_session(null).run)
     measured = timing.measure(calls, plan, job["seed"], guard=guard)
     for name, samples in measured.samples.items():
         np.save(Path(job["out"]) / (name + ".npy"), samples)

@@ -17,7 +17,7 @@ import numpy as np
 from edgetransfer.agent.benchmark import CYCLED
 from edgetransfer.agent.environment import PROTOCOL
 from edgetransfer.agent.examples import ExampleFiles
-from edgetransfer.agent.probe import NULL_MODEL
+from edgetransfer.agent.timing import NULL_MODEL
 from edgetransfer.errors import StageError
 from edgetransfer.spec.outside import printable
 from edgetransfer.transport.browser.runtime import FILES

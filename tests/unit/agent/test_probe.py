@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from edgetransfer.agent import probe
+from edgetransfer.agent import timing
 from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 
 
@@ -14,22 +14,22 @@ def test_the_best_of_the_short_runs_counts():
     clock = iter(
         [moment for end, each in zip(ends, took, strict=True) for moment in (end - each, end)]
     )
-    assert probe.Kernel(lambda: next(clock))() == 100
+    assert timing.Kernel(lambda: next(clock))() == 100
 
 
 def test_the_kernel_takes_time():
-    assert probe.Kernel()() > 0
+    assert timing.Kernel()() > 0
 
 
 def test_the_baseline_is_what_is_usual():
     told = itertools.chain([9999], itertools.cycle([100, 104, 108, 104]))
-    assert probe.baseline(lambda: next(told)) == pytest.approx((104.0, 2 / 104))
+    assert timing.baseline(lambda: next(told)) == pytest.approx((104.0, 2 / 104))
 
 
 def test_the_null_model_gives_back_what_it_gets():
     import numpy as np
 
-    session = OnnxSession(probe.NULL_MODEL)
+    session = OnnxSession(timing.NULL_MODEL)
     example = {"x": np.full((1, 1), 3.5, np.float32)}
     assert session.run(example)[0].tolist() == [[3.5]]
-    assert probe.floor_ns(session.run) > 0
+    assert timing.floor_ns(session.run) > 0
