@@ -29,7 +29,14 @@ _LEVIT_RATIO = 256 / 224
 
 def from_transformers(file: Path) -> ImagePreprocessing:
     """Translate a ``preprocessor_config.json``; SpecError where any of it lacks or is not known."""
-    raw = _read(file)
+    if not os.path.lexists(file):
+        raise SpecError(
+            "the backbone does not say how its pictures are prepared",
+            where=str(file),
+            found="no such file",
+            fix="copy preprocessor_config.json of the original model into the folder",
+        )
+    raw = read_preprocessor(file)
     _refuse_unknown_steps(raw, file)
     resample = raw.get("resample", 2)
     if resample not in PILLOW:
@@ -44,17 +51,6 @@ def from_transformers(file: Path) -> ImagePreprocessing:
         return ImagePreprocessing.model_validate(fields)
     except ValidationError as error:
         raise SpecError(explain(error), where=str(file)) from error
-
-
-def _read(file: Path) -> dict[str, Any]:
-    if not os.path.lexists(file):
-        raise SpecError(
-            "the backbone does not say how its pictures are prepared",
-            where=str(file),
-            found="no such file",
-            fix="copy preprocessor_config.json of the original model into the folder",
-        )
-    return read_preprocessor(file)
 
 
 def _kind(raw: Mapping[str, Any]) -> str:

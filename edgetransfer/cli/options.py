@@ -18,50 +18,34 @@ if TYPE_CHECKING:
 
 Asked = dict[str, Any]
 """The options of a recipe, or of a measurement, that a command takes, by name; None: not given."""
-_MATRIX = "Matrix"
 Bundle = Annotated[Path, typer.Argument(help="A folder that `build` wrote: OUT/TARGET.")]
-Out = Annotated[Path, typer.Option(help="Where the bundles go.", rich_help_panel=RUN)]
+_run = functools.partial(typer.Option, rich_help_panel=RUN)
+_matrix = functools.partial(typer.Option, rich_help_panel="Matrix")
+Out = Annotated[Path, _run(help="Where the bundles go.")]
 RecipeFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--recipe", metavar="FILE", help="TOML file; options win over it.", rich_help_panel=RUN
-    ),
+    Path | None, _run("--recipe", metavar="FILE", help="TOML file; options win over it.")
 ]
 Processes = Annotated[
-    int | None,
-    typer.Option(
-        min=1, help="How many processes the launcher has to have started.", rich_help_panel=RUN
-    ),
+    int | None, _run(min=1, help="How many processes the launcher has to have started.")
 ]
-Cache = Annotated[
-    Path | None, typer.Option(help="Where finished stages are kept.", rich_help_panel=RUN)
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.", rich_help_panel=RUN)]
-Strict = Annotated[
-    bool, typer.Option("--strict", help="Exit 8 unless it is a sound PASS.", rich_help_panel=RUN)
-]
+Cache = Annotated[Path | None, _run(help="Where finished stages are kept.")]
+Json = Annotated[bool, _run("--json", help="Print JSON.")]
+Strict = Annotated[bool, _run("--strict", help="Exit 8 unless it is a sound PASS.")]
 Ranked = Annotated[
     list[str] | None,
     typer.Option("--backbone", help="What to rank; repeatable. Default: all built-in ones."),
 ]
 Backbones = Annotated[
-    list[str] | None,
-    typer.Option("--backbone", help="What `build` takes; repeatable.", rich_help_panel=_MATRIX),
+    list[str] | None, _matrix("--backbone", help="What `build` takes; repeatable.")
 ]
-Seeds = Annotated[
-    str, typer.Option(help="Of splits and fits: a list with commas.", rich_help_panel=_MATRIX)
-]
+Seeds = Annotated[str, _matrix(help="Of splits and fits: a list with commas.")]
 Ray = Annotated[
     str | None,
-    typer.Option(
-        metavar="ADDRESS",
-        help="Fit and compress cells at once there: an address, auto, or local.",
-        rich_help_panel=_MATRIX,
+    _matrix(
+        metavar="ADDRESS", help="Fit and compress cells at once there: an address, auto, or local."
     ),
 ]
-Cores = Annotated[
-    int, typer.Option(min=1, help="Threads a cell is fitted with.", rich_help_panel=_MATRIX)
-]
+Cores = Annotated[int, _matrix(min=1, help="Threads a cell is fitted with.")]
 Ways = Annotated[int, typer.Option(min=2, help="Classes of an episode.")]
 Queries = Annotated[int, typer.Option(min=1, help="Examples a class to judge by.")]
 

@@ -16,6 +16,7 @@ from onnx import helper, numpy_helper
 
 from edgetransfer.graph.finished import finished
 from edgetransfer.graph.hosted import open_here
+from edgetransfer.graph.softmax import run_each
 from edgetransfer.measure.drift import sqnr_db
 
 if TYPE_CHECKING:
@@ -41,11 +42,11 @@ def smoothed(
     what is done to the float model once it is smooth.
     """
     most = largest(model, texts)
-    wanted = _logits(model, texts)
+    wanted = run_each(open_here(model), texts)
     found = []
     for share in SHARES:
         made = quantise(smooth(model, most, share))
-        found.append((sqnr_db(wanted, _logits(made, texts)), made, share))
+        found.append((sqnr_db(wanted, run_each(open_here(made), texts)), made, share))
     _, best, share = max(found, key=lambda each: each[0])
     return best, share
 
@@ -119,11 +120,6 @@ def largest(model: onnx.ModelProto, texts: Sequence[Feeds]) -> dict[str, Array]:
             now = np.abs(outputs[name]).reshape(-1, outputs[name].shape[-1]).max(axis=0)
             found[name] = np.maximum(found.get(name, now), now)
     return found
-
-
-def _logits(model: onnx.ModelProto, texts: Sequence[Feeds]) -> Array:
-    session = open_here(model)
-    return np.concatenate([session.run(text)[0] for text in texts])
 
 
 def quantise_weights(model: onnx.ModelProto, scheme: Int8Scheme) -> onnx.ModelProto:

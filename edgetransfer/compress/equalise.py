@@ -63,15 +63,15 @@ class ChannelGroup:
 
 
 def find_groups(
-    graph: ir.Graph, layers: Sequence[Layer], channels: Mapping[str, int]
+    graph: ir.Graph, layers: Sequence[Layer], seen: Mapping[str, Channels]
 ) -> list[ChannelGroup]:
     """Return the groups that have layers before and behind, and nothing else at their borders.
 
-    Weights are untied, layers all that multiply by constant weights, and channels those of the
-    tensors that were seen.
+    Weights are untied, layers all that multiply by constant weights, and `seen` the channels of
+    tensors.
     """
     groups = []
-    for tensors in _Ties(graph, layers, channels).free():
+    for tensors in _Ties(graph, layers, seen).free():
         members = set(tensors)
         before = tuple(each for each in layers if each.sum in members)
         after = tuple(each for each in layers if each.input in members)
@@ -93,9 +93,9 @@ class _Ties:
     """Tensors whose channels nodes tie together; what a graph takes and gives is fixed."""
 
     def __init__(
-        self, graph: ir.Graph, layers: Sequence[Layer], channels: Mapping[str, int]
+        self, graph: ir.Graph, layers: Sequence[Layer], seen: Mapping[str, Channels]
     ) -> None:
-        self._channels = channels
+        self._seen = seen
         self._tied = DisjointSet()
         fixed = {*graph.inputs, *graph.outputs}
         by_node = {each.node: each for each in layers}
@@ -143,8 +143,8 @@ class _Ties:
         """Return the channels of a tensor, None where they are not known."""
         if value is None:
             return None
-        if name_of(value) in self._channels:
-            return self._channels[name_of(value)]
+        if name_of(value) in self._seen:
+            return len(self._seen[name_of(value)].low)
         shape = value.shape
         return (
             shape[1] if shape is not None and len(shape) > 1 and isinstance(shape[1], int) else None
@@ -192,7 +192,7 @@ def equalise(graph: ir.Graph, layers: Sequence[Layer], seen: Mapping[str, Channe
     that are quantised. Returns how many groups of channels were changed.
     """
     changed = 0
-    for group in find_groups(graph, layers, {name: len(each.low) for name, each in seen.items()}):
+    for group in find_groups(graph, layers, seen):
         members = [_Member.of(value, seen) for value in group.tensors if name_of(value) in seen]
         if not members:
             continue
@@ -304,7 +304,7 @@ def centre(graph: ir.Graph, layers: Sequence[Layer], seen: Mapping[str, Channels
     were changed.
     """
     changed = 0
-    for group in find_groups(graph, layers, {name: len(each.low) for name, each in seen.items()}):
+    for group in find_groups(graph, layers, seen):
         means = group.means(seen)
         if means is None or not _narrows(means, seen):
             continue

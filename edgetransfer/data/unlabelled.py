@@ -31,11 +31,6 @@ _NOUNS: Mapping[Modality, str] = {"image": "picture", "text": "text"}
 _EXPECTED = "a CSV, TSV, JSONL or Parquet table, or a .txt file with a text a line"
 
 
-def nothing_near(_: Sequence[Example]) -> Mapping[str, str]:
-    """Compare nothing."""
-    return {}
-
-
 def fingerprint(source: str, modality: Modality) -> str:
     """sha256 (hex) over names and bytes of all files that are read; DataError if there are none."""
     root, files = _find(source, modality)
@@ -49,7 +44,7 @@ def load(
     labelled: Manifest,
     text_column: str | None = None,
     *,
-    near: Near = nothing_near,
+    near: Near | None = None,
     progress: Progress = silent,
 ) -> Manifest:
     """Read as train examples all pictures of a folder, or all texts of a file or a folder's tables.
@@ -119,7 +114,7 @@ def _pictures(root: Path, files: Sequence[Path]) -> list[Record]:
 
 
 def _without(
-    found: tuple[Record, ...], labelled: Manifest, near: Near
+    found: tuple[Record, ...], labelled: Manifest, near: Near | None
 ) -> tuple[tuple[Example, ...], dict[str, int]]:
     """Return what is left of some records, and how many went, by the gravest reason."""
     reasons: dict[str, str] = {}
@@ -139,7 +134,7 @@ def _without(
         kept = (record for record in found if record.key not in reasons)
         return tuple(Example(r.key, r.path, r.text, None, "train", {}, r.digest) for r in kept)
 
-    reasons |= near(left())
+    reasons |= near(left()) if near else {}
     return left(), dict(Counter(reasons.values()))
 
 

@@ -41,7 +41,8 @@ def clean(model: onnx.ModelProto, *, ir_version: int = 10) -> onnx.ModelProto:
     cleaned = finished(ir.to_proto(graph), "clean")
     for field in ("doc_string", "metadata_props"):
         cleaned.ClearField(field)
-    _forget_origins(cleaned.graph)
+    for each in (cleaned.graph, *inner_graphs(cleaned.graph.node)):
+        _forget_origins(each)
     return cleaned
 
 
@@ -80,5 +81,3 @@ def _forget_origins(graph: onnx.GraphProto) -> None:
     for node in graph.node:
         for attribute in node.attribute:
             attribute.ClearField("doc_string")
-        for inner in inner_graphs(node):
-            _forget_origins(inner)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import onnx
 import onnx_ir as ir
@@ -28,9 +28,8 @@ def finished(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
     RemoveUnusedNodesPass()(graph)
     proto = ir.to_proto(graph)
     said = {each.name: each.type.tensor_type.shape for each in proto.graph.value_info}
-    _forget(proto.graph)
-    for function in proto.functions:
-        del function.value_info[:]
+    for part in (proto.graph, *inner_graphs(proto.graph.node), *proto.functions):
+        del part.value_info[:]
     try:
         onnx.checker.check_model(proto, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
@@ -42,22 +41,17 @@ def finished(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
     return proto
 
 
-def inner_graphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
-    """Return the graphs that a node holds: branches, the body of a loop."""
-    given = node.attribute
-    return [graph for a in given for graph in ([a.g] if a.HasField("g") else []) + [*a.graphs]]
+def inner_graphs(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.GraphProto]:
+    """Yield the graphs within nodes, however deep: branches, the bodies of loops."""
+    for attribute in (each for node in nodes for each in node.attribute):
+        for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+            yield graph
+            yield from inner_graphs(graph.node)
 
 
 def opset_of(model: onnx.ModelProto) -> int:
     """Return the version of the standard operator set that a model imports, 0 for none."""
     return max((o.version for o in model.opset_import if o.domain in STANDARD), default=0)
-
-
-def _forget(graph: onnx.GraphProto) -> None:
-    del graph.value_info[:]
-    for node in graph.node:
-        for inner in inner_graphs(node):
-            _forget(inner)
 
 
 def _completed(

@@ -30,11 +30,9 @@ def with_float_products(model: onnx.ModelProto) -> onnx.ModelProto | None:
         return None
     written = onnx.ModelProto()
     written.CopyFrom(model)
-    nodes = list(written.graph.node)
     del written.graph.node[:]
-    for node in nodes:
-        spelled = _spelled(node) if node.op_type == "MatMulInteger" else [node]
-        written.graph.node.extend(spelled)
+    for node in model.graph.node:
+        written.graph.node.extend(_spelled(node) if node.op_type == "MatMulInteger" else [node])
     return finished(written, "float products")
 
 

@@ -19,7 +19,7 @@ from edgetransfer.graph.softmax import OUTPUT, run_each, with_logits
 from edgetransfer.spec.outside import Kind, refuse_no_file, some
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
@@ -80,20 +80,12 @@ def _read(file: Path) -> onnx.ModelProto:
         onnx.checker.check_model(model)
     except Exception as error:  # protobuf and the checker raise kinds of their own
         raise _FILE.fault("not a valid ONNX file", file, first_line(error)) from error
-    nodes = list(_nodes(model))
+    nodes = [*model.graph.node, *(node for each in model.functions for node in each.node)]
+    nodes += [node for graph in inner_graphs(nodes) for node in graph.node]
     _refuse_foreign(file, model, nodes)
     _refuse_integers(file, model, nodes)
     _refuse_chance(file, model, nodes)
     return model
-
-
-def _nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
-    """All nodes, also those of branches, loops and functions."""
-    waiting = [model.graph.node, *(function.node for function in model.functions)]
-    while waiting:
-        for node in waiting.pop():
-            yield node
-            waiting += [graph.node for graph in inner_graphs(node)]
 
 
 def _refuse_foreign(file: Path, model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> None:

@@ -154,10 +154,8 @@ def test_means_do_not_move_behind_padding(build, batches, images):
 def groups_of(model, array, batches):
     found, layers, layout = opened(onnx.shape_inference.infer_shapes(model))
     seen = watch_channels(found.graph, layout.points, batches(array)())
-    sizes = {name: len(each.low) for name, each in seen.items()}
-    return [
-        {each.name for each in group.tensors} for group in find_groups(found.graph, layers, sizes)
-    ]
+    groups = find_groups(found.graph, layers, seen)
+    return [{each.name for each in group.tensors} for group in groups]
 
 
 def test_which_tensors_are_tied(network, pictures, batches):
