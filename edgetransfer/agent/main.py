@@ -8,17 +8,14 @@ import resource
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional
+from typing import Any, Dict, Mapping, Optional
 
 import numpy as np
 
 from edgetransfer.agent import machine
 from edgetransfer.agent.examples import ExampleFiles
-from edgetransfer.agent.runtimes import open_session, other_runtimes
+from edgetransfer.agent.runtimes import Session, open_session, other_runtimes
 from edgetransfer.agent.system import read_text
-
-if TYPE_CHECKING:
-    from edgetransfer.agent.runtimes import Session
 
 
 def held_mib(field: str, file: str = "/proc/self/status") -> Optional[float]:

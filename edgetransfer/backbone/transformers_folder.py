@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from edgetransfer.backbone import contract
 from edgetransfer.backbone.files import CONFIG, read_config
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tokenizers import Tokenizer
-    from torch import Tensor
 
 
 class PooledImageEncoder(nn.Module):

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 
 from edgetransfer.errors import first_line
-from edgetransfer.spec.outside import refuse_no_file
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from pathlib import Path
-
-    from edgetransfer.spec.outside import Kind
+from edgetransfer.spec.outside import Kind, refuse_no_file
 
 Array = np.ndarray[Any, Any]
 

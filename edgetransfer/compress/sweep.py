@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from edgetransfer.compress import execution
-from edgetransfer.compress.encoding import WEIGHT_LIMIT, Codes, Encoding
+from edgetransfer.compress.encoding import WEIGHT_LIMIT, Codes, Encoding, Grid
 from edgetransfer.compress.execution import constants_of, halves, last_uses, pad
 from edgetransfer.compress.layout import Layer, Layout, array_of, attribute, name_of
 from edgetransfer.compress.rounding import best_scales, refit, second_order
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     import onnx_ir as ir
     from torch import Tensor
 
-    from edgetransfer.compress.encoding import Grid
 
 FEWEST_POSITIONS = 128
 """Places of one example that are looked at, drawn at random; more for a row of more inputs."""

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from edgetransfer.compress.encoding import WEIGHT_LIMIT, Codes, Encoding
+from edgetransfer.compress.encoding import WEIGHT_LIMIT, Codes, Encoding, Grid
 from edgetransfer.compress.execution import Execution
 from edgetransfer.compress.layout import Layer, Layout, array_of, clip_bounds, find_layers, name_of
 from edgetransfer.spec.progress import Progress, silent
@@ -21,9 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     import onnx_ir as ir
-    from torch import Tensor
 
-    from edgetransfer.compress.encoding import Grid
     from edgetransfer.compress.posttraining import QuantisedGraph
 
 

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from edgetransfer.data.decode import decode
-from edgetransfer.data.manifest import count
+from edgetransfer.data.decode import Pixels, decode
+from edgetransfer.data.manifest import Record, Split, count
 from edgetransfer.errors import DataError
 from edgetransfer.spec.outside import Kind, opened
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from edgetransfer.data.decode import Pixels
-    from edgetransfer.data.manifest import Record, Split
     from edgetransfer.spec.progress import Progress
 
 Records = tuple["Record", ...]

@@ -18,7 +18,7 @@ from edgetransfer.data.locate import (
     splits_of,
     suffixes_told,
 )
-from edgetransfer.data.manifest import RawData, Record, clean_label, count
+from edgetransfer.data.manifest import RawData, Record, Split, clean_label, count
 from edgetransfer.errors import DataError, SpecError
 from edgetransfer.spec.outside import some
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from edgetransfer.data.locate import DataLocation
-    from edgetransfer.data.manifest import Split
     from edgetransfer.spec.recipe import DataSpec
 
 

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from edgetransfer.data.folders import pictures_below
-from edgetransfer.data.manifest import Example
+from edgetransfer.data.manifest import Example, Modality
 from edgetransfer.data.rows import find_picture
 from edgetransfer.data.tables import LINES, TABLE_SUFFIXES, assign_roles, read_table, texts_of
 from edgetransfer.errors import DataError, EdgeTransferError
 from edgetransfer.spec.recipe import DataSpec
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from edgetransfer.data.manifest import Modality
 
 PIPE = "-"
 

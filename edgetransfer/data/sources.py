@@ -18,17 +18,15 @@ from edgetransfer.data.decode import brightest_of_16_bits
 from edgetransfer.data.digests import add_digests, file_digests
 from edgetransfer.data.folders import read_folder
 from edgetransfer.data.locate import locate
-from edgetransfer.data.manifest import Example, Manifest, count, sort_labels
+from edgetransfer.data.manifest import Example, Manifest, RawData, Record, Split, count, sort_labels
 from edgetransfer.data.rows import read_tables
 from edgetransfer.errors import DataError
 from edgetransfer.spec.outside import some
-from edgetransfer.spec.progress import silent
+from edgetransfer.spec.progress import Progress, silent
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from edgetransfer.data.manifest import RawData, Record, Split
-    from edgetransfer.spec.progress import Progress
     from edgetransfer.spec.recipe import DataSpec
 
 _VERSION = 1

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from edgetransfer.data.decode import decode
+from edgetransfer.data.decode import Pixels, decode
 from edgetransfer.data.digests import THREADS, normalise
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from scipy.sparse import csr_matrix
 
-    from edgetransfer.data.decode import Pixels
     from edgetransfer.data.manifest import Example
 
 Array = np.ndarray[Any, Any]

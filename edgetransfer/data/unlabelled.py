@@ -12,16 +12,13 @@ from edgetransfer.data import sources
 from edgetransfer.data.digests import add_digests, file_digests, normalise
 from edgetransfer.data.folders import pictures_below, unread_below
 from edgetransfer.data.locate import locate
-from edgetransfer.data.manifest import Example, Manifest, Record, count
+from edgetransfer.data.manifest import Example, Manifest, Modality, Record, Split, count
 from edgetransfer.data.tables import LINES, texts_of
 from edgetransfer.errors import DataError
-from edgetransfer.spec.progress import silent
+from edgetransfer.spec.progress import Progress, silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-
-    from edgetransfer.data.manifest import Modality, Split
-    from edgetransfer.spec.progress import Progress
 
     Near = Callable[[Sequence[Example]], Mapping[str, str]]
     """Says which examples nearly repeat one that is judged on, by their keys: why they go."""

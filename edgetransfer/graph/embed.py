@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from edgetransfer.graph.finished import finished, opset_of
-from edgetransfer.spec.preprocess import ImagePreprocessing
-
-if TYPE_CHECKING:
-    from edgetransfer.spec.preprocess import TextPreprocessing
+from edgetransfer.spec.preprocess import ImagePreprocessing, TextPreprocessing
 
 PICTURE = "picture"
 PREPARED = "input"

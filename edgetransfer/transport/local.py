@@ -10,23 +10,18 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgetransfer.bundle.agent_archive import installed_agent
 from edgetransfer.errors import SpecError
 from edgetransfer.spec.progress import Progress, silent
-from edgetransfer.transport.job import patience_s, plain
+from edgetransfer.transport.job import Job, patience_s, plain
 from edgetransfer.transport.outcome import ANSWER, Transcript, unfinished
 from edgetransfer.transport.place import LOCAL, Place
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from edgetransfer.transport.job import Job
-
 
 ALWAYS = {"ORT_DISABLE_TELEMETRY": "1"}
 KEPT = frozenset(

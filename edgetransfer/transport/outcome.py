@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from edgetransfer.errors import StageError
+from edgetransfer.errors import EdgeTransferError, StageError
 from edgetransfer.spec.outside import MIB, Kind, parsed, printable, refuse_no_file, validated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from edgetransfer.errors import EdgeTransferError
     from edgetransfer.spec.progress import Progress
     from edgetransfer.transport.job import Job
 

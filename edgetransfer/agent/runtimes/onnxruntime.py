@@ -9,13 +9,12 @@ import sys
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from edgetransfer.agent import machine
-from edgetransfer.agent.runtimes import CPU, Unavailable, version_of
+from edgetransfer.agent.runtimes import CPU, Arrays, Session, Tell, Unavailable, version_of
 from edgetransfer.agent.system import read_text
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from edgetransfer.agent.runtimes import Arrays, Session, Tell
 
 PROVIDERS: Dict[str, Tuple[str, ...]] = {}
 """None is known by its name alone: `build` asks it for those it has."""

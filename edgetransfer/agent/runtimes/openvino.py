@@ -7,12 +7,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
-from edgetransfer.agent.runtimes import Unavailable
+from edgetransfer.agent.runtimes import Arrays, Session, Tell, Unavailable
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from edgetransfer.agent.runtimes import Arrays, Session, Tell
 
 PROVIDER = "OpenVINO"
 PROVIDERS: Dict[str, Tuple[str, ...]] = {PROVIDER: ("openvino",)}

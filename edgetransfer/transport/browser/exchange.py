@@ -20,8 +20,8 @@ from edgetransfer.agent.examples import ExampleFiles
 from edgetransfer.agent.timing import NULL_MODEL
 from edgetransfer.errors import StageError
 from edgetransfer.spec.outside import printable
-from edgetransfer.transport.browser.runtime import FILES
-from edgetransfer.transport.job import outputs
+from edgetransfer.transport.browser.runtime import FILES, Engine
+from edgetransfer.transport.job import Job, outputs
 from edgetransfer.transport.outcome import told
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgetransfer.spec.progress import Progress
-    from edgetransfer.transport.browser.runtime import Engine
-    from edgetransfer.transport.job import Job
 
 _MOST_WORDS = 1000
 

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgetransfer.errors import UnsupportedError
 from edgetransfer.transport.outcome import ending, last_words
 from edgetransfer.transport.ssh import look as ssh_look
-from edgetransfer.transport.ssh.link import LOST
+from edgetransfer.transport.ssh.link import LOST, Client
 from edgetransfer.transport.wheels import PACKAGES, WheelTarget
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from edgetransfer.transport.ssh.link import Client
 
 _LOOK = Path(ssh_look.__file__).read_text(encoding="utf-8")
 OLDEST = (3, 9)

@@ -8,13 +8,13 @@ import uuid
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from edgetransfer.bundle.files import digest_of, digest_of_value
 from edgetransfer.errors import EdgeTransferError, StageError
 from edgetransfer.spec.base import is_name
 from edgetransfer.transport import wheels
-from edgetransfer.transport.job import outputs, patience_s, plain
+from edgetransfer.transport.job import Job, outputs, patience_s, plain
 from edgetransfer.transport.local import ALWAYS, KEPT, KEPT_FAMILIES
 from edgetransfer.transport.outcome import Transcript, unfinished
 from edgetransfer.transport.place import AS_IT_IS, Place, Software
@@ -23,10 +23,8 @@ from edgetransfer.transport.ssh.link import Client, Link, RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-    from typing import IO
 
     from edgetransfer.spec.progress import Progress
-    from edgetransfer.transport.job import Job
 
 
 @dataclass(frozen=True)

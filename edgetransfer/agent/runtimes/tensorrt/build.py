@@ -5,14 +5,12 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional
 
-from edgetransfer.agent.runtimes import Unavailable, quiet, version_of
-from edgetransfer.agent.runtimes.tensorrt.settings import PROVIDERS
+from edgetransfer.agent.runtimes import Tell, Unavailable, quiet, version_of
+from edgetransfer.agent.runtimes.tensorrt.settings import PROVIDERS, Settings
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from edgetransfer.agent.runtimes import Tell
-    from edgetransfer.agent.runtimes.tensorrt.settings import Settings
 
 _OLDEST = {"TensorRT": "10.0", "TensorRT-RTX": "1.2"}
 _STRONGLY_TYPED = (10, 12)

@@ -7,20 +7,16 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional
 
 import numpy as np
 
-from edgetransfer.agent.runtimes import Arrays, Unavailable, quiet
+from edgetransfer.agent.runtimes import Arrays, Tell, Unavailable, quiet
 from edgetransfer.agent.runtimes.tensorrt import build
 from edgetransfer.agent.runtimes.tensorrt.cache import EngineCache, Key, folder_of
 from edgetransfer.agent.runtimes.tensorrt.cuda_driver import Cuda, Gpu
 from edgetransfer.agent.runtimes.tensorrt.layout import layers
-from edgetransfer.agent.runtimes.tensorrt.settings import settings_from
-
-if TYPE_CHECKING:
-    from edgetransfer.agent.runtimes import Tell
-    from edgetransfer.agent.runtimes.tensorrt.settings import Settings
+from edgetransfer.agent.runtimes.tensorrt.settings import Settings, settings_from
 
 
 def key_of(trt: Any, gpu: Gpu, model: bytes, settings: Settings) -> Key:  # noqa: ANN401
