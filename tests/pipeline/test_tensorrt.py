@@ -2,7 +2,9 @@
 
 import os
 
+import onnx
 import pytest
+from onnx import TensorProto
 
 import edgetransfer
 from edgetransfer.pipeline.bench import target_match
@@ -35,6 +37,17 @@ def board(monkeypatch, tmp_path):
     monkeypatch.setenv("TENSORRT_BUILDS", str(tmp_path / "builds"))
     monkeypatch.setattr(local, "KEPT", local.KEPT | {"PYTHONPATH", "TENSORRT_BUILDS"})
     return tmp_path / "builds"
+
+
+def test_a_jetson_gets_what_it_needs_and_no_32_bit_floats(pictures, cache, built, tmp_path):
+    """F: nothing prepared a picture there, no line of trtexec, floats in 32 bits around int8."""
+    asked = {"target": TARGET, "precision": "w8a8", "timing": "quick"}
+    folder = edgetransfer.build(pictures, out=tmp_path, cache=cache, **asked).folders[TARGET]
+    assert (folder / "prepare.onnx").is_file()
+    assert "trtexec --onnx=core.onnx" in (folder / "README.md").read_text(encoding="utf-8")
+    kinds = {each.data_type for each in onnx.load(folder / "core.onnx").graph.initializer}
+    assert TensorProto.INT8 in kinds
+    assert TensorProto.FLOAT not in kinds
 
 
 def test_the_report_is_that_of_any_device_and_its_engine_is_built_again(

@@ -90,6 +90,15 @@ def test_memory_of_the_gpu_grows_and_is_given_back(opened, driver):
     assert live.value - before == 2
 
 
+def test_what_is_copied_lies_in_page_locked_memory(opened, driver):
+    """F: the timed call copied from and to pageable memory, which the driver copies once more."""
+    pageable = ctypes.c_int.in_dll(ctypes.CDLL(driver), "pageable")
+    session, before = opened(), pageable.value
+    for batch in (1, 4, 2):
+        session.run({"x": np.zeros((batch, 4), np.float32)})
+    assert pageable.value == before
+
+
 def test_arrays_that_are_not_contiguous_or_of_another_type_are_taken(opened, model):
     x = np.arange(24.0).reshape(3, 8)[:, ::2]
     wanted = OnnxSession(model).run({"x": x.astype(np.float32)})[0]
