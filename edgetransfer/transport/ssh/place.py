@@ -233,10 +233,12 @@ def _fetch_once(link: Link, job: str, wanted: Files, out: Path) -> None:
         for answer in answers:
             if "given" in answer:
                 return
-            if answer["name"] not in left or answer["bytes"] > wanted[answer["name"]][0]:
+            name, missing = str(answer.get("name")), answer.get("bytes")
+            if name not in left or type(missing) is not int:
                 raise answers.lost()
-            with _part(out, answer["name"]).open("ab") as file:
-                missing = answer["bytes"]
+            if not 0 <= missing <= wanted[name][0]:
+                raise answers.lost()
+            with _part(out, name).open("ab") as file:
                 while missing and (block := answers.stdout.read(min(missing, _CHUNK))):
                     file.write(block)
                     missing -= len(block)

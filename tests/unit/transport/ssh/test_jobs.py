@@ -1,6 +1,8 @@
 """Files are pushed once, by content; of what a device wrote only what was asked for is taken."""
 
 import hashlib
+import io
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
@@ -42,6 +44,46 @@ def test_a_size_that_cannot_be_is_refused(size):
         "ssh:board: the device gives a file of a size that the job cannot have written\n"
         f"  found: logits.npy: {size} bytes\n  expected: at most 10"
     )
+
+
+class Answers(list):
+    """What a device's side answers, and the bytes that follow."""
+
+    def __init__(self, *answers):
+        super().__init__(answers)
+        self.stdout = io.BytesIO(b"not")
+
+    def lost(self):
+        return ConnectionError("lost")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"name": "/../../ESC2", "bytes": 3},
+        {"name": "core.1234", "bytes": 3},
+        {"name": "logits.npy", "bytes": 1 << 40},
+        {"name": "logits.npy", "bytes": -1},
+        {"name": "logits.npy", "bytes": "3"},
+        {"name": ["logits.npy"], "bytes": 3},
+        {"bytes": 3},
+    ],
+    ids=repr,
+)
+def test_bytes_of_a_file_that_was_not_asked_for_are_not_written(answer, tmp_path):
+    """Fault E6: what was listed was looked at, what then came was not."""
+
+    @contextmanager
+    def request(*_, **__):
+        yield Answers(answer)
+
+    link = SimpleNamespace(**vars(LINK), request=request, persistently=lambda f: f(), moved=print)
+    out = tmp_path / "a" / "b"
+    out.mkdir(parents=True)
+    with pytest.raises(ConnectionError):
+        place.fetch(link, "job", {"logits.npy": (3, "x")}, {"logits.npy": 3}, out)
+    written = {file.name: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    assert written == {".logits.npy.part": b""}
 
 
 def test_names_are_digests_and_endings(tmp_path):
