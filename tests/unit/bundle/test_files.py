@@ -27,21 +27,23 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-@pytest.fixture
-def usual_umask():
-    before = os.umask(0o022)
-    yield
+@pytest.fixture(params=["022", "002", "077"])
+def mode(request):
+    """Under each umask, the mode of a file that it leaves."""
+    mask = int(request.param, 8)
+    before = os.umask(mask)
+    yield 0o666 & ~mask
     os.umask(before)
 
 
-@pytest.mark.usefixtures("usual_umask")
-def test_a_file_is_written_and_replaced(tmp_path):
+def test_a_file_is_written_and_replaced_for_those_whom_the_umask_lets(tmp_path, mode):
+    """Fault E6: it was 0644 whatever the umask."""
     target = tmp_path / "a.bin"
     for content in (b"one", b"two", b""):
         files.write_whole(target, content)
         assert target.read_bytes() == content
     assert names(tmp_path) == ["a.bin"]
-    assert target.stat().st_mode & 0o777 == 0o644
+    assert target.stat().st_mode & 0o777 == mode
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])

@@ -58,6 +58,15 @@ def test_a_crash_is_told_with_what_to_report(ended):
     assert len(lines) == 5
 
 
+def test_words_of_a_command_steer_no_terminal(monkeypatch, capfd):
+    """Fault E6: escape sequences of a message reached the terminal."""
+    monkeypatch.setattr(sys, "argv", ["edgetransfer", "report", "x\x1b[2Jy"])
+    with pytest.raises(SystemExit) as stopped:
+        app.main()
+    told = capfd.readouterr().err
+    assert (stopped.value.code, told.splitlines()[0]) == (3, "error: x\\x1b[2Jy: not a bundle")
+
+
 @pytest.mark.parametrize("words", [("--debug", "build"), ("build", "--debug", "--", "x")])
 def test_debug_shows_the_traceback_wherever_it_stands(ended, monkeypatch, words):
     monkeypatch.setenv("EDGETRANSFER_DEBUG", "")
