@@ -42,8 +42,9 @@ def architecture() -> str:
     return told if sys.maxsize > 2**32 else _NARROW.get(told, told)
 
 
-def _cpuinfo(read: Reader, keys: FrozenSet[str]) -> str:
-    for line in (read("/proc/cpuinfo") or "").splitlines():
+def _field(text: Optional[str], *keys: str) -> str:
+    """Return the value of the first line ``key: value`` of a system file."""
+    for line in (text or "").splitlines():
         key, _, value = line.partition(":")
         if key.strip() in keys:
             return value.strip()
@@ -61,7 +62,7 @@ def isa_flags(read: Reader = read_text) -> FrozenSet[str]:
         return frozenset(held)
     if architecture() == "x86_64" and machine.emulator(read):
         return cpuid.flags() or frozenset()  # the file is the host's
-    words = _cpuinfo(read, frozenset(["flags", "Features"])).split()
+    words = _field(read("/proc/cpuinfo"), "flags", "Features").split()
     return KERNEL_FLAGS.intersection(words)
 
 
@@ -73,20 +74,18 @@ def cpu_model(read: Reader = read_text) -> str:
     if emulator:
         return emulator
     board = (read("/proc/device-tree/model") or "").strip("\0")
-    return board or _cpuinfo(read, frozenset(["model name", "Model"])) or platform.processor()
+    return board or _field(read("/proc/cpuinfo"), "model name", "Model") or platform.processor()
 
 
 def _memory_mib(read: Reader, field: str) -> Optional[int]:
-    for line in (read("/proc/meminfo") or "").splitlines():
-        if line.startswith(field):
-            return int(line.split()[1]) // 1024
-    return None
+    told = _field(read("/proc/meminfo"), field).split()
+    return int(told[0]) // 1024 if told else None
 
 
 def room_left(system: System = REAL) -> Dict[str, Optional[int]]:
     """Return the memory and disk that are free, in MiB; None where that is not told."""
     return {
-        "free_memory_mib": _memory_mib(system.read, "MemAvailable:"),
+        "free_memory_mib": _memory_mib(system.read, "MemAvailable"),
         "free_disk_mib": shutil.disk_usage(tempfile.gettempdir()).free // 2**20,
     }
 
@@ -122,7 +121,7 @@ def fingerprint(runtime: Mapping[str, Any], system: System = REAL) -> Dict[str, 
         "isa": sorted(isa_flags(system.read)),
         "cores": len(conditions.used_cores()),
         "topology": machine.cores(system),
-        "memory_mib": _memory_mib(system.read, "MemTotal:"),
+        "memory_mib": _memory_mib(system.read, "MemTotal"),
         "page_kib": machine.page_kib(),
         "governor": system.read(_CPUFREQ + "scaling_governor"),
         "frequency": machine.frequency(system),

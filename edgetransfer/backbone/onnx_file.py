@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath
-from typing import Any
-
-import onnx
 
 from edgetransfer.backbone.model import FittedModel, Modality, Source
+from edgetransfer.bundle.files import weight_files
 from edgetransfer.bundle.readers import read_contract, read_labels
 from edgetransfer.errors import SpecError
 from edgetransfer.graph.tokens import SETTINGS, keep_tokenizer, read_tokenizer
@@ -37,23 +34,13 @@ def opened_with(path: Path) -> dict[str, Path]:
             named |= {str(tokenizer), str(tokenizer.parent / SETTINGS)}
     except SpecError:
         pass
-    named |= _weight_files(path)
+    named |= weight_files(path)
     return {name: folder / name for name in named if (folder / name).is_file()}
-
-
-def _weight_files(path: Path) -> set[str]:
-    """Return the names of the files that hold tensors of an ONNX file that can be read."""
-    try:
-        model = onnx.load(path, load_external_data=False)
-    except Exception:  # what is wrong with it is said when it is opened
-        return set()
-    return {pair.value for tensor in _tensors(model) for pair in tensor.external_data
-            if pair.key == "location"}  # fmt: skip
 
 
 def _refuse_hard_links(path: Path) -> None:
     """Refuse weights in a file that has another name elsewhere, as links out of the folder are."""
-    for name in sorted(_weight_files(path)):
+    for name in sorted(weight_files(path)):
         file = path.parent / name
         if file.is_file() and file.stat().st_nlink > 1:
             raise SpecError(
@@ -61,18 +48,6 @@ def _refuse_hard_links(path: Path) -> None:
                 where=str(file),
                 fix=f"make a copy of it: cp {name} x && mv x {name}",
             )
-
-
-def _tensors(message: Any) -> Iterator[onnx.TensorProto]:  # noqa: ANN401 (protobuf has no types)
-    """All tensors of a protobuf message, however deep they stand."""
-    for field, value in message.ListFields():
-        if field.message_type is None:
-            continue
-        for inner in value if isinstance(value, Iterable) else [value]:
-            if isinstance(inner, onnx.TensorProto):
-                yield inner
-            else:
-                yield from _tensors(inner)
 
 
 def load(source: Source, modality: Modality) -> FittedModel:

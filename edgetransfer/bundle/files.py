@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,32 @@ def digest_of(path: Path) -> str:
 def digest_of_value(value: Any) -> str:  # noqa: ANN401 (any plain JSON value)
     """Return the SHA-256 of a plain JSON value, independent of the order of its keys."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def weight_files(path: Path) -> set[str]:
+    """Return the names, "" for none, of other files that hold tensors of a readable ONNX file."""
+    import onnx
+
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception:  # protobuf raises kinds of its own; whoever opens it says what is wrong
+        return set()
+    outside = [each for each in _tensors(model) if each.external_data or each.data_location]
+    named = [
+        pair.value for each in outside for pair in each.external_data if pair.key == "location"
+    ]
+    return {*named, *([] if named or not outside else [""])}
+
+
+def _tensors(message: Any) -> Iterator[Any]:  # noqa: ANN401 (protobuf has no types)
+    """All tensors of a protobuf message, however deep they stand."""
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for inner in value if isinstance(value, Iterable) else [value]:
+                if field.message_type.name == "TensorProto":
+                    yield inner
+                else:
+                    yield from _tensors(inner)
 
 
 def digests_below(folder: Path) -> dict[str, str]:

@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.bundle import readers
-from edgetransfer.bundle.files import canonical_json, digest_of, digest_of_value, write_json
+from edgetransfer.bundle.files import (
+    canonical_json,
+    digest_of,
+    digest_of_value,
+    weight_files,
+    write_json,
+)
 from edgetransfer.bundle.readers import read_contract, read_digests, read_labels, read_manifest
 from edgetransfer.errors import IntegrityError, SpecError
 from edgetransfer.spec import catalogue
@@ -153,7 +159,7 @@ def open_bundle(folder: Path) -> Bundle:
         wrong.insert(0, f"{MANIFEST} was edited: it is not what its seal was taken of")
     if not wrong:
         models = (name for name in files if name.endswith(".onnx"))
-        outside = [name for name in models if _has_external_data(folder / name)]
+        outside = [name for name in models if weight_files(folder / name)]
         wrong = [f"{name} keeps weights in other files" for name in outside]
         wrong += _edited(folder, manifest)
     if wrong:
@@ -197,17 +203,6 @@ def _strange(folder: Path, files: Mapping[str, str], beside: frozenset[str]) -> 
         elif name not in REWRITTEN and not _is_measured(name):
             wrong.append(f"{name} is not listed")
     return sorted(wrong)
-
-
-def _has_external_data(file: Path) -> bool:
-    import onnx
-    from onnx.external_data_helper import _get_all_tensors, uses_external_data
-
-    try:
-        model = onnx.load(file, load_external_data=False)
-    except Exception:  # protobuf raises kinds of its own
-        return False  # no model: whoever runs it says so
-    return any(uses_external_data(tensor) for tensor in _get_all_tensors(model))
 
 
 def _edited(folder: Path, manifest: Mapping[str, Any]) -> list[str]:

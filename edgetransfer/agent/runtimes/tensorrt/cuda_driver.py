@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-import shutil
-import subprocess
-from pathlib import Path
 from typing import Any, Dict, NamedTuple
 
 import numpy as np
 
 from edgetransfer.agent.runtimes import Unavailable
+from edgetransfer.agent.system import ask, read_text
 
 LIBRARY = "libcuda.so.1"
 _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
@@ -70,9 +68,10 @@ class Cuda:
         self._call("cuDriverGetVersion", ctypes.byref(version))
         cuda = "CUDA %d.%d" % (version.value // 1000, version.value % 1000 // 10)
         capability = "%d.%d" % (self._attribute(_MAJOR), self._attribute(_MINOR))
-        told = [cuda, *(first_line(file) for file in _DRIVER_FILES)]
-        driver = "; ".join(each for each in told if each)
-        return Gpu(name.value.decode("utf-8", "replace"), capability, driver, power_mode())
+        told = [cuda, *((read_text(file) or "").partition("\n")[0] for file in _DRIVER_FILES)]
+        driver = "; ".join(each.strip() for each in told if each)
+        mode = " ".join((ask(["nvpmodel", "-q"]) or "").split())
+        return Gpu(name.value.decode("utf-8", "replace"), capability, driver, mode)
 
     def _attribute(self, which: int) -> int:
         number = ctypes.c_int()
@@ -127,24 +126,3 @@ class Cuda:
     def wait(self) -> None:
         """Wait until all that was put on the stream is done."""
         self._call("cuStreamSynchronize", self._stream)
-
-
-def first_line(file: str) -> str:
-    """Return the first line of a file, or nothing where it cannot be read."""
-    try:
-        lines = Path(file).read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return ""
-    return lines[0].strip() if lines else ""
-
-
-def power_mode() -> str:
-    """Return what nvpmodel says of the power mode, on one line; it is asked, not set."""
-    tool = shutil.which("nvpmodel")
-    if tool is None:
-        return ""
-    try:
-        done = subprocess.run([tool, "-q"], capture_output=True, text=True, check=False, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return " ".join(done.stdout.split())
