@@ -118,15 +118,6 @@ class OnnxSession:
         return outputs
 
 
-def runtime_version() -> str:
-    """Return the version of ONNX Runtime, or that there is none: TensorRT needs none."""
-    try:
-        import onnxruntime
-    except ImportError:
-        return "not installed"
-    return str(onnxruntime.__version__)
-
-
 _LOADS_S = 120.0
 """Loading takes under a second, and a minute on a board with a slow card."""
 _PROGRAM = "import sys; sys.path[:] = %r; import onnxruntime; print(onnxruntime.__version__)"

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from edgetransfer.agent import machine
 from edgetransfer.agent import main as agent_main
 from edgetransfer.agent.runtimes import onnxruntime as runtime
 from edgetransfer.agent.runtimes import onnxruntime as session
-from edgetransfer.agent.runtimes.onnxruntime import OnnxSession, runtime_version
+from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 
 QUICK = {"blocks": 3, "block_s": 0.002, "warmup_s": 0.0, "warmup_max_s": 0.02}
 
@@ -196,7 +197,7 @@ def test_optimise_writes_the_graph_back(do, variant, tmp_path):
 def test_describe(do):
     code, told = do("describe")
     assert code == 0
-    assert told[0]["environment"]["runtime"] == f"onnxruntime {runtime_version()}"
+    assert told[0]["environment"]["runtime"] == f"onnxruntime {version('onnxruntime')}"
 
 
 @pytest.mark.parametrize(

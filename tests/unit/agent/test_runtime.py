@@ -3,11 +3,11 @@
 import signal
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 
 from edgetransfer.agent.runtimes import onnxruntime
-from edgetransfer.agent.runtimes.onnxruntime import runtime_version
 
 
 def ended(code, stderr=""):
@@ -68,6 +68,6 @@ def test_a_python_without_a_file(monkeypatch):
 
 def test_the_build_is_told():
     told = onnxruntime.build()
-    assert told["runtime"] == f"onnxruntime {runtime_version()}"
+    assert told["runtime"] == f"onnxruntime {version('onnxruntime')}"
     assert "CPUExecutionProvider" in told["providers"]
     assert "git-commit" in told["build"].lower()
