@@ -35,7 +35,10 @@ _DEEPEST = 40
 _MOST_DIGITS = 40
 """Of a whole number; ``model_max_length`` of tokenizers has 31."""
 _MOST_PROBLEMS = 8
-_PLAINER = {"extra_forbidden": "no such field"}
+_PLAINER = {
+    "extra_forbidden": "no such field",
+    "json_invalid": "half of a character, as in a name that is not UTF-8",
+}
 _FILE_TYPES = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a named pipe",
@@ -301,7 +304,7 @@ def explain(error: ValidationError, spelled: Mapping[tuple[str, ...], str] | Non
         field = (spelled or {}).get(place) or ".".join(place) or "the whole"
         message = _PLAINER.get(item["type"], item["msg"].removeprefix("Value error, "))
         found = item["input"]
-        told = item["type"] in _PLAINER or isinstance(found, dict | BaseModel | None)
+        told = item["type"] == "extra_forbidden" or isinstance(found, dict | BaseModel | None)
         listed = found if isinstance(found, tuple | list) else ()
         named = bool(listed) and all(isinstance(each, str) for each in listed)
         shown = shortened(", ".join(listed)).strip("'") if named else shortened(found)

@@ -174,6 +174,13 @@ def test_a_terminal_that_lacks_letters(program, tmp_path):
     code, _, told = program("predict", tmp_path / name, "x", PYTHONIOENCODING="ascii")
     assert code == 3
     assert told.startswith(f"error: {tmp_path}/caf\\xe9 \\U0001f600 \\udcff: not a bundle\n")
+    code, out, _ = program("plan", name[:-1], PYTHONIOENCODING="ascii")
+    assert (code, "data.source          caf\\xe9 \\U0001f600 " in out) == (0, True)
+    code, _, told = program("plan", name, PYTHONIOENCODING="ascii")
+    assert code == 3
+    assert told.startswith(
+        "error: command line: the whole: half of a character, as in a name that is not UTF-8 (found"
+    )
     code, out, _ = program("targets", "this-machine", "--json", PYTHONIOENCODING="ascii")
     assert code == 0
     assert json.loads(out)[0]["name"] == "this-machine"
