@@ -13,6 +13,15 @@ import numpy as np
 InputFiles = Mapping[str, Union[str, List[str]]]
 
 
+def spread(held: int, count: int) -> List[int]:
+    """Return some indices, spread evenly over all.
+
+    >>> spread(9, 3)
+    [0, 4, 8]
+    """
+    return [int(index) for index in np.linspace(0, held - 1, num=min(count, held))]
+
+
 class _Stack:
     """ExampleFiles of one shape, one behind the other in a file."""
 
@@ -74,5 +83,4 @@ class ExampleFiles:
 
     def some(self, count: int) -> List[Dict[str, np.ndarray[Any, Any]]]:
         """Return `count` examples spread evenly over all, or all where there are fewer."""
-        chosen = np.linspace(0, len(self) - 1, num=min(count, len(self)))
-        return [self[int(index)] for index in chosen]
+        return [self[index] for index in spread(len(self), count)]

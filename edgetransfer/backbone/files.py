@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
@@ -57,19 +58,12 @@ def _kinds(file: str) -> list[tuple[str, str]]:
         return [(name, str(opened.get_slice(name).get_dtype())) for name in names]
 
 
-CONFIG = Kind(
-    "model configuration",
-    16 * MIB,
-    SpecError,
-    expected="config.json as transformers or timm writes it",
-    once=False,
+_theirs = partial(Kind, error=SpecError, once=False)
+CONFIG = _theirs(
+    "model configuration", 16 * MIB, expected="config.json as transformers or timm writes it"
 )
-PREPROCESSOR = Kind(
-    "way to prepare pictures",
-    MIB,
-    SpecError,
-    expected="preprocessor_config.json as transformers writes it",
-    once=False,
+PREPROCESSOR = _theirs(
+    "way to prepare pictures", MIB, expected="preprocessor_config.json as transformers writes it"
 )
 CARD = Kind(
     "card of a backbone",

@@ -31,6 +31,7 @@ from edgetransfer.spec.outside import json_of
 from edgetransfer.spec.preprocess import ImagePreprocessing, TextPreprocessing
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from tokenizers import Tokenizer
@@ -97,6 +98,7 @@ _NO_LIMIT = 1_000_000
 """A tokenizer that takes texts of any length says so by a huge number."""
 _ENCODER_ALONE = {"t5", "mt5", "umt5"}
 """Kinds whose encoder opens without their decoder, which wants an input of its own."""
+_UNTRAINED = "some weights are not in the file and would be random"
 
 
 def _refuse_other_modality(source: Source, modality: Modality) -> None:
@@ -146,12 +148,7 @@ def _open(auto_class: str, source: Source) -> tuple[nn.Module, set[str]]:
         ) from error
     # transformers 4 lists names, 5 lists names with both shapes.
     odd = [each if isinstance(each, str) else each[0] for each in loading["mismatched_keys"]]
-    if odd:
-        raise SpecError(
-            "some weights have another shape than config.json says",
-            where=source.asked,
-            found=", ".join(sorted(odd)[:5]),
-        )
+    _refuse(source, "some weights have another shape than config.json says", odd)
     return network.eval(), set(loading["missing_keys"])
 
 
@@ -159,13 +156,9 @@ def _words(error: Exception) -> str:
     return " ".join(str(error).split())[:300] or repr(error)
 
 
-def _refuse_untrained(source: Source, missing: set[str]) -> None:
-    if missing:
-        raise SpecError(
-            "some weights are not in the file and would be random",
-            where=source.asked,
-            found=", ".join(sorted(missing)[:5]),
-        )
+def _refuse(source: Source, what: str, weights: Iterable[str]) -> None:
+    if found := ", ".join(sorted(weights)[:5]):
+        raise SpecError(what, where=source.asked, found=found)
 
 
 def _licence(folder: Path) -> str | None:
@@ -202,7 +195,7 @@ def load(source: Source, modality: Modality) -> Backbone:
     network = getattr(whole, "vision_model", whole) if modality == "image" else whole
     missing &= _names_within(network, whole)
     pooler = {key for key in missing if "pooler" in key}
-    _refuse_untrained(source, missing - pooler)
+    _refuse(source, _UNTRAINED, missing - pooler)
     if modality == "text":
         encoder: nn.Module = PooledTextEncoder(network, class_token=_pools_class_token(source.path))
         return Backbone(encoder, *_text_parts(source, network), config=config)
@@ -421,7 +414,7 @@ def load_fitted(source: Source, modality: Modality) -> FittedModel:
     network, missing = _open(
         "AutoModelForImageClassification" if image else "AutoModelForSequenceClassification", source
     )
-    _refuse_untrained(source, missing)
+    _refuse(source, _UNTRAINED, missing)
     labels = _labels(source, network)
     preprocessing: ImagePreprocessing | TextPreprocessing
     tokenizer = None

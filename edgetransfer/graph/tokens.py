@@ -48,7 +48,7 @@ def read_tokenizer(file: Path) -> Tokenizer:
 
 
 def parse_tokenizer(text: str, where: object) -> Tokenizer:
-    """Return the tokenizer that JSON describes; SpecError without one, or MissingExtraError."""
+    """Return the tokenizer that JSON describes; SpecError where it is none, MissingExtraError."""
     try:
         from tokenizers import Tokenizer
     except ImportError as error:

@@ -16,7 +16,7 @@ import numpy as np
 
 from edgetransfer.agent.benchmark import CYCLED
 from edgetransfer.agent.environment import PROTOCOL
-from edgetransfer.agent.examples import ExampleFiles
+from edgetransfer.agent.examples import ExampleFiles, spread
 from edgetransfer.agent.timing import NULL_MODEL
 from edgetransfer.errors import StageError
 from edgetransfer.spec.outside import printable
@@ -61,7 +61,7 @@ class Listener:
         self.hidden = False
 
     def follow(self, what: str, where: str, ended: Callable[[], str | None]) -> Message:
-        """Return the fields of the page's result; StageError, with what was seen last, of none."""
+        """Return the fields of the page's result; a StageError says what was seen last."""
         try:
             while True:
                 message = self._next()
@@ -267,7 +267,7 @@ class Errand:
                     "inputs": list(held[0]),
                     "config": dict(variant.config),
                     "count": len(held),
-                    "chosen": _spread(len(held), CYCLED),
+                    "chosen": spread(len(held), CYCLED),
                 }
                 for variant, held in zip(job.variants, examples, strict=True)
             ],
@@ -282,15 +282,6 @@ class Errand:
         }
         models: tuple[bytes | Path, ...] = tuple(Path(each.model) for each in job.variants)
         return cls(told, (*models, NULL_MODEL), examples, arrays)
-
-
-def _spread(held: int, count: int) -> list[int]:
-    """Return indices spread evenly, as `ExampleFiles.some` takes them.
-
-    >>> _spread(9, 3)
-    [0, 4, 8]
-    """
-    return [int(index) for index in np.linspace(0, held - 1, num=min(count, held))]
 
 
 class Arrays:

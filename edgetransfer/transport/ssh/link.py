@@ -142,7 +142,7 @@ class Call:
             yield answer
 
     def one(self) -> Mapping[str, Any]:
-        """Return the next answer; LinkLostError without one, StageError of the device's side."""
+        """Return the next answer; LinkLostError where there is none, StageError of the far side."""
         for answer in self:
             return answer
         raise self.lost()

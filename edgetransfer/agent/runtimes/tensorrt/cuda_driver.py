@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ctypes
-from typing import Any, Dict, NamedTuple
+from typing import Any, Dict, NamedTuple, Tuple
 
 import numpy as np
 
 from edgetransfer.agent.runtimes import Unavailable
 from edgetransfer.agent.system import ask, read_text
 
+Rooms = Dict[str, Tuple[int, int]]
+"""Address and size of what is kept for a name."""
 LIBRARY = "libcuda.so.1"
 _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
 _DRIVER_FILES = ("/proc/driver/nvidia/version", "/etc/nv_tegra_release")
@@ -44,8 +46,8 @@ class Cuda:
         self._call("cuCtxSetCurrent", context)
         self._stream = ctypes.c_void_p()
         self._call("cuStreamCreate", ctypes.byref(self._stream), ctypes.c_uint(0))
-        self._rooms: Dict[str, "tuple[int, int]"] = {}
-        self._pinned: Dict[str, "tuple[int, int]"] = {}
+        self._rooms: Rooms = {}
+        self._pinned: Rooms = {}
 
     def _call(self, name: str, *arguments: Any) -> None:  # noqa: ANN401
         code = getattr(self._cuda, name)(*arguments)
@@ -80,14 +82,17 @@ class Cuda:
 
     def room(self, name: str, size: int) -> int:
         """Return the address of at least `size` bytes on the GPU that are kept for a name."""
-        address, held = self._rooms.get(name, (0, 0))
+        return self._held(self._rooms, name, size, "cuMemAlloc_v2", "cuMemFree_v2")
+
+    def _held(self, kept: Rooms, name: str, size: int, take: str, free: str) -> int:
+        address, held = kept.get(name, (0, 0))
         if held < size:
             if address:
-                self._call("cuMemFree_v2", ctypes.c_uint64(address))
+                self._call(free, ctypes.c_uint64(address))
             found = ctypes.c_uint64()
-            self._call("cuMemAlloc_v2", ctypes.byref(found), ctypes.c_size_t(size))
+            self._call(take, ctypes.byref(found), ctypes.c_size_t(size))
             address = found.value
-            self._rooms[name] = (address, size)
+            kept[name] = (address, size)
         return address
 
     def pinned(
@@ -99,17 +104,9 @@ class Cuda:
         piece by piece through a buffer of its own (CUDA C++ Best Practices Guide, Pinned Memory).
         """
         size = max(1, int(np.prod(shape)) * kind.itemsize)
-        address, held = self._pinned.get(name, (0, 0))
-        if held < size:
-            if address:
-                self._call("cuMemFreeHost", ctypes.c_void_p(address))
-            found = ctypes.c_void_p()
-            self._call("cuMemAllocHost_v2", ctypes.byref(found), ctypes.c_size_t(size))
-            address = found.value or 0
-            self._pinned[name] = (address, size)
+        address = self._held(self._pinned, name, size, "cuMemAllocHost_v2", "cuMemFreeHost")
         buffer: Any = (ctypes.c_char * size).from_address(address)
-        count = int(np.prod(shape))
-        return np.frombuffer(buffer, kind, count=count).reshape(shape)
+        return np.frombuffer(buffer, kind, count=int(np.prod(shape))).reshape(shape)
 
     def send(self, address: int, array: np.ndarray[Any, Any]) -> None:
         """Copy a contiguous array to the GPU, in the order of the stream."""
