@@ -19,14 +19,7 @@ from edgetransfer.backbone.model import (
     linear_head,
 )
 from edgetransfer.errors import MissingExtraError, SpecError
-from edgetransfer.graph.tokens import (
-    SETTINGS,
-    keep_tokenizer,
-    lowered,
-    parse_tokenizer,
-    read_tokenizer,
-    split_tokens,
-)
+from edgetransfer.graph import tokens
 from edgetransfer.spec.outside import json_of
 from edgetransfer.spec.preprocess import ImagePreprocessing, TextPreprocessing
 
@@ -279,7 +272,7 @@ def _text_contract(
     limits = [each for each in (positions, limit, most) if each is not None and each > 1]
     longest = min(limits, default=_LONGEST_TEXT)
     padding = getattr(config, "pad_token_id", None)
-    kept = keep_tokenizer(_within(tokenizer, network, source), longest)
+    kept = tokens.keep_tokenizer(_within(tokenizer, network, source), longest)
     return TextPreprocessing(max_length=longest, pad_id=int(padding or 0)), kept
 
 
@@ -293,7 +286,7 @@ def _sentence_settings(tokenizer: Tokenizer, folder: Path) -> tuple[Tokenizer, i
         raise CONFIG.unreadable(file, "no object like {...}")
     longest = settings.get("max_seq_length")
     if settings.get("do_lower_case") is True:
-        tokenizer = lowered(tokenizer, file)
+        tokenizer = tokens.lowered(tokenizer, file)
     return tokenizer, longest if isinstance(longest, int) and longest > 1 else None
 
 
@@ -311,10 +304,10 @@ def _tokenizer(source: Source) -> tuple[Tokenizer, int | None]:
         )
         split, text = found.split_special_tokens, found.backend_tokenizer.to_str()
     except Exception:  # its many parts raise kinds of their own; the file says itself what it is
-        return read_tokenizer(file), None
+        return tokens.read_tokenizer(file), None
     if split:
-        raise split_tokens(file.with_name(SETTINGS))
-    made = parse_tokenizer(text, file)
+        raise tokens.split_tokens(file.with_name(tokens.SETTINGS))
+    made = tokens.parse_tokenizer(text, file)
     limit = found.model_max_length
     if limit > _NO_LIMIT:
         limit = made.truncation["max_length"] if made.truncation else None
@@ -333,7 +326,7 @@ def _within(tokenizer: Tokenizer, network: nn.Module, source: Source) -> Tokeniz
         return tokenizer
     written = json.loads(tokenizer.to_str())
     written["added_tokens"] = [each for each in written["added_tokens"] if each["id"] < rows]
-    kept = parse_tokenizer(json.dumps(written), source.path / "tokenizer.json")
+    kept = tokens.parse_tokenizer(json.dumps(written), source.path / "tokenizer.json")
     last = max(kept.get_vocab().values(), default=0)
     if last >= rows:
         raise SpecError(

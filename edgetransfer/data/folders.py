@@ -9,15 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgetransfer.data import locate
 from edgetransfer.data.decode import PICTURE_SUFFIXES
-from edgetransfer.data.locate import (
-    OTHER_PICTURES,
-    SPLIT_NAMES,
-    is_leaving,
-    kind_of,
-    splits_of,
-    suffixes_told,
-)
 from edgetransfer.data.manifest import RawData, Record, Split, clean_label, count
 from edgetransfer.errors import DataError, SpecError
 from edgetransfer.spec.outside import some
@@ -103,12 +96,14 @@ def _refuse_columns(spec: DataSpec, root: Path) -> None:
 
 def _folders(folder: Path) -> list[Path]:
     with os.scandir(folder) as entries:  # which knows what a folder is without looking at each
-        found = [each.name for each in entries if each.is_dir() and not is_leaving(each.name)]
+        found = [
+            each.name for each in entries if each.is_dir() and not locate.is_leaving(each.name)
+        ]
     return [folder / name for name in sorted(found)]
 
 
 def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in PICTURE_SUFFIXES and not is_leaving(path.name)
+    return path.suffix.lower() in PICTURE_SUFFIXES and not locate.is_leaving(path.name)
 
 
 def _holds_pictures(folder: Path) -> bool:
@@ -129,10 +124,10 @@ def _class_first(into: _FolderContents, top: Path, folders: list[Path]) -> Parts
     """Return classes' folders that lie in them by splits: ``cat/train``, ``cat/test``; or None."""
     inner = {folder: _folders(folder) for folder in folders}
     names = {each.name for held in inner.values() for each in held}
-    meant = splits_of(names)
+    meant = locate.splits_of(names)
     if len({*meant.values()} - {None}) < 2 or None in meant.values():
         return None
-    if all(splits_of(folder.name for folder in folders).values()):
+    if all(locate.splits_of(folder.name for folder in folders).values()):
         return None
     parts: Parts = defaultdict(list)
     for folder, held in inner.items():
@@ -163,9 +158,11 @@ def _split_folders(top: Path, folders: list[Path]) -> dict[Split, Path]:
     folders named like a split are splits. Other names that have such a word in them are splits
     where they hold folders and no pictures.
     """
-    meant = splits_of(folder.name for folder in folders)
+    meant = locate.splits_of(folder.name for folder in folders)
     named = [
-        f for f in folders if meant[f.name] and (f.name.lower() in SPLIT_NAMES or _holds_classes(f))
+        f
+        for f in folders
+        if meant[f.name] and (f.name.lower() in locate.SPLIT_NAMES or _holds_classes(f))
     ]
     if len(named) < len(folders) and not any(map(_holds_classes, named)):
         _refuse_alike(top, folders)
@@ -225,7 +222,7 @@ def _add_classes_of(into: _FolderContents, parent: Path, split: Split | None) ->
     unplaced = sum(_is_picture(p) for p in parent.iterdir())
     into.unplaced += unplaced
     classes = _folders(parent)
-    into.leavings.update(p.name for p in parent.iterdir() if is_leaving(p.name))
+    into.leavings.update(p.name for p in parent.iterdir() if locate.is_leaving(p.name))
     if split is not None and not classes:
         found = f"{count(unplaced, 'picture')} but " if unplaced else ""
         into.problems.append(f"{parent.name}: {found}no folder of a class")
@@ -246,7 +243,7 @@ def _add_classes(
                 _add(into, path, label, split)
         if len(into.records) == before:
             name = folders[0].relative_to(into.root).as_posix()
-            told = suffixes_told(into.others - others)
+            told = locate.suffixes_told(into.others - others)
             more = f" that can be read, but {told}" if told else ""
             into.problems.append(f"{name}: the folder holds no picture{more}")
 
@@ -261,7 +258,7 @@ def _add_flat(into: _FolderContents, parents: Sequence[tuple[Split | None, Path]
 
 def _add(into: _FolderContents, path: Path, label: str | None, split: Split | None) -> None:
     key = path.relative_to(into.root).as_posix()
-    if is_leaving(path.name):
+    if locate.is_leaving(path.name):
         into.leavings[path.name] += 1
     elif not _is_picture(path):
         into.others[path.suffix.lower()] += 1
@@ -280,12 +277,12 @@ def pictures_below(folder: Path) -> Iterator[Path]:
 
 def unread_below(folder: Path) -> str | None:
     """Say how many files are pictures that are not read; None where there is none."""
-    suffixes = (path.suffix.lower() for path in _walk(folder) if not is_leaving(path.name))
-    counted = Counter(suffix for suffix in suffixes if suffix in OTHER_PICTURES)
+    suffixes = (path.suffix.lower() for path in _walk(folder) if not locate.is_leaving(path.name))
+    counted = Counter(suffix for suffix in suffixes if suffix in locate.OTHER_PICTURES)
     if not counted:
         return None
     number = count(counted.total(), "picture")
-    return f"{number} left out that cannot be read: {suffixes_told(counted)}"
+    return f"{number} left out that cannot be read: {locate.suffixes_told(counted)}"
 
 
 def _walk(folder: Path, leavings: Counter[str] | None = None) -> Iterator[Path]:
@@ -301,8 +298,8 @@ def _walk(folder: Path, leavings: Counter[str] | None = None) -> Iterator[Path]:
             continue
         seen.add(real)
         if leavings is not None:
-            leavings.update(name for name in names if is_leaving(name))
-        names[:] = [name for name in names if not is_leaving(name)]
+            leavings.update(name for name in names if locate.is_leaving(name))
+        names[:] = [name for name in names if not locate.is_leaving(name)]
         yield from (Path(parent, name) for name in files)
 
 
@@ -316,7 +313,7 @@ def _left_out(into: _FolderContents) -> list[str]:
     if into.others:
         notes.append(
             f"{count(into.others.total(), 'file')} left out, no picture that is read by the "
-            f"extension: {suffixes_told(into.others)}"
+            f"extension: {locate.suffixes_told(into.others)}"
         )
     if into.unplaced:
         notes.append(f"{count(into.unplaced, 'picture')} left out: not in the folder of a class")
@@ -325,11 +322,11 @@ def _left_out(into: _FolderContents) -> list[str]:
 
 def _nothing(root: Path, unplaced: int) -> DataError:
     files = itertools.islice(_walk(root), _LOOKED_AT)
-    suffixes = Counter(p.suffix.lower() for p in files if not is_leaving(p.name))
-    kind = kind_of(suffixes) if not unplaced else None
+    suffixes = Counter(p.suffix.lower() for p in files if not locate.is_leaving(p.name))
+    kind = locate.kind_of(suffixes) if not unplaced else None
     found = f"{count(unplaced, 'picture')} without class" if unplaced else "no picture, no table"
     if not unplaced and suffixes:
-        found += f", but {suffixes_told(suffixes)}"
+        found += f", but {locate.suffixes_told(suffixes)}"
     return DataError(
         kind[0] if kind else "no labelled examples in the folder",
         where=str(root),

@@ -9,19 +9,11 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationInfo, field_validator
 
 from edgetransfer.errors import SpecError
+from edgetransfer.spec import words
 from edgetransfer.spec.base import Positive, Share, Spec
 from edgetransfer.spec.budget import Budget
 from edgetransfer.spec.options import asked, takes_many
 from edgetransfer.spec.outside import TOML, toml_of, validated
-from edgetransfer.spec.words import (
-    AUTO,
-    AdaptMethod,
-    FitMethod,
-    Metric,
-    PrecisionChoice,
-    TeacherFit,
-    TimingEffort,
-)
 
 Weight = Annotated[float, Field(ge=0)]
 EPOCHS, TAUGHT_EPOCHS = 12, 30
@@ -57,7 +49,7 @@ class BackboneSpec(Spec):
     @field_validator("candidates")
     @classmethod
     def _to_choose_from(cls, candidates: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        if candidates and info.data.get("source") != AUTO:
+        if candidates and info.data.get("source") != words.AUTO:
             raise ValueError("needs --backbone auto, which chooses")
         return candidates
 
@@ -65,7 +57,7 @@ class BackboneSpec(Spec):
 class FitSpec(Spec):
     """How the backbone is fitted to the examples."""
 
-    method: FitMethod = Field("auto", **asked("fit"))
+    method: words.FitMethod = Field("auto", **asked("fit"))
     epochs: int | None = Field(None, ge=1, le=1000, **asked("epochs"))
     learning_rate: Positive | None = Field(None, **asked("learning_rate"))
     batch_size: int = Field(32, ge=1, le=4096, **asked("batch_size"))
@@ -92,14 +84,14 @@ class FitSpec(Spec):
 class AdaptSpec(Spec):
     """Domain adaptation of what is fitted on labelled pictures to those that the device sees."""
 
-    method: AdaptMethod = Field("none", **asked("adapt"))
+    method: words.AdaptMethod = Field("none", **asked("adapt"))
     device_part: str | None = Field(None, validate_default=True, **asked("device_part"))
 
     @field_validator("device_part")
     @classmethod
     def _names_a_part(cls, part: str | None, info: ValidationInfo) -> str | None:
         method = info.data.get("method", "none")
-        if part is None and method == AUTO:
+        if part is None and method == words.AUTO:
             msg = "--adapt auto chooses by labelled examples of the device: name them COLUMN=VALUE"
             raise ValueError(msg)
         if part is not None and method == "none":
@@ -118,7 +110,7 @@ class DistillSpec(Spec):
 
     source: str | None = Field(None, **asked("distill_from"))
     unlabelled: str | None = Field(None, **asked("unlabelled"))
-    fit: TeacherFit = Field("probe", description="how the teacher is fitted first")
+    fit: words.TeacherFit = Field("probe", description="how the teacher is fitted first")
     temperature: Positive = Field(4.0, description="what logits are divided by")
     labels: Weight = Field(1.0, description="weight of the cross-entropy to the labels")
     soft: Weight = Field(1.0, description="weight of the softened decisions")
@@ -129,7 +121,7 @@ class DistillSpec(Spec):
 class QuantSpec(Spec):
     """How numbers are stored and calibrated."""
 
-    precision: PrecisionChoice = Field("auto", **asked("precision"))
+    precision: words.PrecisionChoice = Field("auto", **asked("precision"))
     calibration: str = Field("default", **asked("calibration"))
 
 
@@ -144,17 +136,17 @@ class Recipe(Spec):
     quant: QuantSpec = QuantSpec()
     budget: Budget = Budget()
     targets: tuple[str, ...] = Field(("this-machine",), min_length=1, **asked("target"))
-    metric: Metric = Field("top1", **asked("metric"))
+    metric: words.Metric = Field("top1", **asked("metric"))
     seed: int = Field(0, ge=0, lt=2**32, **asked("seed"))
     threads: int | None = Field(None, ge=1, le=256, **asked("threads"))  # default: the target's
     soundness: bool = Field(True, **asked("soundness"))
-    timing: TimingEffort = Field("standard", **asked("timing"))
+    timing: words.TimingEffort = Field("standard", **asked("timing"))
 
     @field_validator("fit")
     @classmethod
     def _a_model_is_named(cls, fit: FitSpec, info: ValidationInfo) -> FitSpec:
         backbone = info.data.get("backbone")
-        if fit.method == "none" and backbone is not None and backbone.source == AUTO:
+        if fit.method == "none" and backbone is not None and backbone.source == words.AUTO:
             raise ValueError("takes your own model, and --backbone auto names none")
         return fit
 
