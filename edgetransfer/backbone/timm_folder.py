@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from edgetransfer.backbone.contract import PILLOW
-from edgetransfer.backbone.files import read_config, read_timm, read_weights
+from edgetransfer.backbone.files import PILLOW, read_config, read_timm, read_weights
 from edgetransfer.backbone.model import Backbone, LinearHead, Modality, Source
 from edgetransfer.errors import MissingExtraError, SpecError, first_line
 from edgetransfer.spec.preprocess import ImagePreprocessing

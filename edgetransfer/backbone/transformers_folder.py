@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from edgetransfer.backbone import contract
+from edgetransfer.backbone import files
 from edgetransfer.backbone.files import CONFIG, read_config
 from edgetransfer.backbone.model import (
     Backbone,
@@ -192,7 +192,7 @@ def load(source: Source, modality: Modality) -> Backbone:
     if modality == "text":
         encoder: nn.Module = PooledTextEncoder(network, class_token=_pools_class_token(source.path))
         return Backbone(encoder, *_text_parts(source, network), config=config)
-    preprocessing = contract.from_transformers(source.path / "preprocessor_config.json")
+    preprocessing = files.from_transformers(source.path / "preprocessor_config.json")
     example = torch.zeros(1, 3, *preprocessing.output_size)
     try:
         with torch.no_grad():
@@ -412,7 +412,7 @@ def load_fitted(source: Source, modality: Modality) -> FittedModel:
     preprocessing: ImagePreprocessing | TextPreprocessing
     tokenizer = None
     if image:
-        preprocessing = contract.from_transformers(source.path / "preprocessor_config.json")
+        preprocessing = files.from_transformers(source.path / "preprocessor_config.json")
     else:
         preprocessing, tokenizer = _text_contract(source, network)
     return FittedModel(

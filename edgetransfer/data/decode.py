@@ -40,7 +40,6 @@ _EXPECTED = "a whole JPEG, PNG, BMP, GIF, WebP, TIFF, AVIF or PNM picture"
 _FILE = Kind("picture", _MOST_BYTES, DataError, expected=_EXPECTED)
 _DEEP_SUFFIXES = {".png", ".tif", ".tiff"}
 _HALF = 1 << 15
-
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
 

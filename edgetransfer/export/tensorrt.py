@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from edgetransfer.agent.runtimes.tensorrt.settings import Settings, settings_from
+from edgetransfer.agent.runtimes.tensorrt.build import Settings, settings_from
 from edgetransfer.errors import StageError
 from edgetransfer.graph.embed import preprocessing_graph
 from edgetransfer.graph.finished import STANDARD, opset_of

@@ -109,10 +109,8 @@ def fewshot(run: Run, trial: EpisodeTrial) -> list[EpisodeScore]:
 
 
 SAVED_EVERY = 50
-
 _STATE = "training.safetensors"
 """Weights, what Adam remembers, the losses so far; what was asked for is its metadata."""
-
 _OF_THE_SOURCE = ("validation_top1", "validation_n", "classifier", "classifier_top1", "sha256")
 """Facts of a card that do not hold of changed weights."""
 

@@ -11,7 +11,7 @@ import atheris
 
 with atheris.instrument_imports(include=["edgetransfer.spec", "edgetransfer.bundle"]):
     from edgetransfer.backbone import files as backbone
-    from edgetransfer.backbone.contract import from_transformers
+    from edgetransfer.backbone.files import from_transformers
     from edgetransfer.bundle import readers
     from edgetransfer.data.tables import read_table
     from edgetransfer.errors import EdgeTransferError

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from edgetransfer.agent.runtimes.tensorrt import build as tensorrt_build
-from edgetransfer.agent.runtimes.tensorrt.settings import Settings
+from edgetransfer.agent.runtimes.tensorrt.build import Settings
 from edgetransfer.backbone.sources import load, locate
 from edgetransfer.compress.half import to_half
 from edgetransfer.compress.posttraining import CalibrationBatches, quantise

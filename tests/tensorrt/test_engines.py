@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 from edgetransfer.agent.runtimes import Unavailable
-from edgetransfer.agent.runtimes.tensorrt.layout import layers
+from edgetransfer.agent.runtimes.tensorrt.session import layers
 from edgetransfer.errors import StageError
 from edgetransfer.export.tensorrt import refuse_unfit
 from edgetransfer.graph.census import residency_of

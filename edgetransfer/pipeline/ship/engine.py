@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edgetransfer.agent.runtimes import Unavailable
 from edgetransfer.agent.runtimes.tensorrt import build
-from edgetransfer.agent.runtimes.tensorrt.settings import settings_from
+from edgetransfer.agent.runtimes.tensorrt.build import settings_from
 from edgetransfer.bundle.files import write_whole, writing
 from edgetransfer.bundle.opened import open_bundle
 from edgetransfer.errors import SpecError, UnsupportedError

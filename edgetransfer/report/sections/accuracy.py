@@ -20,7 +20,6 @@ FULL_TABLE = 12
 """Classes up to which the whole table is shown."""
 LISTED = 12
 Cells = dict[tuple[int, int], int]
-
 REACH = 3
 """How many times as far as the whole data set's interval the axis of the groups may go."""
 

@@ -256,13 +256,9 @@ def _changed(link: Link, how: str, names: list[str]) -> StageError:
 
 
 PATIENCE = RetryPolicy()
-
 KEEP_DAYS = 30
-
 KEEP_BYTES = 2 << 30
-
 """What stays in the device's work folder, so that the next measurement need not push it again."""
-
 _GOODBYE = RetryPolicy(longest_s=5.0)
 
 

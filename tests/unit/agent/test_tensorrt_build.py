@@ -6,8 +6,7 @@ import types
 import pytest
 
 from edgetransfer.agent.runtimes import Unavailable
-from edgetransfer.agent.runtimes.tensorrt.build import load
-from edgetransfer.agent.runtimes.tensorrt.settings import Settings, settings_from
+from edgetransfer.agent.runtimes.tensorrt.build import Settings, load, settings_from
 
 
 def test_entries_of_other_runtimes_are_not_read():

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from edgetransfer.agent.runtimes.tensorrt.layout import layers
+from edgetransfer.agent.runtimes.tensorrt.session import layers
 from edgetransfer.graph.census import read_residency, residency_of
 
 FLOAT, HALF = "Row major linear FP32", "Channel major FP16 format where channel % 8 == 0"

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from edgetransfer.backbone.contract import from_transformers
+from edgetransfer.backbone.files import from_transformers
 from edgetransfer.data.manifest import Example
 from edgetransfer.export.onnx_bundle import BundleParts, write_bundle, write_transformers_files
 from edgetransfer.spec.preprocess import ImagePreprocessing, TextPreprocessing

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Mapping
 
-from edgetransfer.agent.runtimes.tensorrt.settings import PROVIDERS as PROVIDERS
+from edgetransfer.agent.runtimes.tensorrt.build import PROVIDERS as PROVIDERS
 
 if TYPE_CHECKING:
     from edgetransfer.agent.runtimes import Session, Tell

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
-from edgetransfer.backbone.contract import from_transformers
+from edgetransfer.backbone.files import from_transformers
 from edgetransfer.backbone.timm_folder import from_timm
 from edgetransfer.errors import SpecError
 from edgetransfer.graph.embed import PICTURE, preprocessing_graph
