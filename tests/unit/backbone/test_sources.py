@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from edgetransfer.backbone import onnx_file, sources
+from edgetransfer.backbone import sources
 from edgetransfer.errors import IntegrityError, MissingExtraError, SpecError, StageError
 
 EXPECTED = "hf:ORG/NAME, timm:NAME, builtin:NAME, a local folder, or a .onnx file"
@@ -130,7 +130,7 @@ def test_weights_in_a_file_with_other_names_are_refused(folder, tmp_path):
     external(path, "weights.bin", False)
     os.link(path.parent / "weights.bin", tmp_path / "another name")
     with pytest.raises(SpecError) as caught:
-        onnx_file.load(sources.locate(str(path)), "image")
+        sources.load_onnx(sources.locate(str(path)), "image")
     assert str(caught.value) == (
         f"{path.parent / 'weights.bin'}: weights are read from a file that has other names too "
         "(hard links)\n  fix: make a copy of it: cp weights.bin x && mv x weights.bin"
