@@ -43,10 +43,10 @@ def layers(told: Mapping[str, Any]) -> Iterator[Dict[str, str]]:
             yield {"kind": kind, "name": name, "type": _type_of(details)}
 
 
-def _kind(layer: Mapping[str, Any]) -> Optional[str]:
+def _kind(details: Mapping[str, Any]) -> Optional[str]:
     """Return what a layer multiplies by, None where it does not."""
-    name = str(layer.get("Name", ""))
-    words = f"{layer.get('ParameterType', '')} {layer.get('LayerType', '')}".lower()
+    name = str(details.get("Name", ""))
+    words = f"{details.get('ParameterType', '')} {details.get('LayerType', '')}".lower()
     if not words.strip():
         return "layer"
     for kind, called in _KINDS:
@@ -57,9 +57,9 @@ def _kind(layer: Mapping[str, Any]) -> Optional[str]:
     return None
 
 
-def _type_of(layer: Mapping[str, Any]) -> str:
+def _type_of(details: Mapping[str, Any]) -> str:
     """Return the type that a layer computes in, which is that of what it takes."""
-    taken = next(iter(layer.get("Inputs", ())), None)
+    taken = next(iter(details.get("Inputs", ())), None)
     if not isinstance(taken, dict):
         return "unknown"
     words = str(taken.get("Format/Datatype", taken.get("Datatype", ""))).lower()
