@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import io
-import logging
 import tempfile
 from collections import Counter, defaultdict
-from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +14,11 @@ from onnx import helper, numpy_helper
 from edgetransfer.graph.finished import finished
 from edgetransfer.graph.hosted import open_here
 from edgetransfer.graph.softmax import run_each
+from edgetransfer.graph.trace import quiet
 from edgetransfer.measure.drift import sqnr_db
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from edgetransfer.spec.target import Int8Scheme
 
@@ -129,7 +127,8 @@ def quantise_weights(model: onnx.ModelProto, scheme: Int8Scheme) -> onnx.ModelPr
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    # Its advice to preprocess is not told: `graph.clean` did that.
+    with tempfile.TemporaryDirectory() as folder, quiet("root"):
         target = Path(folder) / "quantised.onnx"
         quantize_dynamic(
             finished(model, "quantise"),
@@ -143,18 +142,3 @@ def quantise_weights(model: onnx.ModelProto, scheme: Int8Scheme) -> onnx.ModelPr
     quantised.ir_version = model.ir_version
     quantised.producer_name = "edgetransfer"
     return finished(quantised, "quantise")
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the quantiser's prints off standard output, which a program may read.
-
-    Its advice to preprocess is not told either: `graph.clean` did that.
-    """
-    level = logging.root.level
-    logging.root.setLevel(logging.ERROR)
-    try:
-        with redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logging.root.setLevel(level)

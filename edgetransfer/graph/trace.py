@@ -54,14 +54,22 @@ class _Positional(nn.Module):
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's remarks, and the graph it prints when it fails, off the user's screen."""
-    loggers = [logging.getLogger(name) for name in ("torch", "torch.onnx", "onnxscript")]
+def quiet(*names: str) -> Iterator[None]:
+    """Keep what a library prints, warns of, and gives to loggers off the user's screen.
+
+    An exporter prints the graph when it fails, and standard output is for what a program reads.
+    """
+    loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        nothing = io.StringIO()
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(nothing),
+            contextlib.redirect_stderr(nothing),
+        ):
             warnings.simplefilter("ignore")
             yield
     finally:
@@ -78,7 +86,7 @@ def trace(module: nn.Module, example: Sequence[Array], signature: Signature) -> 
     """
     free = {index: torch.export.Dim(name, min=1) for index, name in enumerate(signature.axes)}
     tensors = tuple(torch.from_numpy(array) for array in example)
-    with _quiet(), torch.no_grad():
+    with quiet("torch", "torch.onnx", "onnxscript"), torch.no_grad():
         try:
             program = torch.onnx.export(
                 _Positional(module).eval(),
