@@ -37,8 +37,8 @@ class MobileNetV2Config:
 
     Pictures are `input_size`, height and width in pixels: a property of the weights, for the
     network itself runs on any size. `width` multiplies every channel count but `feature_dim`, the
-    length of the feature vector; rows of `blocks` have the channels before that, and the stride of
-    their first block.
+    length of the feature vector; rows of `blocks` have the channels before that, and their first
+    stride.
     """
 
     input_size: tuple[int, int]
@@ -50,8 +50,8 @@ class MobileNetV2Config:
     def from_card(cls, card: Mapping[str, Any]) -> MobileNetV2Config:
         """Read the configuration out of a parsed `card.json`, where its fields stand among others.
 
-        Raises KeyError where a field is not there, ValueError where a pair or a row of four has
-        another length.
+        Raises KeyError where a field is not there, ValueError where a pair or a row has another
+        length.
         """
         height, width = card["input_size"]
         rows = [(e, c, n, s) for e, c, n, s in card["blocks"]]

@@ -302,8 +302,7 @@ def load(source: Source, modality: Modality) -> Backbone:
 def load_fitted(source: Source, modality: Modality) -> FittedModel:
     """Open a whole classifier: a transformers folder with its head, or an ONNX file.
 
-    Raises a SpecError where it has none of one class an example, an IntegrityError for damaged
-    weights.
+    Raises a SpecError where it has none of one class an example, IntegrityError of damaged weights.
     """
     if source.layout == "onnx":
         return load_onnx(source, modality)
@@ -326,8 +325,7 @@ def load_fitted(source: Source, modality: Modality) -> FittedModel:
 def load_onnx(source: Source, modality: Modality) -> FittedModel:
     """Read ``preprocess.json`` and ``labels.txt`` beside the file.
 
-    SpecError where the contract is not valid or for the other modality, or a class has not one
-    name.
+    SpecError where the contract is not valid or for the other modality, or a label is none.
     """
     _refuse_hard_links(source.path)
     folder = source.path.parent

@@ -22,8 +22,7 @@ def read_tensors(
     """Read the tensors of a file, of which some may lack, and what its header says besides.
 
     The form of a tensor is ``number``, ``spread`` (from 0), ``positive`` or ``count`` (whole, from
-    0), then its axes: a length, or a letter that names it. A file that does not fit raises the
-    kind's error.
+    0), then its axes: a length, or a letter that names it. What does not fit is the kind's error.
     """
     refuse_no_file(path, kind)
     try:

@@ -57,8 +57,7 @@ def smooth(model: onnx.ModelProto, largest: dict[str, Array], share: float) -> o
     matrix products that share the activation: in encoders that normalise after the sum, the norm
     feeds the next sum too and cannot take it. Weights of several groups stay as they are. The model
     stays as it is. `largest` holds the largest value of every channel, float [K], by the name of
-    the activation; a share of 0 leaves all that is hard to the activations, 1 moves it to the
-    weights.
+    the activation; a share of 0 leaves all that is hard to them, 1 moves it to the weights.
     """
     changed = onnx.ModelProto()
     changed.CopyFrom(model)

@@ -56,8 +56,7 @@ class Grid:
 def grid_over(low: float, high: float, kind: str, *, symmetric: bool) -> Grid:
     """Return the grid that covers a range and holds an exact zero.
 
-    The kind is ``u8`` or ``s8``; where it is symmetric, the zero point is the middle: 0 of s8, 128
-    of u8.
+    The kind is ``u8`` or ``s8``; of a symmetric one the zero point is the middle: 0 or 128.
     """
     least, most = LIMITS[kind]
     low, high = min(low, 0.0), max(high, 0.0)

@@ -67,8 +67,7 @@ def find_groups(
 ) -> list[ChannelGroup]:
     """Return the groups that have layers before and behind, and nothing else at their borders.
 
-    Weights are untied, layers all that multiply by constant weights, and `seen` the channels of
-    tensors.
+    Weights are untied, layers all that multiply by constants, and `seen` the channels of tensors.
     """
     groups = []
     for tensors in _Ties(graph, layers, seen).free():
@@ -300,8 +299,8 @@ def centre(graph: ir.Graph, layers: Sequence[Layer], seen: Mapping[str, Channels
     """Move the channels' means of linear tensors into the biases behind them, in place.
 
     Nagel et al. (2019), section 4.1.3 (bias absorption), where it is exact: no activation between,
-    and no padding behind. A tensor without offsets needs a narrower grid. Returns how many tensors
-    were changed.
+    and no padding behind. Without offsets a narrower grid will do. Returns how many tensors were
+    changed.
     """
     changed = 0
     for group in find_groups(graph, layers, seen):

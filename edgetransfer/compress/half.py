@@ -29,8 +29,7 @@ def to_half(
 
     Norms, softmaxes and means stay in 32 bits, and so does every node that on the examples takes or
     gives a number beyond `LARGEST`, or holds such a weight. The model is clean and float, examples
-    are batches of prepared inputs. Returned beside the graph are the names of the nodes kept for
-    their range.
+    are batches of prepared inputs. Returned too are the names of nodes kept for their range.
     """
     from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 

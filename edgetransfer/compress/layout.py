@@ -33,8 +33,7 @@ class Layer:
 
     `input` is one tensor, `weight` an initializer of its own with its output channels on `axis`;
     `bias` is None where it has none, for MatMul that of the Add behind it. `sum` is the output with
-    its bias before any activation, `output` the tensor that is quantised: behind a Relu or Clip
-    that fuses.
+    its bias before any activation, `output` what is quantised: behind a Relu or Clip that fuses.
     """
 
     node: ir.Node
@@ -60,8 +59,8 @@ class Layout:
     """Where a graph is quantised.
 
     Layers are in the order they run; `points` name the tensors that are quantised, in the order
-    they come to be; `shares` names for a tensor behind a node that passes integers on the tensor
-    before it.
+    they come to be; `shares` names for a tensor behind a node that passes integers on the one
+    before.
     """
 
     layers: tuple[Layer, ...]

@@ -98,8 +98,7 @@ class CalibrationBatches:
     """Batches of prepared training examples by input name, made anew at every call.
 
     Ranges are found on all that is `watched`; scales of channels, weights and biases on what is
-    `fitted`, at most `MOST_FITTED` examples. What does not fit into memory goes to the empty
-    folder.
+    `fitted`, at most `MOST_FITTED` examples. What does not fit into memory goes to a folder.
     """
 
     watched: Batches

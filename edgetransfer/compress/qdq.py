@@ -177,8 +177,7 @@ def write_qdq(model: ir.Model, layout: Layout, encoding: Encoding) -> onnx.Model
     Every quantised tensor goes through a pair of Q and DQ once, and all its users take what comes
     out. A Relu or Clip whose bounds the grid behind it keeps anyway is dropped: rounding to the
     grid is what it did. `layout` was found in the float model, and the encoding has grids, weights
-    and biases for all of it. NumericalError where a scale is not finite, or the result no valid
-    ONNX.
+    and biases for all of it. NumericalError of a scale that is not finite, or no valid ONNX.
     """
     copy = ir.from_proto(ir.to_proto(model))
     writer = _QdqWriter(copy.graph, encoding)

@@ -270,8 +270,7 @@ def train(
     The loss is the noise of the logits over their signal, means over the classes taken away, as
     `measure.drift.sqnr_db` defines it, and the same of the features in front of the head. The graph
     is float: the teacher. Training starts at the encoding, and `batches` makes an endless stream of
-    prepared examples, the same on every call. Returned are the encoding it came to, and the loss of
-    every step.
+    prepared examples, the same on every call. Returned are the encoding and the loss of every step.
     """
     student = FakeQuantised(graph, layout, encoding, course.weights)
     teacher = Execution(graph)

@@ -179,8 +179,8 @@ def raise_if(problems: Sequence[str], where: str) -> None:
 def class_problems(records: Records, carved: Collection[Split]) -> list[str]:
     """What keeps these classes from being learned.
 
-    Equal contents count once, as they stay together when a split is carved. Nothing is carved where
-    all splits were given.
+    Equal contents count once, as they stay together when a split is carved. Splits that are given
+    are not carved.
     """
     pool = [r for r in records if r.split in {"train", None}]
     if not pool:

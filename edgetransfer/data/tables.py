@@ -186,8 +186,7 @@ LINES = ".txt"
 def texts_of(file: Path, text_column: str | None) -> Iterator[tuple[str, str]]:
     """Yield where a text stands, and the text: of a table's rows, or a file's lines.
 
-    DataError as `read_table`, or for a table of pictures; SpecError where the column does not
-    exist.
+    DataError as `read_table`, or for a table of pictures; SpecError where the column is not there.
     """
     if file.suffix.lower() == LINES:
         lines = _text(file, "file").replace("\r\n", "\n").split("\n")

@@ -29,8 +29,7 @@ def clean(model: onnx.ModelProto, *, ir_version: int = 10) -> onnx.ModelProto:
     Padding left in front of a convolution keeps it in float once it is quantised: with the
     TensorFlow-style padding of MobileNetV2 1 of 52 convolutions became int8. Weights that old files
     list among the inputs too are constants here: the runtime folds and quantises nothing that a
-    caller could still replace. StageError where the operator set is not 18 to 20, or the result no
-    valid ONNX.
+    caller could still replace. StageError of an operator set beyond 18 to 20, or of no valid ONNX.
     """
     model = to_supported_opset(model)
     graph = ir.from_proto(model)

@@ -52,8 +52,7 @@ class OpenVinoSession:
     What is not quantised runs in 32-bit floats: by itself OpenVINO takes bfloat16 where the
     processor has it (Core API, ``hint::inference_precision``). Kernels of fixed shapes are faster,
     so a free first axis is of size 1 for good where batches are of `one`. Layers are written to
-    `optimised_to` as they run; `Unavailable` is raised without OpenVINO, or for a graph that it
-    does not take.
+    `optimised_to` as they run; `Unavailable` without OpenVINO, or for a graph that it refuses.
     """
 
     def __init__(

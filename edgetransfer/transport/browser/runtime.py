@@ -71,8 +71,7 @@ def prepared(engine: Engine, kept: Path | None = None) -> dict[str, Path]:
 def prepare(kept: Path | None = None, *, npm: str = "npm") -> Path:
     """Fetch the files with npm, unless they are there, and return their folder.
 
-    UnsupportedError without npm, StageError where it fails, IntegrityError where what came is not
-    what is known.
+    UnsupportedError without npm, StageError where it fails, IntegrityError where another file came.
     """
     kept = kept or folder()
     names = {name: digest for engine in FILES.values() for name, digest in engine.items()}

@@ -184,8 +184,8 @@ def prepare(preview: EmulatedProcessor, cache: Path, tell: Callable[[str], None]
     """Fetch what a processor needs, try it, and move it to its place whole; tell of each step.
 
     Returned is what was prepared: paths, versions, bytes, seconds, 0 where it was there. SpecError
-    where the system has no source of Debian's packages, StageError where something cannot be
-    fetched or does not run.
+    where the system has no source of Debian's packages, StageError where a fetch fails or nothing
+    runs.
     """
     folder = folder_of(preview, cache)
     if (folder / _RECORD).is_file() and find(preview, cache) is not None:
@@ -270,8 +270,7 @@ def _emulator(
 def _wheels(guest: Sysroot, room: Path, site: Path) -> dict[str, str]:
     """Fetch wheels of the versions that are installed here, and unpack them to a folder.
 
-    Returned are their digests, by their names: held against the preview's where it has those
-    versions.
+    Returned are their digests, by their names: held against the preview's of those versions.
     """
     asked = pip_download(str(room), guest.python, guest.wheel_platforms)
     command = [sys.executable, "-m", *asked, "--quiet"]

@@ -73,8 +73,7 @@ def look(client: Client, python: str | None, site: str = "") -> Board:
     """Return the first Python of the device that can run the agent, else the best there is.
 
     A Python that the user named is the only one looked at; packages in the folder `site` come
-    first. StageError where the device cannot be reached, UnsupportedError without a new enough
-    Python.
+    first. StageError where the device cannot be reached, UnsupportedError without a fit Python.
     """
     wanted = [f'"{each}"' for each in _USUAL]
     if python:  # quoted for a shell, less the home folder that begins it

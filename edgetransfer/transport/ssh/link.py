@@ -202,9 +202,8 @@ class Client:
     def call(self, command: str) -> Iterator[Call]:
         """Run a command on the device; it is ended when the block ends.
 
-        The session of its own keeps the keyboard's Ctrl-C from ssh, so that the device can still
-        be told to stop. Errors go to a file: the master that stays in the background would keep a
-        pipe open.
+        The session of its own keeps the keyboard's Ctrl-C from ssh, so that the device can still be
+        told to stop. Errors go to a file: the master in the background would keep a pipe open.
         """
         with (
             tempfile.TemporaryFile() as errors,
