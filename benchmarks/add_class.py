@@ -38,9 +38,9 @@ from edgetransfer.data import sources
 from edgetransfer.graph.prepare import preparer
 from edgetransfer.pipeline.fit.trace import proving_batch, traced
 from edgetransfer.spec.recipe import DataSpec
+from edgetransfer.tasks.classification.head.new_class import capped, fit_row, measure_statistics
+from edgetransfer.tasks.classification.head.probe import fit_at, fit_probe
 from edgetransfer.transfer.features import run_over
-from edgetransfer.transfer.head.new_class import capped, fit_row, measure_statistics
-from edgetransfer.transfer.head.probe import fit_at, fit_probe
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

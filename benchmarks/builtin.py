@@ -29,8 +29,8 @@ from edgetransfer.graph.prepare import preparer
 from edgetransfer.pipeline.demo import write_digits
 from edgetransfer.pipeline.fit.trace import proving_batch, traced
 from edgetransfer.spec.recipe import DataSpec
+from edgetransfer.tasks.classification.head.probe import fit_probe
 from edgetransfer.transfer.features import run_over
-from edgetransfer.transfer.head.probe import fit_probe
 from edgetransfer.transfer.study.baselines import drawn_anew
 
 if TYPE_CHECKING:

@@ -36,12 +36,12 @@ from scipy import stats
 from edgetransfer.agent.environment import fingerprint
 from edgetransfer.agent.runtimes.onnxruntime import build as runtime_facts
 from edgetransfer.backbone import sources as backbones
-from edgetransfer.pipeline.fit.fit import fit
 from edgetransfer.pipeline.stage.reporter import SilentReporter
 from edgetransfer.pipeline.stage.run import Run
 from edgetransfer.pipeline.stage.stage import Stage, versions
 from edgetransfer.pipeline.stage.store import Store
 from edgetransfer.spec.recipe import recipe_from
+from edgetransfer.tasks.classification.fit.fit import fit
 from edgetransfer.transfer.features import run_over
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ Where cases are named (by the beginning of their name), the rows of the others i
 
 A draw takes labelled pictures of one domain, unlabelled ones of the other, and judges on others of
 the other: no picture has two parts. `auto` chooses by the first 50 of the judged ones, as a build
-does (`measure.study.adaptation.choose`); everything is judged on the rest. Intervals are
+does (`tasks.classification.study.adaptation.choose`); everything is judged on the rest. Intervals are
 Student's, 95 %, of the mean over draws of one data set; where a case has several devices, over
 their means.
 """
@@ -29,17 +29,17 @@ from scipy.stats import sem, t
 from edgetransfer.agent.environment import fingerprint
 from edgetransfer.agent.runtimes.onnxruntime import build as runtime_facts
 from edgetransfer.measure.stats.bootstrap import area
-from edgetransfer.measure.study.adaptation import choose
 from edgetransfer.pipeline.demo import write_digits
-from edgetransfer.transfer.head.linear_heads import Known
-from edgetransfer.transfer.head.probe import fit_probe
-from edgetransfer.transfer.shift import (
+from edgetransfer.tasks.classification.head.linear_heads import Known
+from edgetransfer.tasks.classification.head.probe import fit_probe
+from edgetransfer.tasks.classification.head.shift import (
     domain_scores,
     fit_alignment,
     most_pictures,
     renormalise,
     weigh,
 )
+from edgetransfer.tasks.classification.study.adaptation import choose
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

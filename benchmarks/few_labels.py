@@ -31,10 +31,10 @@ from edgetransfer.graph.prepare import preparer
 from edgetransfer.pipeline.demo import write_digits
 from edgetransfer.pipeline.fit.trace import proving_batch, traced
 from edgetransfer.spec.recipe import DataSpec
-from edgetransfer.transfer.episodes import fit_prototypes, mean_and_half_width
+from edgetransfer.tasks.classification.episodes.episodes import fit_prototypes, mean_and_half_width
+from edgetransfer.tasks.classification.head.linear_heads import Known
+from edgetransfer.tasks.classification.head.probe import fit_probe
 from edgetransfer.transfer.features import run_over
-from edgetransfer.transfer.head.linear_heads import Known
-from edgetransfer.transfer.head.probe import fit_probe
 from edgetransfer.transfer.looks import looks_over
 
 if TYPE_CHECKING:

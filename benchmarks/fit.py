@@ -34,13 +34,13 @@ from edgetransfer.data import sources
 from edgetransfer.graph.prepare import preparer
 from edgetransfer.pipeline.fit.trace import proving_batch, traced
 from edgetransfer.spec.recipe import DataSpec
-from edgetransfer.transfer.classifier import Classifier
+from edgetransfer.tasks.classification.head.probe import fit_probe
+from edgetransfer.tasks.classification.train import machine as machines
+from edgetransfer.tasks.classification.train.choice import race
+from edgetransfer.tasks.classification.train.classifier import Classifier
+from edgetransfer.tasks.classification.train.finetune import finetune
+from edgetransfer.tasks.classification.train.lesson import Lesson, PreparedExamples, Schedule
 from edgetransfer.transfer.features import run_over
-from edgetransfer.transfer.head.probe import fit_probe
-from edgetransfer.transfer.train import machine as machines
-from edgetransfer.transfer.train.choice import race
-from edgetransfer.transfer.train.finetune import finetune
-from edgetransfer.transfer.train.lesson import Lesson, PreparedExamples, Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -26,15 +26,20 @@ from pretraining.pictures import Pictures, decode, held_out, normalise, read_cla
 from edgetransfer.agent.environment import fingerprint
 from edgetransfer.agent.runtimes.onnxruntime import build as runtime_facts
 from edgetransfer.backbone import sources
-from edgetransfer.transfer.episodes import (
+from edgetransfer.tasks.classification.episodes.episodes import (
     Episodes,
-    Task,
+    EpisodeShape,
     accuracies,
     fit_prototypes,
     mean_and_half_width,
 )
-from edgetransfer.transfer.head.probe import fit_probe
-from edgetransfer.transfer.meta import INNER, RATES, MetaTraining, adapted_accuracies
+from edgetransfer.tasks.classification.episodes.meta import (
+    INNER,
+    RATES,
+    MetaTraining,
+    adapted_accuracies,
+)
+from edgetransfer.tasks.classification.head.probe import fit_probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,7 +77,7 @@ def judge(network: torch.nn.Module, other: Pictures, method: MetaMethod | None) 
     features, told = features_of(network, other), {}
     heads = {"prototypes": fit_prototypes, "regression": _regression}
     for shots in (1, 5):
-        episodes = Episodes(other.labels, Task(5, shots), seed=0)
+        episodes = Episodes(other.labels, EpisodeShape(5, shots), seed=0)
         right = accuracies(features, episodes, JUDGED, heads)
         if method is not None and INNER[method].steps:
             inner, load = INNER[method], load_from(other)
@@ -86,7 +91,7 @@ def judge(network: torch.nn.Module, other: Pictures, method: MetaMethod | None) 
 def learn(network: torch.nn.Module, known: Pictures, method: MetaMethod) -> dict[str, Any]:
     """Train in place; returns the mean loss of each quarter and the time."""
     training = MetaTraining(network, method, INNER[method], RATES[method])
-    episodes, load = Episodes(known.labels, Task(5, 5), seed=1), load_from(known)
+    episodes, load = Episodes(known.labels, EpisodeShape(5, 5), seed=1), load_from(known)
     begin = time.process_time()
     losses = np.array([training.step(load, episodes.draw(n)) for n in range(EPISODES)])
     means = [round(float(each.mean()), 4) for each in np.split(losses, 4)]

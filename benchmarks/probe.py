@@ -25,8 +25,8 @@ from edgetransfer.data import sources
 from edgetransfer.graph.prepare import preparer
 from edgetransfer.pipeline.fit.trace import proving_batch, traced
 from edgetransfer.spec.recipe import DataSpec
+from edgetransfer.tasks.classification.head.probe import fit_probe
 from edgetransfer.transfer.features import run_over
-from edgetransfer.transfer.head.probe import fit_probe
 
 SHARED = Path(__file__).parents[2] / "shared"
 BACKBONES = {

@@ -40,13 +40,13 @@ from edgetransfer.graph.prepare import preparer
 from edgetransfer.pipeline.demo import write_digits
 from edgetransfer.pipeline.stage.stage import versions
 from edgetransfer.spec.recipe import DataSpec
-from edgetransfer.transfer.classifier import Classifier
-from edgetransfer.transfer.contrastive import ContrastiveSchedule, tune
-from edgetransfer.transfer.head.probe import fit_at, fit_probe
-from edgetransfer.transfer.score import log_loss
-from edgetransfer.transfer.train.choice import race
-from edgetransfer.transfer.train.finetune import finetune
-from edgetransfer.transfer.train.lesson import (
+from edgetransfer.tasks.classification.head.probe import fit_at, fit_probe
+from edgetransfer.tasks.classification.head.score import log_loss
+from edgetransfer.tasks.classification.train.choice import race
+from edgetransfer.tasks.classification.train.classifier import Classifier
+from edgetransfer.tasks.classification.train.contrastive import ContrastiveSchedule, tune
+from edgetransfer.tasks.classification.train.finetune import finetune
+from edgetransfer.tasks.classification.train.lesson import (
     CrossEntropy,
     Lesson,
     Machine,

@@ -11,8 +11,8 @@ import numpy as np
 from compressing.judging import session_of
 from compressing.methods import BASELINE, FLOAT, OPENVINO
 from edgetransfer.measure.drift import sqnr_db
-from edgetransfer.measure.metrics import decisions
 from edgetransfer.measure.speed.latency import Samples, speedup, summarise
+from edgetransfer.tasks.classification.judge.metrics import decisions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -344,3 +344,13 @@ def load_onnx(source: Source, modality: Modality) -> FittedModel:
             raise SpecError("the contract names a tokenizer that is missing", where=str(tokenizer))
         tokenizer = keep_tokenizer(read_tokenizer(tokenizer), preprocessing.max_length)
     return FittedModel(None, labels, preprocessing, None, tokenizer)
+
+
+def candidates_of(names: Sequence[str], option: str = "--candidate") -> tuple[Source, ...]:
+    """Find the files of candidates; all built-in backbones where none is named.
+
+    Raises:
+        EdgeTransferError: what goes wrong with a backbone goes wrong with a candidate.
+    """
+    every = names or [f"builtin:{name}" for name in builtin_names()]
+    return tuple(locate(name, option=option) for name in dict.fromkeys(every))

@@ -18,7 +18,7 @@ from edgetransfer.bundle.files import (
 )
 from edgetransfer.bundle.readers import read_contract, read_digests, read_labels, read_manifest
 from edgetransfer.errors import IntegrityError, SpecError
-from edgetransfer.spec import catalogue
+from edgetransfer.spec import catalogue, tasks
 from edgetransfer.spec.outside import json_of, printable
 from edgetransfer.spec.recipe import Recipe
 
@@ -82,13 +82,13 @@ class Bundle:
         return catalogue.remembered(self.manifest["target"])
 
 
-def refuse_other_count(bundle: Bundle, logits: int) -> None:
-    """Raise an IntegrityError for a list of labels that is not as long as the model has outputs."""
-    if len(bundle.labels) != logits:
+def refuse_other_count(bundle: Bundle, outputs: int) -> None:
+    """Raise an IntegrityError for labels that do not go with as many outputs as the model has."""
+    if tasks.load(bundle.recipe.task).width(bundle.labels) != outputs:
         raise readers.LABELS.fault(
             "not as many labels as the model has outputs",
             bundle.file("labels.txt"),
-            f"{len(bundle.labels)} labels, {logits} outputs",
+            f"{len(bundle.labels)} labels, {outputs} outputs",
         )
 
 

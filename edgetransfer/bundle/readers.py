@@ -16,6 +16,7 @@ from typing import Any
 from edgetransfer.bundle import forms
 from edgetransfer.bundle.report_form import ReportForm
 from edgetransfer.errors import IntegrityError
+from edgetransfer.spec import tasks
 from edgetransfer.spec.outside import KIB, MIB, Kind, json_of, shortened, text_of, validated
 from edgetransfer.spec.preprocess import PREPROCESSING, ImagePreprocessing, TextPreprocessing
 
@@ -40,10 +41,12 @@ PORTABILITY = Kind(
 )
 
 
-def _form(path: Path, form: type[forms.Form], kind: Kind, schema: str) -> dict[str, Any]:
+def _form(
+    path: Path, form: type[forms.Form], kind: Kind, schema: str, *older: str
+) -> dict[str, Any]:
     value: dict[str, Any] = json_of(path, kind)
     found = value.get("schema") if isinstance(value, dict) else value
-    if found != schema:
+    if found not in (schema, *older):
         what = f"a {kind.called} of another kind"
         raise IntegrityError(what, where=str(path), found=shortened(found), expected=repr(schema))
     validated(form, value, path, kind)
@@ -56,8 +59,16 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 def read_report(path: Path) -> dict[str, Any]:
-    """Read ``report.json``."""
-    return _form(path, ReportForm, REPORT, "edgetransfer.report/1")
+    """Read ``report.json``: its own form, then that of its task's blocks.
+
+    In version 1 every report was one of classification, and did not say so.
+    """
+    found = _form(path, ReportForm, REPORT, "edgetransfer.report/2", "edgetransfer.report/1")
+    found.setdefault("task", tasks.CLASSIFICATION)
+    if found["task"] not in tasks.TASKS:
+        raise REPORT.fault("a task that this version does not know", path, repr(found["task"]))
+    validated(tasks.load(found["task"]).report_form, found, path, REPORT)
+    return found
 
 
 def read_golden(path: Path) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The form of ``report.json``: see docs/report.md."""
+"""The form of ``report.json``, but for the blocks of its task: see docs/report.md."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from edgetransfer.bundle.forms import (
     Span,
     SpanAbove,
 )
+from edgetransfer.spec.tasks import CLASSIFICATION
 
 Status = Literal["PASS", "FAIL", "INCONCLUSIVE", "NOT RUN"]
 
@@ -40,51 +41,6 @@ class GateForm(Form):
     fewest_examples: Count | None = None
 
 
-class AccuracyForm(Form):
-    together = ("reference", "candidate", "delta_pp", "ci95_pp", "drop_ucb95_pp")
-    metric: str
-    n: Count | None
-    reference: Number | None
-    candidate: Number | None
-    delta_pp: Number | None
-    ci95_pp: Span | None
-    drop_ucb95_pp: Number | None
-    reference_ci95: Span | None = None
-    candidate_ci95: Span | None = None
-    reference_only: Count | None = None
-    candidate_only: Count | None = None
-    mcnemar_p: Number | None = None
-    method: str | None = None
-
-    @model_validator(mode="after")
-    def _counted(self) -> AccuracyForm:
-        if self.n is None and self.reference is not None:
-            raise ValueError("n should be a number where reference is one")
-        return self
-
-
-class GroupForm(AccuracyForm):
-    column: str
-    value: str
-
-
-class RecallForm(Form):
-    together = ("recall_reference", "recall_candidate", "change_pp")
-    label: str
-    n: Count | None
-    recall_reference: Number | None
-    recall_candidate: Number | None
-    change_pp: Number | None
-    p_holm: Number | None = None
-
-
-class ConfusionForm(Form):
-    """Cells [label, decision, count]; the last is above 0."""
-
-    reference: list[Annotated[list[Count], Field(min_length=3, max_length=3)]]
-    candidate: list[Annotated[list[Count], Field(min_length=3, max_length=3)]]
-
-
 class AgreementForm(Form):
     """Decisions of both models."""
 
@@ -96,7 +52,6 @@ class AgreementForm(Form):
 
 class NumericForm(Form):
     sqnr_db: Number | None
-    kl_mean: Number | None
     cosine_mean: Number | None
     non_finite: Count = 0
 
@@ -215,7 +170,8 @@ class SampleForm(Form):
 
 
 class ReportForm(Form):
-    format: Literal["edgetransfer.report/1"] = Field(alias="schema")
+    format: Literal["edgetransfer.report/1", "edgetransfer.report/2"] = Field(alias="schema")
+    task: str = CLASSIFICATION
     target: str
     verdict: Literal["PASS", "FAIL", "INCONCLUSIVE", "UNVERIFIED"]
     reasons: list[str]
@@ -229,12 +185,8 @@ class ReportForm(Form):
     identical: bool = False
     precision: str = ""
     labels: list[str] = []
-    accuracy: AccuracyForm
     agreement: AgreementForm
     numeric: NumericForm
-    per_class: list[RecallForm]
-    confusion: ConfusionForm = ConfusionForm(reference=[], candidate=[])
-    groups: list[GroupForm]
     latency: SeriesForm
     end_to_end: SeriesForm
     memory: dict[str, MemoryForm]
@@ -250,12 +202,3 @@ class ReportForm(Form):
     portability: PortabilityForm | None = None
     sustained: SustainedLoadForm | None = None
     energy: dict[str, EnergyForm] = {}
-
-    @model_validator(mode="after")
-    def _fits(self) -> ReportForm:
-        cells = [*self.confusion.reference, *self.confusion.candidate]
-        most = max((max(row, column) for row, column, _ in cells), default=-1)
-        if most >= len(self.labels) or (cells and len(self.per_class) != len(self.labels)):
-            msg = "confusion and per_class should be of as many classes as there are labels"
-            raise ValueError(msg)
-        return self

@@ -79,12 +79,12 @@ def rank(
     json: o.Json = False,
 ) -> None:
     """Rank backbones for your examples: what each knows of them, and what it costs here."""
+    from edgetransfer.backbone.sources import candidates_of
     from edgetransfer.bundle.files import writing
     from edgetransfer.cli.terminal import print_json
     from edgetransfer.pipeline.fit.data import read_data
-    from edgetransfer.pipeline.rank import candidates_of
-    from edgetransfer.pipeline.rank import rank as run
-    from edgetransfer.report.page import render_ranking
+    from edgetransfer.tasks.classification.rank.rank import rank as run
+    from edgetransfer.tasks.classification.report.candidates import render_ranking
 
     candidates_of(backbone or (), option="--backbone")  # what they are called, if one is missing
     resolved = _resolved({**asked, "backbone": "auto", "candidate": backbone}, cache)
@@ -149,8 +149,8 @@ def fewshot(
     from dataclasses import asdict
 
     from edgetransfer.cli.terminal import print_json, show
-    from edgetransfer.pipeline.pretrain import EpisodeTrial
-    from edgetransfer.pipeline.pretrain import fewshot as run
+    from edgetransfer.tasks.classification.episodes.pretrain import EpisodeTrial
+    from edgetransfer.tasks.classification.episodes.pretrain import fewshot as run
 
     trial = EpisodeTrial(ways, o.whole_numbers(shots, "--shots", least=1), queries, episodes)
     scores = run(_resolved(asked, cache), trial)
@@ -183,11 +183,11 @@ def pretrain(
 ) -> None:
     """Train a backbone over episodes of a source, to be fitted well to few examples."""
     from edgetransfer.cli.terminal import print_json, show
-    from edgetransfer.pipeline.pretrain import PretrainPlan
-    from edgetransfer.pipeline.pretrain import pretrain as run
-    from edgetransfer.transfer.episodes import Task
+    from edgetransfer.tasks.classification.episodes.episodes import EpisodeShape
+    from edgetransfer.tasks.classification.episodes.pretrain import PretrainPlan
+    from edgetransfer.tasks.classification.episodes.pretrain import pretrain as run
 
-    wanted = PretrainPlan(method, Task(ways, shots, queries), episodes, minutes)
+    wanted = PretrainPlan(method, EpisodeShape(ways, shots, queries), episodes, minutes)
     card = run(_resolved(asked, cache), wanted, out)
     if json:
         print_json(card)

@@ -13,8 +13,8 @@ from edgetransfer.spec.options import BENCH
 
 if TYPE_CHECKING:
     from edgetransfer.pipeline.predict import Prediction
-    from edgetransfer.pipeline.ship.add_class import AddClassResult
     from edgetransfer.spec.recipe import DataSpec
+    from edgetransfer.tasks.classification.ship.add_class import AddClassResult
 
 _SHOWN = 200
 
@@ -114,10 +114,11 @@ def report(bundle: o.Bundle, json: o.Json = False) -> None:
     from edgetransfer.cli.terminal import print_json
     from edgetransfer.measure.verdict import refuse_untrue
     from edgetransfer.pipeline.bench.judge import write_report
+    from edgetransfer.spec import tasks
 
     opened = open_bundle(bundle)
     found = read_report(bundle / "report.json")
-    refuse_untrue(found, str(bundle / "report.json"))
+    refuse_untrue(found, str(bundle / "report.json"), tasks.load(found["task"]).claims)
     write_report(bundle, found, opened)
     if json:
         print_json(found)
@@ -147,10 +148,10 @@ def add_class(
     from edgetransfer.cli import render
     from edgetransfer.cli.terminal import TerminalReporter, print_json, show
     from edgetransfer.measure.verdict import exit_code
-    from edgetransfer.pipeline.ship.add_class import Addition
-    from edgetransfer.pipeline.ship.add_class import add_class as run
     from edgetransfer.spec.base import slug
     from edgetransfer.spec.recipe import recipe_from
+    from edgetransfer.tasks.classification.ship.add_class import Addition
+    from edgetransfer.tasks.classification.ship.add_class import add_class as run
 
     folder = bundle.absolute()
     place = out or folder.with_name(f"{folder.name}+{slug(name)}")
@@ -236,7 +237,7 @@ def head_export(
 ) -> None:
     """Write the head of a bundle to a file of its own."""
     from edgetransfer.cli.terminal import show
-    from edgetransfer.pipeline.ship.heads import export_heads
+    from edgetransfer.tasks.classification.ship.heads import export_heads
 
     heads, size = export_heads(bundle, file)
     show(f"{file}: {len(heads.labels)} classes, {size / 1024:.1f} KiB\n")
@@ -249,7 +250,7 @@ def head_apply(
 ) -> None:
     """Make the bundle that has the head of a file on the same backbone."""
     from edgetransfer.cli.terminal import TerminalReporter, show
-    from edgetransfer.pipeline.ship.heads import apply_heads
+    from edgetransfer.tasks.classification.ship.heads import apply_heads
 
     heads = apply_heads(bundle, file, out, TerminalReporter())
     show(f"{out}: {len(heads.labels)} classes\n{_measure_with(out)}\n")

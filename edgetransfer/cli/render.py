@@ -12,6 +12,7 @@ from rich.text import Text
 from edgetransfer.cli.terminal import Console, table
 from edgetransfer.measure.verdict import exit_code, is_sound, worst
 from edgetransfer.report.sections import figures, lines
+from edgetransfer.spec import tasks
 
 _COLOURS = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow", "UNVERIFIED": "yellow"}
 
@@ -34,6 +35,7 @@ def notes(found: Sequence[str]) -> None:
 
 def verdict(report: Mapping[str, Any], folder: Path, *, again: bool = False) -> None:
     """Print one target's verdict, reasons and numbers; what the build saw is not told `again`."""
+    tasks.load(report.get("task", tasks.CLASSIFICATION))  # which declares its sections
     console = Console()
     name = report["verdict"]
     head = Text.assemble((f"\n{name}", f"bold {_COLOURS[name]}"), ("  " + report["target"], "bold"))

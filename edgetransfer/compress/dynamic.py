@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter, defaultdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from edgetransfer.graph.finished import finished
-from edgetransfer.graph.hosted import open_here
-from edgetransfer.graph.softmax import run_each
+from edgetransfer.graph.hosted import open_here, run_each
 from edgetransfer.graph.trace import quiet
 from edgetransfer.measure.drift import sqnr_db
 
@@ -33,18 +33,21 @@ def smoothed(
     model: onnx.ModelProto,
     texts: Sequence[Feeds],
     quantise: Callable[[onnx.ModelProto], onnx.ModelProto],
+    *,
+    shift_invariant: bool,
 ) -> tuple[onnx.ModelProto, float]:
     """Return the quantised model that keeps the logits best of those of all shares, and its share.
 
     Texts are prepared, each by itself, as scales of whole batches would be others; `quantise` is
-    what is done to the float model once it is smooth.
+    what is done to the float model once it is smooth; noise is that of `sqnr_db`.
     """
     most = largest(model, texts)
     wanted = run_each(open_here(model), texts)
+    noise = partial(sqnr_db, shift_invariant=shift_invariant)
     found = []
     for share in SHARES:
         made = quantise(smooth(model, most, share))
-        found.append((sqnr_db(wanted, run_each(open_here(made), texts)), made, share))
+        found.append((noise(wanted, run_each(open_here(made), texts)), made, share))
     _, best, share = max(found, key=lambda each: each[0])
     return best, share
 

@@ -26,29 +26,42 @@ if TYPE_CHECKING:
 
 
 def rank_layers(
-    quantised: QuantisedGraph, batches: Iterable[dict[str, Tensor]], progress: Progress = silent
+    quantised: QuantisedGraph,
+    batches: Iterable[dict[str, Tensor]],
+    progress: Progress = silent,
+    *,
+    shift_invariant: bool = True,
 ) -> list[tuple[str, float]]:
     """Return the layers by what leaving each alone in float would take away of the noise.
 
     The few prepared examples are held in memory. Returned are (name of the weights, share of the
-    logits' noise energy that would go), largest first; below zero where the noise would grow.
+    outputs' noise energy that would go), largest first; below zero where the noise would grow. What
+    shift-invariant outputs have in common in an example is no noise.
     """
     feeds = list(batches)
     teacher = Execution(quantised.model.graph)
     with torch.no_grad():
         wanted = [teacher.run(each)[0] for each in feeds]
-        before = _noise(quantised, feeds, wanted)
+        before = _noise(quantised, feeds, wanted, shift_invariant)
         gains = []
         layers = quantised.layout.layers
         for done, layer in enumerate(layers, start=1):
             without = quantised.keeping_float({layer.name})
-            gains.append((layer.name, 1 - _noise(without, feeds, wanted) / max(before, 1e-30)))
+            gains.append(
+                (
+                    layer.name,
+                    1 - _noise(without, feeds, wanted, shift_invariant) / max(before, 1e-30),
+                )
+            )
             progress(done, len(layers))
     return sorted(gains, key=lambda each: -each[1])
 
 
 def _noise(
-    quantised: QuantisedGraph, feeds: list[dict[str, Tensor]], wanted: list[Tensor]
+    quantised: QuantisedGraph,
+    feeds: list[dict[str, Tensor]],
+    wanted: list[Tensor],
+    shift_invariant: bool,
 ) -> float:
     network = FakeQuantised(
         quantised.model.graph, quantised.layout, quantised.encoding, FreeWeights
@@ -56,7 +69,7 @@ def _noise(
     total = 0.0
     for each, target in zip(feeds, wanted, strict=True):
         error = network(each) - target
-        total += float((error - error.mean(dim=1, keepdim=True)).square().sum())
+        total += float((_centred(error) if shift_invariant else error).square().sum())
     return total
 
 
@@ -235,7 +248,8 @@ class QuantisedTraining:
 
     About as many seconds are taken, by doing fewer steps where one takes long. `rate` is of weights
     and biases, as a share of each tensor's size (in rounding, in steps); `scale_rate` of the
-    logarithms of the activations' steps.
+    logarithms of the activations' steps. Of shift-invariant outputs, what all of an example have in
+    common decides nothing, and is no noise.
     """
 
     weights: type[FreeWeights] | type[LearnedRounding]
@@ -243,6 +257,7 @@ class QuantisedTraining:
     seconds: float
     rate: float
     scale_rate: float
+    shift_invariant: bool = True
 
     def settings(self) -> dict[str, object]:
         """Return all of it as plain values."""
@@ -267,10 +282,10 @@ def train(
 ) -> tuple[Encoding, list[float]]:
     """Train towards the float graph's logits and towards what flows into its last layer.
 
-    The loss is the noise of the logits over their signal, means over the classes taken away, as
-    `measure.drift.sqnr_db` defines it, and the same of the features in front of the head. The graph
-    is float: the teacher. Training starts at the encoding, and `batches` makes an endless stream of
-    prepared examples, the same on every call. Returned are the encoding and the loss of every step.
+    The loss is the noise of the outputs over their signal, as `measure.drift.sqnr_db` defines it,
+    and the same of the features in front of the head. The graph is float: the teacher. Training
+    starts at the encoding, and `batches` makes an endless stream of prepared examples, the same on
+    every call. Returned are the encoding and the loss of every step.
     """
     student = FakeQuantised(graph, layout, encoding, course.weights)
     teacher = Execution(graph)
@@ -285,7 +300,7 @@ def train(
         share = 0.5 * (1 + math.cos(math.pi * step / clock.steps(step)))
         for group, rate in zip(optimiser.param_groups, rates, strict=True):
             group["lr"] = rate * share
-        loss = _loss(student, teacher, feeds, watched)
+        loss = _loss(student, teacher, feeds, watched, course.shift_invariant)
         optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         optimiser.step()
@@ -295,7 +310,11 @@ def train(
 
 
 def _loss(
-    student: FakeQuantised, teacher: Execution, feeds: dict[str, Tensor], watched: str
+    student: FakeQuantised,
+    teacher: Execution,
+    feeds: dict[str, Tensor],
+    watched: str,
+    shift_invariant: bool,
 ) -> Tensor:
     wanted, got = {watched: torch.zeros(())}, {watched: torch.zeros(())}
 
@@ -306,8 +325,10 @@ def _loss(
 
     with torch.no_grad():
         target = teacher.run(feeds, keep)[0]
-    logits = student(feeds, got)
-    return noise(_centred(logits), _centred(target)) + noise(got[watched], wanted[watched])
+    outputs = student(feeds, got)
+    if shift_invariant:
+        outputs, target = _centred(outputs), _centred(target)
+    return noise(outputs, target) + noise(got[watched], wanted[watched])
 
 
 class _Clock:
@@ -335,8 +356,8 @@ def noise(got: Tensor, wanted: Tensor) -> Tensor:
     return (got - wanted).square().sum() / wanted.square().sum().clamp(min=1e-12)
 
 
-def _centred(logits: Tensor) -> Tensor:
-    return logits - logits.mean(dim=1, keepdim=True)
+def _centred(outputs: Tensor) -> Tensor:
+    return outputs - outputs.mean(dim=1, keepdim=True)
 
 
 def _groups(student: FakeQuantised, course: QuantisedTraining) -> list[dict[str, object]]:

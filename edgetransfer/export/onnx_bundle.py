@@ -7,7 +7,7 @@ name that optimum feeds.
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +18,6 @@ from PIL import Image
 from edgetransfer.bundle.agent_archive import pack_agent
 from edgetransfer.bundle.files import write_json
 from edgetransfer.bundle.opened import FITTED_ON
-from edgetransfer.export.heads import STATISTICS, write_statistics
 from edgetransfer.export.tensorrt import write_for_tensorrt
 from edgetransfer.graph.embed import PICTURE, whole_model
 from edgetransfer.graph.finished import finished
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from edgetransfer.graph.prepare import Preparer
     from edgetransfer.spec.preprocess import TextPreprocessing
     from edgetransfer.spec.target import TargetSpec
-    from edgetransfer.transfer.head.new_class import FeatureStatistics
 
 CONFIG, PICTURES = "config.json", "preprocessor_config.json"
 FOLDER, PIXELS = "optimum", "pixel_values"
@@ -163,9 +161,9 @@ class BundleParts:
 
     The network is shipped as `core`; the reference is the float one. `golden` are examples whose
     inputs and logits travel with the bundle, none of the test set; `fitted_on` digests of the
-    examples of train and validation, so that `bench` notices them. Statistics of the shipped
-    network's features let classes be added later; ``config.json`` of the backbone is None where it
-    has none in transformers' form.
+    examples of train and validation, so that `bench` notices them. `more` are files of the task, by
+    their names in the bundle; ``config.json`` of the backbone is None where it has none in
+    transformers' form.
     """
 
     reference: onnx.ModelProto
@@ -175,7 +173,7 @@ class BundleParts:
     labels: tuple[str, ...]
     golden: Sequence[Example]
     fitted_on: Iterable[str] = ()
-    statistics: FeatureStatistics | None = None
+    more: Mapping[str, Path] = field(default_factory=dict)
     config: Mapping[str, Any] | None = None
     target: TargetSpec | None = None
 
@@ -213,8 +211,8 @@ def write_bundle(folder: Path, parts: BundleParts, prepare: Preparer) -> None:
             )
     digests = sorted(set(parts.fitted_on))
     (folder / FITTED_ON).write_text("".join(f"{each}\n" for each in digests), encoding="utf-8")
-    if parts.statistics is not None:
-        write_statistics(folder / STATISTICS, parts.statistics)
+    for name, file in parts.more.items():
+        shutil.copyfile(file, folder / name)
     runtime = None if parts.target is None else parts.target.runtime
     if parts.target is not None and runtime is not None and runtime.builds_engines:
         write_for_tensorrt(folder, parts.core, parts.preprocessing, parts.target)

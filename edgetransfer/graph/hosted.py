@@ -5,10 +5,12 @@ For proofs, not for devices, it also writes integer products out in float; weigh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
@@ -79,3 +81,9 @@ def open_here(
     """Open a graph, or a file, with these settings beside those of `config`."""
     source = str(model) if isinstance(model, str | Path) else model.SerializeToString()
     return OnnxSession(source, config={**_AS_WRITTEN, **exact_here(), **(config or {})})
+
+
+def run_each(session: OnnxSession, batches: Sequence[Mapping[str, Any]]) -> np.ndarray[Any, Any]:
+    """Return the first output, float32 [N, C], of examples that are run one batch after another."""
+    rows = np.concatenate([session.run(batch)[0] for batch in batches])
+    return rows.astype(np.float32)

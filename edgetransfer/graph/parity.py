@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,21 +16,27 @@ if TYPE_CHECKING:
     import onnx
 
 Array = np.ndarray[Any, Any]
+Changed = Callable[[Array, Array, float], Array]
+"""Tells whose decisions changed by more than a move of all outputs by so much, bool [N]."""
 PARITY_COSINE = 0.9999
 PARITY_RELATIVE = 1e-3
 """The export gate: smallest cosine, and largest difference over the range of the output."""
 
 
 def parity(
-    expected: Array, model: onnx.ModelProto, inputs: Mapping[str, Array], span: float | None = None
+    expected: Array,
+    model: onnx.ModelProto,
+    inputs: Mapping[str, Array],
+    span: float | None = None,
+    changed: Changed | None = None,
 ) -> dict[str, Any]:
     """Compare the graph with what torch computed on real inputs.
 
     Expected is float32 [N, C], and inputs are the same by name, each [N, ...]; a difference is held
     against `span`, the range of outputs, by default that of what is expected. The record that is
-    kept in the manifest has ``max_abs``, ``range``, ``min_cosine``, ``flips``, ``n``. A flip inside
-    the difference that is allowed is a tie, and does not count. A StageError is raised where they
-    differ by more than the export gate allows.
+    kept in the manifest has ``max_abs``, ``range``, ``min_cosine``, ``n``, and ``flips`` where
+    `changed` tells whose decisions changed; inside the difference that is allowed none counts. A
+    StageError is raised where they differ by more than the export gate allows.
     """
     actual = OnnxSession(model.SerializeToString()).run(inputs)[0]
     max_abs = float(np.abs(actual - expected).max())
@@ -39,9 +46,11 @@ def parity(
         "max_abs": max_abs,
         "range": span,
         "min_cosine": cosine,
-        "flips": flips(expected, actual, PARITY_RELATIVE * span),
         "n": len(expected),
     }
+    if changed is not None:
+        moved = changed(expected, actual, PARITY_RELATIVE * span)
+        record["flips"] = int(np.count_nonzero(moved))
     if not (max_abs <= PARITY_RELATIVE * span and cosine >= PARITY_COSINE):
         raise StageError(
             "the exported graph does not compute what the network computes",
@@ -65,13 +74,6 @@ def alone(inputs: Mapping[str, Array]) -> dict[str, Array]:
     lengths = mask.sum(axis=1)
     row = int(np.where(lengths > 0, lengths, mask.shape[1]).argmin())
     return {name: array[row : row + 1, : int(lengths[row])] for name, array in inputs.items()}
-
-
-def flips(expected: Array, actual: Array, tie: float) -> int:
-    """Count rows [N, C] whose largest entry moved, where by more than a tie."""
-    rows = np.arange(len(expected))
-    lead = expected.max(axis=1) - expected[rows, actual.argmax(axis=1)]
-    return int((lead > 2 * tie).sum())
 
 
 def _directions(rows: Array) -> Array:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgetransfer.measure import gates
-from edgetransfer.measure.drift import CLOSE_DB, Drift, measure_drift, sqnr_db
+from edgetransfer.measure.drift import CLOSE_DB, Decision, Drift, measure_drift, sqnr_db
 from edgetransfer.measure.plain import Missing, decibels
 
 ADDED_DB = 3.0
@@ -77,16 +78,17 @@ class Agreement:
 
 
 def compare_with_host(
-    reference: NDArray[Any], on_device: NDArray[Any], on_host: OnHost
+    reference: NDArray[Any], on_device: NDArray[Any], on_host: OnHost, decision: Decision
 ) -> Agreement:
     """Compare logits [N, C] on the device with the host's, and both with the floats'."""
-    drift = measure_drift(on_host.logits, on_device)
-    host_db = sqnr_db(reference, on_host.logits)
+    noise = partial(sqnr_db, reference, shift_invariant=decision.shift_invariant)
+    drift = measure_drift(on_host.logits, on_device, decision)
+    host_db = noise(on_host.logits)
     cured, cured_bit_equal = None, False
     if on_host.cure is not None:
         tried = on_host.cure.logits
-        with_cure = measure_drift(on_host.logits, tried)
-        cured = _agrees(with_cure, host_db, sqnr_db(reference, tried))
+        with_cure = measure_drift(on_host.logits, tried, decision)
+        cured = _agrees(with_cure, host_db, noise(tried))
         cured_bit_equal = np.array_equal(on_host.logits, tried)
     finite = np.abs(on_host.logits.astype(np.float64) - on_device)[np.isfinite(on_device)]
     return Agreement(
@@ -94,7 +96,7 @@ def compare_with_host(
         bit_equal=np.array_equal(on_host.logits, on_device),
         max_abs=float(finite.max(initial=0)),
         host_db=host_db,
-        device_db=sqnr_db(reference, on_device) if drift.non_finite == 0 else -np.inf,
+        device_db=noise(on_device) if drift.non_finite == 0 else -np.inf,
         cured=cured,
         cured_bit_equal=cured_bit_equal,
     )

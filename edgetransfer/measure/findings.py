@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgetransfer.measure.agreement import Agreement, compare_with_host
-from edgetransfer.measure.calibration import Calibration, calibration
-from edgetransfer.measure.comparison import by_group, class_drops, compare, identical
 from edgetransfer.measure.drift import Drift, measure_drift
-from edgetransfer.measure.metrics import ClassResult, Outcomes, decisions, per_class
 from edgetransfer.measure.speed.latency import histogram, speedup, summarise
 
 if TYPE_CHECKING:
-    from edgetransfer.measure.comparison import ClassDrop, Comparison, GroupResult
-    from edgetransfer.measure.measurement import Measurement, Timing
+    from edgetransfer.measure.measurement import Judged, Measurement, Timing
     from edgetransfer.measure.speed.latency import LatencySummary, Speedup, TimeHistogram
 
 
@@ -30,27 +26,14 @@ class SeriesFindings:
 
 @dataclass(frozen=True)
 class Findings:
-    """All statistics of a measurement; None or empty where labels or times are missing."""
+    """All statistics of a measurement; None where times are missing."""
 
     raw: Measurement
     drift: Drift
-    outcomes: Outcomes | None
-    accuracy: Comparison | None
-    calibration: Calibration | None
-    class_drops: tuple[ClassDrop, ...]
+    judged: Judged
     core: SeriesFindings | None
     end_to_end: SeriesFindings | None
     agreement: Agreement | None
-
-    def classes(self) -> tuple[ClassResult, ...]:
-        """Return how each class fares."""
-        return () if self.outcomes is None else per_class(self.outcomes, self.raw.labels)
-
-    def groups(self) -> tuple[GroupResult, ...]:
-        """Return the comparison of accuracy within each group."""
-        if self.outcomes is None:
-            return ()
-        return by_group(self.outcomes, self.raw.groups, self.raw.metric, seed=self.raw.seed)
 
 
 def examine(raw: Measurement) -> Findings:
@@ -59,34 +42,20 @@ def examine(raw: Measurement) -> Findings:
     A network against itself loses nothing, whatever the examples.
 
     Raises:
-        StageError: the reference's logits are not finite.
+        StageError: the reference's outputs are not finite.
     """
-    drift = measure_drift(raw.reference, raw.candidate)
-    outcomes, accuracy, calibrated = None, None, None
-    drops: tuple[ClassDrop, ...] = ()
-    if raw.truth is not None:
-        pair = decisions(raw.reference), decisions(raw.candidate)
-        outcomes = Outcomes(raw.truth, *pair, len(raw.labels))
-        accuracy = compare(outcomes, raw.metric, seed=raw.seed)
-        drops = class_drops(outcomes, raw.labels)
-        if not drift.non_finite:
-            calibrated = calibration(raw.truth, raw.reference, raw.candidate, seed=raw.seed)
-    if raw.identical:
-        drift = drift.of_itself()
-        accuracy = None if accuracy is None else identical(accuracy)
-        calibrated = None if calibrated is None else calibrated.of_itself()
-        drops = tuple(replace(each, upper_pp=0.0, lower_pp=0.0) for each in drops)
-    host = raw.on_host
+    drift = measure_drift(raw.reference, raw.candidate, raw.task)
+    drift = drift.of_itself() if raw.identical else drift
+    host, agreement = raw.on_host, None
+    if host is not None:
+        agreement = compare_with_host(raw.reference, raw.candidate, host, raw.task)
     return Findings(
         raw=raw,
         drift=drift,
-        outcomes=outcomes,
-        accuracy=accuracy,
-        calibration=calibrated,
-        class_drops=drops,
+        judged=raw.task.examine(raw, drift),
         core=_series(raw.core),
         end_to_end=_series(raw.end_to_end),
-        agreement=None if host is None else compare_with_host(raw.reference, raw.candidate, host),
+        agreement=agreement,
     )
 
 

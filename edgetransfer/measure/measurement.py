@@ -1,11 +1,12 @@
-"""One measurement: raw logits, raw times and what is known of the run."""
+"""One measurement, raw, and what measuring asks of a task."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from edgetransfer.measure.drift import Decision, Drift
 from edgetransfer.measure.proofs import UNPROVEN, Proofs
 from edgetransfer.measure.target_match import ON_TARGET, Standing
 
@@ -13,10 +14,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgetransfer.measure.agreement import OnHost
+    from edgetransfer.measure.gates.gate import Gate
     from edgetransfer.measure.sample import Sample
     from edgetransfer.measure.speed.latency import Samples
     from edgetransfer.spec.budget import Budget
-    from edgetransfer.spec.words import Metric
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,11 @@ class Measurement:
     What is a mapping goes into the report as it is; None where nobody looked.
 
     Args:
-        reference: float32 [N, C], logits of the reference.
-        candidate: float32 [N, C], logits of the candidate.
-        truth: int [N], class numbers; None where the examples have no labels.
+        task: what the outputs are for.
+        labels: what the task's labels are, in the order of the outputs; none where it has none.
+        reference: float32 [N, C], outputs of the reference.
+        candidate: float32 [N, C], outputs of the candidate.
+        truth: [N], as the task reads labels; None where the examples have none.
         seed: of every bootstrap.
         precision: of the candidate: "fp32", "fp16" or "w8a8".
         groups: columns [N] of metadata to report by.
@@ -53,19 +56,20 @@ class Measurement:
         proofs: that the right thing was measured; what nobody looked at says so.
         sample: what stands behind the examples; None where nobody counted.
         recorded: how the shipped model did on the test set of its build, see
-            `gates.written_record`.
+            `Judged.record`.
         identical: whether candidate and reference are the same file.
         standing: what a measurement at this place may say of the target.
         verify_with: what verifies the target, in words, where this does not.
     """
 
+    task: Judge
     target: str
     labels: tuple[str, ...]
     reference: NDArray[Any]
     candidate: NDArray[Any]
     truth: NDArray[Any] | None
     budget: Budget
-    metric: Metric = "top1"
+    metric: str = "top1"
     seed: int = 0
     precision: str = "w8a8"
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -93,8 +97,8 @@ class Measurement:
     verify_with: str = ""
 
     def __post_init__(self) -> None:
-        if self.reference.shape[1:] != (len(self.labels),):
-            msg = f"{len(self.labels)} labels, but logits of shape {self.reference.shape}"
+        if self.reference.shape[1:] != (self.task.width(self.labels),):
+            msg = f"{len(self.labels)} labels, but outputs of shape {self.reference.shape}"
             raise ValueError(msg)
 
     def violations(self) -> tuple[str, ...]:
@@ -102,3 +106,100 @@ class Measurement:
         if self.validity.get("valid", True):
             return ()
         return tuple(self.validity.get("violations", ())) or ("the run was not valid",)
+
+
+@dataclass(frozen=True)
+class TrialInput:
+    """What is known of a candidate before the test set is touched.
+
+    Attributes:
+        reference: outputs of the float network, float32 [M, C]; the labelled examples first.
+        truth: of the labelled examples, [N], N <= M.
+        latency_ms: p90 on the target, None where there is no valid one.
+        test_examples: how many will judge the final artefact.
+        metric: by which is chosen.
+        seed: of every bootstrap.
+    """
+
+    reference: NDArray[Any]
+    candidate: NDArray[Any]
+    truth: NDArray[Any]
+    latency_ms: float | None
+    bytes: int
+    test_examples: int
+    untimed: str = "not timed"
+    metric: str = "top1"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class TaskTrial:
+    """What a task says of a candidate before the test set is touched.
+
+    Attributes:
+        lost_pp: how much of the metric it loses on labelled examples; None without any.
+        missed: limits of the task's own that are missed: in words, and by which share of the limit.
+        doubt: why the test set would not decide whether the loss is under its limit; empty where
+            it would.
+        row: what the ladder's record says of it.
+    """
+
+    lost_pp: float | None = None
+    missed: Sequence[tuple[str, float]] = ()
+    doubt: str = ""
+    row: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TaskGates:
+    """The gates of a task, in the order of the report.
+
+    Attributes:
+        loss: what the candidate loses against the floats.
+        values: how far outputs move beyond what they decide.
+        merit: how good the shipped model is by itself.
+        parts: that no part of the examples pays for the others.
+    """
+
+    loss: tuple[Gate, ...] = ()
+    values: tuple[Gate, ...] = ()
+    merit: tuple[Gate, ...] = ()
+    parts: tuple[Gate, ...] = ()
+
+
+class Judged(Protocol):
+    """What a task found in the outputs of both models, and in labels where there are any."""
+
+    def gates(self) -> TaskGates:
+        """Hold it against the budget."""
+
+    def written(self) -> Mapping[str, Any]:
+        """Return the blocks of ``report.json`` that are about the task.
+
+        What stands under ``numeric`` joins the block of that name.
+        """
+
+
+class Judge(Decision, Protocol):
+    """What measuring asks of a task.
+
+    Attributes:
+        name: as it stands in recipe, manifest and report.
+        claims: names of its gates that say how good the candidate is.
+    """
+
+    name: str
+    claims: frozenset[str]
+
+    def width(self, labels: Sequence[str]) -> int:
+        """Return how many outputs an example has."""
+
+    def examine(self, raw: Measurement, drift: Drift) -> Judged:
+        """Compute the statistics of a measurement."""
+
+    def hold(self, tried: TrialInput, budget: Budget, drift: Drift) -> TaskTrial:
+        """Hold a finite candidate against the limits of the task, before the test set is touched.
+
+        A loss is missed by its estimate, not by its bounds, which a validation set is too small
+        for.
+        """

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgetransfer.measure.drift import Decision, sqnr_db
 from edgetransfer.measure.plain import Missing
 
 UNSEEN = Missing("not looked at in this run")
@@ -103,10 +104,25 @@ class Export:
 
 @dataclass(frozen=True)
 class Twice:
-    """Logits [n, C] of the same examples from two runs that ought to agree."""
+    """Outputs [n, C] of the same examples from two runs that ought to agree.
+
+    Args:
+        flips: decisions that differ.
+        sqnr_db: of the second, where the first is right.
+    """
 
     first: NDArray[Any]
     second: NDArray[Any]
+    flips: int
+    sqnr_db: float
+
+    @classmethod
+    def of(cls, first: NDArray[Any], second: NDArray[Any], decision: Decision) -> Twice:
+        """Compare them by what decides."""
+        flips = int(np.count_nonzero(decision.changed(first, second)))
+        return cls(
+            first, second, flips, sqnr_db(first, second, shift_invariant=decision.shift_invariant)
+        )
 
     @property
     def examples(self) -> int:
@@ -117,13 +133,6 @@ class Twice:
     def equal(self) -> bool:
         """Whether every bit is the same."""
         return self.first.tobytes() == self.second.tobytes()
-
-    @property
-    def flips(self) -> int:
-        """Decisions that differ."""
-        from edgetransfer.measure.metrics import decisions
-
-        return int(np.sum(decisions(self.first) != decisions(self.second)))
 
     @property
     def relative(self) -> float:

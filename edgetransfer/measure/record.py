@@ -6,20 +6,14 @@ from dataclasses import asdict, fields
 from math import isinf, isnan
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from edgetransfer.measure.agreement import written
 from edgetransfer.measure.findings import Findings, SeriesFindings, examine
-from edgetransfer.measure.metrics import Outcomes, confusion
 from edgetransfer.measure.plain import Missing, decibels, or_missing, plain
 from edgetransfer.measure.speed.latency import LatencySummary, Ratio
-from edgetransfer.measure.stats.paired import mcnemar_p
-from edgetransfer.measure.stats.proportions import wilson
 from edgetransfer.measure.stats.quantiles import early_stopping_needed, samples_needed
 from edgetransfer.measure.verdict import judge
 
 if TYPE_CHECKING:
-    from edgetransfer.measure.comparison import Comparison
     from edgetransfer.measure.drift import Drift
     from edgetransfer.measure.gates import Gate
     from edgetransfer.measure.measurement import Measurement
@@ -81,16 +75,10 @@ def _ratio(ratio: Ratio, prefix: str) -> Tree:
     }
 
 
-SCHEMA = "edgetransfer.report/1"
-NO_LABELS = Missing("the examples have no labels")
+SCHEMA = "edgetransfer.report/2"
 OLDER_AGENT = "the agent in the bundle is older than the protocol"
 NOT_LOOKED_AT = Missing("the runtime's graph was not looked at")
 _BLOCKS = ("soundness", "adaptation", "labelling", "choice")
-_ACCURACY = (
-    *("metric", "n", "reference", "candidate", "reference_ci95", "candidate_ci95"),
-    *("delta_pp", "ci95_pp", "drop_ucb95_pp", "drop_lcb95_pp"),
-    *("reference_only", "candidate_only", "mcnemar_p", "method"),
-)
 
 
 def make_report(raw: Measurement) -> dict[str, Any]:
@@ -102,11 +90,13 @@ def make_report(raw: Measurement) -> dict[str, Any]:
         StageError: the reference's logits are not finite.
     """
     found = examine(raw)
-    verdict = judge(found)
+    verdict, judged = judge(found), dict(found.judged.written())
+    numeric = judged.pop("numeric", {})
     tree, unavailable = plain(
         {
             "schema": SCHEMA,
             "protocol": or_missing(raw.environment.get("protocol"), OLDER_AGENT),
+            "task": raw.task.name,
             "target": raw.target,
             "verdict": verdict.name,
             "reasons": verdict.reasons,
@@ -118,7 +108,9 @@ def make_report(raw: Measurement) -> dict[str, Any]:
             "precision": raw.precision,
             "seed": raw.seed,
             "labels": raw.labels,
-            **_judged(found),
+            **judged,
+            "agreement": _agreement(found.drift),
+            "numeric": {**_numeric(found.drift), **numeric},
             "latency": written_series(found.core),
             "end_to_end": written_series(found.end_to_end),
             "memory": raw.memory,
@@ -148,47 +140,19 @@ def _evidence(raw: Measurement) -> Tree:
     }
 
 
-def _judged(found: Findings) -> Tree:
-    """Sections about decisions and logits."""
+def _agreement(drift: Drift) -> Tree:
     return {
-        "accuracy": _accuracy(found.accuracy)
-        if found.accuracy
-        else {**dict.fromkeys(_ACCURACY, NO_LABELS), "metric": found.raw.metric, "n": 0},
-        "agreement": {
-            "n": found.drift.n,
-            "rate": found.drift.agreement,
-            "flips": found.drift.flips,
-            "flip_rate_ucb95": found.drift.flip_rate_ucb95,
-        },
-        "numeric": _numeric(found.drift),
-        "calibration": _calibration(found),
-        "per_class": [
-            {key: or_missing(value, "no example of this class") for key, value in vars(row).items()}
-            for row in found.classes()
-        ],
-        "confusion": _confusion(found.outcomes),
-        "groups": [
-            {"column": g.column, "value": g.value, **_accuracy(g.comparison)}
-            for g in found.groups()
-        ],
+        "n": drift.n,
+        "rate": drift.agreement,
+        "flips": drift.flips,
+        "flip_rate_ucb95": drift.flip_rate_ucb95,
     }
-
-
-def _accuracy(comparison: Comparison) -> Tree:
-    top1, n, pairs = comparison.metric == "top1", comparison.n, comparison.pairs
-    no_wilson = Missing("Wilson's interval is one of a proportion, which this metric is not")
-    values = {**vars(pairs), **vars(comparison), "mcnemar_p": mcnemar_p(pairs)}
-    for name in ("reference", "candidate"):
-        values[f"{name}_ci95"] = wilson(round(values[name] * n), n) if top1 else no_wilson
-    return {key: values[key] for key in _ACCURACY}
 
 
 def _numeric(drift: Drift) -> Tree:
     broken = Missing(f"{drift.non_finite} of the candidate's logits are NaN or Inf")
     values = {
         "sqnr_db": decibels(drift.sqnr_db),
-        "kl_mean": drift.kl_mean,
-        "kl_ucb95": drift.kl_ucb95 if drift.n > 1 else Missing("needs 2 examples, there is 1"),
         "cosine_mean": drift.cosine_mean,
     }
     kept = {k: broken if isinstance(v, float) and isnan(v) else v for k, v in values.items()}
@@ -199,27 +163,6 @@ def _host(found: Findings) -> Tree:
     if found.agreement is None or found.raw.on_host is None:
         return {}
     return {"host_agreement": written(found.agreement, found.raw.on_host)}
-
-
-def _calibration(found: Findings) -> Tree:
-    calibration = found.calibration
-    keys = ("reference_ece", "candidate_ece", "change_ucb95", "loss_lcb95")
-    if calibration is None:
-        broken = Missing(f"{found.drift.non_finite} of the candidate's logits are NaN or Inf")
-        return dict.fromkeys(keys, NO_LABELS if found.outcomes is None else broken)
-    return {key: getattr(calibration, key.removesuffix("_ece")) for key in keys}
-
-
-def _confusion(outcomes: Outcomes | None) -> Tree:
-    """Cells [label, decision, count] above 0; a full table of 1,000 classes would be 1 M cells."""
-    if outcomes is None:
-        return {"reference": [], "candidate": []}
-    found: Tree = {}
-    for name in ("reference", "candidate"):
-        counts = confusion(outcomes.truth, getattr(outcomes, name), outcomes.classes)
-        rows, columns = np.nonzero(counts)
-        found[name] = np.stack([rows, columns, counts[rows, columns]], axis=1).tolist()
-    return found
 
 
 def _gate(gate: Gate) -> Tree:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgetransfer.errors import BUDGET_MISSED, IntegrityError
 from edgetransfer.measure import gates
 from edgetransfer.measure.agreement import elsewhere
-from edgetransfer.measure.study.soundness import GATES as SOUNDNESS_GATES
 from edgetransfer.measure.target_match import as_preview
 
 if TYPE_CHECKING:
@@ -18,16 +17,16 @@ if TYPE_CHECKING:
 
 VerdictName = Literal["PASS", "FAIL", "INCONCLUSIVE", "UNVERIFIED"]
 WORST_FIRST: tuple[VerdictName, ...] = ("FAIL", "INCONCLUSIVE", "UNVERIFIED", "PASS")
-USUAL_FLIPS_PCT, USUAL_SQNR_DB, USUAL_KL = 2.0, 20.0, 0.01
-USUAL_CLASS_DROP_PP, USUAL_ECE_CHANGE = 5.0, 0.02
+USUAL_FLIPS_PCT, USUAL_SQNR_DB = 2.0, 20.0
 """What gates that the budget does not name warn by: starting points, not promises."""
-OF_EXAMPLES = frozenset(
-    ("accuracy", "flips", "sqnr", "kl", "classes", "calibration", *gates.FLOORS)
-)
-"""Gates that the examples speak for, so that none passes on examples that the model knew."""
+OF_EXAMPLES = frozenset(("flips", "sqnr"))
+"""Gates that the examples speak for, as the task's claims are, so that none passes on examples that
+the model knew."""
 CLAIMS = OF_EXAMPLES | {"latency", "size"}
-"""Gates that say how good the candidate is; the others say that it is the right one, and is run
-rightly, so that they alone make no PASS."""
+"""Gates that say how good the candidate is, as the task's claims do; the others say that it is the
+right one, and is run rightly, so that they alone make no PASS."""
+SOUNDNESS_GATES = ("chance", "transfer")
+"""Gates that are about the transfer itself: a FAIL of one makes no PASS with ``--strict``."""
 NUMBERS_ONLY = "numbers only: the processor is emulated, so nothing was timed"
 
 
@@ -48,13 +47,13 @@ def judge(found: Findings) -> Verdict:
     was not measured on the target is UNVERIFIED.
     """
     raw = found.raw
-    run = run_gates(found)
-    name, extra = _added_up([(gate.name, gate.status) for gate in run if gate.decides])
-    reasons = (*_reasons(run, name), *extra)
+    run, claims = run_gates(found), CLAIMS | raw.task.claims
+    name, extra = _added_up([(gate.name, gate.status) for gate in run if gate.decides], claims)
+    reasons = (*_reasons(run, name, claims), *extra)
     if raw.on_host is not None and raw.on_host.emulated:
         reasons = (*reasons, NUMBERS_ONLY)
     warned = tuple(
-        gates.transfer(each["message"], each["measured_pp"])
+        _doubtful(each["message"], each["measured_pp"])
         for block in (raw.soundness or {}, raw.adaptation or {})
         for each in block.get("warnings", ())
     )
@@ -69,73 +68,41 @@ def judge(found: Findings) -> Verdict:
 
 
 def run_gates(found: Findings) -> tuple[Gate, ...]:
-    """Run every gate: G0 to G12, those of merit, latency and size where the budget names them."""
-    raw, proofs = found.raw, found.raw.proofs
+    """Run every gate: G0 to G12, the task's, latency and size where the budget names them."""
+    raw, proofs, task = found.raw, found.raw.proofs, found.judged.gates()
+    flips, sqnr = raw.budget.max_flips_pct, raw.budget.min_sqnr_db
     run = (
         gates.contract(proofs.contract),
         gates.integrity(proofs.integrity),
         gates.preprocessing(proofs.preprocessing),
         gates.export(proofs.export),
-        *_quality(found),
-        *_merit(found),
+        gates.finite(found.drift, raw.candidate.size),
+        *task.loss,
+        gates.flips(found.drift, _or(flips, USUAL_FLIPS_PCT), named=flips is not None),
+        gates.sqnr(found.drift, _or(sqnr, USUAL_SQNR_DB), named=sqnr is not None),
+        *task.values,
+        *task.merit,
         gates.fusion(proofs.fusion),
         *_agreement(found),
         gates.determinism(proofs.repeats),
         gates.residency(raw.residency or {}, proofs.intended),
-        *_parts(found),
+        *task.parts,
         *_costs(found),
         gates.rebuild(proofs.rebuilds),
     )
     uncounted = "" if raw.sample is None else raw.sample.why_not()
-    return tuple(_open(gate, uncounted) for gate in run) if uncounted else run
+    if not uncounted:
+        return run
+    speaking = OF_EXAMPLES | raw.task.claims
+    return tuple(_open(gate, uncounted) if gate.name in speaking else gate for gate in run)
 
 
 def _open(gate: Gate, uncounted: str) -> Gate:
     """Leave open what examples speak for that show nothing; a loss is one all the same."""
-    if gate.name not in OF_EXAMPLES or gate.status in ("FAIL", "NOT RUN"):
+    if gate.status in ("FAIL", "NOT RUN"):
         return gate
     message = f"{gate.name}: not judged, {uncounted}"
     return replace(gate, status="INCONCLUSIVE", message=message, examples_needed=None)
-
-
-def _quality(found: Findings) -> tuple[Gate, ...]:
-    """G3: how far the candidate is from the floats."""
-    drift, budget = found.drift, found.raw.budget
-    flips, sqnr, kl = budget.max_flips_pct, budget.min_sqnr_db, budget.max_kl
-    return (
-        gates.finite(drift, len(found.raw.labels)),
-        gates.accuracy(found.accuracy, budget.max_drop_pp, found.raw.precision),
-        gates.flips(drift, _or(flips, USUAL_FLIPS_PCT), named=flips is not None),
-        gates.sqnr(drift, _or(sqnr, USUAL_SQNR_DB), named=sqnr is not None),
-        gates.kl(drift, _or(kl, USUAL_KL), named=kl is not None),
-    )
-
-
-def _merit(found: Findings) -> tuple[Gate, ...]:
-    """Return the gates of how good the shipped model is by itself."""
-    raw, outcomes = found.raw, found.outcomes
-    held = gates.floors(outcomes, raw.labels, raw.budget, seed=raw.seed)
-    if outcomes is None:
-        return held
-    held += (gates.chance(outcomes, raw.labels, raw.metric, seed=raw.seed),)
-    if raw.recorded is not None:
-        held += (gates.recorded(outcomes, raw.labels, raw.recorded),)
-    return held
-
-
-def _parts(found: Findings) -> tuple[Gate, ...]:
-    """G9 and G10: what labels show beyond accuracy."""
-    budget = found.raw.budget
-    drop, ece = budget.max_class_drop_pp, budget.max_ece_change
-    reason = "not judged, the examples have no labels"
-    if found.drift.non_finite:
-        reason = "not defined with NaN or Inf among the logits"
-    return (
-        gates.classes(found.class_drops, _or(drop, USUAL_CLASS_DROP_PP), named=drop is not None),
-        gates.calibration(
-            found.calibration or reason, _or(ece, USUAL_ECE_CHANGE), named=ece is not None
-        ),
-    )
 
 
 def _costs(found: Findings) -> tuple[Gate, ...]:
@@ -168,7 +135,14 @@ def _or(limit: float | None, usual: float) -> float:
     return usual if limit is None else limit
 
 
-def _added_up(deciding: Iterable[tuple[str, str]]) -> tuple[VerdictName, tuple[str, ...]]:
+def _doubtful(message: str, measured_pp: float) -> Gate:
+    """Warn that this transfer is not sound, as its study found; it never decides."""
+    return gates.held("transfer", "FAIL", message, (measured_pp, 0.0, "pp"), decides=False)
+
+
+def _added_up(
+    deciding: Iterable[tuple[str, str]], claims: Collection[str]
+) -> tuple[VerdictName, tuple[str, ...]]:
     """Return the verdict of names and statuses of gates, and a reason that no gate tells."""
     ran = [(name, status) for name, status in deciding if status != "NOT RUN"]
     statuses = {status for _, status in ran}
@@ -176,20 +150,22 @@ def _added_up(deciding: Iterable[tuple[str, str]]) -> tuple[VerdictName, tuple[s
         return "FAIL", ()
     if "INCONCLUSIVE" in statuses:
         return "INCONCLUSIVE", ()
-    if CLAIMS.isdisjoint(name for name, _ in ran):
+    if not any(name in claims for name, _ in ran):
         nothing = "nothing to judge by: no labels, and the budget names no other limit"
         return "INCONCLUSIVE", (nothing,)
     return "PASS", ()
 
 
-def refuse_untrue(report: Mapping[str, Any], where: str) -> None:
+def refuse_untrue(report: Mapping[str, Any], where: str, claims: frozenset[str]) -> None:
     """Refuse a report whose verdict does not follow from its own gates.
+
+    `claims` are the names of the task's gates that say how good the candidate is.
 
     Raises:
         IntegrityError: it does not; whoever wrote it sealed it all the same.
     """
     deciding = [(row["name"], row["status"]) for row in report["gates"] if row["decides"]]
-    expected, _ = _added_up(deciding)
+    expected, _ = _added_up(deciding, CLAIMS | claims)
     if report["verdict"] not in (expected, "UNVERIFIED"):
         raise IntegrityError(
             "the verdict does not follow from the gates",
@@ -229,12 +205,40 @@ def worst(names: Iterable[VerdictName]) -> VerdictName:
 
 
 def is_sound(report: Mapping[str, Any]) -> bool:
-    """Tell whether no gate of soundness warned, see `measure.study.soundness`.
+    """Tell whether no gate of soundness warned.
 
     >>> is_sound({"gates": [{"name": "transfer", "status": "FAIL"}]})
     False
     """
     return not any(g["name"] in SOUNDNESS_GATES and g["status"] == "FAIL" for g in report["gates"])
+
+
+def soundness_told(report: Mapping[str, Any]) -> str:
+    """Say in a line whether the transfer is sound.
+
+    Args:
+        report: ``report.json``; only gates and the block of soundness are read.
+
+    >>> passed = {"name": "chance", "status": "PASS"}
+    >>> soundness_told({"gates": [passed], "soundness": {"tested": True}})
+    'better than chance; no simpler rival was better'
+    >>> soundness_told({"gates": [{"name": "transfer", "status": "FAIL"}]})
+    'doubtful, 1 warning; the transfer was not tested'
+    """
+    gates = [gate for gate in report["gates"] if gate["name"] in SOUNDNESS_GATES]
+    failed = sum(gate["status"] == "FAIL" for gate in gates)
+    found = [f"doubtful, {failed} warning{'s' if failed > 1 else ''}"] if failed else []
+    against_chance = [gate["status"] for gate in gates if gate["name"] == "chance"]
+    told = {"PASS": "better than chance", "INCONCLUSIVE": "not shown to be better than chance"}
+    found += [told[status] for status in against_chance if status in told]
+    block = report.get("soundness")
+    if block is None:
+        found.append("the transfer was not tested")
+    elif not block["tested"]:
+        found.append(f"the transfer was not tested: {block['reason']}")
+    elif not failed:
+        found.append("no simpler rival was better")
+    return "; ".join(found)
 
 
 def exit_code(name: VerdictName, *, strict: bool, sound: bool = True) -> int:
@@ -249,7 +253,7 @@ def exit_code(name: VerdictName, *, strict: bool, sound: bool = True) -> int:
     return BUDGET_MISSED if missed else 0
 
 
-def _reasons(run: tuple[Gate, ...], name: VerdictName) -> tuple[str, ...]:
+def _reasons(run: tuple[Gate, ...], name: VerdictName, claims: Collection[str]) -> tuple[str, ...]:
     """Messages of the gates that made the verdict, of limits not judged, then the warnings.
 
     A FAIL tells what is inconclusive too; that the right thing was run rightly is news only where
@@ -257,11 +261,12 @@ def _reasons(run: tuple[Gate, ...], name: VerdictName) -> tuple[str, ...]:
     """
     telling = {"FAIL": ("FAIL", "INCONCLUSIVE")}.get(name, (name,))
     deciding = [gate for gate in run if gate.decides]
-    made = [g.message for s in telling for g in deciding if g.status == s and _is_news(g)]
-    absent = [g.message for g in deciding if g.status == "NOT RUN" and g.name in CLAIMS]
+    made = [
+        g.message
+        for s in telling
+        for g in deciding
+        if g.status == s and (g.status != "PASS" or g.name in claims)
+    ]
+    absent = [g.message for g in deciding if g.status == "NOT RUN" and g.name in claims]
     warned = [g.message for g in run if not g.decides and g.status == "FAIL"]
     return (*made, *absent, *(f"warning: {message}" for message in warned))
-
-
-def _is_news(gate: Gate) -> bool:
-    return gate.name in CLAIMS or gate.status != "PASS"

@@ -14,21 +14,20 @@ from edgetransfer.bundle.files import write_json, writing
 from edgetransfer.bundle.swap import LOCK, bundle_lock, foreign_in, locked, replacing
 from edgetransfer.measure.verdict import VerdictName, worst
 from edgetransfer.pipeline.bench.judge import Bench, Question, judge_bundle, recording, write_report
-from edgetransfer.pipeline.fit.fit import fit
 from edgetransfer.pipeline.ladder.compress import compress
-from edgetransfer.pipeline.rank import candidates_of, choose
 from edgetransfer.pipeline.ship.assemble import assemble
 from edgetransfer.pipeline.stage.reporter import Reporter, SilentReporter, telling
 from edgetransfer.pipeline.stage.run import Run
 from edgetransfer.pipeline.stage.shared import SharedStore
 from edgetransfer.pipeline.stage.stage import versions
+from edgetransfer.pipeline.task import task_of
 from edgetransfer.spec import catalogue
 from edgetransfer.spec.words import AUTO
 from edgetransfer.transfer.train.team import ALONE, Team
 from edgetransfer.transport.local import Local
 
 if TYPE_CHECKING:
-    from edgetransfer.pipeline.fit.trace import FittedGraph
+    from edgetransfer.pipeline.graphs import FittedGraph
     from edgetransfer.pipeline.stage.store import Store
     from edgetransfer.spec.recipe import Recipe
     from edgetransfer.spec.target import TargetSpec
@@ -56,10 +55,10 @@ def resolve(recipe: Recipe, store: Store, reporter: Reporter, team: Team = ALONE
     targets = tuple(catalogue.resolve(name, arch, flags) for name in dict.fromkeys(recipe.targets))
     catalogue.calibration_recipe(recipe.quant.calibration)
     auto = recipe.backbone.source == AUTO
-    candidates = candidates_of(recipe.backbone.candidates) if auto else ()
+    candidates = backbones.candidates_of(recipe.backbone.candidates) if auto else ()
     source = candidates[0] if candidates else backbones.locate(recipe.backbone.source)
     if recipe.fit.device is not None:
-        from edgetransfer.transfer.train.machine import device
+        from edgetransfer.transfer.train.machine_settings import device
 
         device(recipe.fit.device)
     asked = recipe.distill.source
@@ -98,8 +97,9 @@ def build(
 
 
 def _build(run: Run, out: Path) -> Outcome:
-    run = choose(run)
-    fitted = fit(run)
+    task = task_of(run.recipe)
+    run = task.choose(run)
+    fitted = task.fit(run)
     reports: dict[str, dict[str, Any]] = {}
     folders: dict[str, Path] = {}
     for target in run.targets:

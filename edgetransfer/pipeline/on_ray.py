@@ -14,15 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from edgetransfer.errors import MissingExtraError, SpecError
 from edgetransfer.pipeline.build import resolve
-from edgetransfer.pipeline.fit.fit import fit
 from edgetransfer.pipeline.ladder.compress import compress
 from edgetransfer.pipeline.matrix import Cell, Trouble
-from edgetransfer.pipeline.rank import choose
 from edgetransfer.pipeline.stage.reporter import Reporter, SilentReporter, telling
 from edgetransfer.pipeline.stage.store import Store
+from edgetransfer.pipeline.task import task_of
 from edgetransfer.spec.recipe import Recipe
-from edgetransfer.transfer.train.machine import device
-from edgetransfer.transfer.train.machine_settings import threads
+from edgetransfer.transfer.train.machine_settings import device, threads
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -44,10 +42,10 @@ def prepare(recipe: str, cache: str, cores: int, here: str) -> dict[str, Any] | 
     os.chdir(here)
     try:
         with threads(cores):
-            run = choose(
-                resolve(Recipe.model_validate_json(recipe), Store(Path(cache)), SilentReporter())
-            )
-            fitted = fit(run)
+            run = resolve(Recipe.model_validate_json(recipe), Store(Path(cache)), SilentReporter())
+            task = task_of(run.recipe)
+            run = task.choose(run)
+            fitted = task.fit(run)
             for target in run.targets:
                 compress(run, fitted, target, timed=False)
     except Exception as error:

@@ -14,17 +14,16 @@ from edgetransfer.data.queries import Columns, Query, asked_about
 from edgetransfer.errors import DataError
 from edgetransfer.graph.hosted import exact_here
 from edgetransfer.graph.prepare import preparer
-
-_BEST = 3
+from edgetransfer.pipeline.task import task_of
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model says of one input: the best classes with their softmax shares.
+    """What the model says of one input, as its task has it: classes with their softmax shares.
 
     Attributes:
         input: the text, or the path of the picture.
-        best: classes and shares, the best first; none where there is an error.
+        best: words and numbers, the best first; none where there is an error.
         where: the row or line that it stands in, where it came out of a file.
         error: why there is no answer.
     """
@@ -51,6 +50,7 @@ class LoadedModel:
     def __init__(self, folder: Path) -> None:
         self._bundle = bundle = open_bundle(folder)
         self.labels = bundle.labels
+        self._task = task_of(bundle.recipe)
         self._prepare = preparer(bundle.preprocessing, bundle.file("tokenizer.json"))
         self._session = OnnxSession(
             str(bundle.file("model.onnx")),
@@ -90,10 +90,6 @@ class LoadedModel:
             raw = self._prepare.raw(asked.example)
         except DataError as error:
             return Prediction(asked.shown, (), asked.where, str(error))
-        logits = self._session.run(raw)[0][0].astype(np.float64)
-        refuse_other_count(self._bundle, len(logits))
-        shares = np.exp(logits - logits.max())
-        shares /= shares.sum()
-        order = np.argsort(-shares)[:_BEST]
-        best = tuple((self.labels[i], float(shares[i])) for i in order)
-        return Prediction(asked.shown, best, asked.where)
+        outputs = self._session.run(raw)[0][0].astype(np.float64)
+        refuse_other_count(self._bundle, len(outputs))
+        return Prediction(asked.shown, self._task.answer(outputs, self.labels), asked.where)

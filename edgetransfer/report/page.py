@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from edgetransfer.report import verdict
 from edgetransfer.report.node import Node
 from edgetransfer.report.sections import SECTIONS, Section
-from edgetransfer.report.sections.candidates import CANDIDATES
 from edgetransfer.report.template import rendered
+from edgetransfer.spec import tasks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -24,29 +24,25 @@ def render_page(report: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
     Returns:
         A whole HTML document.
     """
+    tasks.load(report.get("task", tasks.CLASSIFICATION))  # which declares its sections
     told = Node(report, reasons=report.get("unavailable", {}), reason="not in this report")
     made = Node(manifest)
     banner = verdict.verdict(told, made)
-    return _document(
+    return document(
         title=f"{banner['name']}: {report['target']} · edgetransfer report",
         verdict=banner,
         tiles=verdict.tiles(told),
-        sections=_shown(SECTIONS.values(), told, made),
+        sections=shown(SECTIONS.values(), told, made),
         schema=str(report["schema"]),
     )
 
 
-def render_ranking(record: Mapping[str, Any]) -> str:
-    """Render ranked backbones, see docs/soundness.md, as a whole HTML document."""
-    sections = _shown([CANDIDATES], Node({CANDIDATES.block: record}), Node({}))
-    return _document(title="Which backbone? · edgetransfer", verdict=None, sections=sections)
-
-
-def _document(**values: object) -> str:
+def document(**values: object) -> str:
+    """Render a whole page of ``page.html.j2``."""
     return str(rendered("{% include 'page.html.j2' %}", **values)).lstrip()
 
 
-def _shown(sections: Iterable[Section], report: Node, manifest: Node) -> list[dict[str, Any]]:
+def shown(sections: Iterable[Section], report: Node, manifest: Node) -> list[dict[str, Any]]:
     """Return heading and content of every section that has something to show, in order."""
     found = []
     for section in sorted(sections, key=lambda each: each.place):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -60,7 +62,15 @@ class Section:
 
 
 SECTIONS: dict[str, Section] = {}
-"""By name. What a module of `edgetransfer.report.sections` declares is in it; others may add."""
+"""By name. What a module of `edgetransfer.report.sections` or of a task declares is in it."""
+
+
+def declare(package: str, path: Iterable[str]) -> None:
+    """Show the sections that the modules of a package declare, by its ``__path__``."""
+    for found in iter_modules(path):
+        for each in vars(import_module(f"{package}.{found.name}")).values():
+            if isinstance(each, Section):
+                SECTIONS[each.name] = each
 
 
 def figures(report: Mapping[str, Any]) -> Iterator[Figure]:

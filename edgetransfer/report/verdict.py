@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from edgetransfer.measure.study.soundness import summary
-from edgetransfer.measure.verdict import CLAIMS
+from edgetransfer.measure.verdict import soundness_told
 from edgetransfer.report import charts, words
-from edgetransfer.report.sections.gates import reason
+from edgetransfer.report.sections.gates import CLAIMS, reason
+from edgetransfer.spec import tasks
 
 if TYPE_CHECKING:
     from edgetransfer.report.node import Form, Node
@@ -29,7 +29,7 @@ PREVIEW = "What follows was measured on another machine: a preview, not a result
 
 def verdict(report: Node, manifest: Node) -> dict[str, Any]:
     """Say the verdict, what it is of, and the reasons as sentences."""
-    name = str(report["verdict"].value)
+    name, gates = str(report["verdict"].value), [row.value for row in report["gates"].rows()]
     reasons, warnings, command = [], [], ""
     for text in (str(row.value) for row in report["reasons"].rows()):
         if text.startswith("warning: "):
@@ -42,22 +42,26 @@ def verdict(report: Node, manifest: Node) -> dict[str, Any]:
     return {
         "name": name,
         "icon": charts.icon(name),
-        "headline": _headline(name, [row.value for row in report["gates"].rows()]),
+        "headline": _headline(name, gates, _task(report).claims),
         "subject": subject(report, manifest),
         "reasons": reasons,
         "warnings": warnings,
         "command": command,
-        "soundness": words.sentence(summary(report.value)),
+        "soundness": words.sentence(soundness_told(report.value)),
         "notes": [str(row.value) for row in report["notes"].rows()],
     }
 
 
-def _headline(name: str, gates: list[dict[str, Any]]) -> str:
+def _task(report: Node) -> Any:  # noqa: ANN401 (a `pipeline.task.Task`, which stands above this)
+    return tasks.load(report["task"].value or tasks.CLASSIFICATION)
+
+
+def _headline(name: str, gates: list[dict[str, Any]], claims: frozenset[str]) -> str:
     deciding = [gate for gate in gates if gate["decides"]]
     if name == "PASS":
         open_ones = (gate for gate in deciding if gate["status"] == "NOT RUN")
         judged = "could be judged" if CLAIMS & {gate["name"] for gate in open_ones} else "was set"
-        met, claim = f"very limit that {judged} is met.", _shown(gates)
+        met, claim = f"very limit that {judged} is met.", _shown(gates, claims)
         return f"{claim}: e{met}" if claim else f"E{met}"
     if name == "FAIL":
         missed = [gate["name"] for gate in deciding if gate["status"] == "FAIL"]
@@ -69,10 +73,14 @@ def _headline(name: str, gates: list[dict[str, Any]]) -> str:
     return "No limit is shown to be missed, but not every limit is shown to be met."
 
 
-def _shown(gates: list[dict[str, Any]]) -> str:
-    """Say what a PASS is of, as the gate of accuracy has it; empty where that did not pass."""
-    passed = (g["message"] for g in gates if (g["name"], g["status"]) == ("accuracy", "PASS"))
-    claim = next(passed, "").removeprefix("accuracy: ").split(" (95 %")[0].split(":")[0]
+def _shown(gates: list[dict[str, Any]], claims: frozenset[str]) -> str:
+    """Say what a PASS is of, as the first gate of the task has it; empty where that did not."""
+    first = next((gate for gate in gates if gate["name"] in claims), None)
+    if first is None or first["status"] != "PASS":
+        return ""
+    claim = (
+        str(first["message"]).removeprefix(f"{first['name']}: ").split(" (95 %")[0].split(":")[0]
+    )
     return claim[:1].upper() + claim[1:]
 
 
@@ -92,46 +100,35 @@ def subject(report: Node, manifest: Node) -> list[tuple[str, str]]:
 
 
 def tiles(report: Node) -> list[dict[str, Any]]:
-    """The six numbers that a reader looks for first, each with what to read it against."""
-    accuracy, speedup = report["accuracy"], report["latency"]["speedup"]
+    """The numbers that a reader looks for first: those of the task, and what every one has."""
+    speedup = report["latency"]["speedup"]
     before, after = (report["latency"][side] for side in ("reference", "candidate"))
     agreement, size = report["agreement"], report["size"]
     invalid = report["validity"]["valid"].value is False
     return [
-        _tile(
-            words.METRICS.get(accuracy["metric"].value, "Accuracy"),
-            accuracy["candidate"].show(words.PERCENT),
-            _told("float {}", accuracy["reference"], words.PERCENT),
-            _told("95 % interval {}", accuracy["candidate_ci95"], words.PERCENT.between),
-        ),
-        _tile(
-            "Change from float",
-            accuracy["delta_pp"].show(words.CHANGE),
-            _told("95 % bound of the loss {}", accuracy["drop_ucb95_pp"], _loss(report)),
-            _told("allowed {}", report["budget"]["max_drop_pp"], ALLOWED),
-        ),
-        _tile(
+        *_task(report).tiles(report),
+        tile(
             "Changed decisions",
             _flips(agreement),
-            _told("95 % bound {}", agreement["flip_rate_ucb95"], words.PERCENT),
+            told("95 % bound {}", agreement["flip_rate_ucb95"], words.PERCENT),
         ),
-        _tile(
+        tile(
             "Speed-up",
             speedup["ratio"].show(words.TIMES),
             "not valid: other work may be in it" if invalid else "",
             SPEEDS.get(speedup["class"].value, ""),
-            _told("95 % interval {}", speedup["ci95"], words.TIMES.between),
+            told("95 % interval {}", speedup["ci95"], words.TIMES.between),
         ),
-        _tile(
+        tile(
             "Latency, median",
             after["p50_ms"].show(words.MS),
-            _told("float {}", before["p50_ms"], words.MS),
-            _told("90th percentile {}", after["p90_ms"], words.MS),
+            told("float {}", before["p50_ms"], words.MS),
+            told("90th percentile {}", after["p90_ms"], words.MS),
         ),
-        _tile(
+        tile(
             "Size",
             size["candidate_bytes"].show(words.file_size),
-            _told("float {}", size["reference_bytes"], words.file_size),
+            told("float {}", size["reference_bytes"], words.file_size),
             _smaller(size),
         ),
     ]
@@ -143,23 +140,18 @@ SPEEDS = {
     "SAME": "the same within 2 %",
     "UNDECIDED": "undecided whether faster",
 }
-ALLOWED = words.Quantity(f"{words.SPACE}pp")
 
 
-def _tile(label: str, value: str, *notes: str) -> dict[str, Any]:
+def tile(label: str, value: str, *notes: str) -> dict[str, Any]:
     """A number with what to read it against; where there is none, the reason is enough."""
     missing = isinstance(value, Markup)
     kept = [] if missing else [note for note in notes if note]
     return {"label": label, "value": value, "notes": kept, "missing": missing}
 
 
-def _told(text: str, node: Node, form: Form) -> str:
+def told(text: str, node: Node, form: Form) -> str:
+    """Write a text around a number; nothing where there is none."""
     return node.show(lambda value: text.format(form(value)), "")
-
-
-def _loss(report: Node) -> Form:
-    limit = report["budget"]["max_drop_pp"].value or 0.0
-    return lambda loss: f"{words.apart(loss, limit)}{words.SPACE}pp"
 
 
 def _flips(agreement: Node) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationInfo, field_validator
 
 from edgetransfer.errors import SpecError
-from edgetransfer.spec import words
+from edgetransfer.spec import tasks, words
 from edgetransfer.spec.base import Positive, Share, Spec
 from edgetransfer.spec.budget import Budget
 from edgetransfer.spec.options import asked, takes_many
@@ -136,11 +136,32 @@ class Recipe(Spec):
     quant: QuantSpec = QuantSpec()
     budget: Budget = Budget()
     targets: tuple[str, ...] = Field(("this-machine",), min_length=1, **asked("target"))
-    metric: words.Metric = Field("top1", **asked("metric"))
+    task: str = Field(tasks.CLASSIFICATION, description="what a label is, and what is fitted to it")
+    metric: str = Field("", validate_default=True, **asked("metric"))
     seed: int = Field(0, ge=0, lt=2**32, **asked("seed"))
     threads: int | None = Field(None, ge=1, le=256, **asked("threads"))  # default: the target's
     soundness: bool = Field(True, **asked("soundness"))
     timing: words.TimingEffort = Field("standard", **asked("timing"))
+
+    @field_validator("task")
+    @classmethod
+    def _is_registered(cls, task: str) -> str:
+        if task not in tasks.TASKS:
+            msg = f"expected {' or '.join(tasks.TASKS)}"
+            raise ValueError(msg)
+        return task
+
+    @field_validator("metric")
+    @classmethod
+    def _of_the_task(cls, metric: str, info: ValidationInfo) -> str:
+        """Check the metric; the default is the first of the task's."""
+        if "task" not in info.data:
+            return metric  # that it cannot be has been said
+        known = tasks.TASKS[info.data["task"]].metrics
+        if metric and metric not in known:
+            msg = f"Input should be {', '.join(map(repr, known[:-1]))} or {known[-1]!r}"
+            raise ValueError(msg)
+        return metric or known[0]
 
     @field_validator("fit")
     @classmethod

@@ -21,7 +21,9 @@ from edgetransfer.measure.measurement import Measurement
 from edgetransfer.measure.record import make_report
 from edgetransfer.spec.budget import Budget
 from edgetransfer.spec.preprocess import ImagePreprocessing
-from edgetransfer.transfer.head.new_class import FeatureStatistics
+from edgetransfer.tasks.classification.head.new_class import FeatureStatistics
+from edgetransfer.tasks.classification.ship.head_files import STATISTICS, write_statistics
+from edgetransfer.tasks.classification.task import TASK
 
 LABELS = ("ant", "bee", "wasp")
 CONTRACT = ImagePreprocessing(exact=(8, 8))
@@ -78,15 +80,14 @@ def sound(tmp_path_factory, pictures, facts):
         np.ones(2, np.float32),
         np.ones(4, np.float32),
     )
-    parts = BundleParts(
-        network(0), network(1), CONTRACT, None, LABELS, golden, ["0" * 64], statistics
-    )
+    parts = BundleParts(network(0), network(1), CONTRACT, None, LABELS, golden, ["0" * 64])
     write_bundle(folder, parts, PicturePreparer(CONTRACT))
+    write_statistics(folder / STATISTICS, statistics)
     bundle = seal(folder, facts)
     truth = np.arange(30) % 3
     logits = rng.normal(size=(30, 3)).astype(np.float32)
     report = make_report(
-        Measurement("mine", LABELS, logits, logits + 0.01, truth, Budget(),
+        Measurement(TASK, "mine", LABELS, logits, logits + 0.01, truth, Budget(),
               reference_bytes=900, candidate_bytes=300)
     )  # fmt: skip
     seal_report(report, bundle)
@@ -99,7 +100,7 @@ def sound(tmp_path_factory, pictures, facts):
 
 @pytest.fixture(scope="session")
 def head(sound, tmp_path_factory):
-    from edgetransfer.pipeline.ship.heads import export_heads
+    from edgetransfer.tasks.classification.ship.heads import export_heads
 
     file = tmp_path_factory.mktemp("head") / "head.safetensors"
     export_heads(sound, file)

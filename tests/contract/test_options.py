@@ -19,7 +19,14 @@ from edgetransfer.spec.recipe import PLACES, DataSpec, Recipe
 PYTHON_ONLY = {"learning_rate", "batch_size"}
 IN_FILES_ONLY = {
     "fit": {"label_smoothing", "averaging", "l2_sp", "balanced", "gradual", "rank"},
-    "distill": {"fit", "temperature", "labels", "soft", "hints", "relations"},
+    "distill": {
+        "fit",
+        "temperature",
+        "labels",
+        "soft",
+        "hints",
+        "relations",
+    },
 }
 OWN = {
     "bench": {"data"},

@@ -47,7 +47,7 @@ def graph():
 
 def test_the_list_of_stages_is_whole():
     assert len(STAGES) >= 20
-    assert "edgetransfer.pipeline.fit.probe" in STAGES
+    assert "edgetransfer.tasks.classification.fit.probe" in STAGES
 
 
 @pytest.mark.parametrize("module", MAKING)

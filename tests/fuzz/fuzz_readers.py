@@ -15,9 +15,9 @@ with atheris.instrument_imports(include=["edgetransfer.spec", "edgetransfer.bund
     from edgetransfer.bundle import readers
     from edgetransfer.data.tables import read_table
     from edgetransfer.errors import EdgeTransferError
-    from edgetransfer.export.heads import read_heads, read_statistics
     from edgetransfer.spec import catalogue
     from edgetransfer.spec.outside import parsed
+    from edgetransfer.tasks.classification.ship.head_files import read_heads, read_statistics
     from edgetransfer.transport.job import Job, Variant
     from edgetransfer.transport.outcome import Transcript, checked
 

@@ -17,11 +17,11 @@ from PIL import Image
 import edgetransfer
 from edgetransfer.cli import app
 from edgetransfer.pipeline.ladder.trial import Trials
-from edgetransfer.pipeline.ladder.trials import Judge
+from edgetransfer.pipeline.ladder.trials import RungJudge
 from edgetransfer.pipeline.stage.reached import FOLDER
 from edgetransfer.pipeline.stage.store import Store
 from edgetransfer.spec.progress import silent
-from edgetransfer.transfer.train import choice
+from edgetransfer.tasks.classification.train import choice
 from edgetransfer.transport import job
 
 COUNTS = {"train": 12, "val": 6, "test": 20}
@@ -89,10 +89,10 @@ def untimed():
 @pytest.fixture(scope="session", autouse=True)
 def race():
     """Let no runtimes be held side by side but in the test that takes this fixture's value."""
-    kept = Judge.race
-    Judge.race = lambda *_: {}
+    kept = RungJudge.race
+    RungJudge.race = lambda *_: {}
     yield kept
-    Judge.race = kept
+    RungJudge.race = kept
 
 
 @pytest.fixture(scope="session")

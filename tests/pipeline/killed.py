@@ -48,7 +48,7 @@ def build(data, out, cache, fit, how, when):
     import torch
 
     import edgetransfer
-    from edgetransfer.transfer.train import choice
+    from edgetransfer.tasks.classification.train import choice
     from edgetransfer.transport import job
 
     torch.set_num_threads(1)

@@ -12,7 +12,7 @@ import torch
 
 import edgetransfer
 from edgetransfer.errors import EdgeTransferError
-from edgetransfer.pipeline.fit import finetune
+from edgetransfer.tasks.classification.fit import finetune
 
 
 def fail(*_, **__):

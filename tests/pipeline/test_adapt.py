@@ -9,10 +9,10 @@ from edgetransfer.backbone import sources as backbones
 from edgetransfer.data import sources
 from edgetransfer.data.split import set_aside
 from edgetransfer.errors import DataError, SpecError
-from edgetransfer.pipeline.fit.fit import fit
 from edgetransfer.pipeline.stage.run import Run
 from edgetransfer.pipeline.stage.store import Store
 from edgetransfer.spec.recipe import DataSpec, recipe_from
+from edgetransfer.tasks.classification.fit.fit import fit
 
 SHAPES = ("square", "stripes", "checks")
 

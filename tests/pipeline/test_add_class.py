@@ -12,9 +12,9 @@ from edgetransfer.bundle.files import read_json
 from edgetransfer.bundle.opened import open_bundle, seal
 from edgetransfer.errors import SpecError
 from edgetransfer.pipeline.api import predict
-from edgetransfer.pipeline.ship.add_class import Addition, add_class
-from edgetransfer.pipeline.ship.heads import OfTheBackbone, apply_heads, export_heads
 from edgetransfer.pipeline.stage.reporter import SilentReporter
+from edgetransfer.tasks.classification.ship.add_class import Addition, add_class
+from edgetransfer.tasks.classification.ship.heads import OfTheBackbone, apply_heads, export_heads
 
 SHAPES = ("disc", "square", "stripes")
 

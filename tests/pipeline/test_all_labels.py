@@ -11,17 +11,17 @@ from safetensors.numpy import load_file
 from torch import nn
 
 from edgetransfer.data.manifest import Example, Manifest
-from edgetransfer.pipeline.fit.finetune import FineTuning, finetune
-from edgetransfer.pipeline.fit.fitted import FittedNetwork
-from edgetransfer.pipeline.fit.probe import HELD_OUT, fit_head, read_head
 from edgetransfer.pipeline.stage.reporter import SilentReporter
 from edgetransfer.pipeline.stage.run import Run
 from edgetransfer.pipeline.stage.stage import Stage
 from edgetransfer.pipeline.stage.store import Store
 from edgetransfer.spec.recipe import recipe_from
-from edgetransfer.transfer.classifier import Classifier
-from edgetransfer.transfer.head.probe import fit_at, fit_probe
-from edgetransfer.transfer.train import choice
+from edgetransfer.tasks.classification.fit.finetune import FineTuning, finetune
+from edgetransfer.tasks.classification.fit.fitted import FittedNetwork
+from edgetransfer.tasks.classification.fit.probe import HELD_OUT, fit_head, read_head
+from edgetransfer.tasks.classification.head.probe import fit_at, fit_probe
+from edgetransfer.tasks.classification.train import choice
+from edgetransfer.tasks.classification.train.classifier import Classifier
 
 TRAIN, VALIDATION, CLASSES = 48, 12, 3
 

@@ -9,10 +9,10 @@ from PIL import Image
 from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 from edgetransfer.backbone import sources as backbones
 from edgetransfer.errors import SpecError
-from edgetransfer.pipeline.fit.fit import fit
 from edgetransfer.pipeline.stage.run import Run
 from edgetransfer.pipeline.stage.store import Store
 from edgetransfer.spec.recipe import EPOCHS, recipe_from
+from edgetransfer.tasks.classification.fit.fit import fit
 
 BUILTIN = "builtin:tiny-64"
 

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from edgetransfer.backbone.model import LinearHead
-from edgetransfer.pipeline.fit import finetune
-from edgetransfer.pipeline.fit.contest import (
+from edgetransfer.pipeline.stage.reporter import SilentReporter
+from edgetransfer.tasks.classification.fit import finetune
+from edgetransfer.tasks.classification.fit.contest import (
     Contest,
     ContestPlan,
     OutOfTimeError,
@@ -17,11 +18,11 @@ from edgetransfer.pipeline.fit.contest import (
     keep_if_better,
     told_fitted,
 )
-from edgetransfer.pipeline.fit.fitted import FittedNetwork
-from edgetransfer.pipeline.stage.reporter import SilentReporter
-from edgetransfer.transfer.classifier import Classifier
-from edgetransfer.transfer.train.choice import HeldOut, gain, parts
-from edgetransfer.transfer.train.lesson import Machine, Schedule
+from edgetransfer.tasks.classification.fit.fitted import FittedNetwork
+from edgetransfer.tasks.classification.train.choice import HeldOut, gain, parts
+from edgetransfer.tasks.classification.train.classifier import Classifier
+from edgetransfer.tasks.classification.train.lesson import Schedule
+from edgetransfer.transfer.train.machine_settings import Machine
 
 RUN = SimpleNamespace(reporter=SilentReporter())
 ENDLESS = ContestPlan(0.0, 1.0, 1.0, None)

@@ -9,12 +9,12 @@ from PIL import Image
 from edgetransfer.pipeline.build import resolve
 from edgetransfer.pipeline.fit.backbone import OpenedBackbone
 from edgetransfer.pipeline.fit.data import read_data
-from edgetransfer.pipeline.fit.network import look_at_labels
-from edgetransfer.pipeline.fit.probe import fit_head
 from edgetransfer.pipeline.stage.reporter import SilentReporter
 from edgetransfer.pipeline.stage.store import Store
-from edgetransfer.pipeline.study import near_duplicates
 from edgetransfer.spec.recipe import recipe_from
+from edgetransfer.tasks.classification.checks import near_duplicates
+from edgetransfer.tasks.classification.fit.network import look_at_labels
+from edgetransfer.tasks.classification.fit.probe import fit_head
 
 
 class Said(SilentReporter):

@@ -17,7 +17,7 @@ from edgetransfer.graph import prepare
 from edgetransfer.pipeline import build
 from edgetransfer.pipeline.ladder import ladder, rungs
 from edgetransfer.pipeline.ladder.trial import Trials
-from edgetransfer.pipeline.ladder.trials import Judge
+from edgetransfer.pipeline.ladder.trials import RungJudge
 from edgetransfer.report.sections.ladder import told
 
 CHEAP = ["post-training", "post-training, channels equalised"]
@@ -243,14 +243,14 @@ def interrupted(*_, **__):
 
 
 def test_noisy_layers_are_named_where_some_layers_are_in_float(climb, monkeypatch):
-    hold = Judge.hold
+    hold = RungJudge.hold
 
     def only_with_floats(self, made):
         result = hold(self, made)
         status = "holds" if "more" in result.row["rung"] else "misses"
         return replace(result, trial=replace(result.trial, status=status))
 
-    monkeypatch.setattr(Judge, "hold", only_with_floats)
+    monkeypatch.setattr(RungJudge, "hold", only_with_floats)
     monkeypatch.setattr(ladder, "QUIET_DB", 1000)
     row = shipped(climb())
     assert row["rung"] == "1 more layer in float"

@@ -11,7 +11,7 @@ import edgetransfer
 from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 from edgetransfer.errors import DataError, MissingExtraError, SpecError, StageError
 from edgetransfer.pipeline.api import predict
-from edgetransfer.pipeline.fit import own_model
+from edgetransfer.tasks.classification.own import own_model
 
 transformers = pytest.importorskip("transformers", reason="the extra `hf` is not installed")
 

@@ -15,7 +15,7 @@ from edgetransfer.backbone import sources
 from edgetransfer.backbone.builtin import MobileNetV2, MobileNetV2Config, initialise
 from edgetransfer.cli.commands import app
 from edgetransfer.errors import SpecError
-from edgetransfer.pipeline.rank import pareto_front, pick
+from edgetransfer.tasks.classification.rank.rank import pareto_front, pick
 
 ROWS = [
     {"backbone": "big", "accuracy": 0.96, "log_loss": 0.1, "p90_ms": 9.0},

@@ -88,7 +88,13 @@ def test_a_taught_run_killed(pictures, tmp_path):
     done = []
     for name, moments in (("whole", ()), ("killed", TAUGHT)):
         out, cache = tmp_path / name / "out", tmp_path / name / "cache"
-        ended = run(pictures, out, cache, *(("STAGE", stage) for stage in moments), fit="distill")
+        ended = run(
+            pictures,
+            out,
+            cache,
+            *(("STAGE", stage) for stage in moments),
+            fit="distill",
+        )
         assert ended == [-signal.SIGKILL] * len(moments)
         done.append((made(out), weights(cache)))
     assert done[0] == done[1]

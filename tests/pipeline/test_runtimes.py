@@ -12,7 +12,7 @@ from edgetransfer.bundle.agent_archive import add_runtime, installed_agent
 from edgetransfer.errors import SpecError, StageError
 from edgetransfer.pipeline.ladder import trial
 from edgetransfer.pipeline.ladder.trial import Trials
-from edgetransfer.pipeline.ladder.trials import Judge
+from edgetransfer.pipeline.ladder.trials import RungJudge
 from edgetransfer.spec import catalogue
 from edgetransfer.spec.target import RUNTIMES
 
@@ -102,7 +102,7 @@ def test_a_build_holds_the_runtimes_side_by_side(pictures, cache, tmp_path, race
     pytest.importorskip("openvino")
     if architecture() != "x86_64":
         pytest.skip("there is one runtime on this processor")
-    monkeypatch.setattr(Judge, "race", race)
+    monkeypatch.setattr(RungJudge, "race", race)
     done = edgetransfer.build(pictures, out=tmp_path / "out", cache=cache, timing="quick")
     rows = done.reports["this-machine"]["ladder"]
     raced = [row for row in rows if "runtimes" in row]

@@ -8,8 +8,8 @@ import edgetransfer
 from edgetransfer.bundle.files import read_json
 from edgetransfer.bundle.opened import open_bundle
 from edgetransfer.bundle.report_form import ReportForm
-from edgetransfer.pipeline.study.soundness import told_after
 from edgetransfer.spec.outside import validated
+from edgetransfer.tasks.classification.checks.soundness import told_after
 
 COUNTS = {"train": 50, "val": 20, "test": 10}
 QUICK = {"precision": "fp32", "timing": "quick"}

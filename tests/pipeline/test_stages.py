@@ -10,7 +10,6 @@ from edgetransfer.backbone import sources as backbones
 from edgetransfer.pipeline.fit.backbone import OpenedBackbone
 from edgetransfer.pipeline.fit.data import read_data
 from edgetransfer.pipeline.fit.frozen import open_frozen
-from edgetransfer.pipeline.fit.probe import fit_head
 from edgetransfer.pipeline.stage import reached
 from edgetransfer.pipeline.stage import stage as stages
 from edgetransfer.pipeline.stage.reached import FOLDER, Sources
@@ -19,6 +18,7 @@ from edgetransfer.pipeline.stage.run import Run
 from edgetransfer.pipeline.stage.store import Store
 from edgetransfer.spec.progress import silent
 from edgetransfer.spec.recipe import recipe_from
+from edgetransfer.tasks.classification.fit.probe import fit_head
 
 OF_A_BUILD = {
     "backbone", "data", "features", "labels", "measure", "near-duplicates", "neighbours", "probe",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import ceil, inf, isnan
+from math import inf, isnan
 from typing import TYPE_CHECKING
 
 from edgetransfer.measure.gates.gate import (
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 BROKEN = "not defined with NaN or Inf among the logits"
 
 
-def finite(drift: Drift, classes: int) -> Gate:
-    """FAIL where the candidate gives a NaN or an infinity."""
-    count, total = drift.non_finite, drift.n * classes
+def finite(drift: Drift, total: int) -> Gate:
+    """FAIL where the candidate gives a NaN or an infinity among its `total` outputs."""
+    count = drift.non_finite
     told = f"{count} of {total} logits are NaN or Inf"
     return held("finite", not count, told, (count, 0, "logits"))
 
@@ -68,52 +68,6 @@ def sqnr(drift: Drift, min_sqnr_db: float, *, named: bool = True) -> Gate:
         told = f"{apart(value, min_sqnr_db)} dB"
     numbers = None if isnan(value) else value, min_sqnr_db, "dB"
     return held("sqnr", value >= min_sqnr_db, f"{told}{wanted}", numbers, decides=named)
-
-
-def kl(drift: Drift, max_kl: float, *, named: bool = True) -> Gate:
-    """Holds the bounds of the mean Kullback-Leibler divergence against the limit, in nats.
-
-    A decision that jumps costs about 1 nat. So rare a jump that it was not seen could still lift
-    the mean over the limit, so that fewer examples than bound it never pass.
-    """
-    limit = against(f"{max_kl:g} nats", named=named)
-    value, upper, lower = drift.kl_mean, drift.kl_ucb95, drift.kl_lcb95
-    if isnan(value):
-        if not named:
-            return not_run("kl", BROKEN, decides=False)
-        return held("kl", "FAIL", f"{BROKEN}{limit}", (None, max_kl, "nats"), decides=named)
-    fewest = flips_needed(0.0, min(max_kl, 0.5)) or 0
-    head = f"mean {value:.2g} nats"
-    status: Status = "PASS"
-    needed = None
-    if drift.identical:
-        tail = f" (the same network){limit}"
-    elif drift.n < 2:
-        status, tail = "INCONCLUSIVE", f"{limit}; a bound needs 2 examples, there is 1"
-    elif upper < max_kl:
-        tail = f" (95 % bound {upper:.2g}){limit}"
-        if drift.n < fewest:
-            status, needed = "INCONCLUSIVE", fewest
-            tail += f"; {fewest} test examples would show it (there are {drift.n})"
-    elif lower > max_kl:
-        status, tail = "FAIL", f" (95 % sure of over {lower:.2g}){limit}"
-    else:
-        status = "INCONCLUSIVE"
-        needed = _kl_needed(drift, max_kl)
-        tail = f" (95 % bound {upper:.2g}){limit}; {more(needed, drift.n, 'this spread')}"
-    numbers, examples = (upper if drift.n > 1 else None, max_kl, "nats"), (needed, fewest)
-    return held("kl", status, head + tail, numbers, decides=named, examples=examples)
-
-
-def _kl_needed(drift: Drift, max_kl: float) -> int | None:
-    """Examples at which the bound would clear the limit: its distance shrinks with the root of n.
-
-    None where the mean lies on the limit.
-    """
-    distance = abs(max_kl - drift.kl_mean)
-    if distance == 0:
-        return None
-    return max(drift.n + 1, ceil(drift.n * ((drift.kl_ucb95 - drift.kl_mean) / distance) ** 2))
 
 
 def flips_needed(rate: float, limit: float) -> int | None:

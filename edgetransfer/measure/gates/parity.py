@@ -5,7 +5,6 @@ from __future__ import annotations
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from edgetransfer.measure.drift import sqnr_db
 from edgetransfer.measure.gates.gate import Gate, apart, held, not_run
 from edgetransfer.measure.plain import Missing
 from edgetransfer.measure.stats.proportions import clopper_pearson_lower
@@ -114,7 +113,7 @@ def fusion(proof: Twice | Missing) -> Gate:
     """
     if isinstance(proof, Missing):
         return not_run("fusion", proof.reason, decides=False)
-    value, n, flips = sqnr_db(proof.first, proof.second), proof.examples, proof.flips
+    value, n, flips = proof.sqnr_db, proof.examples, proof.flips
     near = value >= FUSED_DB and clopper_pearson_lower(flips, n) <= FUSED_FLIPS
     told = f"{apart(value, FUSED_DB)} dB" if isfinite(value) else "no noise at all"
     message = (

@@ -15,7 +15,6 @@ from edgetransfer.bundle.files import write_json, write_whole
 from edgetransfer.bundle.opened import REPORT, Bundle, add_facts, refuse_other_count, seal_report
 from edgetransfer.data.manifest import Example, Manifest, content_of
 from edgetransfer.graph.hosted import exact_here
-from edgetransfer.measure.gates import written_record
 from edgetransfer.measure.measurement import Measurement, Timing
 from edgetransfer.measure.record import make_report
 from edgetransfer.measure.sample import Sample, draw
@@ -27,6 +26,7 @@ from edgetransfer.pipeline.bench.proofs import on_host, proofs, timing
 from edgetransfer.pipeline.bench.target_match import how_to_verify, seen_at
 from edgetransfer.pipeline.stage.reporter import Reporter, telling
 from edgetransfer.pipeline.stage.stage import RECORD, Stage, StageResult
+from edgetransfer.pipeline.task import task_of
 from edgetransfer.report.page import render_page
 from edgetransfer.spec.target import Runtime, TargetSpec
 from edgetransfer.transport.job import EFFORTS
@@ -153,12 +153,14 @@ def _measurement(
         for names in (measure.CORE, measure.WHOLE)
     }
     refuse_other_count(bundle, measure.logits(kept, "candidate").shape[1])
+    task = task_of(bundle.recipe)
     return Measurement(
+        task=task,
         target=target.name,
         labels=bundle.labels,
         reference=measure.logits(kept, "reference"),
         candidate=measure.logits(kept, "candidate"),
-        truth=question.manifest.label_index(question.examples) if labelled else None,
+        truth=task.truth(question.manifest, question.examples) if labelled else None,
         budget=recipe.budget,
         metric=recipe.metric,
         seed=recipe.seed,
@@ -255,7 +257,7 @@ def _memory(run: dict[str, Any]) -> dict[str, Any]:
 
 def recording(bundle: Bundle, report: Mapping[str, Any]) -> Bundle:
     """Write into the manifest how the shipped model did on its own test set, if that counts."""
-    record = written_record(report)
+    record = task_of(bundle.recipe).record(report)
     return bundle if record is None else add_facts(bundle, {"recorded": record})
 
 

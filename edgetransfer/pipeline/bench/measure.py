@@ -149,7 +149,7 @@ def measure(
                 whole = session.whole_variants(prepare, examples)
                 record["proofs"] = session.prove(whole["candidate_whole"])
             else:
-                record["rebuilds"] = rebuilt(subject.place, session.core["candidate"], folder)
+                record["rebuilds"] = rebuilt(subject.place, session.core["candidate"], folder, out)
             if subject.effort is not None:
                 record["timing"] = {"core": session.times(session.core, subject.effort, seed)}
                 if whole and subject.preprocessing.kind == "image":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,7 +16,6 @@ from edgetransfer.graph.embed import PICTURE, PREPARED, preprocessing_graph
 from edgetransfer.graph.hosted import with_float_products
 from edgetransfer.measure.agreement import Cure, OnHost
 from edgetransfer.measure.measurement import Timing
-from edgetransfer.measure.metrics import decisions
 from edgetransfer.measure.plain import Missing
 from edgetransfer.measure.proofs import (
     NO_ENGINE,
@@ -32,12 +32,13 @@ from edgetransfer.measure.proofs import (
     tensor_parity,
 )
 from edgetransfer.pipeline.bench.times import samples_of
-from edgetransfer.pipeline.fit.trace import OUTPUT
+from edgetransfer.pipeline.task import task_of
 from edgetransfer.spec.preprocess import ImagePreprocessing, TextPreprocessing
 from edgetransfer.transport.job import InputFiles, Job, Variant
 
 if TYPE_CHECKING:
     from edgetransfer.bundle.opened import Bundle
+    from edgetransfer.measure.drift import Decision
     from edgetransfer.pipeline.stage.stage import StageResult
     from edgetransfer.spec.target import TargetSpec
     from edgetransfer.transport.place import Place
@@ -53,7 +54,7 @@ def proofs(kept: StageResult, bundle: Bundle, target: TargetSpec) -> Proofs:
     """Return all proofs of a measurement; what it lacks says why."""
     record, export = kept.record, _export(bundle.manifest.get("export"))
     if "proofs" not in record:
-        rebuilds = Rebuilds(**record["rebuilds"]) if "rebuilds" in record else NO_ENGINE
+        rebuilds = _rebuilds(record, kept, task_of(bundle.recipe))
         nothing = Proofs(*[Missing("the runtime there takes prepared tensors alone")] * 7)
         return replace(nothing, export=export, rebuilds=rebuilds)
     found = record["proofs"]
@@ -67,8 +68,8 @@ def proofs(kept: StageResult, bundle: Bundle, target: TargetSpec) -> Proofs:
         integrity=_integrity(found["whole"], bundle, told, _moved(record, kept)),
         preprocessing=_preprocessing(found),
         export=export,
-        fusion=_again(found, kept, UNFUSED, few),
-        repeats=_repeats(record, kept, few),
+        fusion=_again(found, kept, UNFUSED, few, task_of(bundle.recipe)),
+        repeats=_repeats(record, kept, few, task_of(bundle.recipe)),
         intended=_intended(record),
     )
 
@@ -98,13 +99,14 @@ def _promised(bundle: Bundle, file: str) -> Sequence[Port]:
     spec = bundle.preprocessing
     one = bundle.target.static_shapes and file != "reference.onnx"
     batch: int | str = 1 if one else "batch"
-    logits = Port(OUTPUT, "float32", (batch, len(bundle.labels)))
+    task = task_of(bundle.recipe)
+    output = Port(task.output, "float32", (batch, task.width(bundle.labels)))
     if not isinstance(spec, ImagePreprocessing):
         ids = [Port(name, "int64", (batch, "length")) for name in spec.inputs]
-        return (*ids, logits)
+        return (*ids, output)
     if file == "model.onnx":
-        return Port(PICTURE, "uint8", (batch, "height", "width", 3)), logits
-    return Port(PREPARED, "float32", (batch, 3, *spec.output_size)), logits
+        return Port(PICTURE, "uint8", (batch, "height", "width", 3)), output
+    return Port(PREPARED, "float32", (batch, 3, *spec.output_size)), output
 
 
 def _ports(model: Record) -> Sequence[Port]:
@@ -154,11 +156,13 @@ def _export(record: Record | None) -> Export | Missing:
     )
 
 
-def _repeats(record: Record, kept: StageResult, few: np.ndarray[Any, Any]) -> Repeats:
+def _repeats(
+    record: Record, kept: StageResult, few: np.ndarray[Any, Any], decision: Decision
+) -> Repeats:
     found, runs = record["proofs"], record["runs"]
     names = {THREADS: " and ".join(map(str, found["threads"])) + " threads"}
     names[BATCHED] = f"batches of 1 and {BATCH}"
-    varied = {name: _again(found, kept, key, few) for key, name in names.items()}
+    varied = {name: _again(found, kept, key, few, decision) for key, name in names.items()}
     return Repeats(
         {name: run["deterministic"] for name, run in runs.items()},
         min(int(run.get("repeated", 1)) for run in runs.values()),
@@ -168,13 +172,14 @@ def _repeats(record: Record, kept: StageResult, few: np.ndarray[Any, Any]) -> Re
 
 
 def _again(
-    found: Record, kept: StageResult, key: str, few: np.ndarray[Any, Any]
+    found: Record, kept: StageResult, key: str, few: np.ndarray[Any, Any], decision: Decision
 ) -> Twice | Missing:
     """Return what a run in another way gave beside what the usual one did."""
     if key in found["not_varied"]:
         return Missing(found["not_varied"][key])
     other = np.load(kept.file(f"{key}.logits.npy"))
-    return Twice(other, few) if key == UNFUSED else Twice(few, other)
+    first, second = (other, few) if key == UNFUSED else (few, other)
+    return Twice.of(first, second, decision)
 
 
 def _intended(record: Record) -> IntendedPrecision | Missing:
@@ -335,18 +340,25 @@ class Prover:
         return np.load(file), told
 
 
-def rebuilt(place: Place, candidate: Variant, scratch: Path) -> dict[str, Any]:
-    """Build the candidate's engine anew, and return of all builds among which decisions differ.
-
-    In `scratch` lies ``candidate.npy``, the logits of the engine that is measured.
-    """
-    same = decisions(np.load(scratch / "candidate.npy"))
-    stable = np.ones(len(same), dtype=bool)
+def rebuilt(place: Place, candidate: Variant, scratch: Path, out: Path) -> dict[str, Any]:
+    """Build the candidate's engine anew, and keep what each build says of the same examples."""
     for number in range(1, BUILDS):
         anew = replace(candidate, config={**candidate.config, "tensorrt.rebuild": str(number)})
         place.run(Job("logits", (anew,)), scratch)
-        stable &= decisions(np.load(scratch / "logits.npy")) == same
-    return asdict(Rebuilds(BUILDS, len(same), int(np.count_nonzero(~stable))))
+        shutil.copyfile(scratch / "logits.npy", out / f"rebuilt-{number}.logits.npy")
+    return {"builds": BUILDS}
+
+
+def _rebuilds(record: Record, kept: StageResult, decision: Decision) -> Rebuilds | Missing:
+    """Count the examples that the builds of one engine decide differently."""
+    if "rebuilds" not in record:
+        return NO_ENGINE
+    builds, first = record["rebuilds"]["builds"], np.load(kept.file("candidate.logits.npy"))
+    moved = np.zeros(len(first), dtype=bool)
+    for number in range(1, builds):
+        again = np.load(kept.file(f"rebuilt-{number}.logits.npy"))
+        moved |= decision.changed(first, again)
+    return Rebuilds(builds, len(first), int(np.count_nonzero(moved)))
 
 
 def spread(count: int, few: int) -> Sequence[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,47 +13,22 @@ from edgetransfer.data.manifest import Example, Manifest, content_of
 from edgetransfer.errors import EdgeTransferError, StageError, first_line, let_stop
 from edgetransfer.graph.embed import PREPARED
 from edgetransfer.graph.prepare import Batch, Preparer, preparer
+from edgetransfer.pipeline.graphs import FittedGraph
 from edgetransfer.pipeline.stage.stage import Stage, StageResult
 
 if TYPE_CHECKING:
     from torch import nn
 
     from edgetransfer.backbone.model import Backbone, FittedModel
+    from edgetransfer.graph.parity import Changed
     from edgetransfer.pipeline.stage.run import Run
-    from edgetransfer.spec.preprocess import ImagePreprocessing, TextPreprocessing
     from edgetransfer.spec.progress import Progress
 
-OUTPUT = "logits"
+FEATURES = "features"
 EXPORTERS = ("transformers", "timm", "optimum", "optimum-onnx")
 """Libraries whose networks are traced, or that trace them, without an import from here."""
 PARITY_EXAMPLES = 16
 """Real examples on which the graph is compared with the network."""
-
-
-@dataclass(frozen=True)
-class FittedGraph:
-    """The float network, ready for any target.
-
-    Attributes:
-        graph: ``float.onnx``, prepared inputs -> logits.
-        facts: what the manifest of every bundle says of how it came to be.
-        unlabelled: pictures that went into it beside those of the manifest: a teacher taught with
-            them, or it was moved to them.
-        config: ``config.json`` of a backbone in transformers layout.
-    """
-
-    manifest: Manifest
-    preprocessing: ImagePreprocessing | TextPreprocessing
-    tokenizer: Path | None
-    graph: Path
-    key: str
-    facts: dict[str, Any]
-    unlabelled: tuple[Example, ...] = ()
-    config: Mapping[str, Any] | None = None
-
-    def preparer(self) -> Preparer:
-        """Return what prepares examples for the network."""
-        return preparer(self.preprocessing, self.tokenizer)
 
 
 def proving_examples(manifest: Manifest) -> Sequence[Example]:
@@ -67,17 +42,24 @@ def proving_batch(manifest: Manifest, prepare: Preparer) -> Batch:
     return prepare.join([prepare.prepare(example) for example in examples])
 
 
-def traced(network: nn.Module, inputs: Batch) -> tuple[onnx.ModelProto, dict[str, Any]]:
-    """Trace a network and prove on real examples that the graph computes the same."""
+def traced(
+    network: nn.Module, inputs: Batch, output: str = FEATURES, changed: Changed | None = None
+) -> tuple[onnx.ModelProto, dict[str, Any]]:
+    """Trace a network and prove on real examples that the graph computes the same.
+
+    `output` is what the graph's is called, `changed` as in `parity`.
+    """
     from edgetransfer.graph.trace import Signature, trace
 
     axes = ("batch",) if PREPARED in inputs else ("batch", "length")
     few = [array[:2] for array in inputs.values()]
-    graph = trace(network, few, Signature(tuple(inputs), OUTPUT, axes))
-    return graph, proven(network, graph, inputs)
+    graph = trace(network, few, Signature(tuple(inputs), output, axes))
+    return graph, proven(network, graph, inputs, changed)
 
 
-def proven(network: nn.Module, graph: onnx.ModelProto, inputs: Batch) -> dict[str, Any]:
+def proven(
+    network: nn.Module, graph: onnx.ModelProto, inputs: Batch, changed: Changed | None = None
+) -> dict[str, Any]:
     """Prove on real examples, all at once and one alone, that a graph computes what a network does.
 
     The record of parity on the examples as they are.
@@ -93,7 +75,7 @@ def proven(network: nn.Module, graph: onnx.ModelProto, inputs: Batch) -> dict[st
             with torch.no_grad():
                 expected = network(*(torch.from_numpy(array) for array in batch.values())).numpy()
             span = records[0]["range"] if records else None
-            records.append(parity(expected, graph, batch, span))
+            records.append(parity(expected, graph, batch, span, changed))
         except EdgeTransferError:
             raise
         except Exception as error:  # torch and the runtime raise kinds of their own

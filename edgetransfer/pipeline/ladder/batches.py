@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from edgetransfer.data.manifest import Example
-    from edgetransfer.pipeline.fit.trace import FittedGraph
+    from edgetransfer.pipeline.graphs import FittedGraph
 
 BATCH = 8
 TRAINING_BATCH = 16

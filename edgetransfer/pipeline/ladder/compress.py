@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.errors import UnsupportedError
 from edgetransfer.pipeline.bench.target_match import matches_this_machine
+from edgetransfer.pipeline.graphs import CompressedGraph
 from edgetransfer.pipeline.ladder.ladder import Ladder
 from edgetransfer.pipeline.ladder.rungs import Workshop
-from edgetransfer.pipeline.ladder.trials import Judge
+from edgetransfer.pipeline.ladder.trials import RungJudge
 
 if TYPE_CHECKING:
-    from edgetransfer.pipeline.fit.trace import FittedGraph
+    from edgetransfer.pipeline.graphs import FittedGraph
     from edgetransfer.pipeline.stage.run import Run
     from edgetransfer.spec.target import TargetSpec
-
-
-@dataclass(frozen=True)
-class CompressedGraph:
-    """What a target gets: ``core.onnx``, the key of its stage, and facts for the manifest."""
-
-    graph: Path
-    key: str
-    facts: dict[str, Any]
 
 
 def compress(
@@ -44,7 +34,7 @@ def compress(
             fix="name a target that computes on the CPU (edgetransfer targets)",
         )
     shop = Workshop.of(run, fitted, target)
-    ladder = Ladder(shop, Judge(shop, here=timed and matches_this_machine(target)))
+    ladder = Ladder(shop, RungJudge(shop, here=timed and matches_this_machine(target)))
     chosen = ladder.climb(run.recipe.quant.precision)
     rung = chosen.made.rung
     facts: dict[str, Any] = {"precision": rung.precision, "rung": rung.name}

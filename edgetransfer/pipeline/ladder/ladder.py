@@ -19,10 +19,11 @@ from edgetransfer.pipeline.ladder.batches import batches_of, shuffled
 from edgetransfer.pipeline.ladder.rungs import Rung, RungResult, Workshop
 from edgetransfer.pipeline.stage.stage import Stage
 from edgetransfer.pipeline.stage.store import scratch
+from edgetransfer.pipeline.task import task_of
 from edgetransfer.spec.outside import MIB
 
 if TYPE_CHECKING:
-    from edgetransfer.pipeline.ladder.trials import Judge, Result
+    from edgetransfer.pipeline.ladder.trials import Result, RungJudge
     from edgetransfer.spec.progress import Progress
     from edgetransfer.spec.words import PrecisionChoice
 
@@ -41,7 +42,7 @@ class Ladder:
     A rung that fails numerically is left out, with its reason in the report; floats are not.
     """
 
-    def __init__(self, workshop: Workshop, judge: Judge) -> None:
+    def __init__(self, workshop: Workshop, judge: RungJudge) -> None:
         self._shop = workshop
         self._judge = judge
         self.results: list[Result] = []
@@ -185,6 +186,7 @@ class Ladder:
     def _trained(self, start: Result, name: str, course: QuantisedTraining) -> Rung:
         """Train the integers of a rung towards the float network, without labels."""
         shop = self._shop
+        course = replace(course, shift_invariant=task_of(shop.run.recipe).shift_invariant)
         examples = (*shop.fitted.manifest.split("train"), *shop.fitted.unlabelled)
 
         def make(folder: Path, progress: Progress) -> dict[str, Any]:
@@ -221,10 +223,12 @@ class Ladder:
     def _ranked(self, made: RungResult) -> list[tuple[str, float]]:
         shop = self._shop
         examples = shop.examples[:RANKED_EXAMPLES]
+        free = task_of(shop.run.recipe).shift_invariant
 
         def make(_: Path, progress: Progress) -> dict[str, Any]:
             batches = batches_of(shop.fitted, examples)()
-            return {"layers": rank_layers(shop.open(made), batches, progress)}
+            ranked = rank_layers(shop.open(made), batches, progress, shift_invariant=free)
+            return {"layers": ranked}
 
         told = "most of the noise from {layers[0][0]}".format_map
         stage = Stage("sensitivity", {"rung": made.kept.key}, make, told)

@@ -31,10 +31,11 @@ from edgetransfer.pipeline.ladder.batches import batches_of
 from edgetransfer.pipeline.stage.reporter import telling
 from edgetransfer.pipeline.stage.stage import Stage, StageResult
 from edgetransfer.pipeline.stage.store import scratch
+from edgetransfer.pipeline.task import task_of
 from edgetransfer.spec import catalogue
 
 if TYPE_CHECKING:
-    from edgetransfer.pipeline.fit.trace import FittedGraph
+    from edgetransfer.pipeline.graphs import FittedGraph
     from edgetransfer.pipeline.stage.run import Run
     from edgetransfer.spec.progress import Progress
     from edgetransfer.spec.target import TargetSpec
@@ -151,6 +152,7 @@ class Workshop:
             )
 
         stored = partial(quantise_weights, scheme=self.target.int8)
+        free = task_of(self.run.recipe).shift_invariant
 
         def make(folder: Path, _: Progress) -> dict[str, Any]:
             graph = onnx.load(self.fitted.graph)
@@ -159,12 +161,12 @@ class Workshop:
                 return {}
             prepare = preparer(self.fitted.preprocessing, self.fitted.tokenizer)
             texts = [prepare.prepare(each) for each in self.examples]
-            made, share = smoothed(graph, texts, stored)
+            made, share = smoothed(graph, texts, stored, shift_invariant=free)
             onnx.save(made, folder / CORE)
             return {"smoothing": share}
 
         name = "8-bit weights, activations smoothed" if smooth else "8-bit weights"
-        inputs = {**self.facts(), "run_here_with": exact_here()}
+        inputs = {**self.facts(), "run_here_with": exact_here(), "shift_invariant": free}
         return Rung(f"{name}, scales as they come", "w8a8", inputs, make)
 
     def post_training(self, *, equalised: bool) -> Rung:

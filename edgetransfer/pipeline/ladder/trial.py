@@ -27,12 +27,14 @@ from edgetransfer.pipeline.bench.times import TIMED_INPUTS, input_files, take_ti
 from edgetransfer.pipeline.stage.rows import over, rows_stage
 from edgetransfer.pipeline.stage.stage import Stage
 from edgetransfer.pipeline.stage.store import scratch
+from edgetransfer.pipeline.task import task_of
 from edgetransfer.transfer.features import run_over
 from edgetransfer.transport.job import ON_CPU, Job
 from edgetransfer.transport.place import connect
 
 if TYPE_CHECKING:
     from edgetransfer.graph.prepare import Preparer
+    from edgetransfer.measure.drift import Decision
     from edgetransfer.pipeline.ladder.rungs import RungResult, Workshop
     from edgetransfer.spec.progress import Progress
     from edgetransfer.spec.target import TargetSpec
@@ -53,8 +55,11 @@ class Numbers:
 class Previewer:
     """Stands for a target that races schemes, where this machine may not (`here`)."""
 
-    def __init__(self, target: TargetSpec, prepare: Preparer, *, here: bool) -> None:
+    def __init__(
+        self, target: TargetSpec, prepare: Preparer, decision: Decision, *, here: bool
+    ) -> None:
         self._target = target
+        self._decision = decision
         self._prepare = prepare
         self.on = target.preview.on if target.schemes and not here else ""
 
@@ -86,7 +91,7 @@ class Previewer:
         expected = host[: len(few)]
         if np.array_equal(few, expected):
             return Numbers(host, f"{self.on}: bit-equal to the build host on {len(few)} examples")
-        near = measure_drift(expected, few)
+        near = measure_drift(expected, few, self._decision)
         if near.non_finite == 0 and near.sqnr_db >= CLOSE_DB:
             told = f"{near.sqnr_db:.0f} dB from the build host on {len(few)} examples"
             return Numbers(host, f"{self.on}: {told}")
@@ -117,7 +122,9 @@ class Trials:
         self.labelled: Sequence[Example] = fitted.manifest.split("validation")
         self.examples = (*self.labelled, *fitted.unlabelled) or workshop.examples
         self._prepare = fitted.preparer()
-        self._previewer = Previewer(workshop.target, self._prepare, here=here)
+        self._previewer = Previewer(
+            workshop.target, self._prepare, task_of(workshop.run.recipe), here=here
+        )
 
     def of(self, made: RungResult) -> Stage:
         """Return the stage that runs a candidate, and times it where this is the target."""

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgetransfer.measure.stats.proportions import wilson
-from edgetransfer.measure.trial import Trial, TrialInput, hold_trial
+from edgetransfer.measure.measurement import TrialInput
+from edgetransfer.measure.trial import Trial, hold_trial
 from edgetransfer.pipeline.ladder.trial import Trials
 from edgetransfer.pipeline.stage.reporter import telling
+from edgetransfer.pipeline.task import task_of
 
 if TYPE_CHECKING:
     from edgetransfer.pipeline.ladder.rungs import RungResult, Workshop
@@ -39,7 +40,7 @@ class Result:
         return self.speed_ci95[0] > other.speed_ci95[1]
 
 
-class Judge:
+class RungJudge:
     """Tries the rungs of one target; `here` where this machine may stand for it, and times."""
 
     def __init__(self, workshop: Workshop, *, here: bool) -> None:
@@ -60,7 +61,8 @@ class Judge:
             reference = shop.run.store.keep(self._trials.reference(), line.progress)
             kept = shop.run.keep_in(line, self._trials.of(made))
             record = kept.record
-            truth = shop.fitted.manifest.label_index(self._trials.labelled)
+            task = task_of(recipe)
+            truth = task.truth(shop.fitted.manifest, self._trials.labelled)
             tried = TrialInput(
                 np.load(reference.file("logits.npy")),
                 np.load(kept.file("logits.npy")),
@@ -69,19 +71,21 @@ class Judge:
                 record["bytes"],
                 len({each.digest for each in shop.fitted.manifest.split("test")}),
                 record.get("not_timed", "not the target, so not timed"),
+                recipe.metric,
+                recipe.seed,
             )
-            trial = hold_trial(tried, recipe.budget, recipe.metric, recipe.seed)
+            trial = hold_trial(tried, recipe.budget, task)
             line.summary = f"{trial.status}: {trial.why}"
         bounds = tuple(record["cpu_ci95"]) if record.get("cpu_ci95") else None
         row = _row(made, trial, record)
-        if trial.comparison is not None and shop.fitted.manifest.carved and recipe.fits:
+        if trial.told.row and shop.fitted.manifest.carved and recipe.fits:
             row["labelled_fitted"] = True
         return Result(made, trial, record["faster"], bounds, row)
 
 
 def _row(made: RungResult, trial: Trial, record: dict[str, Any]) -> dict[str, Any]:
     """Return what the report says of a rung; what was not measured is not there."""
-    drift, comparison = trial.drift, trial.comparison
+    drift = trial.drift
     row: dict[str, Any] = {
         "rung": made.rung.name,
         "precision": made.rung.precision,
@@ -98,12 +102,5 @@ def _row(made: RungResult, trial: Trial, record: dict[str, Any]) -> dict[str, An
         "bytes": record["bytes"],
         "seconds": round(made.kept.seconds, 1),
     }
-    if comparison is not None:
-        right = round(comparison.candidate * comparison.n)
-        interval = wilson(right, comparison.n) if comparison.metric == "top1" else None
-        row |= {
-            "accuracy": comparison.candidate,
-            "accuracy_ci95": interval,
-            "delta_pp": comparison.delta_pp,
-        }
-    return {key: value for key, value in {**row, **made.record}.items() if value is not None}
+    whole = {**row, **trial.told.row, **made.record}
+    return {key: value for key, value in whole.items() if value is not None}

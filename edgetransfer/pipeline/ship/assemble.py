@@ -12,14 +12,13 @@ from edgetransfer.bundle.opened import Bundle, seal
 from edgetransfer.data.manifest import SPLITS, Example, Manifest
 from edgetransfer.export.onnx_bundle import BundleParts, write_bundle
 from edgetransfer.export.tensorrt import refuse_unfit
-from edgetransfer.pipeline.ship.feature_statistics import head_facts, keep_statistics, session_of
 from edgetransfer.pipeline.stage.reporter import telling
 from edgetransfer.pipeline.stage.stage import versions
+from edgetransfer.pipeline.task import task_of
 
 if TYPE_CHECKING:
     from edgetransfer.bundle.swap import Draft
-    from edgetransfer.pipeline.fit.trace import FittedGraph
-    from edgetransfer.pipeline.ladder.compress import CompressedGraph
+    from edgetransfer.pipeline.graphs import CompressedGraph, FittedGraph
     from edgetransfer.pipeline.stage.run import Run
     from edgetransfer.spec.target import TargetSpec
 
@@ -46,6 +45,7 @@ def assemble(
         known = *manifest.split("train"), *manifest.split("validation"), *fitted.unlabelled
         if target.runtime is not None and target.runtime.builds_engines:
             refuse_unfit(core)
+        more = task_of(run.recipe).ship(run, fitted, compressed, target, line.progress)
         parts = BundleParts(
             reference=onnx.load(fitted.graph),
             core=core,
@@ -53,13 +53,13 @@ def assemble(
             tokenizer=fitted.tokenizer,
             labels=manifest.labels,
             golden=golden_examples(manifest),
-            config=fitted.config,
+            config=more.config,
             target=target,
             fitted_on=[each.digest for each in known],
-            statistics=keep_statistics(run, fitted, compressed, target, line.progress),
+            more=more.files,
         )
         write_bundle(folder, parts, fitted.preparer())
-        facts = _facts(run, fitted, compressed, target) | head_facts(core)
+        facts = {**_facts(run, fitted, compressed, target), **more.facts}
         bundle = seal(folder, facts, place.beside)
         files = [path for path in folder.rglob("*") if path.is_file()]
         size = sum(path.stat().st_size for path in files)
@@ -74,7 +74,7 @@ def _facts(
     manifest = fitted.manifest
     digests = manifest.split_digests()
     return {
-        "task": f"{manifest.modality} classification",
+        "task": f"{manifest.modality} {run.recipe.task}",
         "target": target.model_dump(mode="json"),
         "recipe": run.recipe.model_dump(mode="json"),
         "data": {
@@ -92,4 +92,12 @@ def _facts(
         "session": session_of(run, target),
         "seed": run.recipe.seed,
         "versions": versions(),
+    }
+
+
+def session_of(run: Run, target: TargetSpec) -> dict[str, Any]:
+    """Return the options of a target's sessions."""
+    return {
+        "threads": run.recipe.threads or target.session.threads,
+        "config": dict(target.session.config),
     }

@@ -69,7 +69,7 @@ def _team(recipe: Recipe, asked: int | None) -> Team:
         if error.name != "accelerate":
             raise
         raise MissingExtraError("accelerate", "accelerate", purpose="a shared fit") from None
-    from edgetransfer.transfer.train.machine import device
+    from edgetransfer.transfer.train.machine_settings import device
 
     team = Processes(cpu=device(recipe.fit.device) == "cpu")
     if team.size != started:

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgetransfer.transfer.study.neighbours import directions
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -31,6 +29,13 @@ CANDIDATE = 0.6
 _ROWS_AT_ONCE = 512
 _LEAST = 1e-6
 """Of a scale: where an example stands more than 16 times it would be 0."""
+
+
+def directions(features: Array, known: int | None = None) -> Array:
+    """Return rows of length 1, float32 [N, D], centred on the mean of the first `known`, or all."""
+    centred = features - features[:known].mean(axis=0, dtype=np.float64)
+    length = np.linalg.norm(centred, axis=1, keepdims=True)
+    return np.asarray(centred / np.maximum(length, 1e-12), dtype=np.float32)
 
 
 def scales(rows: Array | csr_matrix, labels: Array) -> Array:

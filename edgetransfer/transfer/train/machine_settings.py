@@ -10,6 +10,7 @@ import ctypes
 import os
 import platform
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
@@ -18,13 +19,53 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 
+from edgetransfer.errors import SpecError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from edgetransfer.transfer.train.lesson import Machine
-
 TOLERANCE = 1e-3
 """Of the largest value: what two orders of summing may differ by, in networks of many layers."""
+
+
+def devices() -> list[str]:
+    """Return where networks can be trained here, the fastest first."""
+    found = ["cuda"] if torch.cuda.is_available() else []
+    return [*found, *(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
+
+
+def device(asked: str | None) -> str:
+    """Return the device asked for, or the fastest there is.
+
+    Raises:
+        SpecError: torch does not find it here.
+    """
+    found = devices()
+    if asked is None:
+        return found[0]
+    if asked not in found:
+        raise SpecError(
+            "torch cannot train there on this machine",
+            where=f"--device {asked}",
+            expected=" or ".join(found),
+        )
+    return asked
+
+
+@dataclass(frozen=True)
+class Machine:
+    """How training runs here: see `machine.measure`.
+
+    The device is named as torch does; `bf16` takes products in bfloat16, `fused` runs frozen batch
+    norms as part of their convolutions (`Fusing`), and `step_seconds` is what one step took
+    when it was tried, 0 where it was not.
+    """
+
+    threads: int
+    bf16: bool
+    device: str = "cpu"
+    step_seconds: float = 0.0
+    fused: bool = False
 
 
 def fusible(network: nn.Module, inputs: list[Tensor]) -> bool:

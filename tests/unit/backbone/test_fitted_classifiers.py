@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from edgetransfer.backbone import sources, transformers_folder
 from edgetransfer.errors import SpecError
-from edgetransfer.graph.own import refuse_no_answers
+from edgetransfer.tasks.classification.own.own import refuse_no_answers
 
 
 def test_a_fitted_picture_classifier(transformers, small, saved, pictures):

@@ -4,10 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from edgetransfer import distill
-from edgetransfer.distill import ANGLES_TO_DISTANCES, RIDGE, Distillation, Hints, TeacherLogits
 from edgetransfer.spec.recipe import DistillSpec
-from edgetransfer.transfer.train.lesson import UNLABELLED, CrossEntropy, Seen
+from edgetransfer.tasks.classification.train import distill
+from edgetransfer.tasks.classification.train.distill import (
+    ANGLES_TO_DISTANCES,
+    RIDGE,
+    Distillation,
+    Hints,
+    TeacherLogits,
+)
+from edgetransfer.tasks.classification.train.lesson import UNLABELLED, CrossEntropy, Seen
 
 COUNT, WIDTH, CLASSES = 40, 6, 3
 NOTHING = {"labels": 0, "soft": 0, "hints": 0, "relations": 0}

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from edgetransfer.distill import angles, distances, hint, soft_targets
+from edgetransfer.tasks.classification.train.distill import angles, distances, hint, soft_targets
 
 
 def noise(*shape, seed=0):

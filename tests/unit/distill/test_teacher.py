@@ -5,8 +5,8 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from edgetransfer.distill import ask
 from edgetransfer.graph.embed import PREPARED
+from edgetransfer.tasks.classification.train.distill import ask
 from edgetransfer.transfer.features import BATCH
 from edgetransfer.transfer.looks import Look
 from edgetransfer.transfer.train.augmentation import Views

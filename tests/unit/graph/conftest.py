@@ -8,8 +8,8 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from edgetransfer.errors import SpecError
-from edgetransfer.graph.own import take
 from edgetransfer.graph.trace import Signature, trace
+from edgetransfer.tasks.classification.own.own import take
 
 torch.set_num_threads(1)
 OPSET = 20

@@ -8,10 +8,10 @@ import torch
 
 from edgetransfer.backbone import sources
 from edgetransfer.errors import MissingExtraError, StageError
-from edgetransfer.graph import by_optimum
-from edgetransfer.graph.by_optimum import export
-from edgetransfer.graph.own import take
 from edgetransfer.pipeline.fit.trace import proven, traced
+from edgetransfer.tasks.classification.own import by_optimum
+from edgetransfer.tasks.classification.own.by_optimum import export
+from edgetransfer.tasks.classification.own.own import take
 
 MBART = {
     "vocab_size": 20, "d_model": 16, "encoder_layers": 1, "decoder_layers": 1,

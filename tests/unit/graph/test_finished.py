@@ -11,7 +11,6 @@ from edgetransfer.compress.dynamic import largest, quantise_weights, smooth
 from edgetransfer.compress.half import to_half
 from edgetransfer.compress.posttraining import CalibrationBatches, quantise
 from edgetransfer.errors import StageError
-from edgetransfer.export.heads import find_head, with_features, with_head
 from edgetransfer.export.onnx_bundle import whole_model, write_picture_classifier
 from edgetransfer.graph.finished import finished
 from edgetransfer.graph.hosted import exact_here, open_here, with_float_products
@@ -19,6 +18,7 @@ from edgetransfer.measure.drift import sqnr_db
 from edgetransfer.spec.catalogue import CalibrationRecipe
 from edgetransfer.spec.preprocess import ImagePreprocessing
 from edgetransfer.spec.target import Int8Scheme
+from edgetransfer.tasks.classification.ship.head_files import find_head, with_features, with_head
 
 CONTRACT = ImagePreprocessing(exact=(32, 32))
 RECIPE = CalibrationRecipe(name="auto", method="auto")

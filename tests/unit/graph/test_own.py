@@ -6,7 +6,7 @@ import pytest
 from onnx import helper
 
 from edgetransfer.errors import StageError
-from edgetransfer.graph.own import take
+from edgetransfer.tasks.classification.own.own import take
 
 COUNT, CLASSES = 5, 4
 

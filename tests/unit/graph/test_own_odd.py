@@ -5,8 +5,8 @@ import onnx
 import pytest
 from onnx import helper
 
-from edgetransfer.graph.own import take
-from edgetransfer.graph.softmax import with_logits
+from edgetransfer.tasks.classification.own.own import take
+from edgetransfer.tasks.classification.own.softmax import with_logits
 
 CLASSES = 4
 

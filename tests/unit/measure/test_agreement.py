@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from edgetransfer.measure.agreement import Cure, OnHost, compare_with_host, elsewhere, written
+from edgetransfer.tasks.classification.task import TASK
 
 rng = np.random.default_rng(0)
 FLOATS = rng.normal(size=(40, 5)).astype(np.float32) * 4
@@ -16,7 +17,7 @@ def noisy(scale, of=HOST):
 
 def gate(on_device, cure=None, *, emulated=False):
     on_host = OnHost(HOST, {}, cure, emulated)
-    return elsewhere(compare_with_host(FLOATS, on_device, on_host), on_host)
+    return elsewhere(compare_with_host(FLOATS, on_device, on_host, TASK), on_host)
 
 
 def test_an_emulated_processor_is_a_preview():
@@ -48,9 +49,9 @@ def test_a_device_may_be_as_noisy_as_quantising_was():
 
 def test_floats_that_differ_are_no_noise_of_quantising():
     exact = OnHost(FLOATS, {})
-    agreement = compare_with_host(FLOATS, noisy(0.1, FLOATS), exact)
+    agreement = compare_with_host(FLOATS, noisy(0.1, FLOATS), exact, TASK)
     assert not agreement.agrees
-    assert compare_with_host(FLOATS, noisy(0.01, FLOATS), exact).agrees
+    assert compare_with_host(FLOATS, noisy(0.01, FLOATS), exact, TASK).agrees
 
 
 def test_a_failure_without_a_cure_says_what_is_left():
@@ -95,7 +96,7 @@ def test_numbers_that_are_none_fail():
 def test_what_the_report_says():
     cure = Cure(HOST.copy(), CONFIG, WHY, ("old",))
     on_host = OnHost(HOST, {"session.qdqisint8allowed": "1"}, cure)
-    row = written(compare_with_host(FLOATS, noisy(2.0), on_host), on_host)
+    row = written(compare_with_host(FLOATS, noisy(2.0), on_host, TASK), on_host)
     assert row.pop("max_abs") == pytest.approx(np.abs(noisy(2.0) - HOST).max())
     assert row.pop("sqnr_db") == pytest.approx(5.9, abs=0.2)
     assert row.pop("host_sqnr_db") == pytest.approx(31.1, abs=0.1)

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from edgetransfer.measure.metrics import METRICS, Outcomes
-from edgetransfer.measure.stats.bootstrap import drops, percentile_bounds
+from edgetransfer.measure.stats.bootstrap import percentile_bounds
+from edgetransfer.tasks.classification.judge.comparison import drops
+from edgetransfer.tasks.classification.judge.metrics import METRICS, Outcomes
 
 
 def test_percentile_bounds_of_negated_draws_are_negated():

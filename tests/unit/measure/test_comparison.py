@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from edgetransfer.measure.comparison import by_group, compare, examples_to_decide
-from edgetransfer.measure.metrics import Outcomes
 from edgetransfer.measure.stats.paired import Pairs, drop_upper
+from edgetransfer.tasks.classification.judge.comparison import by_group, compare, examples_to_decide
+from edgetransfer.tasks.classification.judge.metrics import Outcomes
 
 METRIC_NAMES = ["top1", "macro-f1", "balanced-accuracy"]
 

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 
 from edgetransfer.measure import gates
-from edgetransfer.measure.calibration import BINS, Calibration, calibration
-from edgetransfer.measure.comparison import class_drops
-from edgetransfer.measure.metrics import Outcomes
 from edgetransfer.measure.speed.latency import Ratio, Speedup
+from edgetransfer.tasks.classification.judge.calibration import BINS, Calibration, calibration
+from edgetransfer.tasks.classification.judge.classes import calibration as calibration_gate
+from edgetransfer.tasks.classification.judge.classes import classes
+from edgetransfer.tasks.classification.judge.comparison import class_drops
+from edgetransfer.tasks.classification.judge.metrics import Outcomes
 
 
 def drops(each, lost=0, won=0, classes=3):
@@ -49,15 +51,15 @@ def drops(each, lost=0, won=0, classes=3):
     ],
 )
 def test_classes(found, status, message, needed):
-    gate = gates.classes(found, 5.0)
+    gate = classes(found, 5.0)
     assert (gate.message, gate.status, gate.examples_needed) == (message, status, needed)
     assert gate.decides
 
 
 def test_a_class_is_decided_at_the_number_of_examples_that_was_said():
-    gate = gates.classes(drops(20), 5.0)
-    assert gates.classes(drops(gate.examples_needed // 3), 5.0).status == "PASS"
-    assert gates.classes(drops(gate.examples_needed // 3 - 1), 5.0).status == "INCONCLUSIVE"
+    gate = classes(drops(20), 5.0)
+    assert classes(drops(gate.examples_needed // 3), 5.0).status == "PASS"
+    assert classes(drops(gate.examples_needed // 3 - 1), 5.0).status == "INCONCLUSIVE"
 
 
 def test_one_class_among_many_is_not_accused_by_chance():
@@ -69,7 +71,7 @@ def test_one_class_among_many_is_not_accused_by_chance():
         flip = rng.random((2, len(truth))) < 0.08
         models = [np.where(each, (truth + 1) % 20, truth) for each in flip]
         found = class_drops(Outcomes(truth, *models, 20), [str(k) for k in range(20)])
-        guilty += gates.classes(found, 1e-9).status == "FAIL"
+        guilty += classes(found, 1e-9).status == "FAIL"
     assert guilty <= 17  # 97.5 % quantile of binomial(200, 0.05)
 
 
@@ -152,7 +154,7 @@ def test_few_examples_do_not_hide_a_change_and_do_not_make_one_up(n):
     ],
 )
 def test_calibration(found, status, message, needed):
-    gate = gates.calibration(found, 0.02)
+    gate = calibration_gate(found, 0.02)
     assert (gate.message, gate.status, gate.examples_needed) == (message, status, needed)
 
 

@@ -6,6 +6,7 @@ import pytest
 from edgetransfer.measure import gates
 from edgetransfer.measure.plain import Missing
 from edgetransfer.measure.proofs import NO_ENGINE, Rebuilds, Repeats, Twice
+from edgetransfer.tasks.classification.task import TASK
 
 
 @pytest.fixture
@@ -19,19 +20,19 @@ def noisy(logits, size):
 
 
 def test_fusion_that_keeps_the_numbers_passes(logits):
-    gate = gates.fusion(Twice(logits, noisy(logits, 0.001)))
+    gate = gates.fusion(Twice.of(logits, noisy(logits, 0.001), TASK))
     assert (gate.status, gate.decides) == ("PASS", False)
     assert gate.message == (
         "fusion: 69.6 dB between the runtime's own kernels and the same arithmetic unfused,"
         " 0 of 32 decisions differ; at least 30 dB is usual"
     )
-    same = gates.fusion(Twice(logits, logits))
+    same = gates.fusion(Twice.of(logits, logits, TASK))
     assert same.message.startswith("fusion: no noise at all between")
     assert same.status == "PASS"
 
 
 def test_saturation_is_found_by_fusion(logits):
-    gate = gates.fusion(Twice(logits, noisy(logits, 1.0)))
+    gate = gates.fusion(Twice.of(logits, noisy(logits, 1.0), TASK))
     assert gate.status == "FAIL"
     assert gate.message.endswith(
         "at least 30 dB is usual: kernels that saturate, or an optimisation that changes the "
@@ -41,11 +42,11 @@ def test_saturation_is_found_by_fusion(logits):
 
 
 def test_determinism(logits):
-    rounded = Twice(logits, noisy(logits, 1e-6))
+    rounded = Twice.of(logits, noisy(logits, 1e-6), TASK)
     proof = Repeats(
         {"reference": True, "candidate": True},
         32,
-        {"1 and 2 threads": Twice(logits, logits), "batches of 1 and 8": rounded},
+        {"1 and 2 threads": Twice.of(logits, logits, TASK), "batches of 1 and 8": rounded},
     )
     gate = gates.determinism(proof)
     assert gate.status == "PASS"
@@ -60,13 +61,13 @@ def test_determinism(logits):
     [(1e-6, False, "PASS"), (1e-2, False, "FAIL"), (1e-2, True, "PASS"), (9.0, True, "FAIL")],
 )
 def test_a_batch_may_move_bits_only_where_it_sets_the_scale(logits, size, dynamic, status):
-    varied = {"batches of 1 and 8": Twice(logits, noisy(logits, size))}
+    varied = {"batches of 1 and 8": Twice.of(logits, noisy(logits, size), TASK)}
     gate = gates.determinism(Repeats({"candidate": True}, 32, varied, dynamic))
     assert gate.status == status
 
 
 def test_a_run_that_does_not_repeat_itself_fails_even_if_all_else_agrees(logits):
-    varied = {"1 and 2 threads": Twice(logits, logits)}
+    varied = {"1 and 2 threads": Twice.of(logits, logits, TASK)}
     gate = gates.determinism(Repeats({"reference": True, "candidate": False}, 32, varied))
     assert (gate.status, gate.measured) == ("FAIL", 1)
     assert gate.message == "determinism: the candidate gave other bits when run again"
@@ -75,7 +76,7 @@ def test_a_run_that_does_not_repeat_itself_fails_even_if_all_else_agrees(logits)
 def test_nan_is_no_agreement(logits):
     broken = logits.copy()
     broken[0, 0] = np.nan
-    gate = gates.determinism(Repeats({}, 32, {"1 and 2 threads": Twice(logits, broken)}))
+    gate = gates.determinism(Repeats({}, 32, {"1 and 2 threads": Twice.of(logits, broken, TASK)}))
     assert gate.status == "FAIL"
 
 

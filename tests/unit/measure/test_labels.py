@@ -2,7 +2,7 @@
 
 import pytest
 
-from edgetransfer.measure.study.labels import told, told_near
+from edgetransfer.tasks.classification.study.labels import told, told_near
 
 GAIN = {"gain_pp": 2.0, "ci95_pp": [-1.0, 3.0]}
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from edgetransfer.measure.metrics import (
+from edgetransfer.tasks.classification.judge.metrics import (
     METRICS,
     Outcomes,
     balanced_accuracy,

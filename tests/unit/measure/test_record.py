@@ -14,6 +14,7 @@ from edgetransfer.measure.speed.latency import Samples
 from edgetransfer.measure.target_match import Standing
 from edgetransfer.spec.budget import Budget
 from edgetransfer.spec.outside import validated
+from edgetransfer.tasks.classification.task import TASK
 
 OLD = Path(__file__).parent / "report-before-gates.json"
 
@@ -49,7 +50,7 @@ def facts(n=150, noise=0.02, **more):
         "environment": {"cpu": "test", "governor": None},
         "validity": {"valid": True, "violations": []},
     }
-    return Measurement(**{**given, **more})
+    return Measurement(**{"task": TASK, **given, **more})
 
 
 def nulls(value, path=""):
@@ -92,7 +93,7 @@ def test_the_same_facts_give_the_same_report(name):
 
 def test_the_sections_of_the_interface():
     report = make_report(CASES["full"])
-    assert report["schema"] == "edgetransfer.report/1"
+    assert report["schema"] == "edgetransfer.report/2"
     assert (report["target"], report["verdict"]) == ("this-machine", "PASS")
     assert {"p50_ms", "p90_ms"} <= set(report["latency"]["candidate"])
     assert report["latency"]["speedup"]["ratio"] == pytest.approx(2, rel=0.05)
@@ -189,23 +190,23 @@ def test_a_report_from_before_the_gates_still_opens():
 def test_check_names_every_key_that_lacks():
     report = make_report(CASES["full"])
     del report["agreement"]
-    del report["numeric"]["kl_mean"]
+    del report["numeric"]["cosine_mean"]
     with pytest.raises(IntegrityError) as caught:
         validated(ReportForm, report, "report.json")
     assert str(caught.value) == (
-        "report.json: agreement: Field required; numeric.kl_mean: Field required"
+        "report.json: agreement: Field required; numeric.cosine_mean: Field required"
     )
 
 
 def test_required_keys_are_those_of_the_interface():
-    assert SCHEMA == "edgetransfer.report/1"
+    assert SCHEMA == "edgetransfer.report/2"
     assert {"reference", "candidate", "speedup"} <= SeriesForm.model_fields.keys()
 
 
 def test_labels_and_logits_have_to_fit():
     with pytest.raises(ValueError, match=r".") as caught:
         facts(labels=("a", "b"))
-    assert str(caught.value) == "2 labels, but logits of shape (150, 4)"
+    assert str(caught.value) == "2 labels, but outputs of shape (150, 4)"
 
 
 def test_a_broken_reference_stops_the_measurement():

@@ -10,6 +10,7 @@ from edgetransfer.measure.target_match import CPU, OF_THE_DEVICE, as_preview, re
 from edgetransfer.measure.verdict import CLAIMS
 from edgetransfer.spec import catalogue
 from edgetransfer.spec.target import Runtime
+from edgetransfer.tasks.classification.task import TASK
 
 ARM = ["asimd", "asimddp", "asimdhp"]
 VNNI = ["avx", "avx2", "fma", "avx512f", "avx512_vnni"]
@@ -360,7 +361,7 @@ def test_what_an_agent_does_not_tell_is_not_taken_for_granted():
 
 
 def test_no_gate_that_speaks_of_the_device_passes_in_a_preview():
-    names = sorted(OF_THE_DEVICE | CLAIMS)
+    names = sorted(OF_THE_DEVICE | CLAIMS | TASK.claims)
     gates = [
         Gate(name, status, True, 1.0, 2.0, "", f"{name}: 1 of 2")
         for name in names

@@ -1,12 +1,15 @@
 """A candidate before the test set is touched: holds, open or misses, and why in whole words."""
 
+from dataclasses import replace
 from math import inf, log, nan
 
 import numpy as np
 import pytest
 
-from edgetransfer.measure.trial import TrialInput, hold_trial
+from edgetransfer.measure.measurement import TaskTrial, TrialInput
+from edgetransfer.measure.trial import hold_trial
 from edgetransfer.spec.budget import Budget
+from edgetransfer.tasks.classification.task import TASK
 
 MIB = 2**20
 
@@ -30,7 +33,7 @@ def tried(n=200, wrong=0, labelled=None, noise=0.1, test=1000, ms=None, size=MIB
 
 
 def held(candidate, metric="top1", **limits):
-    return hold_trial(candidate, Budget(**limits), metric, seed=0)
+    return hold_trial(replace(candidate, metric=metric), Budget(**limits), TASK)
 
 
 @pytest.mark.parametrize(
@@ -113,21 +116,22 @@ def test_what_is_not_finite_misses_whatever_the_budget(bad):
     candidate.candidate[3, 1] = bad
     trial = held(candidate)
     assert (trial.status, trial.why) == ("misses", "1 logits are NaN or Inf")
-    assert (trial.comparison, trial.overshoot) == (None, inf)
+    assert (trial.told.lost_pp, trial.overshoot) == (None, inf)
     assert trial.rank() > held(tried(wrong=150)).rank()
 
 
 def test_only_labelled_examples_are_compared_but_all_are_held_together():
     trial = held(tried(n=200, wrong=1, labelled=40, test=10_000), max_drop_pp=3)
-    assert trial.comparison.n == 40
-    assert trial.comparison.delta_pp == pytest.approx(-2.5)
+    assert trial.told.lost_pp == pytest.approx(2.5)  # one of 40
     assert (trial.drift.n, trial.drift.flips) == (200, 1)
-    assert held(tried(labelled=0)).comparison is None
+    assert held(tried(labelled=0)).told == TaskTrial(missed=[])
 
 
 def test_the_metric_is_the_one_asked_for():
     trial = held(tried(wrong=8), metric="macro-f1", max_drop_pp=20)
-    assert trial.comparison.metric == "macro-f1"
+    assert trial.told.row["accuracy"] == pytest.approx(0.96)
+    assert trial.told.row["accuracy_ci95"] is None  # Wilson's is one of a proportion
+    assert held(tried(wrong=8), max_drop_pp=20).told.row["accuracy_ci95"] is not None
 
 
 def test_the_overshoot_says_how_far_a_limit_is_missed():

@@ -10,6 +10,7 @@ from edgetransfer.measure.proofs import IntendedPrecision, Proofs, Repeats
 from edgetransfer.measure.speed.latency import Samples
 from edgetransfer.measure.verdict import exit_code, judge, unverified, worst
 from edgetransfer.spec.budget import Budget
+from edgetransfer.tasks.classification.task import TASK
 
 BUDGET = Budget()
 
@@ -30,7 +31,7 @@ def found(budget=BUDGET, *, n=200, wrong=0, labelled=True, nan=0, **more):
         "budget": budget,
         "candidate_bytes": 3 * 2**20,
     }
-    return examine(Measurement(**{**given, **more}))
+    return examine(Measurement(**{"task": TASK, **given, **more}))
 
 
 def test_without_other_limits_accuracy_alone_decides():

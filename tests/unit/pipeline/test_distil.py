@@ -1,6 +1,6 @@
 """Looks of a teacher are told of as one piece of work."""
 
-from edgetransfer.pipeline.fit import distil
+from edgetransfer.tasks.classification.fit import distil
 
 
 def test_a_part_of_the_looks_tells_of_them_all():

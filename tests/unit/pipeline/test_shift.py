@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from edgetransfer.pipeline.fit.adaptation.methods import _told, shift_stage
 from edgetransfer.pipeline.stage.stage import Stage
 from edgetransfer.pipeline.stage.store import Store
+from edgetransfer.tasks.classification.fit.adaptation.methods import _told, shift_stage
 
 
 def features(store, name, moved):

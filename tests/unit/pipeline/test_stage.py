@@ -10,7 +10,7 @@ from edgetransfer.pipeline.stage import reached, stage
 from edgetransfer.pipeline.stage.stage import Stage, made_by
 from edgetransfer.pipeline.stage.store import Store
 
-PROBE = "edgetransfer.pipeline.fit.probe"
+PROBE = "edgetransfer.tasks.classification.fit.probe"
 
 
 def made(folder, progress):
@@ -113,7 +113,7 @@ def test_b1_networks_that_make_was_given_are_part_of_it():
     """A fitted network is a value: what it computes stands in the modules of its layers."""
     from torch import nn
 
-    from edgetransfer.transfer.classifier import Classifier
+    from edgetransfer.tasks.classification.train.classifier import Classifier
 
     network = nn.Sequential(Classifier(nn.Identity(), LinearHead(np.eye(2), np.zeros(2))))
 
@@ -121,4 +121,6 @@ def test_b1_networks_that_make_was_given_are_part_of_it():
         return network
 
     for make in (closing, partial(made, network)):
-        assert "edgetransfer.transfer.classifier" in Stage("one", {}, make).modules
+        assert (
+            "edgetransfer.tasks.classification.train.classifier" in Stage("one", {}, make).modules
+        )

@@ -20,6 +20,7 @@ from edgetransfer.measure.record import make_report
 from edgetransfer.measure.speed.latency import Samples
 from edgetransfer.measure.target_match import Standing
 from edgetransfer.spec.budget import Budget
+from edgetransfer.tasks.classification.task import TASK
 
 DIGITS = tuple(str(i) for i in range(10))
 FLOWERS = (*(f"species {i:03d}" for i in range(118)), "<script>alert('x')</script>", "long " * 40)
@@ -106,11 +107,16 @@ def proofs(candidate, int8=52, floats=()):
         integrity=Integrity({"core.onnx": (SHA, SHA), "model.onnx": (SHA, SHA)}, 2e-6, 14.2, 12),
         preprocessing=TensorParity(1.0, 0.004, 12),
         export=Export(3.1e-5, 14.2, 0.9999998, 16, 0),
-        fusion=Twice(few, few + np.float32(0.01) * np.sin(np.arange(few.size)).reshape(few.shape)),
+        fusion=Twice.of(
+            few, few + np.float32(0.01) * np.sin(np.arange(few.size)).reshape(few.shape), TASK
+        ),
         repeats=Repeats(
             {"reference": True, "candidate": True},
             32,
-            {"1 and 2 threads": Twice(few, few), "batches of 1 and 8": Missing("one batch only")},
+            {
+                "1 and 2 threads": Twice.of(few, few, TASK),
+                "batches of 1 and 8": Missing("one batch only"),
+            },
         ),
         intended=IntendedPrecision(int8, floats),
     )
@@ -153,7 +159,7 @@ def make_facts(n, labels, *, noise=0.05, signal=5.0, **more):
         "validity": VALID,
         "proofs": proofs(candidate),
     }
-    return Measurement(**{**given, **more})
+    return Measurement(**{"task": TASK, **given, **more})
 
 
 def make_manifest(fit=None):

@@ -1,8 +1,8 @@
 """What moving to the device's pictures brought is told in the words of the terminal."""
 
-from edgetransfer.measure.study.adaptation import told, warnings
 from edgetransfer.report.node import Node
-from edgetransfer.report.sections.adaptation import SECTION
+from edgetransfer.tasks.classification.report.adaptation import SECTION
+from edgetransfer.tasks.classification.study.adaptation import told, warnings
 
 ROW = {
     "subject_score": 0.6, "rival_score": 0.7, "delta_pp": -10.0, "ci95_pp": [-15.0, -5.0],

@@ -3,7 +3,7 @@
 import pytest
 
 from edgetransfer.report.node import Node
-from edgetransfer.report.sections.labels import SECTION
+from edgetransfer.tasks.classification.report.labels import SECTION
 
 SUSPECT = {
     "example": "train/a/1.png", "split": "train", "given": "a", "likely": "b",

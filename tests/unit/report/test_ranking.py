@@ -2,8 +2,7 @@
 
 import re
 
-from edgetransfer.report.page import render_ranking
-from edgetransfer.report.sections.candidates import pareto
+from edgetransfer.tasks.classification.report.candidates import pareto, render_ranking
 
 ROWS = [
     {"backbone": "big<b>", "accuracy": 0.96, "log_loss": 0.1, "p90_ms": 9.0, "on_front": True},

@@ -8,7 +8,8 @@ from edgetransfer.report import verdict, words
 from edgetransfer.report.charts import Scale
 from edgetransfer.report.histogram import Bars, Marker, draw
 from edgetransfer.report.node import Node
-from edgetransfer.report.sections import accuracy, classes, gates, latency, size
+from edgetransfer.report.sections import gates, latency, size
+from edgetransfer.tasks.classification.report import accuracy, classes
 
 
 def node(report):

@@ -177,7 +177,10 @@ def test_an_adaptation_reports_the_device_part_as_a_group():
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"unlabelled": None}, "distill: --adapt needs the device's pictures: --unlabelled DIR"),
+        (
+            {"unlabelled": None},
+            "distill: --adapt needs the device's pictures: --unlabelled DIR",
+        ),
         (
             {"distill_from": "hf:a/b"},
             "distill: a teacher trains all layers, and --adapt goes with a frozen backbone",

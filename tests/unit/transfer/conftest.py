@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from edgetransfer.backbone.model import LinearHead
-from edgetransfer.transfer.classifier import Classifier
-from edgetransfer.transfer.train.lesson import PreparedExamples
+from edgetransfer.tasks.classification.train.classifier import Classifier
+from edgetransfer.tasks.classification.train.lesson import PreparedExamples
 
 torch.set_num_threads(1)
 

@@ -13,9 +13,9 @@ from torch import nn
 
 from edgetransfer.backbone.model import LinearHead
 from edgetransfer.errors import EdgeTransferError
-from edgetransfer.transfer.classifier import Classifier
-from edgetransfer.transfer.train.finetune import finetune
-from edgetransfer.transfer.train.lesson import (
+from edgetransfer.tasks.classification.train.classifier import Classifier
+from edgetransfer.tasks.classification.train.finetune import finetune
+from edgetransfer.tasks.classification.train.lesson import (
     CrossEntropy,
     Lesson,
     Machine,

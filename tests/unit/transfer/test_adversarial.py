@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgetransfer.transfer.contrastive import WorstWords
+from edgetransfer.tasks.classification.train.contrastive import WorstWords
 
 
 class Sum(nn.Module):

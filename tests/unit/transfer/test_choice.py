@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from edgetransfer.transfer.score import log_loss
-from edgetransfer.transfer.train import choice
-from edgetransfer.transfer.train.choice import (
+from edgetransfer.tasks.classification.head.score import log_loss
+from edgetransfer.tasks.classification.train import choice
+from edgetransfer.tasks.classification.train.choice import (
     RATES,
     HeldOut,
     best,
@@ -14,7 +14,8 @@ from edgetransfer.transfer.train.choice import (
     parts,
     race,
 )
-from edgetransfer.transfer.train.lesson import Lesson, Machine, Schedule
+from edgetransfer.tasks.classification.train.lesson import Lesson, Schedule
+from edgetransfer.transfer.train.machine_settings import Machine
 
 SCHEDULE = Schedule(epochs=12, learning_rate=1e-3, batch_size=8, seed=0)
 

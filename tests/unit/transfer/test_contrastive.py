@@ -9,14 +9,15 @@ import pytest
 import torch
 from torch import nn
 
-from edgetransfer.transfer.contrastive import (
+from edgetransfer.tasks.classification.train.contrastive import (
     ContrastiveSchedule,
     batches,
     contrast,
     course_for,
     tune,
 )
-from edgetransfer.transfer.train.lesson import Machine, Texts, run_in_groups
+from edgetransfer.tasks.classification.train.lesson import Texts, run_in_groups
+from edgetransfer.transfer.train.machine_settings import Machine
 
 ONE_THREAD = Machine(threads=1, bf16=False)
 COURSE = ContrastiveSchedule(epochs=4, learning_rate=0.02, together=4, batch_size=16, seed=3)

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from edgetransfer.errors import DataError
-from edgetransfer.transfer.episodes import (
+from edgetransfer.tasks.classification.episodes.episodes import (
     SHARPNESS,
     Episodes,
-    Task,
+    EpisodeShape,
     accuracies,
     fit_prototypes,
     mean_and_half_width,
 )
-from edgetransfer.transfer.head.probe import fit_probe
+from edgetransfer.tasks.classification.head.probe import fit_probe
 
 
 def clusters(each, classes=6, width=20, spread=0.8):
@@ -51,7 +51,7 @@ def test_examples_that_are_all_the_same_give_numbers():
 
 def test_an_episode_never_judges_by_what_it_learnt_from_and_is_drawn_again_the_same():
     labels = np.repeat(np.arange(7), 9)
-    episodes = Episodes(labels, Task(ways=3, shots=2, queries=7), seed=4)
+    episodes = Episodes(labels, EpisodeShape(ways=3, shots=2, queries=7), seed=4)
     for number in range(20):
         episode = episodes.draw(number)
         assert episode.support.shape == (3, 2)
@@ -64,7 +64,7 @@ def test_an_episode_never_judges_by_what_it_learnt_from_and_is_drawn_again_the_s
 
 def test_too_few_examples_are_refused():
     with pytest.raises(DataError) as error:
-        Episodes(np.array([0] * 20 + [1] * 5), Task(2, 5), seed=0)
+        Episodes(np.array([0] * 20 + [1] * 5), EpisodeShape(2, 5), seed=0)
     assert str(error.value) == (
         "too few classes with enough examples for an episode\n"
         "  found: 1 of 2 classes have 20 examples (5 shots and 15 queries)\n"
@@ -80,7 +80,7 @@ def test_heads_are_judged_on_the_same_episodes_and_beat_chance():
         "again": fit_prototypes,
         "regression": lambda rows, truth: fit_probe(rows, truth).head,
     }
-    episodes = Episodes(labels, Task(5, 1, 10), seed=0)
+    episodes = Episodes(labels, EpisodeShape(5, 1, 10), seed=0)
     right = accuracies(features, episodes, 12, heads)
     np.testing.assert_array_equal(right["prototypes"], right["again"])
     assert all(values.mean() > 0.5 for values in right.values())

@@ -7,10 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from edgetransfer.transfer.train.augmentation import Views
-from edgetransfer.transfer.train.finetune import _Training, finetune
-from edgetransfer.transfer.train.layers import parameter_groups
-from edgetransfer.transfer.train.lesson import (
+from edgetransfer.tasks.classification.train.finetune import _Training, finetune
+from edgetransfer.tasks.classification.train.layers import parameter_groups
+from edgetransfer.tasks.classification.train.lesson import (
     MAX_VIEWS,
     UNLABELLED,
     CrossEntropy,
@@ -20,6 +19,7 @@ from edgetransfer.transfer.train.lesson import (
     Schedule,
     Technique,
 )
+from edgetransfer.transfer.train.augmentation import Views
 
 ONE_THREAD = Machine(threads=1, bf16=False)
 SCHEDULE = Schedule(epochs=4, learning_rate=0.02, batch_size=8, seed=3)

@@ -9,10 +9,15 @@ import torch
 from torch import nn
 
 from edgetransfer.backbone.model import LinearHead
-from edgetransfer.transfer.classifier import Classifier
-from edgetransfer.transfer.train.finetune import finetune
-from edgetransfer.transfer.train.layers import LowRank, adapted, adapter_groups, projections
-from edgetransfer.transfer.train.lesson import (
+from edgetransfer.tasks.classification.train.classifier import Classifier
+from edgetransfer.tasks.classification.train.finetune import finetune
+from edgetransfer.tasks.classification.train.layers import (
+    LowRank,
+    adapted,
+    adapter_groups,
+    projections,
+)
+from edgetransfer.tasks.classification.train.lesson import (
     CrossEntropy,
     Lesson,
     Machine,

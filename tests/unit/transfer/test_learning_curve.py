@@ -3,7 +3,11 @@
 import numpy as np
 import pytest
 
-from edgetransfer.transfer.study.learning_curve import Judged, measure_curve, nested_order
+from edgetransfer.tasks.classification.study.learning_curve import (
+    CurveData,
+    measure_curve,
+    nested_order,
+)
 
 
 def blobs(count, classes=2, seed=0):
@@ -30,7 +34,7 @@ def test_groups_come_one_after_another():
 
 def test_the_error_falls_and_every_example_is_judged():
     features, labels = blobs(300)
-    curve = measure_curve(Judged(features, labels, 240, 0.01))
+    curve = measure_curve(CurveData(features, labels, 240, 0.01))
     assert curve.sizes.tolist() == [24, 43, 77, 134, 240]
     assert curve.rows.tolist() == list(range(300))
     error = curve.wrong.mean(axis=(0, 2))
@@ -39,12 +43,12 @@ def test_the_error_falls_and_every_example_is_judged():
 
 def test_many_validation_examples_judge_alone():
     features, labels = blobs(700)
-    curve = measure_curve(Judged(features, labels, 100, 0.01))
+    curve = measure_curve(CurveData(features, labels, 100, 0.01))
     assert curve.rows.tolist() == list(range(100, 700))
     assert curve.sizes[-1] == 100
 
 
 def test_too_few_examples_give_no_curve():
     features, labels = blobs(12, classes=4)
-    assert measure_curve(Judged(features, labels, 8, 0.01)) is None
-    assert measure_curve(Judged(features[:5], np.array([0, 1, 0, 1, 2]), 5, 0.01)) is None
+    assert measure_curve(CurveData(features, labels, 8, 0.01)) is None
+    assert measure_curve(CurveData(features[:5], np.array([0, 1, 0, 1, 2]), 5, 0.01)) is None

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from edgetransfer.backbone.model import LinearHead
-from edgetransfer.transfer.head.linear_heads import Known, LinearHeads, source_prior
-from edgetransfer.transfer.head.probe import fit_probe
+from edgetransfer.tasks.classification.head.linear_heads import Known, LinearHeads, source_prior
+from edgetransfer.tasks.classification.head.probe import fit_probe
 
 WIDTH, SOURCES = 40, 8
 

@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from edgetransfer.errors import SpecError
-from edgetransfer.transfer.train import machine
-from edgetransfer.transfer.train.lesson import Machine, Schedule
+from edgetransfer.tasks.classification.train import machine
+from edgetransfer.tasks.classification.train.lesson import Schedule
+from edgetransfer.transfer.train import machine_settings
+from edgetransfer.transfer.train.machine_settings import Machine
 
 SCHEDULE = Schedule(epochs=12, learning_rate=0.01, batch_size=8, seed=0)
 
@@ -52,13 +54,13 @@ def test_the_time_of_a_step_is_that_of_a_whole_batch(cores, network, examples):
 
 def test_a_device_that_is_not_there_is_refused():
     with pytest.raises(SpecError) as caught:
-        machine.device("tpu")
+        machine_settings.device("tpu")
     assert str(caught.value) == (
         "--device tpu: torch cannot train there on this machine\n"
-        f"  expected: {' or '.join(machine.devices())}"
+        f"  expected: {' or '.join(machine_settings.devices())}"
     )
-    assert machine.device(None) == machine.devices()[0]
-    assert machine.device("cpu") == "cpu"
+    assert machine_settings.device(None) == machine_settings.devices()[0]
+    assert machine_settings.device("cpu") == "cpu"
 
 
 def test_the_network_is_not_touched(cores, network, examples, weights):

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from edgetransfer.transfer.episodes import Episodes, Task
-from edgetransfer.transfer.meta import (
+from edgetransfer.tasks.classification.episodes.episodes import Episodes, EpisodeShape
+from edgetransfer.tasks.classification.episodes.meta import (
     INNER,
     Inner,
     MetaTraining,
@@ -35,14 +35,14 @@ def network(seed=0):
 
 def right(net, source, inner, seed=5):
     inputs, labels = source
-    episodes = Episodes(labels, Task(4, 3, 5), seed)
+    episodes = Episodes(labels, EpisodeShape(4, 3, 5), seed)
     return adapted_accuracies(net, inputs.__getitem__, episodes, 40, inner).mean()
 
 
 @pytest.mark.parametrize("method", ["protonet", "anil", "maml"])
 def test_episodes_teach_what_tells_classes_apart(source, method):
     inputs, labels = source
-    net, episodes = network(), Episodes(labels, Task(4, 3, 5), seed=1)
+    net, episodes = network(), Episodes(labels, EpisodeShape(4, 3, 5), seed=1)
     judged = INNER["anil" if method == "protonet" else method]
     before = right(net, source, judged)
     training = MetaTraining(net, method, INNER[method], rate=0.02)
@@ -53,7 +53,7 @@ def test_episodes_teach_what_tells_classes_apart(source, method):
 
 def test_maml_that_leaves_the_layers_alone_is_anil(source):
     inputs, labels = source
-    episode = Episodes(labels, Task(4, 3, 5), seed=2).draw(0)
+    episode = Episodes(labels, EpisodeShape(4, 3, 5), seed=2).draw(0)
     weights = []
     for method in ("anil", "maml"):
         net = network()

@@ -3,8 +3,15 @@
 import numpy as np
 import pytest
 
-from edgetransfer.transfer.head.probe import fit_at
-from edgetransfer.transfer.names import TIMES, Judging, beside, fit_with_names, spelled, worth
+from edgetransfer.tasks.classification.head.names import (
+    TIMES,
+    Judging,
+    beside,
+    fit_with_names,
+    spelled,
+    worth,
+)
+from edgetransfer.tasks.classification.head.probe import fit_at
 
 CLASSES, WIDTH, EACH = 8, 24, 5
 TOP1 = Judging("top1")

@@ -5,8 +5,12 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from edgetransfer.transfer.head.new_class import expected_accuracy, fit_row, measure_statistics
-from edgetransfer.transfer.head.probe import fit_at
+from edgetransfer.tasks.classification.head.new_class import (
+    expected_accuracy,
+    fit_row,
+    measure_statistics,
+)
+from edgetransfer.tasks.classification.head.probe import fit_at
 
 
 def test_a_new_class_is_found_and_the_old_rows_stay():

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgetransfer.transfer.shift import batch_norms, renormalise
+from edgetransfer.tasks.classification.head.shift import batch_norms, renormalise
 
 
 @pytest.fixture

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from edgetransfer.transfer.head import probe as probe_module
-from edgetransfer.transfer.head.linear_heads import Known
-from edgetransfer.transfer.head.probe import (
+from edgetransfer.tasks.classification.head import probe as probe_module
+from edgetransfer.tasks.classification.head.linear_heads import Known
+from edgetransfer.tasks.classification.head.probe import (
     FEWEST,
     MAX_FOLDS,
     RISEN,

@@ -3,8 +3,14 @@
 import numpy as np
 import pytest
 
-from edgetransfer.transfer.head.probe import fit_at, folds
-from edgetransfer.transfer.self_training import SURE, balanced, fit_with_guesses, guess, held_out
+from edgetransfer.tasks.classification.head.probe import fit_at, folds
+from edgetransfer.tasks.classification.head.self_training import (
+    SURE,
+    balanced,
+    fit_with_guesses,
+    guess,
+    held_out,
+)
 
 STRENGTH = 1.0
 

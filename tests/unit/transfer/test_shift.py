@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from edgetransfer.measure.stats.bootstrap import area
-from edgetransfer.transfer.head.linear_heads import Known
-from edgetransfer.transfer.head.probe import fit_probe
-from edgetransfer.transfer.shift import EFFECTIVE, LARGEST, domain_scores, weigh
+from edgetransfer.tasks.classification.head.linear_heads import Known
+from edgetransfer.tasks.classification.head.probe import fit_probe
+from edgetransfer.tasks.classification.head.shift import EFFECTIVE, LARGEST, domain_scores, weigh
 
 
 def test_one_domain_is_not_told_from_itself():

@@ -7,7 +7,11 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from sklearn.covariance import LedoitWolf
 
-from edgetransfer.transfer.study.transferability import h_score, ledoit_wolf_shrinkage, log_evidence
+from edgetransfer.tasks.classification.study.transferability import (
+    h_score,
+    ledoit_wolf_shrinkage,
+    log_evidence,
+)
 
 
 def blobs(seed=0, count=60, width=8, apart=2.0):

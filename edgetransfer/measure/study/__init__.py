@@ -1,1 +1,0 @@
-"""What studies of data and fit found, judged and said in sentences."""

@@ -1,1 +1,0 @@
-"""Stages that look at data and fit, and decide nothing."""

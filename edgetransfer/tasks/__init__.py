@@ -1,0 +1,1 @@
+"""The tasks: what a label is, how it is fitted, judged and shown; a folder each."""

@@ -1,0 +1,1 @@
+"""Classification: one of a few classes for every example."""

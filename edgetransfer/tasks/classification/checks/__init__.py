@@ -1,0 +1,1 @@
+"""Stages that look at labels, examples and the transfer itself."""

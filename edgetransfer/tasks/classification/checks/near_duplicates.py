@@ -1,0 +1,110 @@
+"""The stage that lists examples which nearly repeat each other, across splits first.
+
+Test examples are compared, but nothing is chosen, dropped or scaled by them: it is a list.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+
+from edgetransfer.data.surface import surfaces
+from edgetransfer.pipeline.stage.stage import Stage
+from edgetransfer.tasks.classification.study.labels import told_near
+from edgetransfer.transfer.study.near_duplicates import candidates, confirmed
+
+if TYPE_CHECKING:
+    from edgetransfer.data.manifest import Example, Manifest
+    from edgetransfer.pipeline.fit.backbone import OpenedBackbone
+    from edgetransfer.pipeline.stage.run import Run
+    from edgetransfer.spec.progress import Progress
+
+MOST_LISTED = 50
+MOST_COMPARED = 20_000
+"""Of what is fitted on, and of the test set; of more a random part is compared."""
+Array = np.ndarray[Any, Any]
+
+
+def look_for_near_duplicates(
+    run: Run, manifest: Manifest, opened: OpenedBackbone
+) -> dict[str, Any]:
+    """Return ``near_duplicates`` of the block ``labelling``, see docs/labels.md."""
+    features = opened.features(manifest)
+    both = (*manifest.split("train"), *manifest.split("validation"))
+    test = manifest.split("test")
+    truth = manifest.label_index(both)
+    inputs = {"features": features.key, "data": manifest.digest, "seed": run.recipe.seed}
+
+    def make(_: Path, progress: Progress) -> dict[str, Any]:
+        part, others = (_part(len(each), run.recipe.seed) for each in (both, test))
+        examples = (*(both[row] for row in part), *(test[row] for row in others))
+        labels = truth[part]
+        pairs, ratios = candidates(surfaces(examples), labels)
+        differ = [examples[a].digest != examples[b].digest for a, b in pairs]
+        pairs, ratios = pairs[differ], ratios[differ]
+        rows = np.load(features.file("features.npy"))[part]
+        known = _with_test(rows, pairs, examples, opened, progress)
+        return _record(examples, len(both) + len(test), *confirmed(pairs, ratios, known, labels))
+
+    return run.keep(Stage("near-duplicates", inputs, make, told_near), "near duplicates").record
+
+
+def _part(count: int, seed: int) -> Array:
+    return np.sort(np.random.default_rng(seed).permutation(count)[:MOST_COMPARED])
+
+
+def _with_test(
+    rows: Array,
+    pairs: Array,
+    examples: tuple[Example, ...],
+    opened: OpenedBackbone,
+    progress: Progress,
+) -> Array:
+    """Return features [N, D], run over those of the test set that a pair names; others are NaN."""
+    from edgetransfer.transfer.features import run_over
+
+    known = np.full((len(examples), rows.shape[1]), np.nan, dtype=np.float32)
+    known[: len(rows)] = rows
+    named = np.unique(pairs[pairs >= len(rows)])
+    if len(named):
+        graph = onnx.load(opened.kept.file("features.onnx"))
+        asked = [examples[row] for row in named]
+        known[named] = run_over(graph, opened.prepare, asked, progress=progress)
+    return known
+
+
+def _record(
+    examples: tuple[Example, ...], of: int, pairs: Array, nearness: Array
+) -> dict[str, Any]:
+    named = [
+        ((examples[first], examples[second]), float(near))
+        for (first, second), near in zip(pairs, nearness, strict=True)
+    ]
+    across = [each for each in named if each[0][0].split != each[0][1].split]
+    tested = {pair[1].key for pair, _ in across if pair[1].split == "test"}
+    named.sort(key=lambda each: (_order(each[0]), each[1]))
+    return {
+        "compared": len(examples),
+        "examples": of,
+        "pairs": len(named),
+        "across": len(across),
+        "contrary": sum(one.label != two.label for (one, two), _ in named),
+        "test_examples": len(tested),
+        "listed": [
+            {
+                "example": one.key, "split": one.split, "label": one.label,
+                "other": two.key, "other_split": two.split, "other_label": two.label,
+                "nearness": round(near, 4),
+            }
+            for (one, two), near in named[:MOST_LISTED]
+        ],
+    }  # fmt: skip
+
+
+def _order(pair: tuple[Example, Example]) -> int:
+    """Pairs with a test example come first, then those across train and validation."""
+    one, two = pair
+    return 0 if two.split == "test" else int(one.split == two.split) + 1

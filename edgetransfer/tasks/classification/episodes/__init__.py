@@ -1,0 +1,1 @@
+"""Learning from few labels an episode, and pretraining for it."""

@@ -1,0 +1,190 @@
+"""The stages that move what is fitted to the device's pictures, which have no labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgetransfer.data.split import DeviceSplit, set_aside
+from edgetransfer.errors import DataError, SpecError
+from edgetransfer.pipeline.fit.backbone import OpenedBackbone
+from edgetransfer.pipeline.fit.unlabelled import read_unlabelled
+from edgetransfer.spec.words import AUTO
+from edgetransfer.tasks.classification.checks.soundness import look_before
+from edgetransfer.tasks.classification.fit.adaptation.methods import (
+    METHODS,
+    ShiftResult,
+    ShiftSetting,
+    move,
+    shift_stage,
+)
+from edgetransfer.tasks.classification.fit.fitted import FittedNetwork
+from edgetransfer.tasks.classification.fit.network import look_at_labels
+from edgetransfer.tasks.classification.fit.probe import fit_head, read_head
+from edgetransfer.tasks.classification.head.shift import FEWEST
+from edgetransfer.tasks.classification.study import adaptation as judged
+from edgetransfer.tasks.classification.train.classifier import Classifier
+
+if TYPE_CHECKING:
+    from edgetransfer.data.manifest import Example, Manifest
+    from edgetransfer.pipeline.stage.run import Run
+
+Array = np.ndarray[Any, Any]
+FEWEST_TO_CHOOSE = 2
+"""Labelled device examples a class that `auto` needs: each half is judged by the other's choice."""
+
+
+@dataclass(frozen=True)
+class AdaptationResult:
+    """What adaptation leads to, without the device's labelled examples; a block of the report."""
+
+    manifest: Manifest
+    student: FittedNetwork
+    unlabelled: tuple[Example, ...]
+    block: dict[str, Any]
+
+
+def adapt(run: Run, manifest: Manifest) -> AdaptationResult:
+    """Fit a probe, and move it to the device's pictures in the way that was asked for.
+
+    Raises:
+        SpecError: texts, or a network without batch norms whose batch norms are to be set.
+        DataError: too few pictures of the device, or too few labelled ones to choose by.
+    """
+    if manifest.modality != "image":
+        raise SpecError(
+            "the examples are texts, and only pictures can be moved to",
+            where=f"--adapt {run.recipe.adapt.method}",
+            fix="leave --adapt out: texts without labels serve by --unlabelled alone",
+        )
+    parts = set_aside(manifest, run.recipe.adapt.device_part)
+    _refuse_too_few_labels(run, parts)
+    more = _pictures_of_the_device(run, parts)
+    rest = replace(parts.manifest, notes=(*parts.manifest.notes, *more.notes))
+    opened = OpenedBackbone(run, rest)
+    ways = _ways(run, opened)
+    features = opened.features(rest)
+    device = opened.features_of(more.examples)
+    stage = shift_stage(features, len(rest.fitted), device, run.recipe.seed)
+    shift = run.keep(replace(stage, told=judged.told_shift))
+    look_before(run, rest, opened, features)
+    kept, record = fit_head(run, rest, opened)
+    looks = opened.looks(rest)
+    setting = ShiftSetting(
+        run, rest, opened, kept, more.examples, parts.device, device, shift, features, looks
+    )
+    moved = {way: move(setting, way) for way in ways}
+    labels = look_at_labels(run, rest, opened, kept)
+    network = Classifier(opened.backbone.network, read_head(kept))
+    plain = FittedNetwork(opened, network, kept, record, labels)
+    block, way = _judge(setting, parts, moved)
+    student = plain if way is None else moved[way].fitted(plain)
+    return AdaptationResult(rest, student, more.examples, block)
+
+
+def _pictures_of_the_device(run: Run, parts: DeviceSplit) -> Manifest:
+    more = read_unlabelled(run, parts.all_judged())
+    if len(more.examples) < FEWEST:
+        raise DataError(
+            "too few pictures of the device",
+            where=f"--unlabelled {run.recipe.distill.unlabelled}",
+            found=f"{len(more.examples)}",
+            expected=f"{FEWEST} at least, some hundreds to be worth it",
+        )
+    return more
+
+
+def _refuse_too_few_labels(run: Run, parts: DeviceSplit) -> None:
+    """Refuse, before the work, to choose by what is not there or by the test set."""
+    if run.recipe.adapt.method != AUTO:
+        return
+    where = f"--device-part {run.recipe.adapt.device_part}"
+    if parts.tested:
+        raise DataError(
+            "all labelled examples of the device are in the test set, and nothing is chosen by it",
+            where=where,
+            fix="name a method instead of --adapt auto, or put some of them into validation",
+        )
+    labels = [example.label for example in parts.device]
+    few = sorted({label or "" for label in labels if labels.count(label) < FEWEST_TO_CHOOSE})
+    if few:
+        raise DataError(
+            "too few labelled examples of the device to choose by some and judge by others",
+            where=where,
+            found=f"one of {', '.join(few[:5])}",
+            expected=f"{FEWEST_TO_CHOOSE} of each class that it has",
+            fix="name a method instead of --adapt auto",
+        )
+
+
+def _ways(run: Run, opened: OpenedBackbone) -> tuple[str, ...]:
+    """Return the methods to try, refusing one that this network has no layers for."""
+    from edgetransfer.tasks.classification.head.shift import batch_norms
+
+    method, normed = run.recipe.adapt.method, bool(batch_norms(opened.backbone.network))
+    if method == "norms" and not normed:
+        raise SpecError(
+            "the network has no batch norms whose statistics could be set",
+            where=run.source.asked,
+            fix="take --adapt align, or a backbone with batch norms",
+        )
+    if method != AUTO:
+        return (method,)
+    return tuple(way for way in METHODS if normed or way != "norms")
+
+
+def _judge(
+    setting: ShiftSetting, parts: DeviceSplit, moved: dict[str, ShiftResult]
+) -> tuple[dict[str, Any], str | None]:
+    """Return the block of the report, and the method that is shipped, None for none."""
+    recipe = setting.run.recipe
+    way: str | None = next(iter(moved))
+    block: dict[str, Any] = {
+        "asked": recipe.adapt.method,
+        "unlabelled": len(setting.unlabelled),
+        "shift": setting.shift.record,
+    }
+    if not parts.device:
+        block["unmeasured"] = "no labelled examples of the device were named (--device-part)"
+        return {**block, "method": way, **moved[str(way)].facts, "warnings": []}, way
+    truth = setting.manifest.label_index(parts.device)
+    plain = setting.decide_plain()
+    decided = {name: each.decide() for name, each in moved.items()}
+    shown = decided[str(way)]
+    where = f"labelled examples of the device ({recipe.adapt.device_part})"
+    if recipe.adapt.method == AUTO:
+        block["tried"] = judged.choose(truth, plain, decided, recipe.metric)
+        best = block["tried"][0]
+        way = best["method"] if best["taken"] else None
+        both = halves(truth, recipe.seed)
+        shown = judged.crossed(truth, plain, decided, both, recipe.metric)
+        where += ", each by the method that the other half of them chooses"
+    comparison = None
+    if way is not None:
+        comparison = judged.compare_adapted(
+            truth,
+            (plain, shown),
+            where + (", of the test set" if parts.tested else ""),
+            metric=recipe.metric,
+            seed=recipe.seed,
+        )
+        block["comparison"] = comparison
+    facts = {} if way is None else moved[way].facts
+    return {**block, "method": way or "none", **facts, "warnings": judged.warnings(comparison)}, way
+
+
+def halves(truth: Array, seed: int) -> tuple[Array, Array]:
+    """Part rows of classes int [N] into two halves with the same share of every class.
+
+    >>> [half.tolist() for half in halves(np.array([0, 0, 1, 1, 1, 1]), seed=0)]
+    [[0, 2, 4], [1, 3, 5]]
+    """
+    rng = np.random.default_rng(seed)
+    first: list[int] = []
+    for each in np.unique(truth):
+        members = rng.permutation(np.flatnonzero(truth == each))
+        first += members[: len(members) // 2].tolist()
+    taken = np.isin(np.arange(len(truth)), first)
+    return np.flatnonzero(taken), np.flatnonzero(~taken)

@@ -1,0 +1,269 @@
+"""Whether a dearer way of fitting beats the probe, on labels of neither fit nor test set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from edgetransfer.errors import StageError
+from edgetransfer.pipeline.stage.reporter import telling
+from edgetransfer.tasks.classification.fit.probe import group_index
+from edgetransfer.tasks.classification.head.linear_heads import Known
+from edgetransfer.tasks.classification.head.probe import fit_at
+from edgetransfer.tasks.classification.head.score import score, temperature
+from edgetransfer.tasks.classification.train.choice import WORTH, Gain, HeldOut, Part, gain, parts
+
+if TYPE_CHECKING:
+    from edgetransfer.backbone.model import LinearHead
+    from edgetransfer.data.manifest import Example, Manifest
+    from edgetransfer.pipeline.stage.run import Run
+    from edgetransfer.pipeline.stage.stage import StageResult
+    from edgetransfer.tasks.classification.fit.fitted import FittedNetwork
+
+Array = np.ndarray[Any, Any]
+
+
+class OutOfTimeError(StageError):
+    """Not one epoch fits the time; `told` says what one takes."""
+
+    def __init__(self, minutes: float, needed: float, rows: int) -> None:
+        self.told = (
+            f"one epoch over {rows} examples, with what comes before and after it, takes about "
+            f"{needed:.1f} minutes here"
+        )
+        super().__init__(
+            "fine-tuning does not fit the time",
+            where=f"--time-budget {minutes:g}",
+            found=self.told,
+            fix="give more time, or build with --fit probe",
+        )
+
+
+class LabelledExamples:
+    """The labelled examples of a fit: train first, then validation, and what is held out of them.
+
+    Attributes:
+        truth: int [N].
+        parts: what is held out in turn; the validation set first.
+        fitted: how many of the first are fitted on in the end.
+        given: whether there is a validation set that somebody gave, which is only judged on.
+        refits: whether what is chosen has to be fitted again, for no part has seen all of those.
+
+    Raises:
+        StageError: nothing can be held out.
+    """
+
+    def __init__(self, run: Run, manifest: Manifest) -> None:
+        train = manifest.split("train")
+        self.examples: tuple[Example, ...] = (*train, *manifest.split("validation"))
+        self.truth = manifest.label_index(self.examples)
+        self.metric: str = run.recipe.metric
+        self.seed = run.recipe.seed
+        self.fitted, self.given = len(manifest.fitted), bool(manifest.given)
+        groups = group_index(run.recipe.data.split_by, train)
+        self.parts = parts(
+            self.truth, len(train), carved=manifest.carved, groups=groups, seed=self.seed
+        )
+        if not self.parts:
+            raise StageError(
+                "no labelled example can be held out to choose by",
+                where=run.recipe.data.source,
+                found="no validation set, and a class with one example",
+                expected="a validation set, or two examples of every class at least",
+                fix="give more examples, or build with --fit probe",
+            )
+        self.refits = len(self.parts[0].fitted) < self.fitted
+
+    def head(self, manifest: Manifest, fitted: FittedNetwork, part: Part) -> LinearHead:
+        """Return the probe that has seen one part's examples alone, with the C of all."""
+        opened = fitted.opened
+        looks = opened.looks(manifest)
+        known = Known(
+            looks=None if looks is None else np.load(looks.file("looks.npy"))[:, part.fitted],
+            source=opened.backbone.classifier,
+        )
+        rows = np.load(opened.features(manifest).file("features.npy"))[part.fitted]
+        return fit_at(rows, self.truth[part.fitted], fitted.record["strength"], known)
+
+
+@dataclass(frozen=True)
+class Contest:
+    """What the parts that were held out say.
+
+    Attributes:
+        truth: int [N], of what was held out.
+        gain: over the probe, at lengths that were chosen without the examples judged.
+    """
+
+    held: HeldOut
+    truth: Array
+    gain: Gain
+    metric: str
+    of: int
+    reused: bool
+
+    def length(self, shortest: int = 0) -> int:
+        """Return the number of epochs that the metric likes best."""
+        return self.held.length(self.truth, self.metric, shortest=shortest)
+
+    def told(self) -> str:
+        """Say what was found."""
+        return f"{self.gain.told()}, {len(self.held.said)} of {self.of} parts held out"
+
+    def history(self) -> list[list[float]]:
+        """Return [log loss at its own temperature, metric] after each epoch, the probe first."""
+        after = (self.held.after(epoch) for epoch in range(self.held.epochs + 1))
+        scores = [score(each, self.truth, self.metric) for each in after]
+        return [[-each.mended, each.value] for each in scores]
+
+    def settled(self, length: int, count: int) -> tuple[float, Array]:
+        """Return the temperature after some epochs, and logits [count, C], NaN of the others."""
+        said = self.held.after(length)
+        found = temperature(said, self.truth) if length else 1.0
+        every = np.full((count, said.shape[1]), np.nan, dtype=np.float32)
+        every[self.held.rows] = said / found
+        return found, every
+
+    def record(self, length: int, data: LabelledExamples) -> dict[str, Any]:
+        """Return what the manifest says of it."""
+        parted = len(self.held.said)
+        value = self.gain.after if parted > 1 else self.history()[length][1]
+        return {
+            "held_out": {
+                "metric": self.metric,
+                "value": value,
+                "n": len(self.truth),
+                "by": "the validation set" if parted == 1 else f"{parted} parts held out in turn",
+            },
+            "gain": {
+                "metric": self.metric, "before": self.gain.before, "after": self.gain.after,
+                "ci95": list(self.gain.ci95), "n": self.gain.n,
+            },
+            "parts": {"held_out": parted, "of": self.of},
+            "fitted_on": told_fitted(data),
+        }  # fmt: skip
+
+
+def told_fitted(data: LabelledExamples) -> str:
+    """Say what was fitted on in the end."""
+    if data.given:
+        return f"train: {data.fitted} examples; validation chose, and was not fitted on"
+    return f"train and the validation set carved out of it: {data.fitted} examples"
+
+
+Asked = tuple["StageResult", Array]
+
+
+@dataclass(frozen=True)
+class ContestPlan:
+    """How long a contest takes here, in seconds, about.
+
+    Attributes:
+        before: what comes first, such as a race of rates.
+        part: fitting without one part.
+        again: fitting on all labels what has won.
+        minutes: that all of it may take; None for no limit.
+    """
+
+    before: float
+    part: float
+    again: float
+    minutes: float | None
+
+    def fits(self, seconds: Sequence[float]) -> bool:
+        """Tell whether another part does, from the seconds that each has taken."""
+        spent = self.before + sum(seconds) + max([self.part, *seconds]) + self.again
+        return self.minutes is None or spent <= 60 * self.minutes
+
+    def told(self, name: str, parts: int) -> str:
+        """Say it before the work.
+
+        >>> ContestPlan(12.0, 60.0, 90.0, 30.0).told("fine-tuning", 5)
+        'fine-tuning is tried on up to 5 parts of the labels: about 3 to 7 minutes here, of 30'
+        """
+        most = 1
+        while most < parts and self.fits([self.part] * most):
+            most += 1
+        low, high = ((self.before + n * self.part + self.again) / 60 for n in (1, most))
+        span = f"{low:.0f}" if f"{low:.0f}" == f"{high:.0f}" else f"{low:.0f} to {high:.0f}"
+        limit = "" if self.minutes is None else f", of {self.minutes:g}"
+        tried = f"up to {most} parts" if most > 1 else "1 part"
+        return f"{name} is tried on {tried} of the labels: about {span} minutes here{limit}"
+
+
+def hold(
+    data: LabelledExamples,
+    ask: Callable[[int, Part], Asked],
+    *,
+    plan: ContestPlan,
+    most: int | None = None,
+) -> Contest:
+    """Hold parts out in turn until it is settled who is better, or the time is up.
+
+    `ask` fits on one part, and returns what was kept with logits [E + 1, n, C] of what was held
+    out. At most `most` parts are asked of; None for all that fit the plan.
+    """
+    said: list[Array] = []
+    seconds: list[float] = []
+    reused = True
+    for number, part in enumerate(data.parts):
+        kept, logits = ask(number, part)
+        said.append(logits)
+        seconds.append(kept.seconds)
+        reused = reused and kept.reused
+        held = HeldOut(np.concatenate([each.held for each in data.parts[: len(said)]]), tuple(said))
+        truth = data.truth[held.rows]
+        crossed = held.crossed(truth, data.metric, data.seed)
+        gained = gain(held.after(0), crossed, truth, data.metric, data.seed)
+        if gained.settled or len(said) == most or not plan.fits(seconds):
+            break
+    return Contest(held, truth, gained, data.metric, len(data.parts), reused)
+
+
+class Contender(Protocol):
+    """A way of fitting that starts from the probe and takes longer."""
+
+    name: str
+
+    def hold(self) -> Contest:
+        """Fit on parts of the labels.
+
+        Raises:
+            OutOfTimeError: not one epoch fits the time.
+        """
+
+    def settle(self, contest: Contest, *, shortest: int) -> FittedNetwork:
+        """Fit on all labels what the contest likes best, of at least so many epochs."""
+
+
+def keep_if_better(run: Run, fitted: FittedNetwork, contender: Contender) -> FittedNetwork:
+    """Fit in the dearer way where the metric is better on held-out labels; a tie keeps the probe.
+
+    Raises:
+        SpecError: torch cannot train on the device that was asked for.
+    """
+    held = fitted.record["held_out"]
+    if held["value"] is not None and held["value"] >= 1 - WORTH:
+        why = (
+            f"the probe's {held['metric']} is {held['value']:.3f} on {held['n']} held-out "
+            f"examples: {contender.name} has nothing to gain"
+        )
+        return because(run, fitted, why)
+    try:
+        contest = contender.hold()
+    except OutOfTimeError as error:
+        return because(run, fitted, f"{contender.name} does not fit the time: {error.told}")
+    told = f"{contender.name}: {contest.gain.told()}"
+    if contest.gain.better:
+        return because(run, contender.settle(contest, shortest=1), told)
+    return because(run, fitted, f"{told}: not better, so the probe is kept")
+
+
+def because(run: Run, fitted: FittedNetwork, why: str) -> FittedNetwork:
+    """Say why this fit was taken, on the screen and in the record."""
+    with telling(run.reporter, "fit") as line:
+        line.reused, line.summary = fitted.kept.reused, why
+    return replace(fitted, record={**fitted.record, "why": why})

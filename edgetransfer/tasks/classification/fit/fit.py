@@ -1,0 +1,61 @@
+"""From the recipe to a fitted float graph, by the method it names; a teacher is fitted first."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from edgetransfer.pipeline.fit.data import read_data
+from edgetransfer.pipeline.fit.trace import keep_graph, traced
+from edgetransfer.pipeline.fit.unlabelled import read_unlabelled
+from edgetransfer.tasks.classification.checks.soundness import examine
+from edgetransfer.tasks.classification.fit.network import fit_network
+from edgetransfer.tasks.classification.judge.metrics import LOGITS, changed
+from edgetransfer.tasks.classification.own.own_model import take_fitted
+from edgetransfer.tasks.classification.study.soundness import untested
+
+if TYPE_CHECKING:
+    from edgetransfer.pipeline.graphs import FittedGraph
+    from edgetransfer.pipeline.stage.run import Run
+
+
+def fit(run: Run) -> FittedGraph:
+    """Run every stage up to the traced float network."""
+    manifest = read_data(run)
+    if run.recipe.fit.method == "none":
+        taken = take_fitted(run, manifest)
+        block = untested("the model came fitted, so that nothing was transferred here")
+        return replace(taken, facts={**taken.facts, "soundness": block})
+    teaching = adapted = None
+    if run.teacher is not None:
+        from edgetransfer.tasks.classification.fit.distil import teach
+
+        manifest, teaching = teach(run, manifest)
+    if run.recipe.adapts:
+        from edgetransfer.tasks.classification.fit.adaptation.adapt import adapt
+
+        adapted = adapt(run, manifest)
+        manifest, student = adapted.manifest, adapted.student
+    elif run.recipe.guesses:
+        from edgetransfer.tasks.classification.fit.text.self_training import refuse_pictures
+
+        refuse_pictures(run, manifest)
+        more = read_unlabelled(run, manifest)
+        manifest = replace(manifest, notes=(*manifest.notes, *more.notes))
+        student = fit_network(run, manifest, more=more.examples)
+    else:
+        student = fit_network(run, manifest, teaching)
+    run.team.part()
+    facts: dict[str, Any] = {"backbone": student.opened.card, "fit": student.record}
+    prove = partial(traced, student.network, output=LOGITS, changed=changed)
+    fitted = keep_graph(run, manifest, student.opened.backbone, student.kept.key, facts, prove)
+    facts = {**fitted.facts, "soundness": examine(run, student, fitted)}
+    if student.labels is not None:
+        facts["labelling"] = student.labels
+    if run.choice is not None:
+        facts["choice"] = run.choice
+    if adapted is not None:
+        facts["adaptation"] = adapted.block
+    beside = teaching or adapted or student
+    return replace(fitted, facts=facts, unlabelled=beside.unlabelled)

@@ -1,0 +1,128 @@
+"""The probe stage: a linear head on cached features; fine-tuning starts from it too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from edgetransfer.backbone.model import LinearHead
+from edgetransfer.pipeline.stage.stage import Stage, StageResult
+from edgetransfer.tasks.classification.head.linear_heads import Known
+from edgetransfer.tasks.classification.head.probe import Probe, fit_at, fit_probe
+from edgetransfer.tasks.classification.judge.metrics import METRICS
+
+if TYPE_CHECKING:
+    from edgetransfer.data.manifest import Example, Manifest
+    from edgetransfer.pipeline.fit.backbone import OpenedBackbone
+    from edgetransfer.pipeline.stage.run import Run
+    from edgetransfer.spec.progress import Progress
+
+
+Array = np.ndarray[Any, Any]
+HELD_OUT = "held_out.npy"
+"""Logits float32 [N, C] of train, then validation, by fits that had not seen them; else NaN."""
+
+
+def group_index(column: str | None, examples: Sequence[Example]) -> np.ndarray[Any, Any] | None:
+    """Return int [N], the group of every example by a metadata column, or None."""
+    if column is None:
+        return None
+    values = [example.metadata.get(column, "") for example in examples]
+    index: np.ndarray[Any, Any] = np.unique(values, return_inverse=True)[1]
+    return index
+
+
+def fit_head(
+    run: Run, manifest: Manifest, opened: OpenedBackbone
+) -> tuple[StageResult, dict[str, Any]]:
+    """Fit the probe on cached features; ``held_out.npy`` has logits of what it did not see.
+
+    It is fitted on train and on a validation set that was carved out of it: what it needs to choose
+    is chosen by cross-validation. A validation set that was given judges it and is not fitted on.
+    """
+    features, looks = opened.features(manifest), opened.looks(manifest)
+    fitted, metric = manifest.fitted, run.recipe.metric
+    truth = manifest.label_index((*fitted, *manifest.given))
+    shown = None if looks is None else np.load(looks.file("looks.npy"))
+    known = Known(group_index(run.recipe.data.split_by, fitted), shown, opened.backbone.classifier)
+    inputs = {
+        "features": features.key,
+        "truth": truth.tolist(),
+        "fitted": [len(manifest.split("train")), len(fitted)],
+        "looks": None if looks is None else looks.key,
+        "groups": None if known.groups is None else known.groups.tolist(),
+        "metric": metric,
+        "seed": run.recipe.seed,
+    }
+
+    def make(folder: Path, progress: Progress) -> dict[str, Any]:
+        rows, count = np.load(features.file("features.npy")), len(fitted)
+        probe = fit_probe(
+            rows[:count], truth[:count], known=known, metric=metric, seed=run.recipe.seed,
+            progress=progress,
+        )  # fmt: skip
+        save_file(asdict(probe.head), folder / "head.safetensors")
+        said = np.concatenate([probe.held_out, probe.head.logits(rows[count:])])
+        if not probe.folds:
+            _hold_out(said, (rows, truth), (len(manifest.split("train")), count), probe, known)
+        np.save(folder / HELD_OUT, said)
+        return {
+            "method": "probe",
+            "strength": probe.strength,
+            "folds": probe.folds,
+            "looks": 0 if shown is None else len(shown),
+            "source_classes": 0 if known.source is None else len(known.source.bias),
+            "cross_validated": [
+                {"strength": c, "log_loss": loss, "accuracy": right}
+                for c, (loss, right) in probe.cross_validated.items()
+            ],
+            "held_out": _held_out(said, truth, count, metric, probe.folds),
+            "fitted_on": f"{count} examples",
+        }
+
+    kept = run.keep(Stage("probe", inputs, make, told))
+    return kept, kept.record
+
+
+def _hold_out(
+    said: Array, data: tuple[Array, Array], ends: tuple[int, int], probe: Probe, known: Known
+) -> None:
+    """Put in what a fit on train says of a carved validation set: a class of one has no folds.
+
+    Logits `said` float32 [N, C] are written to, from features [N, D] and labels int [N]; `ends`
+    are of train, and of what is fitted on.
+    """
+    (rows, truth), (train, fitted) = data, ends
+    looks = None if known.looks is None else known.looks[:, :train]
+    less = replace(known, groups=None, looks=looks)
+    head = fit_at(rows[:train], truth[:train], probe.strength, less)
+    said[train:fitted] = head.logits(rows[train:fitted])
+
+
+def _held_out(said: Array, truth: Array, fitted: int, metric: str, folds: int) -> dict[str, Any]:
+    """Return what the metric says of a given validation set, or of what was held out of train."""
+    given = fitted < len(truth)
+    rows = np.arange(fitted if given else 0, len(truth))
+    rows = rows[np.isfinite(said[rows]).all(axis=1)]
+    value = METRICS[metric](truth[rows], said[rows].argmax(axis=1), said.shape[1])
+    by = "the validation set" if given or not folds else f"{folds} folds"
+    return {"metric": metric, "value": value if len(rows) else None, "n": len(rows), "by": by}
+
+
+def told(record: Mapping[str, Any]) -> str:
+    """Say how a fit does on what it did not see."""
+    held = record["held_out"]
+    strength = f", C = {record['strength']}" if "strength" in record else ""
+    if held["value"] is None:
+        return f"nothing could be held out{strength}"
+    return f"held-out {held['metric']} {held['value']:.3f} ({held['by']}){strength}"
+
+
+def read_head(kept: StageResult) -> LinearHead:
+    """Read the head that `fit_head` left."""
+    return LinearHead(**load_file(kept.file("head.safetensors")))

@@ -1,0 +1,120 @@
+"""What a teacher says, as values: a network that is asked, its decisions, what a student learns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgetransfer.data.manifest import Example, content_of
+from edgetransfer.pipeline.stage.rows import over, rows_stage
+from edgetransfer.pipeline.stage.stage import StageResult, made_by
+from edgetransfer.spec.progress import Progress, silent
+from edgetransfer.tasks.classification.train.distill import Distillation, Hints, TeacherLogits, ask
+from edgetransfer.transfer.looks import Look
+
+if TYPE_CHECKING:
+    from edgetransfer.backbone.model import LinearHead
+    from edgetransfer.graph.prepare import Preparer
+    from edgetransfer.pipeline.fit.backbone import OpenedBackbone
+    from edgetransfer.pipeline.stage.run import Run
+    from edgetransfer.transfer.train.augmentation import Views
+
+Array = np.ndarray[Any, Any]
+_SAID = "said.npy"
+
+
+@dataclass(frozen=True)
+class TeacherNetwork:
+    """A traced network that can be asked about examples.
+
+    Attributes:
+        graph: prepared inputs -> features, or logits of a model that shows no more.
+        key: digest of all that made it.
+    """
+
+    graph: Path
+    key: str
+    prepare: Preparer
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A fitted teacher.
+
+    Attributes:
+        asked: gives features where there is a head, else logits in an order of its own.
+        head: on those features; None of a model that shows its decisions only.
+        order: where the classes of the data stand among the logits.
+        record: goes into the manifest of every bundle.
+    """
+
+    asked: TeacherNetwork
+    head: LinearHead | None
+    order: Array
+    key: str
+    record: dict[str, Any]
+
+    def decide(self, output: Array) -> Array:
+        """Turn what the graph gives, float [N, D], into logits float32 [N, C] of the data."""
+        logits = output if self.head is None else self.head.logits(output.astype(np.float32))
+        return logits[:, self.order].astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """All that a student's training needs of its teacher.
+
+    Attributes:
+        looks: what the teacher's graph gave, kept for each look.
+        examples: those trained on; the unlabelled pictures come last.
+        key: digest of all that the training depends on.
+    """
+
+    teacher: Teacher
+    looks: tuple[StageResult, ...]
+    examples: tuple[Example, ...]
+    views: Views
+    key: str
+    record: dict[str, Any]
+
+    @property
+    def unlabelled(self) -> tuple[Example, ...]:
+        """The examples that have no label."""
+        return tuple(example for example in self.examples if example.label is None)
+
+    def objective(self, run: Run, student: OpenedBackbone) -> Distillation:
+        """Return what the student is trained towards."""
+        given = [np.load(kept.file(_SAID), mmap_mode="r") for kept in self.looks]
+        decided = [self.teacher.decide(each) for each in given]
+        said = TeacherLogits(decided, None if self.teacher.head is None else given)
+        hints = None
+        if said.features is not None and run.recipe.distill.hints > 0:
+            asked = TeacherNetwork(
+                student.kept.file("features.onnx"), student.kept.key, student.prepare
+            )
+            start = keep_look(run, asked, self.examples, Look(self.views, 0))
+            hints = Hints(np.load(start.file(_SAID)), said.features[0])
+        return Distillation(run.recipe.distill, said, hints)
+
+
+def keep_look(
+    run: Run,
+    asked: TeacherNetwork,
+    examples: tuple[Example, ...],
+    look: Look,
+    progress: Progress = silent,
+) -> StageResult:
+    """Run the stage that asks a network about one look at every example."""
+    inputs = {
+        "network": asked.key,
+        "examples": content_of(examples),
+        "seed": look.views.seed,
+        "look": look.number,
+        "shown_by": made_by((type(look.views).__module__,)),
+    }
+    said = partial(ask, prepare=asked.prepare, examples=examples, look=look)
+    return run.store.keep(rows_stage("look", inputs, _SAID, over(asked.graph, said)), progress)

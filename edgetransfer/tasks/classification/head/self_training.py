@@ -1,0 +1,89 @@
+"""Self-training: a head is fitted on labelled examples and on what it decides of others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgetransfer.tasks.classification.head.names import beside, fit_with_names
+from edgetransfer.tasks.classification.head.probe import fit_at, held_out_by
+from edgetransfer.tasks.classification.head.score import softmax
+
+if TYPE_CHECKING:
+    from edgetransfer.backbone.model import LinearHead
+
+Array = np.ndarray[Any, Any]
+SURE = 0.7
+"""Share of the unlabelled examples whose guessed label is learnt from: the surest."""
+ROUNDS = 1
+BALANCINGS = 30
+
+
+@dataclass(frozen=True)
+class Guesses:
+    """Labels int [M] guessed for unlabelled examples of ascending rows int [M]."""
+
+    rows: Array
+    labels: Array
+
+
+def balanced(chances: Array, shares: Array) -> Array:
+    """Rescale chances [N, C] so that classes come in given shares [C] (sum 1) over all rows.
+
+    Rows keep the sum 1. It is the Sinkhorn-Knopp iteration (1967); for self-training see Berthelot
+    et al. 2020, "ReMixMatch", section 3.1 (distribution alignment): a head that was fitted on few
+    examples favours some classes, and would learn its own favour.
+
+    >>> favoured = np.array([[0.9, 0.1], [0.6, 0.4]])
+    >>> balanced(favoured, np.array([0.5, 0.5])).round(2)
+    array([[0.71, 0.29],
+           [0.29, 0.71]])
+    """
+    found = chances.astype(np.float64)
+    for _ in range(BALANCINGS):
+        found *= shares * len(found) / np.maximum(found.sum(axis=0), 1e-12)
+        found /= found.sum(axis=1, keepdims=True)
+    return found
+
+
+def guess(logits: Array, shares: Array) -> Guesses:
+    """Return the surest decisions on unlabelled examples, from logits [N, C] and class shares."""
+    chances = balanced(softmax(logits.astype(np.float64)), shares)
+    surest = np.argsort(-chances.max(axis=1), kind="stable")[: round(SURE * len(chances))]
+    rows = np.sort(surest)
+    return Guesses(rows, chances[rows].argmax(axis=1))
+
+
+def fit_with_guesses(
+    features: Array, labels: Array, more: Array, strength: float, *, named: Array | None = None
+) -> tuple[LinearHead, Guesses]:
+    """Fit a head, then again with what it is surest of among other examples.
+
+    Features [N, D] have labels int [N] of every class, `more` [M, D] none; `strength` is the C of
+    both fits, and `named` [C, D] as in `names.fit_with_names`.
+    """
+    head = fit_with_names(features, labels, named, strength)
+    shares = np.bincount(labels) / len(labels)
+    known, truth = beside(features, labels, named)
+    for _ in range(ROUNDS):
+        guesses = guess(head.logits(more), shares)
+        both = np.concatenate([known, more[guesses.rows]])
+        head = fit_at(both, np.concatenate([truth, guesses.labels]), strength)
+    return head, guesses
+
+
+def held_out(
+    features: Array, labels: Array, more: Array, strength: float, *, groups: Array | None, seed: int
+) -> tuple[Array, Array]:
+    """Return cross-validated logits [N, C] without and with guesses; NaN where nothing could be.
+
+    The folds are those of `fit_probe`.
+    """
+    ways = (
+        lambda some, truth: fit_at(some, truth, strength),
+        lambda some, truth: fit_with_guesses(some, truth, more, strength)[0],
+    )
+    before, after = held_out_by(ways, features, labels, groups, seed)
+    return before, after

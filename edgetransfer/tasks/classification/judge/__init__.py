@@ -1,0 +1,1 @@
+"""What classification is judged by: metrics, comparisons and gates."""

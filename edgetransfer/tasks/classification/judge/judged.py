@@ -1,0 +1,239 @@
+"""Judges classifiers: every statistic, all gates and the blocks of the report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import isnan
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgetransfer.measure.measurement import TaskGates, TaskTrial
+from edgetransfer.measure.plain import Missing, or_missing
+from edgetransfer.measure.stats.paired import mcnemar_p
+from edgetransfer.measure.stats.proportions import wilson
+from edgetransfer.tasks.classification.judge import merit
+from edgetransfer.tasks.classification.judge.accuracy import accuracy
+from edgetransfer.tasks.classification.judge.calibration import Calibration, calibration
+from edgetransfer.tasks.classification.judge.classes import calibration as calibration_gate
+from edgetransfer.tasks.classification.judge.classes import classes
+from edgetransfer.tasks.classification.judge.comparison import (
+    by_group,
+    class_drops,
+    compare,
+    examples_to_decide,
+    identical,
+)
+from edgetransfer.tasks.classification.judge.divergence import Divergence, divergence, kl
+from edgetransfer.tasks.classification.judge.metrics import (
+    Outcomes,
+    confusion,
+    decisions,
+    per_class,
+)
+
+if TYPE_CHECKING:
+    from edgetransfer.measure.drift import Drift
+    from edgetransfer.measure.gates.gate import Gate
+    from edgetransfer.measure.measurement import Measurement, TrialInput
+    from edgetransfer.spec.budget import Budget
+    from edgetransfer.tasks.classification.judge.comparison import ClassDrop, Comparison
+
+Tree = dict[str, Any]
+USUAL_KL, USUAL_CLASS_DROP_PP, USUAL_ECE_CHANGE = 0.01, 5.0, 0.02
+"""What gates that the budget does not name warn by: starting points, not promises."""
+NO_LABELS = Missing("the examples have no labels")
+_ACCURACY = (
+    *("metric", "n", "reference", "candidate", "reference_ci95", "candidate_ci95"),
+    *("delta_pp", "ci95_pp", "drop_ucb95_pp", "drop_lcb95_pp"),
+    *("reference_only", "candidate_only", "mcnemar_p", "method"),
+)
+
+
+@dataclass(frozen=True)
+class JudgedClasses:
+    """All statistics of classes in a measurement; None or empty where labels are missing."""
+
+    raw: Measurement
+    divergence: Divergence
+    outcomes: Outcomes | None = None
+    accuracy: Comparison | None = None
+    calibration: Calibration | None = None
+    class_drops: tuple[ClassDrop, ...] = ()
+
+    def gates(self) -> TaskGates:
+        """Hold them against the budget: G3's accuracy and divergence, merit, G9 and G10."""
+        raw, budget = self.raw, self.raw.budget
+        drop, ece = budget.max_class_drop_pp, budget.max_ece_change
+        reason = "not judged, the examples have no labels"
+        if isnan(self.divergence.mean):
+            reason = "not defined with NaN or Inf among the logits"
+        found, limit = self.calibration or reason, _or(ece, USUAL_ECE_CHANGE)
+        parts = (
+            classes(self.class_drops, _or(drop, USUAL_CLASS_DROP_PP), named=drop is not None),
+            calibration_gate(found, limit, named=ece is not None),
+        )
+        named = budget.max_kl is not None
+        return TaskGates(
+            loss=(accuracy(self.accuracy, budget.max_drop_pp, raw.precision),),
+            values=(kl(self.divergence, _or(budget.max_kl, USUAL_KL), named=named),),
+            merit=self._merit(),
+            parts=parts,
+        )
+
+    def _merit(self) -> tuple[Gate, ...]:
+        raw, outcomes = self.raw, self.outcomes
+        held = merit.floors(outcomes, raw.labels, raw.budget, seed=raw.seed)
+        if outcomes is None:
+            return held
+        held += (merit.chance(outcomes, raw.labels, raw.metric, seed=raw.seed),)
+        if raw.recorded is not None:
+            held += (merit.recorded(outcomes, raw.labels, raw.recorded),)
+        return held
+
+    def written(self) -> Tree:
+        """Return the blocks of the report that are about classes and shares."""
+        raw, outcomes = self.raw, self.outcomes
+        unlabelled = {**dict.fromkeys(_ACCURACY, NO_LABELS), "metric": raw.metric, "n": 0}
+        rows = () if outcomes is None else per_class(outcomes, raw.labels)
+        groups = (
+            () if outcomes is None else by_group(outcomes, raw.groups, raw.metric, seed=raw.seed)
+        )
+        return {
+            "accuracy": unlabelled if self.accuracy is None else _accuracy(self.accuracy),
+            "numeric": self._shares(),
+            "calibration": self._calibration(),
+            "per_class": [
+                {k: or_missing(value, "no example of this class") for k, value in vars(row).items()}
+                for row in rows
+            ],
+            "confusion": _confusion(outcomes),
+            "groups": [
+                {"column": g.column, "value": g.value, **_accuracy(g.comparison)} for g in groups
+            ],
+        }
+
+    @property
+    def _broken(self) -> Missing:
+        count = int(np.sum(~np.isfinite(self.raw.candidate)))
+        return Missing(f"{count} of the candidate's logits are NaN or Inf")
+
+    def _shares(self) -> Tree:
+        if isnan(self.divergence.mean):
+            return dict.fromkeys(("kl_mean", "kl_ucb95"), self._broken)
+        few = Missing("needs 2 examples, there is 1")
+        upper = few if isnan(self.divergence.ucb95) else self.divergence.ucb95
+        return {"kl_mean": self.divergence.mean, "kl_ucb95": upper}
+
+    def _calibration(self) -> Tree:
+        keys = ("reference_ece", "candidate_ece", "change_ucb95", "loss_lcb95")
+        if self.calibration is None:
+            return dict.fromkeys(keys, NO_LABELS if self.outcomes is None else self._broken)
+        return {key: getattr(self.calibration, key.removesuffix("_ece")) for key in keys}
+
+
+def examine(raw: Measurement) -> JudgedClasses:
+    """Compute the statistics; a network against itself loses nothing, whatever the examples."""
+    moved = divergence(raw.reference, raw.candidate)
+    moved = moved.of_itself() if raw.identical else moved
+    if raw.truth is None:
+        return JudgedClasses(raw, moved)
+    pair = decisions(raw.reference), decisions(raw.candidate)
+    outcomes = Outcomes(raw.truth, *pair, len(raw.labels))
+    compared, drops = (
+        compare(outcomes, raw.metric, seed=raw.seed),
+        class_drops(outcomes, raw.labels),
+    )
+    calibrated = None
+    if np.isfinite(raw.candidate).all():
+        calibrated = calibration(raw.truth, raw.reference, raw.candidate, seed=raw.seed)
+    if raw.identical:
+        compared = identical(compared)
+        calibrated = None if calibrated is None else calibrated.of_itself()
+        drops = tuple(replace(each, upper_pp=0.0, lower_pp=0.0) for each in drops)
+    return JudgedClasses(raw, moved, outcomes, compared, calibrated, drops)
+
+
+def hold(tried: TrialInput, budget: Budget, drift: Drift) -> TaskTrial:
+    """Hold a finite candidate against the limits of classes, before the test set is touched."""
+    moved = divergence(tried.reference, tried.candidate).mean
+    missed: list[tuple[str, float]] = []
+    if budget.max_kl is not None and moved > budget.max_kl:
+        told = f"{moved:.2g} nats of {budget.max_kl:g} allowed"
+        missed.append((told, (moved - budget.max_kl) / budget.max_kl))
+    rows = len(tried.truth)
+    if not rows:
+        return TaskTrial(missed=missed)
+    pair = decisions(tried.reference[:rows]), decisions(tried.candidate[:rows])
+    outcomes = Outcomes(tried.truth, *pair, tried.reference.shape[1])
+    comparison = compare(outcomes, tried.metric, seed=tried.seed)
+    missed += _missed_parts(tried, outcomes, budget)
+    right = round(comparison.candidate * comparison.n)
+    row = {
+        "accuracy": comparison.candidate,
+        "accuracy_ci95": wilson(right, comparison.n) if comparison.metric == "top1" else None,
+        "delta_pp": comparison.delta_pp,
+    }
+    doubt = _doubt(tried, budget, drift, comparison)
+    return TaskTrial(-comparison.delta_pp, missed, doubt, row)
+
+
+def _missed_parts(tried: TrialInput, outcomes: Outcomes, budget: Budget) -> list[tuple[str, float]]:
+    """Return the limits on classes and calibration that are missed for sure.
+
+    A class has too few examples of validation, and a calibration error too much noise, for an
+    estimate to say so.
+    """
+    missed: list[tuple[str, float]] = []
+    drop, change, rows = budget.max_class_drop_pp, budget.max_ece_change, outcomes.n
+    if drop is not None:
+        numbers = [str(k) for k in range(outcomes.classes)]
+        lost = max(each.lower_pp for each in class_drops(outcomes, numbers))
+        if lost > drop:
+            told = f"a class loses over {lost:.1f} pp of {drop:g} allowed"
+            missed.append((told, lost / drop - 1))
+    if change is not None:
+        pair = tried.reference[:rows], tried.candidate[:rows]
+        worse = calibration(tried.truth, *pair, seed=tried.seed).loss_lcb95
+        if worse > change:
+            told = f"the calibration error grows by over {worse:.3f} of {change:g} allowed"
+            missed.append((told, worse / change - 1))
+    return missed
+
+
+def _doubt(tried: TrialInput, budget: Budget, drift: Drift, comparison: Comparison) -> str:
+    """Say why the test set would not decide, empty where it would or no candidate could help."""
+    if not drift.flips or not comparison.pairs.discordant:
+        return ""
+    needed = examples_to_decide(comparison, budget.max_drop_pp)
+    if needed is not None and needed <= tried.test_examples:
+        return ""
+    return (
+        f"{drift.flips} of {drift.n} decisions changed: at this rate {tried.test_examples} test "
+        "examples would not decide"
+    )
+
+
+def _or(limit: float | None, usual: float) -> float:
+    return usual if limit is None else limit
+
+
+def _accuracy(comparison: Comparison) -> Tree:
+    top1, n, pairs = comparison.metric == "top1", comparison.n, comparison.pairs
+    no_wilson = Missing("Wilson's interval is one of a proportion, which this metric is not")
+    values = {**vars(pairs), **vars(comparison), "mcnemar_p": mcnemar_p(pairs)}
+    for name in ("reference", "candidate"):
+        values[f"{name}_ci95"] = wilson(round(values[name] * n), n) if top1 else no_wilson
+    return {key: values[key] for key in _ACCURACY}
+
+
+def _confusion(outcomes: Outcomes | None) -> Tree:
+    """Cells [label, decision, count] above 0; a full table of 1,000 classes would be 1 M cells."""
+    if outcomes is None:
+        return {"reference": [], "candidate": []}
+    found: Tree = {}
+    for name in ("reference", "candidate"):
+        counts = confusion(outcomes.truth, getattr(outcomes, name), outcomes.classes)
+        rows, columns = np.nonzero(counts)
+        found[name] = np.stack([rows, columns, counts[rows, columns]], axis=1).tolist()
+    return found

@@ -1,0 +1,1 @@
+"""Models that somebody else fitted: `--fit none`."""

@@ -1,0 +1,102 @@
+"""Takes a model that somebody else fitted, as it is: ``--fit none``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from edgetransfer.backbone import sources as backbones
+from edgetransfer.errors import DataError, EdgeTransferError, MissingExtraError, StageError
+from edgetransfer.pipeline.fit.trace import keep_graph, proven, traced
+from edgetransfer.spec.preprocess import PREPROCESSING
+from edgetransfer.tasks.classification.judge.metrics import LOGITS, changed
+from edgetransfer.tasks.classification.own.by_optimum import export
+from edgetransfer.tasks.classification.own.own import refuse_no_answers, take
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnx
+    from torch import nn
+
+    from edgetransfer.backbone.model import FittedModel, Modality
+    from edgetransfer.data.manifest import Manifest
+    from edgetransfer.graph.prepare import Batch
+    from edgetransfer.pipeline.graphs import FittedGraph
+    from edgetransfer.pipeline.stage.run import Run
+
+
+def take_fitted(run: Run, manifest: Manifest) -> FittedGraph:
+    """Take somebody's fitted model as it is."""
+    model = backbones.load_fitted(run.source, manifest.modality)
+    unknown = sorted(set(manifest.labels) - set(model.labels))
+    if unknown:
+        raise DataError(
+            "the data has classes that the model does not know",
+            where=run.recipe.data.source,
+            found=", ".join(unknown[:5]),
+            expected=", ".join(model.labels[:10]) + (", ..." if len(model.labels) > 10 else ""),
+        )
+    manifest = replace(manifest, labels=model.labels)
+    card = {
+        "source": run.source.name,
+        "digest": run.source.digest,
+        "licence": model.licence,
+        "preprocessing": PREPROCESSING.dump_python(model.preprocessing, mode="json"),
+    }
+    facts: dict[str, Any] = {"backbone": card, "fit": {"method": "none"}}
+    key = f"{run.source.digest} {manifest.modality} fitted"
+
+    def prove(joined: Batch) -> tuple[onnx.ModelProto, dict[str, Any]]:
+        if model.network is None:
+            return take(run.source.path, _one_by_one(joined), len(model.labels))
+        refuse_no_answers(_answers(model.network, joined), run.source.asked)
+        try:
+            return traced(model.network, joined, LOGITS, changed)
+        except StageError as refusal:
+            return _by_optimum(run, manifest.modality, model, joined, refusal)
+
+    return keep_graph(run, manifest, model, key, facts, prove)
+
+
+def _answers(network: nn.Module, joined: Batch) -> np.ndarray[Any, Any]:
+    import torch
+
+    with torch.no_grad():
+        answers: np.ndarray[Any, Any] = network(
+            *(torch.from_numpy(each) for each in joined.values())
+        ).numpy()
+    return answers
+
+
+def _one_by_one(joined: Batch) -> list[Batch]:
+    count = len(next(iter(joined.values())))
+    return [{k: v[i : i + 1] for k, v in joined.items()} for i in range(count)]
+
+
+def _by_optimum(
+    run: Run, modality: Modality, model: FittedModel, joined: Batch, refusal: StageError
+) -> tuple[onnx.ModelProto, dict[str, Any]]:
+    """Take what optimum exports, where it is installed and computes what the network does."""
+    assert model.network is not None  # torch has refused it
+    try:
+        with TemporaryDirectory() as folder:
+            file = export(run.source.path, modality, Path(folder))
+            graph, _ = take(file, _one_by_one(joined), len(model.labels))
+        proof = proven(model.network, graph, joined, changed)
+    except MissingExtraError:
+        raise refusal from None
+    except EdgeTransferError as error:
+        raise StageError(
+            "neither torch nor optimum could export the network to ONNX",
+            where=run.source.asked,
+            found=f"{_in_a_line(refusal)}; {_in_a_line(error)}",
+            fix="export it yourself and give the .onnx file with --backbone FILE --fit none",
+        ) from error
+    return graph, {**proof, "exporter": "optimum"}
+
+
+def _in_a_line(error: EdgeTransferError) -> str:
+    """Return what went wrong and what was found, without what to do."""
+    return ", ".join(line.strip() for line in str(error).splitlines()[:2])

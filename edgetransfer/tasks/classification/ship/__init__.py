@@ -1,0 +1,1 @@
+"""What a bundle keeps to change its classes later, and the change."""

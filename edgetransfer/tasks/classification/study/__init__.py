@@ -1,0 +1,1 @@
+"""What features, labels and decisions say of data and transfer."""

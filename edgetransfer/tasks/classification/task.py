@@ -1,0 +1,118 @@
+"""Classification as a value: how a build, a bench and a prediction reach it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgetransfer.spec.tasks import CLASSIFICATION
+from edgetransfer.tasks.classification import report
+from edgetransfer.tasks.classification.judge import judged
+from edgetransfer.tasks.classification.judge.merit import written_record
+from edgetransfer.tasks.classification.judge.metrics import LOGITS, changed
+from edgetransfer.tasks.classification.report.form import ClassesForm
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgetransfer.data.manifest import Example, Manifest
+    from edgetransfer.measure.drift import Drift
+    from edgetransfer.measure.measurement import Measurement, TaskTrial, TrialInput
+    from edgetransfer.pipeline.graphs import CompressedGraph, FittedGraph
+    from edgetransfer.pipeline.stage.run import Run
+    from edgetransfer.pipeline.task import Shipped, Step
+    from edgetransfer.report.node import Node
+    from edgetransfer.spec.budget import Budget
+    from edgetransfer.spec.progress import Progress
+    from edgetransfer.spec.target import TargetSpec
+
+BEST = 3
+"""Classes that a prediction names."""
+
+
+class Classification:
+    """One of a few classes for every example: the largest of its logits; see `pipeline.task.Task`.
+
+    Outputs are logits [N, C], labels the classes in their order.
+    """
+
+    name = CLASSIFICATION
+    output = LOGITS
+    shift_invariant = True
+    claims = report.CLAIMS
+    report_form = ClassesForm
+
+    def width(self, labels: Sequence[str]) -> int:
+        """Return how many classes there are."""
+        return len(labels)
+
+    def changed(
+        self, reference: NDArray[Any], candidate: NDArray[Any], tie: float = 0.0
+    ) -> NDArray[np.bool_]:
+        """Tell of which examples another class has the largest logit."""
+        return changed(reference, candidate, tie)
+
+    def examine(self, raw: Measurement, drift: Drift) -> judged.JudgedClasses:
+        """Compute the statistics of classes."""
+        del drift
+        return judged.examine(raw)
+
+    def hold(self, tried: TrialInput, budget: Budget, drift: Drift) -> TaskTrial:
+        """Hold a candidate against the limits of classes."""
+        return judged.hold(tried, budget, drift)
+
+    def truth(self, manifest: Manifest, examples: Iterable[Example]) -> NDArray[Any]:
+        """Return the classes of examples, int64 [N]."""
+        return manifest.label_index(examples)
+
+    def plan(self, run: Run) -> list[Step]:
+        """List the stages of choosing a backbone and of fitting."""
+        from edgetransfer.tasks.classification.plan import plan
+
+        return plan(run)
+
+    def choose(self, run: Run) -> Run:
+        """Choose a backbone by probes and by time."""
+        from edgetransfer.tasks.classification.rank.rank import choose
+
+        return choose(run)
+
+    def fit(self, run: Run) -> FittedGraph:
+        """Fit by the method that the recipe names."""
+        from edgetransfer.tasks.classification.fit.fit import fit
+
+        return fit(run)
+
+    def ship(
+        self,
+        run: Run,
+        fitted: FittedGraph,
+        compressed: CompressedGraph,
+        target: TargetSpec,
+        progress: Progress,
+    ) -> Shipped:
+        """Keep statistics of the network's features, so that classes can be added later."""
+        from edgetransfer.tasks.classification.ship.feature_statistics import ship
+
+        return ship(run, fitted, compressed, target, progress)
+
+    def record(self, report: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return the score, and of every class how many were right."""
+        return written_record(report)
+
+    def answer(self, outputs: NDArray[Any], labels: Sequence[str]) -> tuple[tuple[str, float], ...]:
+        """Name the best classes with their softmax shares."""
+        shares = np.exp(outputs - outputs.max())
+        shares /= shares.sum()
+        return tuple((labels[i], float(shares[i])) for i in np.argsort(-shares)[:BEST])
+
+    def tiles(self, report: Node) -> list[dict[str, Any]]:
+        """Return the metric, and its change from the floats."""
+        from edgetransfer.tasks.classification.report.accuracy import tiles
+
+        return tiles(report)
+
+
+TASK = Classification()

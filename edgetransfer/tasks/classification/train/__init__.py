@@ -1,0 +1,1 @@
+"""Training of layers, and what chooses between trained networks."""

@@ -1,1 +1,0 @@
-"""Linear heads on features: probe, prototypes, one more class."""

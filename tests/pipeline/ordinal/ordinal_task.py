@@ -1,0 +1,184 @@
+"""A task that no module of the package knows: ordered ranks, told by one score an example.
+
+A label is a whole number; the network gives a score [N, 1] in places of the sorted labels, and the
+nearest one is the decision. It is fitted by ridge regression on frozen features, and judged by the
+mean distance from the right rank.
+"""
+
+from functools import partial
+
+import numpy as np
+import torch
+from torch import nn
+
+from edgetransfer.bundle.forms import Count, Form, Number
+from edgetransfer.measure.gates import held, not_run
+from edgetransfer.measure.measurement import TaskGates, TaskTrial
+from edgetransfer.measure.plain import Missing
+from edgetransfer.pipeline.fit.backbone import OpenedBackbone
+from edgetransfer.pipeline.fit.data import read_data
+from edgetransfer.pipeline.fit.trace import keep_graph, traced
+from edgetransfer.pipeline.stage.stage import Stage
+from edgetransfer.pipeline.task import Shipped, Step
+from edgetransfer.report.section import SECTIONS, Section
+from edgetransfer.report.sections import gates as gate_words
+from edgetransfer.report.verdict import tile
+
+PENALTY = 1.0
+NORMAL_95 = 1.645
+
+
+class Scorer(nn.Module):
+    """A backbone, and one number of its features."""
+
+    def __init__(self, network, weight):
+        super().__init__()
+        self.network = network
+        self.head = nn.Linear(len(weight) - 1, 1)
+        with torch.no_grad():
+            self.head.weight.copy_(torch.from_numpy(weight[None, :-1]))
+            self.head.bias.fill_(float(weight[-1]))
+
+    def forward(self, *inputs):
+        return self.head(self.network(*inputs))
+
+
+def changed(reference, candidate, tie=0.0):
+    moved = np.rint(reference) != np.rint(candidate)
+    return (moved & (np.abs(reference - candidate) > 2 * tie))[:, 0]
+
+
+def ridge(rows, truth):
+    rows = np.hstack([rows, np.ones((len(rows), 1))]).astype(np.float64)
+    square = rows.T @ rows + PENALTY * np.eye(rows.shape[1])
+    return np.linalg.solve(square, rows.T @ truth).astype(np.float32)
+
+
+class ErrorForm(Form):
+    n: Count
+    reference: Number | None
+    candidate: Number | None
+
+
+class RanksForm(Form):
+    error: ErrorForm
+
+
+class JudgedRanks:
+    def __init__(self, raw):
+        self.raw = raw
+        self.errors = None
+        if raw.truth is not None:
+            outputs = (raw.reference, raw.candidate)
+            self.errors = [np.abs(each[:, 0] - raw.truth) for each in outputs]
+
+    def gates(self):
+        if self.errors is None:
+            return TaskGates(loss=(not_run("mean-error", "the examples have no labels"),))
+        lost = self.errors[1] - self.errors[0]
+        upper = lost.mean() + NORMAL_95 * lost.std(ddof=1) / len(lost) ** 0.5
+        limit = self.raw.budget.max_drop_pp / 100
+        status = "PASS" if upper < limit else "FAIL" if lost.mean() > limit else "INCONCLUSIVE"
+        told = f"costs at most {upper:.3f} ranks (95 % bound), limit {limit:g}"
+        return TaskGates(loss=(held("mean-error", status, told, (upper, limit, "ranks")),))
+
+    def written(self):
+        absent = Missing("the examples have no labels")
+        means = [absent, absent] if self.errors is None else [each.mean() for each in self.errors]
+        count = 0 if self.errors is None else len(self.errors[0])
+        return {"error": {"n": count, "reference": means[0], "candidate": means[1]}}
+
+
+class Ordinal:
+    name = "ordinal"
+    output = "score"
+    shift_invariant = False
+    claims = frozenset({"mean-error"})
+    report_form = RanksForm
+
+    def width(self, labels):
+        return 1
+
+    def changed(self, reference, candidate, tie=0.0):
+        return changed(reference, candidate, tie)
+
+    def examine(self, raw, drift):
+        return JudgedRanks(raw)
+
+    def hold(self, tried, budget, drift):
+        n = len(tried.truth)
+        if not n:
+            return TaskTrial()
+        outputs = (tried.reference[:n, 0], tried.candidate[:n, 0])
+        before, after = (np.abs(each - tried.truth).mean() for each in outputs)
+        return TaskTrial(100 * (after - before), row={"mean_error": float(after)})
+
+    def truth(self, manifest, examples):
+        return manifest.label_index(examples)
+
+    def plan(self, run):
+        return [Step("ridge", "one score of frozen features")]
+
+    def choose(self, run):
+        return run
+
+    def fit(self, run):
+        manifest = read_data(run)
+        opened = OpenedBackbone(run, manifest)
+        features, fitted = opened.features(manifest), manifest.fitted
+        truth = manifest.label_index(fitted)
+
+        def make(folder, _):
+            rows = np.load(features.file("features.npy"))[: len(fitted)]
+            np.save(folder / "weight.npy", ridge(rows, truth))
+            return {"method": "ridge", "fitted_on": f"{len(fitted)} examples"}
+
+        inputs = {"features": features.key, "truth": truth.tolist()}
+        kept = run.keep(Stage("ridge", inputs, make))
+        network = Scorer(opened.backbone.network, np.load(kept.file("weight.npy"))).eval()
+        facts = {"backbone": opened.card, "fit": kept.record}
+        prove = partial(traced, network, output=self.output, changed=changed)
+        return keep_graph(run, manifest, opened.backbone, kept.key, facts, prove)
+
+    def ship(self, run, fitted, compressed, target, progress):
+        return Shipped(facts={"ranks": list(fitted.manifest.labels)})
+
+    def record(self, report):
+        return None
+
+    def answer(self, outputs, labels):
+        place = int(np.clip(np.rint(outputs[0]), 0, len(labels) - 1))
+        return ((labels[place], float(outputs[0])),)
+
+    def tiles(self, report):
+        error = report["error"]
+        return [tile("Mean error", error["candidate"].show("{:.3f} ranks".format))]
+
+
+TASK = Ordinal()
+
+
+def _rows(error):
+    sides = ("reference", "candidate")
+    return {"told": [error[each].show("{:.3f} ranks".format) for each in sides]}
+
+
+def _figures(error):
+    if error["candidate"] is None:
+        return
+    before, after = error["reference"], error["candidate"]
+    yield "mean error", f"{before:.3f}", f"{after:.3f}", f"{after - before:+.3f} ranks"
+
+
+SECTIONS["error"] = Section(
+    "error",
+    15,
+    "Mean error",
+    "How far the score is from the right rank.",
+    block="error",
+    rows=_rows,
+    template="<p>floats {{ told[0] }}, shipped {{ told[1] }}</p>",
+    figures=_figures,
+)
+gate_words.CLAIMS |= TASK.claims
+gate_words.GATES["mean-error"] = "Mean error"
