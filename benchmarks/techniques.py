@@ -49,13 +49,13 @@ from edgetransfer.tasks.classification.train.finetune import finetune
 from edgetransfer.tasks.classification.train.lesson import (
     CrossEntropy,
     Lesson,
-    Machine,
     PreparedExamples,
     Schedule,
     Technique,
     Texts,
     run_in_groups,
 )
+from edgetransfer.transfer.train.machine_settings import Machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,11 +18,11 @@ from edgetransfer.tasks.classification.train.finetune import finetune
 from edgetransfer.tasks.classification.train.lesson import (
     CrossEntropy,
     Lesson,
-    Machine,
     PreparedExamples,
     Schedule,
     Technique,
 )
+from edgetransfer.transfer.train.machine_settings import Machine
 from edgetransfer.transfer.train.team import ALONE
 
 SCHEDULE = Schedule(3, 0.02, 7, 3, Technique(smoothing=0.1, averaging=0.5, gradual=True))

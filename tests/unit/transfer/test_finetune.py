@@ -14,12 +14,12 @@ from edgetransfer.tasks.classification.train.lesson import (
     UNLABELLED,
     CrossEntropy,
     Lesson,
-    Machine,
     PreparedExamples,
     Schedule,
     Technique,
 )
 from edgetransfer.transfer.train.augmentation import Views
+from edgetransfer.transfer.train.machine_settings import Machine
 
 ONE_THREAD = Machine(threads=1, bf16=False)
 SCHEDULE = Schedule(epochs=4, learning_rate=0.02, batch_size=8, seed=3)

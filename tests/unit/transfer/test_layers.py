@@ -20,11 +20,11 @@ from edgetransfer.tasks.classification.train.layers import (
 from edgetransfer.tasks.classification.train.lesson import (
     CrossEntropy,
     Lesson,
-    Machine,
     Schedule,
     Technique,
     Texts,
 )
+from edgetransfer.transfer.train.machine_settings import Machine
 
 ONE_THREAD = Machine(threads=1, bf16=False)
 
