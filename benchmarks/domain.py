@@ -6,7 +6,7 @@ Where cases are named (by the beginning of their name), the rows of the others i
 
 A draw takes labelled pictures of one domain, unlabelled ones of the other, and judges on others of
 the other: no picture has two parts. `auto` chooses by the first 50 of the judged ones, as a build
-does (`tasks.classification.study.adaptation.choose`); everything is judged on the rest. Intervals are
+does (`classification.study.adaptation.choose`); everything is judged on the rest. Intervals are
 Student's, 95 %, of the mean over draws of one data set; where a case has several devices, over
 their means.
 """

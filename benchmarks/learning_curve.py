@@ -26,7 +26,7 @@ from edgetransfer.agent.runtimes.onnxruntime import build as runtime_facts
 from edgetransfer.measure.stats.power_law import FARTHEST, extrapolate
 from edgetransfer.tasks.classification.head.probe import fit_at, fit_probe
 from edgetransfer.tasks.classification.study.learning_curve import (
-    Judged,
+    CurveData,
     measure_curve,
     nested_order,
 )
@@ -44,7 +44,7 @@ def measure(rows: Rows, part: int, seed: int) -> dict[str, Any] | None:
     if len(np.unique(truth)) < len(rows.classes) or np.bincount(truth).min() < 2:
         return None
     strength = fit_probe(features, truth, seed=seed).strength
-    data = Judged(features, truth, round(0.8 * len(known)), strength)
+    data = CurveData(features, truth, round(0.8 * len(known)), strength)
     curve = measure_curve(data, seed=seed)
     if curve is None:
         return None
