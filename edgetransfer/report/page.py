@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgetransfer.report import verdict
 from edgetransfer.report.node import Node
-from edgetransfer.report.sections import SECTIONS, Section
+from edgetransfer.report.sections import Section, sections_of
 from edgetransfer.report.template import rendered
 from edgetransfer.spec import tasks
 
@@ -32,7 +32,7 @@ def render_page(report: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
         title=f"{banner['name']}: {report['target']} · edgetransfer report",
         verdict=banner,
         tiles=verdict.tiles(told),
-        sections=shown(SECTIONS.values(), told, made),
+        sections=shown(sections_of(report), told, made),
         schema=str(report["schema"]),
     )
 

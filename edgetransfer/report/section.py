@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
+
+from edgetransfer.spec.tasks import CLASSIFICATION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -34,6 +36,7 @@ class Section:
         lines: makes sentences for the terminal.
         line: where those stand among the others'; default: `place`.
         of_build: whether they are about the build, so that no bench tells them again.
+        task: whose reports it is shown in; empty for all.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Section:
     lines: Callable[[Any], Iterable[str]] = lambda _: ()
     line: int | None = None
     of_build: bool = False
+    task: str = ""
 
     def values(self, report: Node, manifest: Node) -> Mapping[str, Any] | None:
         """Return what the template shows; nothing where there is no such section."""
@@ -65,17 +69,23 @@ SECTIONS: dict[str, Section] = {}
 """By name. What a module of `edgetransfer.report.sections` or of a task declares is in it."""
 
 
-def declare(package: str, path: Iterable[str]) -> None:
+def declare(package: str, path: Iterable[str], task: str = "") -> None:
     """Show the sections that the modules of a package declare, by its ``__path__``."""
     for found in iter_modules(path):
         for each in vars(import_module(f"{package}.{found.name}")).values():
             if isinstance(each, Section):
-                SECTIONS[each.name] = each
+                SECTIONS[each.name] = replace(each, task=task)
+
+
+def sections_of(report: Mapping[str, Any]) -> list[Section]:
+    """Return the sections that a report may have: those of all, and those of its task."""
+    whose = ("", report.get("task", CLASSIFICATION))
+    return [each for each in SECTIONS.values() if each.task in whose]
 
 
 def figures(report: Mapping[str, Any]) -> Iterator[Figure]:
     """Yield the rows of the terminal's table, in the order of the page."""
-    for section in sorted(SECTIONS.values(), key=lambda each: each.place):
+    for section in sorted(sections_of(report), key=lambda each: each.place):
         for block in section.read(report):
             yield from section.figures(block)
 
@@ -87,6 +97,6 @@ def lines(report: Mapping[str, Any], *, again: bool) -> Iterator[str]:
         report: ``report.json``.
         again: whether a bundle is measured again, where what its build saw was told before.
     """
-    for section in sorted(SECTIONS.values(), key=lambda each: each.line or each.place):
+    for section in sorted(sections_of(report), key=lambda each: each.line or each.place):
         for block in () if again and section.of_build else section.read(report):
             yield from section.lines(block)

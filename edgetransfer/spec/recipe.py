@@ -20,6 +20,7 @@ EPOCHS, TAUGHT_EPOCHS = 12, 30
 RANK = 8
 GUESSING = ("probe", "contrastive")  # after these a head may learn from texts without labels
 AUTO_MINUTES = 30.0
+USUAL_METRIC = "top1"
 TAUGHT_LEARNING_RATE = 2e-3
 """A teacher has more to say than the labels, so its student may go further without learning the
 examples by heart. On ten classes of tiny-imagenet the same schedule without a teacher never beat
@@ -137,7 +138,7 @@ class Recipe(Spec):
     budget: Budget = Budget()
     targets: tuple[str, ...] = Field(("this-machine",), min_length=1, **asked("target"))
     task: str = Field(tasks.CLASSIFICATION, description="what a label is, and what is fitted to it")
-    metric: str = Field("", validate_default=True, **asked("metric"))
+    metric: str = Field(USUAL_METRIC, validate_default=True, **asked("metric"))
     seed: int = Field(0, ge=0, lt=2**32, **asked("seed"))
     threads: int | None = Field(None, ge=1, le=256, **asked("threads"))  # default: the target's
     soundness: bool = Field(True, **asked("soundness"))
@@ -154,14 +155,16 @@ class Recipe(Spec):
     @field_validator("metric")
     @classmethod
     def _of_the_task(cls, metric: str, info: ValidationInfo) -> str:
-        """Check the metric; the default is the first of the task's."""
+        """Check the metric; a task that does not know the usual one has its own first."""
         if "task" not in info.data:
             return metric  # that it cannot be has been said
         known = tasks.TASKS[info.data["task"]].metrics
-        if metric and metric not in known:
+        if metric == USUAL_METRIC and metric not in known:
+            return known[0]
+        if metric not in known:
             msg = f"Input should be {', '.join(map(repr, known[:-1]))} or {known[-1]!r}"
             raise ValueError(msg)
-        return metric or known[0]
+        return metric
 
     @field_validator("fit")
     @classmethod

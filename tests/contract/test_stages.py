@@ -13,14 +13,22 @@ ALL = {
     if file.name != "__init__.py"
 }
 COMPOSING = [
-    f"edgetransfer.pipeline.{name}"
-    for name in (
-        "api", "build", "doctor", "plan", "rank", "bench.bench", "bench.judge",
-        "fit.adaptation.adapt",
-        "fit.distil", "fit.fit", "fit.network", "ladder.compress", "ladder.trials",
-        "matrix", "on_ray", "ship.add_class", "ship.assemble",
-    )
+    *(
+        f"edgetransfer.pipeline.{name}"
+        for name in (
+            "api", "build", "doctor", "plan", "bench.bench", "bench.judge", "ladder.compress",
+            "ladder.trials", "matrix", "on_ray", "ship.assemble",
+        )
+    ),
+    *(
+        f"edgetransfer.tasks.classification.{name}"
+        for name in (
+            "task", "rank.rank", "fit.adaptation.adapt", "fit.distil", "fit.fit", "fit.network",
+            "fit.plan", "ship.add_class",
+        )
+    ),
 ]  # fmt: skip
+assert set(COMPOSING) <= set(ALL)
 """Modules that put stages together, so that they import nearly everything."""
 
 

@@ -89,15 +89,7 @@ def _facts(
         },
         **fitted.facts,
         "compression": compressed.facts,
-        "session": session_of(run, target),
+        "session": run.session_of(target),
         "seed": run.recipe.seed,
         "versions": versions(),
-    }
-
-
-def session_of(run: Run, target: TargetSpec) -> dict[str, Any]:
-    """Return the options of a target's sessions."""
-    return {
-        "threads": run.recipe.threads or target.session.threads,
-        "config": dict(target.session.config),
     }

@@ -36,6 +36,11 @@ class Run:
     choice: Mapping[str, Any] | None = None
     team: Team = ALONE
 
+    def session_of(self, target: TargetSpec) -> dict[str, Any]:
+        """Return the options of a target's sessions."""
+        threads = self.recipe.threads or target.session.threads
+        return {"threads": threads, "config": dict(target.session.config)}
+
     def keep(self, stage: Stage, title: str | None = None) -> StageResult:
         """Make or reuse what a stage leaves, and tell of it in a line of its own."""
         with telling(self.reporter, title or stage.name) as line:

@@ -164,8 +164,6 @@ def _rows(error):
 
 
 def _figures(error):
-    if error["candidate"] is None:
-        return
     before, after = error["reference"], error["candidate"]
     yield "mean error", f"{before:.3f}", f"{after:.3f}", f"{after - before:+.3f} ranks"
 
@@ -179,6 +177,7 @@ SECTIONS["error"] = Section(
     rows=_rows,
     template="<p>floats {{ told[0] }}, shipped {{ told[1] }}</p>",
     figures=_figures,
+    task="ordinal",
 )
 gate_words.CLAIMS |= TASK.claims
 gate_words.GATES["mean-error"] = "Mean error"

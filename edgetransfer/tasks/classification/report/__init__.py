@@ -2,6 +2,7 @@
 
 from edgetransfer.report.section import declare
 from edgetransfer.report.sections import gates
+from edgetransfer.spec.tasks import CLASSIFICATION
 
 CLAIMS = frozenset(
     ("accuracy", "kl", "classes", "calibration", "min-accuracy", "min-macro-f1", "min-recall")
@@ -21,4 +22,4 @@ gates.GATES |= {
 }
 gates.ALLOWS |= dict.fromkeys(("min-accuracy", "min-macro-f1", "min-recall"), "at least")
 gates.ALLOWS |= {"chance": "over", "recorded": "about"}
-declare(__name__, __path__)
+declare(__name__, __path__, CLASSIFICATION)

@@ -15,7 +15,6 @@ from edgetransfer.data.split import calibration_sample
 from edgetransfer.errors import UnsupportedError
 from edgetransfer.graph.hosted import exact_here
 from edgetransfer.graph.prepare import Preparer, ahead
-from edgetransfer.pipeline.ship.assemble import session_of
 from edgetransfer.pipeline.stage.stage import Stage
 from edgetransfer.pipeline.task import Shipped
 from edgetransfer.tasks.classification.head.new_class import measure_statistics
@@ -91,7 +90,7 @@ def ship(
     if not facts or not manifest.split("train"):
         return Shipped({}, facts, fitted.config)
     examples = calibration_sample(manifest, MOST, run.recipe.seed)
-    session = session_of(run, target)
+    session = run.session_of(target)
     inputs = {
         "network": compressed.key,
         "examples": content_of(examples),
