@@ -22,7 +22,6 @@ from edgetransfer.export.tensorrt import write_for_tensorrt
 from edgetransfer.graph.embed import PICTURE, whole_model
 from edgetransfer.graph.finished import finished
 from edgetransfer.graph.hosted import open_here
-from edgetransfer.spec.preprocess import ImagePreprocessing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -30,14 +29,12 @@ if TYPE_CHECKING:
 
     from edgetransfer.data.manifest import Example
     from edgetransfer.graph.prepare import Preparer
-    from edgetransfer.spec.preprocess import TextPreprocessing
+    from edgetransfer.spec.preprocess import ImagePreprocessing, TextPreprocessing
     from edgetransfer.spec.target import TargetSpec
 
 CONFIG, PICTURES = "config.json", "preprocessor_config.json"
 FOLDER, PIXELS = "optimum", "pixel_values"
 """Where optimum's picture classifier finds the network, and what it calls the input."""
-_FILTERS = {"nearest": 0, "bilinear": 2, "bicubic": 3}
-"""As Pillow numbers them, which transformers does too."""
 
 
 def write_transformers_files(
@@ -59,8 +56,9 @@ def write_transformers_files(
         "problem_type": "single_label_classification",
     }
     write_json(folder / CONFIG, {**kept, **names})
-    if isinstance(preprocessing, ImagePreprocessing):
-        write_json(folder / PICTURES, picture_preparation(preprocessing))
+    told = preprocessing.transformers()
+    if told:
+        write_json(folder / PICTURES, told)
 
 
 def write_picture_classifier(
@@ -68,7 +66,7 @@ def write_picture_classifier(
     core: onnx.ModelProto,
     config: Mapping[str, Any],
     labels: Sequence[str],
-    preprocessing: ImagePreprocessing,
+    preprocessing: ImagePreprocessing | TextPreprocessing,
 ) -> None:
     """Write ``optimum/``, which `ORTModelForImageClassification` opens.
 
@@ -81,35 +79,6 @@ def write_picture_classifier(
     model.graph.inputs[0].name = PIXELS
     onnx.save(finished(ir.to_proto(model), "export"), within / "model.onnx")
     write_transformers_files(within, config, labels, preprocessing)
-
-
-def picture_preparation(spec: ImagePreprocessing) -> dict[str, Any]:
-    """Return the contract as CLIP's image processor takes it: it knows every step of ours.
-
-    >>> made = picture_preparation(ImagePreprocessing(shortest_edge=256, crop=(224, 224)))
-    >>> made["size"], made["crop_size"], made["resample"]
-    ({'shortest_edge': 256}, {'height': 224, 'width': 224}, 2)
-    """
-    crop = None if spec.crop is None else _sides(spec.crop)
-    size = {"shortest_edge": spec.shortest_edge} if spec.exact is None else _sides(spec.exact)
-    return {
-        "image_processor_type": "CLIPImageProcessor",
-        "do_convert_rgb": True,
-        "do_resize": True,
-        "size": size,
-        "resample": _FILTERS[spec.interpolation],
-        "do_center_crop": crop is not None,
-        **({} if crop is None else {"crop_size": crop}),
-        "do_rescale": True,
-        "rescale_factor": spec.rescale,
-        "do_normalize": True,
-        "image_mean": list(spec.mean),
-        "image_std": list(spec.std),
-    }
-
-
-def _sides(size: tuple[int, int]) -> dict[str, int]:
-    return {"height": size[0], "width": size[1]}
 
 
 SCHEMA = "edgetransfer.golden/1"
@@ -205,7 +174,7 @@ def write_bundle(folder: Path, parts: BundleParts, prepare: Preparer) -> None:
     write_json(folder / "preprocess.json", contract)
     if parts.config is not None:
         write_transformers_files(folder, parts.config, parts.labels, parts.preprocessing)
-        if isinstance(parts.preprocessing, ImagePreprocessing):
+        if parts.preprocessing.in_graph:
             write_picture_classifier(
                 folder, parts.core, parts.config, parts.labels, parts.preprocessing
             )

@@ -13,15 +13,14 @@ from onnx import numpy_helper
 
 from edgetransfer.agent.runtimes.tensorrt.build import Settings, settings_from
 from edgetransfer.errors import StageError
-from edgetransfer.graph.embed import preprocessing_graph
+from edgetransfer.graph.embed import preparation
 from edgetransfer.graph.finished import STANDARD, opset_of
-from edgetransfer.spec.preprocess import ImagePreprocessing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from edgetransfer.spec.preprocess import TextPreprocessing
+    from edgetransfer.spec.preprocess import ImagePreprocessing, TextPreprocessing
     from edgetransfer.spec.target import TargetSpec
 
 Array = np.ndarray[Any, Any]
@@ -90,10 +89,8 @@ def write_for_tensorrt(
     settings = settings_from(target.session.config)
     strong, weak = (trtexec_line(core, settings, strongly_typed=each) for each in (True, False))
     text = _README.format(title=target.title, strong=strong, weak=weak)
-    if isinstance(preprocessing, ImagePreprocessing):
-        before = preprocessing_graph(
-            preprocessing, opset=opset_of(core), ir_version=core.ir_version
-        )
+    before = preparation(preprocessing, core)
+    if before is not None:
         onnx.save(before, folder / PREPARE)
         text += _PICTURES.format(input=core.graph.input[0].name)
     (folder / README).write_text(text, encoding="utf-8")

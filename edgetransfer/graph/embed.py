@@ -142,7 +142,28 @@ def whole_model(
 
     For texts it is the network alone: standard ONNX has no tokenizer.
     """
+    before = preparation(preprocessing, core)
+    return core if before is None else with_preprocessing(core, before)
+
+
+def preparation(
+    preprocessing: ImagePreprocessing | TextPreprocessing, core: onnx.ModelProto
+) -> onnx.ModelProto | None:
+    """Return the graph that prepares examples for a network, of its opset and file format.
+
+    None where no operators do.
+    """
     if not isinstance(preprocessing, ImagePreprocessing):
-        return core
-    before = preprocessing_graph(preprocessing, opset=opset_of(core), ir_version=core.ir_version)
-    return with_preprocessing(core, before)
+        return None
+    return preprocessing_graph(preprocessing, opset=opset_of(core), ir_version=core.ir_version)
+
+
+def ports(
+    preprocessing: ImagePreprocessing | TextPreprocessing, batch: int | str, *, whole: bool
+) -> list[tuple[str, str, tuple[int | str, ...]]]:
+    """Return name, type and shape of what ``model.onnx`` (`whole`) or the network itself takes."""
+    if not isinstance(preprocessing, ImagePreprocessing):
+        return [(name, "int64", (batch, "length")) for name in preprocessing.inputs]
+    if whole:
+        return [(PICTURE, "uint8", (batch, "height", "width", 3))]
+    return [(PREPARED, "float32", (batch, 3, *preprocessing.output_size))]

@@ -52,6 +52,7 @@ class PicturePreparer:
     """Decoded pictures -> ``float32 [1, 3, h, w]`` under the name of the network's input."""
 
     input_names: tuple[str, ...] = (PREPARED,)
+    one_shape = ImagePreprocessing.one_shape
 
     def __init__(self, spec: ImagePreprocessing) -> None:
         self._session = OnnxSession(preprocessing_graph(spec).SerializeToString())
@@ -78,6 +79,8 @@ class TextPreparer:
 
     SpecError where the file is not a tokenizer, MissingExtraError without tokenizers.
     """
+
+    one_shape = TextPreprocessing.one_shape
 
     def __init__(self, spec: TextPreprocessing, tokenizer: Path) -> None:
         self.input_names = spec.inputs
@@ -130,6 +133,11 @@ class TextPreparer:
 
 
 Preparer = PicturePreparer | TextPreparer
+
+
+def free_axes(inputs: Batch) -> tuple[str, ...]:
+    """Name the axes of prepared inputs that differ among examples and batches."""
+    return ("batch",) if PREPARED in inputs else ("batch", "length")
 
 
 def preparer(spec: ImagePreprocessing | TextPreprocessing, tokenizer: Path | None) -> Preparer:

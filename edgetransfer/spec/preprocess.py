@@ -1,9 +1,19 @@
-"""The contract between a picture or a text and the network: one value, used in every place."""
+"""The contract between an example and the network, one value for each kind of input.
+
+Beside how an example is prepared it says what follows of it, so that nobody else asks which it is:
+
+* `in_graph`: whether the preparation stands in ``model.onnx``, before the network;
+* `one_shape`: whether all examples are prepared to tensors of one shape: then shapes can be static,
+  ranges of activations be found beforehand and examples be stacked;
+* `noun`: what an example is called;
+* `level`: what one of 255 levels of a channel is once it is prepared;
+* `transformers()`: the contract in that library's words, where it is no file already.
+"""
 
 from __future__ import annotations
 
 from operator import gt
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, TypeAdapter, model_validator
 
@@ -24,6 +34,9 @@ class ImagePreprocessing(Spec):
     multiply by `rescale`, subtract `mean`, divide by `std`, move channels first.
     """
 
+    in_graph: ClassVar[bool] = True
+    one_shape: ClassVar[bool] = True
+    noun: ClassVar[str] = "picture"
     kind: Literal["image"] = "image"
     shortest_edge: int | None = Field(None, ge=1, le=8192, description="short side in pixels")
     exact: Size | None = Field(None, description="resize to (height, width), ignoring proportions")
@@ -56,10 +69,50 @@ class ImagePreprocessing(Spec):
         assert size is not None  # by _one_resize
         return size
 
+    @property
+    def level(self) -> tuple[float, ...]:
+        """What one of 255 levels of a channel is once it is prepared."""
+        return tuple(self.rescale / each for each in self.std)
+
+    def transformers(self) -> dict[str, Any]:
+        """Return the contract as CLIP's image processor takes it: it knows every step of ours.
+
+        >>> made = ImagePreprocessing(shortest_edge=256, crop=(224, 224)).transformers()
+        >>> made["size"], made["crop_size"], made["resample"]
+        ({'shortest_edge': 256}, {'height': 224, 'width': 224}, 2)
+        """
+        crop = None if self.crop is None else _sides(self.crop)
+        size = {"shortest_edge": self.shortest_edge} if self.exact is None else _sides(self.exact)
+        return {
+            "image_processor_type": "CLIPImageProcessor",
+            "do_convert_rgb": True,
+            "do_resize": True,
+            "size": size,
+            "resample": _FILTERS[self.interpolation],
+            "do_center_crop": crop is not None,
+            **({} if crop is None else {"crop_size": crop}),
+            "do_rescale": True,
+            "rescale_factor": self.rescale,
+            "do_normalize": True,
+            "image_mean": list(self.mean),
+            "image_std": list(self.std),
+        }
+
+
+_FILTERS = {"nearest": 0, "bilinear": 2, "bicubic": 3}
+"""As Pillow numbers them, which transformers does too."""
+
+
+def _sides(size: tuple[int, int]) -> dict[str, int]:
+    return {"height": size[0], "width": size[1]}
+
 
 class TextPreprocessing(Spec):
     """A text -> token ids ``int64 [N, length]`` by a Hugging Face ``tokenizer.json``."""
 
+    in_graph: ClassVar[bool] = False
+    one_shape: ClassVar[bool] = False
+    noun: ClassVar[str] = "text"
     kind: Literal["text"] = "text"
     tokenizer: str = Field("tokenizer.json", description="file beside the contract")
     max_length: int = Field(128, ge=2, le=1 << 20, description="tokens kept, special ones included")
@@ -67,6 +120,15 @@ class TextPreprocessing(Spec):
     inputs: tuple[TextInput, ...] = Field(
         ("input_ids", "attention_mask"), min_length=1, description="the network's inputs, in order"
     )
+
+    @property
+    def level(self) -> tuple[float, ...]:
+        """Nothing: token ids have no levels."""
+        return ()
+
+    def transformers(self) -> dict[str, Any]:
+        """Return nothing: transformers reads the tokenizer's own files."""
+        return {}
 
 
 Preprocessing = Annotated[ImagePreprocessing | TextPreprocessing, Discriminator("kind")]

@@ -333,11 +333,11 @@ def refuse_other_kind(bundle: Bundle, manifest: Manifest, data: DataSpec) -> Non
 def golden_of(bundle: Bundle) -> tuple[Example, ...]:
     """Return the golden examples, with their labels."""
     folder = bundle.file("golden")
-    listed, labels, images = bundle.manifest["files"], bundle.labels, bundle.preprocessing
+    listed, labels, spec = bundle.manifest["files"], bundle.labels, bundle.preprocessing
     examples = []
     for number, case in enumerate(read_golden(folder / "index.json")):
         label, text, png = case["label"], case["text"], case.get("png")
-        shown = png if images.kind == "image" else text
+        shown = png if spec.in_graph else text
         lost = png is not None and f"golden/{png}" not in listed
         if shown is None or lost or label not in (None, *labels):
             raise GOLDEN.fault(

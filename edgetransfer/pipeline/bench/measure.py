@@ -152,7 +152,7 @@ def measure(
                 record["rebuilds"] = rebuilt(subject.place, session.core["candidate"], folder, out)
             if subject.effort is not None:
                 record["timing"] = {"core": session.times(session.core, subject.effort, seed)}
-                if whole and subject.preprocessing.kind == "image":
+                if whole and subject.preprocessing.in_graph:
                     record["timing"]["whole"] = session.times(whole, subject.effort, seed + 1)
             record["environment"] = describe(subject.place)
             return record

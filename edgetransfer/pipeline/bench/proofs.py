@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 
 from edgetransfer.graph.census import intended
-from edgetransfer.graph.embed import PICTURE, PREPARED, preprocessing_graph
+from edgetransfer.graph.embed import PREPARED, ports, preparation
 from edgetransfer.graph.hosted import with_float_products
 from edgetransfer.measure.agreement import Cure, OnHost
 from edgetransfer.measure.measurement import Timing
@@ -33,13 +33,13 @@ from edgetransfer.measure.proofs import (
 )
 from edgetransfer.pipeline.bench.times import samples_of
 from edgetransfer.pipeline.task import task_of
-from edgetransfer.spec.preprocess import ImagePreprocessing, TextPreprocessing
 from edgetransfer.transport.job import InputFiles, Job, Variant
 
 if TYPE_CHECKING:
     from edgetransfer.bundle.opened import Bundle
     from edgetransfer.measure.drift import Decision
     from edgetransfer.pipeline.stage.stage import StageResult
+    from edgetransfer.spec.preprocess import ImagePreprocessing, TextPreprocessing
     from edgetransfer.spec.target import TargetSpec
     from edgetransfer.transport.place import Place
 
@@ -96,17 +96,12 @@ def _contract(
 
 def _promised(bundle: Bundle, file: str) -> Sequence[Port]:
     """Inputs and outputs of a file, by the contract and the labels."""
-    spec = bundle.preprocessing
     one = bundle.target.static_shapes and file != "reference.onnx"
     batch: int | str = 1 if one else "batch"
     task = task_of(bundle.recipe)
     output = Port(task.output, "float32", (batch, task.width(bundle.labels)))
-    if not isinstance(spec, ImagePreprocessing):
-        ids = [Port(name, "int64", (batch, "length")) for name in spec.inputs]
-        return (*ids, output)
-    if file == "model.onnx":
-        return Port(PICTURE, "uint8", (batch, "height", "width", 3)), output
-    return Port(PREPARED, "float32", (batch, 3, *spec.output_size)), output
+    taken = ports(bundle.preprocessing, batch, whole=file == "model.onnx")
+    return (*[Port(*each) for each in taken], output)
 
 
 def _ports(model: Record) -> Sequence[Port]:
@@ -255,17 +250,16 @@ class Prover:
 
     def _prepared(self, model: onnx.ModelProto) -> tuple[dict[str, Any], str | None] | None:
         """Prepare pictures there: how far they are from those here, and their file if at all."""
-        if not isinstance(self.spec, ImagePreprocessing):
+        graph = preparation(self.spec, model)
+        if graph is None:
             return None
         path = self.scratch / "preprocessing.onnx"
-        graph = preprocessing_graph(self.spec, opset=_opset(model), ir_version=model.ir_version)
         onnx.save(graph, path)
         variant = replace(self.whole, name="preprocessing", model=str(path))
         there, _ = self._run(variant, "prepared")
         here = np.load(_file(self.candidate.inputs), mmap_mode="r")
         here = here[spread(len(here), RAW_EXAMPLES)]
-        level = self.spec.rescale / np.array(self.spec.std)
-        told = asdict(tensor_parity(here, there, level))
+        told = asdict(tensor_parity(here, there, np.array(self.spec.level)))
         same = there.tobytes() == np.ascontiguousarray(here).tobytes()
         return told, None if same else str(self.scratch / "prepared.npy")
 
@@ -298,8 +292,8 @@ class Prover:
         if not obeyed or "optimise" not in self.place.actions:
             missing = dict.fromkeys((*runs, BATCHED), "the agent there takes no such settings")
             runs = {}
-        elif not isinstance(self.spec, ImagePreprocessing):
-            missing[BATCHED] = "texts differ in length"
+        elif not self.spec.one_shape:
+            missing[BATCHED] = f"{self.spec.noun}s differ in length"
         elif model.graph.input[0].type.tensor_type.shape.dim[0].dim_value:
             missing[BATCHED] = "the model takes one batch only"
         else:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetransfer.graph.prepare import Preparer, TextPreparer, stack, write_each
+from edgetransfer.graph.prepare import Preparer, stack, write_each
 from edgetransfer.measure.speed.latency import Samples, speedup
 from edgetransfer.measure.speed.precision import lacking, lacking_of_ratio
 from edgetransfer.measure.speed.validity import violations
@@ -30,9 +30,8 @@ TIMED_INPUTS = 8
 
 def input_files(prepare: Preparer, examples: Sequence[Example], room: Path) -> InputFiles:
     """Write prepared examples where the agent finds them: texts differ in length."""
-    if isinstance(prepare, TextPreparer):
-        return write_each(prepare.prepare, examples, room)
-    return stack(prepare.prepare, examples, room)
+    write = stack if prepare.one_shape else write_each
+    return write(prepare.prepare, examples, room)
 
 
 def variants_of(

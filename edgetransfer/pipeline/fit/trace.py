@@ -11,8 +11,7 @@ import onnx
 
 from edgetransfer.data.manifest import Example, Manifest, content_of
 from edgetransfer.errors import EdgeTransferError, StageError, first_line, let_stop
-from edgetransfer.graph.embed import PREPARED
-from edgetransfer.graph.prepare import Batch, Preparer, preparer
+from edgetransfer.graph.prepare import Batch, Preparer, free_axes, preparer
 from edgetransfer.pipeline.graphs import FittedGraph
 from edgetransfer.pipeline.stage.stage import Stage, StageResult
 
@@ -51,9 +50,8 @@ def traced(
     """
     from edgetransfer.graph.trace import Signature, trace
 
-    axes = ("batch",) if PREPARED in inputs else ("batch", "length")
     few = [array[:2] for array in inputs.values()]
-    graph = trace(network, few, Signature(tuple(inputs), output, axes))
+    graph = trace(network, few, Signature(tuple(inputs), output, free_axes(inputs)))
     return graph, proven(network, graph, inputs, changed)
 
 

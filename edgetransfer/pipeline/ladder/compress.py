@@ -27,9 +27,10 @@ def compress(
     Raises:
         UnsupportedError: the target takes static shapes alone, and these are texts.
     """
-    if target.static_shapes and fitted.manifest.modality == "text":
+    if target.static_shapes and not fitted.preprocessing.one_shape:
         raise UnsupportedError(
-            "texts differ in length, and the target takes static shapes alone",
+            f"{fitted.preprocessing.noun}s differ in length, and the target takes static shapes "
+            "alone",
             where=f"target {target.name}",
             fix="name a target that computes on the CPU (edgetransfer targets)",
         )

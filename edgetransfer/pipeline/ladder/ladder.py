@@ -70,7 +70,7 @@ class Ladder:
             if self._is_slower():
                 self._try(self._shop.floats())
                 return self._fastest()
-            if self._shop.fitted.manifest.modality == "image":
+            if self._shop.fitted.preprocessing.one_shape:
                 self._climb_integers()
         if asked == "auto" and precision != "fp32" and self._misses():
             self._try(self._shop.floats())
@@ -86,8 +86,8 @@ class Ladder:
         up for them.
         """
         schemes = self._shop.target.schemes
-        image = self._shop.fitted.manifest.modality == "image"
-        if "u8u8" in schemes and image and best.made.rung.precision == "w8a8":
+        ranged = self._shop.fitted.preprocessing.one_shape
+        if "u8u8" in schemes and ranged and best.made.rung.precision == "w8a8":
             unsigned = self._try(self._shop.unsigned(best.made))
             if unsigned is None:
                 return best
@@ -103,8 +103,8 @@ class Ladder:
         rows = [{**each.row, "shipped": each is chosen} for each in self.results]
         rows[self.results.index(chosen)] |= self._judge.race(chosen.made)
         sqnr_db = chosen.trial.drift.sqnr_db
-        image = self._shop.fitted.manifest.modality == "image"
-        if image and chosen.made.rung.precision == "w8a8" and not sqnr_db >= QUIET_DB:
+        ranged = self._shop.fitted.preprocessing.one_shape
+        if ranged and chosen.made.rung.precision == "w8a8" and not sqnr_db >= QUIET_DB:
             ranked = self._ranked(chosen.made)
             row = rows[self.results.index(chosen)]
             row["noisiest_layers"] = [name for name, _ in ranked[:TOLD_LAYERS]]
@@ -117,7 +117,7 @@ class Ladder:
             yield self._shop.floats()
         elif precision == "fp16":
             yield self._shop.halves()
-        elif self._shop.fitted.manifest.modality == "text":
+        elif not self._shop.fitted.preprocessing.one_shape:
             yield self._shop.dynamic(smooth=False)
             yield self._shop.dynamic(smooth=True)
         else:

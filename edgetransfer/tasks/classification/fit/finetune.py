@@ -13,7 +13,7 @@ import numpy as np
 from safetensors.torch import load_model, save_model
 
 from edgetransfer.agent.environment import isa_flags
-from edgetransfer.graph.prepare import TextPreparer, stack
+from edgetransfer.graph.prepare import stack
 from edgetransfer.pipeline.stage.reporter import Line, telling
 from edgetransfer.pipeline.stage.stage import Stage, StageResult
 from edgetransfer.pipeline.stage.store import scratch
@@ -326,7 +326,7 @@ class FineTuning:
         labelled = [example for example in chosen if example.label is not None]
         labels = np.full(len(chosen), UNLABELLED)
         labels[: len(labelled)] = self._manifest.label_index(labelled)  # which come first
-        if isinstance(self._prepare, TextPreparer):
+        if not self._prepare.one_shape:
             joined = self._prepare.join([self._prepare.prepare(example) for example in chosen])
             return Texts.of(joined, labels)
         folder = room / f"{len(list(room.iterdir()))}"

@@ -7,14 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 from safetensors.torch import load_model, save_model
 
 from edgetransfer.errors import SpecError
-from edgetransfer.graph.prepare import TextPreparer
 from edgetransfer.pipeline.stage.reporter import telling
 from edgetransfer.pipeline.stage.stage import Stage, StageResult
 from edgetransfer.tasks.classification.fit.contest import (
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from edgetransfer.data.manifest import Example, Manifest
+    from edgetransfer.graph.prepare import TextPreparer
     from edgetransfer.pipeline.stage.run import Run
     from edgetransfer.spec.progress import Progress
     from edgetransfer.tasks.classification.fit.fitted import FittedNetwork
@@ -112,11 +112,10 @@ class ContrastiveFit:
     name = "contrastive fine-tuning"
 
     def __init__(self, run: Run, manifest: Manifest, fitted: FittedNetwork) -> None:
-        assert isinstance(fitted.opened.prepare, TextPreparer)  # whoever calls has looked
         self._run, self._manifest, self._fitted = run, manifest, fitted
         self._data = LabelledExamples(run, manifest)
         self._first: StageResult | None = None
-        self._prepare = fitted.opened.prepare
+        self._prepare = cast("TextPreparer", fitted.opened.prepare)
         self._strength: float = fitted.record["strength"]
         found = [each for each in machine_settings.devices() if each in DEVICES]
         self.where = run.recipe.fit.device or found[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from safetensors.numpy import save_file
@@ -13,7 +13,6 @@ from safetensors.numpy import save_file
 from edgetransfer.backbone.model import linear_head
 from edgetransfer.data.manifest import Example, Manifest, content_of
 from edgetransfer.errors import SpecError
-from edgetransfer.graph.prepare import TextPreparer
 from edgetransfer.pipeline.stage.stage import Stage
 from edgetransfer.tasks.classification.fit.probe import HELD_OUT, group_index, read_head
 from edgetransfer.tasks.classification.fit.text.contrastive import features_of, name_texts
@@ -23,6 +22,7 @@ from edgetransfer.tasks.classification.train.classifier import Classifier
 from edgetransfer.tasks.classification.train.lesson import Texts
 
 if TYPE_CHECKING:
+    from edgetransfer.graph.prepare import TextPreparer
     from edgetransfer.pipeline.stage.run import Run
     from edgetransfer.spec.progress import Progress
     from edgetransfer.tasks.classification.fit.fitted import FittedNetwork
@@ -134,5 +134,4 @@ def _features(fitted: FittedNetwork, examples: Sequence[Example]) -> Array:
 
 
 def _preparer(fitted: FittedNetwork) -> TextPreparer:
-    assert isinstance(fitted.opened.prepare, TextPreparer)  # whoever calls has looked
-    return fitted.opened.prepare
+    return cast("TextPreparer", fitted.opened.prepare)
