@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from edgetransfer.bundle.files import digests_below, read_json, write_json, writing
 from edgetransfer.errors import IntegrityError
@@ -33,10 +33,18 @@ class Entry:
     made_at: float
 
 
+class Visit(NamedTuple):
+    """A stage that was asked for: seconds are 0 where it was there already."""
+
+    stage: str
+    key: str
+    seconds: float
+
+
 class Store:
     """A folder of finished stages.
 
-    It is made if it is not there.
+    It is made if it is not there; `visits` are the stages that were asked for, in order.
 
     Raises:
         StageError: the folder cannot be made or written.
@@ -44,6 +52,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.visits: list[Visit] = []
         with writing(root):
             root.mkdir(parents=True, exist_ok=True)
 
@@ -64,10 +73,12 @@ class Store:
         Raises:
             StageError: no space, or no right to write.
         """
+        kept = self._reuse(self._folder(stage), stage.key) or self._make(stage, progress)
+        self.visits.append(Visit(stage.name, kept.key, 0.0 if kept.reused else kept.seconds))
+        return kept
+
+    def _make(self, stage: Stage, progress: Progress) -> StageResult:
         folder = self._folder(stage)
-        kept = self._reuse(folder, stage.key)
-        if kept is not None:
-            return kept
         start = time.monotonic()
         with writing(self.root):
             folder.parent.mkdir(parents=True, exist_ok=True)
