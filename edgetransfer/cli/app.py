@@ -10,6 +10,8 @@ import signal
 import sys
 from typing import TYPE_CHECKING, TextIO
 
+from edgetransfer.cli import DEBUG
+
 if TYPE_CHECKING:
     from edgetransfer.errors import EdgeTransferError
 
@@ -18,7 +20,6 @@ STOPPED = 130
 _NOBODY_READS = 141
 """Exit code where the reader of a pipe went away, as shells have it (128 and SIGPIPE)."""
 _GOES_ON = b"\nstopped. The same command goes on from the last finished stage.\n"
-_DEBUG = "EDGETRANSFER_DEBUG"
 
 
 class _Stop:
@@ -47,7 +48,7 @@ def main() -> None:
     words = sys.argv[1:]
     options = words[: words.index("--")] if "--" in words else words
     if "--debug" in options:
-        os.environ[_DEBUG] = "1"
+        os.environ[DEBUG] = "1"
         sys.argv.remove("--debug")
     try:
         code = _run(words)
@@ -112,7 +113,7 @@ def _told(error: Exception, words: list[str]) -> int:
     from edgetransfer.errors import EdgeTransferError, MemoryFullError, StageError
     from edgetransfer.spec.outside import printable
 
-    if os.environ.get(_DEBUG):
+    if os.environ.get(DEBUG):
         import traceback
 
         traceback.print_exception(error)

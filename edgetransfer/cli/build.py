@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgetransfer.cli import DEBUG
 from edgetransfer.cli import options as o
 from edgetransfer.spec.options import SHELL
 
@@ -46,6 +48,8 @@ def build(
     whole, store = recipe_from(asked, recipe), o.store_at(cache)
     with joined(whole, processes) as team:
         outcome = run(whole, out, store, TerminalReporter(), team)
+    if os.environ.get(DEBUG):
+        render.stages(store.visits)
     if json:
         print_json({"verdict": outcome.verdict, "reports": dict(outcome.reports)})
     else:

@@ -20,7 +20,11 @@ def _common(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
     debug: Annotated[  # taken off the command line, wherever it stands, by `cli.app`
-        bool, typer.Option("--debug", help="Show the traceback of an error, after any command too.")
+        bool,
+        typer.Option(
+            "--debug",
+            help="Show an error's traceback, and a build's stages; after any command too.",
+        ),
     ] = False,
 ) -> None:
     pass

@@ -33,6 +33,17 @@ def notes(found: Sequence[str]) -> None:
             console.indented(note)
 
 
+def stages(visits: Iterable[tuple[str, str, float]]) -> None:
+    """Print the stages of a run in the order in which each was entered, once, with its key."""
+    rows = [
+        (name, "found" if seconds == 0 else f"{seconds:.2f} s", key[:12])
+        for name, key, seconds in visits
+    ]
+    console = Console(sys.stderr)
+    console.print("\nStages", style="bold")
+    console.indented(table(("", "", ""), rows))
+
+
 def verdict(report: Mapping[str, Any], folder: Path, *, again: bool = False) -> None:
     """Print one target's verdict, reasons and numbers; what the build saw is not told `again`."""
     tasks.load(report.get("task", tasks.CLASSIFICATION))  # which declares its sections

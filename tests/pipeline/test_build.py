@@ -12,6 +12,7 @@ from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 from edgetransfer.bundle.files import digests_below, read_json
 from edgetransfer.bundle.opened import open_bundle
 from edgetransfer.bundle.report_form import ReportForm
+from edgetransfer.cli import DEBUG
 from edgetransfer.errors import IntegrityError, SpecError
 from edgetransfer.spec.outside import validated
 
@@ -199,3 +200,21 @@ def test_bad_values_are_named_by_their_options(tmp_path):
         "command line: --max-drop: Input should be greater than 0 (found -1); "
         "--seed: Input should be greater than or equal to 0 (found -2)"
     )
+
+
+def test_a_build_enters_each_stage_once_and_debug_shows_them_in_order(
+    built, pictures, cache, command, monkeypatch
+):
+    """Features are made once, and handed on."""
+    monkeypatch.delenv(DEBUG, raising=False)
+    code, _, told = command("build", pictures, "--cache", cache, "--timing", "quick", "--debug")
+    assert code == 0
+    lines = told.partition("Stages\n")[2].splitlines()
+    rows = [tuple(line.rsplit(maxsplit=2)) for line in lines if line.strip()]
+    names = [name.strip() for name, _, _ in rows]
+    assert names[:4] == ["data", "backbone", "features", "neighbours"]
+    assert names.index("trace") < names.index("rung") < names.index("trial")
+    assert names[-1] == "measure"
+    assert len(set(rows)) == len(rows)
+    assert names.count("features") == 1
+    assert {how for _, how, _ in rows} == {"found"}

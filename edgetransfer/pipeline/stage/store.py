@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,7 +34,7 @@ class Entry:
 
 
 class Visit(NamedTuple):
-    """A stage that was asked for: seconds are 0 where it was there already."""
+    """A stage that was entered: seconds are 0 where it was there already."""
 
     stage: str
     key: str
@@ -44,7 +44,7 @@ class Visit(NamedTuple):
 class Store:
     """A folder of finished stages.
 
-    It is made if it is not there; `visits` are the stages that were asked for, in order.
+    It is made if it is not there; `visits` are the stages that were entered, in order, each once.
 
     Raises:
         StageError: the folder cannot be made or written.
@@ -53,6 +53,7 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.visits: list[Visit] = []
+        self._known: dict[tuple[str, str], StageResult] = {}
         with writing(root):
             root.mkdir(parents=True, exist_ok=True)
 
@@ -73,7 +74,11 @@ class Store:
         Raises:
             StageError: no space, or no right to write.
         """
+        known = self._known.get((stage.name, stage.key))
+        if known is not None and known.folder.is_dir():  # of this run: nothing is read again
+            return replace(known, reused=True)
         kept = self._reuse(self._folder(stage), stage.key) or self._make(stage, progress)
+        self._known[stage.name, stage.key] = kept
         self.visits.append(Visit(stage.name, kept.key, 0.0 if kept.reused else kept.seconds))
         return kept
 
