@@ -15,10 +15,8 @@ from torch import nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from edgetransfer.backbone.builtin import TINY_64, MobileNetV2, initialise
-from edgetransfer.tasks.classification.train.distill import Distillation
-from edgetransfer.tasks.classification.train.distill import Hints
-from edgetransfer.tasks.classification.train.distill import TeacherLogits
 from edgetransfer.spec.recipe import DistillSpec
+from edgetransfer.tasks.classification.train.distill import Distillation, Hints, TeacherLogits
 from edgetransfer.tasks.classification.train.lesson import Seen
 from pretraining.pictures import Looks, Pictures, look_at, normalise, recolour
 

@@ -10,10 +10,10 @@ import numpy as np
 
 from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 from edgetransfer.backbone import sources
-from edgetransfer.tasks.classification.train.distill import TeacherLogits
 from edgetransfer.graph.trace import Signature, trace
 from edgetransfer.spec.preprocess import ImagePreprocessing
 from edgetransfer.tasks.classification.head.logistic import LogisticPath
+from edgetransfer.tasks.classification.train.distill import TeacherLogits
 from pretraining.pictures import MEAN, STD, look_at, normalise
 
 if TYPE_CHECKING:
