@@ -4,14 +4,17 @@ import json
 import os
 import shutil
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import onnx
 import pytest
 from onnx import TensorProto
 
+import edgetransfer
 from edgetransfer.bundle.files import digest_of, digest_of_value
 from edgetransfer.bundle.opened import open_bundle
-from edgetransfer.errors import EdgeTransferError, IntegrityError
+from edgetransfer.errors import EdgeTransferError, IntegrityError, SpecError, StageError
 
 
 def read(folder, name="manifest.json"):
@@ -238,27 +241,29 @@ def test_code_of_a_resealed_bundle_is_never_run(bundle, command, pictures, tmp_p
     assert not canary.exists()
 
 
-def test_a_rebuild_keeps_what_is_beside_and_two_do_not_meet(built, pictures, cache, tmp_path):
-    """Faults E4, E5 through the whole build."""
-    import edgetransfer
-    from edgetransfer.bundle.swap import LOCK, locked
-    from edgetransfer.errors import SpecError, StageError
-
+def test_of_two_rebuilds_one_is_refused_and_what_is_beside_stays(built, pictures, cache, tmp_path):
+    """Faults E4, E5: one of two died, having swept up the other's folder; notes were deleted."""
     out = tmp_path / "out"
     shutil.copytree(built.folders["this-machine"].parent, out)
     (out / "this-machine" / "bench").mkdir()
     for name in ("notes.txt", "bench/report.json"):
         (out / "this-machine" / name).write_text("mine")
-    asked = {"out": out, "cache": cache, "timing": "quick"}
-    with locked(out / LOCK), pytest.raises(StageError, match="another run works in this folder"):
-        edgetransfer.build(pictures, **asked)
-    edgetransfer.build(pictures, **asked)
+    again = partial(edgetransfer.build, pictures, out=out, cache=cache, timing="quick")
+    with ThreadPoolExecutor() as pool:
+        ended = [each.exception() for each in [pool.submit(again), pool.submit(again)]]
     for name in ("notes.txt", "bench/report.json"):
         assert (out / "this-machine" / name).read_text() == "mine"
+    (refused,) = (error for error in ended if error is not None)
+    assert isinstance(refused, StageError)
+    assert "another run works in this folder" in str(refused)
     assert open_bundle(out / "this-machine").manifest["beside"] == ["notes.txt"]
-    shutil.rmtree(out / "this-machine")
-    (out / "this-machine").mkdir()
-    (out / "this-machine" / "thesis.tex").write_text("mine")
+
+
+def test_what_is_no_bundle_of_ours_is_not_replaced(built, pictures, cache, tmp_path):
+    """Fault E4: any folder of a target's name was deleted."""
+    thesis = tmp_path / "this-machine" / "thesis.tex"
+    thesis.parent.mkdir()
+    thesis.write_text("mine")
     with pytest.raises(SpecError, match="stands where the bundle goes, and is no bundle of ours"):
-        edgetransfer.build(pictures, **asked)
-    assert (out / "this-machine" / "thesis.tex").read_text() == "mine"
+        edgetransfer.build(pictures, out=tmp_path, cache=cache, timing="quick")
+    assert thesis.read_text() == "mine"
