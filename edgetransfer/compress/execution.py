@@ -43,15 +43,14 @@ def _conv(node: ir.Node, x: Tensor, w: Tensor, b: Tensor | None = None) -> Tenso
     rank = w.ndim - 2
     x, before = pad_unevenly(node, x, rank)
     convolve: Callable[..., Tensor] = getattr(functional, f"conv{rank}d")
-    return convolve(
-        x,
-        w,
-        b,
-        stride=attribute(node, "strides", [1] * rank),
-        padding=before,
-        dilation=attribute(node, "dilations", [1] * rank),
-        groups=attribute(node, "group", 1),
-    )
+    groups = attribute(node, "group", 1)
+    return convolve(x, w, b, padding=before, groups=groups, **moves(node, rank))
+
+
+def moves(node: ir.Node, rank: int) -> dict[str, Sequence[int]]:
+    """Return how far a kernel moves along each axis, and how far its taps lie apart."""
+    names = {"stride": "strides", "dilation": "dilations"}
+    return {key: attribute(node, name, [1] * rank) for key, name in names.items()}
 
 
 def pad(x: Tensor, before: Sequence[int], after: Sequence[int], fill: float = 0.0) -> Tensor:
@@ -94,14 +93,8 @@ def _max_pool(node: ir.Node, x: Tensor) -> Tensor:
     kernel = attribute(node, "kernel_shape", ())
     x, before = pad_unevenly(node, x, len(kernel), -torch.inf)
     pool: Callable[..., Tensor] = getattr(functional, f"max_pool{len(kernel)}d")
-    return pool(
-        x,
-        kernel,
-        stride=attribute(node, "strides", [1] * len(kernel)),
-        padding=before,
-        dilation=attribute(node, "dilations", [1] * len(kernel)),
-        ceil_mode=bool(attribute(node, "ceil_mode", 0)),
-    )
+    ceil = bool(attribute(node, "ceil_mode", 0))
+    return pool(x, kernel, padding=before, ceil_mode=ceil, **moves(node, len(kernel)))
 
 
 def _average_pool(node: ir.Node, x: Tensor) -> Tensor:

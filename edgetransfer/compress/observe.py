@@ -60,21 +60,15 @@ def _grid(
 
 def ranges(seen: ActivationHistogram, recipe: CalibrationRecipe) -> Sequence[Range]:
     """Return the ranges to choose from by a recipe's method."""
-    whole = (seen.low, seen.high)
-    match recipe.method:
-        case "minmax":
-            return [whole]
-        case "moving":
-            return [moving_average(seen)]
-        case "percentile":
-            return [percentile(seen, recipe.percentile)]
-        case "entropy":
-            return [entropy(seen)]
-        case "mse":
-            return _shrunk(seen)
-        case "auto":
-            few = [whole, moving_average(seen), percentile(seen, recipe.percentile), entropy(seen)]
-            return [*few, *_shrunk(seen)]
+    methods: dict[str, Callable[[], list[Range]]] = {
+        "minmax": lambda: [(seen.low, seen.high)],
+        "moving": lambda: [moving_average(seen)],
+        "percentile": lambda: [percentile(seen, recipe.percentile)],
+        "entropy": lambda: [entropy(seen)],
+        "mse": lambda: _shrunk(seen),
+    }
+    chosen = methods.values() if recipe.method == "auto" else [methods[recipe.method]]
+    return [each for method in chosen for each in method()]
 
 
 def moving_average(seen: ActivationHistogram) -> Range:

@@ -10,7 +10,7 @@ import torch
 
 from edgetransfer.compress import execution
 from edgetransfer.compress.encoding import WEIGHT_LIMIT, Codes, Encoding, Grid
-from edgetransfer.compress.execution import constants_of, halves, last_uses, pad
+from edgetransfer.compress.execution import constants_of, halves, last_uses, moves, pad
 from edgetransfer.compress.layout import Layer, Layout, array_of, attribute, name_of
 from edgetransfer.compress.rounding import best_scales, refit, second_order
 from edgetransfer.errors import NumericalError
@@ -137,8 +137,7 @@ def columns(layer: Layer, x: Tensor, generator: torch.Generator) -> Tensor:
     if layer.node.op_type != "Conv":
         return x.reshape(-1, x.shape[-1]).T[None]
     groups, kernel = groups_of(layer), layer.weights().shape[2:]
-    strides = attribute(layer.node, "strides", [1] * len(kernel))
-    dilations = attribute(layer.node, "dilations", [1] * len(kernel))
+    strides, dilations = moves(layer.node, len(kernel)).values()
     x = pad(x, *halves(attribute(layer.node, "pads", [0] * (2 * len(kernel)))))
     sizes = [
         (size - dilation * (taps - 1) - 1) // stride + 1
