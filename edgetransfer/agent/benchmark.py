@@ -106,9 +106,7 @@ def digest_of_logits(opened: OpenedVariant) -> str:
     return hashlib.sha256(np.concatenate(rows).astype(np.float32).tobytes()).hexdigest()
 
 
-def make_guard(
-    told: Mapping[str, Any],
-) -> tuple[conditions.ThrottleWatch, timing.Baseline, float]:
+def make_guard(told: Mapping[str, Any]) -> tuple[conditions.ThrottleWatch, timing.Baseline, float]:
     """Return a guard, what its kernel took here, and the best of that and an earlier process's."""
     kernel = timing.Kernel()
     own = timing.baseline(kernel)

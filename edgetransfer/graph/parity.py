@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,8 +11,6 @@ from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 from edgetransfer.errors import StageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import onnx
 
 Array = np.ndarray[Any, Any]
@@ -42,12 +40,7 @@ def parity(
     max_abs = float(np.abs(actual - expected).max())
     span = span or float(np.ptp(expected)) or 1.0
     cosine = float((_directions(actual) * _directions(expected)).sum(axis=1).min())
-    record = {
-        "max_abs": max_abs,
-        "range": span,
-        "min_cosine": cosine,
-        "n": len(expected),
-    }
+    record = {"max_abs": max_abs, "range": span, "min_cosine": cosine, "n": len(expected)}
     if changed is not None:
         moved = changed(expected, actual, PARITY_RELATIVE * span)
         record["flips"] = int(np.count_nonzero(moved))
