@@ -32,8 +32,7 @@ def sustain(
     """Return one row a window: when it began, the median, and what the machine told after it.
 
     A row also says who used the cores meanwhile: this process for `own_s` of `elapsed_s`, and all
-    that ran for `busy_s` of `cores_s`, where the system tells. `tell` hears the seconds done, and
-    all.
+    that ran for `busy_s` of `cores_s`, where the system tells. `tell` hears the seconds done.
     """
     fixed, snapshot, clock = senses or Senses(timing.Kernel())
     start = clock.wall_ns()

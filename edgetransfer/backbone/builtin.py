@@ -37,8 +37,7 @@ class MobileNetV2Config:
 
     Pictures are `input_size`, height and width in pixels: a property of the weights, for the
     network itself runs on any size. `width` multiplies every channel count but `feature_dim`, the
-    length of the feature vector; rows of `blocks` have the channels before that, and their first
-    stride.
+    length of the feature vector; rows of `blocks` have those before that, and their first stride.
     """
 
     input_size: tuple[int, int]
@@ -50,8 +49,7 @@ class MobileNetV2Config:
     def from_card(cls, card: Mapping[str, Any]) -> MobileNetV2Config:
         """Read the configuration out of a parsed `card.json`, where its fields stand among others.
 
-        Raises KeyError where a field is not there, ValueError where a pair or a row has another
-        length.
+        Raises KeyError where a field is not there, ValueError where a row has another length.
         """
         height, width = card["input_size"]
         rows = [(e, c, n, s) for e, c, n, s in card["blocks"]]
@@ -126,8 +124,7 @@ class MobileNetV2(nn.Module):
     ``[N, 3, H, W]`` float, normalised -> ``[N, config.feature_dim]`` float, between 0 and 6.
     "MobileNetV2: Inverted Residuals and Linear Bottlenecks", Sandler et al., CVPR 2018, table 2 and
     section 4, without dropout and classifier. Every operator is a Conv, a batch norm that folds
-    into it, a Clip(0, 6) or an Add, but for the mean over the last map, which `torch.onnx.export`
-    writes as one ReduceMean.
+    into it, a Clip(0, 6) or an Add, but for the mean over the last map, exported as a ReduceMean.
 
     >>> network = MobileNetV2(TINY_64).eval()
     >>> tuple(network(torch.zeros(2, 3, 64, 64)).shape)

@@ -56,8 +56,7 @@ def add_runtime(file: Path) -> None:
 def installed_agent() -> Path:
     """Return the agent of the installed package, packed: the only one that we start anywhere.
 
-    A bundle brings a copy for use without us. It is never run from here: who made the bundle chose
-    it.
+    A bundle brings a copy for use without us. It is never run here: who made the bundle chose it.
     """
     agent = _room().joinpath(*sorted(runtimes.added), AGENT)
     if not agent.is_file():

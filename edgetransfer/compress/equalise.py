@@ -299,8 +299,7 @@ def centre(graph: ir.Graph, layers: Sequence[Layer], seen: Mapping[str, Channels
     """Move the channels' means of linear tensors into the biases behind them, in place.
 
     Nagel et al. (2019), section 4.1.3 (bias absorption), where it is exact: no activation between,
-    and no padding behind. Without offsets a narrower grid will do. Returns how many tensors were
-    changed.
+    and no padding behind. Without offsets grids are narrower. Returns how many tensors changed.
     """
     changed = 0
     for group in find_groups(graph, layers, seen):

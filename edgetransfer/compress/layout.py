@@ -59,7 +59,7 @@ class Layout:
     """Where a graph is quantised.
 
     Layers are in the order they run; `points` name the tensors that are quantised, in the order
-    they come to be; `shares` names for a tensor behind a node that passes integers on the one
+    they come to be; `shares` names, by the tensor behind a node that passes integers on, the one
     before.
     """
 

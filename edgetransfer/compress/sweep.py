@@ -48,8 +48,7 @@ class MomentSums:
 
     Each batch about its own mean, then all about the mean of all (Chan, Golub and LeVeque 1983,
     "Algorithms for computing the sample variance", equation 2.1). Mean squares less squared means
-    leave nothing of inputs that hardly vary: negative variances, where an outlier takes all levels
-    of the grid.
+    leave nothing of inputs that hardly vary: negative variances, where outliers take all levels.
     """
 
     def __init__(self, layer: Layer, seed: int) -> None:

@@ -89,8 +89,8 @@ def round_through(x: Tensor) -> Tensor:
 class LearnedGrid(nn.Module):
     """A grid whose step is learnt, by its logarithm (Esser et al. 2020, LSQ, arXiv 1902.08153).
 
-    Its step begins as that of `grid` and may not pass the number `most`, so that a Clip there goes
-    on to vanish.
+    Its step begins as that of `grid` and may not pass the number `most`, so that a Clip there
+    vanishes.
     """
 
     def __init__(self, grid: Grid, most: float) -> None:

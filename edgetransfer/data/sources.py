@@ -179,8 +179,7 @@ def raise_if(problems: Sequence[str], where: str) -> None:
 def class_problems(records: Records, carved: Collection[Split]) -> list[str]:
     """What keeps these classes from being learned.
 
-    Equal contents count once, as they stay together when a split is carved. Splits that are given
-    are not carved.
+    Equal contents count once, as they stay together when a split is carved. Given ones are not.
     """
     pool = [r for r in records if r.split in {"train", None}]
     if not pool:

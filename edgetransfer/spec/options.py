@@ -23,8 +23,8 @@ class Option:
     """How one option is shown: its help, as `--help` and the recipe's schema say it, and where.
 
     The panel is its heading, the metavar stands for its value, None for its type. Without `shell`
-    only Python and recipe files have it; the command line takes several of `many`, and `--no-NAME`
-    with `off`.
+    only Python and recipe files have it; the command line takes several of `many`; `off`:
+    `--no-NAME`.
     """
 
     help: str

@@ -83,8 +83,7 @@ class ChromiumProcess:
 def opened(program: str, url: str, engine: Engine) -> Iterator[ChromiumProcess]:
     """Open a page in a Chromium with a profile of its own, until the block ends.
 
-    Chromium ends by itself when its debugging pipe closes: it does not outlive this process, killed
-    or not.
+    Chromium ends by itself when its debugging pipe closes: it never outlives this process.
     """
     command = [program, *_FLAGS, *_GRAPHICS[engine]]
     if os.geteuid() == 0:  # its sandbox refuses the superuser

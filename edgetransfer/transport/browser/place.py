@@ -89,8 +89,7 @@ class Browser(Place):
     """A browser, as a place.
 
     Each job is done in a fresh one that is opened; in the user's own page where there is no
-    `opening`. Known is what a browser does not tell of the device, notes are warnings of all
-    measurements.
+    `opening`. Known is what a browser does not tell of the device, notes warn of all measurements.
     """
 
     where: str

@@ -184,8 +184,7 @@ def prepare(preview: EmulatedProcessor, cache: Path, tell: Callable[[str], None]
     """Fetch what a processor needs, try it, and move it to its place whole; tell of each step.
 
     Returned is what was prepared: paths, versions, bytes, seconds, 0 where it was there. SpecError
-    where the system has no source of Debian's packages, StageError where a fetch fails or nothing
-    runs.
+    where the system has no source of Debian's packages, StageError where it fails.
     """
     folder = folder_of(preview, cache)
     if (folder / _RECORD).is_file() and find(preview, cache) is not None:

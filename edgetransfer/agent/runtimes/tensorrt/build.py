@@ -196,8 +196,7 @@ def build(
     Strong typing is a flag from TensorRT 10.12 and all there is in 11. Before 10.12 the types of
     the graph are held as constraints (`_hold_types`): what 11 removed is touched there alone.
     Timings are those of an earlier build on the same device, nothing at first; None where they are
-    not to be kept: TensorRT-RTX makes none. `Unavailable` quotes TensorRT on a graph that it does
-    not build.
+    not to be kept: TensorRT-RTX makes none. `Unavailable` quotes what TensorRT says of a graph.
     """
     log = logger(trt)
     builder = trt.Builder(log)
