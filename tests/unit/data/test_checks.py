@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from edgetransfer.data import sources
 from edgetransfer.data.manifest import Record
 from edgetransfer.data.sources import (
     absence_notes,
@@ -19,6 +20,7 @@ from edgetransfer.data.sources import (
     unknown_label_problems,
 )
 from edgetransfer.errors import DataError
+from edgetransfer.spec.recipe import DataSpec
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -146,6 +148,16 @@ def test_c5_sixteen_bits_of_which_twelve_are_used(
             f"{levels} grey levels of 256 would be left; save them with 8 bits, as value * 255 / "
             f"{brightest:,}, and on the device too"
         ]
+
+
+def test_c5_a_data_set_of_twelve_bits_is_refused(tmp_path: Path) -> None:
+    for index in range(20):
+        values = np.roll(np.linspace(0, 4095, 64).astype(np.uint16), index).reshape(8, 8)
+        folder = tmp_path / "ab"[index % 2]
+        folder.mkdir(exist_ok=True)
+        (folder / f"{index}.png").write_bytes(wide_png(values, colours=False))
+    with pytest.raises(DataError, match="16 grey levels of 256 would be left"):
+        sources.load(DataSpec(source=str(tmp_path)), seed=0)
 
 
 def wide_png(values: np.ndarray, *, colours: bool) -> bytes:
