@@ -190,7 +190,9 @@ def load(source: Source, modality: Modality) -> Backbone:
     pooler = {key for key in missing if "pooler" in key}
     _refuse(source, _UNTRAINED, missing - pooler)
     if modality == "text":
-        encoder: nn.Module = PooledTextEncoder(network, class_token=_pools_class_token(source.path))
+        pooling = source.path / "1_Pooling" / "config.json"  # the mean is usual
+        first = pooling.is_file() and read_config(pooling).get("pooling_mode_cls_token") is True
+        encoder: nn.Module = PooledTextEncoder(network, class_token=first)
         return Backbone(encoder, *_text_parts(source, network), config=config)
     preprocessing = files.from_transformers(source.path / "preprocessor_config.json")
     example = torch.zeros(1, 3, *preprocessing.output_size)
@@ -344,12 +346,6 @@ def _first_position(network: nn.Module) -> int:
         if name.endswith("position_embeddings") and isinstance(layer, nn.Embedding):
             return 0 if layer.padding_idx is None else layer.padding_idx + 1
     return 0
-
-
-def _pools_class_token(folder: Path) -> bool:
-    """Tell what the sentence-transformers files beside the encoder say; the mean is usual."""
-    file = folder / "1_Pooling" / "config.json"
-    return file.is_file() and read_config(file).get("pooling_mode_cls_token") is True
 
 
 def _labels(source: Source, network: nn.Module) -> tuple[str, ...]:

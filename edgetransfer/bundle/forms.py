@@ -341,7 +341,17 @@ class BuildScoreForm(Form):
     by_class: dict[str, RightOf]
 
 
-class ManifestForm(Form):
+class StudiedForm(Form):
+    """What studies found: it stands in a manifest and in a report."""
+
+    soundness: SoundnessForm | None = None
+    adaptation: AdaptationForm | None = None
+    labelling: LabellingForm | None = None
+    choice: ChoiceForm | None = None
+    recorded: BuildScoreForm | None = None
+
+
+class ManifestForm(StudiedForm):
     format: Literal["edgetransfer.bundle/1"] = Field(alias="schema")
     target: TargetSpec
     recipe: Recipe
@@ -357,11 +367,6 @@ class ManifestForm(Form):
     seed: int | None = None
     versions: dict[str, str | None] = {}
     added: list[AddedClassForm] = []
-    soundness: SoundnessForm | None = None
-    adaptation: AdaptationForm | None = None
-    labelling: LabellingForm | None = None
-    choice: ChoiceForm | None = None
-    recorded: BuildScoreForm | None = None
 
 
 class DumpForm(Form):

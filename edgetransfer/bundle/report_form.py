@@ -9,19 +9,15 @@ from pydantic import Field, model_validator
 
 from edgetransfer.bundle.forms import (
     Above,
-    AdaptationForm,
-    BuildScoreForm,
-    ChoiceForm,
     Count,
     Form,
-    LabellingForm,
     Number,
     PortabilityForm,
     RungForm,
     Size,
-    SoundnessForm,
     Span,
     SpanAbove,
+    StudiedForm,
 )
 from edgetransfer.spec.tasks import CLASSIFICATION
 
@@ -169,7 +165,7 @@ class SampleForm(Form):
     counts: bool
 
 
-class ReportForm(Form):
+class ReportForm(StudiedForm):
     format: Literal["edgetransfer.report/1", "edgetransfer.report/2"] = Field(alias="schema")
     task: str = CLASSIFICATION
     target: str
@@ -181,7 +177,6 @@ class ReportForm(Form):
     budget: dict[str, Number | dict[str, Number] | None] = {}
     examples: SampleForm | None = None
     notes: list[str] = []
-    recorded: BuildScoreForm | None = None
     identical: bool = False
     precision: str = ""
     labels: list[str] = []
@@ -195,10 +190,6 @@ class ReportForm(Form):
     residency: ResidencyForm
     ladder: list[RungForm]
     unavailable: dict[str, str]
-    soundness: SoundnessForm | None = None
-    adaptation: AdaptationForm | None = None
-    labelling: LabellingForm | None = None
-    choice: ChoiceForm | None = None
     portability: PortabilityForm | None = None
     sustained: SustainedLoadForm | None = None
     energy: dict[str, EnergyForm] = {}

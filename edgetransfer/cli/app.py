@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from edgetransfer.cli import DEBUG
 
@@ -95,18 +95,12 @@ def _run(words: list[str]) -> int | str | None:
 def _unread() -> int:
     """Let the interpreter flush into nothing on its way out."""
     nothing = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.__stdout__, sys.__stderr__):
-        if stream is not None and _is_broken(stream):
+    for stream in filter(None, (sys.__stdout__, sys.__stderr__)):
+        try:
+            stream.flush()
+        except BrokenPipeError:
             os.dup2(nothing, stream.fileno())
     return _NOBODY_READS
-
-
-def _is_broken(stream: TextIO) -> bool:
-    try:
-        stream.flush()
-    except BrokenPipeError:
-        return True
-    return False
 
 
 def _told(error: Exception, words: list[str]) -> int:

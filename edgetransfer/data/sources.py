@@ -179,7 +179,8 @@ def raise_if(problems: Sequence[str], where: str) -> None:
 def class_problems(records: Records, carved: Collection[Split]) -> list[str]:
     """What keeps these classes from being learned.
 
-    Equal contents count once, as they stay together when a split is carved. Given ones are not.
+    Equal contents count once, as they stay together when a split is carved; `carved` are the splits
+    that will be, none where all were given.
     """
     pool = [r for r in records if r.split in {"train", None}]
     if not pool:

@@ -101,11 +101,8 @@ def macs(model: onnx.ModelProto) -> int | None:
         )
         if not output or not first or not second or 0 in (*output, *first, *second):
             return None
-        per_output = int(np.prod(second[1:])) if node.op_type == "Conv" else _inner(node, first)
+        transposed = any(each.name == "transA" and each.i for each in node.attribute)
+        inner = first[0] if transposed else first[-1]
+        per_output = int(np.prod(second[1:])) if node.op_type == "Conv" else inner
         total += int(np.prod(output)) * per_output
     return total
-
-
-def _inner(node: onnx.NodeProto, first: list[int]) -> int:
-    transposed = any(each.name == "transA" and each.i for each in node.attribute)
-    return first[0] if transposed else first[-1]

@@ -69,7 +69,13 @@ def _obey(written: dict[str, Any], settings: dict[str, Any], file: Path) -> None
     lower = settings.get("do_lower_case")
     lowers = any(each.get("type") == "Lowercase" for each in normalisers)
     if isinstance(lower, bool) and not of_bert and lower != lowers:
-        raise _disagree(file, f"do_lower_case = {lower}", "makes" if lowers else "does not make")
+        does = "makes" if lowers else "does not make"
+        raise SpecError(
+            "tokenizer.json and tokenizer_config.json disagree",
+            where=str(file),
+            found=f"do_lower_case = {lower}, and tokenizer.json {does} texts lower case",
+            fix="save both at once: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)",
+        )
     if settings.get("split_special_tokens"):
         raise split_tokens(file)
     prefix = settings.get("add_prefix_space")
@@ -89,15 +95,6 @@ def split_tokens(file: Path) -> SpecError:
         where=str(file),
         found="split_special_tokens = true",
         fix="remove the setting, and judge the model without it",
-    )
-
-
-def _disagree(file: Path, setting: str, does: str) -> SpecError:
-    return SpecError(
-        "tokenizer.json and tokenizer_config.json disagree",
-        where=str(file),
-        found=f"{setting}, and tokenizer.json {does} texts lower case",
-        fix="save both at once: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)",
     )
 
 

@@ -70,6 +70,13 @@ class OpenVinoSession:
             "build": str(openvino.__version__),
             "provider": PROVIDER,
         }
+        config = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": 1,
+            "INFERENCE_PRECISION_HINT": "f32",
+            "ENABLE_CPU_PINNING": False,
+        }
         core = openvino.Core()
         try:
             network = core.read_model(model if isinstance(model, bytes) else str(model))
@@ -79,7 +86,7 @@ class OpenVinoSession:
             }
             if one:
                 network.reshape({each: _of_one(each) for each in network.inputs})
-            self._compiled = core.compile_model(network, "CPU", _config(threads))
+            self._compiled = core.compile_model(network, "CPU", config)
         except RuntimeError as error:
             lines = [each.strip() for each in str(error).splitlines() if each.strip()]
             name = "the model" if isinstance(model, bytes) else model
@@ -99,16 +106,6 @@ class OpenVinoSession:
         """Return all outputs for one batch of inputs, by name."""
         found = self._request.infer(dict(inputs), share_inputs=True)
         return [found[each] for each in self._compiled.outputs]
-
-
-def _config(threads: int) -> Dict[str, object]:
-    return {
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_NUM_THREADS": threads,
-        "NUM_STREAMS": 1,
-        "INFERENCE_PRECISION_HINT": "f32",
-        "ENABLE_CPU_PINNING": False,
-    }
 
 
 def _port(port: Any) -> Dict[str, Any]:  # noqa: ANN401 (of a module without types)
