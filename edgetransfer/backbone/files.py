@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 from edgetransfer.errors import SpecError, first_line
 from edgetransfer.spec.outside import MIB, Kind, explain, json_of, refuse_no_file, some, validated
-from edgetransfer.spec.preprocess import ImagePreprocessing, Interpolation, Pixels
+from edgetransfer.spec.preprocess import FILTERS, ImagePreprocessing, Interpolation, Pixels
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from edgetransfer.backbone.model import Source
 
 
-PILLOW = {0: "nearest", 2: "bilinear", 3: "bicubic"}
+PILLOW = {number: name for name, number in FILTERS.items()}
 _STEPS = {"do_resize", "do_center_crop", "do_rescale", "do_normalize", "do_convert_rgb"}
 _NO_STEPS = {"do_reduce_labels"}
 """Concerns the labels of segmentation."""

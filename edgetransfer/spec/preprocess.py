@@ -88,7 +88,7 @@ class ImagePreprocessing(Spec):
             "do_convert_rgb": True,
             "do_resize": True,
             "size": size,
-            "resample": _FILTERS[self.interpolation],
+            "resample": FILTERS[self.interpolation],
             "do_center_crop": crop is not None,
             **({} if crop is None else {"crop_size": crop}),
             "do_rescale": True,
@@ -99,7 +99,7 @@ class ImagePreprocessing(Spec):
         }
 
 
-_FILTERS = {"nearest": 0, "bilinear": 2, "bicubic": 3}
+FILTERS = {"nearest": 0, "bilinear": 2, "bicubic": 3}
 """As Pillow numbers them, which transformers does too."""
 
 
