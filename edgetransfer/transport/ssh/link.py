@@ -14,15 +14,17 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, NamedTuple, TypeVar
+from typing import IO, Annotated, Any, NamedTuple, TypeVar
+
+from pydantic import BaseModel, Field
 
 from edgetransfer.errors import EdgeTransferError, SpecError, StageError
-from edgetransfer.spec.outside import MIB, Kind, parsed, shortened
+from edgetransfer.spec.outside import MIB, Kind, parsed, shortened, validated
 from edgetransfer.transport.outcome import last_words
 from edgetransfer.transport.ssh import far
 
 T = TypeVar("T")
-_ANSWER = Kind("answer of the device", 64 * MIB, StageError)
+ANSWER = Kind("answer of the device", 64 * MIB, StageError)
 _HELD_S = 10.0
 """A link that held for so long was there."""
 _FAR = Path(far.__file__).read_bytes()
@@ -97,9 +99,51 @@ _COMPLAINTS = (
         final=True,
     ),
 )
-_NO_ANSWER = _Complaint(
+_NOANSWER = _Complaint(
     "", "the device does not answer", "see that it is switched on and in this network: {login}"
 )
+
+
+Size = Annotated[int, Field(ge=0)]
+
+
+class _Ended(BaseModel):
+    returncode: int
+
+
+class _Fields(BaseModel):
+    """What `far` says: some of these in each of its answers."""
+
+    bytes: Size = 0
+    busy: int | None = None
+    closed: bool = True
+    end: Size = 0
+    ended: _Ended = _Ended(returncode=0)
+    failed: str = ""
+    file: str = ""
+    files: dict[str, tuple[Size, str]] = {}
+    free: Size = 0
+    given: bool = True
+    held: dict[str, Size] = {}
+    journal: str = ""
+    lost: bool = True
+    name: str = ""
+    site: str = ""
+    words: str = ""
+    work: str = ""
+    wrong: list[str] = []
+
+
+class Answer(dict[str, Any]):
+    """The fields of one answer; asking for one that is not there is the device's fault."""
+
+    def __init__(self, line: bytes, where: str) -> None:
+        fields = validated(_Fields, parsed(line, where, ANSWER), where, ANSWER)
+        super().__init__(fields.model_dump(exclude_unset=True))
+        self._where = where
+
+    def __missing__(self, name: str) -> object:
+        raise ANSWER.unreadable(self._where, f"no {name!r} in {shortened(dict(self))}")
 
 
 class LinkLostError(Exception):
@@ -126,9 +170,7 @@ class Call:
         for line in self.stdout:
             if not line.endswith(b"\n"):
                 break
-            answer: Mapping[str, Any] = parsed(line, self._where, _ANSWER)
-            if not isinstance(answer, dict):
-                raise _ANSWER.unreadable(self._where, shortened(answer))
+            answer = Answer(line, self._where)
             if "failed" in answer:
                 full = answer["failed"] in ("ENOSPC", "EDQUOT")
                 raise StageError(
@@ -227,7 +269,7 @@ class Client:
 
     def complaint(self, words: str) -> EdgeTransferError:
         """Return the error for what ssh says."""
-        said = next((each for each in _COMPLAINTS if each.says in words), _NO_ANSWER)
+        said = next((each for each in _COMPLAINTS if each.says in words), _NOANSWER)
         login = shlex.join([*self._command, *self._target])
         forget = re.search(r"ssh-keygen -f .*", words)
         return StageError(

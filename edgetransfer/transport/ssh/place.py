@@ -13,13 +13,14 @@ from typing import IO, TYPE_CHECKING, Any
 from edgetransfer.bundle.files import digest_of, digest_of_value
 from edgetransfer.errors import EdgeTransferError, StageError
 from edgetransfer.spec.base import is_name
+from edgetransfer.spec.outside import shortened
 from edgetransfer.transport import wheels
 from edgetransfer.transport.job import Job, outputs, patience_s, plain
 from edgetransfer.transport.local import ALWAYS, KEPT, KEPT_FAMILIES
 from edgetransfer.transport.outcome import Transcript, unfinished
 from edgetransfer.transport.place import AS_IT_IS, Place, Software
 from edgetransfer.transport.ssh import board as ssh_board
-from edgetransfer.transport.ssh.link import Client, Link, RetryPolicy
+from edgetransfer.transport.ssh.link import ANSWER, Client, Link, RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -97,6 +98,8 @@ def _push_once(link: Link, staging: Staging) -> list[str]:
     with link.request("missing", files={name: each.size for name, each in files.items()}) as asked:
         answer = asked.one()
     held: dict[str, int] = answer["held"]
+    if any(name not in files or there > files[name].size for name, there in held.items()):
+        raise ANSWER.unreadable(link.client.where, f"files that were not named: {shortened(held)}")
     staging.settle(set(files) - set(held))
     left = sum(files[name].size - there for name, there in held.items())
     link.came_closer(left)
@@ -171,8 +174,7 @@ def follow(
     returncode = answer["ended"]["returncode"]
     if returncode != 0 or heard.result is None:
         raise unfinished(job, returncode, answer["words"])
-    files = {name: (size, digest) for name, (size, digest) in answer["files"].items()}
-    return heard.result, files
+    return heard.result, answer["files"]
 
 
 def fetch(link: Link, job: str, files: Files, asked: Mapping[str, int], out: Path) -> None:
@@ -233,10 +235,8 @@ def _fetch_once(link: Link, job: str, wanted: Files, out: Path) -> None:
         for answer in answers:
             if "given" in answer:
                 return
-            name, missing = str(answer.get("name")), answer.get("bytes")
-            if name not in left or type(missing) is not int:
-                raise answers.lost()
-            if not 0 <= missing <= wanted[name][0]:
+            name, missing = answer["name"], answer["bytes"]
+            if name not in left or missing > wanted[name][0]:
                 raise answers.lost()
             with _part(out, name).open("ab") as file:
                 while missing and (block := answers.stdout.read(min(missing, _CHUNK))):

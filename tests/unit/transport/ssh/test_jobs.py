@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -10,8 +11,10 @@ import pytest
 from edgetransfer.errors import StageError
 from edgetransfer.transport.job import Job, Variant, outputs
 from edgetransfer.transport.ssh import place
+from edgetransfer.transport.ssh.link import Answer
 
 VARIANT = Variant("candidate", "core.onnx", optimised_to="/host/graph.onnx")
+UNREADABLE = "not a readable answer of the device\n  found: "
 LINK = SimpleNamespace(client=SimpleNamespace(where="ssh:board"))
 
 
@@ -46,15 +49,33 @@ def test_a_size_that_cannot_be_is_refused(size):
     )
 
 
-class Answers(list):
+class Answers:
     """What a device's side answers, and the bytes that follow."""
 
-    def __init__(self, *answers):
-        super().__init__(answers)
-        self.stdout = io.BytesIO(b"not")
+    def __init__(self, answer):
+        self.answer, self.stdout = answer, io.BytesIO(b"not")
+
+    def __iter__(self):
+        yield Answer(json.dumps(self.answer).encode(), "ssh:board")
+
+    def one(self):
+        return next(iter(self))
 
     def lost(self):
         return ConnectionError("lost")
+
+
+@pytest.fixture
+def answering():
+    def make(answer):
+        @contextmanager
+        def request(*_, **__):
+            yield Answers(answer)
+
+        more = {"persistently": lambda f: f(), "moved": print, "came_closer": print}
+        return SimpleNamespace(**vars(LINK), request=request, **more)
+
+    return make
 
 
 @pytest.mark.parametrize(
@@ -70,20 +91,39 @@ class Answers(list):
     ],
     ids=repr,
 )
-def test_bytes_of_a_file_that_was_not_asked_for_are_not_written(answer, tmp_path):
+def test_bytes_of_a_file_that_was_not_asked_for_are_not_written(answering, answer, tmp_path):
     """Fault E6: what was listed was looked at, what then came was not."""
-
-    @contextmanager
-    def request(*_, **__):
-        yield Answers(answer)
-
-    link = SimpleNamespace(**vars(LINK), request=request, persistently=lambda f: f(), moved=print)
     out = tmp_path / "a" / "b"
     out.mkdir(parents=True)
-    with pytest.raises(ConnectionError):
-        place.fetch(link, "job", {"logits.npy": (3, "x")}, {"logits.npy": 3}, out)
+    with pytest.raises((ConnectionError, StageError)):
+        place.fetch(answering(answer), "job", {"logits.npy": (3, "x")}, {"logits.npy": 3}, out)
     written = {file.name: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
     assert written == {".logits.npy.part": b""}
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ([], "the whole: Input should be an object (found [])"),
+        ({}, f"{UNREADABLE}no 'held' in {{}}"),
+        ({"held": {}}, f"{UNREADABLE}no 'free' in {{'held': {{}}}}"),
+        (
+            {"held": {"x": -1}},
+            "held.x: Input should be greater than or equal to 0 (found -1)",
+        ),
+        ({"held": {"../x": 0}}, f"{UNREADABLE}files that were not named: {{'../x': 0}}"),
+        ({"busy": "1; rm -rf ~"}, "busy: Input should be a valid integer (found '1; rm -rf ~')"),
+    ],
+    ids=repr,
+)
+def test_an_answer_of_another_form_is_told(answering, answer, told, tmp_path):
+    """Fault D4: each was a crash."""
+    (tmp_path / "x.npy").write_bytes(b"one")
+    staging = place.Staging("/there")
+    staging.put(str(tmp_path / "x.npy"))
+    with pytest.raises(StageError) as caught:
+        place.push(answering(answer), staging)
+    assert str(caught.value) == f"ssh:board: {told}"
 
 
 def test_names_are_digests_and_endings(tmp_path):
