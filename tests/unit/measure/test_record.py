@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgetransfer.bundle.readers import read_report
 from edgetransfer.bundle.report_form import ReportForm, SeriesForm
 from edgetransfer.errors import IntegrityError, StageError
 from edgetransfer.measure.measurement import Measurement, Timing
@@ -218,3 +219,19 @@ def test_plain_refuses_what_has_no_json_form():
     with pytest.raises(TypeError, match=r".") as caught:
         plain({"a": [object()]})
     assert str(caught.value) == "a[0]: object has no JSON form"
+
+
+def test_a_report_of_schema_1_is_read_as_one_of_classification(tmp_path):
+    old = json.loads(OLD.read_text(encoding="utf-8"))
+    assert (old["schema"], "task" in old) == ("edgetransfer.report/1", False)
+    (tmp_path / "report.json").write_text(json.dumps(old))
+    assert read_report(tmp_path / "report.json") == {**old, "task": "classification"}
+    (tmp_path / "report.json").write_text(json.dumps({**old, "task": "weather"}))
+    with pytest.raises(IntegrityError) as caught:
+        read_report(tmp_path / "report.json")
+    assert str(caught.value) == (
+        f"{tmp_path}/report.json: a task that this version does not know\n"
+        "  found: 'weather'\n"
+        "  expected: as `edgetransfer build` wrote it\n"
+        "  fix: build it again, or copy the bundle again"
+    )
