@@ -19,10 +19,11 @@ import torch
 from pretraining.pictures import MEAN, STD, Looks, decode, held_out, read_classes
 from pretraining.run import Options, Run, replace, top1, train_epoch
 from pretraining.teacher import Teacher
+from pretraining.weights import silence
 from safetensors.torch import save
 from torch import nn
 
-from edgetransfer.backbone.builtin import TINY_64, MobileNetV2, silence
+from edgetransfer.backbone.builtin import TINY_64, MobileNetV2
 
 ROOT = Path(__file__).resolve().parents[1]
 

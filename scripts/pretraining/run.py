@@ -14,11 +14,12 @@ from safetensors.torch import load_file, save
 from torch import nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
-from edgetransfer.backbone.builtin import TINY_64, MobileNetV2, initialise
+from edgetransfer.backbone.builtin import TINY_64, MobileNetV2
 from edgetransfer.spec.recipe import DistillSpec
 from edgetransfer.tasks.classification.train.distill import Distillation, Hints, TeacherLogits
 from edgetransfer.tasks.classification.train.lesson import Seen
 from pretraining.pictures import Looks, Pictures, look_at, normalise, recolour
+from pretraining.weights import initialise
 
 if TYPE_CHECKING:
     from pathlib import Path

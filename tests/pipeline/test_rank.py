@@ -12,10 +12,11 @@ from typer.testing import CliRunner
 
 import edgetransfer
 from edgetransfer.backbone import sources
-from edgetransfer.backbone.builtin import MobileNetV2, MobileNetV2Config, initialise
+from edgetransfer.backbone.builtin import MobileNetV2, MobileNetV2Config
 from edgetransfer.cli.commands import app
 from edgetransfer.errors import SpecError
 from edgetransfer.tasks.classification.rank.rank import pareto_front, pick
+from scripts.pretraining.weights import initialise
 
 ROWS = [
     {"backbone": "big", "accuracy": 0.96, "log_loss": 0.1, "p90_ms": 9.0},

@@ -8,9 +8,10 @@ import torch
 from safetensors.torch import load_file
 
 from edgetransfer.backbone import sources
-from edgetransfer.backbone.builtin import TINY_64, ConvNorm, MobileNetV2, initialise, silence
+from edgetransfer.backbone.builtin import TINY_64, ConvNorm, MobileNetV2
 from edgetransfer.errors import MissingExtraError, SpecError
 from edgetransfer.spec.preprocess import ImagePreprocessing, TextPreprocessing
+from scripts.pretraining.weights import initialise, silence
 
 CONTRACT = ImagePreprocessing(exact=(8, 8))
 CONTRACT_JSON = CONTRACT.model_dump_json()
