@@ -130,7 +130,10 @@ def test_c7_one_broken_picture_loses_no_answer(bundle, pictures, command, tmp_pa
 
 
 def test_report_shows_the_verdict_again(bundle, built, command):
+    page = (bundle / "report.html").read_text()
+    (bundle / "report.html").write_text("lost")
     code, out = command("report", bundle)
+    assert (bundle / "report.html").read_text() == page
     assert code == 0
     assert built.reports["this-machine"]["verdict"] in out
     code, out = command("report", bundle, "--json")

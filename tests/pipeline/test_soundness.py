@@ -1,15 +1,25 @@
 """A build says when its transfer is the wrong idea, and keeps quiet when it is not."""
 
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
 
 import edgetransfer
+from edgetransfer.backbone.sources import WEIGHTS
 from edgetransfer.bundle.files import read_json
 from edgetransfer.bundle.opened import open_bundle
 from edgetransfer.bundle.report_form import ReportForm
+from edgetransfer.pipeline.build import resolve
+from edgetransfer.pipeline.fit.backbone import OpenedBackbone
+from edgetransfer.pipeline.fit.data import read_data
+from edgetransfer.pipeline.stage.reporter import SilentReporter
+from edgetransfer.pipeline.stage.store import Store
 from edgetransfer.spec.outside import validated
-from edgetransfer.tasks.classification.checks.soundness import told_after
+from edgetransfer.spec.recipe import recipe_from
+from edgetransfer.tasks.classification.checks.soundness import _look, told_after
+from edgetransfer.transfer.study.domain import describe_source, save_statistics
 
 COUNTS = {"train": 50, "val": 20, "test": 10}
 QUICK = {"precision": "fp32", "timing": "quick"}
@@ -127,3 +137,29 @@ def test_shapes_are_known_better_than_by_chance(built):
     assert block["neighbours"]["p"] < 0.05
     assert block["comparisons"][-1]["rival"] == "always the commonest class"
     assert block["comparisons"][-1]["finding"] == "better"
+
+
+def test_the_learning_curve_is_told(discarded):
+    curve = discarded.reports["this-machine"]["labelling"]["curve"]
+    assert (curve["judged"], curve["now"], curve["sizes"][-1]) == (140, 100, 100)
+    assert len(curve["error"]) == len(curve["sizes"])
+    assert {"falls", "gains", "classes"} < set(curve)
+
+
+def test_what_an_unseen_group_costs_and_how_far_the_source_is(faint_pictures, cache, tmp_path):
+    files = sorted(faint_pictures.glob("train/*/*.png"))
+    rows = [f"{file},{file.parent.name},{index % 10}" for index, file in enumerate(files)]
+    (tmp_path / "table.csv").write_text("\n".join(["file,label,camera", *rows]) + "\n")
+    own = shutil.copytree(WEIGHTS / "tiny-64", tmp_path / "own")
+    save_statistics(describe_source(np.random.default_rng(0).normal(50, 1, (100, 768))), own)
+    asked = {"data": str(tmp_path / "table.csv"), "backbone": str(own), "split_by": "camera"}
+    run = resolve(recipe_from(asked), Store(cache), SilentReporter())
+    manifest = read_data(run)
+    opened = OpenedBackbone(run, manifest)
+    kept = run.store.keep(_look(run, manifest, opened, opened.features(manifest)))
+    unseen, source = kept.record["unseen"], kept.record["source"]
+    assert unseen["column"] == "camera"
+    assert 3 <= unseen["groups"] < 10
+    assert unseen["cost_pp"] == pytest.approx(100 * (unseen["mixed"] - unseen["apart"]))
+    assert source["median"] > 1  # no network gives such features
+    assert source["far"] == 1

@@ -111,3 +111,8 @@ def test_a_class_is_added_from_texts(outcome, command, tmp_path):
     assert (code, json.loads(told)["examples"]) == (0, 4)
     found = predict(tmp_path / "four", ["very the very", "rain and cold wind", "soup of salt fish"])
     assert [each.best[0][0] for each in found] == ["thanks", "weather", "food"]
+    configured = read_json(tmp_path / "four" / "config.json")
+    names = (tmp_path / "four" / "labels.txt").read_text().split()
+    assert configured["id2label"] == {str(row): name for row, name in enumerate(names)}
+    before = read_json(outcome.folders["this-machine"] / "config.json")
+    assert (len(before["id2label"]), len(names)) == (3, 4)

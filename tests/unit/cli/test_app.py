@@ -1,18 +1,31 @@
 """D5: whatever goes wrong, and whenever the user stops, the end is one message and a known code."""
 
+import csv
 import errno
 import json
 import os
 import signal
 import subprocess
 import sys
+from collections import Counter
+from importlib.metadata import version
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from edgetransfer.cli import app, commands
+from edgetransfer.errors import (
+    DataError,
+    IntegrityError,
+    MissingExtraError,
+    SpecError,
+    StageError,
+    UnsupportedError,
+)
 from edgetransfer.graph.trace import Signature, trace
+from edgetransfer.spec.recipe import recipe_from
 
 
 @pytest.fixture
@@ -184,3 +197,53 @@ def test_a_terminal_that_lacks_letters(program, tmp_path):
     code, out, _ = program("targets", "this-machine", "--json", PYTHONIOENCODING="ascii")
     assert code == 0
     assert json.loads(out)[0]["name"] == "this-machine"
+
+
+@pytest.fixture
+def typed(monkeypatch, capfd):
+    """Run what is typed, in this process; return exit code and output."""
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["edgetransfer", *map(str, words)])
+        with pytest.raises(SystemExit) as stopped:
+            app.main()
+        return stopped.value.code, capfd.readouterr().out
+
+    return run
+
+
+def test_the_version_is_that_of_the_installation(typed):
+    assert typed("--version") == (0, f"edgetransfer {version('edgetransfer')}\n")
+
+
+def test_the_demo_builds_on_the_digits(typed, monkeypatch, tmp_path):
+    """200 to fit, 400 to choose, 1,197 to judge; 20 of each digit to fit."""
+    asked = []
+
+    def noted(recipe, out, *_):
+        asked.append((recipe, out))
+        sys.exit(0)
+
+    monkeypatch.setattr("edgetransfer.pipeline.build.build", noted)
+    assert typed("demo", "--out", tmp_path, "--cache", tmp_path / "cache") == (0, "")
+    ((recipe, out),) = asked
+    assert (out, recipe.targets) == (tmp_path, ("this-machine",))
+    assert recipe == recipe_from({"data": str(tmp_path / "digits")})
+    with (tmp_path / "digits" / "metadata.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert Counter(row["split"] for row in rows) == {"train": 200, "validation": 400, "test": 1197}
+    assert set(Counter(row["label"] for row in rows if row["split"] == "train").values()) == {20}
+    (size,) = {Image.open(tmp_path / "digits" / row["file"]).size for row in rows}
+    assert size == (8, 8)
+
+
+def test_every_kind_of_error_has_its_exit_code(ended):
+    kinds = {
+        SpecError("x"): 3,
+        DataError("x"): 4,
+        MissingExtraError("x", "x", purpose="x"): 5,
+        UnsupportedError("x"): 6,
+        StageError("x"): 7,
+        IntegrityError("x"): 9,
+    }
+    assert [ended(raising(error))[0] for error in kinds] == list(kinds.values())

@@ -8,6 +8,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from edgetransfer.cli import terminal
 from edgetransfer.cli.terminal import Console, TerminalReporter, print_json, show
 
 ODD = "bee\x1b]0;owned\x9b2J\u202egnp"
@@ -48,3 +49,19 @@ def test_progress_lines_and_json(capsys):
     told = captured.out.partition("\n")[2]
     assert json.loads(told) == {"label": ODD}
     assert all(each.isprintable() or each == "\n" for each in told)
+
+
+def test_a_terminal_gets_a_bar_and_anything_else_a_line_now_and_then(monkeypatch, capsys):
+    monkeypatch.setattr(terminal, "_EVERY_S", 0.0)
+    for forced in ("", "1"):
+        monkeypatch.setenv("FORCE_COLOR", forced)
+        reporter = TerminalReporter()
+        reporter.begin("features")(3, 10)
+        shown = capsys.readouterr().err
+        assert (shown == "  features                 3 of 10\n") is not bool(forced)
+        if forced:
+            (task,) = reporter._bar.tasks
+            assert (task.description.strip(), task.completed, task.total) == ("features", 3, 10)
+        reporter.end("features", "54 x 768", reused=False)
+        assert reporter._bar is None
+        assert capsys.readouterr().err.endswith(" s  54 x 768\n")

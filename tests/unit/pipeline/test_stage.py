@@ -1,5 +1,6 @@
 """A stage's key holds its inputs, the code that makes it, and every version."""
 
+import os
 from functools import partial
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from edgetransfer.backbone.model import LinearHead
 from edgetransfer.pipeline.stage import reached, stage
 from edgetransfer.pipeline.stage.stage import Stage, made_by
-from edgetransfer.pipeline.stage.store import Store
+from edgetransfer.pipeline.stage.store import ENTRY, Store
 
 PROBE = "edgetransfer.tasks.classification.fit.probe"
 
@@ -39,6 +40,30 @@ def test_a_stage_is_made_once_and_found_again(tmp_path):
     assert asked.told(first.record) == "{'number': 1}"
     assert [(each.stage, each.key) for each in store.entries()] == [("one", asked.key[:24])]
     assert store.has(asked)
+
+
+def test_of_two_runs_the_first_that_is_done_is_kept(tmp_path):
+    def slower(folder, progress):
+        Store(tmp_path).keep(Stage("one", {}, made))  # meanwhile another run keeps the same stage
+        (folder / "file").write_text("late")
+        return {"number": 2}
+
+    late = Stage("one", {}, slower)
+    vars(late)["key"] = Stage("one", {}, made).key
+    kept = Store(tmp_path).keep(late)
+    assert (kept.record, kept.file("file").read_text()) == ({"number": 1}, "made")
+    assert [each.name for each in (tmp_path / "one").iterdir()] == [kept.folder.name]
+
+
+def test_finished_stages_are_deleted_by_their_age(tmp_path):
+    store = Store(tmp_path)
+    old, new = (store.keep(Stage("one", {"a": number}, made)) for number in (1, 2))
+    os.utime(old.folder / ENTRY, (0, 0))
+    size = sum(each.stat().st_size for each in old.folder.iterdir())
+    assert store.clean(older_than_s=3600.0) == size
+    assert [each.key for each in store.entries()] == [new.key[:24]]
+    assert store.clean() > 0
+    assert store.entries() == []
 
 
 @pytest.mark.parametrize(

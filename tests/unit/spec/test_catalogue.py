@@ -1,5 +1,8 @@
 """Targets and calibration recipes are found by name, merged and validated."""
 
+from pathlib import Path
+
+import platformdirs
 import pytest
 
 from edgetransfer.errors import SpecError
@@ -331,3 +334,11 @@ def test_an_older_bundle_is_read_with_what_is_known_of_its_device():
     told = old.model_dump(mode="json", exclude={"device", "instead"}) | {"detect": False}
     assert catalogue.remembered(told).detect
     assert catalogue.remembered(pi.model_dump(mode="json")) == pi
+
+
+def test_finished_stages_are_kept_where_the_environment_says(monkeypatch, tmp_path):
+    monkeypatch.setenv("EDGETRANSFER_CACHE", str(tmp_path / "mine"))
+    assert catalogue.default_cache() == tmp_path / "mine"
+    monkeypatch.delenv("EDGETRANSFER_CACHE")
+    assert catalogue.default_cache() == Path(platformdirs.user_cache_dir("edgetransfer"))
+    assert not (tmp_path / "mine").exists()

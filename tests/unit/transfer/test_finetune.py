@@ -1,12 +1,15 @@
 """The laws of fine-tuning, on a network that trains in a blink."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from edgetransfer.spec.recipe import Recipe
+from edgetransfer.tasks.classification.fit.finetune import schedule_of
 from edgetransfer.tasks.classification.train.finetune import _Training, finetune
 from edgetransfer.tasks.classification.train.layers import parameter_groups
 from edgetransfer.tasks.classification.train.lesson import (
@@ -16,6 +19,7 @@ from edgetransfer.tasks.classification.train.lesson import (
     Lesson,
     PreparedExamples,
     Schedule,
+    Seen,
     Technique,
 )
 from edgetransfer.transfer.train.augmentation import Views
@@ -329,3 +333,22 @@ def test_what_was_decided_before_and_after_is_kept(network, examples):
         after = classifier(torch.from_numpy(validation.inputs[0])).numpy()
     np.testing.assert_allclose(tuned.said[0], before, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(tuned.said[tuned.best_epoch], after, rtol=1e-4, atol=1e-5)
+
+
+def test_a_smoothed_label_is_spread_over_all_classes():
+    said = torch.tensor([[2.0, 0.0, -1.0], [0.0, 3.0, 1.0]])
+    seen = Seen(said, said, torch.tensor([0, 2]), np.arange(2), 0)
+    hard, smooth = (float(CrossEntropy(share)(seen)) for share in (0.0, 0.3))
+    evenly = float(-torch.log_softmax(said, dim=1).mean())
+    assert smooth == pytest.approx(0.7 * hard + 0.3 * evenly)
+
+
+def test_every_restraint_of_a_recipe_gets_to_training():
+    fit = {"label_smoothing": 0.1, "averaging": 0.2, "l2_sp": 0.3, "balanced": True}
+    asked = {"data": {"source": "x"}, "seed": 7}
+    gradual = {**fit, "method": "finetune", "gradual": True, "epochs": 5, "batch_size": 16}
+    schedule = schedule_of(SimpleNamespace(recipe=Recipe.model_validate({**asked, "fit": gradual})))
+    assert schedule.technique == Technique(0.1, 0.2, 0.3, balanced=True, gradual=True)
+    assert (schedule.epochs, schedule.batch_size, schedule.seed) == (5, 16, 7)
+    adapted = Recipe.model_validate({**asked, "fit": {**fit, "method": "lora", "rank": 4}})
+    assert schedule_of(SimpleNamespace(recipe=adapted)).technique.rank == 4

@@ -8,7 +8,15 @@ from hypothesis.extra.numpy import arrays
 from edgetransfer.measure.stats.bootstrap import area
 from edgetransfer.tasks.classification.head.linear_heads import Known
 from edgetransfer.tasks.classification.head.probe import fit_probe
-from edgetransfer.tasks.classification.head.shift import EFFECTIVE, LARGEST, domain_scores, weigh
+from edgetransfer.tasks.classification.head.shift import (
+    COVARIANCE_PRIOR,
+    EFFECTIVE,
+    LARGEST,
+    RIDGE,
+    domain_scores,
+    fit_alignment,
+    weigh,
+)
 
 
 def test_one_domain_is_not_told_from_itself():
@@ -48,3 +56,17 @@ def test_weights_of_one_change_nothing_and_others_do():
     assert np.allclose(head.weight, plain.weight)
     heavy = fit_probe(rows, labels, known=Known(weights=counts)).head
     assert not np.allclose(heavy.weight, plain.weight, atol=1e-3)
+
+
+def test_aligned_features_take_the_devices_mean_and_by_the_ridge_its_spread():
+    """Of uncorrelated features each is whitened and coloured by itself (Sun et al. 2016)."""
+    rng = np.random.default_rng(0)
+    labelled = rng.normal(size=(9000, 4)) * [1, 1, 3, 3]
+    device = rng.normal(size=(9000, 4)) * [3, 3, 1, 1] + [5, 0, 0, -5]
+    moved = fit_alignment(labelled, device).move(labelled)
+    assert np.allclose(moved.mean(axis=0), device.mean(axis=0), atol=0.3)
+    own, other = (rows.var(axis=0) for rows in (labelled, device))
+    seen, ridge = len(device) / (len(device) + COVARIANCE_PRIOR), RIDGE * own.mean()
+    wanted = own * (seen * other + (1 - seen) * own + ridge) / (own + ridge)
+    assert np.allclose(moved.var(axis=0), wanted, rtol=0.05)
+    assert np.allclose(fit_alignment(labelled, labelled).move(labelled), labelled, atol=1e-5)
