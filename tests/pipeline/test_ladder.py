@@ -218,7 +218,7 @@ def test_an_interrupted_ladder_goes_on_at_its_rung(climb, fresh, decoded, monkey
     asked = {"cache": fresh, "max_size_mib": 0.0001}
     train = training.train
     monkeypatch.setattr(
-        training, "train", lambda *a, **o: (interrupted if a[4] is training.QAT else train)(*a, **o)
+        training, "train", lambda *a, **o: (interrupted if a[4] == training.QAT else train)(*a, **o)
     )
     with pytest.raises(KeyboardInterrupt):
         climb(**asked)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import onnx
     from torch import nn
 
-    from edgetransfer.backbone.model import FittedModel, Modality
+    from edgetransfer.backbone.model import FittedModel, Modality, Source
     from edgetransfer.data.manifest import Manifest
     from edgetransfer.graph.prepare import Batch
     from edgetransfer.pipeline.graphs import FittedGraph
@@ -55,7 +55,7 @@ def take_fitted(run: Run, manifest: Manifest) -> FittedGraph:
         try:
             return traced(model.network, joined, LOGITS, changed)
         except StageError as refusal:
-            return _by_optimum(run, manifest.modality, model, joined, refusal)
+            return _by_optimum(run.source, manifest.modality, model, joined, refusal)
 
     return keep_graph(run, manifest, model, key, facts, prove)
 
@@ -76,13 +76,13 @@ def _one_by_one(joined: Batch) -> list[Batch]:
 
 
 def _by_optimum(
-    run: Run, modality: Modality, model: FittedModel, joined: Batch, refusal: StageError
+    source: Source, modality: Modality, model: FittedModel, joined: Batch, refusal: StageError
 ) -> tuple[onnx.ModelProto, dict[str, Any]]:
     """Take what optimum exports, where it is installed and computes what the network does."""
     assert model.network is not None  # torch has refused it
     try:
         with TemporaryDirectory() as folder:
-            file = export(run.source.path, modality, Path(folder))
+            file = export(source.path, modality, Path(folder))
             graph, _ = take(file, _one_by_one(joined), len(model.labels))
         proof = proven(model.network, graph, joined, changed)
     except MissingExtraError:
@@ -90,7 +90,7 @@ def _by_optimum(
     except EdgeTransferError as error:
         raise StageError(
             "neither torch nor optimum could export the network to ONNX",
-            where=run.source.asked,
+            where=source.asked,
             found=f"{_in_a_line(refusal)}; {_in_a_line(error)}",
             fix="export it yourself and give the .onnx file with --backbone FILE --fit none",
         ) from error
