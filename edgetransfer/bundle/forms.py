@@ -358,7 +358,7 @@ class ManifestForm(StudiedForm):
     session: SessionForm
     compression: CompressionForm
     files: dict[str, Digest]
-    seal: Digest
+    seal: Digest | None = None
     beside: list[str] = []
     data: DataForm = DataForm()
     backbone: BackboneForm | None = None

@@ -39,6 +39,10 @@ _LARGEST = 1 << 32
 NEEDED = ("model.onnx", "core.onnx", "reference.onnx", "labels.txt", "preprocess.json")
 SEAL = "seal"
 """Of the manifest: the digest of the rest of it."""
+UNSEALED = (
+    "the bundle carries no seal: a version from before seals made it, or it was taken off; nothing "
+    "says that these files are what was built"
+)
 OF_BUNDLE, DIGEST = "bundle", "digest"
 """Of a report: the seal of the manifest that was judged, and the digest of the rest of it."""
 _OF_SYSTEMS = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
@@ -55,6 +59,11 @@ class Bundle:
     def file(self, name: str) -> Path:
         """Return the path of one of its files."""
         return self.folder / name
+
+    @property
+    def unsealed(self) -> str:
+        """Why nothing vouches for the files, empty where a seal does."""
+        return "" if self.manifest.get(SEAL) else UNSEALED
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -132,12 +141,15 @@ def seal_report(report: dict[str, Any], bundle: Bundle) -> None:
     A signature, once there is one, signs this digest: it stands for all that was judged.
     """
     report.pop(DIGEST, None)
-    report[OF_BUNDLE] = bundle.manifest[SEAL]
+    if not bundle.unsealed:
+        report[OF_BUNDLE] = bundle.manifest[SEAL]
     report[DIGEST] = digest_of_value(json.loads(canonical_json(report)))
 
 
 def open_bundle(folder: Path) -> Bundle:
     """Read a bundle: its manifest, and whether all else is what the manifest says.
+
+    One from before seals is opened too, see `Bundle.unsealed`; not where its report is of a seal.
 
     SpecError where it is not a bundle; the IntegrityError names all files that are missing, changed
     or not listed, links, or read from elsewhere, and a manifest or report that was edited.
@@ -155,7 +167,8 @@ def open_bundle(folder: Path) -> Bundle:
     files: Mapping[str, str] = manifest["files"]
     wrong = [f"{name} is not listed" for name in NEEDED if name not in files]
     wrong += _strange(folder, files, frozenset(manifest.get("beside", ())))
-    if manifest[SEAL] != digest_of_value({k: v for k, v in manifest.items() if k != SEAL}):
+    sealed = manifest.get(SEAL)
+    if sealed and sealed != digest_of_value({k: v for k, v in manifest.items() if k != SEAL}):
         wrong.insert(0, f"{MANIFEST} was edited: it is not what its seal was taken of")
     if not wrong:
         models = (name for name in files if name.endswith(".onnx"))
@@ -210,11 +223,14 @@ def _edited(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
     if not (folder / REPORT).is_file():
         return []
     report = json_of(folder / REPORT, readers.REPORT)
+    if not manifest.get(SEAL):
+        taken = isinstance(report, dict) and OF_BUNDLE in report
+        return [f"the seal of {MANIFEST} was taken off: {REPORT} is of one"] if taken else []
     if not isinstance(report, dict) or DIGEST not in report:
         return [f"{REPORT} carries no digest: it was edited, or made by an older version"]
     given = {key: value for key, value in report.items() if key != DIGEST}
     if report[DIGEST] != digest_of_value(given):
         return [f"{REPORT} was edited: it is not what its digest was taken of"]
-    if report.get(OF_BUNDLE) != manifest[SEAL]:
+    if report.get(OF_BUNDLE) != manifest.get(SEAL):
         return [f"{MANIFEST} is not the one that {REPORT} judged"]
     return []

@@ -183,7 +183,9 @@ def _bench(
         cut = prepare.cut(question.examples)
         question = replace(question, notes=(*question.notes, *([cut] if cut else [])))
         with writing(out):
-            asked = Bench(measuring_afresh(out / RAW), reporter, place, bundle.folder, data)
+            asked = Bench(
+                measuring_afresh(out / RAW), reporter, place, bundle.folder, data, bundle.unsealed
+            )
             report = judge_bundle(asked, bundle, question, prepare)
             if there.where != LOCAL and there.as_target is None:
                 report["portability"] = _portability(bundle, seen_here(), there.where, report)

@@ -285,3 +285,36 @@ def test_labels_that_an_editor_saved_again(folder, facts, content):
     (folder / "labels.txt").write_bytes(content)
     seal(folder, facts)
     assert open_bundle(folder).labels == ("ant", "bee")
+
+
+def unsealed(folder):
+    """As versions from before seals left a bundle."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["seal"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_a_bundle_from_before_seals_is_opened_and_says_that_nothing_vouches_for_it(folder):
+    assert open_bundle(folder).unsealed == ""
+    unsealed(folder)
+    (folder / "report.json").write_text(json.dumps({"verdict": "PASS"}))
+    bundle = open_bundle(folder)
+    assert bundle.unsealed == (
+        "the bundle carries no seal: a version from before seals made it, or it was taken off; "
+        "nothing says that these files are what was built"
+    )
+    seal_report(report := {"verdict": "PASS"}, bundle)  # shown again, it stays a report of no seal
+    (folder / "report.json").write_text(json.dumps(report))
+    assert open_bundle(folder) == bundle
+    (folder / "core.onnx").write_bytes(b"another")
+    assert "core.onnx was changed" in message(folder)
+
+
+def test_a_seal_that_was_taken_off_is_missed_by_the_report(folder):
+    seal_report(report := {"verdict": "PASS"}, open_bundle(folder))
+    (folder / "report.json").write_text(json.dumps(report))
+    unsealed(folder)
+    assert message(folder) == (
+        f"{folder}: the seal of manifest.json was taken off: report.json is of one\n"
+        "  fix: build it again, or copy the bundle again"
+    )
