@@ -10,6 +10,7 @@ from edgetransfer.pipeline.ladder import compress
 from edgetransfer.pipeline.ladder.trial import LOOKED_AT, Previewer
 from edgetransfer.spec import catalogue
 from edgetransfer.spec.target import SessionOptions
+from edgetransfer.tasks.classification.task import TASK
 
 TARGET, WHERE = "x86-avx2", "qemu:x86-avx2"
 RUNGS = [
@@ -40,7 +41,9 @@ def test_the_hosts_numbers_stand_where_the_emulated_ones_are_the_same(
     overflowing, prepared, tmp_path
 ):
     prepared(WHERE)
-    found = Previewer(catalogue.target(TARGET), Rows(), here=False).numbers(*overflowing, tmp_path)
+    found = Previewer(catalogue.target(TARGET), Rows(), TASK, here=False).numbers(
+        *overflowing, tmp_path
+    )
     assert found.by == f"{WHERE}: bit-equal to the build host on {LOOKED_AT} examples"
     assert found.logits is overflowing[2]
 
@@ -48,7 +51,7 @@ def test_the_hosts_numbers_stand_where_the_emulated_ones_are_the_same(
 def test_other_numbers_are_taken_for_all_examples(overflowing, prepared, tmp_path):
     prepared(WHERE)
     unset = catalogue.target(TARGET).model_copy(update={"session": SessionOptions()})
-    found = Previewer(unset, Rows(), here=False).numbers(*overflowing, tmp_path)
+    found = Previewer(unset, Rows(), TASK, here=False).numbers(*overflowing, tmp_path)
     assert found.by == f"{WHERE}: not those of the build host"
     assert found.logits.shape == overflowing[2].shape
     assert np.abs(found.logits - overflowing[2]).max() > 1
@@ -58,7 +61,7 @@ def test_without_an_emulator_the_host_judges_and_says_so(overflowing, tmp_path, 
     monkeypatch.setenv("EDGETRANSFER_CACHE", str(tmp_path))
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setattr("edgetransfer.transport.emulated.qemu.architecture", lambda: "x86_64")
-    previewer = Previewer(catalogue.target(TARGET), Rows(), here=False)
+    previewer = Previewer(catalogue.target(TARGET), Rows(), TASK, here=False)
     found = previewer.numbers(*overflowing, tmp_path)
     assert found.by == f"the build host: {WHERE} is not prepared"
     assert found.logits is overflowing[2]
@@ -67,7 +70,7 @@ def test_without_an_emulator_the_host_judges_and_says_so(overflowing, tmp_path, 
 
 @pytest.mark.parametrize(("name", "here"), [(TARGET, True), ("x86-vnni", False)])
 def test_nothing_is_emulated_where_the_target_is_here_or_races_nothing(name, here):
-    previewer = Previewer(catalogue.target(name), Rows(), here=here)
+    previewer = Previewer(catalogue.target(name), Rows(), TASK, here=here)
     assert (previewer.on, previewer.state()) == ("", "")
 
 
