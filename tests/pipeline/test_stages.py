@@ -78,15 +78,17 @@ def again(built, pictures, cache, monkeypatch):
     return run
 
 
+CLASSES = "tasks/classification"
 FOUND = {"data": True, "backbone": True, "features": True, "probe-looks": True, "probe": True}
 
 
 @pytest.mark.parametrize(
     ("edited", "made"),
     [
-        (["cli/app", "report/page", "transfer/train/finetune", "pipeline/build"], []),
-        (["pipeline/fit/probe"], ["probe"]),
-        (["transfer/head/probe"], ["probe"]),
+        (["cli/app", "report/page", f"{CLASSES}/train/finetune", f"{CLASSES}/task"], []),
+        (["pipeline/build", f"{CLASSES}/judge/judged"], []),
+        ([f"{CLASSES}/fit/probe"], ["probe"]),
+        ([f"{CLASSES}/head/probe"], ["probe"]),
         (["transfer/features"], ["features", "probe-looks", "probe"]),
         (["transfer/looks"], ["probe-looks", "probe"]),
         (["pipeline/fit/frozen"], ["backbone", "features", "probe-looks", "probe"]),

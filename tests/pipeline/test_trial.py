@@ -22,6 +22,8 @@ RUNGS = [
 class Rows:
     """Examples that are prepared already."""
 
+    one_shape = True
+
     @staticmethod
     def prepare(example):
         return {"x": example}
