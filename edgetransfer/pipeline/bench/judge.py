@@ -186,10 +186,14 @@ def _measurement(
         notes=question.notes,
         identical=measure.same_network(bundle.manifest["files"]),
         standing=standing,
-        verify_with="build it again with this version"
-        if bundle.unsealed
-        else how_to_verify(target, bench.folder, bench.data),
+        verify_with=_verification(bundle, bench),
     )
+
+
+def _verification(bundle: Bundle, bench: Bench) -> str:
+    if bundle.unsealed:
+        return "build it again with this version"
+    return how_to_verify(bundle.target, bench.folder, bench.data)
 
 
 def _validity(
