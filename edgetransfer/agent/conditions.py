@@ -131,9 +131,9 @@ def throttling(system: System = REAL) -> Counters:
         state = system.number(device + "/cur_state")
         if state is not None and ("cpu" in kind_told or kind_told == "Processor"):
             found["%s %s" % (device.rpartition("/")[2], kind_told)] = state
-    bits = system.read(_FIRMWARE)
+    bits = _bits(system.read(_FIRMWARE))
     if bits is not None:
-        found["firmware throttle bits"] = int(bits, 16)
+        found["firmware throttle bits"] = bits
     return found
 
 
@@ -148,10 +148,13 @@ def is_state(name: str) -> bool:
 
 def throttle_bits(system: System = REAL) -> Optional[int]:
     """Return the bits of a Raspberry Pi's firmware, by file or by its program; None elsewhere."""
-    told = system.read(_FIRMWARE) or system.ask(["vcgencmd", "get_throttled"])
+    return _bits(system.read(_FIRMWARE) or system.ask(["vcgencmd", "get_throttled"]))
+
+
+def _bits(told: Optional[str]) -> Optional[int]:
     try:
         return None if told is None else int(told.rpartition("=")[2], 16)
-    except ValueError:
+    except ValueError:  # a firmware that says something else
         return None
 
 

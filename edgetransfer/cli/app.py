@@ -49,7 +49,8 @@ def main() -> None:
     options = words[: words.index("--")] if "--" in words else words
     if "--debug" in options:
         os.environ[DEBUG] = "1"
-        sys.argv.remove("--debug")
+        rest = words[len(options) :]
+        sys.argv[1:] = [word for word in options if word != "--debug"] + rest
     try:
         code = _run(words)
     except BaseException:

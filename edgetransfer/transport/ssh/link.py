@@ -271,6 +271,8 @@ class Client:
         """Return the error for what ssh says."""
         said = next((each for each in _COMPLAINTS if each.says in words), _NOANSWER)
         login = shlex.join([*self._command, *self._target])
+        program, *options = self._command
+        copy = [str(Path(program).with_name("ssh-copy-id")), *options, *self._target]
         forget = re.search(r"ssh-keygen -f .*", words)
         return StageError(
             said.what,
@@ -278,7 +280,7 @@ class Client:
             found=last_words(words),
             fix=said.fix.format(
                 login=login,
-                copy=login.replace("ssh", "ssh-copy-id", 1),
+                copy=shlex.join(copy),
                 forget=forget[0].strip() if forget else "ssh-keygen -R HOST",
             ),
         )

@@ -44,4 +44,5 @@ def test_the_firmware_is_read_by_its_file_before_its_program(system):
     file = "/sys/devices/platform/soc/soc:firmware/get_throttled"
     assert conditions.throttle_bits(system({file: "4"}, {"vcgencmd": "throttled=0x0"})) == 4
     assert conditions.throttling(system({file: "50005"})) == {"firmware throttle bits": 0x50005}
+    assert conditions.throttling(system({file: "not ready"})) == {}
     assert conditions.throttle_bits(system({}, {"vcgencmd": "VCHI initialization failed"})) is None

@@ -80,7 +80,10 @@ def test_words_of_a_command_steer_no_terminal(monkeypatch, capfd):
     assert (stopped.value.code, told.splitlines()[0]) == (3, "error: x\\x1b[2Jy: not a bundle")
 
 
-@pytest.mark.parametrize("words", [("--debug", "build"), ("build", "--debug", "--", "x")])
+@pytest.mark.parametrize(
+    "words",
+    [("--debug", "build"), ("build", "--debug", "--", "x"), ("--debug", "build", "--debug")],
+)
 def test_debug_shows_the_traceback_wherever_it_stands(ended, monkeypatch, words):
     monkeypatch.setenv("EDGETRANSFER_DEBUG", "")
     code, _, told = ended(lambda: 1 // 0, *words)
