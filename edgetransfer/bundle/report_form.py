@@ -68,7 +68,8 @@ class TimesForm(Form):
 
 
 class RatioForm(Form):
-    together = ("ratio", "ci95", "told")
+    """A ratio stands without an interval where one process timed both; a class always stands."""
+
     ratio: Above | None
     ci95: SpanAbove | None
     told: str | None = Field(None, alias="class")
@@ -76,6 +77,12 @@ class RatioForm(Form):
     cpu_ci95: SpanAbove | None = None
     cpu_class: str | None = None
     blocks: Count | None = None
+
+    @model_validator(mode="after")
+    def _known(self) -> RatioForm:
+        if self.ci95 is not None and None in (self.ratio, self.told):
+            raise ValueError("ratio and class should be there where ci95 is")
+        return self
 
 
 class HistogramForm(Form):

@@ -235,3 +235,17 @@ def test_a_report_of_schema_1_is_read_as_one_of_classification(tmp_path):
         "  expected: as `edgetransfer build` wrote it\n"
         "  fix: build it again, or copy the bundle again"
     )
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_report_of_few_processes_or_coarse_clocks_is_read(tmp_path, processes):
+    block = np.repeat(np.arange(3), 10)
+
+    def times(wall_ns):
+        rows = np.stack([block, np.full(30, wall_ns), np.zeros(30)], axis=1).astype(np.int64)
+        return Samples.from_processes([rows] * processes)
+
+    for core in (Timing(times(10**7), times(5 * 10**6)), Timing(times(0), times(0))):
+        report = make_report(facts(core=core))
+        (tmp_path / "report.json").write_text(json.dumps(report))
+        assert read_report(tmp_path / "report.json") == report
