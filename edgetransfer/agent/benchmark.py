@@ -19,7 +19,13 @@ _TOLD = ("frequency_khz", "temperatures_c", "throttling", "load_average")
 
 
 class Senses(NamedTuple):
-    """Where the machine is looked at, so that a test can bring its own kernel (see `timing`)."""
+    """Where the machine is looked at, so that a test can bring its own.
+
+    Attributes:
+        kernel_ns: times the fixed kernel, see `timing.Kernel`.
+        snapshot: tells what of the machine changes.
+        clock: of the machine.
+    """
 
     kernel_ns: Callable[[], int]
     snapshot: Callable[[], Mapping[str, object]] = conditions.snapshot

@@ -23,7 +23,14 @@ Reading = Dict[str, object]
 
 
 class Sensors(NamedTuple):
-    """Where the guard looks, so that a test can bring its own; counters rise as it throttles."""
+    """Where the guard looks, so that a test can bring its own.
+
+    Attributes:
+        kernel_ns: times the fixed kernel.
+        counters: what changes when the machine throttles.
+        frequency_khz: of the fastest core in use.
+        sleep: waits.
+    """
 
     kernel_ns: Callable[[], int]
     counters: Callable[[], Mapping[str, int]]
@@ -39,7 +46,10 @@ def sensors(kernel_ns: Callable[[], int], system: System = REAL) -> Sensors:
 class ThrottleWatch:
     """Marks turns that a slower machine disturbed.
 
-    The kernel takes `baseline_ns` on a fresh machine; `cooldown_s` is waited for it in all.
+    Args:
+        sensors: where it looks.
+        baseline_ns: what the kernel takes when the machine is fresh.
+        cooldown_s: how long it waits for the machine, all turns together.
     """
 
     def __init__(self, sensors: Sensors, baseline_ns: float, cooldown_s: float) -> None:

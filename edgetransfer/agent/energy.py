@@ -15,7 +15,14 @@ SAMPLED_S = 0.2
 
 
 class EnergyCounter(NamedTuple):
-    """Where energy is read: joules so far, or the watts of now; method and resolution in words."""
+    """Where energy is read.
+
+    Attributes:
+        method: in words.
+        resolution: in words: what one step of the counter is.
+        joules: energy so far, for counters that count it.
+        watts: power now, for those that do not.
+    """
 
     method: str
     resolution: str

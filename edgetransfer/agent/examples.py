@@ -45,13 +45,20 @@ class _Stack:
 
 
 class ExampleFiles:
-    """The examples of one variant, in batches; `total` in all.
+    """The examples of one variant, in batches.
 
-    For every input of the model there is either one ``.npy`` file that stacks all examples along
-    its first axis, or a list of ``.npy`` files, one an example, whose shapes may differ.
+    Args:
+        files: for every input of the model either one ``.npy`` file that stacks all examples
+            along its first axis, or a list of ``.npy`` files, one an example, whose shapes
+            may differ.
+        batch: examples of one batch; only stacks can have more than one.
 
-    Raises a ValueError where inputs disagree on the number of examples, or there is none; or where
-    files of one example each are to be batched.
+    Attributes:
+        total: examples in all.
+
+    Raises:
+        ValueError: the inputs disagree on the number of examples, or there is none; or files of
+            one example each are to be batched.
     """
 
     def __init__(self, files: InputFiles, batch: int = 1) -> None:

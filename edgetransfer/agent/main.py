@@ -75,7 +75,13 @@ def _digest(path: str) -> str:
 
 
 class _Rows:
-    """Writes logits to one .npy file as they come: held, they would be the model's memory."""
+    """Writes rows of logits to one .npy file as they come: they would count as the model's memory.
+
+    Args:
+        file: what is written, float32.
+        first: logits of the first batch, which are written.
+        examples: says how many rows there will be.
+    """
 
     def __init__(self, file: Path, first: np.ndarray[Any, Any], examples: ExampleFiles) -> None:
         self._left = examples.total

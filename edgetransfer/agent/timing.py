@@ -56,9 +56,11 @@ REAL_CLOCK = Clock(time.perf_counter_ns, time.process_time_ns)
 
 
 class Measured(NamedTuple):
-    """What was timed: for each variant int64 [n, 3] of block, wall ns and CPU ns.
+    """What was timed.
 
-    Turns are what the guard saw of each, in the order of time; see `measure`.
+    Attributes:
+        samples: for each variant int64 [n, 3]: block, wall ns, CPU ns.
+        turns: what the guard saw of each turn, in the order of time; see `measure`.
     """
 
     samples: Mapping[str, np.ndarray[Any, Any]]

@@ -87,7 +87,12 @@ def bundle_lock(folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class Draft:
-    """A bundle being put together in an empty folder, and the old one's files of somebody else."""
+    """A bundle that is being put together.
+
+    Attributes:
+        folder: empty; takes the old bundle's place when all went well.
+        beside: files of somebody else that lie in the old bundle and stay there, by their names.
+    """
 
     folder: Path
     beside: tuple[str, ...]

@@ -82,7 +82,8 @@ def predict(
     from edgetransfer.errors import DataError
     from edgetransfer.pipeline.predict import LoadedModel
 
-    found = LoadedModel(bundle).predict(inputs, **asked)
+    model = LoadedModel(bundle)
+    found = model.predict(inputs, **asked)
     if json:
         print_json([_plain(each) for each in found])
     else:
@@ -92,7 +93,9 @@ def predict(
                 (label, share), *others = each.best
                 rest = ", ".join(f"{name} {part:.3f}" for name, part in others)
                 rows.append((each.input[:_SHOWN], label, f"{share:.3f}", rest))
-        Console().print(table(("input", "class", "share", "then"), rows, right=["share"]))
+        if rows:
+            what, number = model.columns
+            Console().print(table(("input", what, number, "then"), rows, right=[number]))
     wrong = [each for each in found if each.error is not None]
     for each in wrong:
         sys.stderr.write(f"error: {each.error}\n")

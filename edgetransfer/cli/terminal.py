@@ -29,7 +29,11 @@ _EVERY_S = 10.0
 
 
 class Console(rich.console.Console):
-    """Shows text plainly: control characters of labels, files and devices are spelled out."""
+    """Shows text plainly: control characters of labels, files and devices are spelled out.
+
+    Args:
+        file: default: standard output.
+    """
 
     def __init__(self, file: TextIO | None = None) -> None:
         super().__init__(file=file, highlight=False)

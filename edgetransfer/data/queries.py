@@ -21,8 +21,9 @@ PIPE = "-"
 class Query:
     """One picture or text that was asked about, or why there is none.
 
-    Shown is the text, or the path of the picture, else what was written; `where` is the row of a
-    table or the line of a file, empty for what was written itself.
+    Attributes:
+        shown: the text, or the path of the picture; what was written, where there is none.
+        where: the row of a table or the line of a file; empty for what was written itself.
     """
 
     shown: str

@@ -26,11 +26,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Table:
-    """A table as read; problems are rows that could not be, one line each.
+    """A table as read.
 
-    Columns are in the order of the file, without nameless ones (an exported row index); rows are
-    number and cells, every column present. Numbers count as a spreadsheet does: a header is row 1,
-    so the first example of a CSV is row 2, of a JSONL row 1.
+    Attributes:
+        path: the file.
+        columns: names in the order of the file, without nameless ones (an exported row index).
+        rows: number and cells of each row, every column present. Numbers count as a spreadsheet
+            does: a header is row 1, so the first example of a CSV is row 2, of a JSONL row 1.
+        problems: rows that could not be read, one line each.
     """
 
     path: Path

@@ -32,7 +32,11 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 @dataclass(frozen=True)
 class Signature:
-    """Names of the graph's inputs, output and first axes, which stay free, and ONNX versions."""
+    """Names of the graph's inputs and output, its free axes, and the ONNX versions.
+
+    Attributes:
+        axes: names of the first axes of every input, which stay free.
+    """
 
     inputs: tuple[str, ...]
     output: str

@@ -42,6 +42,7 @@ class LoadedModel:
 
     Attributes:
         labels: the classes, in the order of the model's logits.
+        columns: what the words and the numbers of an answer are.
 
     Raises:
         IntegrityError: not a bundle, or a changed one.
@@ -51,6 +52,7 @@ class LoadedModel:
         self._bundle = bundle = open_bundle(folder)
         self.labels = bundle.labels
         self._task = task_of(bundle.recipe)
+        self.columns = self._task.columns
         self._prepare = preparer(bundle.preprocessing, bundle.file("tokenizer.json"))
         self._session = OnnxSession(
             str(bundle.file("model.onnx")),

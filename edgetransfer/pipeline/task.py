@@ -53,10 +53,12 @@ class Task(Judge, Protocol):
 
     Attributes:
         output: name of the network's output.
+        columns: what the words and the numbers of `answer` are: "class", "share".
         report_form: the form of its blocks of ``report.json``.
     """
 
     output: str
+    columns: tuple[str, str]
     report_form: type[Form]
 
     def truth(self, manifest: Manifest, examples: Iterable[Example]) -> NDArray[Any]:

@@ -20,11 +20,15 @@ MODEL, BUDGET, DATA, RUN = PANELS = ("Model", "Budget", "Data", "Run")
 
 @dataclass(frozen=True)
 class Option:
-    """How one option is shown: its help, as `--help` and the recipe's schema say it, and where.
+    """How one option is shown.
 
-    The panel is its heading, the metavar stands for its value, None for its type. Without `shell`
-    only Python and recipe files have it; the command line takes several of `many`; `off`:
-    `--no-NAME`.
+    Attributes:
+        help: what it is, as `--help` and the recipe's schema say it.
+        panel: the heading that it stands under.
+        metavar: what stands for its value; None for its type.
+        shell: whether the command line has it, or Python and recipe files alone.
+        many: whether the command line takes several where Python takes one.
+        off: whether the command line also takes `--no-NAME`.
     """
 
     help: str

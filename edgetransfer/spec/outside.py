@@ -50,10 +50,15 @@ _FILE_TYPES = {
 
 @dataclass(frozen=True)
 class Kind:
-    """What one kind of outside file is, as it is called in "not a readable ...".
+    """What one kind of outside file is.
 
-    At most so many bytes are read; expected is who writes such a file or what it looks like, the
-    fix what always helps. With `once` a key may stand but once in an object of its JSON.
+    Attributes:
+        called: as it stands in "not a readable ...".
+        most: bytes that are read, at most.
+        error: what is raised.
+        expected: who writes such a file, or what it looks like.
+        fix: what helps, where something always does.
+        once: whether a key may stand but once in an object of its JSON.
     """
 
     called: str

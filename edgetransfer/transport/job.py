@@ -20,9 +20,11 @@ InputFiles = Mapping[str, str | list[str]]
 class Variant:
     """One model file with its inputs and the way its session is made.
 
-    The runtime is a plug-in of `agent.runtimes`; its own graph is written as `optimised_to` into
-    the job's folder, and executed as it is written, without optimising, where it is not `fused`. A
-    batch is the examples of one inference; inputs have to be stacks.
+    Attributes:
+        optimised_to: what the runtime's own graph is written as, into the job's folder.
+        fused: False where the runtime executes the graph as it is written, without optimising it.
+        runtime: the plug-in of the agent that opens it, `agent.runtimes`.
+        batch: examples of one inference; inputs have to be stacks.
     """
 
     name: str
@@ -50,7 +52,9 @@ ON_CPU = (("onnxruntime", "CPUExecutionProvider"), ("openvino", "OpenVINO"))
 class ThrottleGuard:
     """How a process watches for a machine that slows itself down: for `agent.benchmark`.
 
-    It waits `cooldown_s` in all for it; the baseline is the fastest that an earlier process found.
+    Attributes:
+        cooldown_s: how long it waits for the machine to recover, in all.
+        baseline_ns: the fastest that an earlier process found the probe, None for the first.
     """
 
     cooldown_s: float = 0.0
@@ -69,8 +73,12 @@ class SustainedLoad:
 class Effort:
     """How many fresh processes take times, and how: variance between processes is part of it.
 
-    So many are taken at least, and while intervals are wider than asked for at most `most`, none
-    after `budget_s`; each by the plan, with the cooldown of `ThrottleGuard`.
+    Attributes:
+        processes: taken at least.
+        plan: of each.
+        most: taken at most, while the intervals are wider than asked for.
+        cooldown_s: of each, see `ThrottleGuard`.
+        budget_s: after which no process is added to those taken at least.
     """
 
     processes: int

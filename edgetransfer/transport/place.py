@@ -47,8 +47,10 @@ AS_IT_IS = Software()
 class Place(ABC):
     """A device that is connected, until the ``with`` block of its transport's `connect` ends.
 
-    Where is what the user said: ``ssh:pi@kitchen``. On an emulated processor numbers count, times
-    say nothing, and none are taken; of the actions a browser cannot write its graph back.
+    Attributes:
+        where: what the user said: ``ssh:pi@kitchen``.
+        emulated: whether its processor is: numbers count there, times say nothing, none are taken.
+        actions: what it can do of a job's actions; a browser cannot write its graph back.
     """
 
     where: str

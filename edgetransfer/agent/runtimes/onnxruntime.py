@@ -36,10 +36,15 @@ def open_session(variant: Mapping[str, Any], tell: Tell) -> Session:
 
 
 class OnnxSession:
-    """A model, path or bytes of an ONNX file, loaded by ONNX Runtime.
+    """A model loaded by ONNX Runtime.
 
-    Threads are those inside one operator; the graph as the runtime optimised it is written to
-    `optimised_to`, and is executed as it is where it is not `fused`.
+    Args:
+        model: path of the ONNX file, or its bytes.
+        threads: threads inside one operator.
+        config: ONNX Runtime session config entries.
+        provider: execution provider by name.
+        optimised_to: where the runtime writes the graph as it optimised it.
+        fused: False to execute the graph as it is written.
     """
 
     def __init__(

@@ -47,12 +47,19 @@ def load() -> Any:  # noqa: ANN401 (a module whose types are not looked at)
 
 
 class OpenVinoSession:
-    """A model, path or bytes, compiled for the processor: one stream, as fast for one as can be.
+    """A model compiled for the processor: one stream, as fast for one example as can be.
 
     What is not quantised runs in 32-bit floats: by itself OpenVINO takes bfloat16 where the
-    processor has it (Core API, ``hint::inference_precision``). Kernels of fixed shapes are faster,
-    so a free first axis is of size 1 for good where batches are of `one`. Layers are written to
-    `optimised_to` as they run; `Unavailable` without OpenVINO, or for a graph that it refuses.
+    processor has it (Core API, ``hint::inference_precision``).
+
+    Args:
+        model: path of the ONNX file, or its bytes.
+        threads: of the processor.
+        one: whether a free first axis is of size 1 for good; kernels of fixed shapes are faster.
+        optimised_to: where the layers are written as they run.
+
+    Raises:
+        Unavailable: no OpenVINO, or a graph that it does not take.
     """
 
     def __init__(

@@ -40,6 +40,7 @@ class Classification:
 
     name = CLASSIFICATION
     output = LOGITS
+    columns = ("class", "share")
     shift_invariant = True
     claims = report.CLAIMS
     report_form = ClassesForm

@@ -36,9 +36,12 @@ _MOST_WORDS = 1000
 
 @dataclass(frozen=True)
 class PageTimeouts:
-    """How long silence is no failure, in seconds; the page says every two that it is there.
+    """How long silence is no failure, in seconds.
 
-    A step is one inference, or loading a model; `opened_s` is until somebody opens the address.
+    Attributes:
+        silent_s: the page says every two seconds that it is there.
+        step_s: within one step, as one inference or the loading of a model.
+        opened_s: until somebody opens the address.
     """
 
     silent_s: float = 60.0
@@ -231,10 +234,13 @@ _CHECKS = (".before", ".after")
 
 @dataclass(frozen=True)
 class Errand:
-    """One job in the form that the page takes: the JSON that it reads.
+    """One job in the form that the page takes.
 
-    It asks for models, bytes or files, and for the examples of each by their numbers; named are the
-    arrays that may come back, and how many bytes each may have.
+    Attributes:
+        told: the JSON that the page reads.
+        models: bytes or files, by the numbers that the page asks for them by.
+        examples: of each model, by the same numbers.
+        arrays: names of the arrays that may come back, and how many bytes each may have.
     """
 
     told: Mapping[str, Any]

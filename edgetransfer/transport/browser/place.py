@@ -88,8 +88,11 @@ def own_address() -> str:
 class Browser(Place):
     """A browser, as a place.
 
-    Each job is done in a fresh one that is opened; in the user's own page where there is no
-    `opening`. Known is what a browser does not tell of the device, notes warn of all measurements.
+    Attributes:
+        exchange: with the page.
+        opening: makes a fresh browser for one job; None where the user's own page does them all.
+        known: of the device, which a browser does not tell.
+        notes: what to warn of in every measurement there.
     """
 
     where: str

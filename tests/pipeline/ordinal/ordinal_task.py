@@ -92,6 +92,7 @@ class JudgedRanks:
 class Ordinal:
     name = "ordinal"
     output = "score"
+    columns = ("rank", "score")
     shift_invariant = False
     claims = frozenset({"mean-error"})
     report_form = RanksForm

@@ -112,5 +112,7 @@ def test_it_is_shown(made, capsys):
 
 
 def test_it_is_asked(made, ranks):
-    answers = LoadedModel(made[1]).predict(sorted((ranks / "test" / "4").iterdir())[:5])
+    model = LoadedModel(made[1])
+    answers = model.predict(sorted((ranks / "test" / "4").iterdir())[:5])
     assert [each.best[0][0] for each in answers] == ["4"] * 5
+    assert model.columns == ("rank", "score")

@@ -18,10 +18,13 @@ _DRIVER_FILES = ("/proc/driver/nvidia/version", "/etc/nv_tegra_release")
 
 
 class Gpu(NamedTuple):
-    """What an engine is bound to: a GPU as the driver calls it, of compute capability ``8.7``.
+    """What an engine is bound to.
 
-    The driver is the newest CUDA that it serves, and its own build where the system tells; the
-    power mode is a Jetson's (nvpmodel), empty elsewhere.
+    Attributes:
+        name: as the driver calls it.
+        compute_capability: ``8.7``.
+        driver: newest CUDA that it serves, and its own build where the system tells.
+        power_mode: of a Jetson (nvpmodel); empty elsewhere.
     """
 
     name: str

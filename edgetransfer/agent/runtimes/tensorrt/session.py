@@ -80,11 +80,18 @@ def key_of(trt: Any, gpu: Gpu, model: bytes, settings: Settings) -> Key:  # noqa
 
 
 class TensorRtSession:
-    """A model as an engine of this GPU, the first one unless another is given.
+    """A model as an engine of this GPU.
 
-    Of the session config the entries that begin with ``tensorrt.`` are read; the layers are written
-    to `optimised_to` as the engine's inspector tells them. `Unavailable` is raised where there is
-    no TensorRT or no GPU, or for a graph that TensorRT does not build.
+    Args:
+        model: path of the ONNX file.
+        config: session config; entries that begin with ``tensorrt.`` are read.
+        provider: ``TensorRT`` or ``TensorRT-RTX``.
+        optimised_to: where the layers are written, as the engine's inspector tells them.
+        tell: told of the progress of a build.
+        cuda: the GPU; None opens the first one.
+
+    Raises:
+        Unavailable: no TensorRT, no GPU, or a graph that TensorRT does not build.
     """
 
     def __init__(
