@@ -40,6 +40,7 @@ from edgetransfer.pipeline.fit.trace import proving_batch, traced
 from edgetransfer.spec.recipe import DataSpec
 from edgetransfer.tasks.classification.head.new_class import capped, fit_row, measure_statistics
 from edgetransfer.tasks.classification.head.probe import fit_at, fit_probe
+from edgetransfer.tasks.classification.labels import CLASSES
 from edgetransfer.transfer.features import run_over
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ SHARED = Path(__file__).parents[2] / "shared"
 TINY = SHARED / "sources" / "tiny-imagenet-64"
 SHOTS, DRAWS, MAX_DROP = (1, 5, 20), 3, 0.02
 HELD, DIGITS = tuple(range(8)), (1, 2, 3, 4, 6, 7, 8, 9)
-CLASSES, MOST = 20, 60
+CHOSEN, MOST = 20, 60
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Rows:
 
 def rows_of(data: Path, backbone: str, modality: str, labels: Collection[str]) -> Rows:
     """Run a backbone over at most `MOST` examples a class and split."""
-    manifest = sources.load(DataSpec(source=str(data)), seed=0)
+    manifest = sources.load(DataSpec(source=str(data)), CLASSES, seed=0)
     opened = backbones.load(backbones.locate(backbone), modality)
     prepare = preparer(opened.preprocessing, opened.tokenizer)
     graph, _ = traced(opened.network, proving_batch(manifest, prepare))
@@ -95,7 +96,7 @@ def tiny_imagenet(folder: Path) -> list[str]:
     lines = (TINY / "classes.csv").read_text(encoding="utf-8").splitlines()[1:]
     names = sorted(line.split(",")[0] for line in lines)
     used = random.Random(7).sample(names, 20)
-    chosen = sorted(random.Random(8).sample([name for name in names if name not in used], CLASSES))
+    chosen = sorted(random.Random(8).sample([name for name in names if name not in used], CHOSEN))
     met: Counter[str] = Counter()
     for part in sorted(TINY.glob("train-*.tar")):
         with tarfile.open(part) as archive:
@@ -126,7 +127,7 @@ def cases() -> Iterator[tuple[str, Rows, tuple[int, ...]]]:
     banking = SHARED / "datasets" / "banking77"
     with (banking / "test.csv").open(encoding="utf-8", newline="") as table:
         intents = sorted({row["category"] for row in csv.DictReader(table)})
-    chosen = random.Random(8).sample(intents[20:], CLASSES)
+    chosen = random.Random(8).sample(intents[20:], CHOSEN)
     yield "banking77, MiniLM", rows_of(banking, str(model), "text", chosen), HELD
 
 

@@ -30,6 +30,7 @@ from edgetransfer.pipeline.demo import write_digits
 from edgetransfer.pipeline.fit.trace import proving_batch, traced
 from edgetransfer.spec.recipe import DataSpec
 from edgetransfer.tasks.classification.head.probe import fit_probe
+from edgetransfer.tasks.classification.labels import CLASSES
 from edgetransfer.transfer.features import run_over
 from edgetransfer.transfer.study.baselines import drawn_anew
 
@@ -51,7 +52,9 @@ def load() -> dict[str, Manifest]:
         "fsdd-spectrograms": SHARED / "datasets" / "fsdd-spectrograms",
         "hymenoptera": SHARED / "datasets" / "hymenoptera",
     }
-    return {name: sources.load(DataSpec(source=str(at)), seed=0) for name, at in places.items()}
+    return {
+        name: sources.load(DataSpec(source=str(at)), CLASSES, seed=0) for name, at in places.items()
+    }
 
 
 def features(network: torch.nn.Module, manifest: Manifest, prepare: Preparer) -> dict[str, Array]:

@@ -15,6 +15,7 @@ from edgetransfer.backbone import sources as backbones
 from edgetransfer.data import sources
 from edgetransfer.graph.prepare import PicturePreparer, ahead, preparer
 from edgetransfer.spec.recipe import DataSpec
+from edgetransfer.tasks.classification.labels import CLASSES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,7 +59,7 @@ class Source:
     def __init__(self, data: str, backbone: str) -> None:
         self.backbone = backbones.load(backbones.locate(backbone), "image")
         self.prepare = preparer(self.backbone.preprocessing, None)
-        self.manifest = sources.load(DataSpec(source=data), seed=0)
+        self.manifest = sources.load(DataSpec(source=data), CLASSES, seed=0)
         self.truth = self.manifest.label_index(self.manifest.examples)
         self.plain = self._domain(None)
 

@@ -34,6 +34,7 @@ from edgetransfer.graph.prepare import preparer
 from edgetransfer.measure.drift import sqnr_db
 from edgetransfer.spec.recipe import DataSpec
 from edgetransfer.spec.target import Int8Scheme
+from edgetransfer.tasks.classification.labels import CLASSES
 
 if TYPE_CHECKING:
     from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
@@ -106,7 +107,7 @@ def main() -> None:
     """Print the table, and write it where the caller asks."""
     bundle = open_bundle(Path(sys.argv[1]))
     prepare = preparer(bundle.preprocessing, bundle.file("tokenizer.json"))
-    manifest = sources.load(DataSpec(source=sys.argv[2]), seed=0)
+    manifest = sources.load(DataSpec(source=sys.argv[2]), CLASSES, seed=0)
     judged = manifest.split("validation")[:JUDGED]
     texts = [prepare.prepare(each) for each in judged]
     few = [prepare.prepare(each) for each in manifest.split("train")[:CALIBRATED]]

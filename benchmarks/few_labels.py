@@ -34,6 +34,7 @@ from edgetransfer.spec.recipe import DataSpec
 from edgetransfer.tasks.classification.episodes.episodes import fit_prototypes, mean_and_half_width
 from edgetransfer.tasks.classification.head.linear_heads import Known
 from edgetransfer.tasks.classification.head.probe import fit_probe
+from edgetransfer.tasks.classification.labels import CLASSES
 from edgetransfer.transfer.features import run_over
 from edgetransfer.transfer.looks import looks_over
 
@@ -80,7 +81,7 @@ HEADS = {
 
 def rows_of(data: str, backbone: str) -> tuple[Array, Known, Array, Array, Array]:
     """Return features [N, D], what else is known and labels [N], then those to judge."""
-    manifest = sources.load(DataSpec(source=data), seed=0)
+    manifest = sources.load(DataSpec(source=data), CLASSES, seed=0)
     opened = backbones.load(backbones.locate(backbone), "image")
     prepare = preparer(opened.preprocessing, None)
     graph, _ = traced(opened.network, proving_batch(manifest, prepare))

@@ -35,6 +35,7 @@ from edgetransfer.graph.prepare import preparer
 from edgetransfer.pipeline.fit.trace import proving_batch, traced
 from edgetransfer.spec.recipe import DataSpec
 from edgetransfer.tasks.classification.head.probe import fit_probe
+from edgetransfer.tasks.classification.labels import CLASSES
 from edgetransfer.tasks.classification.train import machine as machines
 from edgetransfer.tasks.classification.train.choice import race
 from edgetransfer.tasks.classification.train.classifier import Classifier
@@ -95,7 +96,7 @@ class Case:
 
     def __init__(self, data: str, backbone: str) -> None:
         self.backbone = str(SHARED / "backbones" / backbone)
-        manifest = sources.load(DataSpec(source=str(SHARED / "datasets" / data)), seed=0)
+        manifest = sources.load(DataSpec(source=str(SHARED / "datasets" / data)), CLASSES, seed=0)
         self.opened = backbones.load(backbones.locate(self.backbone), "image")
         prepare = preparer(self.opened.preprocessing, None)
         self.graph, _ = traced(self.opened.network, proving_batch(manifest, prepare))

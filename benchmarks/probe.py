@@ -26,6 +26,7 @@ from edgetransfer.graph.prepare import preparer
 from edgetransfer.pipeline.fit.trace import proving_batch, traced
 from edgetransfer.spec.recipe import DataSpec
 from edgetransfer.tasks.classification.head.probe import fit_probe
+from edgetransfer.tasks.classification.labels import CLASSES
 from edgetransfer.transfer.features import run_over
 
 SHARED = Path(__file__).parents[2] / "shared"
@@ -39,7 +40,7 @@ DATA = ("hymenoptera", "fsdd-spectrograms")
 
 def measure(data: str, backbone: str) -> dict[str, Any]:
     """Compare on one data set and backbone."""
-    manifest = sources.load(DataSpec(source=str(SHARED / "datasets" / data)), seed=0)
+    manifest = sources.load(DataSpec(source=str(SHARED / "datasets" / data)), CLASSES, seed=0)
     opened = backbones.load(backbones.locate(BACKBONES[backbone]), "image")
     prepare = preparer(opened.preprocessing, None)
     graph, _ = traced(opened.network, proving_batch(manifest, prepare))

@@ -42,6 +42,7 @@ from edgetransfer.pipeline.stage.stage import versions
 from edgetransfer.spec.recipe import DataSpec
 from edgetransfer.tasks.classification.head.probe import fit_at, fit_probe
 from edgetransfer.tasks.classification.head.score import log_loss
+from edgetransfer.tasks.classification.labels import CLASSES
 from edgetransfer.tasks.classification.train.choice import race
 from edgetransfer.tasks.classification.train.classifier import Classifier
 from edgetransfer.tasks.classification.train.contrastive import ContrastiveSchedule, tune
@@ -80,7 +81,7 @@ class Lab:
     def __init__(self, source: Path, backbone: str, modality: str, classes: int) -> None:
         self._backbone = backbones.load(backbones.locate(backbone), modality)
         self.network = self._backbone.network
-        manifest = sources.load(DataSpec(source=str(source)), seed=0)
+        manifest = sources.load(DataSpec(source=str(source)), CLASSES, seed=0)
         prepare = preparer(self._backbone.preprocessing, self._backbone.tokenizer)
         names = np.random.default_rng(0).permutation(len(manifest.labels))[:classes]
         pool = (*manifest.split("train"), *manifest.split("validation"))

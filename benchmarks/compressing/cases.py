@@ -24,6 +24,7 @@ from edgetransfer.data.split import calibration_sample
 from edgetransfer.graph.prepare import preparer
 from edgetransfer.spec.preprocess import PREPROCESSING, ImagePreprocessing
 from edgetransfer.spec.recipe import DataSpec
+from edgetransfer.tasks.classification.labels import CLASSES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -170,7 +171,7 @@ def build(arguments: Sequence[str], out: Path, cache: Path | None) -> None:
 
 
 def _manifest(case: Case) -> Manifest:
-    return sources.load(DataSpec(source=str(case.data)), seed=case.seed)
+    return sources.load(DataSpec(source=str(case.data)), CLASSES, seed=case.seed)
 
 
 def _fill(
@@ -182,7 +183,7 @@ def _fill(
     if done.is_file() and json.loads(done.read_text(encoding="utf-8")) == key:
         return
     prepare = preparer(contract, None).prepare
-    chosen = calibration_sample(manifest, CALIBRATION, case.seed)
+    chosen = calibration_sample(manifest, CALIBRATION, case.seed, CLASSES)
     for name, examples in (("calibration", chosen), ("test", judged)):
         rows = [next(iter(prepare(example).values())) for example in examples]
         np.save(case.folder / f"{name}.npy", np.concatenate(rows))

@@ -18,6 +18,7 @@ from edgetransfer.spec.outside import some
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from edgetransfer.data.labels import LabelRules
     from edgetransfer.data.locate import DataLocation
     from edgetransfer.spec.recipe import DataSpec
 
@@ -38,7 +39,9 @@ Parts = dict["Split | None", list["Path"]]
 """The folders of classes in each split."""
 
 
-def read_folder(located: DataLocation, spec: DataSpec, *, labels_optional: bool) -> RawData:
+def read_folder(
+    located: DataLocation, spec: DataSpec, rules: LabelRules, *, labels_optional: bool
+) -> RawData:
     """Read a folder of pictures.
 
     Folders for splits hold those for classes, or the reverse; both are known by the words in the
@@ -48,11 +51,11 @@ def read_folder(located: DataLocation, spec: DataSpec, *, labels_optional: bool)
     classes, or two for one split; SpecError where the spec names columns.
     """
     _refuse_columns(spec, located.root)
-    _refuse_other_tasks(located.root)
+    rules.refuse_folder(located.root)
     into = _FolderContents(located.root)
     notes = list(located.notes)
     top = _unwrapped(located.root)
-    folders = _folders(top)
+    folders = folders_in(top)
     parts = _class_first(into, top, folders)
     by_split: dict[Split, Path] = {}
     if parts is not None:
@@ -94,7 +97,8 @@ def _refuse_columns(spec: DataSpec, root: Path) -> None:
         )
 
 
-def _folders(folder: Path) -> list[Path]:
+def folders_in(folder: Path) -> list[Path]:
+    """Return the folders in a folder, by name, without what a system leaves."""
     with os.scandir(folder) as entries:  # which knows what a folder is without looking at each
         found = [
             each.name for each in entries if each.is_dir() and not locate.is_leaving(each.name)
@@ -113,8 +117,8 @@ def _holds_pictures(folder: Path) -> bool:
 def _unwrapped(folder: Path) -> Path:
     """Go down while a folder holds nothing but one folder of folders, as unpacked archives do."""
     while not _holds_pictures(folder):
-        inner = _folders(folder)
-        if len(inner) != 1 or not _folders(inner[0]) or _holds_pictures(inner[0]):
+        inner = folders_in(folder)
+        if len(inner) != 1 or not folders_in(inner[0]) or _holds_pictures(inner[0]):
             break
         folder = inner[0]
     return folder
@@ -122,7 +126,7 @@ def _unwrapped(folder: Path) -> Path:
 
 def _class_first(into: _FolderContents, top: Path, folders: list[Path]) -> Parts | None:
     """Return classes' folders that lie in them by splits: ``cat/train``, ``cat/test``; or None."""
-    inner = {folder: _folders(folder) for folder in folders}
+    inner = {folder: folders_in(folder) for folder in folders}
     names = {each.name for held in inner.values() for each in held}
     meant = locate.splits_of(names)
     if len({*meant.values()} - {None}) < 2 or None in meant.values():
@@ -138,11 +142,11 @@ def _class_first(into: _FolderContents, top: Path, folders: list[Path]) -> Parts
                 f"which the classes hold here: {', '.join(sorted(names))}"
             )
         for each in held:
-            if _folders(each) and not _holds_pictures(each):
+            if folders_in(each) and not _holds_pictures(each):
                 raise DataError(
                     "folders for splits lie in several folders, and hold folders themselves",
                     where=str(top),
-                    found=f"{folder.name}/{each.name}/{_folders(each)[0].name}",
+                    found=f"{folder.name}/{each.name}/{folders_in(each)[0].name}",
                     expected="one data set: train, val and test, with one folder a class in each",
                     fix=f"give one of them: {folder}",
                 )
@@ -183,12 +187,12 @@ def _split_folders(top: Path, folders: list[Path]) -> dict[Split, Path]:
 
 
 def _holds_classes(folder: Path) -> bool:
-    return bool(_folders(folder)) and not _holds_pictures(folder)
+    return bool(folders_in(folder)) and not _holds_pictures(folder)
 
 
 def _refuse_alike(top: Path, folders: list[Path]) -> None:
     """Refuse folders that all hold the same folders: splits of unknown names, or classes."""
-    held = [{clean_label(each.name).casefold() for each in _folders(f)} for f in folders]
+    held = [{clean_label(each.name).casefold() for each in folders_in(f)} for f in folders]
     if len(folders) < 2 or not all(map(_holds_classes, folders)):
         return
     common = set.intersection(*held)
@@ -221,7 +225,7 @@ def _add_classes_of(into: _FolderContents, parent: Path, split: Split | None) ->
     parent = _unwrapped(parent)
     unplaced = sum(_is_picture(p) for p in parent.iterdir())
     into.unplaced += unplaced
-    classes = _folders(parent)
+    classes = folders_in(parent)
     into.leavings.update(p.name for p in parent.iterdir() if locate.is_leaving(p.name))
     if split is not None and not classes:
         found = f"{count(unplaced, 'picture')} but " if unplaced else ""
@@ -239,7 +243,7 @@ def _add_classes(
     for label, folders in folders_of.items():
         before, others = len(into.records), into.others.copy()
         for folder in folders:
-            for path in _walk(folder, into.leavings):
+            for path in files_below(folder, into.leavings):
                 _add(into, path, label, split)
         if len(into.records) == before:
             name = folders[0].relative_to(into.root).as_posix()
@@ -272,12 +276,12 @@ def _add(into: _FolderContents, path: Path, label: str | None, split: Split | No
 
 def pictures_below(folder: Path) -> Iterator[Path]:
     """All pictures in a folder and the folders in it, whatever those are called."""
-    return (path for path in _walk(folder) if _is_picture(path))
+    return (path for path in files_below(folder) if _is_picture(path))
 
 
 def unread_below(folder: Path) -> str | None:
     """Say how many files are pictures that are not read; None where there is none."""
-    suffixes = (path.suffix.lower() for path in _walk(folder) if not locate.is_leaving(path.name))
+    suffixes = (p.suffix.lower() for p in files_below(folder) if not locate.is_leaving(p.name))
     counted = Counter(suffix for suffix in suffixes if suffix in locate.OTHER_PICTURES)
     if not counted:
         return None
@@ -285,7 +289,7 @@ def unread_below(folder: Path) -> str | None:
     return f"{number} left out that cannot be read: {locate.suffixes_told(counted)}"
 
 
-def _walk(folder: Path, leavings: Counter[str] | None = None) -> Iterator[Path]:
+def files_below(folder: Path, leavings: Counter[str] | None = None) -> Iterator[Path]:
     """All files below a folder; links are followed (subsets are made of them), circles are not.
 
     Nor is a link to a folder above: it would bring in the pictures of the other classes.
@@ -321,7 +325,7 @@ def _left_out(into: _FolderContents) -> list[str]:
 
 
 def _nothing(root: Path, unplaced: int) -> DataError:
-    files = itertools.islice(_walk(root), _LOOKED_AT)
+    files = itertools.islice(files_below(root), _LOOKED_AT)
     suffixes = Counter(p.suffix.lower() for p in files if not locate.is_leaving(p.name))
     kind = locate.kind_of(suffixes) if not unplaced else None
     found = f"{count(unplaced, 'picture')} without class" if unplaced else "no picture, no table"
@@ -338,38 +342,3 @@ def _nothing(root: Path, unplaced: int) -> DataError:
 
 
 _LOOKED_AT = 100_000
-
-
-def _refuse_other_tasks(root: Path) -> None:
-    """Notice annotations for detection, whose folders are no classes."""
-    near = [root, *_folders(root)]
-    near += [inner for folder in near[1:] for inner in _folders(folder)]
-    for folder in near:
-        kind = _annotations(folder)
-        if kind is not None:
-            raise DataError(
-                "annotations for object detection, which is not supported yet",
-                where=str(folder),
-                found=kind,
-                expected="one class for each whole picture: one folder a class",
-                fix="cut the objects out into pictures of their own, in one folder a class",
-            )
-
-
-def _annotations(folder: Path) -> str | None:
-    if folder.name.lower() == "labels" and (folder.parent / "images").is_dir():
-        inner = [p for p in itertools.islice(_walk(folder), 1000) if p.suffix == ".txt"]
-        return "a folder labels beside a folder images, with .txt files (YOLO)" if inner else None
-    names = [each.name for each in folder.iterdir()]
-    if folder.name.lower() == "annotations" and any(name.endswith(".xml") for name in names):
-        return "a folder Annotations with .xml files (Pascal VOC)"
-    coco = sorted(n for n in names if n.endswith(".json") and ("coco" in n or "instances_" in n))
-    if coco:
-        return f"{coco[0]} (COCO)"
-    stems = [Path(n).stem for n in names if Path(n).suffix.lower() in PICTURE_SUFFIXES][:20]
-    beside = set(names)
-    for suffix, kind in ((".xml", "Pascal VOC"), (".txt", "YOLO")):
-        twins = sum(f"{stem}{suffix}" in beside for stem in stems)
-        if twins * 2 > len(stems) and (suffix == ".xml" or "classes.txt" in beside):
-            return f"a {suffix} file beside each picture ({kind})"
-    return None

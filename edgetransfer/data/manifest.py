@@ -34,7 +34,7 @@ class Example:
             data root, for a text ``row N`` (``train.csv row N`` where there are several tables).
         path: the picture's file; None for a text.
         text: the text as it stands in the table; None for a picture.
-        label: the class; None where the data has none.
+        label: the text of its cell, or the name of its folder; None where the data has none.
         split: fit on train, choose on validation, judge once on test.
         metadata: the table's other columns.
         digest: sha256 (hex) of the decoded RGB content with its shape, or of the normalised text:
@@ -64,7 +64,7 @@ class Manifest:
     Attributes:
         modality: pictures or texts; never both.
         examples: in reading order: pictures by key, texts by row.
-        labels: the classes in the order of the model's outputs, see `sort_labels`.
+        labels: what ``labels.txt`` will hold, see `data.labels.LabelRules.names`.
         root: absolute path of the folder that pictures' keys are relative to.
         notes: sentences for a human: how the splits came to be, what was left out, warnings.
         dropped: how many examples were taken out of train and validation, by reason.
@@ -176,20 +176,6 @@ class Manifest:
 def content_of(examples: Iterable[Example]) -> str:
     """Return a digest of what examples hold, in their order."""
     return hashlib.sha256(" ".join(example.content for example in examples).encode()).hexdigest()
-
-
-def sort_labels(labels: Iterable[str]) -> tuple[str, ...]:
-    """Sort labels without repeats: as numbers where all are integers, else as strings.
-
-    >>> sort_labels(["10", "9", "9"])
-    ('9', '10')
-    >>> sort_labels(["10", "9", "b"])
-    ('10', '9', 'b')
-    """
-    distinct = sorted(set(labels))
-    if all(re.fullmatch(r"[+-]?[0-9]+", label) for label in distinct):
-        distinct.sort(key=int)
-    return tuple(distinct)
 
 
 def _digest(examples: Iterable[Example], head: list[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections import Counter
@@ -20,6 +19,7 @@ from edgetransfer.errors import DataError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from edgetransfer.data.labels import LabelRules
     from edgetransfer.data.locate import DataLocation, NamedTable
     from edgetransfer.data.manifest import Split
     from edgetransfer.spec.recipe import DataSpec
@@ -44,6 +44,7 @@ class _Context:
     root: Path
     table: Table
     roles: Roles
+    rules: LabelRules
     split: Split | None
     split_by: str | None
     prefix: str
@@ -51,12 +52,14 @@ class _Context:
     splits: Mapping[str, Split | None]
 
 
-def read_tables(located: DataLocation, spec: DataSpec, *, labels_optional: bool) -> RawData:
+def read_tables(
+    located: DataLocation, spec: DataSpec, rules: LabelRules, *, labels_optional: bool
+) -> RawData:
     """Read all tables of a source."""
     gathered = _TableContents()
     modalities = {}
     for named in located.tables:
-        context = _context(located, named, spec, labels_optional=labels_optional)
+        context = _context(located, named, spec, rules, optional=labels_optional)
         modalities[context.roles.modality] = named.path.name
         gathered.problems.extend(context.table.problems)
         for number, cells in context.table.rows:
@@ -87,17 +90,19 @@ def read_tables(located: DataLocation, spec: DataSpec, *, labels_optional: bool)
 
 
 def _context(
-    located: DataLocation, named: NamedTable, spec: DataSpec, *, labels_optional: bool
+    located: DataLocation, named: NamedTable, spec: DataSpec, rules: LabelRules, *, optional: bool
 ) -> _Context:
     table = read_table(named.path)
     by_name = named.split is not None
-    roles = assign_roles(table, spec, needs_label=not labels_optional, reads_split=not by_name)
+    roles = assign_roles(table, spec, needs_label=not optional, reads_split=not by_name)
     prefix = f"{named.path.name} " if len(located.tables) > 1 else ""
     cells = {row[roles.split].strip() for _, row in table.rows} if roles.split else set()
     meant, root, by = splits_of(sorted(cells)), located.root, spec.split_by
-    context = _Context(root, table, roles, named.split, by, prefix, labels_optional, meant)
+    context = _Context(root, table, roles, rules, named.split, by, prefix, optional, meant)
     _refuse_embedded(context)
-    _refuse_other_tasks(context)
+    if roles.label is not None:
+        labels = [row[roles.label].strip() for _, row in table.rows]
+        rules.refuse_column(labels, roles.label, table.path)
     return context
 
 
@@ -123,11 +128,8 @@ def _add_row(
             into.unlabelled += 1
         else:
             problems.append(f"empty {roles.label}")
-    elif label in _MISSING:
-        problems.append(
-            f"{roles.label} {label!r}, which stands for a missing one; leave the row out, or give "
-            "the class another name"
-        )
+    elif why := context.rules.problem(label):
+        problems.append(f"{roles.label} {label!r}, {why}")
     split = _split(context, cells, problems)
     if context.split_by is not None and not cells[context.split_by].strip():
         problems.append(f"empty {context.split_by}")
@@ -141,13 +143,6 @@ def _add_row(
     text = content if roles.modality == "text" else None
     metadata = {name: cells[name] for name in roles.metadata}
     into.records.append(Record(key, where, path, text, label or None, split, metadata))
-
-
-_MISSING = {
-    *("nan", "NaN", "NAN", "-nan", "-NaN", "NA", "N/A", "n/a", "#N/A", "#N/A N/A", "#NA", "<NA>"),
-    *("NaT", "NULL", "null", "None", "#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NULL!", "#NUM!"),
-}
-"""What pandas and spreadsheets write for a cell that holds nothing, or could not be computed."""
 
 
 def _is_text(cell: str) -> bool:
@@ -209,64 +204,3 @@ def _refuse_embedded(context: _Context) -> None:
             expected="the path of a picture in each row",
             fix="save the pictures as files and name them in the table",
         )
-
-
-def _refuse_other_tasks(context: _Context) -> None:
-    """Numbers with fractions that hardly repeat are measurements, and lists are not classes."""
-    column = context.roles.label
-    if column is None:
-        return
-    cells = [row[column].strip() for _, row in context.table.rows]
-    labels = Counter(cell for cell in cells if cell)
-    numbers = len(labels) * 2 > len(cells) and all(_is_number(label) for label in labels)
-    several = _several(labels)
-    if numbers and not all(label.lstrip("+-").isdigit() for label in labels):
-        found = f"{count(len(labels), 'different number')} in {count(len(cells), 'row')}"
-    elif labels and all(map(_is_list, labels)):
-        found = f"lists such as {next(iter(labels))[:60]}"
-    elif several is not None:
-        found = f"several labels in one cell, such as {several[:60]}"
-    else:
-        return
-    raise DataError(
-        f"the column {column} does not hold classes",
-        where=str(context.table.path),
-        found=found,
-        expected="one of a few class names in each row",
-        fix="this software fits classifiers only: no regression, detection or several labels",
-    )
-
-
-def _several(labels: Counter[str]) -> str | None:
-    """Return a label that joins several, whose parts are labels too or stand in others."""
-    for separator in (";", "|", ","):
-        joined = {
-            label: {part.strip() for part in label.split(separator)}
-            for label in labels
-            if separator in label
-        }
-        parts = Counter(part for each in joined.values() for part in each if part)
-        if not parts:
-            continue
-        alone = sum(part in labels for part in parts)
-        # Of commas this alone says it: "Paris, Texas" and "Austin, Texas" share a part.
-        if 2 * alone >= len(parts) or (separator != "," and max(parts.values()) > 1):
-            return next(iter(joined))
-    return None
-
-
-def _is_list(label: str) -> bool:
-    if not label.startswith(("[", "{")):
-        return False
-    try:
-        return isinstance(json.loads(label.replace("'", '"')), list | dict)
-    except ValueError:
-        return False  # a class whose name stands in brackets
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text.replace(",", "."))  # as spreadsheets in much of Europe write them
-    except ValueError:
-        return False
-    return True

@@ -1,7 +1,7 @@
 """From what the user named to a `Manifest`: find, read, check, split.
 
-Whether classes are sound enough to fit, choose and judge on is said here, all problems in one
-error. `load` tells what all functions here raise.
+What a label is, and whether labels are sound enough to fit, choose and judge on, the rules of a
+task say. All problems come in one error. `load` tells what all functions here raise.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections import defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,27 +17,30 @@ from edgetransfer.data.decode import brightest_of_16_bits
 from edgetransfer.data.digests import add_digests, file_digests
 from edgetransfer.data.folders import read_folder
 from edgetransfer.data.locate import locate
-from edgetransfer.data.manifest import Example, Manifest, RawData, Record, Split, count, sort_labels
+from edgetransfer.data.manifest import Example, Manifest, RawData, Record, count
 from edgetransfer.data.rows import read_tables
 from edgetransfer.errors import DataError
-from edgetransfer.spec.outside import some
 from edgetransfer.spec.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
+    from edgetransfer.data.labels import LabelRules
     from edgetransfer.spec.recipe import DataSpec
 
 _VERSION = 1
 """Raised when the same files would give another manifest than before."""
-MIN_TRAIN = 2
-"""Examples of a class left to fit on; each split that is carved takes one more of the class."""
 SHOWN = 20
 Records = tuple["Record", ...]
 
 
 def load(
-    spec: DataSpec, *, seed: int, fitted: bool = False, progress: Progress = silent
+    spec: DataSpec,
+    rules: LabelRules,
+    *,
+    seed: int,
+    fitted: bool = False,
+    progress: Progress = silent,
 ) -> Manifest:
     """Read a labelled data set and give every example its role.
 
@@ -47,22 +49,24 @@ def load(
     labels only judge it. Raises DataError of data that are not readable or not sound, all problems
     in one; SpecError of a column that does not exist; MissingExtraError of Parquet without pyarrow.
     """
-    reading = _read(spec, labels_optional=False)
+    reading = _read(spec, rules, labels_optional=False)
     where = _where(reading)
     records, unreadable = add_digests(reading.records, progress)
     shallow, depth_notes = depth_problems(records)
     records, role_notes = split.name_roles(records)
     records, dropped, drop_notes = digests.drop_duplicates(records)
     carved = split.shares_to_carve(records, fitted=fitted)
-    problems = [] if fitted else class_problems(records, carved)
+    problems = [] if fitted else rules.problems(records, carved)
     if problems:
-        problems += drop_notes  # which may be why a class is short of examples
+        problems += drop_notes  # which may be why some are too few
     raise_if([*reading.problems, *unreadable, *shallow, *problems], where)
-    records, carve_notes = split.carve(records, seed=seed, split_by=spec.split_by, fitted=fitted)
+    records, carve_notes = split.carve(
+        records, rules, seed=seed, split_by=spec.split_by, fitted=fitted
+    )
     # Keeping a group together may have torn equal contents of two groups apart.
     records, dropped_now, drop_notes_now = digests.drop_duplicates(records)
-    raise_if([] if fitted else class_problems(records, ()), where)
-    labels = sort_labels(r.label for r in records if r.label is not None)
+    raise_if([] if fitted else rules.problems(records, ()), where)
+    labels = rules.names(r.label for r in records if r.label is not None)
     across = split.across_note(records, spec.split_by) if spec.split_by else None
     notes = [
         *reading.notes,
@@ -73,43 +77,37 @@ def load(
         *drop_notes_now,
         *([across] if across else []),
         *digests.repeat_notes(records),
-        *absence_notes(records, labels),
-        *spelling_notes(labels),
+        *rules.notes(records, labels),
     ]
     found = _manifest(reading, records, labels, notes, dropped + dropped_now)
     return replace(found, carved="validation" in carved)
 
 
 def load_for_evaluation(
-    spec: DataSpec, *, labels: tuple[str, ...] | None, progress: Progress = silent
+    spec: DataSpec, rules: LabelRules, *, progress: Progress = silent
 ) -> Manifest:
     """Read new data, all of it as "test"; labels may be missing.
 
     Where the data has splits, only its test set is read (its validation set, if it has no test
-    set): the rest may be what the model was fitted on. `labels` are the classes that the model
-    knows, in its order, and no others may be there; without them those in the data are taken.
+    set): the rest may be what the model was fitted on.
     """
-    reading = _read(spec, labels_optional=True)
+    reading = _read(spec, rules, labels_optional=True)
     records, split_notes = _judged(reading.records)
     records, unreadable = add_digests(records, progress)
     shallow, depth_notes = depth_problems(records)
-    problems = [*reading.problems, *unreadable, *shallow]
-    if labels is not None:
-        problems += unknown_label_problems(records, labels)
-    raise_if(problems, _where(reading))
-    if labels is None:
-        labels = sort_labels(r.label for r in records if r.label is not None)
+    raise_if([*reading.problems, *unreadable, *shallow], _where(reading))
+    labels = rules.names(r.label for r in records if r.label is not None)
     notes = [*reading.notes, *depth_notes, *split_notes, *digests.repeat_notes(records)]
     return _manifest(reading, records, labels, notes, {})
 
 
-def fingerprint(spec: DataSpec) -> str:
+def fingerprint(spec: DataSpec, rules: LabelRules) -> str:
     """sha256 (hex) over all that `load` reads: files with their names, the place, the spec.
 
     Two equal fingerprints with equal seeds give equal manifests. Pictures are hashed as files,
     not decoded. What `load` refuses may pass here.
     """
-    reading = _read(spec, labels_optional=False)
+    reading = _read(spec, rules, labels_optional=False)
     paths = [*reading.tables, *dict.fromkeys(reading.files)]
     names = [os.path.relpath(path, reading.root) for path in paths]
     content = {
@@ -124,10 +122,10 @@ def fingerprint(spec: DataSpec) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _read(spec: DataSpec, *, labels_optional: bool) -> RawData:
+def _read(spec: DataSpec, rules: LabelRules, *, labels_optional: bool) -> RawData:
     located = locate(spec.source)
     read = read_tables if located.tables else read_folder
-    return read(located, spec, labels_optional=labels_optional)
+    return read(located, spec, rules, labels_optional=labels_optional)
 
 
 def _where(reading: RawData) -> str:
@@ -174,79 +172,6 @@ def raise_if(problems: Sequence[str], where: str) -> None:
     if len(problems) > SHOWN:
         lines.append(f"  and {len(problems) - SHOWN:,} more")
     raise DataError("\n".join(lines), where=where, fix="correct the data and start again")
-
-
-def class_problems(records: Records, carved: Collection[Split]) -> list[str]:
-    """What keeps these classes from being learned.
-
-    Equal contents count once, as they stay together when a split is carved; `carved` are the splits
-    that will be, none where all were given.
-    """
-    pool = [r for r in records if r.split in {"train", None}]
-    if not pool:
-        return [] if not records else ["no example is for training"]
-    contents: dict[str, set[str]] = defaultdict(set)
-    for record in pool:
-        contents[record.label or ""].add(record.digest)
-    problems = []
-    if len(contents) < 2:
-        problems.append(f"only one class, {next(iter(contents))!r}; at least 2 are needed")
-    needed = MIN_TRAIN + max(0, len(carved) - 1)
-    reason = f"{MIN_TRAIN} to fit on"
-    reason += "".join(f" and 1 for {split}" for split in carved if split != "train")
-    for label in sort_labels(contents):
-        number = len(contents[label])
-        if number < needed:
-            problems.append(
-                f"class {label!r}: {count(number, 'different example')} for training, "
-                f"{needed} needed ({reason})"
-            )
-    return problems + [
-        f"class {label!r} has no training example, but {number:,} for {first.split} "
-        f"(first: {first.where})"
-        for label, number, first in _outside(records, contents)
-    ]
-
-
-def _outside(records: Records, known: Collection[str]) -> Iterator[tuple[str, int, Record]]:
-    """Yield each label that is not known, how many records have it, and the first that does."""
-    found: dict[str, list[Record]] = defaultdict(list)
-    for record in records:
-        if record.label is not None and record.label not in known:
-            found[record.label].append(record)
-    for label in sort_labels(found):
-        yield label, len(found[label]), found[label][0]
-
-
-def absence_notes(records: Records, labels: Sequence[str]) -> list[str]:
-    """Which classes cannot be chosen or judged on; sound, but good to know."""
-    notes = []
-    for part in ("validation", "test"):
-        present = {r.label for r in records if r.split == part}
-        absent = [label for label in labels if label not in present]
-        if absent:
-            notes.append(f"no {part} example of {some(absent)}")
-    return notes
-
-
-def spelling_notes(labels: Sequence[str]) -> list[str]:
-    """Say which classes differ in nothing but case: they may be one."""
-    same: dict[str, list[str]] = defaultdict(list)
-    for label in labels:
-        same[label.casefold()].append(label)
-    return [
-        f"the classes {' and '.join(each)} differ in nothing but case: they are kept apart"
-        for each in same.values()
-        if len(each) > 1
-    ][:SHOWN]
-
-
-def unknown_label_problems(records: Records, labels: Sequence[str]) -> list[str]:
-    """Labels of new data that a model does not know, with the first place of each."""
-    return [
-        f"unknown label {label!r} of {count(number, 'example')} (first: {first.where})"
-        for label, number, first in _outside(records, set(labels))
-    ]
 
 
 _SHALLOW = 1 << 12

@@ -1,6 +1,6 @@
-"""Parts of the examples: splits, what ranges of activations are taken from, the device's own.
+"""Parts of the examples: splits, and what ranges of activations are taken from.
 
-All draws depend on the seed, the digests, the labels and the groups only, so neither the order of
+All draws depend on the seed, the digests, the strata and the groups only, so neither the order of
 files on disk nor the order of rows in a table changes them.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,96 +19,20 @@ from edgetransfer.errors import DataError, SpecError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from edgetransfer.data.labels import LabelRules
     from edgetransfer.data.manifest import Example, Manifest, Record, Split
-
-
-@dataclass(frozen=True)
-class DeviceSplit:
-    """Labelled examples, parted.
-
-    Attributes:
-        manifest: without the device's examples in train and validation; the test set is whole.
-        device: the device's own, of train and validation; of the test set where they have none.
-        tested: whether they are of the test set, by which nothing may be chosen.
-    """
-
-    manifest: Manifest
-    device: tuple[Example, ...]
-    tested: bool
-
-    def all_judged(self) -> Manifest:
-        """Return all examples, the device's as those that something is judged on."""
-        aside = tuple(replace(example, split="validation") for example in self.device)
-        kept = self.manifest.examples
-        return replace(self.manifest, examples=kept if self.tested else (*kept, *aside))
-
-
-def set_aside(manifest: Manifest, part: str | None) -> DeviceSplit:
-    """Part the examples by COLUMN=VALUE, as `Recipe` has checked it.
-
-    Raises:
-        DataError: no example has that value, or too few others are left to fit on.
-    """
-    if part is None:
-        return DeviceSplit(manifest, (), tested=False)
-    column, _, value = part.partition("=")
-    ours = {e.key for e in manifest.examples if e.metadata.get(column, "").strip() == value}
-    if not ours:
-        raise _no_part(manifest, part, column)
-    kept = tuple(e for e in manifest.examples if e.key not in ours or e.split == "test")
-    device = tuple(e for e in manifest.examples if e.key in ours)
-    aside = tuple(e for e in device if e.split != "test")
-    note = f"{count(len(aside), 'labelled example')} of the device ({part}) were set aside"
-    notes = (*manifest.notes, note) if aside else manifest.notes
-    rest = replace(manifest, examples=kept, notes=notes)
-    _refuse_too_few(rest, part)
-    return DeviceSplit(rest, aside or device, tested=not aside)
-
-
-def _no_part(manifest: Manifest, part: str, column: str) -> DataError:
-    values = {e.metadata[column].strip() for e in manifest.examples if column in e.metadata}
-    columns = sorted({name for e in manifest.examples for name in e.metadata})
-    if not columns:
-        what = "no columns beside files and labels"
-    elif values:
-        more = ", ..." if len(values) > 10 else ""
-        what = f"{column} is {', '.join(sorted(values)[:10])}{more}"
-    else:
-        what = f"columns {', '.join(columns[:10])}"
-    return DataError(
-        "no example is of that part",
-        where=f"--device-part {part}",
-        found=what,
-        expected="a column of the table and one of its values, as COLUMN=VALUE",
-    )
-
-
-def _refuse_too_few(rest: Manifest, part: str) -> None:
-    fitted = {example.label for example in rest.split("train")}
-    lacking = [label for label in rest.labels if label not in fitted]
-    if lacking:
-        found = f"no example to train on of {', '.join(lacking[:5])}"
-    elif not rest.split("validation"):
-        found = "no validation example"
-    else:
-        return
-    raise DataError(
-        "too few examples are left without the device's",
-        where=f"--device-part {part}",
-        found=found,
-        fix="give more examples that are not the device's",
-    )
-
 
 _STREAM = 0xCA1
 """Keeps these draws apart from those of the splits, which use the bare seed."""
 
 
-def calibration_sample(manifest: Manifest, count: int, seed: int) -> tuple[Example, ...]:
-    """Draw training examples, labels in proportion.
+def calibration_sample(
+    manifest: Manifest, count: int, seed: int, rules: LabelRules
+) -> tuple[Example, ...]:
+    """Draw training examples, strata in proportion.
 
-    The i-th of n shuffled examples of a label has rank i/n, and the lowest ranks are taken: every
-    label is there once before any label is there in more than its share.
+    The i-th of n shuffled examples of a stratum has rank i/n, and the lowest ranks are taken: every
+    stratum is there once before any is there in more than its share.
 
     Raises:
         SpecError: `count` is below 1.
@@ -118,14 +42,16 @@ def calibration_sample(manifest: Manifest, count: int, seed: int) -> tuple[Examp
     train = manifest.split("train")
     rng = np.random.default_rng([seed, _STREAM])
     members: dict[str, list[Example]] = defaultdict(list)
-    for example in sorted(train, key=lambda e: (e.digest, e.key)):
-        members[example.label or ""].append(example)
+    ordered = sorted(train, key=lambda e: (e.digest, e.key))
+    strata = rules.strata([each.label or "" for each in ordered])
+    for example, stratum in zip(ordered, strata, strict=True):
+        members[stratum].append(example)
     ranked = []
-    for label in sorted(members):
-        order = rng.permutation(len(members[label]))
+    for stratum in sorted(members):
+        order = rng.permutation(len(members[stratum]))
         ties = rng.random(len(order))
         ranked += [
-            (i / len(order), tie, members[label][j].key)
+            (i / len(order), tie, members[stratum][j].key)
             for i, (j, tie) in enumerate(zip(order, ties, strict=True))
         ]
     chosen = {key for _, _, key in sorted(ranked)[:count]}
@@ -169,13 +95,13 @@ def shares_to_carve(records: Records, *, fitted: bool = False) -> Mapping[Split,
 
 
 def carve(
-    records: Records, *, seed: int, split_by: str | None, fitted: bool = False
+    records: Records, rules: LabelRules, *, seed: int, split_by: str | None, fitted: bool = False
 ) -> tuple[Records, list[str]]:
     """Give every record a split.
 
-    Every class gets its share of each split, at least one example; equal contents stay together.
+    Every stratum gets its share of each split, at least one example; equal contents stay together.
     With `split_by` whole values of that column are dealt out instead, largest first, each to the
-    split that lacks most of what it holds; shares and classes then hold only roughly.
+    split that lacks most of what it holds; shares and strata then hold only roughly.
 
     Raises:
         DataError: the column has fewer values than there are splits.
@@ -198,8 +124,10 @@ def carve(
             fix="leave --split-by out, or add a column split",
         )
     names = sorted(units)
-    labels = [Counter(r.label or "" for r in units[name]) for name in names]
-    dealt = deal(labels, shares, np.random.default_rng(seed))
+    drawn = zip(pool, rules.strata([r.label or "" for r in pool]), strict=True)
+    stratum = {record.key: each for record, each in drawn}
+    counts = [Counter(stratum[r.key] for r in units[name]) for name in names]
+    dealt = deal(counts, shares, np.random.default_rng(seed))
     place = dict(zip(names, dealt, strict=True))
     split_of = {r.key: place[name] for name, members in units.items() for r in members}
     done = tuple(replace(r, split=split_of.get(r.key, r.split)) for r in records)
@@ -209,18 +137,18 @@ def carve(
 def deal(
     units: Sequence[Counter[str]], shares: Mapping[Split, float], rng: np.random.Generator
 ) -> list[Split]:
-    """Deal units, each with its counts of labels, out to splits.
+    """Deal units, each with its counts of strata, out to splits.
 
     Greedy, largest first, equal sizes in seeded order: a unit goes to the split that still lacks
-    most of its labels, which lowers the squared distance to the wanted counts most. Where all
+    most of its strata, which lowers the squared distance to the wanted counts most. Where all
     units hold one example the wanted counts are met exactly. A unit that alone has
-    some label goes to the first split (train), as one cannot judge on what was never seen.
+    some stratum goes to the first split (train), as one cannot judge on what was never seen.
     """
     parts = list(shares)
     lacks = _quotas(units, shares)
-    holders = Counter(label for unit in units for label in unit)
+    holders = Counter(stratum for unit in units for stratum in unit)
     shuffled = [int(i) for i in rng.permutation(len(units))]
-    sole = [any(holders[label] == 1 for label in unit) for unit in units]
+    sole = [any(holders[stratum] == 1 for stratum in unit) for unit in units]
     order = sorted(shuffled, key=lambda i: (not sole[i], -units[i].total()))
     dealt: dict[int, Split] = {}
     empty = dict.fromkeys(parts)
@@ -239,7 +167,7 @@ def deal(
 def _quotas(
     units: Sequence[Counter[str]], shares: Mapping[Split, float]
 ) -> dict[Split, Counter[str]]:
-    """Wanted counts by split and label: rounded, at least one, the first split gets the rest."""
+    """Wanted counts by split and stratum: rounded, at least one, the first split gets the rest."""
     total: Counter[str] = Counter()
     for unit in units:
         total.update(unit)

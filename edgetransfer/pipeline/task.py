@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgetransfer.bundle.forms import Form
-    from edgetransfer.data.manifest import Example, Manifest
+    from edgetransfer.data.labels import LabelRules
     from edgetransfer.pipeline.graphs import CompressedGraph, FittedGraph
     from edgetransfer.pipeline.stage.run import Run
     from edgetransfer.report.node import Node
@@ -52,21 +52,16 @@ class Task(Judge, Protocol):
     """One task: how it is fitted, judged, shipped and told. Its module declares report sections.
 
     Attributes:
+        labels: what labels are, to whatever reads and divides examples.
         output: name of the network's output.
         columns: what the words and the numbers of `answer` are: "class", "share".
         report_form: the form of its blocks of ``report.json``.
     """
 
+    labels: LabelRules
     output: str
     columns: tuple[str, str]
     report_form: type[Form]
-
-    def truth(self, manifest: Manifest, examples: Iterable[Example]) -> NDArray[Any]:
-        """Return the labels of examples as numbers, [N].
-
-        Raises:
-            DataError: an example has none, or one that is none of the data set's.
-        """
 
     def plan(self, run: Run) -> list[Step]:
         """List the stages that `choose` and `fit` would run, before any work."""

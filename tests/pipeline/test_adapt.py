@@ -7,12 +7,13 @@ from PIL import Image
 from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 from edgetransfer.backbone import sources as backbones
 from edgetransfer.data import sources
-from edgetransfer.data.split import set_aside
 from edgetransfer.errors import DataError, SpecError
 from edgetransfer.pipeline.stage.run import Run
 from edgetransfer.pipeline.stage.store import Store
 from edgetransfer.spec.recipe import DataSpec, recipe_from
+from edgetransfer.tasks.classification.fit.adaptation.adapt import set_aside
 from edgetransfer.tasks.classification.fit.fit import fit
+from edgetransfer.tasks.classification.labels import CLASSES
 
 SHAPES = ("square", "stripes", "checks")
 
@@ -108,7 +109,7 @@ def test_a_method_is_judged_by_labels_that_nothing_was_fitted_on(adapted, method
 
 @pytest.mark.parametrize("method", ["align", "norms"])
 def test_what_is_shipped_is_what_was_judged(adapted, sites, method):
-    manifest = sources.load(DataSpec(source=str(sites)), seed=0)
+    manifest = sources.load(DataSpec(source=str(sites)), CLASSES, seed=0)
     device = set_aside(manifest, "site=roof").device
     fitted = adapted(adapt=method, device_part="site=roof")
     said = fitted.facts["adaptation"]["comparison"]["subject_score"]

@@ -19,6 +19,7 @@ from edgetransfer.pipeline.stage.reporter import SilentReporter
 from edgetransfer.pipeline.stage.run import Run
 from edgetransfer.pipeline.stage.store import Store
 from edgetransfer.spec.recipe import DataSpec, recipe_from
+from edgetransfer.tasks.classification.labels import CLASSES
 
 SPOKEN = Path(__file__).parents[3] / "shared" / "datasets" / "fsdd-spectrograms"
 
@@ -63,7 +64,7 @@ def spoken(tmp_path_factory):
 
 def test_distinct_recordings_stay_and_copies_go(spoken, tmp_path):
     run = run_over(spoken / "data", spoken / "more", tmp_path)
-    manifest = sources.load(run.recipe.data, seed=0)
+    manifest = sources.load(run.recipe.data, CLASSES, seed=0)
     kept = {e.key for e in read_unlabelled(run, manifest).examples}
     assert not {key for key in kept if key.startswith("copy")}
     assert len(kept) >= 98  # 29 of 100 went by their thumbnails alone
@@ -79,7 +80,7 @@ def test_where_the_surface_leaves_no_doubt_no_network_runs(tmp_path, monkeypatch
     for split, first, count in (("train", 0, 6), ("val", 10, 4), ("test", 20, 4)):
         for i in range(count):
             photo(tmp_path / "data" / split / "ab"[i % 2] / f"{i}.png", first + i)
-    labelled = sources.load(DataSpec(source=str(tmp_path / "data")), seed=0)
+    labelled = sources.load(DataSpec(source=str(tmp_path / "data")), CLASSES, seed=0)
     photo(tmp_path / "more" / "new.png", 30)
     for split, seed in (("test", 21), ("validation", 11), ("train", 1)):
         photo(tmp_path / "more" / f"small of {split}.png", seed, size=(32, 24))

@@ -17,6 +17,7 @@ from edgetransfer.graph.prepare import preparer
 from edgetransfer.measure.drift import sqnr_db
 from edgetransfer.pipeline.api import predict
 from edgetransfer.spec.recipe import DataSpec
+from edgetransfer.tasks.classification.labels import CLASSES
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def test_rungs_are_judged_text_by_text_as_the_device_runs_them(outcome, texts):
     folder = outcome.folders["this-machine"]
     bundle = open_bundle(folder)
     prepare = preparer(bundle.preprocessing, bundle.file("tokenizer.json"))
-    examples = sources.load(DataSpec(source=str(texts)), seed=0).split("validation")
+    examples = sources.load(DataSpec(source=str(texts)), CLASSES, seed=0).split("validation")
     reference, shipped = (
         np.concatenate(
             [open_here(folder / name).run(prepare.prepare(each))[0] for each in examples]
@@ -64,7 +65,7 @@ def test_rungs_are_judged_text_by_text_as_the_device_runs_them(outcome, texts):
 def test_an_encoder_fits_into_16_bits_d1(outcome, texts):
     folder = outcome.folders["this-machine"]
     prepare = preparer(open_bundle(folder).preprocessing, folder / "tokenizer.json")
-    examples = sources.load(DataSpec(source=str(texts)), seed=0).split("validation")
+    examples = sources.load(DataSpec(source=str(texts)), CLASSES, seed=0).split("validation")
     fed = [prepare.prepare(each) for each in examples]
     half, wide = to_half(onnx.load(folder / "reference.onnx"), fed)
     assert wide  # the mask holds the lowest float

@@ -6,7 +6,6 @@ import os
 import shutil
 import tempfile
 import time
-import unicodedata
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -28,6 +27,7 @@ from edgetransfer.pipeline.bench.sustained import core_variants, energy, sustain
 from edgetransfer.pipeline.bench.target_match import seen_here
 from edgetransfer.pipeline.stage.reporter import Reporter, telling
 from edgetransfer.pipeline.stage.stage import RECORD, Stage, StageResult
+from edgetransfer.pipeline.task import task_of
 from edgetransfer.spec import catalogue
 from edgetransfer.spec.options import seconds_of
 from edgetransfer.spec.outside import json_of
@@ -282,39 +282,15 @@ def measuring_afresh(folder: Path) -> Callable[[Stage, Progress], StageResult]:
 def read_new(
     bundle: Bundle, data: DataSpec, labels: tuple[str, ...], progress: Progress
 ) -> Manifest:
-    """Read examples of some classes, and warn of those that the model was fitted on.
+    """Read examples with labels of a model, and warn of those that it was fitted on.
 
     Raises:
-        DataError: they cannot be read, are of the other kind, or of other classes.
+        DataError: they cannot be read, are of the other kind, or have other labels.
     """
-    manifest = load_for_evaluation(data, labels=None, progress=progress)
+    rules = task_of(bundle.recipe).labels
+    manifest = load_for_evaluation(data, rules, progress=progress)
     refuse_other_kind(bundle, manifest, data)
-    manifest = _spelled(manifest, labels)
-    unknown = sorted(set(manifest.labels) - set(labels))
-    if unknown:
-        raise DataError(
-            "the data has classes that the model does not know",
-            where=data.source,
-            found=", ".join(unknown[:10]),
-            expected=", ".join(labels[:10]) + (", ..." if len(labels) > 10 else ""),
-        )
-    return replace(manifest, labels=labels)
-
-
-def _spelled(manifest: Manifest, labels: tuple[str, ...]) -> Manifest:
-    """Spell classes as the model does where only the composition of letters differs.
-
-    A Mac may write the e with an accent of a folder's name as two characters.
-    """
-    known = {unicodedata.normalize("NFC", each): each for each in labels}
-    names = {each: known.get(unicodedata.normalize("NFC", each), each) for each in manifest.labels}
-    if all(old == new for old, new in names.items()):
-        return manifest
-    examples = tuple(
-        each if each.label is None else replace(each, label=names[each.label])
-        for each in manifest.examples
-    )
-    return replace(manifest, examples=examples, labels=tuple(dict.fromkeys(names.values())))
+    return rules.recognised(manifest, labels, data.source)
 
 
 def refuse_other_kind(bundle: Bundle, manifest: Manifest, data: DataSpec) -> None:
@@ -336,12 +312,13 @@ def golden_of(bundle: Bundle) -> tuple[Example, ...]:
     """Return the golden examples, with their labels."""
     folder = bundle.file("golden")
     listed, labels, spec = bundle.manifest["files"], bundle.labels, bundle.preprocessing
+    rules = task_of(bundle.recipe).labels
     examples = []
     for number, case in enumerate(read_golden(folder / "index.json")):
         label, text, png = case["label"], case["text"], case.get("png")
         shown = png if spec.in_graph else text
         lost = png is not None and f"golden/{png}" not in listed
-        if shown is None or lost or label not in (None, *labels):
+        if shown is None or lost or not (label is None or rules.known(label, labels)):
             raise GOLDEN.fault(
                 "a golden example that is not of this bundle",
                 folder / "index.json",

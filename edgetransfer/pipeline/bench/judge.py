@@ -160,7 +160,7 @@ def _measurement(
         labels=bundle.labels,
         reference=measure.logits(kept, "reference"),
         candidate=measure.logits(kept, "candidate"),
-        truth=task.truth(question.manifest, question.examples) if labelled else None,
+        truth=task.labels.truth(question.manifest, question.examples) if labelled else None,
         budget=recipe.budget,
         metric=recipe.metric,
         seed=recipe.seed,

@@ -15,6 +15,7 @@ from edgetransfer.data.manifest import Example, Manifest
 from edgetransfer.data.surface import surfaces
 from edgetransfer.data.unlabelled import JUDGED
 from edgetransfer.pipeline.fit.backbone import OpenedBackbone
+from edgetransfer.pipeline.fit.data import label_rules
 from edgetransfer.pipeline.stage.reporter import SilentReporter
 from edgetransfer.pipeline.stage.stage import Stage
 from edgetransfer.transfer.study.near_duplicates import SAME, candidates, confirmed
@@ -35,6 +36,7 @@ def read_unlabelled(run: Run, manifest: Manifest) -> Manifest:
     inputs = {
         "fingerprint": unlabelled.fingerprint(source, manifest.modality),
         "labelled": manifest.digest,
+        "labels": label_rules(run)[1],
         "column": column,
         "backbone": run.source.digest,
     }
@@ -60,7 +62,8 @@ def near_judged(run: Run, labelled: Manifest, more: Sequence[Example]) -> Mappin
     if not judged or not more:
         return {}
     known, examples = len(judged), (*judged, *more)
-    labels = labelled.label_index(judged)
+    strata = label_rules(run)[0].strata([each.label or "" for each in judged])
+    labels = np.unique(strata, return_inverse=True)[1]
     pairs, ratios = candidates(surfaces(examples), labels)
     theirs = pairs[:, 1] >= known
     pairs, ratios = pairs[theirs], ratios[theirs]

@@ -95,7 +95,9 @@ class Workshop:
     def of(run: Run, fitted: FittedGraph, target: TargetSpec) -> Workshop:
         """Draw the calibration examples."""
         recipe = catalogue.calibration_recipe(run.recipe.quant.calibration)
-        examples = calibration_sample(fitted.manifest, recipe.examples, run.recipe.seed)
+        examples = calibration_sample(
+            fitted.manifest, recipe.examples, run.recipe.seed, task_of(run.recipe).labels
+        )
         return Workshop(run, fitted, target, recipe, examples)
 
     def make(self, rung: Rung) -> RungResult:
@@ -200,7 +202,8 @@ class Workshop:
 
     def calibration(self, room: Path) -> CalibrationBatches:
         """Return the calibration examples as batches; `room` is for what does not fit in memory."""
-        few = calibration_sample(self.fitted.manifest, MOST_FITTED, self.run.recipe.seed)
+        seed, rules = self.run.recipe.seed, task_of(self.run.recipe).labels
+        few = calibration_sample(self.fitted.manifest, MOST_FITTED, seed, rules)
         fitted = few if len(self.examples) > MOST_FITTED else self.examples
         return CalibrationBatches(
             batches_of(self.fitted, self.examples), batches_of(self.fitted, fitted), room

@@ -62,7 +62,7 @@ class RungJudge:
             kept = shop.run.keep_in(line, self._trials.of(made))
             record = kept.record
             task = task_of(recipe)
-            truth = task.truth(shop.fitted.manifest, self._trials.labelled)
+            truth = task.labels.truth(shop.fitted.manifest, self._trials.labelled)
             tried = TrialInput(
                 np.load(reference.file("logits.npy")),
                 np.load(kept.file("logits.npy")),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,12 +12,12 @@ from edgetransfer.tasks.classification import report
 from edgetransfer.tasks.classification.judge import judged
 from edgetransfer.tasks.classification.judge.merit import written_record
 from edgetransfer.tasks.classification.judge.metrics import LOGITS, changed
+from edgetransfer.tasks.classification.labels import CLASSES
 from edgetransfer.tasks.classification.report.form import ClassesForm
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.measure.drift import Drift
     from edgetransfer.measure.measurement import Measurement, TaskTrial, TrialInput
     from edgetransfer.pipeline.graphs import CompressedGraph, FittedGraph
@@ -39,6 +39,7 @@ class Classification:
     """
 
     name = CLASSIFICATION
+    labels = CLASSES
     output = LOGITS
     columns = ("class", "share")
     shift_invariant = True
@@ -63,10 +64,6 @@ class Classification:
     def hold(self, tried: TrialInput, budget: Budget, drift: Drift) -> TaskTrial:
         """Hold a candidate against the limits of classes."""
         return judged.hold(tried, budget, drift)
-
-    def truth(self, manifest: Manifest, examples: Iterable[Example]) -> NDArray[Any]:
-        """Return the classes of examples, int64 [N]."""
-        return manifest.label_index(examples)
 
     def plan(self, run: Run) -> list[Step]:
         """List the stages of choosing a backbone and of fitting."""

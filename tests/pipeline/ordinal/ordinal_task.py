@@ -23,6 +23,7 @@ from edgetransfer.pipeline.task import Shipped, Step
 from edgetransfer.report.section import SECTIONS, Section
 from edgetransfer.report.sections import gates as gate_words
 from edgetransfer.report.verdict import tile
+from edgetransfer.tasks.classification.labels import CLASSES
 
 PENALTY = 1.0
 NORMAL_95 = 1.645
@@ -91,6 +92,7 @@ class JudgedRanks:
 
 class Ordinal:
     name = "ordinal"
+    labels = CLASSES  # ranks have names, as classes do
     output = "score"
     columns = ("rank", "score")
     shift_invariant = False
@@ -114,9 +116,6 @@ class Ordinal:
         before, after = (np.abs(each - tried.truth).mean() for each in outputs)
         return TaskTrial(100 * (after - before), row={"mean_error": float(after)})
 
-    def truth(self, manifest, examples):
-        return manifest.label_index(examples)
-
     def plan(self, run):
         return [Step("ridge", "one score of frozen features")]
 
@@ -127,7 +126,7 @@ class Ordinal:
         manifest = read_data(run)
         opened = OpenedBackbone(run, manifest)
         features, fitted = opened.features(manifest), manifest.fitted
-        truth = manifest.label_index(fitted)
+        truth = self.labels.truth(manifest, fitted)
 
         def make(folder, _):
             rows = np.load(features.file("features.npy"))[: len(fitted)]

@@ -1,8 +1,5 @@
 """A task of one folder, registered: fitted, quantised, shipped, measured, shown, asked."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -16,21 +13,10 @@ from edgetransfer.pipeline.build import build, resolve
 from edgetransfer.pipeline.plan import plan
 from edgetransfer.pipeline.predict import LoadedModel
 from edgetransfer.pipeline.stage.reporter import SilentReporter
-from edgetransfer.pipeline.stage.store import Store
 from edgetransfer.spec import tasks
 from edgetransfer.spec.recipe import BackboneSpec, DataSpec, Recipe
 
 RANKS, TARGET = ("1", "2", "3", "4"), "this-machine"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def registered():
-    folder = str(Path(__file__).parent)
-    sys.path.insert(0, folder)
-    tasks.register("ordinal", "ordinal_task", ("mean-error",))
-    yield
-    del tasks.TASKS["ordinal"]
-    sys.path.remove(folder)
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +48,9 @@ def recipe(registered, ranks):
 
 
 @pytest.fixture(scope="module")
-def made(recipe, tmp_path_factory):
+def made(recipe, toys, tmp_path_factory):
     folder = tmp_path_factory.mktemp("ordinal")
-    store = Store(folder / "cache")
-    return build(recipe, folder / "out", store, SilentReporter()), folder / "out" / TARGET
+    return build(recipe, folder / "out", toys, SilentReporter()), folder / "out" / TARGET
 
 
 def test_the_recipe_knows_the_task_and_its_metric(recipe):

@@ -11,16 +11,10 @@ import pytest
 
 from edgetransfer.data import sources
 from edgetransfer.data.manifest import Record
-from edgetransfer.data.sources import (
-    absence_notes,
-    class_problems,
-    depth_problems,
-    raise_if,
-    spelling_notes,
-    unknown_label_problems,
-)
+from edgetransfer.data.sources import depth_problems, raise_if
 from edgetransfer.errors import DataError
 from edgetransfer.spec.recipe import DataSpec
+from edgetransfer.tasks.classification.labels import CLASSES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,22 +53,22 @@ def test_one_problem() -> None:
 
 def test_sound_classes() -> None:
     given = records("train a 2", "train b 2", "test a 1")
-    assert class_problems(given, ()) == []
-    assert class_problems(records("- a 4", "- b 4"), ("train", "validation", "test")) == []
-    assert class_problems((), ()) == []
+    assert CLASSES.problems(given, ()) == []
+    assert CLASSES.problems(records("- a 4", "- b 4"), ("train", "validation", "test")) == []
+    assert CLASSES.problems((), ()) == []
 
 
 def test_small_classes() -> None:
-    assert class_problems(records("train 10 1", "train 9 1", "train 8 2"), ()) == [
+    assert CLASSES.problems(records("train 10 1", "train 9 1", "train 8 2"), ()) == [
         "class '9': 1 different example for training, 2 needed (2 to fit on)",
         "class '10': 1 different example for training, 2 needed (2 to fit on)",
     ]
     carved = ("train", "validation")
-    assert class_problems(records("train a 2", "train b 3"), carved) == [
+    assert CLASSES.problems(records("train a 2", "train b 3"), carved) == [
         "class 'a': 2 different examples for training, 3 needed (2 to fit on and 1 for validation)"
     ]
     carved = ("train", "validation", "test")
-    assert class_problems(records("- a 3", "- b 4"), carved) == [
+    assert CLASSES.problems(records("- a 3", "- b 4"), carved) == [
         "class 'a': 3 different examples for training, 4 needed "
         "(2 to fit on and 1 for validation and 1 for test)"
     ]
@@ -82,42 +76,35 @@ def test_small_classes() -> None:
 
 def test_equal_contents_count_once() -> None:
     twins = tuple(Record(str(i), "", None, "", "a", "train", {}, "same") for i in range(5))
-    assert class_problems(twins + records("train b 2"), ()) == [
+    assert CLASSES.problems(twins + records("train b 2"), ()) == [
         "class 'a': 1 different example for training, 2 needed (2 to fit on)"
     ]
 
 
 def test_one_class() -> None:
-    assert class_problems(records("train a 5"), ()) == [
+    assert CLASSES.problems(records("train a 5"), ()) == [
         "only one class, 'a'; at least 2 are needed"
     ]
 
 
 def test_classes_never_trained_on() -> None:
     data = records("train a 2", "train b 2", "test c 2", "validation d 1")
-    assert class_problems(data, ()) == [
+    assert CLASSES.problems(data, ()) == [
         "class 'c' has no training example, but 2 for test (first: row 2.0)",
         "class 'd' has no training example, but 1 for validation (first: row 3.0)",
     ]
 
 
 def test_nothing_to_train_on() -> None:
-    assert class_problems(records("test a 5"), ()) == ["no example is for training"]
+    assert CLASSES.problems(records("test a 5"), ()) == ["no example is for training"]
 
 
 def test_absent_classes_are_noted() -> None:
     labels = tuple("abcdefg")
     data = records("validation a 1", *(f"test {label} 1" for label in labels[1:]))
-    assert absence_notes(data, labels) == [
+    assert CLASSES.notes(data, labels) == [
         "no validation example of b, c, d, e, f and 1 more",
         "no test example of a",
-    ]
-
-
-def test_unknown_labels() -> None:
-    data = records("test a 1", "test x 2")
-    assert unknown_label_problems(data, ("a", "b")) == [
-        "unknown label 'x' of 2 examples (first: row 1.0)"
     ]
 
 
@@ -157,7 +144,7 @@ def test_c5_a_data_set_of_twelve_bits_is_refused(tmp_path: Path) -> None:
         folder.mkdir(exist_ok=True)
         (folder / f"{index}.png").write_bytes(wide_png(values, colours=False))
     with pytest.raises(DataError, match="16 grey levels of 256 would be left"):
-        sources.load(DataSpec(source=str(tmp_path)), seed=0)
+        sources.load(DataSpec(source=str(tmp_path)), CLASSES, seed=0)
 
 
 def wide_png(values: np.ndarray, *, colours: bool) -> bytes:
@@ -177,6 +164,5 @@ def wide_png(values: np.ndarray, *, colours: bool) -> bytes:
 
 
 def test_classes_that_differ_in_case_are_told() -> None:
-    assert spelling_notes(["No", "Yes", "yes"]) == [
-        "the classes Yes and yes differ in nothing but case: they are kept apart"
-    ]
+    *_, told = CLASSES.notes((), ["No", "Yes", "yes"])
+    assert told == "the classes Yes and yes differ in nothing but case: they are kept apart"

@@ -3,8 +3,8 @@
 import pytest
 
 from edgetransfer.data.manifest import Example, Manifest
-from edgetransfer.data.split import set_aside
 from edgetransfer.errors import DataError
+from edgetransfer.tasks.classification.fit.adaptation.adapt import set_aside
 
 
 def example(number, label, split, site):

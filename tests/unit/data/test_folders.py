@@ -12,6 +12,7 @@ from edgetransfer.data.folders import read_folder
 from edgetransfer.data.locate import locate
 from edgetransfer.errors import DataError, SpecError
 from edgetransfer.spec.recipe import DataSpec
+from edgetransfer.tasks.classification.labels import CLASSES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 def read(folder: Path, *, labels_optional: bool = False, **given) -> RawData:
     spec = DataSpec(source=str(folder), **given)
-    return read_folder(locate(spec.source), spec, labels_optional=labels_optional)
+    return read_folder(locate(spec.source), spec, CLASSES, labels_optional=labels_optional)
 
 
 def roles(reading: RawData) -> Counter:

@@ -10,6 +10,7 @@ from edgetransfer.data.folders import read_folder
 from edgetransfer.data.locate import locate
 from edgetransfer.errors import DataError
 from edgetransfer.spec.recipe import DataSpec
+from edgetransfer.tasks.classification.labels import CLASSES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,8 +72,9 @@ def test_c5_annotations_for_detection(
     for name in others:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
+    spec = DataSpec(source=str(tmp_path))
     with pytest.raises(DataError) as caught:
-        read_folder(locate(str(tmp_path)), DataSpec(source=str(tmp_path)), labels_optional=False)
+        read_folder(locate(spec.source), spec, CLASSES, labels_optional=False)
     assert str(caught.value) == (
         f"{tmp_path / where}: annotations for object detection, which is not supported yet\n"
         f"  found: {found}\n"

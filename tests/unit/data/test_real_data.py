@@ -8,6 +8,7 @@ import pytest
 
 from edgetransfer.data.sources import load
 from edgetransfer.spec.recipe import DataSpec
+from edgetransfer.tasks.classification.labels import CLASSES
 
 DATASETS = Path(__file__).parents[4] / "shared" / "datasets"
 
@@ -24,14 +25,16 @@ pytestmark = pytest.mark.skipif(not DATASETS.is_dir(), reason=f"no data sets at 
     ],
 )
 def test_sizes(name: str, sizes: tuple[int, int, int], labels: int) -> None:
-    m = load(DataSpec(source=str(DATASETS / name)), seed=0)
+    m = load(DataSpec(source=str(DATASETS / name)), CLASSES, seed=0)
     assert tuple(len(m.split(part)) for part in ("train", "validation", "test")) == sizes
     assert len(m.labels) == labels
     assert len({e.key for e in m.examples}) == len(m.examples)
 
 
 def test_digits_are_in_order() -> None:
-    m = load(DataSpec(source=str(DATASETS / "fsdd-spectrograms"), split_by="speaker"), seed=0)
+    m = load(
+        DataSpec(source=str(DATASETS / "fsdd-spectrograms"), split_by="speaker"), CLASSES, seed=0
+    )
     assert m.labels == tuple("0123456789")
     assert m.notes[-1] == (
         "6 of the 6 values of speaker in the test set also stand in train or validation: "
@@ -41,7 +44,11 @@ def test_digits_are_in_order() -> None:
 
 
 def test_the_known_leak_is_found() -> None:
-    m = load(DataSpec(source=str(DATASETS / "afrisenti-pcm-swa"), group_by=("language",)), seed=0)
+    m = load(
+        DataSpec(source=str(DATASETS / "afrisenti-pcm-swa"), group_by=("language",)),
+        CLASSES,
+        seed=0,
+    )
     assert m.notes[1] == (
         "927 of 4,902 test examples also stand in train: 1,014 train examples that repeat them "
         "were dropped, test is unaltered"

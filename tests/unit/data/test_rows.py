@@ -10,6 +10,7 @@ from edgetransfer.data.locate import locate
 from edgetransfer.data.rows import read_tables
 from edgetransfer.errors import DataError
 from edgetransfer.spec.recipe import DataSpec
+from edgetransfer.tasks.classification.labels import CLASSES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 def read(source: Path, *, labels_optional: bool = False, **given) -> RawData:
     spec = DataSpec(source=str(source), **given)
-    return read_tables(locate(spec.source), spec, labels_optional=labels_optional)
+    return read_tables(locate(spec.source), spec, CLASSES, labels_optional=labels_optional)
 
 
 def test_texts(table: Callable[..., Path]) -> None:

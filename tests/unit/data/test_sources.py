@@ -11,6 +11,7 @@ import pytest
 from edgetransfer.data.sources import fingerprint, load, load_for_evaluation
 from edgetransfer.errors import DataError, SpecError
 from edgetransfer.spec.recipe import DataSpec
+from edgetransfer.tasks.classification.labels import CLASSES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +33,9 @@ def sizes(manifest: Manifest) -> dict[str, int]:
 def test_folder_without_splits(tmp_path: Path, pictures: Pictures) -> None:
     pictures(ants=10, bees=10)
     calls = []
-    m = load(spec(tmp_path), seed=5, progress=lambda done, total: calls.append((done, total)))
+    m = load(
+        spec(tmp_path), CLASSES, seed=5, progress=lambda done, total: calls.append((done, total))
+    )
     assert m.modality == "image"
     assert m.labels == ("ants", "bees")
     assert m.root == str(tmp_path)
@@ -49,15 +52,15 @@ def test_folder_without_splits(tmp_path: Path, pictures: Pictures) -> None:
 def test_digest_does_not_depend_on_the_place(tmp_path: Path, pictures: Pictures) -> None:
     pictures(one__ants=5, one__bees=5)
     shutil.copytree(tmp_path / "one", tmp_path / "two")
-    one, two = (load(spec(tmp_path / name), seed=0) for name in ("one", "two"))
+    one, two = (load(spec(tmp_path / name), CLASSES, seed=0) for name in ("one", "two"))
     assert one.digest == two.digest
     assert one.split_digests() == two.split_digests()
-    assert one.digest != load(spec(tmp_path / "one"), seed=1).digest
+    assert one.digest != load(spec(tmp_path / "one"), CLASSES, seed=1).digest
 
 
 def test_train_and_val_folders(tmp_path: Path, pictures: Pictures) -> None:
     pictures(train__a=5, train__b=5, val__a=2, val__b=1)
-    m = load(spec(tmp_path), seed=0)
+    m = load(spec(tmp_path), CLASSES, seed=0)
     assert sizes(m) == {"train": 8, "validation": 2, "test": 3}
     assert {e.key.split("/")[0] for e in m.split("test")} == {"val"}
     assert m.notes == (
@@ -73,7 +76,7 @@ def test_three_folders_and_leaks_between_them(
     pictures(train__a=3, train__b=3, val__a=1, val__b=1, test__a=1, test__b=1)
     shutil.copy(tmp_path / "test/a/0.png", tmp_path / "train/a/leak.png")
     shutil.copy(tmp_path / "val/b/0.png", tmp_path / "train/b/leak.png")
-    m = load(spec(tmp_path), seed=0)
+    m = load(spec(tmp_path), CLASSES, seed=0)
     assert sizes(m) == {"train": 6, "validation": 2, "test": 2}
     assert m.dropped == {
         "duplicate of a test example": 1,
@@ -88,7 +91,7 @@ def test_three_folders_and_leaks_between_them(
 
 
 def test_table_of_texts(table: Callable[..., Path], texts: Callable[..., list]) -> None:
-    m = load(spec(table("t.csv", "text,label", texts("10", 8) + texts("9", 8))), seed=0)
+    m = load(spec(table("t.csv", "text,label", texts("10", 8) + texts("9", 8))), CLASSES, seed=0)
     assert (m.modality, m.labels) == ("text", ("9", "10"))
     assert sizes(m) == {"train": 12, "validation": 2, "test": 2}
     assert m.examples[0].key == "row 2"
@@ -99,15 +102,15 @@ def test_order_of_rows_does_not_matter(
     table: Callable[..., Path], texts: Callable[..., list]
 ) -> None:
     rows = texts("a", 10) + texts("b", 10)
-    one = load(spec(table("1.csv", "text,label", rows)), seed=0)
-    two = load(spec(table("2.csv", "text,label", rows[::-1])), seed=0)
+    one = load(spec(table("1.csv", "text,label", rows)), CLASSES, seed=0)
+    two = load(spec(table("2.csv", "text,label", rows[::-1])), CLASSES, seed=0)
     assert {e.text: e.split for e in one.examples} == {e.text: e.split for e in two.examples}
 
 
 def test_groups_of_a_table(table: Callable[..., Path], texts: Callable[..., list]) -> None:
     rows = [(*row, f"s{i % 5}") for i, row in enumerate(texts("a", 15) + texts("b", 15))]
     path = table("t.csv", "text,label,speaker", rows)
-    m = load(spec(path, split_by="speaker", group_by=("speaker",)), seed=0)
+    m = load(spec(path, split_by="speaker", group_by=("speaker",)), CLASSES, seed=0)
     sides = {(e.metadata["speaker"], e.split) for e in m.examples}
     assert len(sides) == 5
     assert set(sizes(m)) == {"train", "validation", "test"}
@@ -118,7 +121,7 @@ def test_contents_torn_apart_by_groups_leave_train(
 ) -> None:
     rows = [(*row, who) for who in "xyz" for row in texts("a", 1) + texts("b", 1)]
     rows += [(f"{who} {label} {i}", label, who) for who in "xyz" for label in "ab" for i in (1, 2)]
-    m = load(spec(table("t.csv", "text,label,who", rows), split_by="who"), seed=0)
+    m = load(spec(table("t.csv", "text,label,who", rows), split_by="who"), CLASSES, seed=0)
     assert sizes(m) == {"train": 4, "validation": 4, "test": 6}
     assert m.dropped == {"duplicate of a test example": 4}
 
@@ -132,7 +135,7 @@ def test_values_on_both_sides_of_given_splits(
         for label in "ab"
         for i in range(number)
     ]
-    m = load(spec(table("t.csv", "text,label,split,who", rows), split_by="who"), seed=0)
+    m = load(spec(table("t.csv", "text,label,split,who", rows), split_by="who"), CLASSES, seed=0)
     assert m.notes == (
         "1 of the 1 value of who in the test set also stands in train or validation: "
         "the test score does not tell how a new who fares",
@@ -153,7 +156,7 @@ def test_all_problems_at_once(
         ("0.png", "", "trian"),
     ]
     with pytest.raises(DataError) as caught:
-        load(spec(table("m.csv", "file,label,split", rows)), seed=0)
+        load(spec(table("m.csv", "file,label,split", rows)), CLASSES, seed=0)
     assert str(caught.value) == (
         f"{tmp_path}/m.csv: 6 problems in the data\n"
         "  - m.csv row 6: the file gone.png does not exist\n"
@@ -174,7 +177,7 @@ def test_duplicates_explain_a_class_that_is_short(
     table("train.csv", "text,label", texts("a", 3) + texts("b", 3))
     table("test.csv", "text,label", texts("b", 3))
     with pytest.raises(DataError) as caught:
-        load(spec(tmp_path), seed=0)
+        load(spec(tmp_path), CLASSES, seed=0)
     assert str(caught.value) == (
         f"{tmp_path}: 3 problems in the data\n"
         "  - only one class, 'a'; at least 2 are needed\n"
@@ -188,7 +191,7 @@ def test_duplicates_explain_a_class_that_is_short(
 def test_new_pictures_without_labels(tmp_path: Path, picture: Callable[..., Path]) -> None:
     picture("b.png", 1)
     picture("a.png", 2)
-    m = load_for_evaluation(spec(tmp_path), labels=("x", "y"))
+    m = CLASSES.recognised(load_for_evaluation(spec(tmp_path), CLASSES), ("x", "y"), "here")
     assert [(e.key, e.label, e.split) for e in m.examples] == [
         ("a.png", None, "test"),
         ("b.png", None, "test"),
@@ -199,25 +202,24 @@ def test_new_pictures_without_labels(tmp_path: Path, picture: Callable[..., Path
 
 def test_new_texts_with_labels(table: Callable[..., Path], texts: Callable[..., list]) -> None:
     path = table("t.csv", "text,label", texts("b", 1) + texts("a", 2))
-    assert load_for_evaluation(spec(path), labels=None).labels == ("a", "b")
-    m = load_for_evaluation(spec(path), labels=("c", "b", "a"))
-    assert m.label_index(m.examples).tolist() == [1, 2, 2]
+    found = load_for_evaluation(spec(path), CLASSES)
+    assert found.labels == ("a", "b")
+    m = CLASSES.recognised(found, ("c", "b", "a"), str(path))
+    assert CLASSES.truth(m, m.examples).tolist() == [1, 2, 2]
     with pytest.raises(DataError) as caught:
-        load_for_evaluation(spec(path), labels=("a", "c"))
+        CLASSES.recognised(found, ("a", "c"), str(path))
     assert str(caught.value) == (
-        f"{path}: 1 problem in the data\n"
-        "  - unknown label 'b' of 1 example (first: t.csv row 2)\n"
-        "  fix: correct the data and start again"
+        f"{path}: the data has classes that the model does not know\n  found: b\n  expected: a, c"
     )
 
 
 def test_only_the_test_set_is_judged_on(tmp_path: Path, pictures: Pictures) -> None:
     pictures(train__a=2, val__a=1, test__b=3)
-    m = load_for_evaluation(spec(tmp_path), labels=None)
+    m = load_for_evaluation(spec(tmp_path), CLASSES)
     assert sizes(m) == {"test": 3}
     assert m.notes == ("only the test set is read, 3 examples left out",)
     shutil.rmtree(tmp_path / "test")
-    m = load_for_evaluation(spec(tmp_path), labels=None)
+    m = load_for_evaluation(spec(tmp_path), CLASSES)
     assert [e.key for e in m.examples] == ["val/a/0.png"]
     assert m.notes == ("only the validation set is read, 2 examples left out",)
 
@@ -227,27 +229,27 @@ def test_fingerprint_sees_every_file(
 ) -> None:
     picture("a.png", 1)
     path = table("m.csv", "file,label,who", [("a.png", "x", "me"), ("b.png", "y", "me")])
-    seen = [fingerprint(spec(path)), fingerprint(spec(path))]
+    seen = [fingerprint(spec(path), CLASSES), fingerprint(spec(path), CLASSES)]
     assert seen[0] == seen[1]
-    seen.append(fingerprint(spec(path, group_by=("who",))))
+    seen.append(fingerprint(spec(path, group_by=("who",)), CLASSES))
     picture("b.png", 2)
-    seen.append(fingerprint(spec(path)))
+    seen.append(fingerprint(spec(path), CLASSES))
     picture("b.png", 3)
-    seen.append(fingerprint(spec(path)))
+    seen.append(fingerprint(spec(path), CLASSES))
     table("m.csv", "file,label,who", [("a.png", "x", "me"), ("b.png", "x", "me")])
-    seen.append(fingerprint(spec(path)))
+    seen.append(fingerprint(spec(path), CLASSES))
     assert len(set(seen)) == 5
 
 
 def test_fingerprint_of_a_folder(tmp_path: Path, pictures: Pictures) -> None:
     pictures(a=2, b=1)
-    seen = [fingerprint(spec(tmp_path))]
+    seen = [fingerprint(spec(tmp_path), CLASSES)]
     (tmp_path / "a/0.png").rename(tmp_path / "a/9.png")
-    seen.append(fingerprint(spec(tmp_path)))
+    seen.append(fingerprint(spec(tmp_path), CLASSES))
     (tmp_path / "a/9.png").rename(tmp_path / "b/9.png")
-    seen.append(fingerprint(spec(tmp_path)))
+    seen.append(fingerprint(spec(tmp_path), CLASSES))
     (tmp_path / "c").mkdir()
-    seen.append(fingerprint(spec(tmp_path)))
+    seen.append(fingerprint(spec(tmp_path), CLASSES))
     assert len(set(seen)) == 4
 
 
@@ -256,7 +258,7 @@ def test_a_column_that_does_not_exist(
 ) -> None:
     path = table("t.csv", "text,label,language", [(*r, "de") for r in texts("a", 4)])
     with pytest.raises(SpecError) as caught:
-        load(spec(path, group_by=("lang",)), seed=0)
+        load(spec(path, group_by=("lang",)), CLASSES, seed=0)
     assert str(caught.value) == (
         f"{path}: --group-by names a column that does not exist\n"
         "  found: lang\n  expected: one of language"

@@ -20,6 +20,7 @@ from edgetransfer.data.split import (
     shares_to_carve,
 )
 from edgetransfer.errors import DataError
+from edgetransfer.tasks.classification.labels import CLASSES
 
 
 def records(split: str | None = None, who: int = 1, **numbers: int) -> tuple[Record, ...]:
@@ -45,7 +46,7 @@ def sizes(done: tuple[Record, ...]) -> Counter:
 
 
 def test_all_carved() -> None:
-    done, notes = carve(records(a=100, b=20, c=4), seed=3, split_by=None)
+    done, notes = carve(records(a=100, b=20, c=4), CLASSES, seed=3, split_by=None)
     assert sizes(done) == {
         ("train", "a"): 70,
         ("validation", "a"): 15,
@@ -65,7 +66,7 @@ def test_all_carved() -> None:
 
 def test_validation_carved_from_train_and_test_kept() -> None:
     given_ = records("train", a=10, b=5) + records("test", a=4, b=2)
-    done, notes = carve(given_, seed=0, split_by=None)
+    done, notes = carve(given_, CLASSES, seed=0, split_by=None)
     assert done[15:] == given_[15:]
     assert sizes(done[:15]) == {
         ("train", "a"): 8,
@@ -83,7 +84,7 @@ def test_given_splits_are_kept() -> None:
     given_ = records("train", a=3) + records("validation", a=2) + records("test", a=2)
     assert name_roles(given_) == (given_, [])
     assert shares_to_carve(given_) == {}
-    assert carve(given_, seed=0, split_by=None) == (given_, [])
+    assert carve(given_, CLASSES, seed=0, split_by=None) == (given_, [])
 
 
 def test_validation_becomes_test_where_there_is_none() -> None:
@@ -110,8 +111,8 @@ def test_order_of_reading_does_not_matter(numbers, seed, shuffle) -> None:
     ordered = records(**numbers)
     mixed = list(ordered)
     shuffle.shuffle(mixed)
-    one = {r.key: r.split for r in carve(ordered, seed=seed, split_by=None)[0]}
-    other = {r.key: r.split for r in carve(tuple(mixed), seed=seed, split_by=None)[0]}
+    one = {r.key: r.split for r in carve(ordered, CLASSES, seed=seed, split_by=None)[0]}
+    other = {r.key: r.split for r in carve(tuple(mixed), CLASSES, seed=seed, split_by=None)[0]}
     assert one == other
     counts = Counter((r.label, one[r.key]) for r in ordered)
     for label, number in numbers.items():
@@ -121,14 +122,16 @@ def test_order_of_reading_does_not_matter(numbers, seed, shuffle) -> None:
 
 def test_seeds_differ() -> None:
     data = records(a=50, b=50)
-    splits = {tuple(r.split for r in carve(data, seed=s, split_by=None)[0]) for s in range(5)}
+    splits = {
+        tuple(r.split for r in carve(data, CLASSES, seed=s, split_by=None)[0]) for s in range(5)
+    }
     assert len(splits) == 5
 
 
 def test_every_example_can_go_anywhere() -> None:
     """No position is favoured: over many seeds each example is in test about 15 % of the time."""
     data = records(a=20, b=20)
-    done = [carve(data, seed=s, split_by=None)[0] for s in range(400)]
+    done = [carve(data, CLASSES, seed=s, split_by=None)[0] for s in range(400)]
     in_test = np.array([[r.split == "test" for r in one] for one in done]).mean(axis=0)
     assert 0.08 < in_test.min() < in_test.max() < 0.22
 
@@ -138,14 +141,14 @@ def test_equal_contents_stay_together() -> None:
     twins = data + tuple(
         Record(f"twin {r.key}", "", None, "", r.label, None, {}, r.digest) for r in data
     )
-    done, _ = carve(twins, seed=1, split_by=None)
+    done, _ = carve(twins, CLASSES, seed=1, split_by=None)
     assert [r.split for r in done[:60]] == [r.split for r in done[60:]]
 
 
 @settings(max_examples=40, deadline=None)
 @given(who=st.integers(3, 12), seed=st.integers(0, 2**32 - 1))
 def test_groups_stay_on_one_side(who: int, seed: int) -> None:
-    done, _ = carve(records(a=48, b=24, who=who), seed=seed, split_by="who")
+    done, _ = carve(records(a=48, b=24, who=who), CLASSES, seed=seed, split_by="who")
     sides = {r.metadata["who"]: r.split for r in done}
     assert all(r.split == sides[r.metadata["who"]] for r in done)
     assert set(sides.values()) == {"train", "validation", "test"}
@@ -153,7 +156,7 @@ def test_groups_stay_on_one_side(who: int, seed: int) -> None:
 
 
 def test_two_groups_fill_two_splits() -> None:
-    done, notes = carve(records("train", a=10, b=10, who=2), seed=0, split_by="who")
+    done, notes = carve(records("train", a=10, b=10, who=2), CLASSES, seed=0, split_by="who")
     assert Counter(r.split for r in done) == {"train": 10, "validation": 10}
     assert notes == [
         "without a validation set, the training examples were split by label, seed 0, every who "
@@ -163,7 +166,7 @@ def test_two_groups_fill_two_splits() -> None:
 
 def test_too_few_groups() -> None:
     with pytest.raises(DataError) as caught:
-        carve(records(a=5, b=5, who=2), seed=0, split_by="who")
+        carve(records(a=5, b=5, who=2), CLASSES, seed=0, split_by="who")
     assert str(caught.value) == (
         "--split-by: too few values of who to keep them apart\n"
         "  found: 2 values in 10 examples\n"

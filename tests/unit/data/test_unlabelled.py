@@ -10,6 +10,7 @@ from edgetransfer.data import sources
 from edgetransfer.data.unlabelled import fingerprint, load
 from edgetransfer.errors import DataError
 from edgetransfer.spec.recipe import DataSpec
+from edgetransfer.tasks.classification.labels import CLASSES
 
 
 def photo(path, seed, size=(40, 30)):
@@ -24,7 +25,7 @@ def labelled(tmp_path):
     for split, first, count in (("train", 0, 6), ("val", 10, 4), ("test", 20, 4)):
         for i in range(count):
             photo(tmp_path / "data" / split / "ab"[i % 2] / f"{i}.png", first + i)
-    return sources.load(DataSpec(source=str(tmp_path / "data")), seed=0)
+    return sources.load(DataSpec(source=str(tmp_path / "data")), CLASSES, seed=0)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from edgetransfer.data import sources
 from edgetransfer.data.unlabelled import fingerprint, load
 from edgetransfer.errors import DataError, SpecError
 from edgetransfer.spec.recipe import DataSpec
+from edgetransfer.tasks.classification.labels import CLASSES
 
 
 @pytest.fixture
@@ -18,7 +19,9 @@ def labelled(table):
         for label in "ab"
         for i in range(4)
     ]
-    return sources.load(DataSpec(source=str(table("data.csv", "text,label,split", rows))), seed=0)
+    return sources.load(
+        DataSpec(source=str(table("data.csv", "text,label,split", rows))), CLASSES, seed=0
+    )
 
 
 def texts_of(more):

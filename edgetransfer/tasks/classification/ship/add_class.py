@@ -33,6 +33,7 @@ from edgetransfer.tasks.classification.head.new_class import (
 from edgetransfer.tasks.classification.judge.accuracy import accuracy
 from edgetransfer.tasks.classification.judge.comparison import compare
 from edgetransfer.tasks.classification.judge.metrics import Outcomes
+from edgetransfer.tasks.classification.labels import CLASSES
 from edgetransfer.tasks.classification.ship.feature_statistics import run_one_by_one
 from edgetransfer.tasks.classification.ship.head_files import find_head, with_features, with_head
 from edgetransfer.tasks.classification.ship.heads import (
@@ -121,7 +122,7 @@ def training_examples(bundle: Bundle, data: DataSpec | None) -> tuple[Example, .
             where=str(bundle.folder),
             fix="give labelled examples of the old classes: --data DATA",
         )
-    manifest = load(data, seed=0)
+    manifest = load(data, CLASSES, seed=0)
     refuse_other_kind(bundle, manifest, data)
     found = tuple(each for each in manifest.split("train") if each.label in bundle.labels)
     counts = Counter(each.label for each in found)

@@ -18,6 +18,7 @@ from edgetransfer.graph.prepare import Preparer, ahead
 from edgetransfer.pipeline.stage.stage import Stage
 from edgetransfer.pipeline.task import Shipped
 from edgetransfer.tasks.classification.head.new_class import measure_statistics
+from edgetransfer.tasks.classification.labels import CLASSES
 from edgetransfer.tasks.classification.ship.head_files import (
     STATISTICS,
     backbone_digest,
@@ -89,7 +90,7 @@ def ship(
     facts = head_facts(core)
     if not facts or not manifest.split("train"):
         return Shipped({}, facts, fitted.config)
-    examples = calibration_sample(manifest, MOST, run.recipe.seed)
+    examples = calibration_sample(manifest, MOST, run.recipe.seed, CLASSES)
     session = run.session_of(target)
     inputs = {
         "network": compressed.key,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgetransfer.data.split import DeviceSplit, set_aside
+from edgetransfer.data.manifest import count
 from edgetransfer.errors import DataError, SpecError
 from edgetransfer.pipeline.fit.backbone import OpenedBackbone
 from edgetransfer.pipeline.fit.unlabelled import read_unlabelled
@@ -44,6 +44,84 @@ class AdaptationResult:
     student: FittedNetwork
     unlabelled: tuple[Example, ...]
     block: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class DeviceSplit:
+    """Labelled examples, parted.
+
+    Attributes:
+        manifest: without the device's examples in train and validation; the test set is whole.
+        device: the device's own, of train and validation; of the test set where they have none.
+        tested: whether they are of the test set, by which nothing may be chosen.
+    """
+
+    manifest: Manifest
+    device: tuple[Example, ...]
+    tested: bool
+
+    def all_judged(self) -> Manifest:
+        """Return all examples, the device's as those that something is judged on."""
+        aside = tuple(replace(example, split="validation") for example in self.device)
+        kept = self.manifest.examples
+        return replace(self.manifest, examples=kept if self.tested else (*kept, *aside))
+
+
+def set_aside(manifest: Manifest, part: str | None) -> DeviceSplit:
+    """Part the examples by COLUMN=VALUE, as `Recipe` has checked it.
+
+    Raises:
+        DataError: no example has that value, or too few others are left to fit on.
+    """
+    if part is None:
+        return DeviceSplit(manifest, (), tested=False)
+    column, _, value = part.partition("=")
+    ours = {e.key for e in manifest.examples if e.metadata.get(column, "").strip() == value}
+    if not ours:
+        raise _no_part(manifest, part, column)
+    kept = tuple(e for e in manifest.examples if e.key not in ours or e.split == "test")
+    device = tuple(e for e in manifest.examples if e.key in ours)
+    aside = tuple(e for e in device if e.split != "test")
+    note = f"{count(len(aside), 'labelled example')} of the device ({part}) were set aside"
+    notes = (*manifest.notes, note) if aside else manifest.notes
+    rest = replace(manifest, examples=kept, notes=notes)
+    _refuse_too_few(rest, part)
+    return DeviceSplit(rest, aside or device, tested=not aside)
+
+
+def _no_part(manifest: Manifest, part: str, column: str) -> DataError:
+    values = {e.metadata[column].strip() for e in manifest.examples if column in e.metadata}
+    columns = sorted({name for e in manifest.examples for name in e.metadata})
+    if not columns:
+        what = "no columns beside files and labels"
+    elif values:
+        more = ", ..." if len(values) > 10 else ""
+        what = f"{column} is {', '.join(sorted(values)[:10])}{more}"
+    else:
+        what = f"columns {', '.join(columns[:10])}"
+    return DataError(
+        "no example is of that part",
+        where=f"--device-part {part}",
+        found=what,
+        expected="a column of the table and one of its values, as COLUMN=VALUE",
+    )
+
+
+def _refuse_too_few(rest: Manifest, part: str) -> None:
+    fitted = {example.label for example in rest.split("train")}
+    lacking = [label for label in rest.labels if label not in fitted]
+    if lacking:
+        found = f"no example to train on of {', '.join(lacking[:5])}"
+    elif not rest.split("validation"):
+        found = "no validation example"
+    else:
+        return
+    raise DataError(
+        "too few examples are left without the device's",
+        where=f"--device-part {part}",
+        found=found,
+        fix="give more examples that are not the device's",
+    )
 
 
 def adapt(run: Run, manifest: Manifest) -> AdaptationResult:
