@@ -85,7 +85,8 @@ def test_where_the_surface_leaves_no_doubt_no_network_runs(tmp_path, monkeypatch
     for split, seed in (("test", 21), ("validation", 11), ("train", 1)):
         photo(tmp_path / "more" / f"small of {split}.png", seed, size=(32, 24))
     monkeypatch.delattr(unlabelled, "_with_judged")
-    near = partial(near_judged, SimpleNamespace(), labelled)
+    run = SimpleNamespace(recipe=SimpleNamespace(task="classification"))
+    near = partial(near_judged, run, labelled)
     more = load(str(tmp_path / "more"), labelled, near=near)
     assert [e.key for e in more.examples] == ["new.png", "small of train.png"]
     assert more.notes == (
