@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from edgetransfer.backbone.files import read_card, read_weights
-from edgetransfer.backbone.model import Backbone, LinearHead, Modality, Source
+from edgetransfer.backbone.model import Backbone, LinearHead, Source
 from edgetransfer.errors import SpecError
-from edgetransfer.spec.preprocess import ImagePreprocessing
+from edgetransfer.spec.preprocess import ImagePreprocessing, Modality
 
 Block = tuple[int, int, int, int]
 """(expansion, channels, repeats, stride): one row of table 2 of Sandler et al. (2018)."""

@@ -41,9 +41,6 @@ def linear_head(layer: nn.Linear) -> LinearHead:
     return LinearHead(weight, bias)
 
 
-Modality = Literal["image", "text"]
-
-
 @dataclass(frozen=True)
 class Source:
     """Where a backbone's files lie on this machine, before anything of them is read.

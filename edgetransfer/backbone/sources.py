@@ -7,18 +7,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from safetensors import SafetensorError
 
 from edgetransfer.backbone.files import CONFIG, check_weights, read_config
 from edgetransfer.backbone.files import WEIGHTS as WEIGHTS_FILE
-from edgetransfer.backbone.model import Backbone, FittedModel, Modality, Source
+from edgetransfer.backbone.model import Backbone, FittedModel, Source
 from edgetransfer.bundle.files import weight_files
 from edgetransfer.bundle.readers import read_contract, read_labels
 from edgetransfer.errors import IntegrityError, MissingExtraError, SpecError, StageError, first_line
 from edgetransfer.graph.tokens import SETTINGS, keep_tokenizer, read_tokenizer
 from edgetransfer.spec.outside import KIB, MIB, Kind, json_of, parsed, refuse_no_file
+
+if TYPE_CHECKING:
+    from edgetransfer.spec.preprocess import Modality
 
 WEIGHTS = Path(__file__).parent / "weights"
 _DOWNLOADED = ("*.json", "*.safetensors", "vocab.txt", "*/config.json", "README.md")

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from edgetransfer.backbone.files import PILLOW, read_config, read_timm, read_weights
-from edgetransfer.backbone.model import Backbone, LinearHead, Modality, Source
+from edgetransfer.backbone.model import Backbone, LinearHead, Source
 from edgetransfer.errors import MissingExtraError, SpecError, first_line
-from edgetransfer.spec.preprocess import ImagePreprocessing
+from edgetransfer.spec.preprocess import ImagePreprocessing, Modality
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,14 +14,13 @@ from edgetransfer.backbone.model import (
     Backbone,
     FittedModel,
     LinearHead,
-    Modality,
     Source,
     linear_head,
 )
 from edgetransfer.errors import MissingExtraError, SpecError
 from edgetransfer.graph import tokens
 from edgetransfer.spec.outside import json_of
-from edgetransfer.spec.preprocess import ImagePreprocessing, TextPreprocessing
+from edgetransfer.spec.preprocess import ImagePreprocessing, Modality, TextPreprocessing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -19,39 +19,22 @@ if TYPE_CHECKING:
     from edgetransfer.data.manifest import Split
 
 SPLIT_NAMES: Mapping[str, Split] = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "dev": "validation",
-    "test": "test",
-    "testing": "test",
-    "holdout": "test",
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing", "holdout"), "test"),
 }
 """What folders, tables and cells of a split column may be called, in lower case."""
 _EITHER = {"eval", "evaluation"}
 """Used for either set that is not fitted on."""
 _WORDS: Mapping[str, Split] = {
     **SPLIT_NAMES,
-    "development": "validation",
-    "devel": "validation",
+    **dict.fromkeys(("development", "devel"), "validation"),
     "heldout": "test",
 }
 _OF_A_SET = re.compile(r"(?<=[a-z])(sets?|data|images|imgs)$")
 _SYSTEM = {
-    "__macosx",
-    "@eadir",
-    "#recycle",
-    "@recycle",
-    "lost+found",
-    "$recycle.bin",
-    "recycler",
-    "system volume information",
-    "__pycache__",
-    "thumbs.db",
-    "ehthumbs.db",
-    "desktop.ini",
+    *("__macosx", "@eadir", "#recycle", "@recycle", "$recycle.bin", "recycler", "lost+found"),
+    *("system volume information", "__pycache__", "thumbs.db", "ehthumbs.db", "desktop.ini"),
 }
 SOUND = {".wav", ".mp3", ".flac", ".ogg", ".m4a", ".aac", ".aif", ".aiff", ".opus", ".wma"}
 VIDEO = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"}
@@ -158,13 +141,10 @@ _EXPECTED = "a folder of pictures, or a CSV, TSV, JSONL or Parquet table"
 _SHARD = re.compile(r"-\d+-of-\d+$")
 _INSTEAD: Mapping[str, str] = {
     ".json": "save one object a line as .jsonl; annotations for detection (COCO) are not supported",
-    ".xlsx": "save the sheet as CSV (UTF-8)",
-    ".xls": "save the sheet as CSV (UTF-8)",
+    **dict.fromkeys((".xlsx", ".xls"), "save the sheet as CSV (UTF-8)"),
     ".txt": "give it a header and save it as CSV",
-    ".zip": "unpack it and give the folder",
+    **dict.fromkeys((".zip", ".tar", ".tgz"), "unpack it and give the folder"),
     ".gz": "unpack it and give the folder or the table",
-    ".tar": "unpack it and give the folder",
-    ".tgz": "unpack it and give the folder",
     **dict.fromkeys(PICTURE_SUFFIXES, "give the folder that the picture is in"),
 }
 

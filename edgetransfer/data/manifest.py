@@ -19,8 +19,9 @@ from edgetransfer.errors import DataError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from edgetransfer.spec.preprocess import Modality
+
 Split = Literal["train", "validation", "test"]
-Modality = Literal["image", "text"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 _FORMAT = 1
 

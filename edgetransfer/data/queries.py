@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgetransfer.data.folders import pictures_below
-from edgetransfer.data.manifest import Example, Modality
+from edgetransfer.data.manifest import Example
 from edgetransfer.data.rows import find_picture
 from edgetransfer.data.tables import LINES, TABLE_SUFFIXES, assign_roles, read_table, texts_of
 from edgetransfer.errors import DataError, EdgeTransferError
+from edgetransfer.spec.preprocess import NOUNS, Modality
 from edgetransfer.spec.recipe import DataSpec
 
 PIPE = "-"
@@ -122,9 +123,8 @@ def _of_table(path: Path, modality: Modality, columns: Columns) -> Iterator[Quer
     spec = DataSpec(source=str(path), text_column=columns.text, file_column=columns.file)
     roles = assign_roles(table, spec, needs_label=False)
     if roles.modality != modality:
-        what = {"image": "pictures", "text": "texts"}
         raise DataError(
-            f"the table is about {what[roles.modality]}, and the model is for {what[modality]}",
+            f"the table is about {NOUNS[roles.modality]}s, and the model is for {NOUNS[modality]}s",
             where=str(path),
             found=f"the column {roles.content}",
         )

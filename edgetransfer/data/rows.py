@@ -140,7 +140,7 @@ def _add_row(
         into.problems.extend(f"{where}: {problem}" for problem in problems)
         return
     into.first_row[key] = where
-    text = content if roles.modality == "text" else None
+    text = content if path is None else None
     metadata = {name: cells[name] for name in roles.metadata}
     into.records.append(Record(key, where, path, text, label or None, split, metadata))
 

@@ -134,16 +134,12 @@ def _where(reading: RawData) -> str:
 
 
 def _judged(records: tuple[Record, ...]) -> tuple[tuple[Record, ...], list[str]]:
-    chosen, notes = records, []
-    for name in ("test", "validation"):
-        part = tuple(r for r in records if r.split == name)
-        if part:
-            rest = len(records) - len(part)
-            if rest:
-                notes.append(f"only the {name} set is read, {count(rest, 'example')} left out")
-            chosen = part
-            break
-    return tuple(replace(r, split="test") for r in chosen), notes
+    given = {r.split for r in records}
+    name = next((each for each in ("test", "validation") if each in given), None)
+    chosen = tuple(replace(r, split="test") for r in records if name is None or r.split == name)
+    rest = count(len(records) - len(chosen), "example")
+    left_out = f"only the {name} set is read, {rest} left out"
+    return chosen, [left_out] if len(chosen) < len(records) else []
 
 
 def _manifest(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from edgetransfer.data.manifest import Modality
+    from edgetransfer.spec.preprocess import Modality
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,10 @@ from edgetransfer.data import sources
 from edgetransfer.data.digests import add_digests, file_digests, normalise
 from edgetransfer.data.folders import pictures_below, unread_below
 from edgetransfer.data.locate import locate
-from edgetransfer.data.manifest import Example, Manifest, Modality, Record, Split, count
+from edgetransfer.data.manifest import Example, Manifest, Record, Split, count
 from edgetransfer.data.tables import LINES, texts_of
 from edgetransfer.errors import DataError
+from edgetransfer.spec.preprocess import NOUNS, Modality
 from edgetransfer.spec.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     """Says which examples nearly repeat one that is judged on, by their keys: why they go."""
 
 JUDGED: tuple[Split, ...] = ("test", "validation")
-_NOUNS: Mapping[Modality, str] = {"image": "picture", "text": "text"}
 _EXPECTED = "a CSV, TSV, JSONL or Parquet table, or a .txt file with a text a line"
 
 
@@ -61,7 +61,7 @@ def load(
     found, unreadable = add_digests(records, progress)
     sources.raise_if(unreadable, str(root))
     kept, dropped = _without(found, labelled, near)
-    noun = _NOUNS[labelled.modality]
+    noun = NOUNS[labelled.modality]
     told = _told(dropped, len(found), noun)
     if not kept:
         raise DataError(
@@ -123,7 +123,7 @@ def _without(
     seen: set[str] = set()
     for record in found:
         if record.digest in seen:
-            noun = _NOUNS[labelled.modality]
+            noun = NOUNS[labelled.modality]
             reasons.setdefault(record.key, f"duplicate of another unlabelled {noun}")
         seen.add(record.digest)
 

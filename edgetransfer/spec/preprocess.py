@@ -12,6 +12,7 @@ Beside how an example is prepared it says what follows of it, so that nobody els
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from operator import gt
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -131,6 +132,8 @@ class TextPreprocessing(Spec):
         return {}
 
 
+Modality = Literal["image", "text"]
+NOUNS: Mapping[Modality, str] = {"image": ImagePreprocessing.noun, "text": TextPreprocessing.noun}
 Preprocessing = Annotated[ImagePreprocessing | TextPreprocessing, Discriminator("kind")]
 PREPROCESSING: TypeAdapter[ImagePreprocessing | TextPreprocessing] = TypeAdapter(Preprocessing)
 """Reads and writes either contract: ``PREPROCESSING.validate_json(text)``."""

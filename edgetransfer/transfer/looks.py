@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 FEW = 20
-"""Examples a class, on average, up to which the probe is fitted on several looks at each."""
+"""Examples a stratum, on average, up to which the probe is fitted on several looks at each."""
 LOOKS = 6
 """Looks beside the picture itself. In 5-way episodes over seven pairs of data and backbone they
 gave 0.2 to 2.3 points at one example a class and -0.1 to 4.7 at ten (`docs/few-labels.md`)."""
 
 
-def worth_more_looks(modality: str, examples: int, classes: int) -> bool:
+def worth_more_looks(modality: str, examples: int, strata: int) -> bool:
     """Tell whether the probe gains by more looks at its examples: few of them, and pictures.
 
     >>> worth_more_looks("image", 40, 2), worth_more_looks("image", 42, 2)
     (True, False)
     """
-    return modality == "image" and examples <= FEW * classes
+    return modality == "image" and examples <= FEW * strata
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from edgetransfer.pipeline.task import task_of
 from edgetransfer.spec import catalogue
 from edgetransfer.spec.options import seconds_of
 from edgetransfer.spec.outside import json_of
+from edgetransfer.spec.preprocess import NOUNS
 from edgetransfer.transport.place import AS_IT_IS, LOCAL, Place, Software, connect
 
 if TYPE_CHECKING:
@@ -299,11 +300,10 @@ def refuse_other_kind(bundle: Bundle, manifest: Manifest, data: DataSpec) -> Non
     Raises:
         DataError: that is what they are.
     """
-    names = {"image": "pictures", "text": "texts"}
     if manifest.modality != bundle.preprocessing.kind:
         raise DataError(
-            f"the bundle classifies {names[bundle.preprocessing.kind]}, and the examples are "
-            f"{names[manifest.modality]}",
+            f"the bundle classifies {bundle.preprocessing.noun}s, and the examples are "
+            f"{NOUNS[manifest.modality]}s",
             where=data.source,
         )
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from edgetransfer.data.manifest import Example, Manifest, content_of
 from edgetransfer.pipeline.fit.frozen import open_frozen
 from edgetransfer.pipeline.stage.rows import over, rows_stage
+from edgetransfer.spec import tasks
 from edgetransfer.transfer.features import run_over
 from edgetransfer.transfer.looks import looks_over, worth_more_looks
 
@@ -45,10 +46,12 @@ class OpenedBackbone:
     def looks(self, manifest: Manifest) -> StageResult | None:
         """Return features of other looks at the pictures fitted on: ``looks.npy`` [L, N, D].
 
-        None where there are more than a few examples a class, or texts.
+        None where there are more than a few examples a stratum, or texts.
         """
         examples, seed = manifest.fitted, self.run.recipe.seed
-        if not worth_more_looks(manifest.modality, len(examples), len(manifest.labels)):
+        rules = tasks.load(self.run.recipe.task).labels
+        strata = set(rules.strata([each.label or "" for each in examples]))
+        if not worth_more_looks(manifest.modality, len(examples), len(strata)):
             return None
         if self._looks is None:
             inputs = {"backbone": self.kept.key, "examples": content_of(examples), "seed": seed}

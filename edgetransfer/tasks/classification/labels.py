@@ -99,9 +99,15 @@ class ClassLabels(LabelRules):
         return label in names
 
     def recognised(self, manifest: Manifest, names: tuple[str, ...], where: str) -> Manifest:
-        """Spell classes as the model does, and refuse others."""
-        manifest = _spelled(manifest, names)
-        unknown = sorted(set(manifest.labels) - set(names))
+        """Spell classes as the model does, and refuse others.
+
+        A Mac may write the e with an accent of a folder's name as two characters.
+        """
+        composed = {unicodedata.normalize("NFC", each): each for each in names}
+        spelled = {
+            each: composed.get(unicodedata.normalize("NFC", each), each) for each in manifest.labels
+        }
+        unknown = sorted(set(spelled.values()) - set(names))
         if unknown:
             raise DataError(
                 "the data has classes that the model does not know",
@@ -109,7 +115,11 @@ class ClassLabels(LabelRules):
                 found=", ".join(unknown[:10]),
                 expected=_first(names),
             )
-        return replace(manifest, labels=names)
+        examples = tuple(
+            each if each.label is None else replace(each, label=spelled[each.label])
+            for each in manifest.examples
+        )
+        return replace(manifest, examples=examples, labels=names)
 
     def problems(self, records: Sequence[Record], carved: Collection[Split]) -> list[str]:
         """Say what keeps these classes from being learned.
@@ -188,22 +198,6 @@ _MISSING = {
     *("NaT", "NULL", "null", "None", "#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NULL!", "#NUM!"),
 }
 """What pandas and spreadsheets write for a cell that holds nothing, or could not be computed."""
-
-
-def _spelled(manifest: Manifest, labels: tuple[str, ...]) -> Manifest:
-    """Spell classes as the model does where only the composition of letters differs.
-
-    A Mac may write the e with an accent of a folder's name as two characters.
-    """
-    known = {unicodedata.normalize("NFC", each): each for each in labels}
-    names = {each: known.get(unicodedata.normalize("NFC", each), each) for each in manifest.labels}
-    if all(old == new for old, new in names.items()):
-        return manifest
-    examples = tuple(
-        each if each.label is None else replace(each, label=names[each.label])
-        for each in manifest.examples
-    )
-    return replace(manifest, examples=examples, labels=tuple(dict.fromkeys(names.values())))
 
 
 def _several(labels: Counter[str]) -> str | None:

@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     import onnx
     from torch import nn
 
-    from edgetransfer.backbone.model import FittedModel, Modality, Source
+    from edgetransfer.backbone.model import FittedModel, Source
     from edgetransfer.data.manifest import Manifest
     from edgetransfer.graph.prepare import Batch
     from edgetransfer.pipeline.graphs import FittedGraph
     from edgetransfer.pipeline.stage.run import Run
+    from edgetransfer.spec.preprocess import Modality
 
 
 def take_fitted(run: Run, manifest: Manifest) -> FittedGraph:
