@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from edgetransfer.errors import SpecError
+from edgetransfer.spec.budget import OF_EVERY_TASK
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
     from pathlib import Path
@@ -69,4 +72,9 @@ class LabelRules(Protocol):
         return "examples"
 
     def refuse_limits(self, budget: Budget, names: Sequence[str]) -> None:
-        """Raise a SpecError for limits on labels that there are not."""
+        """Raise a SpecError for limits that would not be held: here, all that are of classes."""
+        given = budget.model_dump(exclude_defaults=True).keys() - OF_EVERY_TASK
+        if given:
+            raise SpecError(
+                "limits that the task does not hold", where="budget", found=", ".join(sorted(given))
+            )

@@ -11,6 +11,8 @@ from edgetransfer.spec.base import Positive, Share, Spec
 from edgetransfer.spec.options import asked
 
 Floor = Annotated[float, Field(gt=0, lt=1)]
+OF_EVERY_TASK = {"max_drop_pp", "max_latency_ms", "max_size_mib", "max_flips_pct", "min_sqnr_db"}
+"""Limits that are not of classes."""
 
 
 class Budget(Spec):

@@ -9,7 +9,7 @@ from PIL import Image
 from edgetransfer.bundle.opened import open_bundle
 from edgetransfer.data.manifest import SPLITS
 from edgetransfer.data.split import calibration_sample
-from edgetransfer.errors import DataError
+from edgetransfer.errors import DataError, SpecError
 from edgetransfer.pipeline.bench.bench import bench
 from edgetransfer.pipeline.build import build, resolve
 from edgetransfer.pipeline.fit.data import read_data
@@ -39,14 +39,14 @@ def sizes(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def asked(registered, sizes):
-    def of(task, source=sizes):
+    def of(task, source=sizes, **budget):
         return Recipe(
             task=task,
             data=DataSpec(source=str(source)),
             backbone=BackboneSpec(source="builtin:tiny-64"),
             quant=QuantSpec(precision="fp32"),
             timing="quick",
-            budget={"max_drop_pp": 20},
+            budget={"max_drop_pp": 20, **budget},
         )
 
     return of
@@ -54,7 +54,9 @@ def asked(registered, sizes):
 
 @pytest.fixture
 def read(asked, toys):
-    return lambda *given: read_data(resolve(asked(*given), toys, SilentReporter()))
+    return lambda *given, **limits: read_data(
+        resolve(asked(*given, **limits), toys, SilentReporter())
+    )
 
 
 def test_classification_refuses_them(read, sizes):
@@ -110,6 +112,14 @@ def test_a_folder_that_is_no_number_is_refused(read, sizes, tmp_path):
             place.write_bytes((sizes / f"{index + 3 * (label == 'large')}.png").read_bytes())
     with pytest.raises(DataError, match=r"large/0.png: label 'large', which is no number"):
         read("measured", tmp_path / "folders")
+
+
+def test_a_limit_that_nothing_would_hold_is_refused(read):
+    with pytest.raises(SpecError) as caught:
+        read("measured", min_accuracy=0.9, min_recall={"value": 0.5}, min_sqnr_db=20)
+    assert str(caught.value) == (
+        "budget: limits that the task does not hold\n  found: min_accuracy, min_recall"
+    )
 
 
 def test_it_is_fitted_measured_and_asked(asked, sizes, toys, tmp_path):
