@@ -67,7 +67,7 @@ class Bundle:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The classes, in the order of the logits."""
+        """The lines of ``labels.txt``: of classes, in the order of the logits."""
         return read_labels(self.file("labels.txt"))
 
     @property

@@ -91,10 +91,10 @@ def read_contract(path: Path, kind: Kind = CONTRACT) -> ImagePreprocessing | Tex
 
 
 def read_labels(path: Path, kind: Kind = LABELS) -> tuple[str, ...]:
-    """Read ``labels.txt``: a class a line, in the order of the logits.
+    """Read ``labels.txt``: a name a line, of classes in the order of the logits.
 
     A byte order mark and Windows' ends of lines do no harm, and are taken off. A blank line, or two
-    that name the same class, raise the error of the kind.
+    of the same name, raise the error of the kind.
     """
     lines = text_of(path, kind).replace("\r\n", "\n").rstrip("\n").split("\n")
     seen: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""A folder of pictures to records: one folder a class, with or without folders for splits."""
+"""A folder of pictures to records: one folder a label, with or without folders for splits."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class _FolderContents:
     problems: list[str] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)  # that are no pictures, by extension
     leavings: Counter[str] = field(default_factory=Counter)  # of a system, by name
-    unplaced: int = 0  # pictures that are in the folder of no class
+    unplaced: int = 0  # pictures that are in the folder of no label
 
 
 Parts = dict["Split | None", list["Path"]]
-"""The folders of classes in each split."""
+"""The folders of labels in each split."""
 
 
 def read_folder(
@@ -44,11 +44,11 @@ def read_folder(
 ) -> RawData:
     """Read a folder of pictures.
 
-    Folders for splits hold those for classes, or the reverse; both are known by the words in the
+    Folders for splits hold those for labels, or the reverse; both are known by the words in the
     names of splits (see `locate.splits_of`) and by what the folders hold. Every picture that is
     found is an example, or an error says why it is none; what else is left out is noted. DataError
     where there are no pictures, annotations for another task, folders that could be splits or
-    classes, or two for one split; SpecError where the spec names columns.
+    labels, or two for one split; SpecError where the spec names columns.
     """
     _refuse_columns(spec, located.root)
     rules.refuse_folder(located.root)
@@ -56,17 +56,17 @@ def read_folder(
     notes = list(located.notes)
     top = _unwrapped(located.root)
     folders = folders_in(top)
-    parts = _class_first(into, top, folders)
+    parts = _label_first(into, top, folders)
     by_split: dict[Split, Path] = {}
     if parts is not None:
-        for split, classes in parts.items():
-            _add_classes(into, classes, split, lambda folder: folder.parent)
+        for split, named in parts.items():
+            _add_labels(into, named, split, lambda folder: folder.parent)
     else:
         by_split = _split_folders(top, folders)
         if by_split:
             notes += _beside(top, [f for f in folders if f not in by_split.values()])
         for split, folder in by_split.items() or [(None, top)]:
-            _add_classes_of(into, folder, split)
+            _add_labels_of(into, folder, split)
     if labels_optional and into.unplaced and not into.records:
         _add_flat(into, [*by_split.items()] or [(None, top)])
     if not into.records and (labels_optional or not into.problems):
@@ -74,7 +74,7 @@ def read_folder(
     notes.extend(_left_out(into))
     records = tuple(sorted(into.records, key=lambda r: r.key))
     files = tuple(r.path for r in records if r.path is not None)
-    # New data need not have every class, so there an empty folder is no problem.
+    # New data need not have every label, so there an empty folder is no problem.
     problems = () if labels_optional else tuple(into.problems)
     return RawData("image", located.root, records, problems, tuple(notes), (), files)
 
@@ -124,8 +124,8 @@ def _unwrapped(folder: Path) -> Path:
     return folder
 
 
-def _class_first(into: _FolderContents, top: Path, folders: list[Path]) -> Parts | None:
-    """Return classes' folders that lie in them by splits: ``cat/train``, ``cat/test``; or None."""
+def _label_first(into: _FolderContents, top: Path, folders: list[Path]) -> Parts | None:
+    """Return labels' folders that lie in them by splits: ``cat/train``, ``cat/test``; or None."""
     inner = {folder: folders_in(folder) for folder in folders}
     names = {each.name for held in inner.values() for each in held}
     meant = locate.splits_of(names)
@@ -157,7 +157,7 @@ def _class_first(into: _FolderContents, top: Path, folders: list[Path]) -> Parts
 def _split_folders(top: Path, folders: list[Path]) -> dict[Split, Path]:
     """The folders for splits, if that is what they are.
 
-    A folder "train" may also be a class, of vehicles. It is a split where it holds folders of its
+    A folder "train" may also be a label, of vehicles. It is a split where it holds folders of its
     own and no pictures, or where every folder beside it is named like a split; and then all
     folders named like a split are splits. Other names that have such a word in them are splits
     where they hold folders and no pictures.
@@ -166,9 +166,9 @@ def _split_folders(top: Path, folders: list[Path]) -> dict[Split, Path]:
     named = [
         f
         for f in folders
-        if meant[f.name] and (f.name.lower() in locate.SPLIT_NAMES or _holds_classes(f))
+        if meant[f.name] and (f.name.lower() in locate.SPLIT_NAMES or _holds_folders(f))
     ]
-    if len(named) < len(folders) and not any(map(_holds_classes, named)):
+    if len(named) < len(folders) and not any(map(_holds_folders, named)):
         _refuse_alike(top, folders)
         return {}
     by_split: dict[Split, Path] = {}
@@ -186,14 +186,14 @@ def _split_folders(top: Path, folders: list[Path]) -> dict[Split, Path]:
     return by_split
 
 
-def _holds_classes(folder: Path) -> bool:
+def _holds_folders(folder: Path) -> bool:
     return bool(folders_in(folder)) and not _holds_pictures(folder)
 
 
 def _refuse_alike(top: Path, folders: list[Path]) -> None:
-    """Refuse folders that all hold the same folders: splits of unknown names, or classes."""
+    """Refuse folders that all hold the same folders: splits of unknown names, or labels."""
     held = [{clean_label(each.name).casefold() for each in folders_in(f)} for f in folders]
-    if len(folders) < 2 or not all(map(_holds_classes, folders)):
+    if len(folders) < 2 or not all(map(_holds_folders, folders)):
         return
     common = set.intersection(*held)
     if len(common) < 2 or 2 * len(common) < len(set.union(*held)):
@@ -221,24 +221,24 @@ def _beside(top: Path, rest: list[Path]) -> list[str]:
     return [f"left out beside the folders for splits: {some([f.name for f in rest])}"] * bool(rest)
 
 
-def _add_classes_of(into: _FolderContents, parent: Path, split: Split | None) -> None:
+def _add_labels_of(into: _FolderContents, parent: Path, split: Split | None) -> None:
     parent = _unwrapped(parent)
     unplaced = sum(_is_picture(p) for p in parent.iterdir())
     into.unplaced += unplaced
-    classes = folders_in(parent)
+    folders = folders_in(parent)
     into.leavings.update(p.name for p in parent.iterdir() if locate.is_leaving(p.name))
-    if split is not None and not classes:
+    if split is not None and not folders:
         found = f"{count(unplaced, 'picture')} but " if unplaced else ""
         into.problems.append(f"{parent.name}: {found}no folder of a class")
-    _add_classes(into, classes, split, lambda folder: folder)
+    _add_labels(into, folders, split, lambda folder: folder)
 
 
-def _add_classes(
-    into: _FolderContents, classes: list[Path], split: Split | None, named: Callable[[Path], Path]
+def _add_labels(
+    into: _FolderContents, given: list[Path], split: Split | None, named: Callable[[Path], Path]
 ) -> None:
     """Add the pictures of folders, of which each has the name that `named` gives."""
     folders_of = defaultdict(list)
-    for folder in classes:
+    for folder in given:
         folders_of[clean_label(named(folder).name)].append(folder)
     for label, folders in folders_of.items():
         before, others = len(into.records), into.others.copy()
@@ -292,7 +292,7 @@ def unread_below(folder: Path) -> str | None:
 def files_below(folder: Path, leavings: Counter[str] | None = None) -> Iterator[Path]:
     """All files below a folder; links are followed (subsets are made of them), circles are not.
 
-    Nor is a link to a folder above: it would bring in the pictures of the other classes.
+    Nor is a link to a folder above: it would bring in the pictures of other labels.
     """
     seen = set(folder.resolve().parents)
     for parent, names, files in os.walk(folder, followlinks=True):
