@@ -27,7 +27,7 @@ def main() -> None:
         folder = Path(room)
         network = sources.load(sources.locate(str(backbone)), "image").network.eval()
         few = np.random.default_rng(0).random((2, 3, 224, 224), np.float32)
-        onnx.save(trace(network, [few], Signature(("input",), "logits")), folder / "model.onnx")
+        onnx.save(trace(network, [few], Signature(("input",), ("logits",))), folder / "model.onnx")
         found = {}
         for count in COUNTS:
             shape = (count, *few.shape[1:])
@@ -37,7 +37,7 @@ def main() -> None:
                 rows[index] = few[index % 2]
             del rows
             variant = Variant("candidate", str(folder / "model.onnx"), {"input": str(file)})
-            found[str(count)] = round(Local().run(Job("logits", (variant,)), folder)["peak_mib"], 1)
+            found[str(count)] = round(Local().run(Job("outputs", (variant,)), folder)["peak_mib"], 1)
             print(count, found[str(count)], "MiB", flush=True)
     record = {"backbone": backbone.name, "input": [3, 224, 224], "peak_mib": found}
     out.write_text(json.dumps(record, indent=1) + "\n")

@@ -81,8 +81,8 @@ class Bench:
                 if method.runtime == OPENVINO:
                     return self._observe_openvino(method, folder)
                 variant = self._variant(method)
-                local.run(self._agent, Job("logits", (variant,)), folder)
-                logits = np.load(folder / "logits.npy")
+                local.run(self._agent, Job("outputs", (variant,)), folder)
+                logits = np.load(folder / "output-0.npy")
                 target = folder / "optimised.onnx"
                 written = self._variant(method, optimised_to=str(target))
                 local.run(self._agent, Job("optimise", (written,)), folder)

@@ -30,7 +30,7 @@ def export(job: dict[str, Any]) -> None:
     size = job["options"]["size"]
     network = timm.create_model(job["options"]["model"], pretrained=False).eval()
     example = np.random.default_rng(0).standard_normal((2, 3, size, size), np.float32)
-    onnx.save(trace(network, [example], Signature(("input",), "logits")), job["out"])
+    onnx.save(trace(network, [example], Signature(("input",), ("logits",))), job["out"])
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
@@ -11,6 +10,7 @@ import numpy as np
 
 from edgetransfer.agent import conditions, energy, timing
 from edgetransfer.agent.examples import ExampleFiles
+from edgetransfer.agent.outputs import Outputs
 
 Call = Callable[[], object]
 Tell = Callable[[int, int], None]
@@ -75,7 +75,7 @@ def sustain(
 CYCLED = 16
 """Real examples that a timing cycles through."""
 CHECKED = 4
-"""First examples whose logits are told before and after the timing."""
+"""First examples whose outputs are told before and after the timing."""
 Open = Callable[[Mapping[str, Any]], Any]
 
 
@@ -103,12 +103,12 @@ def open_variant(variant: Mapping[str, Any], open_session: Open) -> OpenedVarian
     )
 
 
-def digest_of_logits(opened: OpenedVariant) -> str:
-    """Return the SHA-256 of the logits of the first few examples, as float32."""
-    rows = [
-        opened.session.run(opened.examples[i])[0] for i in range(min(CHECKED, len(opened.examples)))
-    ]
-    return hashlib.sha256(np.concatenate(rows).astype(np.float32).tobytes()).hexdigest()
+def digest_of_outputs(opened: OpenedVariant) -> str:
+    """Return the digest of what the first few examples give, see `Outputs.digest`."""
+    few = range(min(CHECKED, len(opened.examples)))
+    session = opened.session
+    given = [session.run(opened.examples[i]) for i in few]
+    return Outputs.of(session.output_names, given).digest()
 
 
 def make_guard(told: Mapping[str, Any]) -> tuple[conditions.ThrottleWatch, timing.Baseline, float]:
@@ -129,7 +129,7 @@ def time_variants(job: Mapping[str, Any], open_session: Open, _: Tell) -> Dict[s
     before = conditions.snapshot()
     guard, own, usual = make_guard(job.get("guard") or {"cooldown_s": 0.0})
     opened = {each["name"]: open_variant(each, open_session) for each in job["variants"]}
-    logits = {name: [digest_of_logits(each)] for name, each in opened.items()}
+    outputs = {name: [digest_of_outputs(each)] for name, each in opened.items()}
     calls = {
         name: timing.Cycle(each.session.run, each.examples.some(CYCLED))
         for name, each in opened.items()
@@ -141,13 +141,13 @@ def time_variants(job: Mapping[str, Any], open_session: Open, _: Tell) -> Dict[s
     for name, samples in measured.samples.items():
         np.save(Path(job["out"]) / (name + ".npy"), samples)
     for name, each in opened.items():
-        logits[name].append(digest_of_logits(each))
+        outputs[name].append(digest_of_outputs(each))
     after = conditions.snapshot()
     return {
         "warmed_up": converged,
         "load_ms": {name: each.load_ms for name, each in opened.items()},
         "first_inference_ms": {name: each.first_inference_ms for name, each in opened.items()},
-        "logits": logits,
+        "outputs": outputs,
         "floor_ns": lowest_ns,
         "probe": {"baseline_ns": own.ns, "held_against_ns": usual, "rel_iqr": own.rel_iqr},
         "turns": [{"turn": number, **turn} for number, turn in enumerate(measured.turns)],

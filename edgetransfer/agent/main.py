@@ -10,10 +10,9 @@ import time
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional
 
-import numpy as np
-
 from edgetransfer.agent import machine
 from edgetransfer.agent.examples import ExampleFiles
+from edgetransfer.agent.outputs import OutputFiles
 from edgetransfer.agent.runtimes import Session, open_session, other_runtimes
 from edgetransfer.agent.system import read_text
 
@@ -74,37 +73,7 @@ def _digest(path: str) -> str:
     return digest.hexdigest()
 
 
-class _Rows:
-    """Writes rows of logits to one .npy file as they come: they would count as the model's memory.
-
-    Args:
-        file: what is written, float32.
-        first: logits of the first batch, which are written.
-        examples: says how many rows there will be.
-    """
-
-    def __init__(self, file: Path, first: np.ndarray[Any, Any], examples: ExampleFiles) -> None:
-        self._left = examples.total
-        self._file = file.open("wb")
-        header = {"descr": "<f4", "fortran_order": False, "shape": (self._left, *first.shape[1:])}
-        np.lib.format.write_array_header_1_0(self._file, header)
-        self.write(first)
-
-    def __enter__(self) -> _Rows:
-        return self
-
-    def write(self, rows: np.ndarray[Any, Any]) -> None:
-        """Write the logits of one batch."""
-        self._left -= len(rows)
-        self._file.write(rows.astype("<f4").tobytes())
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-        if self._left:
-            raise ValueError("the model gives another number of rows than it takes examples")
-
-
-def _logits(job: Mapping[str, Any]) -> Dict[str, object]:
+def _outputs(job: Mapping[str, Any]) -> Dict[str, object]:
     (variant,) = job["variants"]
     examples = ExampleFiles(variant["inputs"], variant.get("batch", 1))
     first_example = examples[0]
@@ -113,21 +82,23 @@ def _logits(job: Mapping[str, Any]) -> Dict[str, object]:
     start = time.perf_counter_ns()
     session = _open(variant)
     loaded = time.perf_counter_ns()
-    row = session.run(first_example)[0]
+    given = session.run(first_example)
     first = time.perf_counter_ns()
     after = held_mib("VmRSS")
-    few = [row]
-    with _Rows(Path(job["out"]) / "logits.npy", row, examples) as rows:
+    few = [given]
+    with OutputFiles(Path(job["out"]), given, examples.total) as files:
         for index in range(1, len(examples)):
-            row = session.run(examples[index])[0]
-            rows.write(row)
+            given = session.run(examples[index])
+            files.write(given)
             if index < _REPEATED:
-                few.append(row)
+                few.append(given)
             emit("progress", done=index + 1, total=len(examples))
     peak = peak_mib()
     proportional = held_mib("Pss", "/proc/self/smaps_rollup")  # shared pages count by share
-    again = [session.run(examples[i])[0] for i in range(len(few))]
+    again = [session.run(examples[i]) for i in range(len(few))]
+    same = (a.tobytes() == b.tobytes() for pair in zip(few, again) for a, b in zip(*pair))
     return {
+        "outputs": session.output_names,
         "session": dict(session.facts),
         "built_ms": session.built_ms,
         "load_ms": (loaded - start) / 1e6 - session.built_ms,
@@ -137,7 +108,7 @@ def _logits(job: Mapping[str, Any]) -> Dict[str, object]:
         "peak_mib": peak,
         "proportional_mib": proportional,
         "peak_is_own": peak_is_own,
-        "deterministic": all(a.tobytes() == b.tobytes() for a, b in zip(few, again)),
+        "deterministic": all(same),
         "repeated": len(again),
         "model": {"sha256": _digest(variant["model"]), **session.ports()},
     }
@@ -173,7 +144,7 @@ def _describe(job: Mapping[str, Any]) -> Dict[str, object]:
 TIMED = frozenset(["time", "sustain", "energy"])
 """Actions whose result depends on the speed of the processor: those of `benchmark`."""
 ACTIONS = {
-    "logits": _logits,
+    "outputs": _outputs,
     **dict.fromkeys(TIMED, _benchmark),
     "optimise": _optimise,
     "describe": _describe,

@@ -378,15 +378,44 @@ class DumpForm(Form):
     shape: list[Count]
 
 
+def _shape(rows: Any) -> tuple[int, ...]:  # noqa: ANN401 (numbers, and lists of them)
+    if not isinstance(rows, list):
+        return ()
+    shapes = {_shape(each) for each in rows}
+    if len(shapes) > 1:
+        raise ValueError("Rows should be of one length")
+    return (len(rows), *next(iter(shapes), ()))
+
+
+def _even(rows: list[Any]) -> list[Any]:
+    _shape(rows)
+    return rows
+
+
+Rows = Annotated[
+    list[Number] | list[list[Number]] | list[list[list[Number]]], AfterValidator(_even)
+]
+
+
 class CaseForm(Form):
+    """A golden example; until version 2 the only output was `logits`."""
+
     label: str | None
     text: str | None
     png: FileName | None = None
-    core_logits: list[Number]
-    reference_logits: list[Number]
+    core: dict[str, Rows] = {}
+    reference: dict[str, Rows] = {}
+    core_logits: list[Number] = []
+    reference_logits: list[Number] = []
     prepared: dict[str, DumpForm]
+
+    @model_validator(mode="after")
+    def _both(self) -> CaseForm:
+        if not (self.core or self.core_logits) or not (self.reference or self.reference_logits):
+            raise ValueError("core and reference should be outputs by name")
+        return self
 
 
 class GoldenForm(Form):
-    format: Literal["edgetransfer.golden/1"] = Field(alias="schema")
+    format: Literal["edgetransfer.golden/1", "edgetransfer.golden/2"] = Field(alias="schema")
     cases: list[CaseForm]

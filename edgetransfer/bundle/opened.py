@@ -18,6 +18,7 @@ from edgetransfer.bundle.files import (
 )
 from edgetransfer.bundle.readers import read_contract, read_digests, read_labels, read_manifest
 from edgetransfer.errors import IntegrityError, SpecError
+from edgetransfer.measure.measurement import fits
 from edgetransfer.spec import catalogue, tasks
 from edgetransfer.spec.outside import json_of, printable
 from edgetransfer.spec.recipe import Recipe
@@ -67,7 +68,7 @@ class Bundle:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The lines of ``labels.txt``: of classes, in the order of the logits."""
+        """The lines of ``labels.txt``: of classes, in the order of the outputs."""
         return read_labels(self.file("labels.txt"))
 
     @property
@@ -91,14 +92,20 @@ class Bundle:
         return catalogue.remembered(self.manifest["target"])
 
 
-def refuse_other_count(bundle: Bundle, outputs: int) -> None:
-    """Raise an IntegrityError for labels that do not go with as many outputs as the model has."""
-    if tasks.load(bundle.recipe.task).width(bundle.labels) != outputs:
-        raise readers.LABELS.fault(
-            "not as many labels as the model has outputs",
-            bundle.file("labels.txt"),
-            f"{len(bundle.labels)} labels, {outputs} outputs",
-        )
+def refuse_other_outputs(bundle: Bundle, found: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise an IntegrityError for labels that do not go with the outputs that a model gives.
+
+    These are told by what one example has of each.
+    """
+    if fits(tasks.load(bundle.recipe.task).outputs(bundle.labels), found):
+        return
+    shapes = ", ".join(f"{name} {list(shape)}" for name, shape in found.items())
+    only = [shape[0] for shape in found.values() if len(shape) == 1 == len(found)]
+    raise readers.LABELS.fault(
+        "not as many labels as the model has outputs",
+        bundle.file("labels.txt"),
+        f"{len(bundle.labels)} labels, {only[0] if only else shapes} outputs",
+    )
 
 
 def seal(folder: Path, facts: Mapping[str, Any], beside: Sequence[str] = ()) -> Bundle:

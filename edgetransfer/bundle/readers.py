@@ -73,8 +73,12 @@ def read_report(path: Path) -> dict[str, Any]:
 
 def read_golden(path: Path) -> list[dict[str, Any]]:
     """Read ``golden/index.json`` and return its cases."""
-    found = _form(path, forms.GoldenForm, GOLDEN, "edgetransfer.golden/1")
-    cases: list[dict[str, Any]] = found["cases"]
+    schemas = "edgetransfer.golden/2", "edgetransfer.golden/1"
+    cases: list[dict[str, Any]] = _form(path, forms.GoldenForm, GOLDEN, *schemas)["cases"]
+    for case in cases:
+        for side in ("core", "reference"):
+            if side not in case:
+                case[side] = {"logits": case.pop(f"{side}_logits")}
     return cases
 
 
@@ -91,7 +95,7 @@ def read_contract(path: Path, kind: Kind = CONTRACT) -> ImagePreprocessing | Tex
 
 
 def read_labels(path: Path, kind: Kind = LABELS) -> tuple[str, ...]:
-    """Read ``labels.txt``: a name a line, of classes in the order of the logits.
+    """Read ``labels.txt``: a name a line, of classes in the order of the outputs.
 
     A byte order mark and Windows' ends of lines do no harm, and are taken off. A blank line, or two
     of the same name, raise the error of the kind.

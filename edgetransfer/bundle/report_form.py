@@ -50,6 +50,7 @@ class NumericForm(Form):
     sqnr_db: Number | None
     cosine_mean: Number | None
     non_finite: Count = 0
+    sqnr_db_by_output: dict[str, Number | None] = {}
 
 
 class TimesForm(Form):

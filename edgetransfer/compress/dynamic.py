@@ -15,7 +15,7 @@ from onnx import helper, numpy_helper
 from edgetransfer.graph.finished import finished
 from edgetransfer.graph.hosted import open_here, run_each
 from edgetransfer.graph.trace import quiet
-from edgetransfer.measure.drift import sqnr_db
+from edgetransfer.measure.drift import worst_sqnr_db
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,14 +36,14 @@ def smoothed(
     *,
     shift_invariant: bool,
 ) -> tuple[onnx.ModelProto, float]:
-    """Return the quantised model that keeps the logits best of those of all shares, and its share.
+    """Return the quantised model that keeps the outputs best of those of all shares, and its share.
 
     Texts are prepared, each by itself, as scales of whole batches would be others; `quantise` is
-    what is done to the float model once it is smooth; noise is that of `sqnr_db`.
+    what is done to the float model once it is smooth; noise is that of `worst_sqnr_db`.
     """
     most = largest(model, texts)
     wanted = run_each(open_here(model), texts)
-    noise = partial(sqnr_db, shift_invariant=shift_invariant)
+    noise = partial(worst_sqnr_db, shift_invariant=shift_invariant)
     found = []
     for share in SHARES:
         made = quantise(smooth(model, most, share))

@@ -35,13 +35,14 @@ def rank_layers(
     """Return the layers by what leaving each alone in float would take away of the noise.
 
     The few prepared examples are held in memory. Returned are (name of the weights, share of the
-    outputs' noise energy that would go), largest first; below zero where the noise would grow. What
-    shift-invariant outputs have in common in an example is no noise.
+    outputs' noise energy that would go), largest first; below zero where the noise would grow. Of
+    several outputs the energies are counted in shares of their signals'. What shift-invariant
+    outputs have in common in an example is no noise.
     """
     feeds = list(batches)
     teacher = Execution(quantised.model.graph)
     with torch.no_grad():
-        wanted = [teacher.run(each)[0] for each in feeds]
+        wanted = [teacher.run(each) for each in feeds]
         before = _noise(quantised, feeds, wanted, shift_invariant)
         gains = []
         layers = quantised.layout.layers
@@ -60,17 +61,24 @@ def rank_layers(
 def _noise(
     quantised: QuantisedGraph,
     feeds: list[dict[str, Tensor]],
-    wanted: list[Tensor],
+    wanted: list[list[Tensor]],
     shift_invariant: bool,
 ) -> float:
     network = FakeQuantised(
         quantised.model.graph, quantised.layout, quantised.encoding, FreeWeights
     )
-    total = 0.0
-    for each, target in zip(feeds, wanted, strict=True):
-        error = network(each) - target
-        total += float((_centred(error) if shift_invariant else error).square().sum())
-    return total
+
+    def energy(rows: Tensor) -> float:
+        return float((_centred(rows) if shift_invariant else rows).square().sum())
+
+    errors, signals = [0.0] * len(wanted[0]), [0.0] * len(wanted[0])
+    for each, targets in zip(feeds, wanted, strict=True):
+        for place, (got, target) in enumerate(zip(network(each), targets, strict=True)):
+            errors[place] += energy(got - target)
+            signals[place] += energy(target)
+    if len(errors) == 1:
+        return errors[0]
+    return sum(error / max(own, 1e-30) for error, own in zip(errors, signals, strict=True))
 
 
 KEPT_CODE = 0.45
@@ -161,7 +169,7 @@ def _codes(steps: Tensor) -> Tensor:
 
 
 class FakeQuantised(nn.Module):
-    """A graph with its encoding, as a module: inputs by name -> first output.
+    """A graph with its encoding, as a module: inputs by name -> outputs.
 
     The graph is float, and training starts at the encoding.
     """
@@ -195,7 +203,9 @@ class FakeQuantised(nn.Module):
         found = self._encoding.biases.get(layer.name)
         return np.asarray(array_of(layer.bias) if found is None else found)
 
-    def forward(self, feeds: Mapping[str, Tensor], seen: dict[str, Tensor] | None = None) -> Tensor:
+    def forward(
+        self, feeds: Mapping[str, Tensor], seen: dict[str, Tensor] | None = None
+    ) -> list[Tensor]:
         """Run the graph with rounding; `seen` takes the quantised tensors that it has as keys."""
 
         def visit(name: str, tensor: Tensor) -> Tensor:
@@ -205,8 +215,7 @@ class FakeQuantised(nn.Module):
                 seen[name] = tensor
             return tensor
 
-        output: Tensor = self._execution.run(feeds, visit, self._constants())[0]
-        return output
+        return self._execution.run(feeds, visit, self._constants())
 
     def _constants(self) -> dict[str, Tensor]:
         constants = {}
@@ -280,7 +289,7 @@ def train(
     *,
     progress: Progress = silent,
 ) -> tuple[Encoding, list[float]]:
-    """Train towards the float graph's logits and towards what flows into its last layer.
+    """Train towards the float graph's outputs and towards what flows into its last layer.
 
     The loss is the noise of the outputs over their signal, as `measure.drift.sqnr_db` defines it,
     and the same of the features in front of the head. The graph is float: the teacher. Training
@@ -324,11 +333,14 @@ def _loss(
         return tensor
 
     with torch.no_grad():
-        target = teacher.run(feeds, keep)[0]
-    outputs = student(feeds, got)
+        targets = teacher.run(feeds, keep)
+    pairs = list(zip(student(feeds, got), targets, strict=True))
     if shift_invariant:
-        outputs, target = _centred(outputs), _centred(target)
-    return noise(outputs, target) + noise(got[watched], wanted[watched])
+        pairs = [(_centred(output), _centred(target)) for output, target in pairs]
+    return sum(
+        (noise(output, target) for output, target in pairs),
+        start=noise(got[watched], wanted[watched]),
+    )
 
 
 class _Clock:
@@ -357,7 +369,8 @@ def noise(got: Tensor, wanted: Tensor) -> Tensor:
 
 
 def _centred(outputs: Tensor) -> Tensor:
-    return outputs - outputs.mean(dim=1, keepdim=True)
+    rows = outputs.flatten(1)
+    return rows - rows.mean(dim=1, keepdim=True)
 
 
 def _groups(student: FakeQuantised, course: QuantisedTraining) -> list[dict[str, object]]:

@@ -81,7 +81,7 @@ def write_picture_classifier(
     write_transformers_files(within, config, labels, preprocessing)
 
 
-SCHEMA = "edgetransfer.golden/1"
+SCHEMA = "edgetransfer.golden/2"
 
 
 def write_golden(
@@ -109,8 +109,9 @@ def write_golden(
             case["picture"] = _dump(folder, f"{stem}.{PICTURE}.bin", picture)
         for name, array in prepared.items():
             case["prepared"][name] = _dump(folder, f"{stem}.{name}.bin", array[0])
-        case["core_logits"] = [float(x) for x in core.run(prepared)[0][0]]
-        case["reference_logits"] = [float(x) for x in reference.run(prepared)[0][0]]
+        for side, session in (("core", core), ("reference", reference)):
+            given = zip(session.output_names, session.run(prepared), strict=True)
+            case[side] = {name: array[0].astype(float).tolist() for name, array in given}
         cases.append(case)
     write_json(folder / "index.json", {"schema": SCHEMA, "cases": cases})
 
@@ -129,7 +130,7 @@ class BundleParts:
     """What a bundle is made of.
 
     The network is shipped as `core`; the reference is the float one. `golden` are examples whose
-    inputs and logits travel with the bundle, none of the test set; `fitted_on` digests of the
+    inputs and outputs travel with the bundle, none of the test set; `fitted_on` digests of the
     examples of train and validation, so that `bench` notices them. `more` are files of the task, by
     their names in the bundle; ``config.json`` of the backbone is None where it has none in
     transformers' form.

@@ -30,7 +30,7 @@ PREPARE = "prepare.onnx"
 README = "README.md"
 _README = """# {title}
 
-`core.onnx` is what TensorRT takes: prepared tensors in, `logits` out. An engine is bound to the
+`core.onnx` is what TensorRT takes: prepared tensors in, outputs out. An engine is bound to the
 TensorRT, the GPU and the driver that it was built with and holds code, so it is built on the
 device: by the first `edgetransfer bench`, or by
 

@@ -5,7 +5,7 @@ For proofs, not for devices, it also writes integer products out in float; weigh
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from edgetransfer.agent.environment import architecture, isa_flags
+from edgetransfer.agent.outputs import Outputs
 from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 from edgetransfer.graph.finished import finished
 from edgetransfer.spec import catalogue
@@ -83,7 +84,7 @@ def open_here(
     return OnnxSession(source, config={**_AS_WRITTEN, **exact_here(), **(config or {})})
 
 
-def run_each(session: OnnxSession, batches: Sequence[Mapping[str, Any]]) -> np.ndarray[Any, Any]:
-    """Return the first output, float32 [N, C], of examples that are run one batch after another."""
-    rows = np.concatenate([session.run(batch)[0] for batch in batches])
-    return rows.astype(np.float32)
+def run_each(session: OnnxSession, batches: Iterable[Mapping[str, Any]]) -> Outputs:
+    """Return the outputs of examples that are run one batch after another, float32."""
+    given = Outputs.of(session.output_names, [session.run(batch) for batch in batches])
+    return Outputs({name: array.astype(np.float32, copy=False) for name, array in given.items()})

@@ -7,42 +7,47 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgetransfer.agent.outputs import Outputs
 from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 from edgetransfer.errors import StageError
+from edgetransfer.graph.hosted import run_each
 
 if TYPE_CHECKING:
     import onnx
 
 Array = np.ndarray[Any, Any]
-Changed = Callable[[Array, Array, float], Array]
-"""Tells whose decisions changed by more than a move of all outputs by so much, bool [N]."""
+Changed = Callable[[Outputs, Outputs, Mapping[str, float]], Array]
+"""Tells whose decisions changed by more than moves of outputs by so much, bool [N]."""
 PARITY_COSINE = 0.9999
 PARITY_RELATIVE = 1e-3
 """The export gate: smallest cosine, and largest difference over the range of the output."""
 
 
 def parity(
-    expected: Array,
+    expected: Outputs,
     model: onnx.ModelProto,
     inputs: Mapping[str, Array],
-    span: float | None = None,
+    spans: Mapping[str, float] | None = None,
     changed: Changed | None = None,
 ) -> dict[str, Any]:
     """Compare the graph with what torch computed on real inputs.
 
-    Expected is float32 [N, C], and inputs are the same by name, each [N, ...]; a difference is held
-    against `span`, the range of outputs, by default that of what is expected. The record that is
-    kept in the manifest has ``max_abs``, ``range``, ``min_cosine``, ``n``, and ``flips`` where
-    `changed` tells whose decisions changed; inside the difference that is allowed none counts. A
-    StageError is raised where they differ by more than the export gate allows.
+    What is expected is float32 [N, ...] by the graph's names, and inputs are the same by name, each
+    [N, ...]; a difference is held against `spans`, the ranges of outputs, by default those of what
+    is expected. The record that is kept in the manifest has ``max_abs`` and ``range`` of the output
+    that is worst, ``min_cosine``, ``n``, and ``flips`` where `changed` tells whose decisions
+    changed; inside the difference that is allowed none counts. A StageError is raised where they
+    differ by more than the export gate allows.
     """
-    actual = OnnxSession(model.SerializeToString()).run(inputs)[0]
-    max_abs = float(np.abs(actual - expected).max())
-    span = span or float(np.ptp(expected)) or 1.0
-    cosine = float((_directions(actual) * _directions(expected)).sum(axis=1).min())
-    record = {"max_abs": max_abs, "range": span, "min_cosine": cosine, "n": len(expected)}
+    actual = run_each(OnnxSession(model.SerializeToString()), [inputs])
+    spans = spans or ranges(expected)
+    apart = {name: float(np.abs(actual[name] - expected[name]).max()) for name in expected}
+    worst = max(apart, key=lambda name: np.nan_to_num(apart[name] / spans[name], nan=np.inf))
+    max_abs, span = apart[worst], spans[worst]
+    cosine = min(_cosine(actual[name], expected[name]) for name in expected)
+    record = {"max_abs": max_abs, "range": span, "min_cosine": cosine, "n": expected.examples}
     if changed is not None:
-        moved = changed(expected, actual, PARITY_RELATIVE * span)
+        moved = changed(expected, actual, {k: PARITY_RELATIVE * spans[k] for k in spans})
         record["flips"] = int(np.count_nonzero(moved))
     if not (max_abs <= PARITY_RELATIVE * span and cosine >= PARITY_COSINE):
         raise StageError(
@@ -52,6 +57,11 @@ def parity(
             expected=f"at most {PARITY_RELATIVE * span:.3g} and at least {PARITY_COSINE}",
         )
     return record
+
+
+def ranges(outputs: Outputs) -> dict[str, float]:
+    """Return the range of every output; 1 where it is constant."""
+    return {name: float(np.ptp(array)) or 1.0 for name, array in outputs.items()}
 
 
 def alone(inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -69,9 +79,13 @@ def alone(inputs: Mapping[str, Array]) -> dict[str, Array]:
     return {name: array[row : row + 1, : int(lengths[row])] for name, array in inputs.items()}
 
 
+def _cosine(first: Array, second: Array) -> float:
+    return float((_directions(first) * _directions(second)).sum(axis=1).min())
+
+
 def _directions(rows: Array) -> Array:
     """Return float64 rows of length 1; rows of zeros become one and the same direction."""
-    wide = rows.astype(np.float64)
+    wide = rows.reshape(len(rows), -1).astype(np.float64)
     norms = np.linalg.norm(wide, axis=1, keepdims=True)
     level = np.full_like(wide, wide.shape[1] ** -0.5)
     return np.where(norms > 0, wide / np.where(norms > 0, norms, 1), level)

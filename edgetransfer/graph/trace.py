@@ -32,14 +32,14 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 @dataclass(frozen=True)
 class Signature:
-    """Names of the graph's inputs and output, its free axes, and the ONNX versions.
+    """Names of the graph's inputs and outputs, its free axes, and the ONNX versions.
 
     Attributes:
         axes: names of the first axes of every input, which stay free.
     """
 
     inputs: tuple[str, ...]
-    output: str
+    outputs: tuple[str, ...]
     axes: tuple[str, ...] = ("batch",)
     opset: int = 20
     ir_version: int = 10
@@ -52,9 +52,9 @@ class _Positional(nn.Module):
         super().__init__()
         self.net = module
 
-    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-        output: torch.Tensor = self.net(*inputs)
-        return output
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
+        outputs: torch.Tensor | tuple[torch.Tensor, ...] = self.net(*inputs)
+        return outputs
 
 
 @contextlib.contextmanager
@@ -84,9 +84,9 @@ def quiet(*names: str) -> Iterator[None]:
 def trace(module: nn.Module, example: Sequence[Array], signature: Signature) -> onnx.ModelProto:
     """Export `module` with free first axes, batch norms and padding folded.
 
-    The module takes one tensor per input name and gives one; the example has one array per input,
-    first axis the batch, of two examples or more. StageError where torch cannot export the module,
-    or only for the sizes of the example.
+    The module takes one tensor per input name and gives one per output name; the example has one
+    array per input, first axis the batch, of two examples or more. StageError where torch cannot
+    export the module, or only for the sizes of the example.
     """
     free = {index: torch.export.Dim(name, min=1) for index, name in enumerate(signature.axes)}
     tensors = tuple(torch.from_numpy(array) for array in example)
@@ -99,7 +99,7 @@ def trace(module: nn.Module, example: Sequence[Array], signature: Signature) -> 
                 verbose=False,
                 opset_version=signature.opset,
                 input_names=list(signature.inputs),
-                output_names=[signature.output],
+                output_names=list(signature.outputs),
                 dynamic_shapes=(tuple(free for _ in tensors),),
             )
         except Exception as error:  # the exporter raises whatever its many parts raise

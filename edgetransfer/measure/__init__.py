@@ -1,4 +1,4 @@
-"""Judges a candidate against its float reference from raw logits and raw times, without torch.
+"""Judges a candidate against its float reference from raw outputs and raw times, without torch.
 
 Where to find what:
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgetransfer.measure import gates
-from edgetransfer.measure.drift import CLOSE_DB, Decision, Drift, measure_drift, sqnr_db
+from edgetransfer.measure.drift import CLOSE_DB, Decision, Drift, measure_drift, worst_sqnr_db
 from edgetransfer.measure.plain import Missing, decibels
+
+if TYPE_CHECKING:
+    from edgetransfer.agent.outputs import Outputs
 
 ADDED_DB = 3.0
 """A device may add as much noise as quantising did: then the sum is 3 dB louder."""
@@ -23,12 +25,12 @@ class Cure:
     """Session settings that were tried on the device because its numbers were wrong without.
 
     Args:
-        logits: float32 [N, C], of the candidate on the device with the settings.
+        outputs: of the candidate on the device with the settings.
         why: what they are for, in words.
         targets: names of the targets that have them.
     """
 
-    logits: NDArray[Any]
+    outputs: Outputs
     config: Mapping[str, str]
     why: str
     targets: tuple[str, ...]
@@ -39,14 +41,14 @@ class OnHost:
     """The candidate on the build host, on the tensors that the device got.
 
     Args:
-        logits: float32 [N, C].
+        outputs: of all examples.
         config: session settings beside the bundle's, with which the host computes as the device
             is meant to.
         cure: what was tried where the device disagreed.
         emulated: whether the device's processor was.
     """
 
-    logits: NDArray[Any]
+    outputs: Outputs
     config: Mapping[str, str]
     cure: Cure | None = None
     emulated: bool = False
@@ -57,9 +59,9 @@ class Agreement:
     """How the candidate on the device stands to the candidate on the host.
 
     Args:
-        drift: of the device's logits from the host's.
-        max_abs: largest difference of a logit.
-        host_db: signal to noise of the host's logits against the float reference, dB.
+        drift: of the device's outputs from the host's.
+        max_abs: largest difference of a number.
+        host_db: signal to noise of the host's outputs against the float reference, dB.
         cured: whether the cure that was tried makes them agree; None where none was tried.
     """
 
@@ -78,23 +80,24 @@ class Agreement:
 
 
 def compare_with_host(
-    reference: NDArray[Any], on_device: NDArray[Any], on_host: OnHost, decision: Decision
+    reference: Outputs, on_device: Outputs, on_host: OnHost, decision: Decision
 ) -> Agreement:
-    """Compare logits [N, C] on the device with the host's, and both with the floats'."""
-    noise = partial(sqnr_db, reference, shift_invariant=decision.shift_invariant)
-    drift = measure_drift(on_host.logits, on_device, decision)
-    host_db = noise(on_host.logits)
+    """Compare outputs on the device with the host's, and both with the floats'."""
+    noise = partial(worst_sqnr_db, reference, shift_invariant=decision.shift_invariant)
+    drift = measure_drift(on_host.outputs, on_device, decision)
+    host_db = noise(on_host.outputs)
     cured, cured_bit_equal = None, False
     if on_host.cure is not None:
-        tried = on_host.cure.logits
-        with_cure = measure_drift(on_host.logits, tried, decision)
+        tried = on_host.cure.outputs
+        with_cure = measure_drift(on_host.outputs, tried, decision)
         cured = _agrees(with_cure, host_db, noise(tried))
-        cured_bit_equal = np.array_equal(on_host.logits, tried)
-    finite = np.abs(on_host.logits.astype(np.float64) - on_device)[np.isfinite(on_device)]
+        cured_bit_equal = on_host.outputs.equals(tried)
+    apart = [np.abs(on_host.outputs[k].astype(np.float64) - on_device[k]) for k in on_device]
+    finite = [float(each[np.isfinite(each)].max(initial=0)) for each in apart]
     return Agreement(
         drift=drift,
-        bit_equal=np.array_equal(on_host.logits, on_device),
-        max_abs=float(finite.max(initial=0)),
+        bit_equal=on_host.outputs.equals(on_device),
+        max_abs=max(finite),
         host_db=host_db,
         device_db=noise(on_device) if drift.non_finite == 0 else -np.inf,
         cured=cured,
@@ -117,10 +120,10 @@ def elsewhere(agreement: Agreement, on_host: OnHost) -> gates.Gate:
     """
     found, cure = agreement.drift, on_host.cure
     if agreement.bit_equal:
-        message = f"all logits of {found.n} examples are bit-equal to the build host's"
+        message = f"all outputs of {found.n} examples are bit-equal to the build host's"
     elif agreement.agrees:
         message = (
-            f"{found.sqnr_db:.1f} dB from the build host's logits, {found.flips} of {found.n} "
+            f"{found.sqnr_db:.1f} dB from the build host's outputs, {found.flips} of {found.n} "
             "decisions differ"
         )
     else:
@@ -133,7 +136,7 @@ def elsewhere(agreement: Agreement, on_host: OnHost) -> gates.Gate:
 def _broken(agreement: Agreement) -> str:
     found = agreement.drift
     if found.non_finite:
-        return f"{found.non_finite} logits are NaN or Inf that are not on the build host"
+        return f"{found.non_finite} outputs are NaN or Inf that are not on the build host"
     return (
         f"the same file computes other numbers there: against the floats "
         f"{agreement.device_db:.1f} dB instead of {agreement.host_db:.1f}, "

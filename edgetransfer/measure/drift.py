@@ -1,10 +1,11 @@
-"""Measures how far the candidate's logits are from the reference's, whatever the labels."""
+"""Measures how far the candidate's outputs are from the reference's, whatever the labels."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from math import inf, nan
-from typing import Any, Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from math import inf, isfinite, nan
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +13,14 @@ from numpy.typing import NDArray
 from edgetransfer.errors import StageError
 from edgetransfer.measure.stats.proportions import clopper_pearson_lower, clopper_pearson_upper
 
+if TYPE_CHECKING:
+    from edgetransfer.agent.outputs import Outputs
+
 CLOSE_DB = 35.0
-"""Logits this near to the host's are the same network, whatever computed them."""
+"""Outputs this near to the host's are the same network, whatever computed them."""
+
+
+NO_TIES: Mapping[str, float] = {}
 
 
 class Decision(Protocol):
@@ -27,25 +34,28 @@ class Decision(Protocol):
     shift_invariant: bool
 
     def changed(
-        self, reference: NDArray[Any], candidate: NDArray[Any], tie: float = 0.0
+        self, reference: Outputs, candidate: Outputs, ties: Mapping[str, float] = NO_TIES
     ) -> NDArray[np.bool_]:
-        """Tell of which examples the decision changed, of outputs [N, C] of two models: bool [N].
+        """Tell of which examples the decision changed, of the outputs of two models: bool [N].
 
-        What a move of every output by `tie` explains is no change.
+        What is explained by a move of every number of an output by its tie is no change.
         """
 
 
 @dataclass(frozen=True)
 class Drift:
-    """Differences of outputs [N, C] and of the decisions they give.
+    """Differences of the outputs of N examples, and of the decisions they give.
+
+    Of several outputs the noise and the cosine are those of the worst.
 
     Args:
         agreement: fraction of equal decisions; `flips` counts the others.
         flip_rate_lcb95: one-sided 95 % Clopper-Pearson lower bound; `flip_rate_ucb95` is the upper.
-        sqnr_db: signal to quantisation noise, dB; inf where the logits are identical.
-        cosine_mean: mean cosine of the raw logits.
-        non_finite: NaN and infinities among the candidate's logits; the numbers above from
+        sqnr_db: signal to quantisation noise, dB; inf where the outputs are identical.
+        cosine_mean: mean cosine of the raw outputs.
+        non_finite: NaN and infinities among the candidate's outputs; the numbers above from
             `sqnr_db` on are nan where there is any.
+        by_output: signal to quantisation noise of each.
         identical: whether both are the same file, so that no difference has to be bounded.
     """
 
@@ -57,6 +67,7 @@ class Drift:
     sqnr_db: float
     cosine_mean: float
     non_finite: int
+    by_output: Mapping[str, float] = field(default_factory=dict)
     identical: bool = False
 
     def of_itself(self) -> Drift:
@@ -64,44 +75,48 @@ class Drift:
         return replace(self, flip_rate_lcb95=0.0, flip_rate_ucb95=0.0, identical=True)
 
 
-def measure_drift(reference: NDArray[Any], candidate: NDArray[Any], decision: Decision) -> Drift:
-    """Compare the outputs [N, C] of two models on the same N examples.
+def measure_drift(reference: Outputs, candidate: Outputs, decision: Decision) -> Drift:
+    """Compare the outputs of two models on the same N examples.
 
     Raises:
         ValueError: the shapes differ or are empty.
         StageError: the reference is not finite.
     """
-    if reference.ndim != 2 or reference.shape != candidate.shape or 0 in reference.shape:
-        msg = f"logits need one shape [N, C], found {reference.shape} and {candidate.shape}"
+    both = reference, candidate
+    shapes, other = ({name: rows.shape for name, rows in each.items()} for each in both)
+    if shapes != other or not reference.size or len({shape[0] for shape in shapes.values()}) > 1:
+        msg = f"both models need the same outputs [N, ...], found {shapes} and {other}"
         raise ValueError(msg)
-    if not np.isfinite(reference).all():
+    if broken := reference.not_finite():
         raise StageError(
             "the float reference gives NaN or Inf, so nothing can be held against it",
             where="measure",
-            found=f"{int(np.sum(~np.isfinite(reference)))} such logits of {reference.size}",
+            found=f"{broken} such outputs of {reference.size}",
             fix="check the model and its preprocessing in float first",
         )
-    n = len(reference)
+    n, free = reference.examples, decision.shift_invariant
     flips = int(np.count_nonzero(decision.changed(reference, candidate)))
-    non_finite = int(np.sum(~np.isfinite(candidate)))
+    non_finite, noise, cosine = candidate.not_finite(), {}, nan
+    if not non_finite:
+        noise = {k: sqnr_db(reference[k], candidate[k], shift_invariant=free) for k in reference}
+        cosine = min(cosine_mean(reference[k], candidate[k]) for k in reference)
     return Drift(
         n=n,
         agreement=(n - flips) / n,
         flips=flips,
         flip_rate_lcb95=clopper_pearson_lower(flips, n),
         flip_rate_ucb95=clopper_pearson_upper(flips, n),
-        sqnr_db=nan
-        if non_finite
-        else sqnr_db(reference, candidate, shift_invariant=decision.shift_invariant),
-        cosine_mean=nan if non_finite else cosine_mean(reference, candidate),
+        sqnr_db=min(noise.values(), default=nan),
+        cosine_mean=cosine,
         non_finite=non_finite,
+        by_output=noise,
     )
 
 
 def sqnr_db(
     reference: NDArray[Any], candidate: NDArray[Any], *, shift_invariant: bool = True
 ) -> float:
-    """Signal to quantisation noise ratio of outputs [N, C] in dB, pooled over the examples.
+    """Signal to quantisation noise ratio of one output [N, ...] in dB, pooled over the examples.
 
     10 log10(sum reference^2 / sum (reference - candidate)^2), after what decides nothing was taken
     off: each row's own mean where the decision is shift-invariant; else, of both, the mean of the
@@ -110,7 +125,7 @@ def sqnr_db(
 
     inf where there is no noise, -inf where there is noise but no signal.
     """
-    wanted, got = reference.astype(np.float64), candidate.astype(np.float64)
+    wanted, got = _flat(reference), _flat(candidate)
     if shift_invariant:
         wanted -= wanted.mean(axis=1, keepdims=True)
         got -= got.mean(axis=1, keepdims=True)
@@ -123,15 +138,43 @@ def sqnr_db(
     return -inf if signal == 0 else float(10 * np.log10(signal / noise))
 
 
+def worst_sqnr_db(reference: Outputs, candidate: Outputs, *, shift_invariant: bool) -> float:
+    """Return the ratio of the output that has most noise, see `sqnr_db`."""
+    pairs = [(reference[name], candidate[name]) for name in reference]
+    return min(sqnr_db(*each, shift_invariant=shift_invariant) for each in pairs)
+
+
+def farthest(first: Outputs, second: Outputs) -> tuple[str, float, float]:
+    """Return the output that differs most over its range: its name, by how much, and its range.
+
+    A range of 0 counts as 1; a difference that is not finite is the largest.
+
+    >>> from edgetransfer.agent.outputs import Outputs
+    >>> one = Outputs({"a": np.array([[0.0], [8.0]]), "b": np.array([[0.0], [1.0]])})
+    >>> farthest(one, Outputs({"a": one["a"] + 2, "b": one["b"] + 0.5}))
+    ('b', 0.5, 1.0)
+    """
+    found = []
+    for name, array in first.items():
+        span = float(np.ptp(array)) or 1.0
+        moved = float(np.abs(array - second[name]).max())
+        found.append((moved / span if isfinite(moved) else inf, name, moved, span))
+    return max(found, key=lambda each: each[0])[1:]
+
+
+def _flat(rows: NDArray[Any]) -> NDArray[np.float64]:
+    return rows.reshape(len(rows), -1).astype(np.float64)
+
+
 def cosine_mean(reference: NDArray[Any], candidate: NDArray[Any]) -> float:
-    """Mean over examples of the cosine between raw (not centred) logits [N, C].
+    """Mean over examples of the cosine between raw (not centred) outputs [N, ...].
 
     Two zero rows are equal (1), a zero row and another are not alike (0).
 
     >>> cosine_mean(np.array([[1.0, 0.0]]), np.array([[0.0, 2.0]]))
     0.0
     """
-    wanted, got = reference.astype(np.float64), candidate.astype(np.float64)
+    wanted, got = _flat(reference), _flat(candidate)
     lengths = np.linalg.norm(wanted, axis=1) * np.linalg.norm(got, axis=1)
     both_zero = ~wanted.any(axis=1) & ~got.any(axis=1)
     cosines = np.sum(wanted * got, axis=1) / np.where(lengths == 0, 1, lengths)

@@ -13,11 +13,28 @@ from edgetransfer.measure.target_match import ON_TARGET, Standing
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from edgetransfer.agent.outputs import Outputs
     from edgetransfer.measure.agreement import OnHost
     from edgetransfer.measure.gates.gate import Gate
     from edgetransfer.measure.sample import Sample
     from edgetransfer.measure.speed.latency import Samples
     from edgetransfer.spec.budget import Budget
+
+
+Shape = tuple[int | str, ...]
+
+
+def fits(wanted: Mapping[str, Shape], found: Mapping[str, tuple[int, ...]]) -> bool:
+    """Tell whether outputs are those of a task.
+
+    >>> fits({"boxes": ("found", 4)}, {"boxes": (7, 4)}), fits({"logits": (3,)}, {"logits": (4,)})
+    (True, False)
+    """
+    return list(wanted) == list(found) and all(
+        len(shape) == len(found[name])
+        and all(isinstance(a, str) or a == b for a, b in zip(shape, found[name], strict=True))
+        for name, shape in wanted.items()
+    )
 
 
 @dataclass(frozen=True)
@@ -37,8 +54,8 @@ class Measurement:
     Args:
         task: what the outputs are for.
         labels: what the task's labels are, in the order of the outputs; none where it has none.
-        reference: float32 [N, C], outputs of the reference.
-        candidate: float32 [N, C], outputs of the candidate.
+        reference: outputs of the reference, float32 [N, ...] by name.
+        candidate: those of the candidate.
         truth: [N], as the task reads labels; None where the examples have none.
         seed: of every bootstrap.
         precision: of the candidate: "fp32", "fp16" or "w8a8".
@@ -65,8 +82,8 @@ class Measurement:
     task: Judge
     target: str
     labels: tuple[str, ...]
-    reference: NDArray[Any]
-    candidate: NDArray[Any]
+    reference: Outputs
+    candidate: Outputs
     truth: NDArray[Any] | None
     budget: Budget
     metric: str = "top1"
@@ -97,8 +114,8 @@ class Measurement:
     verify_with: str = ""
 
     def __post_init__(self) -> None:
-        if self.reference.shape[1:] != (self.task.width(self.labels),):
-            msg = f"{len(self.labels)} labels, but outputs of shape {self.reference.shape}"
+        if not fits(self.task.outputs(self.labels), self.reference.shapes):
+            msg = f"{len(self.labels)} labels, but outputs of shapes {self.reference.shapes}"
             raise ValueError(msg)
 
     def violations(self) -> tuple[str, ...]:
@@ -113,7 +130,7 @@ class TrialInput:
     """What is known of a candidate before the test set is touched.
 
     Attributes:
-        reference: outputs of the float network, float32 [M, C]; the labelled examples first.
+        reference: outputs of the float network, M rows; the labelled examples first.
         truth: of the labelled examples, [N], N <= M.
         latency_ms: p90 on the target, None where there is no valid one.
         test_examples: how many will judge the final artefact.
@@ -121,8 +138,8 @@ class TrialInput:
         seed: of every bootstrap.
     """
 
-    reference: NDArray[Any]
-    candidate: NDArray[Any]
+    reference: Outputs
+    candidate: Outputs
     truth: NDArray[Any]
     latency_ms: float | None
     bytes: int
@@ -191,8 +208,11 @@ class Judge(Decision, Protocol):
     name: str
     claims: frozenset[str]
 
-    def width(self, labels: Sequence[str]) -> int:
-        """Return how many outputs an example has."""
+    def outputs(self, labels: Sequence[str]) -> Mapping[str, Shape]:
+        """Return what one example has of every output, by its name, in the model's order.
+
+        A size that is a word may be any.
+        """
 
     def examine(self, raw: Measurement, drift: Drift) -> Judged:
         """Compute the statistics of a measurement."""

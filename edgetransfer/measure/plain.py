@@ -68,5 +68,5 @@ def decibels(value_db: float) -> float | Missing:
     (20.0, Missing(reason='identical'))
     """
     if isinf(value_db):
-        return Missing("identical" if value_db > 0 else "the reference's logits are constant")
+        return Missing("identical" if value_db > 0 else "the reference's outputs are constant")
     return value_db

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetransfer.measure.drift import Decision, sqnr_db
+from edgetransfer.measure.drift import Decision, farthest, worst_sqnr_db
 from edgetransfer.measure.plain import Missing
+
+if TYPE_CHECKING:
+    from edgetransfer.agent.outputs import Outputs
 
 UNSEEN = Missing("not looked at in this run")
 NO_ENGINE = Missing("only TensorRT builds an engine on the device")
@@ -68,11 +71,11 @@ class Integrity:
 
     Args:
         digests: by file, SHA-256 here and there.
-        whole_max_abs: largest difference of logits between model.onnx and core.onnx there, on the
-            tensors that were prepared there.
-        whole_range: range of those logits.
-        quantising_max_abs: by how much quantising moved a logit at most, where the runtime may
-            compute the two files that differently; 0 elsewhere.
+        whole_max_abs: largest difference of outputs between model.onnx and core.onnx there, on the
+            tensors that were prepared there; of several, of that which differs most over its range.
+        whole_range: range of that output.
+        quantising_max_abs: by how much quantising moved a number of it at most, where the runtime
+            may compute the two files that differently; 0 elsewhere.
     """
 
     digests: Mapping[str, tuple[str, str]]
@@ -104,41 +107,39 @@ class Export:
 
 @dataclass(frozen=True)
 class Twice:
-    """Outputs [n, C] of the same examples from two runs that ought to agree.
+    """Outputs of the same examples from two runs that ought to agree.
 
     Args:
         flips: decisions that differ.
         sqnr_db: of the second, where the first is right.
     """
 
-    first: NDArray[Any]
-    second: NDArray[Any]
+    first: Outputs
+    second: Outputs
     flips: int
     sqnr_db: float
 
     @classmethod
-    def of(cls, first: NDArray[Any], second: NDArray[Any], decision: Decision) -> Twice:
+    def of(cls, first: Outputs, second: Outputs, decision: Decision) -> Twice:
         """Compare them by what decides."""
         flips = int(np.count_nonzero(decision.changed(first, second)))
-        return cls(
-            first, second, flips, sqnr_db(first, second, shift_invariant=decision.shift_invariant)
-        )
+        noise = worst_sqnr_db(first, second, shift_invariant=decision.shift_invariant)
+        return cls(first, second, flips, noise)
 
     @property
     def examples(self) -> int:
         """How many examples both ran."""
-        return len(self.first)
+        return self.first.examples
 
     @property
     def equal(self) -> bool:
         """Whether every bit is the same."""
-        return self.first.tobytes() == self.second.tobytes()
+        return self.first.digest() == self.second.digest()
 
     @property
     def relative(self) -> float:
-        """Largest difference over the range of the first."""
-        span = float(np.ptp(self.first)) or 1.0
-        difference = float(np.abs(self.first - self.second).max())
+        """Largest difference over the range of an output of the first."""
+        _, difference, span = farthest(self.first, self.second)
         return difference / span if np.isfinite(difference) else np.inf
 
 
@@ -148,7 +149,7 @@ class Repeats:
 
     Args:
         repeated: by variant, whether the same run gave the same bits twice.
-        varied: by what was changed ("1 and 2 threads"), the candidate's logits; or why not.
+        varied: by what was changed ("1 and 2 threads"), the candidate's outputs; or why not.
         dynamic: whether activations get their scale from the batch they are in, so that another
             batch may change bits.
     """
@@ -181,7 +182,7 @@ class Proofs:
     """All of them; what a run did not look at is `Missing`, with the reason.
 
     Of G0 (`contract`: interfaces and versions, `integrity`: files), G1, G2, G4 (the candidate's
-    logits without and with the runtime's graph optimisation), G7, G8 (what is in float on purpose)
+    outputs without and with the runtime's graph optimisation), G7, G8 (what is in float on purpose)
     and G12.
     """
 

@@ -87,7 +87,7 @@ def make_report(raw: Measurement) -> dict[str, Any]:
     Every null in the result has its path in `unavailable`, with the reason.
 
     Raises:
-        StageError: the reference's logits are not finite.
+        StageError: the reference's outputs are not finite.
     """
     found = examine(raw)
     verdict, judged = judge(found), dict(found.judged.written())
@@ -150,13 +150,15 @@ def _agreement(drift: Drift) -> Tree:
 
 
 def _numeric(drift: Drift) -> Tree:
-    broken = Missing(f"{drift.non_finite} of the candidate's logits are NaN or Inf")
+    broken = Missing(f"{drift.non_finite} of the candidate's outputs are NaN or Inf")
     values = {
         "sqnr_db": decibels(drift.sqnr_db),
         "cosine_mean": drift.cosine_mean,
     }
     kept = {k: broken if isinstance(v, float) and isnan(v) else v for k, v in values.items()}
-    return {**kept, "non_finite": drift.non_finite}
+    several = {name: decibels(value) for name, value in drift.by_output.items()}
+    more = {"sqnr_db_by_output": several} if len(several) > 1 else {}
+    return {**kept, "non_finite": drift.non_finite, **more}
 
 
 def _host(found: Findings) -> Tree:

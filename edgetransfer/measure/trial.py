@@ -53,7 +53,7 @@ def hold_trial(tried: TrialInput, budget: Budget, task: Judge) -> Trial:
     """
     drift = measure_drift(tried.reference, tried.candidate, task)
     if drift.non_finite:
-        why = f"{drift.non_finite} logits are NaN or Inf"
+        why = f"{drift.non_finite} outputs are NaN or Inf"
         return Trial("misses", why, drift, TaskTrial(), float("inf"))
     told = task.hold(tried, budget, drift)
     missed = [*_missed(tried, budget, drift, told.lost_pp), *told.missed]

@@ -6,10 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
+from edgetransfer.agent.outputs import Outputs
 from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
-from edgetransfer.bundle.opened import open_bundle, refuse_other_count
+from edgetransfer.bundle.opened import open_bundle, refuse_other_outputs
 from edgetransfer.data.queries import Columns, Query, asked_about
 from edgetransfer.errors import DataError
 from edgetransfer.graph.hosted import exact_here
@@ -41,7 +40,7 @@ class LoadedModel:
         folder: of the bundle.
 
     Attributes:
-        labels: the classes, in the order of the model's logits.
+        labels: the classes, in the order of the model's outputs.
         columns: what the words and the numbers of an answer are.
 
     Raises:
@@ -78,7 +77,7 @@ class LoadedModel:
             file_column: of tables.
 
         Raises:
-            IntegrityError: the model gives another number of logits than the bundle has classes.
+            IntegrityError: the model gives other outputs than the bundle's labels call for.
         """
         given = [inputs] if isinstance(inputs, str | Path) else inputs
         columns = Columns(text_column, file_column)
@@ -92,6 +91,7 @@ class LoadedModel:
             raw = self._prepare.raw(asked.example)
         except DataError as error:
             return Prediction(asked.shown, (), asked.where, str(error))
-        outputs = self._session.run(raw)[0][0].astype(np.float64)
-        refuse_other_count(self._bundle, len(outputs))
+        given = self._session.run(raw)
+        outputs = Outputs.of(self._session.output_names, [given])
+        refuse_other_outputs(self._bundle, outputs.shapes)
         return Prediction(asked.shown, self._task.answer(outputs, self.labels), asked.where)

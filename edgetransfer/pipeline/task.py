@@ -12,8 +12,7 @@ from edgetransfer.spec import tasks
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
+    from edgetransfer.agent.outputs import Outputs
     from edgetransfer.bundle.forms import Form
     from edgetransfer.data.labels import LabelRules
     from edgetransfer.pipeline.graphs import CompressedGraph, FittedGraph
@@ -53,13 +52,11 @@ class Task(Judge, Protocol):
 
     Attributes:
         labels: what labels are, to whatever reads and divides examples.
-        output: name of the network's output.
         columns: what the words and the numbers of `answer` are: "class", "share".
         report_form: the form of its blocks of ``report.json``.
     """
 
     labels: LabelRules
-    output: str
     columns: tuple[str, str]
     report_form: type[Form]
 
@@ -88,8 +85,8 @@ class Task(Judge, Protocol):
         None where no example counted.
         """
 
-    def answer(self, outputs: NDArray[Any], labels: Sequence[str]) -> tuple[tuple[str, float], ...]:
-        """Say what the outputs float64 [C] of one example mean: words with numbers, best first."""
+    def answer(self, outputs: Outputs, labels: Sequence[str]) -> tuple[tuple[str, float], ...]:
+        """Say what the outputs of one example mean: words with numbers, best first."""
 
     def tiles(self, report: Node) -> list[dict[str, Any]]:
         """Return the numbers that a reader looks for first, see `report.verdict.tile`."""

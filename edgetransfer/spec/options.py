@@ -104,7 +104,7 @@ class Options(ColumnOptions, total=False):
     max_latency_ms: Annotated[float, Option("p90 at most.", BUDGET, "MS")]
     max_size_mib: Annotated[float, Option("Size of model.onnx.", BUDGET, "MIB")]
     max_flips: Annotated[float, Option("Changed decisions at most.", BUDGET, "PCT")]
-    min_sqnr: Annotated[float, Option("Signal to noise of the logits.", BUDGET, "DB")]
+    min_sqnr: Annotated[float, Option("Signal to noise of the outputs.", BUDGET, "DB")]
     max_kl: Annotated[float, Option("Mean KL divergence at most.", BUDGET, "NATS")]
     max_ece_change: Annotated[
         float, Option("Change of the expected calibration error.", BUDGET, "SHARE")

@@ -8,6 +8,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgetransfer.agent.main import SCHEMA
+from edgetransfer.agent.outputs import MOST_OUTPUTS, output_file
 from edgetransfer.agent.timing import TimingPlan
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ from process to process, and by 2 % from block to block, which are cheaper."""
 class Job:
     """One thing to do in one fresh process."""
 
-    action: Literal["logits", "time", "sustain", "energy", "optimise", "describe"]
+    action: Literal["outputs", "time", "sustain", "energy", "optimise", "describe"]
     variants: tuple[Variant, ...] = ()
     plan: TimingPlan = field(default_factory=TimingPlan)
     seed: int = 0
@@ -123,19 +124,19 @@ class Job:
     sustained: SustainedLoad = SustainedLoad()
 
 
-_MOST = {"logits": 1 << 30, "time": 1 << 26}
-"""Bytes of one file that a job may write: 1 GiB of logits are 268 million numbers."""
+_MOST = {"outputs": 1 << 30, "time": 1 << 26}
+"""Bytes of one file that a job may write: 1 GiB of an output are 268 million numbers."""
 _MOST_GRAPH = 1 << 32
 
 
-def outputs(job: Job) -> Mapping[str, int]:
-    """Return the names of the files that a job writes, and how many bytes each may have.
+def written_files(job: Job) -> Mapping[str, int]:
+    """Return the names of the files that a job may write, and how many bytes each may have.
 
-    >>> outputs(Job("time", (Variant("candidate", "core.onnx"),)))
+    >>> written_files(Job("time", (Variant("candidate", "core.onnx"),)))
     {'candidate.npy': 67108864}
     """
-    if job.action == "logits":
-        return {"logits.npy": _MOST["logits"]}
+    if job.action == "outputs":
+        return {output_file(place): _MOST["outputs"] for place in range(MOST_OUTPUTS)}
     if job.action == "time":
         return {f"{each.name}.npy": _MOST["time"] for each in job.variants}
     named = (each.optimised_to for each in job.variants)

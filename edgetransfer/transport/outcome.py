@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from edgetransfer.agent.outputs import MOST_OUTPUTS, Outputs, output_file
 from edgetransfer.errors import EdgeTransferError, StageError
 from edgetransfer.spec.outside import MIB, Kind, parsed, printable, refuse_no_file, validated
 
@@ -113,7 +114,8 @@ class _Model(_Answer):
     outputs: list[_Port]
 
 
-class _Logits(_Answer):
+class _Given(_Answer):
+    outputs: Annotated[list[str], Field(min_length=1, max_length=MOST_OUTPUTS)]
     load_ms: Milliseconds
     first_inference_ms: Milliseconds
     deterministic: bool
@@ -147,7 +149,7 @@ class _Times(_Answer):
     warmed_up: dict[str, bool]
     load_ms: dict[str, Milliseconds]
     first_inference_ms: dict[str, Milliseconds]
-    logits: dict[str, list[str]] = Field(default_factory=dict)
+    outputs: dict[str, list[str]] = Field(default_factory=dict)
     turns: list[_Turn] = Field(default_factory=list)
     floor_ns: Annotated[float, Field(ge=0, le=1e15)] | None = None
     probe: _Probe | None = None
@@ -192,7 +194,7 @@ class _Description(_Answer):
 
 
 _FORMS: Mapping[str, type[_Answer]] = {
-    "logits": _Logits,
+    "outputs": _Given,
     "time": _Times,
     "sustain": _Series,
     "energy": _Energy,
@@ -208,12 +210,25 @@ def checked(job: Job, result: Mapping[str, Any], out: Path, where: str) -> Mappi
     """
     place = f"{where}, job {job.action!r}"
     validated(_FORMS[job.action], result, place, ANSWER)
-    if job.action == "logits":
-        _array(out / "logits.npy", "f", 2, more=True)  # prepared pictures have four
+    if job.action == "outputs":
+        for number in range(len(result["outputs"])):
+            _array(out / output_file(number), "f", 1, more=True)
     if job.action == "time":
         for variant in job.variants:
             _array(out / f"{variant.name}.npy", "i", 2)
     return result
+
+
+def read_outputs(result: Mapping[str, Any], out: Path) -> Outputs:
+    """Take what the model gave out of a folder, of a job whose checked result this is.
+
+    The files go, so that those of a job before are never taken for those of the next.
+    """
+    files = [out / output_file(place) for place in range(len(result["outputs"]))]
+    found = Outputs(dict(zip(result["outputs"], map(np.load, files), strict=True)))
+    for file in files:
+        file.unlink()
+    return found
 
 
 def _array(file: Path, kind: str, axes: int, *, more: bool = False) -> None:

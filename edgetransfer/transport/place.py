@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from edgetransfer.transport.job import Job
+    from edgetransfer.agent.outputs import Outputs
+    from edgetransfer.transport.job import Job, Variant
 
 LOCAL = "local"
 TRANSPORTS = {
@@ -30,7 +31,7 @@ TRANSPORTS = {
 TAKES_SOFTWARE = frozenset({"ssh"})
 """Those whose `connect` also takes what the user says of the software there."""
 TIMED_ACTIONS = frozenset({"time", "sustain", "energy"})
-ALL_ACTIONS = frozenset({"logits", "optimise", "describe"}) | TIMED_ACTIONS
+ALL_ACTIONS = frozenset({"outputs", "optimise", "describe"}) | TIMED_ACTIONS
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,19 @@ class Place(ABC):
         from edgetransfer.transport.outcome import checked
 
         return checked(job, self.do(job, out, progress), out, self.where)
+
+    def outputs(
+        self, variant: Variant, folder: Path, *, progress: Progress = silent
+    ) -> tuple[Outputs, Mapping[str, Any]]:
+        """Run a model over its examples; return what it gives, and what else the agent told.
+
+        `folder` is for files meanwhile. StageError as in `run`.
+        """
+        from edgetransfer.transport.job import Job
+        from edgetransfer.transport.outcome import read_outputs
+
+        told = self.run(Job("outputs", (variant,)), folder, progress=progress)
+        return read_outputs(told, folder), told
 
 
 def connect(

@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from safetensors.numpy import save_file
 
+from edgetransfer.agent.outputs import Outputs
 from edgetransfer.bundle.opened import seal, seal_report
 from edgetransfer.cli import app
 from edgetransfer.data.manifest import Example
@@ -87,7 +88,8 @@ def sound(tmp_path_factory, pictures, facts):
     truth = np.arange(30) % 3
     logits = rng.normal(size=(30, 3)).astype(np.float32)
     report = make_report(
-        Measurement(TASK, "mine", LABELS, logits, logits + 0.01, truth, Budget(),
+        Measurement(TASK, "mine", LABELS, Outputs({"logits": logits}),
+              Outputs({"logits": logits + 0.01}), truth, Budget(),
               reference_bytes=900, candidate_bytes=300)
     )  # fmt: skip
     seal_report(report, bundle)

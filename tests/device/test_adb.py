@@ -44,7 +44,7 @@ try:
     with connect("adb:127.0.0.1:5599") as place:
         job = Job("time", (variant,), TimingPlan(2, 0.01, 0.0, 0.1))
         told = {
-            "logits": dict(place.run(Job("logits", (variant,)), folder)),
+            "logits": dict(place.run(Job("outputs", (variant,)), folder)),
             "times": dict(place.run(job, folder)),
             **place.run(Job("describe"), folder),
             "reversed": subprocess.run(["adb", "reverse", "--list"], capture_output=True,
@@ -125,7 +125,7 @@ def test_the_phones_browser_does_the_jobs(phone):
     )
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
-    np.testing.assert_array_equal(np.load(phone / "logits.npy"), 2 * np.load(phone / "x.npy"))
+    np.testing.assert_array_equal(np.load(phone / "output-0.npy"), 2 * np.load(phone / "x.npy"))
     assert len(np.load(phone / "candidate.npy")) >= 2
     assert told["logits"]["threads"] == 2
     found = told["environment"]

@@ -1,6 +1,5 @@
 """A real headless Chromium does real jobs; where it or its runtime is absent, this is skipped."""
 
-import hashlib
 import os
 import shutil
 import signal
@@ -19,6 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edgetransfer.agent.benchmark import CHECKED
 from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 from edgetransfer.errors import EdgeTransferError, StageError
+from edgetransfer.graph.hosted import run_each
 from edgetransfer.transport.browser import chromium as browser_chromium
 from edgetransfer.transport.browser import place as browser
 from edgetransfer.transport.browser import runtime
@@ -70,7 +70,10 @@ def quantised(path, *, tail, seed=0):
         ],
         "quantised",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 3, 16, 16])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", None])],
+        [
+            helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", None]),
+            helper.make_tensor_value_info("cd", TensorProto.FLOAT, ["batch", 8, 16, 16]),
+        ],
         initializer=[numpy_helper.from_array(np.asarray(v), k) for k, v in held.items()],
     )
     opsets = [helper.make_opsetid("", 20), helper.make_opsetid("com.microsoft", 1)]
@@ -107,28 +110,27 @@ def place(prepared):
 
 
 def here(variant):
-    """Return the logits of this machine's runtime on the same tensors."""
+    """Return the outputs of this machine's runtime on the same tensors."""
     session = OnnxSession(variant.model, config=variant.config)
-    rows = np.load(variant.inputs["x"])
-    return np.concatenate([session.run({"x": row[None]})[0] for row in rows])
+    return run_each(session, [{"x": row[None]} for row in np.load(variant.inputs["x"])])
 
 
-def test_int8_logits_are_those_of_this_machine_bit_by_bit(place, variant, tmp_path):
+def test_int8_outputs_are_those_of_this_machine_bit_by_bit(place, variant, tmp_path):
     told = []
-    result = place.run(Job("logits", (variant,)), tmp_path, progress=lambda *p: told.append(p))
-    found = np.load(tmp_path / "logits.npy")
-    assert found.dtype == np.float32
-    assert found.tobytes() == here(variant).tobytes()
-    assert len(np.unique(found)) > 20
+    found, result = place.outputs(variant, tmp_path, progress=lambda *p: told.append(p))
+    assert found.shapes == {"logits": (2048,), "cd": (8, 16, 16)}
+    assert found.digest() == here(variant).digest()
+    assert {array.dtype.name for array in found.values()} == {"float32"}
+    assert len(np.unique(found["logits"])) > 20
     assert result["deterministic"] is True
     assert result["peak_mib"] >= result["resident_after_mib"] > 0
     assert told[-1] == (5, 5)
 
 
 def test_a_convolution_in_float_gives_nearly_the_same(place, variants, tmp_path):
-    place.run(Job("logits", (variants["float"],)), tmp_path)
-    found = np.load(tmp_path / "logits.npy")
-    np.testing.assert_allclose(found, here(variants["float"]), rtol=1e-5, atol=1e-5)
+    found, _ = place.outputs(variants["float"], tmp_path)
+    wanted = here(variants["float"])
+    np.testing.assert_allclose(found["logits"], wanted["logits"], rtol=1e-5, atol=1e-5)
 
 
 def test_times_are_raw_samples_in_blocks_with_what_the_agent_tells_beside(place, variant, tmp_path):
@@ -138,7 +140,7 @@ def test_times_are_raw_samples_in_blocks_with_what_the_agent_tells_beside(place,
         name: {turn["block"] for turn in result["turns"] if turn["name"] == name}
         for name in ("candidate", "reference")
     }
-    judged = hashlib.sha256(here(variant)[:CHECKED].tobytes()).hexdigest()
+    judged = here(variant).rows(slice(CHECKED)).digest()
     for name, blocks in rounds.items():
         rows = np.load(tmp_path / f"{name}.npy")
         assert rows.dtype == np.int64
@@ -146,7 +148,7 @@ def test_times_are_raw_samples_in_blocks_with_what_the_agent_tells_beside(place,
         assert (rows[:, 1] > 0).all()
         assert not rows[:, 2].any()  # no CPU time is told
         assert result["calls_per_sample"][name] >= 1
-        assert result["logits"][name] == [judged, judged]
+        assert result["outputs"][name] == [judged, judged]
         assert result["load_ms"][name] > 0
         assert result["first_inference_ms"][name] > 0
     assert set(result["warmed_up"]) == set(rounds)
@@ -181,10 +183,10 @@ def test_a_page_of_another_device_does_all_jobs_and_says_what_it_lacks(
 
         monkeypatch.setattr(browser, "invite", open_it)
         with browser.connect(f"listen:{address}", AGENT) as place:
-            first = place.run(Job("logits", (variant,)), tmp_path)
+            found_there, first = place.outputs(variant, tmp_path)
             place.run(Job("time", (variant,), QUICK), tmp_path)
             found = place.run(Job("describe"), tmp_path)["environment"]
-    assert np.load(tmp_path / "logits.npy").tobytes() == here(variant).tobytes()
+    assert found_there.digest() == here(variant).digest()
     assert len(np.load(tmp_path / "candidate.npy")) >= 2
     assert first["threads"] == found["threads_used"] == 1
     assert found["secure_context"] is False
@@ -196,11 +198,11 @@ def test_a_page_of_another_device_does_all_jobs_and_says_what_it_lacks(
 
 def test_a_model_that_is_none_is_an_error_in_words(place, variant, tmp_path):
     (tmp_path / "broken.onnx").write_bytes(b"not a model")
-    job = Job("logits", (Variant("candidate", str(tmp_path / "broken.onnx"), variant.inputs),))
+    job = Job("outputs", (Variant("candidate", str(tmp_path / "broken.onnx"), variant.inputs),))
     with pytest.raises(StageError) as caught:
         place.run(job, tmp_path)
     first, found = str(caught.value).splitlines()[:2]
-    assert first == "browser: the browser did not finish the job 'logits'"
+    assert first == "browser: the browser did not finish the job 'outputs'"
     assert "protobuf parsing failed" in found
     assert found.endswith("last seen: candidate: loading")
 

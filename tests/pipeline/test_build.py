@@ -74,7 +74,9 @@ def test_golden_vectors_are_not_of_the_test_set_and_can_be_replayed(built):
     for case in cases:
         shape = case["picture"]["shape"]
         raw = np.fromfile(folder / "golden" / case["picture"]["file"], np.uint8).reshape(shape)
-        np.testing.assert_allclose(session.run({"picture": raw[None]})[0][0], case["core_logits"])
+        np.testing.assert_allclose(
+            session.run({"picture": raw[None]})[0][0], case["core"]["logits"]
+        )
 
 
 def test_every_graph_that_a_build_writes_loads_without_a_warning_e8(built, cache, capfd):

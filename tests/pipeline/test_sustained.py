@@ -47,7 +47,7 @@ def test_an_emulated_place_is_refused():
 
 def test_a_place_that_does_not_know_the_action_is_refused():
     device = Device()
-    device.actions = frozenset({"logits", "time"})
+    device.actions = frozenset({"outputs", "time"})
     with pytest.raises(SpecError) as caught:
         energy(device, [CORE])
     assert str(caught.value) == (

@@ -5,7 +5,8 @@ import onnx
 import pytest
 
 import edgetransfer
-from edgetransfer.graph.hosted import open_here
+from edgetransfer.graph.hosted import open_here, run_each
+from edgetransfer.measure.drift import farthest
 from edgetransfer.pipeline.ladder import compress
 from edgetransfer.pipeline.ladder.trial import LOOKED_AT, Previewer
 from edgetransfer.spec import catalogue
@@ -35,8 +36,8 @@ def overflowing(convolution, tmp_path):
     onnx.save(convolution("u8"), tmp_path / "core.onnx")
     rows = np.random.default_rng(1).random((LOOKED_AT + 1, 4, 6, 6), dtype=np.float32)
     exact = {"session.x64quantprecision": "1"}
-    logits = open_here(convolution("u8"), exact).run({"x": rows})[0]
-    return tmp_path / "core.onnx", [row[None] for row in rows], logits
+    host = run_each(open_here(convolution("u8"), exact), [{"x": rows}])
+    return tmp_path / "core.onnx", [row[None] for row in rows], host
 
 
 def test_the_hosts_numbers_stand_where_the_emulated_ones_are_the_same(
@@ -47,7 +48,7 @@ def test_the_hosts_numbers_stand_where_the_emulated_ones_are_the_same(
         *overflowing, tmp_path
     )
     assert found.by == f"{WHERE}: bit-equal to the build host on {LOOKED_AT} examples"
-    assert found.logits is overflowing[2]
+    assert found.outputs is overflowing[2]
 
 
 def test_other_numbers_are_taken_for_all_examples(overflowing, prepared, tmp_path):
@@ -55,8 +56,8 @@ def test_other_numbers_are_taken_for_all_examples(overflowing, prepared, tmp_pat
     unset = catalogue.target(TARGET).model_copy(update={"session": SessionOptions()})
     found = Previewer(unset, Rows(), TASK, here=False).numbers(*overflowing, tmp_path)
     assert found.by == f"{WHERE}: not those of the build host"
-    assert found.logits.shape == overflowing[2].shape
-    assert np.abs(found.logits - overflowing[2]).max() > 1
+    assert found.outputs.examples == LOOKED_AT + 1
+    assert farthest(overflowing[2], found.outputs)[1] > 1
 
 
 def test_without_an_emulator_the_host_judges_and_says_so(overflowing, tmp_path, monkeypatch):
@@ -66,7 +67,7 @@ def test_without_an_emulator_the_host_judges_and_says_so(overflowing, tmp_path, 
     previewer = Previewer(catalogue.target(TARGET), Rows(), TASK, here=False)
     found = previewer.numbers(*overflowing, tmp_path)
     assert found.by == f"the build host: {WHERE} is not prepared"
-    assert found.logits is overflowing[2]
+    assert found.outputs is overflowing[2]
     assert previewer.state() == f"{WHERE}: not prepared"
 
 

@@ -53,7 +53,7 @@ def floats(pictures):
     """The built-in backbone: 22 convolutions, 8 of them depthwise, and 4 sums."""
     torch.set_num_threads(1)
     network = load(locate("builtin:tiny-64"), "image").network
-    return trace(network, [pictures[:2]], Signature(("input",), "logits"))
+    return trace(network, [pictures[:2]], Signature(("input",), ("logits",)))
 
 
 @pytest.fixture(scope="session")

@@ -69,7 +69,7 @@ def traced_large():
 def _pictures(size):
     torch.manual_seed(0)
     x = np.random.default_rng(0).normal(size=(24, 3, 32, 32)).astype(np.float32)
-    return trace(Pictures(size).eval(), [x[:2]], Signature(("input",), "logits")), {"input": x}
+    return trace(Pictures(size).eval(), [x[:2]], Signature(("input",), ("logits",))), {"input": x}
 
 
 @pytest.fixture(scope="session")
@@ -78,5 +78,5 @@ def traced_texts():
     rng = np.random.default_rng(1)
     mask = (np.arange(9) < rng.integers(3, 10, (24, 1))).astype(np.int64)
     feeds = {"input_ids": rng.integers(0, 50, (24, 9)) * mask, "attention_mask": mask}
-    names = Signature(tuple(feeds), "logits", axes=("batch", "length"))
+    names = Signature(tuple(feeds), ("logits",), axes=("batch", "length"))
     return trace(Texts().eval(), [each[:2] for each in feeds.values()], names), feeds

@@ -3,7 +3,7 @@
 from edgetransfer.measure.gates.contract import contract, integrity
 from edgetransfer.measure.gates.gate import Gate, Status, held, not_run
 from edgetransfer.measure.gates.limits import MIB, latency, size
-from edgetransfer.measure.gates.logits import finite, flips, flips_needed, sqnr
+from edgetransfer.measure.gates.outputs import finite, flips, flips_needed, sqnr
 from edgetransfer.measure.gates.parity import determinism, export, fusion, preprocessing, rebuild
 from edgetransfer.measure.gates.runtime import performance, residency
 

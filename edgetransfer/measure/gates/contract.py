@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from edgetransfer.measure.proofs import Contract, Integrity, Port
 
 WHOLE_TOLERANCE = 1e-3
-"""Largest difference between model.onnx and core.onnx, over the range of the logits."""
+"""Largest difference between model.onnx and core.onnx, over the range of the outputs."""
 TAKES: Mapping[tuple[int, int], tuple[int, int]] = {
     (1, 19): (21, 10),
     (1, 23): (23, 11),
@@ -61,7 +61,7 @@ def takes(version: str) -> tuple[int, int] | None:
 
 
 def integrity(proof: Integrity | Missing) -> Gate:
-    """FAIL where a file there is another one, or model.onnx does not give core.onnx's logits."""
+    """FAIL where a file there is another one, or model.onnx does not give core.onnx's outputs."""
     if isinstance(proof, Missing):
         return not_run("integrity", proof.reason)
     digests = proof.digests.items()
@@ -69,17 +69,17 @@ def integrity(proof: Integrity | Missing) -> Gate:
     usual = WHOLE_TOLERANCE * max(proof.whole_range, 1.0)
     if not proof.whole_max_abs <= max(usual, proof.quantising_max_abs):
         wrong.append(
-            "model.onnx does not give the logits of core.onnx: they differ by "
+            "model.onnx does not give the outputs of core.onnx: they differ by "
             f"{proof.whole_max_abs:.3g} on {proof.examples} examples"
         )
     same = f"{len(digests)} files there have the digests of those here; " if digests else ""
     kept = (
-        f"{same}model.onnx gives the logits of core.onnx within {proof.whole_max_abs:.1e} "
+        f"{same}model.onnx gives the outputs of core.onnx within {proof.whole_max_abs:.1e} "
         f"on {proof.examples} examples"
     )
     if proof.whole_max_abs > usual:
         kept += (
-            f"; the runtime rounds once what both files round twice, and quantising moved logits "
+            f"; the runtime rounds once what both files round twice, and quantising moved outputs "
             f"by {proof.quantising_max_abs:.1e}"
         )
     told = "; ".join(wrong) or kept

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from edgetransfer.measure.proofs import Export, Rebuilds, Repeats, TensorParity, Twice
 
 ROUNDING = 1e-5
-"""Over the range of the logits: what another order of float sums may move them by."""
+"""Over the range of an output: what another order of float sums may move them by."""
 
 
 def determinism(proof: Repeats | Missing) -> Gate:
-    """FAIL where a run does not repeat itself, or threads or batch move the logits.
+    """FAIL where a run does not repeat itself, or threads or batch move the outputs.
 
     The same run has to give the same bits. Another number of threads or another batch may add
     floats in another order; where activations are scaled by the batch they are in, only the
@@ -63,7 +63,7 @@ def _told(twice: Twice) -> str:
     if twice.equal:
         return f"the same bits on {twice.examples} examples"
     return (
-        f"{twice.flips} of {twice.examples} decisions differ, logits by {twice.relative:.1e} "
+        f"{twice.flips} of {twice.examples} decisions differ, outputs by {twice.relative:.1e} "
         "of their range"
     )
 
@@ -97,7 +97,7 @@ def export(proof: Export | Missing) -> Gate:
     same = relative <= EXPORT_RELATIVE and proof.min_cosine >= EXPORT_COSINE and not proof.flips
     flipped = "" if proof.flips is None else f", {proof.flips} decisions changed"
     message = (
-        f"the graph gives the network's logits within {relative:.1e} of their range on "
+        f"the graph gives the network's outputs within {relative:.1e} of their range on "
         f"{proof.examples} examples (smallest cosine {proof.min_cosine:.6f}{flipped}), "
         f"{EXPORT_RELATIVE:g} allowed"
     )
@@ -105,7 +105,7 @@ def export(proof: Export | Missing) -> Gate:
 
 
 def fusion(proof: Twice | Missing) -> Gate:
-    """Warns where integer kernels give other logits than the same arithmetic in float.
+    """Warns where integer kernels give other outputs than the same arithmetic in float.
 
     Without graph optimisation the runtime executes Q and DQ as written, in float, and integer
     products that are written out in float; with it, integer kernels. Far apart they are where

@@ -74,8 +74,8 @@ def violations(record: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the rules that one series of times broke, in words; none where it is valid.
 
     Args:
-        record: what `pipeline.bench.times` kept of the series: `processes`, and `judged_logits`
-            where the logits were judged.
+        record: what `pipeline.bench.times` kept of the series: `processes`, and `judged_outputs`
+            where the outputs were judged.
     """
     processes: Sequence[Mapping[str, Any]] = record["processes"]
     found = []
@@ -92,8 +92,8 @@ def violations(record: Mapping[str, Any]) -> tuple[str, ...]:
         why = " and ".join(sorted(marks_of(record)))
         found.append(f"the machine was slower in {disturbed} of {len(standing)} turns ({why})")
     found += [
-        f"the timed session of {name} does not give the judged logits"
-        for name in _other_logits(record)
+        f"the timed session of {name} does not give the judged outputs"
+        for name in _other_outputs(record)
     ]
     return tuple(found)
 
@@ -176,16 +176,16 @@ def _cold(processes: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     }
 
 
-def _other_logits(record: Mapping[str, Any]) -> list[str]:
-    """Name the variants whose timed sessions gave other logits than those judged, bit by bit.
+def _other_outputs(record: Mapping[str, Any]) -> list[str]:
+    """Name the variants whose timed sessions gave other outputs than those judged, bit by bit.
 
     A variant that was not judged is held against itself: before and after, process by process.
     """
     told: dict[str, set[str]] = {}
     for process in record["processes"]:
-        for name, digests in process.get("logits", {}).items():
+        for name, digests in process.get("outputs", {}).items():
             told.setdefault(name, set()).update(digests)
-    for name, digest in record.get("judged_logits", {}).items():
+    for name, digest in record.get("judged_outputs", {}).items():
         if name in told:
             told[name].add(digest)
     return [name for name, digests in told.items() if len(digests) > 1]

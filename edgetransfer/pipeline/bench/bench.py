@@ -12,8 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from edgetransfer.bundle.files import write_json, writing
-from edgetransfer.bundle.opened import BENCH, REPORT, Bundle, open_bundle, refuse_other_count
+from edgetransfer.bundle.opened import BENCH, REPORT, Bundle, open_bundle, refuse_other_outputs
 from edgetransfer.bundle.readers import GOLDEN, read_golden, read_portability
 from edgetransfer.bundle.swap import LOCK, bundle_lock, locked
 from edgetransfer.data.manifest import Example, Manifest
@@ -109,7 +111,8 @@ def bench(
         bundle = _as(open_bundle(folder), there.as_target)
         read_portability(bundle.file(PORTABILITY))  # before the work: it is added to after it
         for case in read_golden(bundle.file("golden") / "index.json"):
-            refuse_other_count(bundle, len(case["core_logits"]))
+            given = {name: np.shape(rows) for name, rows in case["core"].items()}
+            refuse_other_outputs(bundle, given)
         _refuse_foreign(out, bundle)
         with writing(out):
             out.mkdir(parents=True, exist_ok=True)
@@ -170,7 +173,8 @@ def _is_raw(folder: Path) -> bool:
         not folder.is_symlink()
         and folder.is_dir()
         and all(
-            each.suffix in (".npy", ".json") or each.name == "scratch" for each in folder.iterdir()
+            each.suffix in (".npy", ".npz", ".json") or each.name == "scratch"
+            for each in folder.iterdir()
         )
     )
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from edgetransfer.agent.environment import cpu_model, isa_flags
 from edgetransfer.bundle.agent_archive import agent_digest
 from edgetransfer.bundle.files import write_json, write_whole
-from edgetransfer.bundle.opened import REPORT, Bundle, add_facts, refuse_other_count, seal_report
+from edgetransfer.bundle.opened import REPORT, Bundle, add_facts, refuse_other_outputs, seal_report
 from edgetransfer.data.manifest import Example, Manifest, content_of
 from edgetransfer.graph.hosted import exact_here
 from edgetransfer.measure.measurement import Measurement, Timing
@@ -22,7 +22,7 @@ from edgetransfer.measure.speed import validity
 from edgetransfer.measure.stats.quantiles import quantile
 from edgetransfer.measure.target_match import Standing, stand
 from edgetransfer.pipeline.bench import measure
-from edgetransfer.pipeline.bench.proofs import on_host, proofs, timing
+from edgetransfer.pipeline.bench.proofs import on_host, outputs_of, proofs, timing
 from edgetransfer.pipeline.bench.target_match import how_to_verify, seen_at
 from edgetransfer.pipeline.stage.reporter import Reporter, telling
 from edgetransfer.pipeline.stage.stage import RECORD, Stage, StageResult
@@ -144,7 +144,6 @@ def _measurement(
     record, recipe = kept.record, bundle.recipe
     runs = record["runs"]
     standing = bench.standing(target, record["environment"], runs["candidate"].get("session", {}))
-    here = standing.kind != "preview"
     costs = runs if standing.is_target else {}
     labelled = all(example.label is not None for example in question.examples)
     timed = record.get("timing", {}) if standing.is_target else {}
@@ -152,14 +151,15 @@ def _measurement(
         names: timing(kept, names) if standing.is_target else None
         for names in (measure.CORE, measure.WHOLE)
     }
-    refuse_other_count(bundle, measure.logits(kept, "candidate").shape[1])
+    candidate = outputs_of(kept, "candidate")
+    refuse_other_outputs(bundle, candidate.shapes)
     task = task_of(bundle.recipe)
     return Measurement(
         task=task,
         target=target.name,
         labels=bundle.labels,
-        reference=measure.logits(kept, "reference"),
-        candidate=measure.logits(kept, "candidate"),
+        reference=outputs_of(kept, "reference"),
+        candidate=candidate,
         truth=task.labels.truth(question.manifest, question.examples) if labelled else None,
         budget=recipe.budget,
         metric=recipe.metric,
@@ -173,7 +173,7 @@ def _measurement(
         end_to_end=times[measure.WHOLE],
         reference_bytes=bundle.file("reference.onnx").stat().st_size,
         candidate_bytes=bundle.file("model.onnx").stat().st_size,
-        residency=record["residency"] if here else None,
+        residency=None if standing.kind == "preview" else record["residency"],
         memory={name: _memory(run) for name, run in costs.items()},
         load={name: {key: run[key] for key in _LOADING} for name, run in costs.items()},
         environment=_environment(bundle, kept, record),

@@ -6,7 +6,6 @@ Elsewhere the shipped network runs here too, and what mends a device that disagr
 from __future__ import annotations
 
 import filecmp
-import hashlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,12 +17,13 @@ import onnx
 
 from edgetransfer.agent.benchmark import CHECKED
 from edgetransfer.agent.environment import architecture
+from edgetransfer.agent.outputs import Outputs
 from edgetransfer.graph.census import read_residency
 from edgetransfer.graph.embed import whole_model
 from edgetransfer.graph.hosted import exact_here
 from edgetransfer.graph.prepare import Preparer, write_each
 from edgetransfer.measure.target_match import CPU
-from edgetransfer.pipeline.bench.proofs import RAW_EXAMPLES, Prover, rebuilt, spread
+from edgetransfer.pipeline.bench.proofs import RAW_EXAMPLES, Prover, kept_as, rebuilt, spread
 from edgetransfer.pipeline.bench.target_match import describe
 from edgetransfer.pipeline.bench.times import input_files, take
 from edgetransfer.pipeline.stage.store import scratch
@@ -34,7 +34,6 @@ from edgetransfer.transport.place import LOCAL, Place
 
 if TYPE_CHECKING:
     from edgetransfer.data.manifest import Example
-    from edgetransfer.pipeline.stage.stage import StageResult
     from edgetransfer.spec.preprocess import ImagePreprocessing, TextPreprocessing
     from edgetransfer.spec.progress import Progress
     from edgetransfer.spec.target import Runtime, TargetSpec
@@ -66,21 +65,21 @@ def agree(
 ) -> dict[str, Any]:
     """Run the candidate here, and on the device with the settings of its class if they differ.
 
-    In `room` lies ``candidate.logits.npy`` of the device; writes ``host.logits.npy``, and
-    ``cured.logits.npy`` where something was tried. For `activation` see `oracle`.
+    In `room` lie the device's outputs of the candidate; those of the host are written beside them,
+    and those of a cure where one was tried. For `activation` see `oracle`.
     """
     asked = oracle(activation, str(environment.get("arch")))
     config = {key: value for key, value in asked.items() if key not in candidate.config}
     here = replace(candidate, config={**candidate.config, **config}, provider=CPU, runtime=_OWN)
-    host = _logits(Local(), here, room, "host")
+    host = _outputs(Local(), here, room, "host")
     record: dict[str, Any] = {"config": config, "emulated": place.emulated}
-    if np.array_equal(host, np.load(room / "candidate.logits.npy")):
+    if host.equals(Outputs.load(room / kept_as("candidate"))):
         return record
     remedy = _remedy(environment, candidate.config) if candidate.provider == CPU else None
     if remedy is not None:
         settings = remedy.session.config
         there = replace(candidate, config={**candidate.config, **settings})
-        _logits(place, there, room, "cured")
+        _outputs(place, there, room, "cured")
         record["cure"] = {
             "config": settings,
             "why": remedy.session.why or f"this is {remedy.title}",
@@ -89,11 +88,10 @@ def agree(
     return record
 
 
-def _logits(place: Place, variant: Variant, room: Path, name: str) -> np.ndarray[Any, Any]:
-    place.run(Job("logits", (variant,)), room)
-    (room / "logits.npy").rename(room / f"{name}.logits.npy")
-    rows: np.ndarray[Any, Any] = np.load(room / f"{name}.logits.npy")
-    return rows
+def _outputs(place: Place, variant: Variant, room: Path, name: str) -> Outputs:
+    found, _ = place.outputs(variant, room)
+    found.save(room / kept_as(name))
+    return found
 
 
 def _remedy(environment: Mapping[str, Any], tried: Mapping[str, str]) -> TargetSpec | None:
@@ -133,7 +131,7 @@ def same_network(files: Mapping[str, str]) -> bool:
 def measure(
     subject: Subject, prepare: Preparer, examples: Sequence[Example], seed: int
 ) -> Callable[[Path, Progress], dict[str, Any]]:
-    """Return what makes the stage's files: raw logits, raw times, and one JSON record."""
+    """Return what makes the stage's files: raw outputs, raw times, and one JSON record."""
 
     def make(out: Path, progress: Progress) -> dict[str, Any]:
         with scratch(out) as folder:
@@ -142,7 +140,7 @@ def measure(
             record: dict[str, Any] = {"examples": len(examples)}
             before = subject.environment or describe(subject.place)
             record["residency"] = session.residency()
-            record["runs"] = session.both_logits()
+            record["runs"] = session.both_outputs()
             record["on_host"] = session.on_host(before)
             whole: dict[str, Variant] = {}
             if not subject.runtime.builds_engines:
@@ -204,35 +202,30 @@ class _Session:
             self._place, self.core["candidate"], self._subject.activation, environment, self._out
         )
 
-    def both_logits(self) -> dict[str, Any]:
+    def both_outputs(self) -> dict[str, Any]:
         """Run both variants; where they are one network, once."""
         if not self._same:
-            return {name: self.logits(name) for name in CORE}
+            return {name: self.outputs(name) for name in CORE}
         reference, candidate = CORE
-        told = self.logits(candidate)
-        shutil.copyfile(
-            self._out / f"{candidate}.logits.npy", self._out / f"{reference}.logits.npy"
-        )
+        told = self.outputs(candidate)
+        shutil.copyfile(self._out / kept_as(candidate), self._out / kept_as(reference))
         self._judged[reference] = self._judged[candidate]
         return {reference: told, candidate: told}
 
-    def logits(self, name: str) -> dict[str, Any]:
+    def outputs(self, name: str) -> dict[str, Any]:
         """Run one variant over all examples in a process of its own."""
-        job = Job("logits", (self.core[name],))
-        result = dict(self._place.run(job, self._scratch, progress=self._progress))
-        (self._scratch / "logits.npy").rename(self._scratch / f"{name}.npy")
-        rows = np.load(self._scratch / f"{name}.npy")
-        self._judged[name] = _digest(rows)
-        np.save(self._out / f"{name}.logits.npy", rows)
-        result.pop("event")
-        return result
+        found, told = self._place.outputs(self.core[name], self._scratch, progress=self._progress)
+        self._judged[name] = _digest(found)
+        found.save(self._out / kept_as(name))
+        return {key: value for key, value in told.items() if key != "event"}
 
     def prove(self, whole: Variant) -> dict[str, Any]:
         """Run what proves that the right thing was measured, rightly."""
         subject, candidate = self._subject, self.core["candidate"]
         rooms = self._scratch, self._out
-        record = Prover(self._place, candidate, whole, subject.preprocessing, *rooms).prove()
-        self._judged[whole.name] = _digest(np.load(self._scratch / "whole.npy"))
+        prover = Prover(self._place, candidate, whole, subject.preprocessing, *rooms)
+        record, given = prover.prove()
+        self._judged[whole.name] = _digest(given)
         return record
 
     def times(self, variants: Mapping[str, Variant], effort: Effort, seed: int) -> dict[str, Any]:
@@ -249,7 +242,7 @@ class _Session:
         if self._same:
             np.save(self._out / f"{reference}.times.npy", taken.tables[candidate])
         judged = {name: self._judged[name] for name in variants if name in self._judged}
-        return {**taken.record, "judged_logits": judged}
+        return {**taken.record, "judged_outputs": judged}
 
     def whole_variants(self, prepare: Preparer, examples: Sequence[Example]) -> dict[str, Variant]:
         """Return both models with their preprocessing, fed with decoded pictures."""
@@ -271,12 +264,6 @@ class _Session:
         }
 
 
-def _digest(rows: np.ndarray[Any, Any]) -> str:
-    """Return the digest of the first logits, as `agent.benchmark` tells it of a timed session."""
-    return hashlib.sha256(rows[:CHECKED].astype(np.float32).tobytes()).hexdigest()
-
-
-def logits(kept: StageResult, name: str) -> np.ndarray[Any, Any]:
-    """Return the raw logits of a variant, float32 [N, C]."""
-    rows: np.ndarray[Any, Any] = np.load(kept.file(f"{name}.logits.npy"))
-    return rows
+def _digest(found: Outputs) -> str:
+    """Return the digest of the first outputs, as `agent.benchmark` tells it of a timed session."""
+    return found.rows(slice(CHECKED)).digest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 
+from edgetransfer.agent.outputs import Outputs
 from edgetransfer.graph.census import intended
 from edgetransfer.graph.embed import PREPARED, ports, preparation
 from edgetransfer.graph.hosted import with_float_products
 from edgetransfer.measure.agreement import Cure, OnHost
+from edgetransfer.measure.drift import farthest
 from edgetransfer.measure.measurement import Timing
 from edgetransfer.measure.plain import Missing
 from edgetransfer.measure.proofs import (
@@ -33,7 +34,6 @@ from edgetransfer.measure.proofs import (
 )
 from edgetransfer.pipeline.bench.times import samples_of
 from edgetransfer.pipeline.task import task_of
-from edgetransfer.transport.job import InputFiles, Job, Variant
 
 if TYPE_CHECKING:
     from edgetransfer.bundle.opened import Bundle
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from edgetransfer.pipeline.stage.stage import StageResult
     from edgetransfer.spec.preprocess import ImagePreprocessing, TextPreprocessing
     from edgetransfer.spec.target import TargetSpec
+    from edgetransfer.transport.job import InputFiles, Variant
     from edgetransfer.transport.place import Place
 
 
@@ -61,8 +62,8 @@ def proofs(kept: StageResult, bundle: Bundle, target: TargetSpec) -> Proofs:
     told = {file: record["runs"][name].get("model") for name, file in _FILES.items()}
     told["model.onnx"] = found["whole"]["model"]
     told = {file: model for file, model in told.items() if model is not None}
-    logits = np.load(kept.file("candidate.logits.npy"))
-    few = logits[spread(len(logits), FEW)]
+    candidate = outputs_of(kept, "candidate")
+    few = candidate.rows(spread(candidate.examples, FEW))
     return Proofs(
         contract=_contract(record, bundle, target, told) if told else NOT_TOLD,
         integrity=_integrity(found["whole"], bundle, told, _moved(record, kept)),
@@ -99,9 +100,10 @@ def _promised(bundle: Bundle, file: str) -> Sequence[Port]:
     one = bundle.target.static_shapes and file != "reference.onnx"
     batch: int | str = 1 if one else "batch"
     task = task_of(bundle.recipe)
-    output = Port(task.output, "float32", (batch, task.width(bundle.labels)))
+    given = task.outputs(bundle.labels).items()
     taken = ports(bundle.preprocessing, batch, whole=file == "model.onnx")
-    return (*[Port(*each) for each in taken], output)
+    outputs = [Port(name, "float32", (batch, *shape)) for name, shape in given]
+    return (*[Port(*each) for each in taken], *outputs)
 
 
 def _ports(model: Record) -> Sequence[Port]:
@@ -117,7 +119,7 @@ def _ports(model: Record) -> Sequence[Port]:
 
 
 def _moved(record: Record, kept: StageResult) -> float:
-    """Return by how much quantising moved a logit at most; 0 for ONNX Runtime.
+    """Return by how much quantising moved the output that `_whole` tells of; 0 for ONNX Runtime.
 
     That keeps the rounding of a picture and that of the network's input apart. OpenVINO makes one
     of both, so that model.onnx there is as far from core.onnx as two sound runtimes are.
@@ -125,7 +127,8 @@ def _moved(record: Record, kept: StageResult) -> float:
     said = record["runs"]["candidate"].get("session", {})
     if str(said.get("runtime", "onnxruntime")).startswith("onnxruntime"):
         return 0.0
-    reference, candidate = (np.load(kept.file(f"{name}.logits.npy")) for name in _FILES)
+    output = record["proofs"]["whole"]["output"]
+    reference, candidate = (outputs_of(kept, name)[output] for name in _FILES)
     return float(np.abs(reference - candidate).max())
 
 
@@ -151,9 +154,7 @@ def _export(record: Record | None) -> Export | Missing:
     )
 
 
-def _repeats(
-    record: Record, kept: StageResult, few: np.ndarray[Any, Any], decision: Decision
-) -> Repeats:
+def _repeats(record: Record, kept: StageResult, few: Outputs, decision: Decision) -> Repeats:
     found, runs = record["proofs"], record["runs"]
     names = {THREADS: " and ".join(map(str, found["threads"])) + " threads"}
     names[BATCHED] = f"batches of 1 and {BATCH}"
@@ -167,12 +168,12 @@ def _repeats(
 
 
 def _again(
-    found: Record, kept: StageResult, key: str, few: np.ndarray[Any, Any], decision: Decision
+    found: Record, kept: StageResult, key: str, few: Outputs, decision: Decision
 ) -> Twice | Missing:
     """Return what a run in another way gave beside what the usual one did."""
     if key in found["not_varied"]:
         return Missing(found["not_varied"][key])
-    other = np.load(kept.file(f"{key}.logits.npy"))
+    other = outputs_of(kept, key)
     first, second = (other, few) if key == UNFUSED else (few, other)
     return Twice.of(first, second, decision)
 
@@ -191,9 +192,19 @@ def on_host(kept: StageResult, record: Mapping[str, Any] | None) -> OnHost | Non
     cure = None
     if "cure" in record:
         found = record["cure"]
-        logits = np.load(kept.file("cured.logits.npy"))
-        cure = Cure(logits, found["config"], found["why"], tuple(found["targets"]))
-    return OnHost(np.load(kept.file("host.logits.npy")), record["config"], cure, record["emulated"])
+        tried = outputs_of(kept, "cured")
+        cure = Cure(tried, found["config"], found["why"], tuple(found["targets"]))
+    return OnHost(outputs_of(kept, "host"), record["config"], cure, record["emulated"])
+
+
+def kept_as(name: str) -> str:
+    """Return the file of a measurement that holds the outputs of a run."""
+    return f"{name}.outputs.npz"
+
+
+def outputs_of(kept: StageResult, name: str) -> Outputs:
+    """Return the raw outputs of a run."""
+    return Outputs.load(kept.file(kept_as(name)))
 
 
 def timing(kept: StageResult, names: tuple[str, str]) -> Timing | None:
@@ -223,7 +234,7 @@ class Prover:
         candidate: core.onnx on all examples.
         whole: model.onnx on a few, spread evenly.
         scratch: for files that are not kept.
-        out: of the measurement, where `candidate.logits.npy` lies already.
+        out: of the measurement, where the outputs of the candidate lie already.
     """
 
     place: Place
@@ -233,8 +244,11 @@ class Prover:
     scratch: Path
     out: Path
 
-    def prove(self) -> dict[str, Any]:
-        """Run everything and return the record; logits are left in `out`."""
+    def prove(self) -> tuple[dict[str, Any], Outputs]:
+        """Run everything and return the record, and what the artefact gives.
+
+        Outputs of other runs are left in `out`.
+        """
         model = onnx.load(self.candidate.model)
         whole = onnx.load(self.whole.model)
         record: dict[str, Any] = {
@@ -245,8 +259,12 @@ class Prover:
         }
         prepared = self._prepared(model)
         record |= {"preprocessing": prepared[0]} if prepared else {}
-        record["whole"] = self._whole(None if prepared is None else prepared[1])
-        return record | self._varied(model, obeyed=record["whole"]["model"] is not None)
+        given, told = self.place.outputs(self.whole, self.scratch)
+        record["whole"] = {
+            **self._whole(given, None if prepared is None else prepared[1]),
+            "model": told.get("model"),
+        }
+        return record | self._varied(model, obeyed="model" in told), given
 
     def _prepared(self, model: onnx.ModelProto) -> tuple[dict[str, Any], str | None] | None:
         """Prepare pictures there: how far they are from those here, and their file if at all."""
@@ -256,28 +274,26 @@ class Prover:
         path = self.scratch / "preprocessing.onnx"
         onnx.save(graph, path)
         variant = replace(self.whole, name="preprocessing", model=str(path))
-        there, _ = self._run(variant, "prepared")
+        there = self.place.outputs(variant, self.scratch)[0][PREPARED]
         here = np.load(_file(self.candidate.inputs), mmap_mode="r")
         here = here[spread(len(here), RAW_EXAMPLES)]
         told = asdict(tensor_parity(here, there, np.array(self.spec.level)))
         same = there.tobytes() == np.ascontiguousarray(here).tobytes()
-        return told, None if same else str(self.scratch / "prepared.npy")
+        if same:
+            return told, None
+        np.save(self.scratch / "prepared.npy", there)
+        return told, str(self.scratch / "prepared.npy")
 
-    def _whole(self, prepared: str | None) -> dict[str, Any]:
-        """Run the artefact that is shipped, and the core on the tensors that it prepared there."""
-        whole, told = self._run(self.whole, "whole")
+    def _whole(self, whole: Outputs, prepared: str | None) -> dict[str, Any]:
+        """Hold what the artefact gives against the core, on the tensors that it prepared there."""
         if prepared is None:
-            logits = np.load(self.out / "candidate.logits.npy")
-            core = logits[spread(len(logits), RAW_EXAMPLES)]
+            core = Outputs.load(self.out / kept_as("candidate"))
+            core = core.rows(spread(core.examples, RAW_EXAMPLES))
         else:
-            inputs = {PREPARED: prepared}
-            core, _ = self._run(replace(self.candidate, inputs=inputs), "core_there")
-        return {
-            "examples": len(core),
-            "max_abs": float(np.abs(whole - core).max()),
-            "range": float(np.ptp(core)),
-            "model": told.get("model"),
-        }
+            variant = replace(self.candidate, inputs={PREPARED: prepared})
+            core, _ = self.place.outputs(variant, self.scratch)
+        output, moved, span = farthest(core, whole)
+        return {"examples": core.examples, "output": output, "max_abs": moved, "range": span}
 
     def _varied(self, model: onnx.ModelProto, *, obeyed: bool) -> dict[str, Any]:
         """Run a few examples with other threads, in batches and unfused; say what was not.
@@ -302,8 +318,8 @@ class Prover:
             missing[UNFUSED] = f"{self.candidate.runtime} executes no graph as it is written"
             del runs[UNFUSED]
         for name, variant in runs.items():
-            logits, _ = self._run(variant, name)
-            np.save(self.out / f"{name}.logits.npy", logits)
+            given, _ = self.place.outputs(variant, self.scratch)
+            given.save(self.out / kept_as(name))
         counts = sorted({self.candidate.threads, threads})
         return {"threads": counts, "few": FEW, "not_varied": missing}
 
@@ -328,18 +344,13 @@ class Prover:
                 inputs[name] = [files[i] for i in spread(len(files), FEW)]
         return replace(self.candidate, inputs=inputs)
 
-    def _run(self, variant: Variant, name: str) -> tuple[np.ndarray[Any, Any], Mapping[str, Any]]:
-        told = self.place.run(Job("logits", (variant,)), self.scratch)
-        file = (self.scratch / "logits.npy").rename(self.scratch / f"{name}.npy")
-        return np.load(file), told
-
 
 def rebuilt(place: Place, candidate: Variant, scratch: Path, out: Path) -> dict[str, Any]:
     """Build the candidate's engine anew, and keep what each build says of the same examples."""
     for number in range(1, BUILDS):
         anew = replace(candidate, config={**candidate.config, "tensorrt.rebuild": str(number)})
-        place.run(Job("logits", (anew,)), scratch)
-        shutil.copyfile(scratch / "logits.npy", out / f"rebuilt-{number}.logits.npy")
+        given, _ = place.outputs(anew, scratch)
+        given.save(out / kept_as(f"rebuilt-{number}"))
     return {"builds": BUILDS}
 
 
@@ -347,12 +358,11 @@ def _rebuilds(record: Record, kept: StageResult, decision: Decision) -> Rebuilds
     """Count the examples that the builds of one engine decide differently."""
     if "rebuilds" not in record:
         return NO_ENGINE
-    builds, first = record["rebuilds"]["builds"], np.load(kept.file("candidate.logits.npy"))
-    moved = np.zeros(len(first), dtype=bool)
+    builds, first = record["rebuilds"]["builds"], outputs_of(kept, "candidate")
+    moved = np.zeros(first.examples, dtype=bool)
     for number in range(1, builds):
-        again = np.load(kept.file(f"rebuilt-{number}.logits.npy"))
-        moved |= decision.changed(first, again)
-    return Rebuilds(builds, len(first), int(np.count_nonzero(moved)))
+        moved |= decision.changed(first, outputs_of(kept, f"rebuilt-{number}"))
+    return Rebuilds(builds, first.examples, int(np.count_nonzero(moved)))
 
 
 def spread(count: int, few: int) -> Sequence[int]:

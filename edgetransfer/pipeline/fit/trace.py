@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import onnx
 
+from edgetransfer.agent.outputs import Outputs
 from edgetransfer.data.manifest import Example, Manifest, content_of
 from edgetransfer.errors import EdgeTransferError, StageError, first_line, let_stop
 from edgetransfer.graph.prepare import Batch, Preparer, free_axes, preparer
@@ -42,17 +43,30 @@ def proving_batch(manifest: Manifest, prepare: Preparer) -> Batch:
 
 
 def traced(
-    network: nn.Module, inputs: Batch, output: str = FEATURES, changed: Changed | None = None
+    network: nn.Module,
+    inputs: Batch,
+    outputs: Sequence[str] = (FEATURES,),
+    changed: Changed | None = None,
 ) -> tuple[onnx.ModelProto, dict[str, Any]]:
     """Trace a network and prove on real examples that the graph computes the same.
 
-    `output` is what the graph's is called, `changed` as in `parity`.
+    `outputs` is what the graph's are called, `changed` as in `parity`.
     """
     from edgetransfer.graph.trace import Signature, trace
 
     few = [array[:2] for array in inputs.values()]
-    graph = trace(network, few, Signature(tuple(inputs), output, free_axes(inputs)))
+    graph = trace(network, few, Signature(tuple(inputs), tuple(outputs), free_axes(inputs)))
     return graph, proven(network, graph, inputs, changed)
+
+
+def given_by(network: nn.Module, names: Sequence[str], inputs: Batch) -> Outputs:
+    """Run a torch network, whose outputs are called so in the graph."""
+    import torch
+
+    with torch.no_grad():
+        found = network(*(torch.from_numpy(array) for array in inputs.values()))
+    each = found if isinstance(found, tuple | list) else (found,)
+    return Outputs({name: array.numpy() for name, array in zip(names, each, strict=True)})
 
 
 def proven(
@@ -62,18 +76,16 @@ def proven(
 
     The record of parity on the examples as they are.
     """
-    import torch
-
-    from edgetransfer.graph.parity import alone, parity
+    from edgetransfer.graph.parity import alone, parity, ranges
     from edgetransfer.graph.trace import OTHER_WAYS
 
     records: list[dict[str, Any]] = []
+    spans: dict[str, float] = {}
     for batch in (inputs, alone(inputs)):
         try:
-            with torch.no_grad():
-                expected = network(*(torch.from_numpy(array) for array in batch.values())).numpy()
-            span = records[0]["range"] if records else None
-            records.append(parity(expected, graph, batch, span, changed))
+            expected = given_by(network, [each.name for each in graph.graph.output], batch)
+            spans = spans or ranges(expected)
+            records.append(parity(expected, graph, batch, spans, changed))
         except EdgeTransferError:
             raise
         except Exception as error:  # torch and the runtime raise kinds of their own

@@ -6,16 +6,16 @@ Runs candidates on the emulated processor that stands for a target, while there 
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import onnx
 
 from edgetransfer.agent.environment import cpu_model, isa_flags
+from edgetransfer.agent.outputs import Outputs
 from edgetransfer.data.manifest import Example, content_of
 from edgetransfer.errors import StageError, UnsupportedError, first_line
 from edgetransfer.graph.embed import whole_model
@@ -24,12 +24,11 @@ from edgetransfer.measure.drift import CLOSE_DB, measure_drift
 from edgetransfer.measure.speed.latency import speedup, summarise
 from edgetransfer.pipeline.bench.target_match import seen_here
 from edgetransfer.pipeline.bench.times import TIMED_INPUTS, input_files, take_times, variants_of
-from edgetransfer.pipeline.stage.rows import over, rows_stage
 from edgetransfer.pipeline.stage.stage import Stage
 from edgetransfer.pipeline.stage.store import scratch
 from edgetransfer.pipeline.task import task_of
-from edgetransfer.transfer.features import run_over
-from edgetransfer.transport.job import ON_CPU, Job
+from edgetransfer.transfer.features import outputs_over
+from edgetransfer.transport.job import ON_CPU
 from edgetransfer.transport.place import connect
 
 if TYPE_CHECKING:
@@ -41,14 +40,14 @@ if TYPE_CHECKING:
 
 LOOKED_AT = 12
 """Examples that are compared first: an emulated network takes a second for one."""
-Logits = np.ndarray[Any, Any]
+OUTPUTS = "outputs.npz"
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """Which logits a candidate is judged by, and what computed them, in words."""
+    """Which outputs a candidate is judged by, and what computed them, in words."""
 
-    logits: Logits
+    outputs: Outputs
     by: str
 
 
@@ -76,37 +75,35 @@ class Previewer:
             return False
 
     def numbers(
-        self, graph: Path, examples: Sequence[Example], host: Logits, room: Path
+        self, graph: Path, examples: Sequence[Example], host: Outputs, room: Path
     ) -> Numbers:
         """Return what the target would compute.
 
         A few examples are computed there. Where they come out as on the build host, the host's
-        logits of all stand; where they do not, all are computed there.
+        outputs of all stand; where they do not, all are computed there.
 
-        Of all examples `host` has the logits as this machine computed them; `room` is empty.
+        Of all examples `host` has the outputs as this machine computed them; `room` is empty.
         """
         if not self.is_prepared():
             return Numbers(host, f"the build host: {self.on} is not prepared")
         few = self._run(graph, examples[:LOOKED_AT], room)
-        expected = host[: len(few)]
-        if np.array_equal(few, expected):
-            return Numbers(host, f"{self.on}: bit-equal to the build host on {len(few)} examples")
+        expected = host.rows(slice(few.examples))
+        told = f"on {few.examples} examples"
+        if few.equals(expected):
+            return Numbers(host, f"{self.on}: bit-equal to the build host {told}")
         near = measure_drift(expected, few, self._decision)
         if near.non_finite == 0 and near.sqnr_db >= CLOSE_DB:
-            told = f"{near.sqnr_db:.0f} dB from the build host on {len(few)} examples"
-            return Numbers(host, f"{self.on}: {told}")
+            return Numbers(host, f"{self.on}: {near.sqnr_db:.0f} dB from the build host {told}")
         every = self._run(graph, examples, room)
         return Numbers(every, f"{self.on}: not those of the build host")
 
-    def _run(self, graph: Path, examples: Sequence[Example], room: Path) -> Logits:
+    def _run(self, graph: Path, examples: Sequence[Example], room: Path) -> Outputs:
         folder = room / f"inputs-{len(examples)}"
         folder.mkdir()
         files = input_files(self._prepare, examples, folder)
         (variant,) = variants_of({"candidate": graph}, files, self._target, None)
         with connect(self.on) as place:
-            place.run(Job("logits", (variant,)), folder)
-        logits: Logits = np.load(folder / "logits.npy")
-        return logits
+            return place.outputs(variant, folder)[0]
 
 
 class Trials:
@@ -193,25 +190,28 @@ class Trials:
         """Return the stage that asks the float graph for its decisions."""
         fitted = self._shop.fitted
         inputs = {"float": fitted.key, "examples": content_of(self.examples)}
-        return rows_stage("reference", inputs, "logits.npy", over(fitted.graph, self._decide()))
+        return Stage("reference", inputs, partial(self._outputs, fitted.graph))
 
-    def _decide(self) -> Callable[..., Any]:
-        """Return what runs a graph over each example by itself, as the device will run it.
+    def _outputs(self, graph: Path, folder: Path, progress: Progress) -> dict[str, Any]:
+        """Run a graph over each example by itself, as the device will run it.
 
         Texts of a batch would share the scales that 8-bit activations get as they come.
         """
-        return partial(run_over, prepare=self._prepare, examples=self.examples, batch_size=1)
+        model, examples = onnx.load(graph), self.examples
+        found = outputs_over(model, self._prepare, examples, batch_size=1, progress=progress)
+        found.save(folder / OUTPUTS)
+        return {"shapes": found.shapes}
 
     def _measure(self, graph: Path, folder: Path, progress: Progress) -> dict[str, Any]:
         core = onnx.load(graph)
         whole = whole_model(core, self._shop.fitted.preprocessing)
         record: dict[str, Any] = {"bytes": whole.ByteSize(), "p90_ms": None, "faster": None}
-        np.save(folder / "logits", self._decide()(core, progress=progress))
+        self._outputs(graph, folder, progress)
         if self._previewer.on:
             with scratch(folder) as room:
-                host = np.load(folder / "logits.npy")
+                host = Outputs.load(folder / OUTPUTS)
                 numbers = self._previewer.numbers(graph, self.examples, host, room)
-            np.save(folder / "logits", numbers.logits)
+            numbers.outputs.save(folder / OUTPUTS)
             record["numbers_by"] = numbers.by
         if self._here:
             with scratch(folder) as room:

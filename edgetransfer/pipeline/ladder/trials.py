@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isinf
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from edgetransfer.agent.outputs import Outputs
 from edgetransfer.measure.measurement import TrialInput
 from edgetransfer.measure.trial import Trial, hold_trial
-from edgetransfer.pipeline.ladder.trial import Trials
+from edgetransfer.pipeline.ladder.trial import OUTPUTS, Trials
 from edgetransfer.pipeline.stage.reporter import telling
 from edgetransfer.pipeline.task import task_of
 
@@ -64,8 +64,8 @@ class RungJudge:
             task = task_of(recipe)
             truth = task.labels.truth(shop.fitted.manifest, self._trials.labelled)
             tried = TrialInput(
-                np.load(reference.file("logits.npy")),
-                np.load(kept.file("logits.npy")),
+                Outputs.load(reference.file(OUTPUTS)),
+                Outputs.load(kept.file(OUTPUTS)),
                 truth,
                 record["p90_ms"],
                 record["bytes"],
@@ -93,7 +93,7 @@ def _row(made: RungResult, trial: Trial, record: dict[str, Any]) -> dict[str, An
         "why": trial.why,
         "examples": drift.n,
         "flips": drift.flips,
-        "sqnr_db": None if drift.non_finite or np.isinf(drift.sqnr_db) else drift.sqnr_db,
+        "sqnr_db": None if drift.non_finite or isinf(drift.sqnr_db) else drift.sqnr_db,
         "p90_ms": record["p90_ms"],
         "cpu_ratio": record.get("cpu_ratio"),
         "slower": record["faster"] is False,

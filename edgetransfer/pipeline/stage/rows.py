@@ -1,4 +1,4 @@
-"""Stages whose result is one array with a row an example: features, looks at them, logits."""
+"""Stages whose result is one array with a row an example: features, looks at them."""
 
 from __future__ import annotations
 

@@ -30,24 +30,32 @@ def drift(report: Node) -> dict[str, Any]:
         (
             "SQNR",
             numeric["sqnr_db"].show(words.DB),
-            "Signal to quantisation noise of the logits: every 20 dB is a factor of ten "
+            "Signal to quantisation noise of the outputs: every 20 dB is a factor of ten "
             "between the float model's signal and the error added to it. Higher is better.",
         ),
-        (
-            "KL divergence",
-            numeric["kl_mean"].show(_nats),
-            "Mean distance of the class probabilities from the float model's; "
-            "0 where they are the same.",
-        ),
+        *[
+            (f"SQNR of {name}", noise.show(words.DB), "The same of one output alone.")
+            for name, noise in numeric["sqnr_db_by_output"].items()
+        ],
+        *[
+            (
+                "KL divergence",
+                shares.show(_nats),
+                "Mean distance of the class probabilities from the float model's; "
+                "0 where they are the same.",
+            )
+            for name, shares in numeric.items()
+            if name == "kl_mean"
+        ],
         (
             "Cosine similarity",
             numeric["cosine_mean"].show(words.COSINE),
-            "Mean alignment of the raw logits; 1 where they point the same way.",
+            "Mean alignment of the raw outputs; 1 where they point the same way.",
         ),
     ]
     if numeric["non_finite"].value:
         broken = numeric["non_finite"].show(words.COUNT)
-        rows.insert(0, ("NaN or Inf", broken, "Logits of the candidate that are not numbers."))
+        rows.insert(0, ("NaN or Inf", broken, "Outputs of the candidate that are not numbers."))
     return {"rows": rows}
 
 
@@ -58,7 +66,7 @@ def _nats(value: float) -> str:
 def told(report: Mapping[str, Any]) -> Iterable[str]:
     """Say how many decisions changed, and how much noise was added."""
     agreement, sqnr = report["agreement"], report["numeric"]["sqnr_db"]
-    noise = "identical logits" if sqnr is None else f"{sqnr:.1f} dB SQNR"
+    noise = "identical outputs" if sqnr is None else f"{sqnr:.1f} dB SQNR"
     yield (
         f"{agreement['flips']} of {agreement['n']} decisions changed "
         f"(95 % bound {100 * agreement['flip_rate_ucb95']:.1f} %), {noise}"

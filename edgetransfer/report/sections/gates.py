@@ -51,7 +51,7 @@ ALLOWS = {
     "export": "at most",
     "performance": "over",
 }
-COUNTED = ("logits", "Conv", "mismatches", "deviations", "flips")
+COUNTED = ("outputs", "Conv", "mismatches", "deviations", "flips")
 """Units whose numbers are counts that ought to be 0."""
 SMALL = {"of range": "", "nats": f"{words.SPACE}nats", "": ""}
 """Units whose numbers are mostly far under 1, and what is written behind them."""

@@ -7,19 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgetransfer.measure.drift import NO_TIES
 from edgetransfer.spec.tasks import CLASSIFICATION
 from edgetransfer.tasks.classification import report
 from edgetransfer.tasks.classification.judge import judged
 from edgetransfer.tasks.classification.judge.merit import written_record
-from edgetransfer.tasks.classification.judge.metrics import LOGITS, changed
+from edgetransfer.tasks.classification.judge.metrics import LOGITS, changed_outputs
 from edgetransfer.tasks.classification.labels import CLASSES
 from edgetransfer.tasks.classification.report.form import ClassesForm
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from edgetransfer.agent.outputs import Outputs
     from edgetransfer.measure.drift import Drift
-    from edgetransfer.measure.measurement import Measurement, TaskTrial, TrialInput
+    from edgetransfer.measure.measurement import Measurement, Shape, TaskTrial, TrialInput
     from edgetransfer.pipeline.graphs import CompressedGraph, FittedGraph
     from edgetransfer.pipeline.stage.run import Run
     from edgetransfer.pipeline.task import Shipped, Step
@@ -35,26 +37,25 @@ BEST = 3
 class Classification:
     """One of a few classes for every example: the largest of its logits; see `pipeline.task.Task`.
 
-    Outputs are logits [N, C], labels the classes in their order.
+    The output is logits [N, C], labels the classes in their order.
     """
 
     name = CLASSIFICATION
     labels = CLASSES
-    output = LOGITS
     columns = ("class", "share")
     shift_invariant = True
     claims = report.CLAIMS
     report_form = ClassesForm
 
-    def width(self, labels: Sequence[str]) -> int:
-        """Return how many classes there are."""
-        return len(labels)
+    def outputs(self, labels: Sequence[str]) -> Mapping[str, Shape]:
+        """Return that there is a logit a class."""
+        return {LOGITS: (len(labels),)}
 
     def changed(
-        self, reference: NDArray[Any], candidate: NDArray[Any], tie: float = 0.0
+        self, reference: Outputs, candidate: Outputs, ties: Mapping[str, float] = NO_TIES
     ) -> NDArray[np.bool_]:
         """Tell of which examples another class has the largest logit."""
-        return changed(reference, candidate, tie)
+        return changed_outputs(reference, candidate, ties)
 
     def examine(self, raw: Measurement, drift: Drift) -> judged.JudgedClasses:
         """Compute the statistics of classes."""
@@ -100,9 +101,10 @@ class Classification:
         """Return the score, and of every class how many were right."""
         return written_record(report)
 
-    def answer(self, outputs: NDArray[Any], labels: Sequence[str]) -> tuple[tuple[str, float], ...]:
+    def answer(self, outputs: Outputs, labels: Sequence[str]) -> tuple[tuple[str, float], ...]:
         """Name the best classes with their softmax shares."""
-        shares = np.exp(outputs - outputs.max())
+        logits = outputs[LOGITS][0].astype(np.float64)
+        shares = np.exp(logits - logits.max())
         shares /= shares.sum()
         return tuple((labels[i], float(shares[i])) for i in np.argsort(-shares)[:BEST])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import queue
 import random
 import secrets
@@ -17,11 +16,12 @@ import numpy as np
 from edgetransfer.agent.benchmark import CYCLED
 from edgetransfer.agent.environment import PROTOCOL
 from edgetransfer.agent.examples import ExampleFiles, spread
+from edgetransfer.agent.outputs import MOST_OUTPUTS, Outputs
 from edgetransfer.agent.timing import NULL_MODEL
 from edgetransfer.errors import StageError
 from edgetransfer.spec.outside import printable
 from edgetransfer.transport.browser.runtime import FILES, Engine
-from edgetransfer.transport.job import Job, outputs
+from edgetransfer.transport.job import Job, written_files
 from edgetransfer.transport.outcome import told
 
 if TYPE_CHECKING:
@@ -116,8 +116,8 @@ class Listener:
     def _result(self, message: Message) -> dict[str, Any]:
         self.hidden |= bool(message.pop("hidden", False))
         del message["event"]
-        if self._arrays.digests:
-            message["logits"] = self._arrays.digests
+        if digests := self._arrays.digests():
+            message["outputs"] = digests
         turns = message.get("turns")
         if self.hidden and isinstance(turns, list):  # browsers slow down a page that nobody sees
             for turn in turns:
@@ -229,7 +229,7 @@ class Exchange:
 
 
 _CHECKS = (".before", ".after")
-"""Ends of the names of the first logits of a timed session, from before and after its timing."""
+"""Ends of the names of the first outputs of a timed session, from before and after its timing."""
 
 
 @dataclass(frozen=True)
@@ -281,10 +281,11 @@ class Errand:
             "guard": asdict(job.guard),
             "order": [draw.sample(sorted(names), len(names)) for _ in range(job.plan.blocks)],
         }
+        checks = [f"{part}.{place}" for part in _CHECKS for place in range(MOST_OUTPUTS)]
         arrays = {
             PurePath(name).stem + part: most
-            for name, most in outputs(job).items()
-            for part in ("", *(_CHECKS if job.action == "time" else ()))
+            for name, most in written_files(job).items()
+            for part in ("", *(checks if job.action == "time" else ()))
         }
         models: tuple[bytes | Path, ...] = tuple(Path(each.model) for each in job.variants)
         return cls(told, (*models, NULL_MODEL), examples, arrays)
@@ -299,14 +300,20 @@ class Arrays:
     def __init__(self, action: str, out: Path) -> None:
         self._action = action
         self._out = out
-        self.digests: dict[str, list[str]] = {}
+        self._checks: dict[tuple[str, str], dict[str, NDArray[Any]]] = {}
+
+    def digests(self) -> dict[str, list[str]]:
+        """Return those of the outputs that timed sessions gave, see `Outputs.digest`."""
+        found: dict[str, list[str]] = {}
+        for (variant, _), given in self._checks.items():
+            found.setdefault(variant, []).append(Outputs(given).digest())
+        return found
 
     def take(self, name: str, array: NDArray[Any]) -> None:
         """Take one array that came back."""
-        variant, _, check = name.rpartition(".")
-        if check and f".{check}" in _CHECKS and self._action == "time":
-            digest = hashlib.sha256(array.astype(np.float32).tobytes()).hexdigest()
-            self.digests.setdefault(variant, []).append(digest)
+        variant, *check = name.rsplit(".", 2)
+        if len(check) == 2 and f".{check[0]}" in _CHECKS and self._action == "time":
+            self._checks.setdefault((variant, check[0]), {})[check[1]] = array
             return
         if self._action == "time":
             block, wall_ms = array.T

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from edgetransfer.transport.browser.exchange import Message
     from edgetransfer.transport.browser.runtime import Engine
 
-ACTIONS = frozenset({"logits", "time", "describe"})
+ACTIONS = frozenset({"outputs", "time", "describe"})
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class Browser(Place):
                 result = listener.follow(job.action, self.where, running.ended)
             self.exchange.free()
         self.seen["hidden"] = self.seen.get("hidden", False) or listener.hidden
-        ran = {"session": {"provider": self.engine}} if job.action == "logits" else {}
+        ran = {"session": {"provider": self.engine}} if job.action == "outputs" else {}
         try:
             return {"event": "result", **self._environment(result), **ran}
         except (LookupError, TypeError, ValueError, AttributeError) as error:

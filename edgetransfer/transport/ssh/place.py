@@ -15,7 +15,7 @@ from edgetransfer.errors import EdgeTransferError, StageError
 from edgetransfer.spec.base import is_name
 from edgetransfer.spec.outside import shortened
 from edgetransfer.transport import wheels
-from edgetransfer.transport.job import Job, outputs, patience_s, plain
+from edgetransfer.transport.job import Job, patience_s, plain, written_files
 from edgetransfer.transport.local import ALWAYS, KEPT, KEPT_FAMILIES
 from edgetransfer.transport.outcome import Transcript, unfinished
 from edgetransfer.transport.place import AS_IT_IS, Place, Software
@@ -293,7 +293,7 @@ class Ssh(Place):
         push(self.link, self.staging)
         self.jobs.append(name)
         result, files = follow(self.link, job, start, progress)
-        fetch(self.link, name, files, outputs(job), out)
+        fetch(self.link, name, files, written_files(job), out)
         return result
 
     def close(self) -> None:

@@ -31,7 +31,7 @@ class Measured(Ordinal):
     columns = ("what", "size")
 
     def answer(self, outputs, labels):
-        return ((labels[0], float(outputs[0])),)
+        return ((labels[0], float(outputs["score"][0, 0])),)
 
 
 TASK = Measured()

@@ -1,8 +1,9 @@
 """A task that no module of the package knows: ordered ranks, told by one score an example.
 
 A label is a whole number; the network gives a score [N, 1] in places of the sorted labels, and the
-nearest one is the decision. It is fitted by ridge regression on frozen features, and judged by the
-mean distance from the right rank.
+nearest one is the decision. Its second output, ``beyond`` [N, 1, ranks - 1], is how far the score
+is beyond the bound of every two ranks. It is fitted by ridge regression on frozen features, and
+judged by the mean distance from the right rank.
 """
 
 from functools import partial
@@ -30,23 +31,30 @@ NORMAL_95 = 1.645
 
 
 class Scorer(nn.Module):
-    """A backbone, and one number of its features."""
+    """A backbone, one number of its features, and how far that is beyond the bounds of ranks."""
 
-    def __init__(self, network, weight):
+    def __init__(self, network, weight, bounds):
         super().__init__()
         self.network = network
+        self.bounds = torch.arange(bounds) + 0.5
         self.head = nn.Linear(len(weight) - 1, 1)
         with torch.no_grad():
             self.head.weight.copy_(torch.from_numpy(weight[None, :-1]))
             self.head.bias.fill_(float(weight[-1]))
 
     def forward(self, *inputs):
-        return self.head(self.network(*inputs))
+        score = self.head(self.network(*inputs))
+        return score, score[:, :, None] - self.bounds
 
 
-def changed(reference, candidate, tie=0.0):
+def bounds_of(labels):
+    return max(1, len(labels) - 1)
+
+
+def changed(reference, candidate, ties=None):
+    reference, candidate = reference["score"], candidate["score"]
     moved = np.rint(reference) != np.rint(candidate)
-    return (moved & (np.abs(reference - candidate) > 2 * tie))[:, 0]
+    return (moved & (np.abs(reference - candidate) > 2 * (ties or {}).get("score", 0.0)))[:, 0]
 
 
 def ridge(rows, truth):
@@ -71,7 +79,7 @@ class JudgedRanks:
         self.errors = None
         if raw.truth is not None:
             outputs = (raw.reference, raw.candidate)
-            self.errors = [np.abs(each[:, 0] - raw.truth) for each in outputs]
+            self.errors = [np.abs(each["score"][:, 0] - raw.truth) for each in outputs]
 
     def gates(self):
         if self.errors is None:
@@ -93,17 +101,16 @@ class JudgedRanks:
 class Ordinal:
     name = "ordinal"
     labels = CLASSES  # ranks have names, as classes do
-    output = "score"
     columns = ("rank", "score")
     shift_invariant = False
     claims = frozenset({"mean-error"})
     report_form = RanksForm
 
-    def width(self, labels):
-        return 1
+    def outputs(self, labels):
+        return {"score": (1,), "beyond": (1, bounds_of(labels))}
 
-    def changed(self, reference, candidate, tie=0.0):
-        return changed(reference, candidate, tie)
+    def changed(self, reference, candidate, ties=None):
+        return changed(reference, candidate, ties)
 
     def examine(self, raw, drift):
         return JudgedRanks(raw)
@@ -112,7 +119,7 @@ class Ordinal:
         n = len(tried.truth)
         if not n:
             return TaskTrial()
-        outputs = (tried.reference[:n, 0], tried.candidate[:n, 0])
+        outputs = (tried.reference["score"][:n, 0], tried.candidate["score"][:n, 0])
         before, after = (np.abs(each - tried.truth).mean() for each in outputs)
         return TaskTrial(100 * (after - before), row={"mean_error": float(after)})
 
@@ -135,9 +142,10 @@ class Ordinal:
 
         inputs = {"features": features.key, "truth": truth.tolist()}
         kept = run.keep(Stage("ridge", inputs, make))
-        network = Scorer(opened.backbone.network, np.load(kept.file("weight.npy"))).eval()
+        weight, bounds = np.load(kept.file("weight.npy")), bounds_of(manifest.labels)
+        network = Scorer(opened.backbone.network, weight, bounds).eval()
         facts = {"backbone": opened.card, "fit": kept.record}
-        prove = partial(traced, network, output=self.output, changed=changed)
+        prove = partial(traced, network, outputs=("score", "beyond"), changed=changed)
         return keep_graph(run, manifest, opened.backbone, kept.key, facts, prove)
 
     def ship(self, run, fitted, compressed, target, progress):
@@ -147,8 +155,8 @@ class Ordinal:
         return None
 
     def answer(self, outputs, labels):
-        place = int(np.clip(np.rint(outputs[0]), 0, len(labels) - 1))
-        return ((labels[place], float(outputs[0])),)
+        score = float(outputs["score"][0, 0])
+        return ((labels[int(np.clip(np.rint(score), 0, len(labels) - 1))], score),)
 
     def tiles(self, report):
         error = report["error"]

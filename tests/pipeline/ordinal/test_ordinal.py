@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from edgetransfer.bundle.opened import open_bundle
-from edgetransfer.bundle.readers import read_report
+from edgetransfer.bundle.readers import read_golden, read_report
 from edgetransfer.cli import render
 from edgetransfer.measure.verdict import refuse_untrue
 from edgetransfer.pipeline.bench.bench import bench
@@ -65,7 +65,9 @@ def test_it_is_fitted_quantised_and_judged(made):
     assert (report["task"], report["precision"]) == ("ordinal", "w8a8")
     assert report["error"]["n"] == 80
     assert report["error"]["candidate"] < 0.3
-    assert report["numeric"]["sqnr_db"] > 20
+    noise = report["numeric"]["sqnr_db_by_output"]
+    assert list(noise) == ["score", "beyond"]
+    assert report["numeric"]["sqnr_db"] == min(noise.values()) > 20
     assert "accuracy" not in report
     gates = {gate["name"]: gate["status"] for gate in report["gates"]}
     assert gates["mean-error"] == "PASS"
@@ -73,6 +75,10 @@ def test_it_is_fitted_quantised_and_judged(made):
     assert outcome.verdict == "PASS"
     bundle = open_bundle(folder)
     assert bundle.manifest["ranks"] == list(RANKS)
+    case = read_golden(folder / "golden" / "index.json")[0]
+    assert list(case["core"]) == ["score", "beyond"]
+    (score,), (beyond,) = case["core"]["score"], case["core"]["beyond"]
+    assert beyond == pytest.approx([score - 0.5, score - 1.5, score - 2.5], abs=1e-5)
     assert bundle.manifest["task"] == "image ordinal"
 
 
@@ -91,6 +97,8 @@ def test_it_is_shown(made, capsys):
     page = (made[1] / "report.html").read_text()
     assert "Mean error" in page
     assert "How far the score is from the right rank." in page
+    assert "SQNR of beyond" in page
+    assert "KL divergence" not in page
     assert "Every class" not in page
     render.verdict(report, made[1])
     assert "mean error" in capsys.readouterr().out

@@ -9,20 +9,23 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from edgetransfer.agent import machine
 from edgetransfer.agent import main as agent_main
+from edgetransfer.agent.outputs import Outputs
 from edgetransfer.agent.runtimes import onnxruntime as runtime
 from edgetransfer.agent.runtimes import onnxruntime as session
 from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
+from edgetransfer.transport.outcome import read_outputs
 
 QUICK = {"blocks": 3, "block_s": 0.002, "warmup_s": 0.0, "warmup_max_s": 0.02}
 
 
-def test_logits(do, variant, rows, weight, tmp_path):
-    code, told = do("logits", variant())
+def test_outputs(do, variant, rows, weight, tmp_path):
+    code, told = do("outputs", variant())
     assert code == 0
-    logits = np.load(tmp_path / "logits.npy")
+    logits = np.load(tmp_path / "output-0.npy")
     assert logits.dtype == np.float32
     np.testing.assert_allclose(logits, rows[0] @ weight, rtol=1e-5)
     assert told[:-1] == [{"event": "progress", "done": done, "total": 5} for done in (2, 3, 4, 5)]
@@ -31,6 +34,7 @@ def test_logits(do, variant, rows, weight, tmp_path):
     assert result.pop("deterministic") is True
     assert isinstance(result.pop("peak_is_own"), bool)
     assert result.pop("repeated") == 5
+    assert result.pop("outputs") == ["logits"]
     assert (result.pop("session"), result.pop("built_ms")) == (
         {"provider": "CPUExecutionProvider"},
         0.0,
@@ -52,7 +56,7 @@ def test_logits(do, variant, rows, weight, tmp_path):
 
 
 def test_what_was_opened_is_told_as_the_runtime_sees_it(do, variant, model):
-    _, told = do("logits", variant())
+    _, told = do("outputs", variant())
     assert told[-1]["model"] == {
         "sha256": hashlib.sha256(model.read_bytes()).hexdigest(),
         "inputs": [{"name": "x", "type": "tensor(float)", "shape": ["batch", 4]}],
@@ -61,16 +65,68 @@ def test_what_was_opened_is_told_as_the_runtime_sees_it(do, variant, model):
 
 
 def test_batches_give_all_examples_in_order(do, variant, rows, weight, tmp_path):
-    _, told = do("logits", variant(batch=2))
+    _, told = do("outputs", variant(batch=2))
     assert told[:-1] == [{"event": "progress", "done": done, "total": 3} for done in (2, 3)]
-    logits = np.load(tmp_path / "logits.npy")
+    logits = np.load(tmp_path / "output-0.npy")
     np.testing.assert_allclose(logits, rows[0] @ weight, rtol=1e-5)
+
+
+@pytest.fixture
+def two(tmp_path, weight):
+    """``logits = x @ weight`` and ``planes`` [N, 3, 1], twice as much."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "weight"], ["logits"]),
+        helper.make_node("Add", ["logits", "logits"], ["sum"]),
+        helper.make_node("Unsqueeze", ["sum", "axis"], ["planes"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "two",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 4])],
+        [
+            helper.make_tensor_value_info("planes", TensorProto.FLOAT, ["batch", 3, 1]),
+            helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 3]),
+        ],
+        initializer=[
+            numpy_helper.from_array(weight, "weight"),
+            numpy_helper.from_array(np.array([2]), "axis"),
+        ],
+    )
+    whole = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
+    whole.ir_version = 10
+    (tmp_path / "two.onnx").write_bytes(whole.SerializeToString())
+    return str(tmp_path / "two.onnx")
+
+
+def test_every_output_is_given_by_its_name(do, variant, two, rows, weight, tmp_path):
+    _, told = do("outputs", variant(model=two, batch=2))
+    assert told[-1]["outputs"] == ["planes", "logits"]
+    found = read_outputs(told[-1], tmp_path)
+    assert found.shapes == {"planes": (3, 1), "logits": (3,)}
+    np.testing.assert_allclose(found["logits"], rows[0] @ weight, rtol=1e-5)
+    np.testing.assert_array_equal(found["planes"][:, :, 0], 2 * found["logits"])
+    assert not list(tmp_path.glob("output-*"))
+    _, told = do("time", variant(model=two), plan=QUICK, seed=3)
+    digest = found.rows(slice(4)).digest()
+    assert told[-1]["outputs"] == {"reference": [digest, digest]}
+
+
+def test_outputs_come_back_from_a_file_as_they_were(tmp_path):
+    names = ("file", "a/b", "0", "names")
+    rows = np.arange(12, dtype=np.float32).reshape(3, 4)
+    given = Outputs({name: rows + place for place, name in enumerate(names)})
+    given.save(tmp_path / "x.npz")
+    found = Outputs.load(tmp_path / "x.npz")
+    assert found.equals(given)
+    assert list(found) == list(names)
+    assert found.digest() == given.digest() != given.rows(slice(2)).digest()
+    assert not found.equals(Outputs({name: given[name] for name in reversed(names)}))
 
 
 def test_examples_of_their_own_shapes_make_no_batch(do, variant, tmp_path):
     np.save(tmp_path / "one.npy", np.ones((1, 4), np.float32))
     with pytest.raises(ValueError, match=r"^examples of their own shapes make no batch of 2$"):
-        do("logits", variant(inputs={"x": [str(tmp_path / "one.npy")]}, batch=2))
+        do("outputs", variant(inputs={"x": [str(tmp_path / "one.npy")]}, batch=2))
 
 
 def test_unfused_the_graph_runs_as_it_is_written(do, variant, monkeypatch):
@@ -83,23 +139,23 @@ def test_unfused_the_graph_runs_as_it_is_written(do, variant, monkeypatch):
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", opened)
     for fused in (True, False):
-        do("logits", variant(fused=fused))
+        do("outputs", variant(fused=fused))
     level = onnxruntime.GraphOptimizationLevel
     assert levels == [level.ORT_ENABLE_ALL, level.ORT_DISABLE_ALL]
 
 
 def test_one_example_needs_no_progress(do, variant, tmp_path):
     np.save(tmp_path / "one.npy", np.ones((1, 4), np.float32))
-    _, told = do("logits", variant(inputs={"x": str(tmp_path / "one.npy")}))
+    _, told = do("outputs", variant(inputs={"x": str(tmp_path / "one.npy")}))
     assert [line["event"] for line in told] == ["result"]
-    assert np.load(tmp_path / "logits.npy").shape == (1, 3)
+    assert np.load(tmp_path / "output-0.npy").shape == (1, 3)
 
 
 def test_logits_that_are_no_numbers_repeat_themselves_too(do, variant, tmp_path):
     np.save(tmp_path / "nan.npy", np.full((2, 4), np.nan, np.float32))
-    _, told = do("logits", variant(inputs={"x": str(tmp_path / "nan.npy")}))
+    _, told = do("outputs", variant(inputs={"x": str(tmp_path / "nan.npy")}))
     assert told[-1]["deterministic"] is True
-    assert np.isnan(np.load(tmp_path / "logits.npy")).all()
+    assert np.isnan(np.load(tmp_path / "output-0.npy")).all()
 
 
 def test_a_runtime_that_does_not_repeat_itself_is_found_out(do, variant, monkeypatch):
@@ -109,7 +165,7 @@ def test_a_runtime_that_does_not_repeat_itself_is_found_out(do, variant, monkeyp
         return [np.full((1, 3), next(count), np.float32)]
 
     monkeypatch.setattr(session.OnnxSession, "run", run)
-    _, told = do("logits", variant())
+    _, told = do("outputs", variant())
     assert told[-1]["deterministic"] is False
 
 
@@ -135,11 +191,11 @@ def test_time(do, variant, tmp_path):
 
 
 def test_the_timed_session_tells_what_it_gives(do, variant, tmp_path):
-    _, told = do("logits", variant())
-    rows = np.load(tmp_path / "logits.npy")[:4]
+    _, told = do("outputs", variant())
+    rows = np.load(tmp_path / "output-0.npy")[:4]
     _, told = do("time", variant(), plan=QUICK, seed=3)
     digest = hashlib.sha256(rows.tobytes()).hexdigest()
-    assert told[-1]["logits"] == {"reference": [digest, digest]}
+    assert told[-1]["outputs"] == {"reference": [digest, digest]}
 
 
 def test_an_earlier_process_may_have_seen_a_faster_machine(do, variant):
@@ -161,7 +217,7 @@ def test_no_times_are_taken_on_an_emulated_processor(do, variant, capsys, monkey
         f"{tmp_path}/job.json: no times are taken on an emulated processor: they say nothing of "
         "any device (found QEMU)\n"
     )
-    assert do("logits", variant())[0] == 0
+    assert do("outputs", variant())[0] == 0
 
 
 def test_sustain(do, variant):
@@ -201,7 +257,7 @@ def test_describe(do):
 
 
 @pytest.mark.parametrize(
-    ("schema", "action"), [("edgetransfer.job/2", "logits"), ("edgetransfer.job/1", "train")]
+    ("schema", "action"), [("edgetransfer.job/2", "outputs"), ("edgetransfer.job/1", "train")]
 )
 def test_a_job_of_another_kind(tmp_path, capsys, schema, action):
     file = tmp_path / "job.json"
@@ -212,7 +268,7 @@ def test_a_job_of_another_kind(tmp_path, capsys, schema, action):
     assert error == (
         f"{file}: not a job of this agent: found schema {schema!r}, action {action!r}; "
         "expected 'edgetransfer.job/1' and one of "
-        "describe, energy, logits, optimise, sustain, time\n"
+        "describe, energy, optimise, outputs, sustain, time\n"
     )
 
 

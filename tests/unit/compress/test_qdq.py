@@ -48,7 +48,7 @@ def simulated(quantised, array):
         quantised.model.graph, quantised.layout, quantised.encoding, FreeWeights
     )
     with torch.no_grad():
-        return network({"input": torch.from_numpy(array)}).numpy()
+        return network({"input": torch.from_numpy(array)})[0].numpy()
 
 
 def step_of(quantised):

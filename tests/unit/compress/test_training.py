@@ -4,6 +4,7 @@ from dataclasses import replace
 from itertools import cycle
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -59,7 +60,7 @@ def test_untrained_it_is_what_it_was_given(request, kind, start):
 def test_gradients_reach_weights_biases_and_scales(quantised, feeds, kind):
     student = student_of(quantised, kind)
     wanted = Execution(quantised.model.graph).run(feeds)[0]
-    (student(feeds) - wanted).square().sum().backward()
+    (student(feeds)[0] - wanted).square().sum().backward()
     for name, parameter in student.named_parameters():
         assert parameter.grad is not None, name
         assert torch.isfinite(parameter.grad).all(), name
@@ -109,8 +110,19 @@ def noise_of(quantised, encoding, pictures):
     student = FakeQuantised(quantised.model.graph, quantised.layout, encoding, FreeWeights)
     feeds = {"input": torch.from_numpy(pictures)}
     with torch.no_grad():
-        error = student(feeds) - Execution(quantised.model.graph).run(feeds)[0]
+        error = student(feeds)[0] - Execution(quantised.model.graph).run(feeds)[0]
     return float((error - error.mean(dim=1, keepdim=True)).square().sum())
+
+
+def noise_of_features(quantised, pictures):
+    """What the loss has for the tensor before the last layer."""
+    feeds, name = {"input": torch.from_numpy(pictures)}, "features"
+    wanted, got = {}, {name: None}
+    with torch.no_grad():
+        Execution(quantised.model.graph).run(feeds, lambda n, t: wanted.setdefault(n, t))
+        student_of(quantised, FreeWeights)(feeds, got)
+    error = got[name] - wanted[name]
+    return float(error.square().sum() / wanted[name].square().sum())
 
 
 def coarse(quantised, factor):
@@ -163,6 +175,28 @@ def test_few_steps_are_done_where_there_is_little_time(plain, pictures):
     batches = lambda: cycle([{"input": torch.from_numpy(pictures[:4])}])  # noqa: E731
     _, losses = train(plain.model.graph, plain.layout, plain.encoding, batches, course)
     assert len(losses) == 3  # what it takes to know how long one takes
+
+
+def test_outputs_in_proportion_are_ranked_and_trained_as_one(
+    network, plain, pictures, batches, quantised_from
+):
+    two = onnx.ModelProto()
+    two.CopyFrom(network)
+    two.graph.node.append(onnx.helper.make_node("Mul", ["logits", "six"], ["louder"]))
+    two.graph.output.add().CopyFrom(two.graph.output[0])
+    two.graph.output[1].name = "louder"
+    made = quantised_from(two, pictures[:EXAMPLES], equalised=False)
+    assert [each.name for each in made.graph().graph.output] == ["logits", "louder"]
+    one, both = (dict(rank_layers(each, batches(pictures[:8])())) for each in (plain, made))
+    assert both == pytest.approx(one, rel=1e-3)
+    course = replace(QAT, steps=2)
+    endless = lambda: cycle([{"input": torch.from_numpy(pictures[:4])}])  # noqa: E731
+    single, double = (
+        train(each.model.graph, each.layout, each.encoding, endless, course)[1][0]
+        for each in (plain, made)
+    )
+    features = noise_of_features(plain, pictures[:4])
+    assert double - features == pytest.approx(2 * (single - features), rel=1e-3)
 
 
 @pytest.mark.parametrize("name", ["expand.w", "project.w"])

@@ -7,7 +7,9 @@ import onnx
 import pytest
 from PIL import Image
 
+from edgetransfer.bundle.readers import read_golden
 from edgetransfer.data.manifest import Example
+from edgetransfer.errors import IntegrityError
 from edgetransfer.export.onnx_bundle import write_golden
 
 
@@ -36,7 +38,7 @@ def test_pictures(models, core, pictures, prepare, run):
     write_golden(folder / "golden", folder, pictures[0], prepare)
     golden = folder / "golden"
     index = json.loads((golden / "index.json").read_text())
-    assert index["schema"] == "edgetransfer.golden/1"
+    assert index["schema"] == "edgetransfer.golden/2"
     assert [case["label"] for case in index["cases"]] == ["a", "b", "c"]
     for case, example, pixels in zip(index["cases"], *pictures, strict=True):
         np.testing.assert_array_equal(np.asarray(Image.open(golden / case["png"])), pixels)
@@ -46,13 +48,35 @@ def test_pictures(models, core, pictures, prepare, run):
         np.testing.assert_array_equal(prepared, prepare.prepare(example)["input"][0])
         for name in ("core", "reference"):
             logits = run(folder / f"{name}.onnx", input=prepared[None])[0]
-            np.testing.assert_array_equal(np.float32(case[f"{name}_logits"]), logits)
-        assert case["core_logits"] != case["reference_logits"]
+            np.testing.assert_array_equal(np.float32(case[name]["logits"]), logits)
+        assert case["core"] != case["reference"]
         assert case["text"] is None
     listed = {case[key]["file"] for case in index["cases"] for key in ["picture"]}
     listed |= {case["prepared"]["input"]["file"] for case in index["cases"]}
     listed |= {case["png"] for case in index["cases"]} | {"index.json"}
     assert {file.name for file in golden.iterdir()} == listed
+
+
+def test_the_first_version_is_read(models, core, pictures, prepare):
+    """There the only outputs were logits."""
+    folder = models(core(0), core(1))
+    write_golden(folder / "golden", folder, pictures[0], prepare)
+    file = folder / "golden" / "index.json"
+    index = json.loads(file.read_text())
+    wanted = read_golden(file)
+    index["schema"] = "edgetransfer.golden/1"
+    for case in index["cases"]:
+        for name in ("core", "reference"):
+            case[f"{name}_logits"] = case.pop(name)["logits"]
+    file.write_text(json.dumps(index))
+    assert read_golden(file) == wanted
+    del index["cases"][0]["core_logits"]
+    file.write_text(json.dumps(index))
+    with pytest.raises(IntegrityError) as caught:
+        read_golden(file)
+    assert str(caught.value).splitlines()[:1] == [
+        f"{file}: cases.0: core and reference should be outputs by name"
+    ]
 
 
 def test_texts(models, text_core, prepare_text, run):
@@ -73,7 +97,7 @@ def test_texts(models, text_core, prepare_text, run):
     for case, tokens in zip(cases, ids, strict=True):
         mask = read(folder / "golden", case["prepared"]["attention_mask"])
         logits = run(text_core, input_ids=tokens[None], attention_mask=mask[None])[0]
-        np.testing.assert_array_equal(np.float32(case["core_logits"]), logits)
+        np.testing.assert_array_equal(np.float32(case["core"]["logits"]), logits)
 
 
 def test_the_same_files_every_time(models, core, pictures, prepare):

@@ -61,7 +61,7 @@ def test_a_bundle_holds_all_that_a_device_needs(core, contract, pictures, prepar
     cases = json.loads((tmp_path / "golden" / "index.json").read_text())["cases"]
     for case, pixels in zip(cases, pictures[1], strict=True):
         logits = run(tmp_path / "model.onnx", picture=pixels[None])[0]
-        np.testing.assert_allclose(logits, case["core_logits"], atol=1e-5)
+        np.testing.assert_allclose(logits, case["core"]["logits"], atol=1e-5)
     text = (tmp_path / "preprocess.json").read_text()
     assert PREPROCESSING.validate_json(text) == contract
 

@@ -66,7 +66,7 @@ def pictures():
 
 @pytest.fixture(scope="session")
 def traced(network, pictures):
-    return trace(network, [pictures[:2]], Signature(("input",), "logits"))
+    return trace(network, [pictures[:2]], Signature(("input",), ("logits",)))
 
 
 @pytest.fixture(scope="session")
@@ -79,7 +79,7 @@ def text_network():
 def traced_text(text_network):
     example = [np.ones((2, 7), np.int64), np.ones((2, 7), np.int64)]
     names = ("input_ids", "attention_mask")
-    return trace(text_network, example, Signature(names, "logits", ("batch", "length")))
+    return trace(text_network, example, Signature(names, ("logits",), ("batch", "length")))
 
 
 @pytest.fixture

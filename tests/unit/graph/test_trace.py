@@ -50,7 +50,7 @@ def test_inputs_outputs_and_versions_are_as_asked(traced):
 
 
 def test_tracing_twice_gives_the_same_bytes(network, traced, pictures):
-    again = trace(network, [pictures[2:]], Signature(("input",), "logits"))
+    again = trace(network, [pictures[2:]], Signature(("input",), ("logits",)))
     assert again.SerializeToString() == traced.SerializeToString()
 
 
@@ -127,7 +127,7 @@ def test_a_length_that_the_exporter_fixed_is_noticed():
     example = [np.ones((2, 7), np.int64)] * 2
     names = ("input_ids", "attention_mask")
     with pytest.raises(StageError) as caught:
-        trace(Positions(), example, Signature(names, "logits", ("batch", "length")))
+        trace(Positions(), example, Signature(names, ("logits",), ("batch", "length")))
     assert str(caught.value) == (
         "Positions: torch's exporter takes the network for one size of examples only\n"
         "  found: input_ids ['batch', 7]\n"

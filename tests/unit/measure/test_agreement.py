@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from edgetransfer.agent.outputs import Outputs
 from edgetransfer.measure.agreement import Cure, OnHost, compare_with_host, elsewhere, written
 from edgetransfer.tasks.classification.task import TASK
 
@@ -15,29 +16,37 @@ def noisy(scale, of=HOST):
     return of + scale * np.random.default_rng(1).normal(size=of.shape).astype(np.float32)
 
 
+def given(rows):
+    return Outputs({"logits": rows})
+
+
+def compared(on_device, on_host):
+    return compare_with_host(given(FLOATS), given(on_device), on_host, TASK)
+
+
 def gate(on_device, cure=None, *, emulated=False):
-    on_host = OnHost(HOST, {}, cure, emulated)
-    return elsewhere(compare_with_host(FLOATS, on_device, on_host, TASK), on_host)
+    on_host = OnHost(given(HOST), {}, cure, emulated)
+    return elsewhere(compared(on_device, on_host), on_host)
 
 
 def test_an_emulated_processor_is_a_preview():
     assert (gate(HOST.copy()).code, gate(HOST.copy()).name) == ("G6", "device")
     found = gate(HOST.copy(), emulated=True)
     assert (found.code, found.name) == ("G5", "preview")
-    assert found.message == "preview: all logits of 40 examples are bit-equal to the build host's"
+    assert found.message == "preview: all outputs of 40 examples are bit-equal to the build host's"
 
 
 def test_the_same_bits_pass():
     found = gate(HOST.copy())
     assert (found.status, found.decides, found.measured) == ("PASS", True, float("inf"))
-    assert found.message == ("device: all logits of 40 examples are bit-equal to the build host's")
+    assert found.message == ("device: all outputs of 40 examples are bit-equal to the build host's")
 
 
 def test_rounding_of_floats_passes():
     found = gate(noisy(1e-5))
     assert found.status == "PASS"
     assert found.message == (
-        "device: 111.8 dB from the build host's logits, 0 of 40 decisions differ"
+        "device: 111.8 dB from the build host's outputs, 0 of 40 decisions differ"
     )
 
 
@@ -48,10 +57,10 @@ def test_a_device_may_be_as_noisy_as_quantising_was():
 
 
 def test_floats_that_differ_are_no_noise_of_quantising():
-    exact = OnHost(FLOATS, {})
-    agreement = compare_with_host(FLOATS, noisy(0.1, FLOATS), exact, TASK)
+    exact = OnHost(given(FLOATS), {})
+    agreement = compared(noisy(0.1, FLOATS), exact)
     assert not agreement.agrees
-    assert compare_with_host(FLOATS, noisy(0.01, FLOATS), exact, TASK).agrees
+    assert compared(noisy(0.01, FLOATS), exact).agrees
 
 
 def test_a_failure_without_a_cure_says_what_is_left():
@@ -67,17 +76,17 @@ WHY = "saturation: sums stop at 16 bits"
 
 
 def test_a_cure_that_was_proven_is_named():
-    cure = Cure(HOST.copy(), CONFIG, WHY, ("old", "older"))
+    cure = Cure(given(HOST.copy()), CONFIG, WHY, ("old", "older"))
     assert gate(noisy(2.0), cure).message.endswith(
         "; cause: saturation: sums stop at 16 bits; with session.x64quantprecision=1 they are "
         "bit-equal: build with --target old or --target older"
     )
-    near = Cure(noisy(0.01), CONFIG, WHY, ("old",))
+    near = Cure(given(noisy(0.01)), CONFIG, WHY, ("old",))
     assert "they are as near as they should be: build" in gate(noisy(2.0), near).message
 
 
 def test_a_cure_that_does_not_help_is_not_promised():
-    cure = Cure(noisy(2.0), CONFIG, WHY, ("old",))
+    cure = Cure(given(noisy(2.0)), CONFIG, WHY, ("old",))
     assert gate(noisy(2.0), cure).message.endswith(
         "; session.x64quantprecision=1 did not mend it: build with --precision fp32 for this device"
     )
@@ -89,14 +98,14 @@ def test_numbers_that_are_none_fail():
     found = gate(broken)
     assert (found.status, found.measured) == ("FAIL", None)
     assert found.message.startswith(
-        "device: 1 logits are NaN or Inf that are not on the build host; no setting is known"
+        "device: 1 outputs are NaN or Inf that are not on the build host; no setting is known"
     )
 
 
 def test_what_the_report_says():
-    cure = Cure(HOST.copy(), CONFIG, WHY, ("old",))
-    on_host = OnHost(HOST, {"session.qdqisint8allowed": "1"}, cure)
-    row = written(compare_with_host(FLOATS, noisy(2.0), on_host, TASK), on_host)
+    cure = Cure(given(HOST.copy()), CONFIG, WHY, ("old",))
+    on_host = OnHost(given(HOST), {"session.qdqisint8allowed": "1"}, cure)
+    row = written(compared(noisy(2.0), on_host), on_host)
     assert row.pop("max_abs") == pytest.approx(np.abs(noisy(2.0) - HOST).max())
     assert row.pop("sqnr_db") == pytest.approx(5.9, abs=0.2)
     assert row.pop("host_sqnr_db") == pytest.approx(31.1, abs=0.1)

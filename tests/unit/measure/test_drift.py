@@ -4,10 +4,15 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
+from edgetransfer.agent.outputs import Outputs
 from edgetransfer.errors import StageError
-from edgetransfer.measure.drift import cosine_mean, measure_drift, sqnr_db
+from edgetransfer.measure.drift import cosine_mean, farthest, measure_drift, sqnr_db
 from edgetransfer.tasks.classification.judge.divergence import divergence, kl_each, mean_bounds
 from edgetransfer.tasks.classification.task import TASK
+
+
+def drift_of(reference, candidate):
+    return measure_drift(Outputs({"logits": reference}), Outputs({"logits": candidate}), TASK)
 
 
 @pytest.fixture
@@ -18,7 +23,7 @@ def logits():
 
 
 def test_a_model_does_not_drift_from_itself(logits):
-    drift = measure_drift(logits[0], logits[0], TASK)
+    drift = drift_of(logits[0], logits[0])
     assert (drift.flips, drift.agreement) == (0, 1.0)
     assert divergence(logits[0], logits[0]).mean == 0.0
     assert drift.sqnr_db == inf
@@ -66,7 +71,7 @@ def test_nan_and_inf_are_counted_and_flip(logits):
     reference, candidate = logits[0], logits[0].copy()
     candidate[3, :2] = np.nan
     candidate[5, 0] = np.inf
-    drift = measure_drift(reference, candidate, TASK)
+    drift = drift_of(reference, candidate)
     assert (drift.non_finite, drift.flips) == (3, 2)
     assert isnan(drift.sqnr_db)
     assert isnan(divergence(reference, candidate).mean)
@@ -77,15 +82,45 @@ def test_a_reference_that_is_not_finite_is_refused(logits):
     broken = logits[0].copy()
     broken[0, 0] = np.nan
     with pytest.raises(StageError) as caught:
-        measure_drift(broken, logits[1], TASK)
+        drift_of(broken, logits[1])
     assert str(caught.value) == (
         "measure: the float reference gives NaN or Inf, so nothing can be held against it\n"
-        "  found: 1 such logits of 480\n"
+        "  found: 1 such outputs of 480\n"
         "  fix: check the model and its preprocessing in float first"
     )
 
 
 def test_shapes_that_differ_are_refused(logits):
     with pytest.raises(ValueError, match=r".") as caught:
-        measure_drift(logits[0], logits[1][:, :5], TASK)
-    assert str(caught.value) == "logits need one shape [N, C], found (80, 6) and (80, 5)"
+        drift_of(logits[0], logits[1][:, :5])
+    assert str(caught.value) == (
+        "both models need the same outputs [N, ...], found {'logits': (80, 6)} and"
+        " {'logits': (80, 5)}"
+    )
+
+
+class Boxes:
+    """Decides by the largest score; boxes move as they like."""
+
+    shift_invariant = False
+
+    def changed(self, reference, candidate, ties=()):
+        return reference["scores"].argmax(axis=1) != candidate["scores"].argmax(axis=1)
+
+
+def test_of_several_outputs_the_worst_is_told():
+    rng = np.random.default_rng(0)
+    boxes = rng.normal(size=(40, 7, 4)).astype(np.float32)
+    scores = rng.normal(size=(40, 7)).astype(np.float32)
+    reference = Outputs({"boxes": boxes, "scores": scores})
+    moved = boxes + 0.1 * rng.normal(size=boxes.shape).astype(np.float32)
+    candidate = Outputs({"boxes": moved, "scores": scores})
+    drift = measure_drift(reference, candidate, Boxes())
+    assert (drift.flips, drift.n) == (0, 40)
+    assert drift.sqnr_db == pytest.approx(20, abs=0.5)
+    assert drift.sqnr_db == drift.by_output["boxes"]
+    assert drift.by_output["scores"] == inf
+    assert drift.cosine_mean == pytest.approx(0.995, abs=0.002)
+    assert farthest(reference, candidate)[0] == "boxes"
+    with pytest.raises(ValueError, match="both models need the same outputs"):
+        measure_drift(reference, Outputs({"scores": scores, "boxes": moved[:, :3]}), Boxes())

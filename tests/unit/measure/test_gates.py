@@ -201,11 +201,11 @@ def test_flips_needed_is_where_the_bound_crosses(rate, limit):
     [
         (32.66, "PASS", "sqnr: 32.7 dB, at least 20.0 dB demanded"),
         (19.98, "FAIL", "sqnr: 19.98 dB, at least 20.0 dB demanded"),
-        (inf, "PASS", "sqnr: the logits are identical, at least 20.0 dB demanded"),
+        (inf, "PASS", "sqnr: the outputs are identical, at least 20.0 dB demanded"),
         (
             nan,
             "FAIL",
-            "sqnr: not defined with NaN or Inf among the logits, at least 20.0 dB demanded",
+            "sqnr: not defined with NaN or Inf among the outputs, at least 20.0 dB demanded",
         ),
     ],
 )
@@ -217,7 +217,7 @@ def test_sqnr(value, status, message):
 def test_finite():
     assert gates.finite(drifted(), 1530).status == "PASS"
     broken = gates.finite(drifted(non_finite=3), 1530)
-    assert (broken.status, broken.message) == ("FAIL", "finite: 3 of 1530 logits are NaN or Inf")
+    assert (broken.status, broken.message) == ("FAIL", "finite: 3 of 1530 outputs are NaN or Inf")
 
 
 def test_a_limit_that_nobody_named_warns_in_other_words():
@@ -268,7 +268,7 @@ def test_a_limit_that_nobody_named_warns_in_other_words():
         (
             diverged(kl=(nan, nan, nan)),
             "FAIL",
-            "kl: not defined with NaN or Inf among the logits of 0.01 nats allowed",
+            "kl: not defined with NaN or Inf among the outputs of 0.01 nats allowed",
             None,
         ),
     ],

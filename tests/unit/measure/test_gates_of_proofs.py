@@ -78,31 +78,31 @@ VERSION = "opset 20, IR 10, opened by onnxruntime 1.32.0"
             gates.integrity(Integrity({"core.onnx": ("a", "a")}, 1e-5, 20.0, 12)),
             "PASS",
             "integrity: 1 files there have the digests of those here;"
-            " model.onnx gives the logits of core.onnx within 1.0e-05 on 12 examples",
+            " model.onnx gives the outputs of core.onnx within 1.0e-05 on 12 examples",
         ),
         (
             gates.integrity(Integrity({}, 0.0, 20.0, 12)),
             "PASS",
-            "integrity: model.onnx gives the logits of core.onnx within 0.0e+00 on 12 examples",
+            "integrity: model.onnx gives the outputs of core.onnx within 0.0e+00 on 12 examples",
         ),
         (
             gates.integrity(Integrity({"core.onnx": ("a", "b")}, 0.5, 20.0, 12)),
             "FAIL",
-            "integrity: core.onnx is another file there; model.onnx does not give the logits of"
+            "integrity: core.onnx is another file there; model.onnx does not give the outputs of"
             " core.onnx: they differ by 0.5 on 12 examples",
         ),
         (
             gates.integrity(Integrity({}, 0.18, 15.0, 12, 0.31)),
             "PASS",
-            "integrity: model.onnx gives the logits of core.onnx within 1.8e-01 on 12 examples; the"
-            " runtime rounds once what both files round twice, and quantising moved logits by"
+            "integrity: model.onnx gives the outputs of core.onnx within 1.8e-01 on 12 examples;"
+            " the runtime rounds once what both files round twice, and quantising moved outputs by"
             " 3.1e-01",
         ),
         (
             gates.integrity(Integrity({}, 0.32, 15.0, 12, 0.31)),
             "FAIL",
-            "integrity: model.onnx does not give the logits of core.onnx: they differ by 0.32 on 12"
-            " examples",
+            "integrity: model.onnx does not give the outputs of core.onnx: they differ by 0.32 on"
+            " 12 examples",
         ),
         (
             gates.preprocessing(TensorParity(1.0, 0.02, 12)),
@@ -119,19 +119,19 @@ VERSION = "opset 20, IR 10, opened by onnxruntime 1.32.0"
         (
             gates.export(Export(3e-5, 15.0, 1.0, 16, 0)),
             "PASS",
-            "export: the graph gives the network's logits within 2.0e-06 of their range on 16"
+            "export: the graph gives the network's outputs within 2.0e-06 of their range on 16"
             " examples (smallest cosine 1.000000, 0 decisions changed), 0.001 allowed",
         ),
         (
             gates.export(Export(3e-5, 15.0, 1.0, 16)),
             "PASS",
-            "export: the graph gives the network's logits within 2.0e-06 of their range on 16"
+            "export: the graph gives the network's outputs within 2.0e-06 of their range on 16"
             " examples (smallest cosine 1.000000), 0.001 allowed",
         ),
         (
             gates.export(Export(3e-5, 15.0, 1.0, 16, 1)),
             "FAIL",
-            "export: the graph gives the network's logits within 2.0e-06 of their range on 16"
+            "export: the graph gives the network's outputs within 2.0e-06 of their range on 16"
             " examples (smallest cosine 1.000000, 1 decisions changed), 0.001 allowed",
         ),
     ],

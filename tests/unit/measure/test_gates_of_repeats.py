@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from edgetransfer.agent.outputs import Outputs
 from edgetransfer.measure import gates
 from edgetransfer.measure.plain import Missing
 from edgetransfer.measure.proofs import NO_ENGINE, Rebuilds, Repeats, Twice
@@ -14,25 +15,29 @@ def logits():
     return np.random.default_rng(0).normal(size=(32, 4)).astype(np.float32) * 3
 
 
+def twice(first, second):
+    return Twice.of(Outputs({"logits": first}), Outputs({"logits": second}), TASK)
+
+
 def noisy(logits, size):
     noise = np.random.default_rng(1).normal(size=logits.shape).astype(np.float32)
     return logits + np.float32(size) * noise
 
 
 def test_fusion_that_keeps_the_numbers_passes(logits):
-    gate = gates.fusion(Twice.of(logits, noisy(logits, 0.001), TASK))
+    gate = gates.fusion(twice(logits, noisy(logits, 0.001)))
     assert (gate.status, gate.decides) == ("PASS", False)
     assert gate.message == (
         "fusion: 69.6 dB between the runtime's own kernels and the same arithmetic unfused,"
         " 0 of 32 decisions differ; at least 30 dB is usual"
     )
-    same = gates.fusion(Twice.of(logits, logits, TASK))
+    same = gates.fusion(twice(logits, logits))
     assert same.message.startswith("fusion: no noise at all between")
     assert same.status == "PASS"
 
 
 def test_saturation_is_found_by_fusion(logits):
-    gate = gates.fusion(Twice.of(logits, noisy(logits, 1.0), TASK))
+    gate = gates.fusion(twice(logits, noisy(logits, 1.0)))
     assert gate.status == "FAIL"
     assert gate.message.endswith(
         "at least 30 dB is usual: kernels that saturate, or an optimisation that changes the "
@@ -42,17 +47,17 @@ def test_saturation_is_found_by_fusion(logits):
 
 
 def test_determinism(logits):
-    rounded = Twice.of(logits, noisy(logits, 1e-6), TASK)
+    rounded = twice(logits, noisy(logits, 1e-6))
     proof = Repeats(
         {"reference": True, "candidate": True},
         32,
-        {"1 and 2 threads": Twice.of(logits, logits, TASK), "batches of 1 and 8": rounded},
+        {"1 and 2 threads": twice(logits, logits), "batches of 1 and 8": rounded},
     )
     gate = gates.determinism(proof)
     assert gate.status == "PASS"
     assert gate.message == (
         "determinism: the same bits twice on 32 examples; 1 and 2 threads: the same bits on 32"
-        " examples; batches of 1 and 8: 0 of 32 decisions differ, logits by 2.0e-07 of their range"
+        " examples; batches of 1 and 8: 0 of 32 decisions differ, outputs by 2.0e-07 of their range"
     )
 
 
@@ -61,13 +66,13 @@ def test_determinism(logits):
     [(1e-6, False, "PASS"), (1e-2, False, "FAIL"), (1e-2, True, "PASS"), (9.0, True, "FAIL")],
 )
 def test_a_batch_may_move_bits_only_where_it_sets_the_scale(logits, size, dynamic, status):
-    varied = {"batches of 1 and 8": Twice.of(logits, noisy(logits, size), TASK)}
+    varied = {"batches of 1 and 8": twice(logits, noisy(logits, size))}
     gate = gates.determinism(Repeats({"candidate": True}, 32, varied, dynamic))
     assert gate.status == status
 
 
 def test_a_run_that_does_not_repeat_itself_fails_even_if_all_else_agrees(logits):
-    varied = {"1 and 2 threads": Twice.of(logits, logits, TASK)}
+    varied = {"1 and 2 threads": twice(logits, logits)}
     gate = gates.determinism(Repeats({"reference": True, "candidate": False}, 32, varied))
     assert (gate.status, gate.measured) == ("FAIL", 1)
     assert gate.message == "determinism: the candidate gave other bits when run again"
@@ -76,7 +81,7 @@ def test_a_run_that_does_not_repeat_itself_fails_even_if_all_else_agrees(logits)
 def test_nan_is_no_agreement(logits):
     broken = logits.copy()
     broken[0, 0] = np.nan
-    gate = gates.determinism(Repeats({}, 32, {"1 and 2 threads": Twice.of(logits, broken, TASK)}))
+    gate = gates.determinism(Repeats({}, 32, {"1 and 2 threads": twice(logits, broken)}))
     assert gate.status == "FAIL"
 
 

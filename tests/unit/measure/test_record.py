@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgetransfer.agent.outputs import Outputs
 from edgetransfer.bundle.readers import read_report
 from edgetransfer.bundle.report_form import ReportForm, SeriesForm
 from edgetransfer.errors import IntegrityError, StageError
@@ -51,7 +52,8 @@ def facts(n=150, noise=0.02, **more):
         "environment": {"cpu": "test", "governor": None},
         "validity": {"valid": True, "violations": []},
     }
-    return Measurement(**{"task": TASK, **given, **more})
+    outputs = {k: Outputs({"logits": {**given, **more}[k]}) for k in ("reference", "candidate")}
+    return Measurement(**{"task": TASK, **given, **more, **outputs})
 
 
 def nulls(value, path=""):
@@ -130,7 +132,7 @@ def test_the_sections_of_the_interface():
         ("identical", "gates[7].measured", "identical"),
         ("full", "gates[0].measured", "contract: not looked at in this run"),
         ("unlabelled", "calibration.reference_ece", "the examples have no labels"),
-        ("constant", "numeric.sqnr_db", "the reference's logits are constant"),
+        ("constant", "numeric.sqnr_db", "the reference's outputs are constant"),
         (
             "macro-f1",
             "accuracy.reference_ci95",
@@ -144,9 +146,9 @@ def test_reasons_of_nulls(name, path, reason):
 
 def test_nan_in_the_candidate_fails_and_leaves_the_numbers_out():
     given = CASES["full"]
-    candidate = given.candidate.copy()
+    candidate = given.candidate["logits"].copy()
     candidate[0, 0] = np.nan
-    report = make_report(replace(given, candidate=candidate))
+    report = make_report(replace(given, candidate=Outputs({"logits": candidate})))
     assert report["verdict"] == "FAIL"
     assert report["numeric"] == {
         "sqnr_db": None,
@@ -156,7 +158,7 @@ def test_nan_in_the_candidate_fails_and_leaves_the_numbers_out():
         "non_finite": 1,
     }
     assert report["unavailable"]["numeric.kl_mean"] == (
-        "1 of the candidate's logits are NaN or Inf"
+        "1 of the candidate's outputs are NaN or Inf"
     )
 
 
@@ -207,7 +209,7 @@ def test_required_keys_are_those_of_the_interface():
 def test_labels_and_logits_have_to_fit():
     with pytest.raises(ValueError, match=r".") as caught:
         facts(labels=("a", "b"))
-    assert str(caught.value) == "2 labels, but outputs of shape (150, 4)"
+    assert str(caught.value) == "2 labels, but outputs of shapes {'logits': (4,)}"
 
 
 def test_a_broken_reference_stops_the_measurement():

@@ -6,6 +6,7 @@ from math import inf, log, nan
 import numpy as np
 import pytest
 
+from edgetransfer.agent.outputs import Outputs
 from edgetransfer.measure.measurement import TaskTrial, TrialInput
 from edgetransfer.measure.trial import hold_trial
 from edgetransfer.spec.budget import Budget
@@ -18,7 +19,7 @@ def logits(classes, decisions, noise=0.0):
     """One-hot rows times ten, and a little noise that changes no decision."""
     rows = 10.0 * np.eye(classes, dtype=np.float32)[decisions]
     rng = np.random.default_rng(0)
-    return rows + noise * rng.uniform(-1, 1, rows.shape).astype(np.float32)
+    return Outputs({"logits": rows + noise * rng.uniform(-1, 1, rows.shape).astype(np.float32)})
 
 
 def tried(n=200, wrong=0, labelled=None, noise=0.1, test=1000, ms=None, size=MIB):
@@ -113,9 +114,9 @@ def test_noise_is_told_in_decibels():
 @pytest.mark.parametrize("bad", [nan, inf])
 def test_what_is_not_finite_misses_whatever_the_budget(bad):
     candidate = tried()
-    candidate.candidate[3, 1] = bad
+    candidate.candidate["logits"][3, 1] = bad
     trial = held(candidate)
-    assert (trial.status, trial.why) == ("misses", "1 logits are NaN or Inf")
+    assert (trial.status, trial.why) == ("misses", "1 outputs are NaN or Inf")
     assert (trial.told.lost_pp, trial.overshoot) == (None, inf)
     assert trial.rank() > held(tried(wrong=150)).rank()
 

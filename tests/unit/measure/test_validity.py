@@ -15,7 +15,7 @@ def process(**fields):
         "warmed_up": {"reference": True, "candidate": True},
         "load_ms": {"reference": 3.25, "candidate": 1.5},
         "first_inference_ms": {"reference": 2.0, "candidate": 1.0},
-        "logits": {"reference": ["a", "a"], "candidate": ["b", "b"]},
+        "outputs": {"reference": ["a", "a"], "candidate": ["b", "b"]},
         "floor_ns": 5000.0,
         "probe": {"baseline_ns": 50_000.0, "held_against_ns": 50_000.0, "rel_iqr": 0.02},
         "turns": calm,
@@ -27,7 +27,7 @@ def process(**fields):
 
 def record(*processes, **fields):
     judged = {"reference": "a", "candidate": "b"}
-    return {"processes": list(processes), "lacking": {}, "judged_logits": judged, **fields}
+    return {"processes": list(processes), "lacking": {}, "judged_outputs": judged, **fields}
 
 
 def test_a_run_by_the_rules_is_valid():
@@ -86,26 +86,26 @@ def test_a_disturbed_turn_that_was_taken_again_is_judged_by_its_second_try(again
 
 
 @pytest.mark.parametrize(
-    "logits",
+    "outputs",
     [
         {"reference": ["a", "a"], "candidate": ["b", "c"]},
         {"reference": ["a", "a"], "candidate": ["c", "c"]},
     ],
     ids=["after", "from the start"],
 )
-def test_a_timed_session_with_other_logits(logits):
-    told = ("the timed session of candidate does not give the judged logits",)
-    assert violations(record(process(), process(logits=logits))) == told
-    both = record(process(logits=logits), process(logits=logits))
+def test_a_timed_session_with_other_outputs(outputs):
+    told = ("the timed session of candidate does not give the judged outputs",)
+    assert violations(record(process(), process(outputs=outputs))) == told
+    both = record(process(outputs=outputs), process(outputs=outputs))
     assert violations(both) == told
 
 
 def test_a_variant_that_was_not_judged_is_held_against_itself():
     other = {"reference": ["z", "z"], "candidate": ["b", "b"]}
-    run = record(process(logits=other), process(logits=other), judged_logits={"candidate": "b"})
+    run = record(process(outputs=other), process(outputs=other), judged_outputs={"candidate": "b"})
     assert violations(run) == ()
-    run = record(process(logits=other), process(), judged_logits={"candidate": "b"})
-    assert violations(run) == ("the timed session of reference does not give the judged logits",)
+    run = record(process(outputs=other), process(), judged_outputs={"candidate": "b"})
+    assert violations(run) == ("the timed session of reference does not give the judged outputs",)
 
 
 def test_what_is_not_known_well_enough_is_a_warning():

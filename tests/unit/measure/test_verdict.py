@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from edgetransfer.agent.outputs import Outputs
 from edgetransfer.measure.agreement import OnHost
 from edgetransfer.measure.findings import examine
 from edgetransfer.measure.measurement import Measurement, Timing
@@ -25,8 +26,8 @@ def found(budget=BUDGET, *, n=200, wrong=0, labelled=True, nan=0, **more):
     given = {
         "target": "this-machine",
         "labels": ("a", "b", "c", "d"),
-        "reference": reference,
-        "candidate": candidate,
+        "reference": Outputs({"logits": reference}),
+        "candidate": Outputs({"logits": candidate}),
         "truth": truth if labelled else None,
         "budget": budget,
         "candidate_bytes": 3 * 2**20,
@@ -101,7 +102,7 @@ def test_a_run_that_is_not_right_fails_however_good_the_numbers_are():
 
 def test_agreement_takes_its_place_and_decides():
     here = found().raw
-    there = np.roll(here.candidate, 1, axis=1)
+    there = Outputs({"logits": np.roll(here.candidate["logits"], 1, axis=1)})
     verdict = judge(found(candidate=there, on_host=OnHost(here.candidate, {})))
     other = [gate for gate in verdict.gates if gate.code in ("G5", "G6")]
     assert [(gate.name, gate.status) for gate in other] == [
@@ -131,7 +132,7 @@ def test_a_limit_that_was_not_measured_is_not_passed():
 def test_nan_fails_whatever_the_accuracy():
     verdict = judge(found(n=4000, nan=1))
     assert verdict.name == "FAIL"
-    assert verdict.reasons == ("finite: 1 of 16000 logits are NaN or Inf",)
+    assert verdict.reasons == ("finite: 1 of 16000 outputs are NaN or Inf",)
 
 
 def test_unlabelled_examples_are_judged_by_the_rest():
@@ -172,10 +173,11 @@ def test_times_that_are_not_valid_recommend_nothing():
 def test_noise_warns_unless_the_budget_names_it():
     candidate = np.eye(4, dtype=np.float32)[np.arange(200) % 4]
     noisy = candidate + np.float32(0.2) * np.sin(np.arange(800)).reshape(200, 4)
-    verdict = judge(found(reference=candidate, candidate=noisy))
+    both = {"reference": Outputs({"logits": candidate}), "candidate": Outputs({"logits": noisy})}
+    verdict = judge(found(**both))
     assert verdict.name == "PASS"
     assert "warning: sqnr: 10.8 dB, where at least 20.0 dB is usual" in verdict.reasons
-    verdict = judge(found(Budget(min_sqnr_db=20), reference=candidate, candidate=noisy))
+    verdict = judge(found(Budget(min_sqnr_db=20), **both))
     assert verdict.name == "FAIL"
     assert "sqnr: 10.8 dB, at least 20.0 dB demanded" in verdict.reasons
 

@@ -3,12 +3,15 @@
 import numpy as np
 import pytest
 
-from edgetransfer.agent.benchmark import OpenedVariant, digest_of_logits
+from edgetransfer.agent.benchmark import OpenedVariant, digest_of_outputs
+from edgetransfer.agent.outputs import Outputs
 from edgetransfer.pipeline.bench import measure
 
 
 class Answering:
     """Gives the row of logits that an example names."""
+
+    output_names = ("logits",)
 
     def __init__(self, rows):
         self.rows = rows
@@ -18,11 +21,11 @@ class Answering:
 
 
 @pytest.mark.parametrize("count", [1, 4, 9])
-def test_judged_logits_have_the_digest_that_the_agent_tells_of_a_timed_session(count):
+def test_judged_outputs_have_the_digest_that_the_agent_tells_of_a_timed_session(count):
     rows = np.random.default_rng(0).normal(size=(count, 3)).astype(np.float32)
     fields = dict.fromkeys(OpenedVariant._fields)
     opened = OpenedVariant(**{**fields, "session": Answering(rows), "examples": range(count)})
-    assert measure._digest(rows) == digest_of_logits(opened)
+    assert measure._digest(Outputs({"logits": rows})) == digest_of_outputs(opened)
 
 
 def test_the_floats_themselves_are_shipped_where_both_files_are_one():

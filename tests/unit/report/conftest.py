@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from edgetransfer.agent.outputs import Outputs
 from edgetransfer.measure.measurement import Measurement, Timing
 from edgetransfer.measure.plain import Missing
 from edgetransfer.measure.proofs import (
@@ -98,7 +99,8 @@ COMPRESSION = {
 
 def proofs(candidate, int8=52, floats=()):
     """What a run on this machine proves."""
-    few = candidate[:32].astype(np.float32)
+    few = Outputs({"logits": candidate[:32].astype(np.float32)})
+    waves = np.sin(np.arange(few.size)).reshape(few["logits"].shape)
     ports = (Port("input", "float32", ("batch", 3, 224, 224)), Port("logits", "float32", (1, 2)))
     return Proofs(
         contract=Contract(
@@ -107,9 +109,7 @@ def proofs(candidate, int8=52, floats=()):
         integrity=Integrity({"core.onnx": (SHA, SHA), "model.onnx": (SHA, SHA)}, 2e-6, 14.2, 12),
         preprocessing=TensorParity(1.0, 0.004, 12),
         export=Export(3.1e-5, 14.2, 0.9999998, 16, 0),
-        fusion=Twice.of(
-            few, few + np.float32(0.01) * np.sin(np.arange(few.size)).reshape(few.shape), TASK
-        ),
+        fusion=Twice.of(few, Outputs({"logits": few["logits"] + np.float32(0.01) * waves}), TASK),
         repeats=Repeats(
             {"reference": True, "candidate": True},
             32,
@@ -144,8 +144,8 @@ def make_facts(n, labels, *, noise=0.05, signal=5.0, **more):
     given = {
         "target": "this-machine",
         "labels": labels,
-        "reference": reference.astype(np.float32),
-        "candidate": candidate.astype(np.float32),
+        "reference": Outputs({"logits": reference.astype(np.float32)}),
+        "candidate": Outputs({"logits": candidate.astype(np.float32)}),
         "truth": truth,
         "budget": Budget(),
         "core": Timing(samples(7.4, 1), samples(3.1, 2)),

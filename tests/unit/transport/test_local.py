@@ -9,10 +9,10 @@ from edgetransfer.errors import StageError
 from edgetransfer.transport import local
 from edgetransfer.transport.job import Job, TimingPlan, Variant
 
-LOGITS = Job("logits", (Variant("reference", "/models/a.onnx"),))
+OUTPUTS = Job("outputs", (Variant("reference", "/models/a.onnx"),))
 
 
-def message(agent, out, job=LOGITS):
+def message(agent, out, job=OUTPUTS):
     with pytest.raises(StageError) as caught:
         local.run(agent, job, out)
     return str(caught.value)
@@ -27,7 +27,7 @@ def test_the_result_comes_back_and_progress_on_the_way(agent, out):
         """
     )
     told = []
-    result = local.run(program, LOGITS, out, progress=lambda *line: told.append(line))
+    result = local.run(program, OUTPUTS, out, progress=lambda *line: told.append(line))
     assert result == {"event": "result", "load_ms": 3.5, "deterministic": True}
     assert told == [(1, 2), (2, 2)]
 
@@ -65,7 +65,7 @@ def test_the_job_is_plain_json_and_is_taken_away(agent, out):
 def test_telemetry_is_off(agent, out, monkeypatch):
     monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "0")
     program = agent("emit(event='result', set=os.environ['ORT_DISABLE_TELEMETRY'])")
-    assert local.run(program, LOGITS, out)["set"] == "1"
+    assert local.run(program, OUTPUTS, out)["set"] == "1"
 
 
 def test_words_of_libraries_are_no_messages(agent, out):
@@ -78,12 +78,12 @@ def test_words_of_libraries_are_no_messages(agent, out):
         print('{"event": "resu', end="")
         """
     )
-    assert local.run(program, LOGITS, out) == {"event": "result", "n": 1}
+    assert local.run(program, OUTPUTS, out) == {"event": "result", "n": 1}
 
 
 def test_an_agent_that_is_killed(agent, out):
     assert message(agent("os.kill(os.getpid(), signal.SIGKILL)"), out) == (
-        "/models/a.onnx: the agent did not finish the job 'logits'\n  found: killed by SIGKILL."
+        "/models/a.onnx: the agent did not finish the job 'outputs'\n  found: killed by SIGKILL."
     )
 
 
@@ -97,7 +97,7 @@ def test_an_agent_that_is_killed_in_the_middle_of_a_line(agent, out):
         """
     )
     assert message(program, out) == (
-        "/models/a.onnx: the agent did not finish the job 'logits'\n"
+        "/models/a.onnx: the agent did not finish the job 'outputs'\n"
         "  found: killed by SIGSEGV. out of memory"
     )
 
@@ -105,7 +105,7 @@ def test_an_agent_that_is_killed_in_the_middle_of_a_line(agent, out):
 def test_the_last_words_of_an_agent_that_raises(agent, out):
     found = message(agent("raise ValueError('no such input: x')"), out)
     assert found.startswith(
-        "/models/a.onnx: the agent did not finish the job 'logits'\n"
+        "/models/a.onnx: the agent did not finish the job 'outputs'\n"
         "  found: exit code 1. Traceback (most recent call last):\n"
     )
     assert found.endswith("\nValueError: no such input: x")
@@ -126,7 +126,7 @@ def test_words_that_are_not_utf8(agent, out):
 
 def test_an_agent_that_ends_without_a_result(agent, out):
     assert message(agent("emit(event='progress', done=1, total=1)"), out) == (
-        "/models/a.onnx: the agent did not finish the job 'logits'\n"
+        "/models/a.onnx: the agent did not finish the job 'outputs'\n"
         "  found: exit code 0, but no result."
     )
 
@@ -171,11 +171,11 @@ def test_the_real_agent_gives_logits_and_times(packed, out):
     variant = Variant("only", str(packed / "double.onnx"), {"x": str(out / "x.npy")})
     told = []
     result = local.run(
-        packed / "agent.pyz", Job("logits", (variant,)), out, progress=lambda *p: told.append(p)
+        packed / "agent.pyz", Job("outputs", (variant,)), out, progress=lambda *p: told.append(p)
     )
     assert result["deterministic"] is True
     assert told == [(2, 4), (3, 4), (4, 4)]
-    np.testing.assert_array_equal(np.load(out / "logits.npy"), 2 * rows)
+    np.testing.assert_array_equal(np.load(out / "output-0.npy"), 2 * rows)
     plan = TimingPlan(blocks=2, block_s=0.001, warmup_s=0.0, warmup_max_s=0.01)
     result = local.run(packed / "agent.pyz", Job("time", (variant,), plan), out)
     assert set(result["warmed_up"]) == {"only"}
@@ -200,7 +200,7 @@ def test_an_agent_gets_no_variable_that_loads_code(agent, out, monkeypatch, tmp_
         monkeypatch.setenv(name, str(tmp_path))
     monkeypatch.setenv("LD_LIBRARY_PATH", f"/opt/cuda:{tmp_path.name}::.")
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    told = local.run(agent("emit(event='result', env=dict(os.environ))"), LOGITS, out)["env"]
+    told = local.run(agent("emit(event='result', env=dict(os.environ))"), OUTPUTS, out)["env"]
     families = tuple(local.KEPT_FAMILIES)
     assert {k for k in told if not k.startswith(families)} <= {*local.KEPT, *local.ALWAYS}
     assert (told["OMP_NUM_THREADS"], told["LD_LIBRARY_PATH"]) == ("3", "/opt/cuda")

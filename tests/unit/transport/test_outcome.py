@@ -21,8 +21,8 @@ from edgetransfer.transport.local import Local
 from edgetransfer.transport.outcome import Transcript, checked
 
 ONE = (Variant("a", "/models/a.onnx"),)
-LOGITS = Job("logits", ONE)
-GOOD = {"load_ms": 1.0, "first_inference_ms": 1.0, "deterministic": True}
+OUTPUTS = Job("outputs", ONE)
+GOOD = {"outputs": ["logits"], "load_ms": 1.0, "first_inference_ms": 1.0, "deterministic": True}
 DEEP = "[" * 5000
 
 
@@ -43,8 +43,8 @@ def message(call):
 def test_a_hanging_agent_is_ended(agent, out, monkeypatch, body):
     monkeypatch.setattr(jobs, "SILENT_S", 0.4)
     began = time.monotonic()
-    assert message(lambda: local.run(agent(body), LOGITS, out)) == (
-        "/models/a.onnx: the agent did not finish the job 'logits'\n"
+    assert message(lambda: local.run(agent(body), OUTPUTS, out)) == (
+        "/models/a.onnx: the agent did not finish the job 'outputs'\n"
         "  found: killed by SIGKILL. it said nothing for 0 s, and was ended"
     )
     assert time.monotonic() - began < 10
@@ -59,7 +59,7 @@ def test_an_agent_that_says_how_far_it_is_may_take_its_time(agent, out, monkeypa
         emit(event="progress", done=done, total=6)
     emit(event="result", n=1)
     """
-    assert local.run(agent(body), LOGITS, out)["n"] == 1
+    assert local.run(agent(body), OUTPUTS, out)["n"] == 1
 
 
 def test_patience_grows_with_the_job():
@@ -67,14 +67,14 @@ def test_patience_grows_with_the_job():
     many = patience_s(Job("time", ONE * 2, TimingPlan(blocks=500), guard=ThrottleGuard(60.0)))
     assert jobs.SILENT_S < few < many
     assert patience_s(Job("sustain", ONE, sustained=SustainedLoad(1800.0))) > 1800
-    assert patience_s(LOGITS, emulated=True) == 10 * patience_s(LOGITS)
+    assert patience_s(OUTPUTS, emulated=True) == 10 * patience_s(OUTPUTS)
 
 
 @pytest.mark.parametrize(
     ("result", "told"),
     [
-        ({}, "load_ms: Field required; first_inference_ms: Field required; "
-             "deterministic: Field required"),
+        ({}, "outputs: Field required; load_ms: Field required; "
+             "first_inference_ms: Field required; deterministic: Field required"),
         ({**GOOD, "load_ms": "1"}, "load_ms: Input should be a valid number (found '1')"),
         ({**GOOD, "peak_mib": []}, "peak_mib: Input should be a valid number (found [])"),
         ({**GOOD, "model": 1}, "model: Input should be an object (found 1)"),
@@ -82,8 +82,8 @@ def test_patience_grows_with_the_job():
 )  # fmt: skip
 def test_an_answer_of_another_form(agent, out, result, told):
     place = Local(agent(f"emit(event='result', **{result!r})"))
-    assert message(lambda: place.run(LOGITS, out)) == (
-        f"local, job 'logits': {told}\n  expected: what our agent says"
+    assert message(lambda: place.run(OUTPUTS, out)) == (
+        f"local, job 'outputs': {told}\n  expected: what our agent says"
     )
 
 
@@ -92,15 +92,15 @@ def test_an_answer_of_another_form(agent, out, result, told):
     [
         ("pass", "no such file"),
         ("open(OUT, 'wb').write(b'junk')", "no array of numbers in NumPy's format"),
-        ("import numpy as np; np.save(OUT, np.zeros(3, np.float32))", "float32 [3]"),
+        ("import numpy as np; np.save(OUT, np.float32(3))", "float32 []"),
         ("import numpy as np; np.save(OUT, np.zeros((3, 2), np.int64))", "int64 [3, 2]"),
         ("os.mkfifo(OUT)", "a named pipe, no file"),
     ],
 )
 def test_arrays_that_are_none(agent, out, write, told):
-    file = out / "logits.npy"
+    file = out / "output-0.npy"
     place = Local(agent(f"OUT = {str(file)!r}\n{write}\nemit(event='result', **{GOOD!r})"))
-    found = message(lambda: place.run(LOGITS, out))
+    found = message(lambda: place.run(OUTPUTS, out))
     assert found.startswith(f"{file}: not a readable array of the agent\n  found: {told}")
 
 
@@ -118,8 +118,8 @@ def test_lines_that_say_nothing(line):
 
 def test_a_binary_answer(agent, out):
     place = Local(agent("sys.stdout.buffer.write(bytes(range(256)) * 100)"))
-    assert message(lambda: place.run(LOGITS, out)) == (
-        "/models/a.onnx: the agent did not finish the job 'logits'\n"
+    assert message(lambda: place.run(OUTPUTS, out)) == (
+        "/models/a.onnx: the agent did not finish the job 'outputs'\n"
         "  found: exit code 0, but no result."
     )
 
@@ -138,7 +138,7 @@ def test_times_need_their_arrays(tmp_path):
 
 
 class _NoArrays:
-    digests = None
+    digests = dict
 
 
 @pytest.mark.parametrize(
@@ -151,8 +151,8 @@ def test_a_page_that_says_odd_things_is_heard_out(said):
     listener = Listener(exchange, _NoArrays(), lambda *_: None, PageTimeouts())
     for each in (said, {"event": "error", "text": "out of \x1b[2Jmemory"}):
         exchange.messages.put(each)
-    assert message(lambda: listener.follow("logits", "browser", lambda: None)).startswith(
-        "browser: the browser did not finish the job 'logits'\n  found: out of \\x1b[2Jmemory; "
+    assert message(lambda: listener.follow("outputs", "browser", lambda: None)).startswith(
+        "browser: the browser did not finish the job 'outputs'\n  found: out of \\x1b[2Jmemory; "
     )
 
 

@@ -11,7 +11,7 @@ from edgetransfer.pipeline.fit.trace import keep_graph, traced
 from edgetransfer.pipeline.fit.unlabelled import read_unlabelled
 from edgetransfer.tasks.classification.checks.soundness import examine
 from edgetransfer.tasks.classification.fit.network import fit_network
-from edgetransfer.tasks.classification.judge.metrics import LOGITS, changed
+from edgetransfer.tasks.classification.judge.metrics import LOGITS, changed_outputs
 from edgetransfer.tasks.classification.own.own_model import take_fitted
 from edgetransfer.tasks.classification.study.soundness import untested
 
@@ -48,7 +48,7 @@ def fit(run: Run) -> FittedGraph:
         student = fit_network(run, manifest, teaching)
     run.team.part()
     facts: dict[str, Any] = {"backbone": student.opened.card, "fit": student.record}
-    prove = partial(traced, student.network, output=LOGITS, changed=changed)
+    prove = partial(traced, student.network, outputs=(LOGITS,), changed=changed_outputs)
     fitted = keep_graph(run, manifest, student.opened.backbone, student.kept.key, facts, prove)
     facts = {**fitted.facts, "soundness": examine(run, student, fitted)}
     if student.labels is not None:

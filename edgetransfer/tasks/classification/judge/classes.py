@@ -8,7 +8,7 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from edgetransfer.measure.gates.gate import Gate, Status, against, apart, held, not_run, number
-from edgetransfer.measure.gates.logits import flips_needed
+from edgetransfer.measure.gates.outputs import flips_needed
 from edgetransfer.measure.stats.paired import Pairs, examples_needed
 
 if TYPE_CHECKING:

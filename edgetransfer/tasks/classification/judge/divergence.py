@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetransfer.measure.gates.gate import Gate, Status, against, held, more, not_run
-from edgetransfer.measure.gates.logits import BROKEN, flips_needed
+from edgetransfer.measure.gates.outputs import BROKEN, flips_needed
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from edgetransfer.tasks.classification.judge.comparison import (
 )
 from edgetransfer.tasks.classification.judge.divergence import Divergence, divergence, kl
 from edgetransfer.tasks.classification.judge.metrics import (
+    LOGITS,
     Outcomes,
     confusion,
     decisions,
@@ -67,7 +68,7 @@ class JudgedClasses:
         drop, ece = budget.max_class_drop_pp, budget.max_ece_change
         reason = "not judged, the examples have no labels"
         if isnan(self.divergence.mean):
-            reason = "not defined with NaN or Inf among the logits"
+            reason = "not defined with NaN or Inf among the outputs"
         found, limit = self.calibration or reason, _or(ece, USUAL_ECE_CHANGE)
         parts = (
             classes(self.class_drops, _or(drop, USUAL_CLASS_DROP_PP), named=drop is not None),
@@ -115,8 +116,8 @@ class JudgedClasses:
 
     @property
     def _broken(self) -> Missing:
-        count = int(np.sum(~np.isfinite(self.raw.candidate)))
-        return Missing(f"{count} of the candidate's logits are NaN or Inf")
+        count = self.raw.candidate.not_finite()
+        return Missing(f"{count} of the candidate's outputs are NaN or Inf")
 
     def _shares(self) -> Tree:
         if isnan(self.divergence.mean):
@@ -134,19 +135,20 @@ class JudgedClasses:
 
 def examine(raw: Measurement) -> JudgedClasses:
     """Compute the statistics; a network against itself loses nothing, whatever the examples."""
-    moved = divergence(raw.reference, raw.candidate)
+    reference, candidate = raw.reference[LOGITS], raw.candidate[LOGITS]
+    moved = divergence(reference, candidate)
     moved = moved.of_itself() if raw.identical else moved
     if raw.truth is None:
         return JudgedClasses(raw, moved)
-    pair = decisions(raw.reference), decisions(raw.candidate)
+    pair = decisions(reference), decisions(candidate)
     outcomes = Outcomes(raw.truth, *pair, len(raw.labels))
     compared, drops = (
         compare(outcomes, raw.metric, seed=raw.seed),
         class_drops(outcomes, raw.labels),
     )
     calibrated = None
-    if np.isfinite(raw.candidate).all():
-        calibrated = calibration(raw.truth, raw.reference, raw.candidate, seed=raw.seed)
+    if np.isfinite(candidate).all():
+        calibrated = calibration(raw.truth, reference, candidate, seed=raw.seed)
     if raw.identical:
         compared = identical(compared)
         calibrated = None if calibrated is None else calibrated.of_itself()
@@ -156,7 +158,8 @@ def examine(raw: Measurement) -> JudgedClasses:
 
 def hold(tried: TrialInput, budget: Budget, drift: Drift) -> TaskTrial:
     """Hold a finite candidate against the limits of classes, before the test set is touched."""
-    moved = divergence(tried.reference, tried.candidate).mean
+    reference, candidate = tried.reference[LOGITS], tried.candidate[LOGITS]
+    moved = divergence(reference, candidate).mean
     missed: list[tuple[str, float]] = []
     if budget.max_kl is not None and moved > budget.max_kl:
         told = f"{moved:.2g} nats of {budget.max_kl:g} allowed"
@@ -164,8 +167,8 @@ def hold(tried: TrialInput, budget: Budget, drift: Drift) -> TaskTrial:
     rows = len(tried.truth)
     if not rows:
         return TaskTrial(missed=missed)
-    pair = decisions(tried.reference[:rows]), decisions(tried.candidate[:rows])
-    outcomes = Outcomes(tried.truth, *pair, tried.reference.shape[1])
+    pair = decisions(reference[:rows]), decisions(candidate[:rows])
+    outcomes = Outcomes(tried.truth, *pair, reference.shape[1])
     comparison = compare(outcomes, tried.metric, seed=tried.seed)
     missed += _missed_parts(tried, outcomes, budget)
     right = round(comparison.candidate * comparison.n)
@@ -193,7 +196,7 @@ def _missed_parts(tried: TrialInput, outcomes: Outcomes, budget: Budget) -> list
             told = f"a class loses over {lost:.1f} pp of {drop:g} allowed"
             missed.append((told, lost / drop - 1))
     if change is not None:
-        pair = tried.reference[:rows], tried.candidate[:rows]
+        pair = tried.reference[LOGITS][:rows], tried.candidate[LOGITS][:rows]
         worse = calibration(tried.truth, *pair, seed=tried.seed).loss_lcb95
         if worse > change:
             told = f"the calibration error grows by over {worse:.3f} of {change:g} allowed"

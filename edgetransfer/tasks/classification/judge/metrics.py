@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgetransfer.measure.drift import NO_TIES
 from edgetransfer.measure.stats.paired import Pairs, holm, mcnemar_p
+
+if TYPE_CHECKING:
+    from edgetransfer.agent.outputs import Outputs
 
 LOGITS = "logits"
 """Name of a classifier's output."""
@@ -89,6 +93,13 @@ def changed(
         return np.asarray(decisions(reference) != decisions(candidate))
     chosen = reference[np.arange(len(reference)), candidate.argmax(axis=1)]
     return np.asarray(reference.max(axis=1) - chosen > 2 * tie)
+
+
+def changed_outputs(
+    reference: Outputs, candidate: Outputs, ties: Mapping[str, float] = NO_TIES
+) -> NDArray[np.bool_]:
+    """Tell of which examples the class changed, of the outputs of two models: see `changed`."""
+    return changed(reference[LOGITS], candidate[LOGITS], ties.get(LOGITS, 0.0))
 
 
 def confusion(truth: NDArray[Any], decided: NDArray[Any], classes: int) -> NDArray[np.int64]:

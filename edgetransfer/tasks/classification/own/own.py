@@ -10,13 +10,14 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
+from edgetransfer.agent.outputs import Outputs
 from edgetransfer.errors import EdgeTransferError, SpecError, first_line
 from edgetransfer.graph.clean import clean, to_supported_opset
 from edgetransfer.graph.finished import STANDARD, inner_graphs
 from edgetransfer.graph.hosted import open_here, run_each
 from edgetransfer.graph.parity import alone, parity
 from edgetransfer.spec.outside import Kind, refuse_no_file, some
-from edgetransfer.tasks.classification.judge.metrics import changed
+from edgetransfer.tasks.classification.judge.metrics import LOGITS, changed_outputs
 from edgetransfer.tasks.classification.own.softmax import OUTPUT, with_logits
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def take(
     inputs = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
     record = _proof(expected, graph, inputs, file)
     one = alone(inputs)
-    told = run_each(open_here(named), [one]) if notes else fitted.outputs([one])
+    told = run_each(open_here(named), [one])[LOGITS] if notes else fitted.outputs([one])
     _proof(told, graph, one, file, record["range"])
     if turned:
         notes.append("the file takes pictures with the channels last: they are turned in the graph")
@@ -326,7 +327,8 @@ def _proof(
     span: float | None = None,
 ) -> dict[str, Any]:
     try:
-        return parity(expected, graph, inputs, span, changed)
+        spans = None if span is None else {LOGITS: span}
+        return parity(Outputs({LOGITS: expected}), graph, inputs, spans, changed_outputs)
     except EdgeTransferError:
         raise
     except Exception as error:  # the runtime raises kinds of its own

@@ -9,16 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from edgetransfer.backbone import sources as backbones
 from edgetransfer.errors import DataError, EdgeTransferError, MissingExtraError, StageError
-from edgetransfer.pipeline.fit.trace import keep_graph, proven, traced
+from edgetransfer.pipeline.fit.trace import given_by, keep_graph, proven, traced
 from edgetransfer.spec.preprocess import PREPROCESSING
-from edgetransfer.tasks.classification.judge.metrics import LOGITS, changed
+from edgetransfer.tasks.classification.judge.metrics import LOGITS, changed_outputs
 from edgetransfer.tasks.classification.own.by_optimum import export
 from edgetransfer.tasks.classification.own.own import refuse_no_answers, take
 
 if TYPE_CHECKING:
-    import numpy as np
     import onnx
-    from torch import nn
 
     from edgetransfer.backbone.model import FittedModel, Source
     from edgetransfer.data.manifest import Manifest
@@ -52,23 +50,14 @@ def take_fitted(run: Run, manifest: Manifest) -> FittedGraph:
     def prove(joined: Batch) -> tuple[onnx.ModelProto, dict[str, Any]]:
         if model.network is None:
             return take(run.source.path, _one_by_one(joined), len(model.labels))
-        refuse_no_answers(_answers(model.network, joined), run.source.asked)
+        said = given_by(model.network, (LOGITS,), joined)
+        refuse_no_answers(said[LOGITS], run.source.asked)
         try:
-            return traced(model.network, joined, LOGITS, changed)
+            return traced(model.network, joined, (LOGITS,), changed_outputs)
         except StageError as refusal:
             return _by_optimum(run.source, manifest.modality, model, joined, refusal)
 
     return keep_graph(run, manifest, model, key, facts, prove)
-
-
-def _answers(network: nn.Module, joined: Batch) -> np.ndarray[Any, Any]:
-    import torch
-
-    with torch.no_grad():
-        answers: np.ndarray[Any, Any] = network(
-            *(torch.from_numpy(each) for each in joined.values())
-        ).numpy()
-    return answers
 
 
 def _one_by_one(joined: Batch) -> list[Batch]:
@@ -85,7 +74,7 @@ def _by_optimum(
         with TemporaryDirectory() as folder:
             file = export(source.path, modality, Path(folder))
             graph, _ = take(file, _one_by_one(joined), len(model.labels))
-        proof = proven(model.network, graph, joined, changed)
+        proof = proven(model.network, graph, joined, changed_outputs)
     except MissingExtraError:
         raise refusal from None
     except EdgeTransferError as error:

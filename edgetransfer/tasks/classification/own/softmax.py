@@ -49,7 +49,7 @@ def with_logits(
     found: tuple[onnx.ModelProto, Array, list[str]] | None = None
     for steps, model in _without_last_steps(named):
         try:
-            logits = run_each(open_here(model), batches)
+            logits = run_each(open_here(model), batches)[OUTPUT]
         except Exception:  # the steps did more than scale: the graph needs them
             break
         if logits.shape != said.shape or not np.isfinite(logits).all():
@@ -69,7 +69,7 @@ def with_logits(
     if shares:
         model = _with_logarithms(named)
         note = "the file gives shares, not logits: their logarithms are taken"
-        return model, run_each(open_here(model), batches), [note]
+        return model, run_each(open_here(model), batches)[OUTPUT], [note]
     return named, said.astype(np.float32), []
 
 

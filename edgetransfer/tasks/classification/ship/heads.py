@@ -11,7 +11,7 @@ import onnx
 from pydantic import BaseModel
 
 from edgetransfer.bundle.files import read_json, writing
-from edgetransfer.bundle.opened import Bundle, open_bundle, refuse_other_count, seal
+from edgetransfer.bundle.opened import Bundle, open_bundle, refuse_other_outputs, seal
 from edgetransfer.bundle.swap import bundle_lock, locked, replacing
 from edgetransfer.errors import SpecError
 from edgetransfer.export.onnx_bundle import CONFIG, TOKENIZER, BundleParts, write_bundle
@@ -19,6 +19,7 @@ from edgetransfer.graph.prepare import preparer
 from edgetransfer.pipeline.bench.bench import golden_of, measuring_afresh, unlabelled_golden
 from edgetransfer.pipeline.bench.judge import Bench, Question, judge_bundle, write_report
 from edgetransfer.pipeline.stage.store import scratch
+from edgetransfer.tasks.classification.judge.metrics import LOGITS
 from edgetransfer.tasks.classification.ship.feature_statistics import head_facts
 from edgetransfer.tasks.classification.ship.head_files import (
     STATISTICS,
@@ -106,7 +107,7 @@ def heads_of(bundle: Bundle, networks: Networks) -> HeadTensors:
         UnsupportedError: a network does not end in a linear head.
     """
     shipped = find_head(networks.core).head
-    refuse_other_count(bundle, len(shipped.bias))
+    refuse_other_outputs(bundle, {LOGITS: shipped.bias.shape})
     return HeadTensors(
         bundle.labels,
         shipped,

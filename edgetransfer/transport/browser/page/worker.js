@@ -1,4 +1,4 @@
-// Does one job in this worker with a runtime of its own: logits, times, or what the browser is.
+// Does one job in this worker with a runtime of its own: outputs, times, or what the browser is.
 // Raw numbers go back; it does not judge. The rules are those of edgetransfer/agent (etb-1), as far
 // as a browser lets them: it tells no CPU time, no frequency and no temperature.
 
@@ -12,7 +12,7 @@ const ARRAYS = {
   uint32: Uint32Array, int32: Int32Array, uint64: BigUint64Array, int64: BigInt64Array,
 };
 const REPEATED = 32; // examples run twice
-const CHECKED = 4; // first examples whose logits are told before and after the timing
+const CHECKED = 4; // first examples whose outputs are told before and after the timing
 const FINE = 100; // a sample lasts at least this many steps of the clock
 const SLOWER_BY = 1.1;
 const COOL_BELOW = 1.03;
@@ -70,7 +70,11 @@ class Job {
       extra: { ...config },
     });
     const load_ms = performance.now() - start;
-    return { run: async (feeds) => (await made.run(feeds))[made.outputNames[0]], load_ms };
+    const run = async (feeds) => {
+      const given = await made.run(feeds);
+      return made.outputNames.map((name) => given[name]);
+    };
+    return { run, load_ms, outputs: [...made.outputNames] };
   }
 
   /** One example as tensors by the name of the input. */
@@ -97,18 +101,21 @@ class Job {
     await ask(path, this.visitor, { method: "POST", body });
   }
 
-  sendRows(name, rows) {
-    const shape = [rows.length, ...rows[0].dims.slice(1)];
-    return this.send(name, rows[0].type, shape, new Blob(rows.map((row) => row.data)));
+  /** Every output of all examples, under a name with its place. */
+  async sendRows(name, rows) {
+    for (const [place, { dims, type }] of rows[0].entries()) {
+      const shape = [rows.length, ...dims.slice(1)];
+      await this.send(`${name}${place}`, type, shape, new Blob(rows.map((row) => row[place].data)));
+    }
   }
 
   /** All examples once, and a few again to see whether the runtime repeats itself bit by bit. */
-  async logits() {
+  async outputs() {
     const { name, count, config } = this.job.variants[0];
     tell("step", { text: `${name}: loading` });
     await this.load();
     const first = await this.example(0, 0);
-    const { run, load_ms } = await this.session(0, config);
+    const { run, load_ms, outputs } = await this.session(0, config);
     const start = performance.now();
     const rows = [await run(first)];
     const first_inference_ms = performance.now() - start;
@@ -122,11 +129,13 @@ class Job {
     let deterministic = true;
     const repeated = Math.min(REPEATED, count);
     for (let index = 0; index < repeated; index += 1) {
-      deterministic &&= same(rows[index].data, (await run(await this.example(0, index))).data);
+      const again = await run(await this.example(0, index));
+      deterministic &&= rows[index].every((row, place) => same(row.data, again[place].data));
     }
-    await this.sendRows("logits", rows);
+    await this.sendRows("output-", rows);
     return {
-      load_ms, first_inference_ms, deterministic, repeated, threads: this.ort.env.wasm.numThreads,
+      outputs, load_ms, first_inference_ms, deterministic, repeated,
+      threads: this.ort.env.wasm.numThreads,
       resident_before_mib: 0, resident_after_mib: after, peak_mib: peak, peak_is_own: true,
     };
   }
@@ -154,7 +163,7 @@ class Job {
     result.floor_ns = await this.floor();
     Object.assign(result, await this.blocks(opened, step));
     for (const [name, { checked, run }] of Object.entries(opened)) {
-      await this.sendRows(`${name}.after`, await inTurn(run, checked));
+      await this.sendRows(`${name}.after.`, await inTurn(run, checked));
     }
     return { ...result, clock_step_ms: step, threads: this.ort.env.wasm.numThreads };
   }
@@ -165,7 +174,7 @@ class Job {
     const start = performance.now();
     await run(checked[0]);
     const first_inference_ms = performance.now() - start;
-    await this.sendRows(`${name}.before`, await inTurn(run, checked));
+    await this.sendRows(`${name}.before.`, await inTurn(run, checked));
     const examples = await this.examples(number, chosen);
     let next = 0;
     const call = () => run(examples[next++ % examples.length]);

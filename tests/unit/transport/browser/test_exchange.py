@@ -36,7 +36,7 @@ FACTS = {
 @pytest.fixture
 def exchange():
     exchange = Exchange()
-    exchange.offer(Errand({"action": "logits"}))
+    exchange.offer(Errand({"action": "outputs"}))
     return exchange
 
 
@@ -44,7 +44,7 @@ def exchange():
 def heard(exchange, tmp_path):
     """Let the page say some messages, and follow them to the end."""
 
-    def follow(*messages, ended=lambda: None, patience=USUAL, action="logits"):
+    def follow(*messages, ended=lambda: None, patience=USUAL, action="outputs"):
         for message in messages:
             exchange.hear(exchange.errand.number, message)
         told = []
@@ -68,12 +68,12 @@ def test_progress_arrays_and_the_result(heard, exchange, tmp_path):
         {"event": "step", "text": "candidate: 2 examples", "hidden": False},
         {"event": "alive", "hidden": False},
         {"event": "progress", "done": 2, "total": 2, "hidden": False},
-        {"event": "array", "name": "logits", "array": rows},
+        {"event": "array", "name": "output-0", "array": rows},
         {"event": "result", "load_ms": 3.5, "hidden": False},
     )
     assert result == {"load_ms": 3.5}
     assert told == [(2, 2)]
-    np.testing.assert_array_equal(np.load(tmp_path / "logits.npy"), rows)
+    np.testing.assert_array_equal(np.load(tmp_path / "output-0.npy"), rows)
     assert exchange.errand is None
 
 
@@ -84,21 +84,21 @@ def test_an_error_in_the_page(heard):
         {"event": "progress", "done": 4, "total": 9},
         {"event": "error", "text": "no available backend found"},
     ) == (
-        "browser: the browser did not finish the job 'logits'\n"
+        "browser: the browser did not finish the job 'outputs'\n"
         "  found: no available backend found; last seen: candidate: 9 examples, 4 of 9"
     )
 
 
 def test_a_page_that_is_left(heard):
     assert failure(heard, {"event": "closed"}) == (
-        "browser: the browser did not finish the job 'logits'\n"
+        "browser: the browser did not finish the job 'outputs'\n"
         "  found: the page was closed or left; last seen: nothing"
     )
 
 
 def test_a_browser_that_ends(heard):
     assert failure(heard, ended=lambda: "Chromium ended: exit code 1") == (
-        "browser: the browser did not finish the job 'logits'\n"
+        "browser: the browser did not finish the job 'outputs'\n"
         "  found: Chromium ended: exit code 1; last seen: nothing"
     )
 
@@ -108,7 +108,7 @@ def test_a_page_that_falls_silent(heard):
     assert failure(
         heard, {"event": "step", "text": "loading"}, patience=PageTimeouts(silent_s=0.2)
     ) == (
-        "browser: the browser did not finish the job 'logits'\n"
+        "browser: the browser did not finish the job 'outputs'\n"
         "  found: the page has said nothing for 0.2 s; last seen: loading"
     )
     assert time.monotonic() - start >= 0.2
@@ -116,7 +116,7 @@ def test_a_page_that_falls_silent(heard):
 
 def test_a_page_that_is_there_but_stalls(heard):
     assert failure(heard, {"event": "alive"}, patience=PageTimeouts(step_s=0.2)) == (
-        "browser: the browser did not finish the job 'logits'\n"
+        "browser: the browser did not finish the job 'outputs'\n"
         "  found: the page is there, but nothing has moved for 0.2 s; last seen: nothing"
     )
 

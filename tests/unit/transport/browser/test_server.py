@@ -24,7 +24,7 @@ def job(tmp_path):
     np.save(tmp_path / "x.npy", np.arange(6, dtype=np.float32).reshape(2, 3))
     (tmp_path / "core.onnx").write_bytes(b"the model")
     variant = Variant("candidate", str(tmp_path / "core.onnx"), {"x": str(tmp_path / "x.npy")})
-    return Job("logits", (variant,), TimingPlan(blocks=1), seed=3)
+    return Job("outputs", (variant,), TimingPlan(blocks=1), seed=3)
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_the_job_and_its_files(ask, exchange, job):
     told = json.loads(ask("next")[2])
     number = told["number"]
     assert number == exchange.errand.number
-    assert told["action"] == "logits"
+    assert told["action"] == "outputs"
     assert told["engine"] == {
         "module": "ort.wasm.min.mjs",
         "binary": "ort-wasm-simd-threaded.wasm",
@@ -161,17 +161,19 @@ def test_files_of_a_job_that_is_over_are_gone(ask, exchange):
     number = json.loads(ask("next")[2])["number"]
     exchange.withdraw()
     assert ask(f"{number}/model/0")[0] == 410
-    assert ask(f"{number}/array/logits?type=float32&shape=1", method="POST", body=b"1234")[0] == 410
+    assert (
+        ask(f"{number}/array/output-0?type=float32&shape=1", method="POST", body=b"1234")[0] == 410
+    )
 
 
 def test_messages_and_arrays_come_through_as_they_are(ask, exchange):
     number = json.loads(ask("next")[2])["number"]
     rows = np.array([[1.5, -0.0], [np.nan, 3e-45]], dtype=np.float32)
-    path = f"{number}/array/logits?type=float32&shape=2,2"
+    path = f"{number}/array/output-0?type=float32&shape=2,2"
     assert ask(path, method="POST", body=rows.tobytes())[0] == 200
     assert ask(f"{number}/say", method="POST", body=b'{"event": "result", "n": 1}')[0] == 200
     array = exchange.messages.get_nowait()
-    assert (array["event"], array["name"]) == ("array", "logits")
+    assert (array["event"], array["name"]) == ("array", "output-0")
     assert array["array"].tobytes() == rows.tobytes()
     assert exchange.messages.get_nowait() == {"event": "result", "n": 1}
 
@@ -179,10 +181,10 @@ def test_messages_and_arrays_come_through_as_they_are(ask, exchange):
 @pytest.mark.parametrize(
     ("path", "body", "status"),
     [
-        ("array/candidate?type=float32&shape=1", b"1234", 404),  # a job for logits, not for times
-        ("array/logits?type=float32&shape=2", b"1234", 400),
-        ("array/logits?type=object&shape=1", b"1234", 400),
-        ("array/logits", b"1234", 400),
+        ("array/candidate?type=float32&shape=1", b"1234", 404),  # a job for outputs, not for times
+        ("array/output-0?type=float32&shape=2", b"1234", 400),
+        ("array/output-0?type=object&shape=1", b"1234", 400),
+        ("array/output-0", b"1234", 400),
         ("say", b"[1]", 400),
         ("say", b"\xff", 400),
     ],
@@ -275,7 +277,7 @@ def test_a_body_is_not_read_before_the_visitor_is_known(ask, exchange):
     number = exchange.errand.number
     assert ask("next")[0] == 200
     huge = {"method": "POST", "body": b"", "Content_Length": str(2**31 - 1)}
-    for path in ("say", "array/logits?shape=1&type=float32"):
+    for path in ("say", "array/output-0?shape=1&type=float32"):
         assert ask(f"{number}/{path}", X_Visitor="another", **huge)[0] == 409
         assert ask(f"{number}/{path}", **huge)[0] == 413
 

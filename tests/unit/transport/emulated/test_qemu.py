@@ -32,8 +32,8 @@ class Bench:
     def logits(self, place, activation, config):
         files = {"x": str(self.folder / "x.npy")}
         model = str(self.folder / f"{activation}.onnx")
-        place.run(Job("logits", (Variant("only", model, files, config=config),)), self.folder)
-        return np.load(self.folder / "logits.npy")
+        place.run(Job("outputs", (Variant("only", model, files, config=config),)), self.folder)
+        return np.load(self.folder / "output-0.npy")
 
     def here(self, activation, config):
         return self.logits(local.Local(self.agent), activation, config)
@@ -106,7 +106,7 @@ def test_the_guest_is_described_and_not_the_machine_below(where, arch, has, lack
 def test_no_times_are_asked_of_it(bench, tmp_path):
     prepared = qemu.Emulation(catalogue.preview("arm64"), tmp_path / "absent", "10", tmp_path)
     place = qemu.Qemu("qemu:arm64", bench.agent, prepared)
-    assert place.actions == {"logits", "optimise", "describe"}
+    assert place.actions == {"outputs", "optimise", "describe"}
     with pytest.raises(StageError) as caught:
         place.run(Job("time", (), TimingPlan()), tmp_path)
     assert str(caught.value) == (

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from edgetransfer.errors import StageError
-from edgetransfer.transport.job import Job, Variant, outputs
+from edgetransfer.transport.job import Job, Variant, written_files
 from edgetransfer.transport.ssh import place
 from edgetransfer.transport.ssh.link import Answer
 
@@ -19,15 +19,15 @@ LINK = SimpleNamespace(client=SimpleNamespace(where="ssh:board"))
 
 
 def test_what_each_job_writes():
-    assert list(outputs(Job("logits", (VARIANT,)))) == ["logits.npy"]
-    assert list(outputs(Job("time", (VARIANT,)))) == ["candidate.npy"]
-    assert list(outputs(Job("optimise", (VARIANT,)))) == ["graph.onnx"]
-    assert outputs(Job("describe")) == {}
+    assert list(written_files(Job("outputs", (VARIANT,))))[:2] == ["output-0.npy", "output-1.npy"]
+    assert list(written_files(Job("time", (VARIANT,)))) == ["candidate.npy"]
+    assert list(written_files(Job("optimise", (VARIANT,)))) == ["graph.onnx"]
+    assert written_files(Job("describe")) == {}
 
 
 def test_what_was_not_asked_for_stays_there():
-    files = {"logits.npy": (4, "x"), "core.1234": (1 << 40, "y")}
-    assert place._taken(LINK, files, {"logits.npy": 10}) == {"logits.npy": (4, "x")}
+    files = {"output-0.npy": (4, "x"), "core.1234": (1 << 40, "y")}
+    assert place._taken(LINK, files, {"output-0.npy": 10}) == {"output-0.npy": (4, "x")}
 
 
 @pytest.mark.parametrize(
@@ -42,10 +42,10 @@ def test_a_name_that_leads_elsewhere_is_refused(name):
 @pytest.mark.parametrize("size", [11, -1])
 def test_a_size_that_cannot_be_is_refused(size):
     with pytest.raises(StageError) as caught:
-        place._taken(LINK, {"logits.npy": (size, "x")}, {"logits.npy": 10})
+        place._taken(LINK, {"output-0.npy": (size, "x")}, {"output-0.npy": 10})
     assert str(caught.value) == (
         "ssh:board: the device gives a file of a size that the job cannot have written\n"
-        f"  found: logits.npy: {size} bytes\n  expected: at most 10"
+        f"  found: output-0.npy: {size} bytes\n  expected: at most 10"
     )
 
 
@@ -83,10 +83,10 @@ def answering():
     [
         {"name": "/../../ESC2", "bytes": 3},
         {"name": "core.1234", "bytes": 3},
-        {"name": "logits.npy", "bytes": 1 << 40},
-        {"name": "logits.npy", "bytes": -1},
-        {"name": "logits.npy", "bytes": "3"},
-        {"name": ["logits.npy"], "bytes": 3},
+        {"name": "output-0.npy", "bytes": 1 << 40},
+        {"name": "output-0.npy", "bytes": -1},
+        {"name": "output-0.npy", "bytes": "3"},
+        {"name": ["output-0.npy"], "bytes": 3},
         {"bytes": 3},
     ],
     ids=repr,
@@ -96,9 +96,9 @@ def test_bytes_of_a_file_that_was_not_asked_for_are_not_written(answering, answe
     out = tmp_path / "a" / "b"
     out.mkdir(parents=True)
     with pytest.raises((ConnectionError, StageError)):
-        place.fetch(answering(answer), "job", {"logits.npy": (3, "x")}, {"logits.npy": 3}, out)
+        place.fetch(answering(answer), "job", {"output-0.npy": (3, "x")}, {"output-0.npy": 3}, out)
     written = {file.name: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
-    assert written == {".logits.npy.part": b""}
+    assert written == {".output-0.npy.part": b""}
 
 
 @pytest.mark.parametrize(

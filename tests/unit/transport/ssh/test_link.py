@@ -28,7 +28,7 @@ def pushing(path):
     software = Software(python=sys.executable)
     agent = path.with_name("agent.py")
     agent.write_text("")
-    job = Job("logits", (Variant("m", str(path)),))
+    job = Job("outputs", (Variant("m", str(path)),))
     with (
         pytest.raises(EdgeTransferError) as caught,
         connect("ssh:board", software, agent=agent) as place,

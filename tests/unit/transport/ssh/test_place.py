@@ -233,8 +233,8 @@ def test_two_measurements_at_once_would_disturb_each_other(board, place, tmp_pat
 )
 def test_an_agent_that_ends_badly(place, out, body, found):
     with place(body) as device, pytest.raises(StageError) as caught:
-        device.run(Job("logits", ()), out)
-    head = "agent: the agent did not finish the job 'logits'\n  found: "
+        device.run(Job("outputs", ()), out)
+    head = "agent: the agent did not finish the job 'outputs'\n  found: "
     assert str(caught.value).startswith(head)
     assert str(caught.value).endswith(found)
 

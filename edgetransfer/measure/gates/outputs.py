@@ -1,4 +1,4 @@
-"""Holds the logits against the float model's, whatever the labels: G3 without accuracy."""
+"""Holds the outputs against the float model's, whatever the labels: G3 without accuracy."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from edgetransfer.measure.stats.proportions import (
 if TYPE_CHECKING:
     from edgetransfer.measure.drift import Drift
 
-BROKEN = "not defined with NaN or Inf among the logits"
+BROKEN = "not defined with NaN or Inf among the outputs"
 
 
 def finite(drift: Drift, total: int) -> Gate:
     """FAIL where the candidate gives a NaN or an infinity among its `total` outputs."""
     count = drift.non_finite
-    told = f"{count} of {total} logits are NaN or Inf"
-    return held("finite", not count, told, (count, 0, "logits"))
+    told = f"{count} of {total} outputs are NaN or Inf"
+    return held("finite", not count, told, (count, 0, "outputs"))
 
 
 def flips(drift: Drift, max_flips_pct: float, *, named: bool = True) -> Gate:
@@ -55,7 +55,7 @@ def flips(drift: Drift, max_flips_pct: float, *, named: bool = True) -> Gate:
 
 
 def sqnr(drift: Drift, min_sqnr_db: float, *, named: bool = True) -> Gate:
-    """Holds the signal to quantisation noise ratio of the logits against the limit."""
+    """Holds the signal to quantisation noise ratio of the outputs against the limit."""
     limit, value = f"{number(min_sqnr_db)} dB", drift.sqnr_db
     wanted = f", at least {limit} demanded" if named else f", where at least {limit} is usual"
     if isnan(value):
@@ -63,7 +63,7 @@ def sqnr(drift: Drift, min_sqnr_db: float, *, named: bool = True) -> Gate:
             return not_run("sqnr", BROKEN, decides=False)
         told = BROKEN
     elif value == inf:
-        told = "the logits are identical"
+        told = "the outputs are identical"
     else:
         told = f"{apart(value, min_sqnr_db)} dB"
     numbers = None if isnan(value) else value, min_sqnr_db, "dB"
