@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from threadpoolctl import threadpool_limits
 
 from edgetransfer.bundle.files import digests_below, read_json, write_json, writing
 from edgetransfer.errors import IntegrityError
@@ -91,7 +94,9 @@ class Store:
             name = f"{_PARTIAL}-{platform.node()}-{os.getpid()}-"
             partial = Path(tempfile.mkdtemp(prefix=name, dir=folder.parent))
             try:
-                write_json(partial / RECORD, stage.make(partial, progress))
+                with one_thread():
+                    record = stage.make(partial, progress)
+                write_json(partial / RECORD, record)
                 seconds = time.monotonic() - start
                 self._finish(partial, folder, {"key": stage.key, "seconds": seconds})
             except BaseException:
@@ -146,6 +151,41 @@ class Store:
             for folder in self.root.glob("*"):
                 _sweep(folder)
         return freed
+
+
+class _Threads:
+    """How many threads torch had before the first limit that holds now, None without one."""
+
+    given: int | None = None
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch and the libraries of linear algebra compute with one thread.
+
+    Threads that wait for each other in a loop take 8 to 40 times as long on cores that others use
+    too. Training tries how many are faster, and takes these: see `given_threads`.
+    """
+    torch = sys.modules.get("torch")
+    if _Threads.given is not None or torch is None:
+        with threadpool_limits(limits=1):
+            yield
+        return
+    _Threads.given = torch.get_num_threads()
+    try:
+        with threadpool_limits(limits=1):
+            torch.set_num_threads(1)
+            yield
+    finally:
+        torch.set_num_threads(_Threads.given)
+        _Threads.given = None
+
+
+def given_threads() -> int:
+    """Return how many threads torch may take, whatever limit holds now."""
+    import torch
+
+    return _Threads.given or torch.get_num_threads()
 
 
 @contextmanager

@@ -5,11 +5,13 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
+from threadpoolctl import threadpool_info
 
 from edgetransfer.backbone.model import LinearHead
 from edgetransfer.pipeline.stage import reached, stage
 from edgetransfer.pipeline.stage.stage import Stage, made_by
-from edgetransfer.pipeline.stage.store import ENTRY, Store
+from edgetransfer.pipeline.stage.store import ENTRY, Store, given_threads
 
 PROBE = "edgetransfer.tasks.classification.fit.probe"
 
@@ -40,6 +42,35 @@ def test_a_stage_is_made_once_and_found_again(tmp_path):
     assert asked.told(first.record) == "{'number': 1}"
     assert [(each.stage, each.key) for each in store.entries()] == [("one", asked.key[:24])]
     assert store.has(asked)
+
+
+def test_a_stage_computes_with_one_thread_and_training_may_ask_for_more(tmp_path):
+    """Threads that wait for each other in a loop are 8 to 40 times slower on busy cores."""
+    seen = []
+
+    def look(folder, progress):
+        libraries = {each["num_threads"] for each in threadpool_info()}
+        seen.append((torch.get_num_threads(), libraries, given_threads()))
+        if folder.parent.name != "inner":
+            Store(tmp_path).keep(Stage("inner", {}, look))
+            seen.append((torch.get_num_threads(), libraries, given_threads()))
+        return {}
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        Store(tmp_path).keep(Stage("outer", {}, look))
+        assert seen == [(1, {1}, 2)] * 3
+        assert torch.get_num_threads() == given_threads() == 2
+
+        def fail(folder, progress):
+            raise RuntimeError
+
+        with pytest.raises(RuntimeError):
+            Store(tmp_path).keep(Stage("failing", {}, fail))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_of_two_runs_the_first_that_is_done_is_kept(tmp_path):

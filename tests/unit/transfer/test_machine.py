@@ -32,7 +32,7 @@ def cores(monkeypatch):
         monkeypatch.setattr(machine, "finetune", train)
         monkeypatch.setattr(machine, "time", SimpleNamespace(perf_counter=lambda: state.now))
         monkeypatch.setattr(machine, "isa_flags", lambda: frozenset(flags))
-        monkeypatch.setattr(machine.torch, "get_num_threads", lambda: len(seconds))
+        monkeypatch.setattr(machine, "given_threads", lambda: len(seconds))
         return state
 
     return pretend

@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from edgetransfer.agent.environment import isa_flags
+from edgetransfer.pipeline.stage.store import given_threads
 from edgetransfer.tasks.classification.train.finetune import finetune
 from edgetransfer.tasks.classification.train.lesson import Lesson
 from edgetransfer.transfer.train.machine_settings import Machine, fusible, reused
@@ -35,7 +35,7 @@ def measure(
     cpu = where == "cpu"
     bf16 = not BF16_FLAGS.isdisjoint(isa_flags()) if cpu else where == "cuda"
     some = train.take(np.arange(min(_ROWS, len(train.labels))))
-    counts = sorted({1, torch.get_num_threads()}) if cpu else [torch.get_num_threads()]
+    counts = sorted({1, given_threads()}) if cpu else [given_threads()]
     fused = fusible(network, some.batch(np.arange(min(_COMPARED, len(some.labels))))[0])
     ways = [Machine(count, bf16, where, fused=fused) for count in counts]
     with reused():
