@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 
@@ -164,6 +163,8 @@ def check_weights(source: Source, network: nn.Module) -> None:
             expected="the float network: a quantised one is no reference to measure a drop against",
         )
     named = [(name, each) for name, each in network.named_parameters() if each.is_floating_point()]
+    import torch
+
     with torch.no_grad():
         bad = [name for name, each in named if not bool(torch.isfinite(each).all())]
         wide = [each for _, each in named if each.ndim > 1]

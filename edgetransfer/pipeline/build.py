@@ -1,4 +1,7 @@
-"""One build: from a recipe to a verdict for every target."""
+"""One build: from a recipe to a verdict for every target.
+
+What needs torch is imported where it is used: no message of a wrong option waits for it.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,6 @@ from edgetransfer.backbone import sources as backbones
 from edgetransfer.bundle.files import write_json, writing
 from edgetransfer.bundle.swap import LOCK, bundle_lock, foreign_in, locked, replacing
 from edgetransfer.measure.verdict import VerdictName, worst
-from edgetransfer.pipeline.bench.judge import Bench, Question, judge_bundle, recording, write_report
-from edgetransfer.pipeline.ladder.compress import compress
-from edgetransfer.pipeline.ship.assemble import assemble
 from edgetransfer.pipeline.stage.reporter import Reporter, SilentReporter, telling
 from edgetransfer.pipeline.stage.run import Run
 from edgetransfer.pipeline.stage.shared import SharedStore
@@ -127,6 +127,16 @@ def _try_to_write(out: Path) -> None:
 def _build_target(
     run: Run, fitted: FittedGraph, target: TargetSpec, folder: Path
 ) -> dict[str, Any]:
+    from edgetransfer.pipeline.bench.judge import (
+        Bench,
+        Question,
+        judge_bundle,
+        recording,
+        write_report,
+    )
+    from edgetransfer.pipeline.ladder.compress import compress
+    from edgetransfer.pipeline.ship.assemble import assemble
+
     compressed = compress(run, fitted, target)
     with replacing(folder) as place:
         bundle = assemble(run, fitted, compressed, target, place)

@@ -73,7 +73,9 @@ class Classification:
         return plan(run)
 
     def choose(self, run: Run) -> Run:
-        """Choose a backbone by probes and by time."""
+        """Choose a backbone by probes and by time, where it was not named."""
+        if not run.candidates:
+            return run
         from edgetransfer.tasks.classification.rank.rank import choose
 
         return choose(run)

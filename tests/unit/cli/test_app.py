@@ -250,3 +250,22 @@ def test_every_kind_of_error_has_its_exit_code(ended):
         IntegrityError("x"): 9,
     }
     assert [ended(raising(error))[0] for error in kinds] == list(kinds.values())
+
+
+def test_wrong_data_are_told_before_torch_is_loaded(tmp_path):
+    """It takes seconds, which no message of a wrong path or target should wait for."""
+    program = (
+        "import sys\n"
+        "from edgetransfer.cli.app import main\n"
+        "try:\n"
+        "    main()\n"
+        "finally:\n"
+        "    print('torch' in sys.modules)\n"
+    )
+    (tmp_path / "data").mkdir()
+    words = ["build", str(tmp_path / "data"), "--out", str(tmp_path / "out")]
+    words += ["--cache", str(tmp_path / "cache")]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (4, "False\n")

@@ -7,26 +7,35 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.pipeline.fit.data import read_data
-from edgetransfer.pipeline.fit.trace import keep_graph, traced
-from edgetransfer.pipeline.fit.unlabelled import read_unlabelled
-from edgetransfer.tasks.classification.checks.soundness import examine
-from edgetransfer.tasks.classification.fit.network import fit_network
 from edgetransfer.tasks.classification.judge.metrics import LOGITS, changed_outputs
-from edgetransfer.tasks.classification.own.own_model import take_fitted
-from edgetransfer.tasks.classification.study.soundness import untested
 
 if TYPE_CHECKING:
+    from edgetransfer.data.manifest import Manifest
     from edgetransfer.pipeline.graphs import FittedGraph
     from edgetransfer.pipeline.stage.run import Run
 
 
 def fit(run: Run) -> FittedGraph:
-    """Run every stage up to the traced float network."""
+    """Run every stage up to the traced float network; torch is loaded once the data are read."""
     manifest = read_data(run)
-    if run.recipe.fit.method == "none":
-        taken = take_fitted(run, manifest)
-        block = untested("the model came fitted, so that nothing was transferred here")
-        return replace(taken, facts={**taken.facts, "soundness": block})
+    return _take(run, manifest) if run.recipe.fit.method == "none" else _fit(run, manifest)
+
+
+def _take(run: Run, manifest: Manifest) -> FittedGraph:
+    from edgetransfer.tasks.classification.own.own_model import take_fitted
+    from edgetransfer.tasks.classification.study.soundness import untested
+
+    taken = take_fitted(run, manifest)
+    block = untested("the model came fitted, so that nothing was transferred here")
+    return replace(taken, facts={**taken.facts, "soundness": block})
+
+
+def _fit(run: Run, manifest: Manifest) -> FittedGraph:
+    from edgetransfer.pipeline.fit.trace import keep_graph, traced
+    from edgetransfer.pipeline.fit.unlabelled import read_unlabelled
+    from edgetransfer.tasks.classification.checks.soundness import examine
+    from edgetransfer.tasks.classification.fit.network import fit_network
+
     teaching = adapted = None
     if run.teacher is not None:
         from edgetransfer.tasks.classification.fit.distil import teach

@@ -147,13 +147,11 @@ def pick(ranked: Mapping[str, Any], max_latency_ms: float | None) -> tuple[Row, 
 
 
 def choose(run: Run) -> Run:
-    """Return the build with the backbone that it asked to be chosen, and why; others as they are.
+    """Return the build with the backbone that it asked to be chosen, and why.
 
     Raises:
         SpecError: no candidate meets the latency budget.
     """
-    if not run.candidates:
-        return run
     ranked = rank(run, read_data(run), run.candidates)
     row, why = pick(ranked, run.recipe.budget.max_latency_ms)
     with telling(run.reporter, "choice") as line:
