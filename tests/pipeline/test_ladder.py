@@ -14,10 +14,10 @@ from edgetransfer.compress import training
 from edgetransfer.compress.posttraining import quantise
 from edgetransfer.errors import NumericalError
 from edgetransfer.graph import prepare
-from edgetransfer.pipeline import build
 from edgetransfer.pipeline.ladder import ladder, rungs
 from edgetransfer.pipeline.ladder.trial import Trials
 from edgetransfer.pipeline.ladder.trials import RungJudge
+from edgetransfer.pipeline.ship import assemble
 from edgetransfer.report.sections.ladder import told
 
 CHEAP = ["post-training", "post-training, channels equalised"]
@@ -214,7 +214,7 @@ def decoded(monkeypatch, pictures):
 def test_an_interrupted_ladder_goes_on_at_its_rung(climb, fresh, decoded, monkeypatch):
     """All that time no example of the test set is looked at."""
     monkeypatch.setattr(ladder, "FLOAT_LAYERS", (1,))
-    monkeypatch.setattr(build, "assemble", interrupted)
+    monkeypatch.setattr(assemble, "assemble", interrupted)
     asked = {"cache": fresh, "max_size_mib": 0.0001}
     train = training.train
     monkeypatch.setattr(

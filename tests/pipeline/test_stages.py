@@ -38,6 +38,9 @@ def test_b1_all_that_ran_in_a_stage_is_in_its_key(built, ran):
     assert missed == {}
 
 
+NEWER = "+newer"
+
+
 @pytest.fixture
 def again(built, pictures, cache, monkeypatch):
     """Ask for the stages up to the probe again, as if a line of some modules had been changed.
@@ -51,7 +54,8 @@ def again(built, pictures, cache, monkeypatch):
         found[stage.name] = store.has(stage)
         if found[stage.name]:
             return keep(store, stage)
-        text = json.dumps(stage.inputs)
+        # Rules for labels are told with versions.
+        text = json.dumps(stage.inputs).replace(NEWER, "")
         for new, old in was.items():
             text = text.replace(new, old)
         with monkeypatch.context() as then:
@@ -103,7 +107,7 @@ def test_b1_changed_code_remakes_what_reaches_it(again, edited, made):
 
 def test_b1_a_version_that_was_installed_since_finds_nothing_of_before(again, monkeypatch):
     def newer(name):
-        return version(name) + "+1" * (name == reached.PACKAGE)
+        return version(name) + NEWER * (name == reached.PACKAGE)
 
     monkeypatch.setattr(stages, "version", newer)
     assert again() == dict.fromkeys(FOUND, False)

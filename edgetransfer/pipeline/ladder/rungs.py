@@ -90,19 +90,22 @@ class Workshop:
     target: TargetSpec
     recipe: catalogue.CalibrationRecipe
     examples: Sequence[Example] = field(default=())
+    few: Sequence[Example] = field(default=())
 
     @staticmethod
     def of(run: Run, fitted: FittedGraph, target: TargetSpec) -> Workshop:
-        """Draw the calibration examples."""
+        """Draw the calibration examples, and the few of them that weights are fitted on."""
         recipe = catalogue.calibration_recipe(run.recipe.quant.calibration)
-        examples = calibration_sample(
-            fitted.manifest, recipe.examples, run.recipe.seed, task_of(run.recipe).labels
-        )
-        return Workshop(run, fitted, target, recipe, examples)
+        rules, seed = task_of(run.recipe).labels, run.recipe.seed
+        examples = calibration_sample(fitted.manifest, recipe.examples, seed, rules)
+        few = calibration_sample(fitted.manifest, MOST_FITTED, seed, rules)
+        few = few if len(examples) > MOST_FITTED else examples
+        return Workshop(run, fitted, target, recipe, examples, few)
 
     def make(self, rung: Rung) -> RungResult:
         """Make a rung, or take what an earlier run made."""
         inputs = {"float": self.fitted.key, "rung": rung.name, "seed": self.run.recipe.seed}
+        inputs["few"] = content_of(self.few)
         with telling(self.run.reporter, f"compress {self.target.name}") as line:
             kept = self.run.keep_in(line, Stage("rung", inputs | rung.inputs, rung.make))
             size = kept.file(CORE).stat().st_size
@@ -202,11 +205,8 @@ class Workshop:
 
     def calibration(self, room: Path) -> CalibrationBatches:
         """Return the calibration examples as batches; `room` is for what does not fit in memory."""
-        seed, rules = self.run.recipe.seed, task_of(self.run.recipe).labels
-        few = calibration_sample(self.fitted.manifest, MOST_FITTED, seed, rules)
-        fitted = few if len(self.examples) > MOST_FITTED else self.examples
         return CalibrationBatches(
-            batches_of(self.fitted, self.examples), batches_of(self.fitted, fitted), room
+            batches_of(self.fitted, self.examples), batches_of(self.fitted, self.few), room
         )
 
     def open(self, made: RungResult) -> QuantisedGraph:

@@ -12,6 +12,7 @@ from types import CellType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.bundle.files import digest_of_value, read_json
+from edgetransfer.data.labels import LabelRules
 from edgetransfer.pipeline.stage import reached
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class StageResult:
 
 
 def _modules_of(make: Callable[..., Any]) -> tuple[str, ...]:
-    """Return where a function stands, and the functions and networks that it was given."""
+    """Return where a function stands, and the functions, rules and networks that it was given."""
     found: dict[str, None] = {}
     todo: list[Any] = [make]
     seen: set[int] = set()
@@ -118,6 +119,8 @@ def _modules_of(make: Callable[..., Any]) -> tuple[str, ...]:
         elif isinstance(each, FunctionType):
             found[each.__module__] = None
             todo += [cell.cell_contents for cell in each.__closure__ or () if _is_set(cell)]
+        elif LabelRules in type(each).__mro__:
+            found[type(each).__module__] = None
         elif hasattr(each, "named_modules"):  # a network of torch
             found |= dict.fromkeys(type(layer).__module__ for _, layer in each.named_modules())
     own = make.func.__module__ if isinstance(make, partial) else make.__module__
