@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any, Dict, Iterator, Mapping, Sequence, Tuple
+from typing import Any, Dict, Iterator, Mapping, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -65,7 +65,7 @@ class Outputs(Mapping[str, "np.ndarray[Any, Any]"]):
         """How many numbers there are."""
         return sum(array.size for array in self._arrays.values())
 
-    def rows(self, chosen: Any) -> Outputs:  # noqa: ANN401 (whatever picks rows of an array)
+    def rows(self, chosen: Union[slice, Sequence[int]]) -> Outputs:
         """Return those of some examples."""
         return Outputs({name: array[chosen] for name, array in self._arrays.items()})
 

@@ -378,7 +378,7 @@ class DumpForm(Form):
     shape: list[Count]
 
 
-def _shape(rows: Any) -> tuple[int, ...]:  # noqa: ANN401 (numbers, and lists of them)
+def _shape(rows: object) -> tuple[int, ...]:
     if not isinstance(rows, list):
         return ()
     shapes = {_shape(each) for each in rows}

@@ -32,35 +32,35 @@ def run_over(
     examples: Sequence[Example],
     *,
     change: Callable[[Batch, Array], Batch] | None = None,
-    batch_size: int = BATCH,
     progress: Progress = silent,
 ) -> Array:
     """Return the only output of a graph for every example, float32 [N, ...], in order.
 
     `change` is given every prepared batch and the rows of its examples, int [B], and returns what
-    the graph gets instead; `batch_size` is 1 where a graph's scales come from all of a batch.
+    the graph gets instead.
     """
-    (rows,) = outputs_over(
-        model, prepare, examples, change=change, batch_size=batch_size, progress=progress
-    ).values()
-    return rows
-
-
-def outputs_over(
-    model: onnx.ModelProto,
-    prepare: Preparer,
-    examples: Sequence[Example],
-    *,
-    change: Callable[[Batch, Array], Batch] | None = None,
-    batch_size: int = BATCH,
-    progress: Progress = silent,
-) -> Outputs:
-    """Return all outputs of a graph for every example, in order; see `run_over`."""
 
     def batches() -> Iterator[Batch]:
-        for start, batch in enumerate(batched(prepare, examples, batch_size)):
-            rows = np.arange(len(examples))[start * batch_size :][:batch_size]
+        for start, batch in enumerate(batched(prepare, examples, BATCH)):
+            rows = np.arange(len(examples))[start * BATCH :][:BATCH]
             yield batch if change is None else change(batch, rows)
             progress(int(rows[-1]) + 1, len(examples))
+
+    (found,) = run_each(open_here(model), batches()).values()
+    return found
+
+
+def run_one_by_one(
+    model: onnx.ModelProto, prepare: Preparer, examples: Sequence[Example], progress: Progress
+) -> Outputs:
+    """Return all outputs of a graph for every example, each run by itself, in order.
+
+    In a batch, examples would share the scales that 8-bit activations get as they come.
+    """
+
+    def batches() -> Iterator[Batch]:
+        for done, batch in enumerate(batched(prepare, examples, 1), start=1):
+            yield batch
+            progress(done, len(examples))
 
     return run_each(open_here(model), batches())

@@ -27,7 +27,7 @@ from edgetransfer.pipeline.bench.times import TIMED_INPUTS, input_files, take_ti
 from edgetransfer.pipeline.stage.stage import Stage
 from edgetransfer.pipeline.stage.store import scratch
 from edgetransfer.pipeline.task import task_of
-from edgetransfer.transfer.features import outputs_over
+from edgetransfer.transfer.features import run_one_by_one
 from edgetransfer.transport.job import ON_CPU
 from edgetransfer.transport.place import connect
 
@@ -193,12 +193,8 @@ class Trials:
         return Stage("reference", inputs, partial(self._outputs, fitted.graph))
 
     def _outputs(self, graph: Path, folder: Path, progress: Progress) -> dict[str, Any]:
-        """Run a graph over each example by itself, as the device will run it.
-
-        Texts of a batch would share the scales that 8-bit activations get as they come.
-        """
-        model, examples = onnx.load(graph), self.examples
-        found = outputs_over(model, self._prepare, examples, batch_size=1, progress=progress)
+        """Run a graph over each example by itself, as the device will run it."""
+        found = run_one_by_one(onnx.load(graph), self._prepare, self.examples, progress)
         found.save(folder / OUTPUTS)
         return {"shapes": found.shapes}
 

@@ -190,7 +190,10 @@ def test_outputs_in_proportion_are_ranked_and_trained_as_one(
     one, both = (dict(rank_layers(each, batches(pictures[:8])())) for each in (plain, made))
     assert both == pytest.approx(one, rel=1e-3)
     course = replace(QAT, steps=2)
-    endless = lambda: cycle([{"input": torch.from_numpy(pictures[:4])}])  # noqa: E731
+
+    def endless():
+        return cycle([{"input": torch.from_numpy(pictures[:4])}])
+
     single, double = (
         train(each.model.graph, each.layout, each.encoding, endless, course)[1][0]
         for each in (plain, made)
