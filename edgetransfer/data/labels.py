@@ -76,5 +76,9 @@ class LabelRules(Protocol):
         given = budget.model_dump(exclude_defaults=True).keys() - OF_EVERY_TASK
         if given:
             raise SpecError(
-                "limits that the task does not hold", where="budget", found=", ".join(sorted(given))
+                "limits that the task does not hold",
+                where="budget",
+                found=", ".join(sorted(given)),
+                expected=f"of {', '.join(sorted(OF_EVERY_TASK))}",
+                fix="leave the others out of the recipe",
             )

@@ -119,6 +119,8 @@ def test_a_limit_that_nothing_would_hold_is_refused(read):
         read("measured", min_accuracy=0.9, min_recall={"value": 0.5}, min_sqnr_db=20)
     assert str(caught.value) == (
         "budget: limits that the task does not hold\n  found: min_accuracy, min_recall"
+        "\n  expected: of max_drop_pp, max_flips_pct, max_latency_ms, max_size_mib, min_sqnr_db"
+        "\n  fix: leave the others out of the recipe"
     )
 
 
