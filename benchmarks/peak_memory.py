@@ -37,7 +37,8 @@ def main() -> None:
                 rows[index] = few[index % 2]
             del rows
             variant = Variant("candidate", str(folder / "model.onnx"), {"input": str(file)})
-            found[str(count)] = round(Local().run(Job("outputs", (variant,)), folder)["peak_mib"], 1)
+            peak = Local().run(Job("outputs", (variant,)), folder)["peak_mib"]
+            found[str(count)] = round(peak, 1)
             print(count, found[str(count)], "MiB", flush=True)
     record = {"backbone": backbone.name, "input": [3, 224, 224], "peak_mib": found}
     out.write_text(json.dumps(record, indent=1) + "\n")
