@@ -46,11 +46,21 @@ class Grid:
 
     def codes(self, x: Tensor) -> Tensor:
         """Round numbers to codes, halves to even, as the runtime does; float tensor."""
-        return torch.clamp(torch.round(x / self.scale) + self.zero_point, self.low, self.high)
+        codes = x / self.scale
+        return codes.round_().add_(self.zero_point).clamp_(self.low, self.high)
+
+    def numbers(self, codes: Tensor) -> Tensor:
+        """Return what codes of any type stand for, float32 of the same shape.
+
+        >>> Grid(0.5, 64, 0, 255).numbers(torch.tensor([66], dtype=torch.uint8))
+        tensor([1.])
+        """
+        numbers = codes.to(torch.float32, copy=True)
+        return numbers.sub_(self.zero_point).mul_(self.scale)
 
     def round(self, x: Tensor) -> Tensor:
         """Return the numbers that are left of `x`, of the same shape."""
-        return (self.codes(x) - self.zero_point) * self.scale
+        return self.codes(x).sub_(self.zero_point).mul_(self.scale)
 
 
 def grid_over(low: float, high: float, kind: str, *, symmetric: bool) -> Grid:

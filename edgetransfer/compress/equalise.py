@@ -188,7 +188,8 @@ def equalise(graph: ir.Graph, layers: Sequence[Layer], seen: Mapping[str, Channe
     behind have their column i multiplied. ReLU passes scales on; a Clip at 6 does where no example
     comes near 6 in that channel after scaling, and channels that do keep their scale. Weights are
     untied; layers are all that multiply by constant weights, and `seen` the moments of the tensors
-    that are quantised. Returns how many groups of channels were changed.
+    that are quantised, which become those of the scaled ones. Returns how many groups of channels
+    were changed.
     """
     changed = 0
     for group in find_groups(graph, layers, seen):
@@ -200,7 +201,7 @@ def equalise(graph: ir.Graph, layers: Sequence[Layer], seen: Mapping[str, Channe
         best = int(np.argmin(noises))
         if best == 0:
             continue
-        _apply(group, candidates[best])
+        _apply(group, candidates[best], seen)
         changed += 1
     return changed
 
@@ -271,7 +272,10 @@ def _columns(layer: Layer) -> NDArray[np.float64]:
     return np.moveaxis(weights, 1, 0).reshape(weights.shape[1], -1)
 
 
-def _apply(group: ChannelGroup, scales: NDArray[np.float64]) -> None:
+def _apply(group: ChannelGroup, scales: NDArray[np.float64], seen: Mapping[str, Channels]) -> None:
+    for value in group.tensors:
+        if name_of(value) in seen:
+            seen[name_of(value)].scale(torch.from_numpy(scales))
     for layer in group.before:
         weights = layer.weights()
         put(layer, weights / scales.reshape(-1, *(1,) * (weights.ndim - 1)))
@@ -299,7 +303,8 @@ def centre(graph: ir.Graph, layers: Sequence[Layer], seen: Mapping[str, Channels
     """Move the channels' means of linear tensors into the biases behind them, in place.
 
     Nagel et al. (2019), section 4.1.3 (bias absorption), where it is exact: no activation between,
-    and no padding behind. Without offsets grids are narrower. Returns how many tensors changed.
+    and no padding behind. Without offsets grids are narrower. `seen` becomes what it is without
+    them. Returns how many tensors changed.
     """
     changed = 0
     for group in find_groups(graph, layers, seen):
@@ -314,6 +319,9 @@ def centre(graph: ir.Graph, layers: Sequence[Layer], seen: Mapping[str, Channels
             weights = torch.from_numpy(layer.weights().astype(np.float64)).flatten(2).sum(2)
             moved = (weights @ torch.from_numpy(means[layer.input])).numpy()
             set_array(layer.bias, array_of(layer.bias) + moved)
+        for value in means:
+            if name_of(value) in seen:
+                seen[name_of(value)].centre()
         changed += len(means)
     return changed
 

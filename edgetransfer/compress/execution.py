@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 import onnx_ir as ir
 import torch
 from torch.nn import functional
 
+from edgetransfer.agent.conditions import used_cores
 from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 from edgetransfer.compress.layout import array_of, attribute, name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from torch import Tensor
 
 Inputs = list["Tensor | None"]
+T = TypeVar("T")
+R = TypeVar("R")
+MOST_WORKERS = 4
+"""More hold more of the network in memory at once."""
 
 
 def apply(node: ir.Node, inputs: Sequence[Tensor | None]) -> list[Tensor]:
@@ -232,6 +239,30 @@ def last_uses(nodes: Iterable[ir.Node]) -> dict[str, int]:
         for value in node.inputs
         if value is not None
     }
+
+
+class EachOf(Protocol):
+    """Calls a function with each of some items, in several threads."""
+
+    def __call__(self, work: Callable[[T], R], items: Iterable[T], /) -> Iterator[R]:
+        """Yield the results in order."""
+
+
+@contextmanager
+def workers() -> Iterator[EachOf]:
+    """Start a thread for each core, at most `MOST_WORKERS`; each computes alone, no gradients.
+
+    Batches side by side need no waiting for each other inside of an operator, which several threads
+    in one operator do: on a busy core that takes many times as long.
+    """
+    count = min(MOST_WORKERS, len(used_cores()))
+
+    def alone() -> None:
+        torch.set_num_threads(1)
+        torch.set_grad_enabled(False)
+
+    with ThreadPoolExecutor(count, initializer=alone) as pool:
+        yield pool.map
 
 
 class Execution:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from math import isfinite
 from typing import TYPE_CHECKING
 
 import torch
 
 from edgetransfer.compress.encoding import Grid, grid_over
-from edgetransfer.compress.execution import Execution
+from edgetransfer.compress.execution import Execution, workers
 from edgetransfer.errors import StageError
 
 if TYPE_CHECKING:
@@ -37,25 +38,42 @@ def choose_grids(
     ``auto`` tries all methods on every tensor and takes the one whose grid loses least, by the mean
     squared error over what was seen.
     """
-    return {name: _grid(name, each, recipe, scheme) for name, each in seen.items()}
+    grids = {}
+    for name, each in seen.items():
+        _refuse_unbounded(name, *torch.tensor(each.extremes).T)
+        candidates = [_over(found, scheme) for found in ranges(each, recipe)]
+        grids[name] = min(candidates, key=partial(squared_error, each))
+    return grids
 
 
-def _grid(
-    name: str, seen: ActivationHistogram, recipe: CalibrationRecipe, scheme: Int8Scheme
-) -> Grid:
-    extremes = torch.tensor(seen.extremes)
-    if not torch.isfinite(extremes).all():
+def whole_grids(
+    seen: Mapping[str, Channels], names: Iterable[str], scheme: Int8Scheme
+) -> dict[str, Grid]:
+    """Return the grid over all that was seen (``minmax``) for some tensors.
+
+    Raises:
+        StageError: a tensor is not finite.
+    """
+    for name in names:
+        _refuse_unbounded(name, seen[name].low, seen[name].high)
+    return {
+        name: _over((float(seen[name].low.min()), float(seen[name].high.max())), scheme)
+        for name in names
+    }
+
+
+def _over(found: Range, scheme: Int8Scheme) -> Grid:
+    return grid_over(*found, scheme.activation, symmetric=scheme.symmetric_activation)
+
+
+def _refuse_unbounded(name: str, low: Tensor, high: Tensor) -> None:
+    if not (torch.isfinite(low).all() and torch.isfinite(high).all()):
         raise StageError(
             "the float network gives NaN or Inf on the calibration examples",
             where=f"tensor {name}",
-            found=f"values from {extremes[:, 0].min()} to {extremes[:, 1].max()}",
+            found=f"values from {low.min()} to {high.max()}",
             fix="check the network and its preprocessing in float first",
         )
-    candidates = [
-        grid_over(*each, scheme.activation, symmetric=scheme.symmetric_activation)
-        for each in ranges(seen, recipe)
-    ]
-    return min(candidates, key=lambda grid: squared_error(seen, grid))
 
 
 def ranges(seen: ActivationHistogram, recipe: CalibrationRecipe) -> Sequence[Range]:
@@ -161,13 +179,13 @@ class Channels:
     @staticmethod
     def of(x: Tensor) -> Channels:
         """Look at one batch [N, C, ...]."""
-        rows = x.transpose(0, 1).flatten(1) if x.ndim > 1 else x[None]
+        rows = x.flatten(2) if x.ndim > 2 else x.reshape(1, 1, -1) if x.ndim < 2 else x[..., None]
         return Channels(
-            rows.amin(dim=1).double(),
-            rows.amax(dim=1).double(),
-            rows.square().sum(dim=1, dtype=torch.double),
-            rows.sum(dim=1, dtype=torch.double),
-            rows.shape[1],
+            rows.amin(dim=2).amin(dim=0).double(),
+            rows.amax(dim=2).amax(dim=0).double(),
+            torch.linalg.vector_norm(rows, dim=2).double().square().sum(dim=0),
+            rows.sum(dim=2).double().sum(dim=0),
+            len(rows) * rows.shape[2],
         )
 
     def add(self, other: Channels) -> None:
@@ -177,6 +195,18 @@ class Channels:
         self.square += other.square
         self.mean += other.mean
         self.count += other.count
+
+    def scale(self, by: Tensor) -> None:
+        """Follow what divides each channel by a positive number, float64 [C]."""
+        self.low, self.high, self.mean = self.low / by, self.high / by, self.mean / by
+        self.square = self.square / by.square()
+
+    def centre(self) -> None:
+        """Follow what takes the mean from each channel."""
+        mean = self.mean / self.count
+        self.low, self.high = self.low - mean, self.high - mean
+        self.square = (self.square - self.count * mean.square()).clamp(min=0)
+        self.mean = torch.zeros_like(mean)
 
 
 class ActivationHistogram:
@@ -224,15 +254,27 @@ def watch_channels(
 ) -> dict[str, Channels]:
     """Return extremes and moments of some tensors over all batches."""
     wanted = set(names)
+    execution = Execution(graph)
+
+    def look(batch: dict[str, Tensor]) -> dict[str, Channels]:
+        found: dict[str, Channels] = {}
+
+        def visit(name: str, tensor: Tensor) -> Tensor:
+            if name in wanted:
+                found[name] = Channels.of(tensor)
+            return tensor
+
+        execution.run(batch, visit)
+        return found
+
     seen: dict[str, Channels] = {}
-
-    def take(name: str, tensor: Tensor) -> None:
-        if name in seen:
-            seen[name].add(Channels.of(tensor))
-        elif name in wanted:
-            seen[name] = Channels.of(tensor)
-
-    _watch(graph, batches, take)
+    with workers() as each_of:
+        for found in each_of(look, batches):
+            for name, each in found.items():
+                if name in seen:
+                    seen[name].add(each)
+                else:
+                    seen[name] = each
     return seen
 
 
@@ -241,18 +283,14 @@ def watch_ranges(
 ) -> dict[str, ActivationHistogram]:
     """Return histograms of some tensors over all batches."""
     seen = {name: ActivationHistogram() for name in names}
-    _watch(graph, batches, lambda name, tensor: seen[name].add(tensor) if name in seen else None)
-    return seen
 
-
-def _watch(
-    graph: ir.Graph, batches: Iterable[dict[str, Tensor]], take: Callable[[str, Tensor], None]
-) -> None:
     def visit(name: str, tensor: Tensor) -> Tensor:
-        take(name, tensor)
+        if name in seen:
+            seen[name].add(tensor)
         return tensor
 
     execution = Execution(graph)
     with torch.no_grad():
         for batch in batches:
             execution.run(batch, visit)
+    return seen

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +21,7 @@ from edgetransfer.compress.layout import (
     find_layout,
     name_of,
 )
-from edgetransfer.compress.observe import choose_grids, watch_channels, watch_ranges
+from edgetransfer.compress.observe import choose_grids, watch_channels, watch_ranges, whole_grids
 from edgetransfer.compress.qdq import write_qdq
 from edgetransfer.compress.sweep import fit_weights
 from edgetransfer.errors import NumericalError, StageError
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     import onnx
     from torch import Tensor
 
-    from edgetransfer.compress.observe import ActivationHistogram
+    from edgetransfer.compress.observe import Channels
     from edgetransfer.spec.catalogue import CalibrationRecipe
     from edgetransfer.spec.target import Int8Scheme
 
@@ -97,7 +96,7 @@ MOST_FITTED = 256
 class CalibrationBatches:
     """Batches of prepared training examples by input name, made anew at every call.
 
-    Ranges are found on all that is `watched`; scales of channels, weights and biases on what is
+    Ranges and scales of channels are found on all that is `watched`; weights and biases on what is
     `fitted`, at most `MOST_FITTED` examples. What does not fit into memory goes to a folder.
     """
 
@@ -162,15 +161,19 @@ def quantise(
     floats = _small_head(opened.graph) if recipe.small_head == "float" else set()
     layout = find_layout(opened.graph, floats)
     _refuse(opened.graph, layout)
+    seen = watch_channels(opened.graph, layout.points, calibration.watched())
+    _refuse_empty(seen)
     if equalised:
         layers = list(find_layers(opened.graph))
-        moments = partial(watch_channels, opened.graph, layout.points)
-        centre(opened.graph, layers, moments(calibration.fitted()))
+        centre(opened.graph, layers, seen)
         for _ in range(EQUALISING):
-            equalise(opened.graph, layers, moments(calibration.fitted()))
-    seen = watch_ranges(opened.graph, layout.roots(), calibration.watched())
-    _refuse_empty(seen)
-    ranged = Encoding(choose_grids(seen, recipe, scheme), {}, {}, scheme)
+            equalise(opened.graph, layers, seen)
+    if recipe.method == "minmax":
+        grids = whole_grids(seen, layout.roots(), scheme)
+    else:
+        counted = watch_ranges(opened.graph, layout.roots(), calibration.watched())
+        grids = choose_grids(counted, recipe, scheme)
+    ranged = Encoding(grids, {}, {}, scheme)
     return fit_again(QuantisedGraph(opened, layout, ranged), calibration, progress)
 
 
@@ -214,8 +217,8 @@ def _refuse(graph: ir.Graph, layout: Layout) -> None:
         )
 
 
-def _refuse_empty(seen: Mapping[str, ActivationHistogram]) -> None:
-    if not any(each.extremes for each in seen.values()):
+def _refuse_empty(seen: Mapping[str, Channels]) -> None:
+    if not seen:
         raise StageError(
             "there are no calibration examples",
             where="quantise",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import count
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,21 +12,22 @@ import torch
 
 from edgetransfer.compress import execution
 from edgetransfer.compress.encoding import WEIGHT_LIMIT, Codes, Encoding, Grid
-from edgetransfer.compress.execution import constants_of, halves, last_uses, moves, pad
+from edgetransfer.compress.execution import EachOf, constants_of, halves, last_uses, moves, workers
 from edgetransfer.compress.layout import Layer, Layout, array_of, attribute, name_of
 from edgetransfer.compress.rounding import best_scales, refit, second_order
 from edgetransfer.errors import NumericalError
+from edgetransfer.spec.memory import memory
 from edgetransfer.spec.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     import onnx_ir as ir
     from torch import Tensor
 
 
-FEWEST_POSITIONS = 128
+FEWEST_POSITIONS = 32
 """Places of one example that are looked at, drawn at random; more for a row of more inputs."""
 WIDEST = 4608
 """Inputs of a row that are seen together, as many as 512 channels of 3 x 3; longer rows are cut.
@@ -51,41 +54,65 @@ class MomentSums:
     leave nothing of inputs that hardly vary: negative variances, where outliers take all levels.
     """
 
-    def __init__(self, layer: Layer, seed: int) -> None:
-        self._layer = layer
-        self._generator = torch.Generator().manual_seed(seed)
+    def __init__(self) -> None:
         self._count = 0
         self._means: list[Tensor] = [torch.zeros((), dtype=torch.double)] * 2
         self._sums: list[Tensor] = [torch.zeros((), dtype=torch.double)] * 2
 
-    def add(self, floats: Tensor, quantised: Tensor) -> None:
-        """Take in one batch of inputs, as they should be and as they are; NumericalError of NaN."""
-        places = self._generator.get_state()
-        wanted = columns(self._layer, floats, self._generator)
-        self._generator.set_state(places)
-        got = columns(self._layer, quantised, self._generator)
-        if not (torch.isfinite(wanted).all() and torch.isfinite(got).all()):
-            raise NumericalError(
-                "the network gives NaN or Inf", where="quantise", found=f"before {self._layer.name}"
-            )
-        count = blocks_of(got.shape[1])
-        wanted, got = (blocks(each.transpose(1, 2), count) for each in (wanted, got))  # [G, P, K]
-        means = [each.mean(dim=1, dtype=torch.double) for each in (got, wanted)]
-        got, wanted = (
-            each - mean.float()[:, None] for each, mean in zip((got, wanted), means, strict=True)
-        )
-        off = [new - old for new, old in zip(means, self._means, strict=True)]
-        old, new = self._count, got.shape[1]
+    def add(self, batch: BatchMoments) -> None:
+        """Take in one batch."""
+        off = [new - old for new, old in zip(batch.means, self._means, strict=True)]
+        old, new = self._count, batch.count
         self._count += new
-        for place, (each, apart) in enumerate(zip((got, wanted), off, strict=True)):
+        for place, (inside, apart) in enumerate(zip(batch.sums, off, strict=True)):
             between = apart[:, :, None] * off[0][:, None, :] * (old * new / self._count)
-            inside = (each.transpose(1, 2) @ got).double()
             self._sums[place] = self._sums[place] + inside + between
             self._means[place] = self._means[place] + apart * (new / self._count)
 
     def moments(self) -> Moments:
         """Return the moments over all batches."""
         return Moments(*(each / self._count for each in self._sums))
+
+
+@dataclass(frozen=True)
+class BatchMoments:
+    """Columns of one batch, `count` of them: quantised ones and float ones.
+
+    Float64 means [G * B, K] and, about them, sums [G * B, K, K] of products with the quantised.
+    """
+
+    count: int
+    means: Sequence[Tensor]
+    sums: Sequence[Tensor]
+
+    @staticmethod
+    def of(layer: Layer, floats: Tensor, codes: Tensor, grid: Grid, seed: int) -> BatchMoments:
+        """Look at some places of a layer's inputs, as they should be and as they are.
+
+        Raises:
+            NumericalError: one of them is NaN or infinite.
+        """
+        wanted = columns(layer, floats, torch.Generator().manual_seed(seed))
+        taken = columns(layer, codes, torch.Generator().manual_seed(seed), fill=grid.zero_point)
+        got = grid.numbers(taken)
+        count = blocks_of(got.shape[1])
+        if count > 1:
+            cut = (blocks(each.transpose(1, 2), count) for each in (wanted, got))
+            wanted, got = (each.transpose(1, 2) for each in cut)
+        near = got.mean(dim=2, keepdim=True), wanted.mean(dim=2, keepdim=True)
+        got, wanted = got.sub_(near[0]), wanted - near[1]
+        # A mean in 32 bits is off where numbers hardly vary; what is left of it tells by how much.
+        rest = [each.mean(dim=2, keepdim=True).double() for each in (got, wanted)]
+        inside = [
+            (each @ got.transpose(1, 2)).double() - got.shape[2] * off @ rest[0].transpose(1, 2)
+            for each, off in zip((got, wanted), rest, strict=True)
+        ]
+        means = [(each + off).squeeze(2) for each, off in zip(near, rest, strict=True)]
+        if not all(torch.isfinite(each).all() for each in (*means, *inside)):
+            raise NumericalError(
+                "the network gives NaN or Inf", where="quantise", found=f"before {layer.name}"
+            )
+        return BatchMoments(got.shape[2], means, inside)
 
 
 def blocks_of(inputs: int) -> int:
@@ -126,41 +153,44 @@ def groups_of(layer: Layer) -> int:
     return attribute(layer.node, "group", 1)
 
 
-def columns(layer: Layer, x: Tensor, generator: torch.Generator) -> Tensor:
-    """Return some columns, [G, K, positions of all examples].
+def columns(layer: Layer, x: Tensor, generator: torch.Generator, fill: float = 0.0) -> Tensor:
+    """Return some columns, [G, K, positions of all examples], of the type of x.
 
     ``weights.reshape(G, C / G, K) @ columns`` are outputs of the layer without its bias. The layer
-    is a convolution over any number of axes, or a matrix product; x is a batch of its inputs, and
-    the generator draws the places.
+    is a convolution over any number of axes, or a matrix product; x is a batch of its inputs, the
+    generator draws the places, and `fill` is what padding holds.
     """
     if layer.node.op_type != "Conv":
         return x.reshape(-1, x.shape[-1]).T[None]
     groups, kernel = groups_of(layer), layer.weights().shape[2:]
     strides, dilations = moves(layer.node, len(kernel)).values()
-    x = pad(x, *halves(attribute(layer.node, "pads", [0] * (2 * len(kernel)))))
+    before, after = halves(attribute(layer.node, "pads", [0] * (2 * len(kernel))))
+    padded = [sum(each) for each in zip(x.shape[2:], before, after, strict=True)]
     sizes = [
         (size - dilation * (taps - 1) - 1) // stride + 1
-        for size, dilation, taps, stride in zip(
-            x.shape[2:], dilations, kernel, strides, strict=True
-        )
+        for size, dilation, taps, stride in zip(padded, dilations, kernel, strides, strict=True)
     ]
     inputs = x.shape[1] // groups * int(np.prod(kernel))
     chosen = torch.randperm(int(np.prod(sizes)), generator=generator)
-    chosen = chosen[: max(FEWEST_POSITIONS, inputs)]
-    places = [torch.as_tensor(axis) for axis in np.unravel_index(chosen.numpy(), sizes)]
-    flat, steps = x.flatten(2), np.cumprod([1, *x.shape[:2:-1]])[::-1]
-    taken = []
-    for tap in np.ndindex(*kernel):
-        at = [p * s + t * d for p, s, t, d in zip(places, strides, tap, dilations, strict=True)]
-        index = sum((each * int(step) for each, step in zip(at, steps, strict=True)), start=0)
-        taken.append(flat.index_select(2, torch.as_tensor(index)))
-    stacked = torch.stack(taken, dim=2)  # [N, channels, taps, positions]
-    grouped = stacked.reshape(len(x), groups, inputs, -1)
+    chosen = chosen[: max(FEWEST_POSITIONS, inputs)].sort().values
+    places = np.unravel_index(chosen.numpy(), sizes)
+    flat, index, inside = x.flatten(2), np.zeros(1, np.int64), np.ones(1, np.bool_)
+    for axis, (place, size) in enumerate(zip(places, x.shape[2:], strict=True)):
+        taps = np.indices(kernel)[axis].reshape(-1, 1) * dilations[axis]  # [taps, positions]
+        at = place * strides[axis] + taps - before[axis]
+        inside = inside & (at >= 0) & (at < size)
+        index = index * size + np.clip(at, 0, size - 1)
+    taken = flat.index_select(2, torch.from_numpy(index.reshape(-1)))  # [N, channels, taps x P]
+    if not inside.all():
+        taken.masked_fill_(torch.from_numpy(~inside.reshape(-1)), fill)
+    grouped = taken.reshape(len(x), groups, inputs, -1)
     return grouped.permute(1, 2, 0, 3).reshape(groups, inputs, -1)
 
 
 LARGEST_BIAS = 2**30
 """Codes of biases stay below this: they are added in 32 bits."""
+WAITING_SHARE = 8
+"""What waits for later layers takes this part of the machine's memory, and lies in files beyond."""
 
 
 def fit_weights(
@@ -177,35 +207,52 @@ def fit_weights(
     Each layer is fitted on its **quantised** inputs, so that it makes up for what the layers before
     it lost: weights by `rounding.second_order`; then the bias takes the mean error of the outputs
     before the activation (Nagel et al. 2019, arXiv 1906.04721, section 4.2; correcting behind the
-    clip diverges). What waits for later layers lies in `folder`. The graph is float with its
-    weights untied; of the encoding the grids are taken. Batches are prepared examples, by the names
-    of the graph's inputs; the folder is an empty one.
+    clip diverges). What waits for later layers and does not fit into memory lies in `folder`, an
+    empty one. The graph is float with its weights untied; of the encoding the grids are taken.
+    Batches are prepared examples, by the names of the graph's inputs.
     """
     sweep = _Sweep(graph, layout, encoding, folder)
     with torch.no_grad():
         return sweep.run(batches, progress)
 
 
-class _PendingLayer:
-    """Tensors on the disk, float as they are and quantised as their codes."""
+class _Waiting:
+    """Tensors that wait for later nodes, in memory while there is room and in files from there on.
 
-    def __init__(self, folder: Path) -> None:
+    They are told apart by what they are (floats, or codes of the quantised stream), the name of the
+    tensor in the graph, and the number of the batch. Workers put and take at once.
+    """
+
+    def __init__(self, folder: Path, room: int) -> None:
         self._folder = folder
-        self._names: dict[str, int] = {}
-
-    def _file(self, kind: str, name: str, batch: int) -> Path:
-        number = self._names.setdefault(name, len(self._names))
-        return self._folder / f"{kind}-{number}-{batch}.npy"
+        self._left = room
+        self._held: dict[tuple[str, str, int], Tensor | Path] = {}
+        self._lock = Lock()
+        self._files = count()
 
     def put(self, kind: str, name: str, batch: int, tensor: Tensor) -> None:
-        np.save(self._file(kind, name, batch), tensor.numpy())
+        # A view would keep, and count as, all of what it looks at.
+        whole = tensor.untyped_storage().nbytes()
+        kept: Tensor | Path = tensor
+        with self._lock:
+            fits = whole <= self._left
+            self._left -= whole if fits else 0
+        if not fits:
+            kept = self._folder / f"{next(self._files)}.npy"
+            np.save(kept, tensor.numpy())
+        self._held[kind, name, batch] = kept
 
     def get(self, kind: str, name: str, batch: int) -> Tensor:
-        return torch.from_numpy(np.load(self._file(kind, name, batch)))
+        kept = self._held[kind, name, batch]
+        return kept if isinstance(kept, torch.Tensor) else torch.from_numpy(np.load(kept))
 
-    def drop(self, name: str) -> None:
-        for file in self._folder.glob(f"*-{self._names[name]}-*.npy"):
-            file.unlink()
+    def drop(self, kind: str, name: str, batch: int) -> None:
+        kept = self._held.pop((kind, name, batch))
+        if isinstance(kept, torch.Tensor):
+            with self._lock:
+                self._left += kept.untyped_storage().nbytes()
+        else:
+            kept.unlink()
 
 
 class _Sweep:
@@ -215,27 +262,26 @@ class _Sweep:
         self._encoding = encoding
         self._constants = constants_of(graph)
         self._fitted = dict(self._constants)
-        self._waiting = _PendingLayer(folder)
+        self._waiting = _Waiting(folder, memory() // WAITING_SHARE)
         self._weights: dict[str, Codes] = {}
         self._at_weights = {each.node: each for each in layout.layers}
         self._at_sum = {each.sum.producer(): each for each in layout.layers}
-        self._batches = 0
+        self._batches: range = range(0)
 
     def run(self, batches: Iterable[dict[str, Tensor]], progress: Progress) -> Encoding:
-        for batch in batches:
-            for name, tensor in batch.items():
-                self._keep(name, self._batches, tensor, tensor)
-            self._batches += 1
+        for batch, feeds in enumerate(batches):
+            for name, tensor in feeds.items():
+                self._keep(name, batch, tensor, tensor)
+            self._batches = range(batch + 1)
         nodes = list(self._graph)
         last = last_uses(nodes)
-        for place, node in enumerate(nodes):
-            if node in self._at_weights:
-                self._fit(self._at_weights[node])
-            self._advance(node)
-            for name in self._moving(node):
-                if last[name] == place:
-                    self._waiting.drop(name)
-            progress(place + 1, len(nodes))
+        with workers() as each_of:
+            for place, node in enumerate(nodes):
+                if node in self._at_weights:
+                    self._fit(self._at_weights[node], each_of)
+                ending = [name for name in self._moving(node) if last[name] == place]
+                self._advance(node, ending, each_of)
+                progress(place + 1, len(nodes))
         biases = {
             each.name: self._fitted[name_of(each.bias)].numpy()
             for each in self._layout.layers
@@ -265,7 +311,7 @@ class _Sweep:
 
     def _quantised(self, name: str, batch: int) -> Tensor:
         tensor, grid = self._waiting.get("quantised", name, batch), self._grid(name)
-        return tensor if grid is None else (tensor.float() - grid.zero_point) * grid.scale
+        return tensor if grid is None else grid.numbers(tensor)
 
     def _inputs(self, node: ir.Node, batch: int, kind: str) -> list[Tensor | None]:
         taken: list[Tensor | None] = []
@@ -281,12 +327,8 @@ class _Sweep:
                 taken.append(self._quantised(name_of(value), batch))
         return taken
 
-    def _fit(self, layer: Layer) -> None:
-        sums = MomentSums(layer, seed=0)
-        source = name_of(layer.input)
-        for batch in range(self._batches):
-            sums.add(self._waiting.get("float", source, batch), self._quantised(source, batch))
-        moments = sums.moments()
+    def _fit(self, layer: Layer, each_of: EachOf) -> None:
+        moments = self._moments(layer, each_of)
         covariance = moments.covariance
         weights = torch.from_numpy(layer.weights().astype(np.float64))
         inputs = weights[0].numel()
@@ -309,6 +351,21 @@ class _Sweep:
         numbers = np.ascontiguousarray(np.moveaxis(kept.numbers(), 0, layer.axis))
         self._fitted[layer.name] = torch.from_numpy(numbers)
 
+    def _moments(self, layer: Layer, each_of: EachOf) -> Moments:
+        source = name_of(layer.input)
+        grid = self._grid(source)
+        assert grid is not None  # the input of every layer is quantised
+
+        def seen(batch: int) -> BatchMoments:
+            floats = self._waiting.get("float", source, batch)
+            codes = self._waiting.get("quantised", source, batch)
+            return BatchMoments.of(layer, floats, codes, grid, seed=batch)
+
+        sums = MomentSums()
+        for each in each_of(seen, self._batches):
+            sums.add(each)
+        return sums.moments()
+
     def _least_scale(self, layer: Layer) -> Tensor:
         """Return the scales below which the code of the bias would overflow, float64 [C]."""
         grid = self._grid(name_of(layer.input))
@@ -318,25 +375,34 @@ class _Sweep:
         bias = torch.from_numpy(np.abs(array_of(layer.bias)).astype(np.float64))
         return bias / (grid.scale * LARGEST_BIAS)
 
-    def _advance(self, node: ir.Node) -> None:
-        """Run one node on both streams, and correct the bias of the layer that ends there."""
-        errors = []
-        corrected = self._at_sum.get(node)
-        for batch in range(self._batches):
+    def _advance(self, node: ir.Node, ending: Sequence[str], each_of: EachOf) -> None:
+        """Run one node on both streams, and correct the bias of the layer that ends there.
+
+        What no later node takes goes, batch by batch: `ending` names it.
+        """
+        layer = self._at_sum.get(node)
+        corrected = layer if layer is not None and layer.bias is not None else None
+
+        def step(batch: int) -> tuple[Tensor, int] | None:
             floats = execution.apply(node, self._inputs(node, batch, "float"))
             quantised = execution.apply(node, self._inputs(node, batch, "quantised"))
-            for value, wanted, got in zip(node.outputs, floats, quantised, strict=True):
-                if corrected is not None and corrected.bias is not None:
-                    rows = (wanted - got).transpose(0, _channel_axis(node, wanted)).flatten(1)
-                    errors.append((rows.sum(dim=1), rows.shape[1]))
-                    self._waiting.put("float", name_of(value), batch, wanted)
-                    self._waiting.put("raw", name_of(value), batch, got)
-                else:
+            for name in ending:
+                self._waiting.drop("float", name, batch)
+                self._waiting.drop("quantised", name, batch)
+            if corrected is None:
+                for value, wanted, got in zip(node.outputs, floats, quantised, strict=True):
                     self._keep(name_of(value), batch, wanted, got)
-        if corrected is not None and corrected.bias is not None:
-            self._correct(corrected, errors)
+                return None
+            name = name_of(corrected.sum)
+            self._waiting.put("float", name, batch, floats[0])
+            self._waiting.put("raw", name, batch, quantised[0])
+            return _error(floats[0], quantised[0], _channel_axis(node, floats[0]))
 
-    def _correct(self, layer: Layer, errors: list[tuple[Tensor, int]]) -> None:
+        errors = [each for each in each_of(step, self._batches) if each is not None]
+        if corrected is not None:
+            self._correct(corrected, errors, each_of)
+
+    def _correct(self, layer: Layer, errors: list[tuple[Tensor, int]], each_of: EachOf) -> None:
         """Give the bias what the outputs lack on average, and the outputs too.
 
         Errors are sums over each channel, [C], and how many numbers went into each.
@@ -346,12 +412,23 @@ class _Sweep:
         lacking = total / sum(count for _, count in errors)
         self._fitted[name_of(layer.bias)] = self._fitted[name_of(layer.bias)] + lacking
         name = name_of(layer.sum)
-        for batch in range(self._batches):
+
+        def step(batch: int) -> None:
             got = self._waiting.get("raw", name, batch)
+            self._waiting.drop("raw", name, batch)
             axis = _channel_axis(layer.node, got)
             wide = lacking.reshape(-1, *(1,) * (got.ndim - 1 - axis))
-            self._put_quantised(name, batch, got + wide)
+            self._put_quantised(name, batch, got.add_(wide))
+
+        list(each_of(step, self._batches))
 
 
 def _channel_axis(node: ir.Node, tensor: Tensor) -> int:
     return 1 if node.op_type == "Conv" else tensor.ndim - 1
+
+
+def _error(wanted: Tensor, got: Tensor, axis: int) -> tuple[Tensor, int]:
+    """Return what outputs lack, summed over each channel, [C], and the numbers of one channel."""
+    off = wanted - got
+    sums = off.flatten(2).sum(dim=2) if axis == 1 and off.ndim > 2 else off.flatten(0, -2)
+    return sums.sum(dim=0), off.numel() // off.shape[axis]

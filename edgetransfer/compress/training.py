@@ -15,7 +15,6 @@ from edgetransfer.compress.encoding import WEIGHT_LIMIT, Codes, Encoding, Grid
 from edgetransfer.compress.execution import Execution
 from edgetransfer.compress.layout import Layer, Layout, array_of, clip_bounds, find_layers, name_of
 from edgetransfer.spec.progress import Progress, silent
-from edgetransfer.transfer.train.machine_settings import reused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -279,7 +278,6 @@ QAT = QuantisedTraining(FreeWeights, steps=400, seconds=600.0, rate=3e-5, scale_
 """Quantisation-aware training."""
 
 
-@reused()
 def train(
     graph: ir.Graph,
     layout: Layout,

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgetransfer.errors import EdgeTransferError, MissingExtraError, SpecError, StageError
-from edgetransfer.pipeline.stage.store import Store
+from edgetransfer.pipeline.stage.store import Store, one_thread
+from edgetransfer.spec.memory import reused
 from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.transfer.train.team import ALONE, Team
 
@@ -125,7 +126,7 @@ class SharedStore(Store):
                 finally:
                     self._inside = False
             elif stage.together:
-                with tempfile.TemporaryDirectory() as room:
+                with tempfile.TemporaryDirectory() as room, one_thread(), reused():
                     stage.make(Path(room), progress)
             self._team.meet()
         if kept is None and not self.has(stage):

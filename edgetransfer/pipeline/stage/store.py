@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_limits
 from edgetransfer.bundle.files import digests_below, read_json, write_json, writing
 from edgetransfer.errors import IntegrityError
 from edgetransfer.pipeline.stage.stage import RECORD, Stage, StageResult
+from edgetransfer.spec.memory import reused
 from edgetransfer.spec.progress import Progress, silent
 
 ENTRY = "stage.json"
@@ -94,7 +95,7 @@ class Store:
             name = f"{_PARTIAL}-{platform.node()}-{os.getpid()}-"
             partial = Path(tempfile.mkdtemp(prefix=name, dir=folder.parent))
             try:
-                with one_thread():
+                with one_thread(), reused():
                     record = stage.make(partial, progress)
                 write_json(partial / RECORD, record)
                 seconds = time.monotonic() - start

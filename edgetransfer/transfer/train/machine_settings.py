@@ -1,4 +1,4 @@
-"""How torch trains on a machine: threads, number format, memory that is kept, norms that are fused.
+"""How torch trains on a machine: threads, number format, norms that are fused.
 
 Frozen batch norms and padding run as part of the convolution beside them. No module is changed: the
 same parameters get the same gradients.
@@ -6,9 +6,6 @@ same parameters get the same gradients.
 
 from __future__ import annotations
 
-import ctypes
-import os
-import platform
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -300,52 +297,6 @@ _PARTNERS: dict[Callable[..., object], Callable[..., _Partner]] = {
     _CONV2D: _Convolution,
     functional.batch_norm: _BatchNorm,
 }
-
-
-_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
-_LARGEST = 2**31 - 1
-_GROWN = 32 * 2**20
-"""Where glibc's own threshold ends up once a block of that size was freed (mallopt(3))."""
-_MOST_MAPS = 65536
-
-
-@contextmanager
-def reused() -> Iterator[None]:
-    """Have glibc give the next tensor what the last one left, in place of the kernel's new pages.
-
-    By default every tensor over some size is mapped afresh and its pages are zeroed at their first
-    touch: a step of MobileNetV2 with 32 pictures took 5.0 s of CPU time that way and 2.6 s with
-    memory kept. Between, the process holds what it held at its peak; that is given back at the end.
-    Where the user has set malloc by the environment, and with another C library, nothing is done.
-    """
-    library = _glibc()
-    if library is None or _Process.keeps:
-        yield
-        return
-    library.mallopt(_MMAP_MAX, 0)
-    library.mallopt(_TRIM_THRESHOLD, _LARGEST)
-    _Process.keeps = True
-    try:
-        yield
-    finally:
-        _Process.keeps = False
-        library.mallopt(_MMAP_MAX, _MOST_MAPS)
-        library.mallopt(_MMAP_THRESHOLD, _GROWN)
-        library.mallopt(_TRIM_THRESHOLD, 2 * _GROWN)
-        library.malloc_trim(0)
-
-
-class _Process:
-    """Whether memory is kept already: malloc is one for all, and the outermost use ends it."""
-
-    keeps = False
-
-
-def _glibc() -> ctypes.CDLL | None:
-    told = any(name.startswith("MALLOC_") for name in os.environ)
-    if told or "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", ""):
-        return None
-    return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
 
 
 @contextmanager

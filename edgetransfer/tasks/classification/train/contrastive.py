@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.tasks.classification.train.lesson import Texts, run_in_groups, warm_cosine
-from edgetransfer.transfer.train.machine_settings import forward, reused, threads
+from edgetransfer.transfer.train.machine_settings import forward, threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -218,7 +218,7 @@ def tune(
     moved = [each for each in network.parameters() if id(each) not in fixed]
     start = [parameter.detach().clone() for parameter in moved]
     seeded = [machine.device] if machine.device.startswith("cuda") else []
-    with threads(machine.threads), reused(), torch.random.fork_rng(devices=seeded):
+    with threads(machine.threads), torch.random.fork_rng(devices=seeded):
         task = _Task(network, texts, course, machine)
         network.train()
         torch.manual_seed(course.seed)  # what dropout draws from

@@ -22,7 +22,7 @@ from edgetransfer.tasks.classification.train.layers import (
     set_free,
 )
 from edgetransfer.tasks.classification.train.lesson import Seen, batches, warm_cosine
-from edgetransfer.transfer.train.machine_settings import forward, reused, threads
+from edgetransfer.transfer.train.machine_settings import forward, threads
 from edgetransfer.transfer.train.team import ALONE, Team
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def finetune(
     checkpoints hold folded ones whose statistics mean nothing.
     """
     adapters = adapted(network, schedule.technique.rank, schedule.seed)
-    with adapters, threads(machine.threads), reused(), torch.random.fork_rng(devices=[]):
+    with adapters, threads(machine.threads), torch.random.fork_rng(devices=[]):
         torch.manual_seed(schedule.seed + team.rank)  # what dropout draws from
         network.to(machine.device)
         try:

@@ -13,7 +13,7 @@ from edgetransfer.agent.environment import isa_flags
 from edgetransfer.pipeline.stage.store import given_threads
 from edgetransfer.tasks.classification.train.finetune import finetune
 from edgetransfer.tasks.classification.train.lesson import Lesson
-from edgetransfer.transfer.train.machine_settings import Machine, fusible, reused
+from edgetransfer.transfer.train.machine_settings import Machine, fusible
 
 if TYPE_CHECKING:
     from edgetransfer.tasks.classification.train.classifier import Classifier
@@ -38,8 +38,7 @@ def measure(
     counts = sorted({1, given_threads()}) if cpu else [given_threads()]
     fused = fusible(network, some.batch(np.arange(min(_COMPARED, len(some.labels))))[0])
     ways = [Machine(count, bf16, where, fused=fused) for count in counts]
-    with reused():
-        took = {way: _seconds(network, some, schedule, way) for way in ways}
+    took = {way: _seconds(network, some, schedule, way) for way in ways}
     best = min(took, key=lambda way: took[way])
     batch = min(schedule.batch_size, max(1, len(train.labels)))
     return replace(best, step_seconds=took[best] * batch / len(some.labels))

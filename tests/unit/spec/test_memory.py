@@ -10,7 +10,7 @@ SCRIPT = """
 import resource, sys
 from pathlib import Path
 import torch
-from edgetransfer.transfer.train.machine_settings import reused
+from edgetransfer.spec.memory import reused
 
 def faults_of(rounds):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

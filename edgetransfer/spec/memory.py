@@ -1,0 +1,62 @@
+"""Lets the C library keep the memory of tensors for the next ones."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
+_LARGEST = 2**31 - 1
+_GROWN = 32 * 2**20
+"""Where glibc's own threshold ends up once a block of that size was freed (mallopt(3))."""
+_MOST_MAPS = 65536
+
+
+@contextmanager
+def reused() -> Iterator[None]:
+    """Have glibc give the next tensor what the last one left, in place of the kernel's new pages.
+
+    By default every tensor over some size is mapped afresh and its pages are zeroed at their first
+    touch: a step of MobileNetV2 with 32 pictures took 5.0 s of CPU time that way and 2.6 s with
+    memory kept. Between, the process holds what it held at its peak; that is given back at the end.
+    Where the user has set malloc by the environment, and with another C library, nothing is done.
+    """
+    library = _glibc()
+    if library is None or _Process.keeps:
+        yield
+        return
+    library.mallopt(_MMAP_MAX, 0)
+    library.mallopt(_TRIM_THRESHOLD, _LARGEST)
+    _Process.keeps = True
+    try:
+        yield
+    finally:
+        _Process.keeps = False
+        library.mallopt(_MMAP_MAX, _MOST_MAPS)
+        library.mallopt(_MMAP_THRESHOLD, _GROWN)
+        library.mallopt(_TRIM_THRESHOLD, 2 * _GROWN)
+        library.malloc_trim(0)
+
+
+class _Process:
+    """Whether memory is kept already: malloc is one for all, and the outermost use ends it."""
+
+    keeps = False
+
+
+def _glibc() -> ctypes.CDLL | None:
+    told = any(name.startswith("MALLOC_") for name in os.environ)
+    if told or "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", ""):
+        return None
+    return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
+
+
+def memory() -> int:
+    """Return how many bytes of memory this machine has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
