@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from edgetransfer.spec.budget import Budget
 
 Status = Literal["holds", "untimed", "open", "misses"]
+MARGIN_DB = 25.0
+"""Signal over noise that a candidate has at least that holds with a margin."""
+MOST_CHANGED_PCT = 1.0
+"""Decisions that may change in one that does."""
 ORDER: tuple[Status, ...] = ("holds", "untimed", "open", "misses")
 
 
@@ -34,6 +38,15 @@ class Trial:
     drift: Drift
     told: TaskTrial
     overshoot: float
+
+    def has_margin(self) -> bool:
+        """Tell whether another way of rounding the same network is not worth its time.
+
+        True where the budget holds, no labelled example is lost, and next to no decision changed.
+        """
+        close = 100 * self.drift.flips > MOST_CHANGED_PCT * self.drift.n
+        quiet = self.drift.sqnr_db >= MARGIN_DB and not close
+        return self.status in ("holds", "untimed") and quiet and (self.told.lost_pp or 0.0) <= 0
 
     def rank(self) -> tuple[int, float, float, int, float]:
         """Return what is smaller for the better of two: status, overshoot, loss, flips, noise.

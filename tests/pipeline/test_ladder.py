@@ -14,13 +14,14 @@ from edgetransfer.compress import training
 from edgetransfer.compress.posttraining import quantise
 from edgetransfer.errors import NumericalError
 from edgetransfer.graph import prepare
+from edgetransfer.measure.trial import Trial
 from edgetransfer.pipeline.ladder import ladder, rungs
 from edgetransfer.pipeline.ladder.trial import Trials
 from edgetransfer.pipeline.ladder.trials import RungJudge
 from edgetransfer.pipeline.ship import assemble
 from edgetransfer.report.sections.ladder import told
 
-CHEAP = ["post-training", "post-training, channels equalised"]
+CHEAP = ["post-training, channels equalised", "post-training"]
 FLOATS = [f"{count} more layer{'s' * (count > 1)} in float" for count in ladder.FLOAT_LAYERS]
 ALL = [*CHEAP, "learned rounding", *FLOATS, "quantisation-aware training", "32-bit floats"]
 
@@ -73,7 +74,18 @@ def names(report):
     return [row["rung"] for row in report["ladder"]]
 
 
-def test_what_the_report_says_of_a_rung(climb):
+@pytest.fixture
+def no_margin(monkeypatch):
+    """Let no rung hold with a margin, whatever this machine's sums come to."""
+    monkeypatch.setattr(Trial, "has_margin", lambda _: False)
+
+
+def test_what_holds_with_a_margin_ends_the_ladder(climb, monkeypatch):
+    monkeypatch.setattr(Trial, "has_margin", lambda _: True)
+    assert names(climb(max_drop=30)) == CHEAP[:1]
+
+
+def test_what_the_report_says_of_a_rung(climb, no_margin):
     report = climb(max_drop=30)
     assert names(report) == CHEAP
     for row in report["ladder"]:
@@ -179,8 +191,8 @@ def test_floats_are_shipped_where_integers_are_slower(climb, stages, tmp_path, m
     slower = {"p90_ms": 1.5, "cpu_ratio": 0.8, "faster": False}
     monkeypatch.setattr(Trials, "_time", lambda *_: dict(slower))
     report = climb(cache=untimed, max_drop=30)
-    assert names(report) == [*CHEAP, "32-bit floats"]
-    assert [row["slower"] for row in report["ladder"]][:2] == [True, True]
+    assert names(report) == [*names(report)[:-1], "32-bit floats"]
+    assert {row["slower"] for row in report["ladder"][:-1]} == {True}
     assert {row["status"] for row in report["ladder"]} == {"holds"}
     assert shipped(report)["rung"] == "32-bit floats"
 
@@ -267,15 +279,15 @@ def test_a_rung_that_fails_numerically_is_left_out_d2(climb, fresh, monkeypatch)
     monkeypatch.setattr(rungs, "quantise", fail)
     report = climb(fresh, max_drop=30)
     assert names(report) == CHEAP
-    assert report["ladder"][1] == {
-        "rung": CHEAP[1],
+    assert report["ladder"][0] == {
+        "rung": CHEAP[0],
         "precision": "w8a8",
         "status": "left out",
         "why": "not positive definite",
         "shipped": False,
     }
-    assert shipped(report)["rung"] == CHEAP[0]
-    assert f"left out: {CHEAP[1]}: not positive definite" in list(told(report["ladder"]))
+    assert shipped(report)["rung"] == CHEAP[1]
+    assert f"left out: {CHEAP[0]}: not positive definite" in list(told(report["ladder"]))
 
 
 def test_where_all_integers_fail_floats_are_shipped_or_the_cause_is_told_d2(
@@ -295,7 +307,7 @@ def test_where_all_integers_fail_floats_are_shipped_or_the_cause_is_told_d2(
 def test_a_runtime_that_refuses_a_candidate_leaves_it_out_d2(climb, fresh, monkeypatch):
     def broken(*given, equalised, **more):
         found = quantise(*given, equalised=equalised, **more)
-        return found if equalised else Unreadable(found)
+        return Unreadable(found) if equalised else found
 
     monkeypatch.setattr(rungs, "quantise", broken)
     report = climb(fresh, max_drop=30)

@@ -66,6 +66,8 @@ class Ladder:
         precision = self._shop.target.precision if asked == "auto" else asked
         for rung in self._cheap(precision):
             self._try(rung)
+            if self.results and self._best().trial.has_margin():
+                break
         if asked == "auto" and precision == "w8a8":
             if self._is_slower():
                 self._try(self._shop.floats())
@@ -121,8 +123,8 @@ class Ladder:
             yield self._shop.dynamic(smooth=False)
             yield self._shop.dynamic(smooth=True)
         else:
-            yield self._shop.post_training(equalised=False)
             yield self._shop.post_training(equalised=True)
+            yield self._shop.post_training(equalised=False)
 
     def _climb_integers(self) -> None:
         """Learn rounding, then leave layers in float, then train, while nothing holds.

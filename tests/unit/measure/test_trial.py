@@ -38,6 +38,23 @@ def held(candidate, metric="top1", **limits):
 
 
 @pytest.mark.parametrize(
+    ("candidate", "limits", "margin"),
+    [
+        (tried(), {}, True),
+        (tried(labelled=0), {}, True),
+        (tried(), {"max_latency_ms": 0.001}, True),  # untimed: no other rounding brings a time
+        (tried(wrong=1), {}, False),  # a labelled example is lost
+        (tried(n=2000, wrong=1, labelled=0), {}, True),
+        (tried(n=2000, wrong=21, labelled=0), {}, False),
+        (tried(noise=0.5), {}, False),
+        (tried(size=3 * MIB), {"max_size_mib": 2.5}, False),
+    ],
+)
+def test_who_holds_with_a_margin(candidate, limits, margin):
+    assert held(candidate, **limits).has_margin() is margin
+
+
+@pytest.mark.parametrize(
     ("candidate", "limits", "status", "why"),
     [
         (tried(), {}, "holds", "within the budget"),
