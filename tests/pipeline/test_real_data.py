@@ -39,7 +39,7 @@ def test_decisions_survive_eight_bits(report):
 
 
 def test_every_convolution_runs_in_int8(report):
-    head = ["Gemm node_linear"]
+    head = ["Gemm head"]
     assert report["residency"] == {"float_conv": 0, "int8_conv": 52, "float_ops": head}
 
 

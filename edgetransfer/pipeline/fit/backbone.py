@@ -40,7 +40,7 @@ class OpenedBackbone:
     def features_of(self, examples: Sequence[Example]) -> StageResult:
         """Return the features of examples in their order: ``features.npy``, float32 [N, D]."""
         inputs = {"backbone": self.kept.key, "examples": content_of(examples)}
-        run = over(self._graph, partial(run_over, prepare=self.prepare, examples=examples))
+        run = over(self.graph, partial(run_over, prepare=self.prepare, examples=examples))
         return self.run.keep(rows_stage("features", inputs, "features.npy", run))
 
     def looks(self, manifest: Manifest) -> StageResult | None:
@@ -56,13 +56,14 @@ class OpenedBackbone:
         if self._looks is None:
             inputs = {"backbone": self.kept.key, "examples": content_of(examples), "seed": seed}
             look = partial(looks_over, prepare=self.prepare, examples=examples, seed=seed)
-            run = over(self._graph, look)
+            run = over(self.graph, look)
             stage = rows_stage("probe-looks", inputs, "looks.npy", run, _told_looks)
             self._looks = self.run.keep(stage, "probe looks")
         return self._looks
 
     @property
-    def _graph(self) -> Path:
+    def graph(self) -> Path:
+        """The frozen backbone, prepared inputs -> features."""
         return self.kept.file("features.onnx")
 
 

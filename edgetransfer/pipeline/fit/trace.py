@@ -19,11 +19,12 @@ from edgetransfer.pipeline.stage.stage import Stage, StageResult
 if TYPE_CHECKING:
     from torch import nn
 
-    from edgetransfer.backbone.model import Backbone, FittedModel
+    from edgetransfer.backbone.model import Backbone, FittedModel, LinearHead
     from edgetransfer.graph.parity import Changed
     from edgetransfer.pipeline.stage.run import Run
     from edgetransfer.spec.progress import Progress
 
+Prove = Callable[[Batch], tuple[onnx.ModelProto, dict[str, Any]]]
 FEATURES = "features"
 EXPORTERS = ("transformers", "timm", "optimum", "optimum-onnx")
 """Libraries whose networks are traced, or that trace them, without an import from here."""
@@ -56,6 +57,24 @@ def traced(
 
     few = [array[:2] for array in inputs.values()]
     graph = trace(network, few, Signature(tuple(inputs), tuple(outputs), free_axes(inputs)))
+    return graph, proven(network, graph, inputs, changed)
+
+
+def headed(
+    network: nn.Module,
+    head: LinearHead,
+    features: Path,
+    inputs: Batch,
+    output: str,
+    changed: Changed | None = None,
+) -> tuple[onnx.ModelProto, dict[str, Any]]:
+    """Put a linear head on the graph of a frozen backbone, and prove as `traced` does.
+
+    `network` is both in torch. It is not exported anew: that takes longer than to fit the head.
+    """
+    from edgetransfer.graph.headed import with_head
+
+    graph = with_head(onnx.load(features), head.weight, head.bias, output)
     return graph, proven(network, graph, inputs, changed)
 
 
@@ -105,7 +124,7 @@ def keep_graph(
     model: Backbone | FittedModel,
     key: str,
     facts: dict[str, Any],
-    prove: Callable[[Batch], tuple[onnx.ModelProto, dict[str, Any]]],
+    prove: Prove,
 ) -> FittedGraph:
     """Run the trace stage for a network whose weights the digest `key` stands for.
 

@@ -11,8 +11,10 @@ from edgetransfer.tasks.classification.judge.metrics import LOGITS, changed_outp
 
 if TYPE_CHECKING:
     from edgetransfer.data.manifest import Manifest
+    from edgetransfer.pipeline.fit.trace import Prove
     from edgetransfer.pipeline.graphs import FittedGraph
     from edgetransfer.pipeline.stage.run import Run
+    from edgetransfer.tasks.classification.fit.fitted import FittedNetwork
 
 
 def fit(run: Run) -> FittedGraph:
@@ -31,7 +33,7 @@ def _take(run: Run, manifest: Manifest) -> FittedGraph:
 
 
 def _fit(run: Run, manifest: Manifest) -> FittedGraph:
-    from edgetransfer.pipeline.fit.trace import keep_graph, traced
+    from edgetransfer.pipeline.fit.trace import keep_graph
     from edgetransfer.pipeline.fit.unlabelled import read_unlabelled
     from edgetransfer.tasks.classification.checks.soundness import examine
     from edgetransfer.tasks.classification.fit.network import fit_network
@@ -57,8 +59,9 @@ def _fit(run: Run, manifest: Manifest) -> FittedGraph:
         student = fit_network(run, manifest, teaching)
     run.team.part()
     facts: dict[str, Any] = {"backbone": student.opened.card, "fit": student.record}
-    prove = partial(traced, student.network, outputs=(LOGITS,), changed=changed_outputs)
-    fitted = keep_graph(run, manifest, student.opened.backbone, student.kept.key, facts, prove)
+    fitted = keep_graph(
+        run, manifest, student.opened.backbone, student.kept.key, facts, _prover(student)
+    )
     facts = {**fitted.facts, "soundness": examine(run, student, fitted)}
     if student.labels is not None:
         facts["labelling"] = student.labels
@@ -68,3 +71,15 @@ def _fit(run: Run, manifest: Manifest) -> FittedGraph:
         facts["adaptation"] = adapted.block
     beside = teaching or adapted or student
     return replace(fitted, facts=facts, unlabelled=beside.unlabelled)
+
+
+def _prover(student: FittedNetwork) -> Prove:
+    """Return what makes the graph of a fitted network: its backbone's with a head, where it is."""
+    from edgetransfer.backbone.model import linear_head
+    from edgetransfer.pipeline.fit.trace import headed, traced
+
+    network = student.network
+    if not student.frozen:
+        return partial(traced, network, outputs=(LOGITS,), changed=changed_outputs)
+    head, graph = linear_head(network.head), student.opened.graph
+    return lambda inputs: headed(network, head, graph, inputs, LOGITS, changed_outputs)

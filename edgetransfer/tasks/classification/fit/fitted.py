@@ -19,6 +19,7 @@ class FittedNetwork:
     Attributes:
         kept: what the last stage that changed its weights left.
         record: how it was fitted, for the manifest.
+        probe: what the stage left that fitted a head on the frozen backbone.
         labels: what the probe says of labels, for the manifest, see `labelling`.
     """
 
@@ -26,5 +27,11 @@ class FittedNetwork:
     network: Classifier
     kept: StageResult
     record: dict[str, Any]
+    probe: StageResult
     labels: dict[str, Any] | None = None
     unlabelled: tuple[Example, ...] = ()
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the backbone is as it came, with a linear head that was fitted on it."""
+        return self.kept is self.probe

@@ -47,7 +47,7 @@ def fit_network(
     kept, record = fit_head(run, manifest, opened)
     labels = look_at_labels(run, manifest, opened, kept)
     network = Classifier(opened.backbone.network, read_head(kept))
-    fitted = FittedNetwork(opened, network, kept, record, labels)
+    fitted = FittedNetwork(opened, network, kept, record, kept, labels)
     if run.recipe.fit.method == "contrastive":
         from edgetransfer.tasks.classification.fit.text.contrastive import contrast
 

@@ -156,7 +156,7 @@ def adapt(run: Run, manifest: Manifest) -> AdaptationResult:
     moved = {way: move(setting, way) for way in ways}
     labels = look_at_labels(run, rest, opened, kept)
     network = Classifier(opened.backbone.network, read_head(kept))
-    plain = FittedNetwork(opened, network, kept, record, labels)
+    plain = FittedNetwork(opened, network, kept, record, kept, labels)
     block, way = _judge(setting, parts, moved)
     student = plain if way is None else moved[way].fitted(plain)
     return AdaptationResult(rest, student, more.examples, block)
