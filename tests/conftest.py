@@ -21,6 +21,14 @@ if torch.version.cuda is None and importlib.util.find_spec("torchvision") is not
         _LIBRARY.define(f"{_name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
 
+LONGEST = "test_real_data.py"
+"""Takes minutes, in one piece: begun last, all other workers would wait for it."""
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.name != LONGEST)
+
+
 @pytest.fixture(scope="session")
 def facts():
     """What a manifest says at least."""

@@ -10,8 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,12 +70,11 @@ class Local(Place):
         return run(self.agent, job, out, progress=progress)
 
 
-@contextmanager
-def connect(address: str, agent: Path) -> Iterator[Local]:
+def connect(address: str, agent: Path) -> AbstractContextManager[Local]:
     """Give this machine; there is only one."""
     if address:
         raise SpecError("this machine has no address", where="--on", found=repr(address))
-    yield Local(agent)
+    return nullcontext(Local(agent))
 
 
 def run(

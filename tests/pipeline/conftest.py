@@ -116,6 +116,15 @@ def cache(shared):
     return shared / "cache"
 
 
+@pytest.fixture(autouse=True)
+def kept_as_it_is(request):
+    """Find the test that leaves something in the bundle that all share."""
+    yield
+    if "built" in request.fixturenames:
+        folder = request.getfixturevalue("built").folders["this-machine"]
+        assert not (folder / "bench").exists()
+
+
 @pytest.fixture(scope="session")
 def ran():
     """What ran in the stages of `built`: stage -> (where its make stands, modules that ran)."""

@@ -94,7 +94,7 @@ def fitted_probe(run, *, carved):
     manifest, opened = manifest_of(carved=carved), Opened(run)
     kept, record = fit_head(run, manifest, opened)
     network = Classifier(opened.backbone.network, read_head(kept)).eval()
-    return manifest, FittedNetwork(opened, network, kept, record)
+    return manifest, FittedNetwork(opened, network, kept, record, kept)
 
 
 @pytest.mark.parametrize(("carved", "count"), [(True, TRAIN + VALIDATION), (False, TRAIN)])

@@ -174,6 +174,7 @@ def test_a_place_that_is_none(command, bundle, place, complaint):
     code, _, told = command("bench", bundle, "--on", place)
     assert code == 3
     assert told.endswith(f"error: {complaint}\n")
+    assert not (bundle / "bench").exists()
 
 
 def test_the_host_computes_as_arm_where_activations_are_signed(monkeypatch):

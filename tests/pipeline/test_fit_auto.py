@@ -1,5 +1,6 @@
 """When `--fit auto` takes the dearer fit: the training itself is not run."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -33,7 +34,7 @@ def probe(value):
     network = Classifier(nn.Linear(3, 3), head)
     held = {"metric": "top1", "value": value, "n": 40, "by": "5 folds"}
     kept = SimpleNamespace(reused=False)
-    return FittedNetwork(None, network, kept, {"method": "probe", "held_out": held})
+    return FittedNetwork(None, network, kept, {"method": "probe", "held_out": held}, kept)
 
 
 def logits(right, labels, sure=1.0):
@@ -67,7 +68,7 @@ class Pretending:
         assert (contest, shortest) == (self.outcome, 1)
         with torch.no_grad():
             self.fitted.network.head.bias.add_(1)
-        return FittedNetwork(None, self.fitted.network, self.fitted.kept, {"method": "finetune"})
+        return replace(self.fitted, record={"method": "finetune"})
 
 
 def decide(fitted, outcome):

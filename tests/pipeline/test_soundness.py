@@ -22,7 +22,7 @@ from edgetransfer.tasks.classification.checks.soundness import _look, told_after
 from edgetransfer.transfer.study.domain import describe_source, save_statistics
 
 COUNTS = {"train": 50, "val": 20, "test": 10}
-QUICK = {"precision": "fp32", "timing": "quick"}
+QUICK = {"precision": "fp32", "timing": "quick", "fit": "probe"}
 
 
 def faint(label, rng):
@@ -125,7 +125,7 @@ def test_it_can_be_switched_off(faint_pictures, cache, tmp_path):
 
 def test_a_fine_tuned_network_is_judged_itself(pictures, cache, tmp_path):
     outcome = edgetransfer.build(
-        pictures, fit="finetune", epochs=2, out=tmp_path, cache=cache, **QUICK
+        pictures, out=tmp_path, cache=cache, **{**QUICK, "fit": "finetune", "epochs": 2}
     )
     rows = outcome.reports["this-machine"]["soundness"]["comparisons"]
     counts = {row["subject"]: row["n"] for row in rows}

@@ -15,6 +15,7 @@ from edgetransfer.data import sources
 from edgetransfer.graph.hosted import open_here
 from edgetransfer.graph.prepare import preparer
 from edgetransfer.measure.drift import sqnr_db
+from edgetransfer.measure.trial import Trial
 from edgetransfer.pipeline.api import predict
 from edgetransfer.spec.recipe import DataSpec
 from edgetransfer.tasks.classification.labels import CLASSES
@@ -23,9 +24,11 @@ from edgetransfer.tasks.classification.labels import CLASSES
 @pytest.fixture(scope="module")
 def outcome(texts, encoder, cache, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
-    return edgetransfer.build(
-        texts, backbone=str(encoder), precision="w8a8", out=out, cache=cache, timing="quick"
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trial, "has_margin", lambda _: False)
+        return edgetransfer.build(
+            texts, backbone=str(encoder), precision="w8a8", out=out, cache=cache, timing="quick"
+        )
 
 
 def test_texts_end_on_a_verdict(outcome):
@@ -76,7 +79,7 @@ def test_an_encoder_fits_into_16_bits_d1(outcome, texts):
     assert sqnr_db(expected, found) > 40
 
 
-def test_both_rungs_of_texts_are_tried(outcome):
+def test_both_rungs_of_texts_are_tried_where_the_first_has_no_margin(outcome):
     plain, smoothed = outcome.reports["this-machine"]["ladder"]
     assert plain["rung"] == "8-bit weights, scales as they come"
     assert smoothed["rung"] == "8-bit weights, activations smoothed, scales as they come"

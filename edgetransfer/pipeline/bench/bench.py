@@ -114,6 +114,7 @@ def bench(
             given = {name: np.shape(rows) for name, rows in case["core"].items()}
             refuse_other_outputs(bundle, given)
         _refuse_foreign(out, bundle)
+        connect(there.where, there.software)  # what is no place is refused, and leaves no folder
         with writing(out):
             out.mkdir(parents=True, exist_ok=True)
         held.enter_context(locked(out / LOCK))

@@ -227,6 +227,8 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = False
     block_on_close = True
+    request_queue_size = 128
+    """Who finds the queue full tries again in a second or more."""
 
     def __init__(
         self, address: tuple[str, int], exchange: Exchange, runtime: Mapping[str, Path]
