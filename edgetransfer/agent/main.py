@@ -4,47 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import resource
 import sys
 import time
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Dict, Mapping
 
 from edgetransfer.agent import machine
 from edgetransfer.agent.examples import ExampleFiles
 from edgetransfer.agent.outputs import OutputFiles
 from edgetransfer.agent.runtimes import Session, open_session, other_runtimes
-from edgetransfer.agent.system import read_text
-
-
-def held_mib(field: str, file: str = "/proc/self/status") -> Optional[float]:
-    """Return the memory of this process that a field of the system tells, in MiB, if it is told."""
-    try:
-        for line in Path(file).read_text().splitlines():
-            if line.startswith(field + ":"):
-                return int(line.split()[1]) / 1024
-    except OSError:
-        pass
-    return None
-
-
-def reset_peak() -> bool:
-    """Start the high-water mark afresh (Linux, unprivileged); return whether that worked."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return False
-    return True
-
-
-def peak_mib() -> float:
-    """Return the most memory this process has held, in MiB, since start or `reset_peak`."""
-    peak = held_mib("VmHWM")
-    if peak is not None:
-        return peak
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most / (1024 * 1024 if sys.platform == "darwin" else 1024)
-
+from edgetransfer.agent.system import held_mib, peak_mib, read_text, reset_peak
 
 SCHEMA = "edgetransfer.job/1"
 _REPEATED = 32

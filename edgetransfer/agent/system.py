@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
+import sys
 from pathlib import Path
 from typing import Callable, List, NamedTuple, Optional, Sequence
 
@@ -17,6 +19,35 @@ def read_text(path: str) -> Optional[str]:
         return Path(path).read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return None
+
+
+def held_mib(field: str, file: str = "/proc/self/status") -> Optional[float]:
+    """Return the memory of this process that a field of the system tells, in MiB, if it is told."""
+    try:
+        for line in Path(file).read_text().splitlines():
+            if line.startswith(field + ":"):
+                return int(line.split()[1]) / 1024
+    except OSError:
+        pass
+    return None
+
+
+def reset_peak() -> bool:
+    """Start the high-water mark afresh (Linux, unprivileged); return whether that worked."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def peak_mib() -> float:
+    """Return the most memory this process has held, in MiB, since start or `reset_peak`."""
+    peak = held_mib("VmHWM")
+    if peak is not None:
+        return peak
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / (1024 * 1024 if sys.platform == "darwin" else 1024)
 
 
 def find(pattern: str) -> List[str]:

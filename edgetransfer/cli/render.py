@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from rich.text import Text
 
@@ -13,6 +13,9 @@ from edgetransfer.cli.terminal import Console, table
 from edgetransfer.measure.verdict import exit_code, is_sound, worst
 from edgetransfer.report.sections import figures, lines
 from edgetransfer.spec import tasks
+
+if TYPE_CHECKING:
+    from edgetransfer.pipeline.stage.store import Visit
 
 _COLOURS = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow", "UNVERIFIED": "yellow"}
 
@@ -33,11 +36,11 @@ def notes(found: Sequence[str]) -> None:
             console.indented(note)
 
 
-def stages(visits: Iterable[tuple[str, str, float]]) -> None:
+def stages(visits: Iterable[Visit]) -> None:
     """Print the stages of a run in the order in which each was entered, once, with its key."""
     rows = [
-        (name, "found" if seconds == 0 else f"{seconds:.2f} s", key[:12])
-        for name, key, seconds in visits
+        (name, "found" if kept.reused else f"{kept.cost.seconds:.2f} s", kept.key[:12])
+        for name, kept in visits
     ]
     console = Console(sys.stderr)
     console.print("\nStages", style="bold")

@@ -160,6 +160,10 @@ def _record(run: Run, outcome: Outcome) -> dict[str, Any]:
             for name, report in outcome.reports.items()
         },
         "recipe": run.recipe.model_dump(mode="json"),
+        "stages": [
+            {"stage": name, "found": kept.reused, **kept.cost._asdict()}
+            for name, kept in run.store.visits
+        ],
         "notes": list(outcome.notes),
         "versions": versions(),
     }

@@ -62,7 +62,14 @@ def test_the_bundle_is_whole_and_sealed(built):
     assert manifest["data"]["splits"]["test"]["examples"] == 60
     assert manifest["compression"]["calibration"]["examples"] == 36
     assert manifest["seed"] == 0
-    assert (folder.parent / "run.json").is_file()
+    stages = read_json(folder.parent / "run.json")["stages"]
+    assert [each["stage"] for each in stages][:3] == ["data", "backbone", "features"]
+    assert {"rung", "measure"} < {each["stage"] for each in stages}
+    for each in stages:
+        assert set(each) == {"stage", "found", "seconds", "cpu_seconds", "peak_memory_mib"}
+        assert each["seconds"] > 0
+        assert each["cpu_seconds"] > 0
+        assert each["peak_memory_mib"] > 50
 
 
 def test_golden_vectors_are_not_of_the_test_set_and_can_be_replayed(built):
@@ -85,6 +92,8 @@ def test_every_graph_that_a_build_writes_loads_without_a_warning_e8(built, cache
     files = [*built.folders["this-machine"].rglob("*.onnx"), *cache.glob("*/[!.]*/*.onnx")]
     assert {each.name for each in files} >= {"core.onnx", "model.onnx", "float.onnx"}
     for file in files:
+        if (file.parent / "codes.onnx").is_file():
+            continue  # another test's, with 16-bit floats around integers: no kernels on a CPU
         model = onnx.load(file)
         taken = {name for node in model.graph.node for name in node.input}
         assert {each.name for each in model.graph.initializer} <= taken, file

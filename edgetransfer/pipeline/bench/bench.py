@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -28,7 +27,7 @@ from edgetransfer.pipeline.bench.judge import Bench, Question, judge_bundle, wri
 from edgetransfer.pipeline.bench.sustained import core_variants, energy, sustained
 from edgetransfer.pipeline.bench.target_match import seen_here
 from edgetransfer.pipeline.stage.reporter import Reporter, telling
-from edgetransfer.pipeline.stage.stage import RECORD, Stage, StageResult
+from edgetransfer.pipeline.stage.stage import RECORD, Stage, StageResult, watched
 from edgetransfer.pipeline.task import task_of
 from edgetransfer.spec import catalogue
 from edgetransfer.spec.options import seconds_of
@@ -278,9 +277,9 @@ def measuring_afresh(folder: Path) -> Callable[[Stage, Progress], StageResult]:
     def keep(stage: Stage, progress: Progress) -> StageResult:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        start = time.monotonic()
-        write_json(folder / RECORD, stage.make(folder, progress))
-        return StageResult(folder, "", reused=False, seconds=time.monotonic() - start)
+        with watched() as cost:
+            write_json(folder / RECORD, stage.make(folder, progress))
+            return StageResult(folder, "", reused=False, cost=cost())
 
     return keep
 

@@ -100,7 +100,7 @@ def _row(made: RungResult, trial: Trial, record: dict[str, Any]) -> dict[str, An
         "not_timed": record.get("not_timed"),
         "numbers_by": record.get("numbers_by"),
         "bytes": record["bytes"],
-        "seconds": round(made.kept.seconds, 1),
+        "seconds": round(made.kept.cost.seconds, 1),
     }
     whole = {**row, **trial.told.row, **made.record}
     return {key: value for key, value in whole.items() if value is not None}

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import resource
 import sys
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import CellType, FunctionType, MethodType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from edgetransfer.agent.system import peak_mib, reset_peak
 from edgetransfer.bundle.files import digest_of_value, read_json
 from edgetransfer.data.labels import LabelRules
 from edgetransfer.pipeline.stage import reached
@@ -75,6 +79,38 @@ class Stage:
         )
 
 
+class Cost(NamedTuple):
+    """What making a stage took: CPU time of its child processes is part of it, their memory not."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_memory_mib: float
+
+
+@contextmanager
+def watched() -> Iterator[Callable[[], Cost]]:
+    """Yield what tells the cost since the beginning; the peak is that of the outermost use."""
+    if not _Watching.now:
+        reset_peak()
+    before, start, inside = _Watching.now, time.monotonic(), _cpu_seconds()
+    _Watching.now = True
+    try:
+        yield lambda: Cost(time.monotonic() - start, _cpu_seconds() - inside, peak_mib())
+    finally:
+        _Watching.now = before
+
+
+class _Watching:
+    """Whether a stage is being made: one may make another."""
+
+    now = False
+
+
+def _cpu_seconds() -> float:
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
+
+
 @dataclass(frozen=True)
 class StageResult:
     """What a stage left.
@@ -82,13 +118,13 @@ class StageResult:
     Attributes:
         key: digest of what went into it; goes into the keys of the stages after it.
         reused: whether it was there already.
-        seconds: how long making it took, then.
+        cost: of making it, then.
     """
 
     folder: Path
     key: str
     reused: bool
-    seconds: float
+    cost: Cost
 
     def file(self, name: str) -> Path:
         """Return the path of one of its files."""

@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from edgetransfer.bundle.files import digests_below, read_json, write_json, writing
 from edgetransfer.errors import IntegrityError
-from edgetransfer.pipeline.stage.stage import RECORD, Stage, StageResult
+from edgetransfer.pipeline.stage.stage import RECORD, Cost, Stage, StageResult, watched
 from edgetransfer.spec.memory import reused
 from edgetransfer.spec.progress import Progress, silent
 
@@ -38,11 +38,10 @@ class Entry:
 
 
 class Visit(NamedTuple):
-    """A stage that was entered: seconds are 0 where it was there already."""
+    """A stage that was entered, and what it left."""
 
     stage: str
-    key: str
-    seconds: float
+    result: StageResult
 
 
 class Store:
@@ -83,13 +82,12 @@ class Store:
             return replace(known, reused=True)
         kept = self._reuse(self._folder(stage), stage.key) or self._make(stage, progress)
         self._known[stage.name, stage.key] = kept
-        self.visits.append(Visit(stage.name, kept.key, 0.0 if kept.reused else kept.seconds))
+        self.visits.append(Visit(stage.name, kept))
         return kept
 
     def _make(self, stage: Stage, progress: Progress) -> StageResult:
         folder = self._folder(stage)
-        start = time.monotonic()
-        with writing(self.root):
+        with watched() as cost, writing(self.root):
             folder.parent.mkdir(parents=True, exist_ok=True)
             _sweep(folder.parent)
             name = f"{_PARTIAL}-{platform.node()}-{os.getpid()}-"
@@ -98,12 +96,12 @@ class Store:
                 with one_thread(), reused():
                     record = stage.make(partial, progress)
                 write_json(partial / RECORD, record)
-                seconds = time.monotonic() - start
-                self._finish(partial, folder, {"key": stage.key, "seconds": seconds})
+                spent = cost()
+                self._finish(partial, folder, {"key": stage.key, **spent._asdict()})
             except BaseException:
                 shutil.rmtree(partial, ignore_errors=True)
                 raise
-        return StageResult(folder, stage.key, reused=False, seconds=seconds)
+        return StageResult(folder, stage.key, reused=False, cost=spent)
 
     def _reuse(self, folder: Path, key: str) -> StageResult | None:
         try:
@@ -114,7 +112,9 @@ class Store:
         if entry["key"] != key or found != entry["files"]:
             shutil.rmtree(folder, ignore_errors=True)
             return None
-        return StageResult(folder, key, reused=True, seconds=entry["seconds"])
+        return StageResult(
+            folder, key, reused=True, cost=Cost(*(entry[each] for each in Cost._fields))
+        )
 
     def _finish(self, partial: Path, folder: Path, entry: Mapping[str, Any]) -> None:
         text = json.dumps({**entry, "files": digests_below(partial)}, indent=1)

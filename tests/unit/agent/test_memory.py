@@ -6,11 +6,11 @@ import sys
 
 import pytest
 
-from edgetransfer.agent import main
+from edgetransfer.agent import system
 
 STEPS = """
 import json, numpy as np
-from edgetransfer.agent import main as memory
+from edgetransfer.agent import system as memory
 peaks = [memory.reset_peak() and memory.peak_mib()]
 np.ones(64 * 2**17).sum()  # 64 MiB, freed at once
 peaks.append(memory.peak_mib())
@@ -31,7 +31,7 @@ def test_memory_that_was_given_back_stays_in_the_peak_until_it_is_reset():
 
 
 def test_the_peak_is_no_less_than_what_is_held():
-    held = main.held_mib("VmRSS")
+    held = system.held_mib("VmRSS")
     if held is None:
         pytest.skip("this system does not tell what is held")
-    assert main.peak_mib() >= held > 1
+    assert system.peak_mib() >= held > 1

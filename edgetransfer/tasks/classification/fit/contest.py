@@ -212,7 +212,7 @@ def hold(
     for number, part in enumerate(data.parts):
         kept, logits = ask(number, part)
         said.append(logits)
-        seconds.append(kept.seconds)
+        seconds.append(kept.cost.seconds)
         reused = reused and kept.reused
         held = HeldOut(np.concatenate([each.held for each in data.parts[: len(said)]]), tuple(said))
         truth = data.truth[held.rows]
