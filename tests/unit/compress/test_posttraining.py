@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from onnx import helper
 
+from edgetransfer.compress import sweep
 from edgetransfer.compress.posttraining import CalibrationBatches, quantise
 from edgetransfer.errors import DataError, StageError
 from edgetransfer.spec.catalogue import CalibrationRecipe, calibration_recipe, names
@@ -86,6 +87,27 @@ def test_what_waited_on_the_disk_is_swept_up(network, pictures, tmp_path, batche
     quantise(network, Int8Scheme(), recipe, CalibrationBatches(source, source, tmp_path))
     left = {file.name.split("-")[0] for file in tmp_path.iterdir()}
     assert len(list(tmp_path.iterdir())) <= 3, left  # the logits alone, which nobody takes
+
+
+def test_what_waits_in_files_is_what_waits_in_memory(
+    network, pictures, tmp_path, batches, monkeypatch
+):
+    source = batches(pictures[:24])
+    recipe = CalibrationRecipe(name="minmax", method="minmax")
+    made, files = [], []
+    for share in (1, 2**60):  # all of the memory, and none of it
+        monkeypatch.setattr(sweep, "WAITING_SHARE", share)
+        folder = tmp_path / str(share)
+        folder.mkdir()
+        calibration = CalibrationBatches(source, source, folder)
+        made.append(quantise(network, Int8Scheme(), recipe, calibration).encoding)
+        files.append(len(list(folder.iterdir())))
+    assert files[0] == 0
+    assert files[1] > 0  # the outputs, which nobody takes
+    for name, codes in made[0].weights.items():
+        np.testing.assert_array_equal(codes.codes, made[1].weights[name].codes)
+    for name, bias in made[0].biases.items():
+        np.testing.assert_array_equal(bias, made[1].biases[name])
 
 
 def test_nothing_that_could_run_in_integers(build, quantised_from):
