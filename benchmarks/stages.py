@@ -1,6 +1,6 @@
 """What each stage of a build takes on this machine, from an empty cache, in fresh processes.
 
-Usage: stages.py NAME [--runs 3] -- build DATA [OPTIONS]...
+Usage: stages.py [--runs 3] NAME build DATA [OPTIONS]...
 
 The medians of all runs go into ``results/stages.json`` under NAME, beside what other names have
 there: seconds of the whole command, as a user waits, and seconds, CPU seconds and peak memory of
@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("command", nargs=argparse.REMAINDER)
     asked = parser.parse_args()
-    words = [each for each in asked.command if each != "--"]
+    words = asked.command
     load = os.getloadavg()[0]
     runs = [one(words) for _ in range(asked.runs)]
     stages = []
