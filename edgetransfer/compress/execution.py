@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import onnx_ir as ir
 import torch
 from torch.nn import functional
 
-from edgetransfer.agent.conditions import used_cores
 from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 from edgetransfer.compress.layout import array_of, attribute, name_of
+from edgetransfer.graph.prepare import ahead
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,8 +23,6 @@ if TYPE_CHECKING:
 Inputs = list["Tensor | None"]
 T = TypeVar("T")
 R = TypeVar("R")
-MOST_WORKERS = 4
-"""More hold more of the network in memory at once."""
 
 
 def apply(node: ir.Node, inputs: Sequence[Tensor | None]) -> list[Tensor]:
@@ -241,28 +237,19 @@ def last_uses(nodes: Iterable[ir.Node]) -> dict[str, int]:
     }
 
 
-class EachOf(Protocol):
-    """Calls a function with each of some items, in several threads."""
-
-    def __call__(self, work: Callable[[T], R], items: Iterable[T], /) -> Iterator[R]:
-        """Yield the results in order."""
-
-
-@contextmanager
-def workers() -> Iterator[EachOf]:
-    """Start a thread for each core, at most `MOST_WORKERS`; each computes alone, no gradients.
+def side_by_side(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """Yield ``work(item)`` in order, some at a time in threads that compute alone, no gradients.
 
     Batches side by side need no waiting for each other inside of an operator, which several threads
     in one operator do: on a busy core that takes many times as long.
     """
-    count = min(MOST_WORKERS, len(used_cores()))
 
-    def alone() -> None:
+    def alone(item: T) -> R:
         torch.set_num_threads(1)
-        torch.set_grad_enabled(False)
+        with torch.no_grad():
+            return work(item)
 
-    with ThreadPoolExecutor(count, initializer=alone) as pool:
-        yield pool.map
+    return ahead(alone, items)
 
 
 class Execution:

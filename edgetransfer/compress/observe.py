@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from edgetransfer.compress.encoding import Grid, grid_over
-from edgetransfer.compress.execution import Execution, workers
+from edgetransfer.compress.execution import Execution, side_by_side
 from edgetransfer.errors import StageError
 
 if TYPE_CHECKING:
@@ -268,13 +268,12 @@ def watch_channels(
         return found
 
     seen: dict[str, Channels] = {}
-    with workers() as each_of:
-        for found in each_of(look, batches):
-            for name, each in found.items():
-                if name in seen:
-                    seen[name].add(each)
-                else:
-                    seen[name] = each
+    for found in side_by_side(look, batches):
+        for name, each in found.items():
+            if name in seen:
+                seen[name].add(each)
+            else:
+                seen[name] = each
     return seen
 
 

@@ -12,7 +12,7 @@ import torch
 
 from edgetransfer.compress import execution
 from edgetransfer.compress.encoding import WEIGHT_LIMIT, Codes, Encoding, Grid
-from edgetransfer.compress.execution import EachOf, constants_of, halves, last_uses, moves, workers
+from edgetransfer.compress.execution import constants_of, halves, last_uses, moves, side_by_side
 from edgetransfer.compress.layout import Layer, Layout, array_of, attribute, name_of
 from edgetransfer.compress.rounding import best_scales, refit, second_order
 from edgetransfer.errors import NumericalError
@@ -275,13 +275,11 @@ class _Sweep:
             self._batches = range(batch + 1)
         nodes = list(self._graph)
         last = last_uses(nodes)
-        with workers() as each_of:
-            for place, node in enumerate(nodes):
-                if node in self._at_weights:
-                    self._fit(self._at_weights[node], each_of)
-                ending = [name for name in self._moving(node) if last[name] == place]
-                self._advance(node, ending, each_of)
-                progress(place + 1, len(nodes))
+        for place, node in enumerate(nodes):
+            if node in self._at_weights:
+                self._fit(self._at_weights[node])
+            self._advance(node, [name for name in self._moving(node) if last[name] == place])
+            progress(place + 1, len(nodes))
         biases = {
             each.name: self._fitted[name_of(each.bias)].numpy()
             for each in self._layout.layers
@@ -327,8 +325,8 @@ class _Sweep:
                 taken.append(self._quantised(name_of(value), batch))
         return taken
 
-    def _fit(self, layer: Layer, each_of: EachOf) -> None:
-        moments = self._moments(layer, each_of)
+    def _fit(self, layer: Layer) -> None:
+        moments = self._moments(layer)
         covariance = moments.covariance
         weights = torch.from_numpy(layer.weights().astype(np.float64))
         inputs = weights[0].numel()
@@ -351,7 +349,7 @@ class _Sweep:
         numbers = np.ascontiguousarray(np.moveaxis(kept.numbers(), 0, layer.axis))
         self._fitted[layer.name] = torch.from_numpy(numbers)
 
-    def _moments(self, layer: Layer, each_of: EachOf) -> Moments:
+    def _moments(self, layer: Layer) -> Moments:
         source = name_of(layer.input)
         grid = self._grid(source)
         assert grid is not None  # the input of every layer is quantised
@@ -362,7 +360,7 @@ class _Sweep:
             return BatchMoments.of(layer, floats, codes, grid, seed=batch)
 
         sums = MomentSums()
-        for each in each_of(seen, self._batches):
+        for each in side_by_side(seen, self._batches):
             sums.add(each)
         return sums.moments()
 
@@ -375,7 +373,7 @@ class _Sweep:
         bias = torch.from_numpy(np.abs(array_of(layer.bias)).astype(np.float64))
         return bias / (grid.scale * LARGEST_BIAS)
 
-    def _advance(self, node: ir.Node, ending: Sequence[str], each_of: EachOf) -> None:
+    def _advance(self, node: ir.Node, ending: Sequence[str]) -> None:
         """Run one node on both streams, and correct the bias of the layer that ends there.
 
         What no later node takes goes, batch by batch: `ending` names it.
@@ -398,11 +396,11 @@ class _Sweep:
             self._waiting.put("raw", name, batch, quantised[0])
             return _error(floats[0], quantised[0], _channel_axis(node, floats[0]))
 
-        errors = [each for each in each_of(step, self._batches) if each is not None]
+        errors = [each for each in side_by_side(step, self._batches) if each is not None]
         if corrected is not None:
-            self._correct(corrected, errors, each_of)
+            self._correct(corrected, errors)
 
-    def _correct(self, layer: Layer, errors: list[tuple[Tensor, int]], each_of: EachOf) -> None:
+    def _correct(self, layer: Layer, errors: list[tuple[Tensor, int]]) -> None:
         """Give the bias what the outputs lack on average, and the outputs too.
 
         Errors are sums over each channel, [C], and how many numbers went into each.
@@ -420,7 +418,7 @@ class _Sweep:
             wide = lacking.reshape(-1, *(1,) * (got.ndim - 1 - axis))
             self._put_quantised(name, batch, got.add_(wide))
 
-        list(each_of(step, self._batches))
+        list(side_by_side(step, self._batches))
 
 
 def _channel_axis(node: ir.Node, tensor: Tensor) -> int:

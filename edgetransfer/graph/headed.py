@@ -22,7 +22,7 @@ def with_head(
     The graph gives features float32 [N, D]; the weight is float32 [C, D], the bias float32 [C].
 
     Raises:
-        StageError: that is no valid graph.
+        NumericalError: that is no valid graph.
     """
     graph = onnx.ModelProto()
     graph.CopyFrom(features)

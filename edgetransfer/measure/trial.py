@@ -44,9 +44,10 @@ class Trial:
 
         True where the budget holds, no labelled example is lost, and next to no decision changed.
         """
-        close = 100 * self.drift.flips > MOST_CHANGED_PCT * self.drift.n
-        quiet = self.drift.sqnr_db >= MARGIN_DB and not close
-        return self.status in ("holds", "untimed") and quiet and (self.told.lost_pp or 0.0) <= 0
+        drift, holds = self.drift, self.status in ("holds", "untimed")
+        few_changed = 100 * drift.flips <= MOST_CHANGED_PCT * drift.n
+        nothing_lost = (self.told.lost_pp or 0.0) <= 0
+        return holds and nothing_lost and few_changed and drift.sqnr_db >= MARGIN_DB
 
     def rank(self) -> tuple[int, float, float, int, float]:
         """Return what is smaller for the better of two: status, overshoot, loss, flips, noise.

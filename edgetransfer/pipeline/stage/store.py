@@ -109,12 +109,12 @@ class Store:
         except IntegrityError:
             return None
         found = {name: sha for name, sha in digests_below(folder).items() if name != ENTRY}
-        if entry["key"] != key or found != entry["files"]:
+        told = {"key", "files", *Cost._fields} <= set(entry)  # an older version told less
+        if not told or entry["key"] != key or found != entry["files"]:
             shutil.rmtree(folder, ignore_errors=True)
             return None
-        return StageResult(
-            folder, key, reused=True, cost=Cost(*(entry[each] for each in Cost._fields))
-        )
+        cost = Cost(*(entry[each] for each in Cost._fields))
+        return StageResult(folder, key, reused=True, cost=cost)
 
     def _finish(self, partial: Path, folder: Path, entry: Mapping[str, Any]) -> None:
         text = json.dumps({**entry, "files": digests_below(partial)}, indent=1)

@@ -1,5 +1,7 @@
 """What is seen of tensors, batch after batch, is what there is to see at once."""
 
+import weakref
+
 import numpy as np
 import torch
 
@@ -76,6 +78,22 @@ def test_channels_of_batches_are_those_of_all():
     assert torch.equal(seen.high, rows.amax(dim=1))
     torch.testing.assert_close(seen.square / seen.count, rows.square().mean(dim=1))
     torch.testing.assert_close(seen.mean / seen.count, rows.mean(dim=1))
+
+
+def test_of_many_batches_few_are_in_memory(network, opened, pictures):
+    found, layout = opened(network)
+    made, held = [], []
+
+    def many():
+        for _ in range(40):
+            rows = torch.from_numpy(pictures[:8].copy())
+            made.append(weakref.ref(rows))
+            held.append(sum(each() is not None for each in made))
+            yield {"input": rows}
+
+    watch_channels(found.graph, layout.points, many())
+    assert len(made) == 40
+    assert max(held) <= 12
 
 
 def test_tensors_of_a_graph_are_watched_by_name(network, opened, pictures, batches, run):

@@ -1,5 +1,6 @@
 """A stage's key holds its inputs, the code that makes it, and every version."""
 
+import json
 import os
 from functools import partial
 
@@ -42,6 +43,17 @@ def test_a_stage_is_made_once_and_found_again(tmp_path):
     assert asked.told(first.record) == "{'number': 1}"
     assert [(each.stage, each.key) for each in store.entries()] == [("one", asked.key[:24])]
     assert store.has(asked)
+
+
+def test_what_an_older_version_kept_without_its_cost_is_made_anew(tmp_path):
+    asked = Stage("one", {"a": 1}, made)
+    entry = Store(tmp_path).keep(asked).folder / ENTRY
+    told = json.loads(entry.read_text())
+    assert told.keys() == {"key", "files", "seconds", "cpu_seconds", "peak_memory_mib"}
+    del told["cpu_seconds"]
+    entry.write_text(json.dumps(told))
+    assert not Store(tmp_path).keep(asked).reused
+    assert Store(tmp_path).keep(asked).reused
 
 
 def test_a_stage_computes_with_one_thread_and_training_may_ask_for_more(tmp_path):
