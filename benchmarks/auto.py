@@ -183,7 +183,7 @@ class Timed(Store):
     def keep(self, stage: Stage, *more: Progress) -> StageResult:
         """Make or reuse."""
         kept = super().keep(stage, *more)
-        self.took[kept.key] = kept.seconds
+        self.took[kept.key] = kept.cost.seconds
         return kept
 
 
