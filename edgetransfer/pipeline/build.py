@@ -5,6 +5,7 @@ What needs torch is imported where it is used: no message of a wrong option wait
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -85,7 +86,7 @@ def build(
     run = resolve(recipe, store, reporter, team)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
-        _try_to_write(out)
+        tempfile.TemporaryFile(dir=out).close()  # a read-only folder is met before the work
     if team.rank > 0:
         return _build(run, out)
     with ExitStack() as held:
@@ -115,13 +116,6 @@ def _build(run: Run, out: Path) -> Outcome:
     with writing(out):
         write_json(out / "run.json", _record(run, outcome))
     return outcome
-
-
-def _try_to_write(out: Path) -> None:
-    """Meet a read-only folder before the work, not after it."""
-    probe = out / ".writable"
-    probe.write_bytes(b"")
-    probe.unlink()
 
 
 def _build_target(

@@ -117,6 +117,9 @@ def test_a_changed_file_is_noticed(built, tmp_path):
 
 
 def test_a_second_run_does_nothing_again_and_says_the_same(built, pictures, cache, tmp_path):
+    others = [tmp_path / name for name in (".writable", "notes.txt")]
+    for file in others:
+        file.write_text("the user's own")
     stages = Stages()
     again = edgetransfer.build(pictures, out=tmp_path, cache=cache, timing="quick", reporter=stages)
     assert stages.reused == {
@@ -129,6 +132,7 @@ def test_a_second_run_does_nothing_again_and_says_the_same(built, pictures, cach
     assert again.reports == built.reports
     first = open_bundle(built.folders["this-machine"]).manifest["files"]
     assert open_bundle(again.folders["this-machine"]).manifest["files"] == first
+    assert [file.read_text() for file in others] == ["the user's own"] * 2
 
 
 def test_two_targets_share_one_fit_and_the_far_one_is_unverified(built, pictures, cache, tmp_path):

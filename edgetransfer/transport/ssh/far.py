@@ -127,12 +127,18 @@ def receive(side: Side) -> None:
                 left -= len(block)
             file.flush()
             os.fsync(file.fileno())
-        if digest_of(part) == frame["name"][:64]:
-            part.replace(side.files / frame["name"])
-        else:
-            part.unlink()
+        if not _kept(part, side.files / frame["name"]):
             wrong.append(frame["name"])
     side.say(wrong=wrong)
+
+
+def _kept(part: Path, kept: Path) -> bool:
+    try:
+        whole = digest_of(part) == kept.name[:64]
+        part.replace(kept) if whole else part.unlink()
+    except FileNotFoundError:  # of two that send it the other was faster
+        return kept.is_file()
+    return whole
 
 
 def unpack(side: Side) -> None:

@@ -74,7 +74,7 @@ class EngineCache:
         for old in self._folder.glob(key["model"][:_DIGITS] + "-*.json"):
             if self._is_stale(old, key):
                 old.with_suffix(".plan").unlink(missing_ok=True)
-                old.unlink()
+                old.unlink(missing_ok=True)
         file, record = self._files(key)
         _write(file, plan)
         told = {"key": dict(key), "sha256": _digest(plan)}

@@ -72,6 +72,19 @@ def test_what_arrives_changed_is_thrown_away(work):
     assert held(work) == {NAME: 0}
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_of_two_that_send_one_file_the_other_was_faster(work, monkeypatch, kept):
+    digest = far.digest_of
+
+    def slower(part):
+        part.replace(work / "files" / NAME) if kept else part.unlink()
+        return digest(part)
+
+    monkeypatch.setattr(far, "digest_of", slower)
+    wrong = [] if kept else [NAME]
+    assert ask(work, "receive", frame(0, BLOB) + b"\n") == [{"wrong": wrong}]
+
+
 def test_what_was_changed_on_the_device_is_asked_for_again(work):
     (work / "files" / NAME).write_bytes(BLOB[::-1])
     assert held(work) == {NAME: 0}
