@@ -21,7 +21,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 UNITS = r"%|pp|points?|dB|ms|us|MiB|MB|KiB|seconds?|s|minutes?|hours?|times|x|W|mJ|nats?"
 FIGURE = re.compile(
     rf"(?<![\w.`\[-])[-+−±]?\d[\d,]*(?:\.\d+)?(?=\s?(?:{UNITS})(?![\w-]))|(?<![\w./-])[-+−±]?\d+\.\d+(?![\w.]*\w)"
