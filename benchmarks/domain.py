@@ -6,7 +6,7 @@ Where cases are named (by the beginning of their name), the rows of the others i
 
 A draw takes labelled pictures of one domain, unlabelled ones of the other, and judges on others of
 the other: no picture has two parts. `auto` chooses by the first 50 of the judged ones, as a build
-does (`classification.study.adaptation.choose`); everything is judged on the rest. Intervals are
+does (`classification.study.choose_method`); everything is judged on the rest. Intervals are
 Student's, 95 %, of the mean over draws of one data set; where a case has several devices, over
 their means.
 """
@@ -39,7 +39,7 @@ from edgetransfer.tasks.classification.head.shift import (
     renormalise,
     weigh,
 )
-from edgetransfer.tasks.classification.study.adaptation import choose
+from edgetransfer.tasks.classification.study import choose_method
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -172,7 +172,7 @@ def judge(draw: Draw, seed: int) -> dict[str, Any]:
     truth = draw.judged.truth
     first, rest = slice(0, CHOSEN_BY), slice(CHOSEN_BY, None)
     tried = {name: said[first] for name, said in decided.items() if name != "none"}
-    best = choose(truth[first], decided["none"][first], tried)[0]
+    best = choose_method(truth[first], decided["none"][first], tried, "top1")[0]
     took = best["method"] if best["taken"] else "none"
     right = {name: float((said[rest] == truth[rest]).mean()) for name, said in decided.items()}
     return {**right, "auto": right[took], "took": took, **facts, "judged": len(truth[rest])}

@@ -19,9 +19,9 @@ from real_data import CASES, Rows, rows_of
 
 from edgetransfer.agent.environment import fingerprint
 from edgetransfer.agent.runtimes.onnxruntime import build as runtime_facts
+from edgetransfer.tasks.classification.checks.labels import confident_joint, find_suspects
 from edgetransfer.tasks.classification.head.probe import fit_probe
 from edgetransfer.tasks.classification.head.score import softmax
-from edgetransfer.tasks.classification.study.confident import confident_joint, find_suspects
 
 SHARES, DRAWS, MOST = (0.0, 0.02, 0.05, 0.15), 3, 2000
 

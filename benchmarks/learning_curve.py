@@ -24,12 +24,8 @@ from real_data import CASES, Rows, rows_of
 from edgetransfer.agent.environment import fingerprint
 from edgetransfer.agent.runtimes.onnxruntime import build as runtime_facts
 from edgetransfer.measure.stats.power_law import FARTHEST, extrapolate
+from edgetransfer.tasks.classification.checks.labels import CurveData, measure_curve, nested_order
 from edgetransfer.tasks.classification.head.probe import fit_at, fit_probe
-from edgetransfer.tasks.classification.study.learning_curve import (
-    CurveData,
-    measure_curve,
-    nested_order,
-)
 
 PARTS, SEEDS, MOST, JUDGES = (2, 4), 5, 1600, 4000
 

@@ -23,8 +23,8 @@ COMPOSING = [
     *(
         f"edgetransfer.tasks.classification.{name}"
         for name in (
-            "task", "rank.rank", "fit.adaptation.adapt", "fit.distil", "fit.fit", "fit.network",
-            "fit.plan", "ship.add_class",
+            "task", "rank.rank", "fit.adapt", "fit.distil", "fit.fit", "fit.network",
+            "ship.add_class",
         )
     ),
 ]  # fmt: skip

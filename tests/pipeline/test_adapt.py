@@ -11,7 +11,7 @@ from edgetransfer.errors import DataError, SpecError
 from edgetransfer.pipeline.stage.run import Run
 from edgetransfer.pipeline.stage.store import Store
 from edgetransfer.spec.recipe import DataSpec, recipe_from
-from edgetransfer.tasks.classification.fit.adaptation.adapt import set_aside
+from edgetransfer.tasks.classification.fit.adapt import set_aside
 from edgetransfer.tasks.classification.fit.fit import fit
 from edgetransfer.tasks.classification.labels import CLASSES
 

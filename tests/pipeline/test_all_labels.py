@@ -17,8 +17,7 @@ from edgetransfer.pipeline.stage.stage import Stage
 from edgetransfer.pipeline.stage.store import Store
 from edgetransfer.spec.recipe import recipe_from
 from edgetransfer.tasks.classification.fit.finetune import FineTuning, finetune
-from edgetransfer.tasks.classification.fit.fitted import FittedNetwork
-from edgetransfer.tasks.classification.fit.probe import HELD_OUT, fit_head, read_head
+from edgetransfer.tasks.classification.fit.probe import HELD_OUT, FittedNetwork, fit_head, read_head
 from edgetransfer.tasks.classification.head.probe import fit_at, fit_probe
 from edgetransfer.tasks.classification.train import choice
 from edgetransfer.tasks.classification.train.classifier import Classifier

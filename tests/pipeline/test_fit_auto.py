@@ -20,7 +20,7 @@ from edgetransfer.tasks.classification.fit.contest import (
     keep_if_better,
     told_fitted,
 )
-from edgetransfer.tasks.classification.fit.fitted import FittedNetwork
+from edgetransfer.tasks.classification.fit.probe import FittedNetwork
 from edgetransfer.tasks.classification.train.choice import HeldOut, gain, parts
 from edgetransfer.tasks.classification.train.classifier import Classifier
 from edgetransfer.tasks.classification.train.lesson import Schedule

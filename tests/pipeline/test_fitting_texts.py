@@ -8,7 +8,7 @@ import pytest
 import edgetransfer
 from edgetransfer.bundle.files import read_json
 from edgetransfer.errors import SpecError
-from edgetransfer.tasks.classification.fit.text.contrastive import refuse_what_it_cannot
+from edgetransfer.tasks.classification.fit.text import refuse_what_it_cannot
 
 
 def test_texts_are_taught_as_they_are(texts, encoder, cache, tmp_path):

@@ -68,7 +68,7 @@ class Classification:
 
     def plan(self, run: Run) -> list[Step]:
         """List the stages of choosing a backbone and of fitting."""
-        from edgetransfer.tasks.classification.fit.plan import plan
+        from edgetransfer.tasks.classification.fit.fit import plan
 
         return plan(run)
 

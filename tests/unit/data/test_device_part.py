@@ -4,7 +4,7 @@ import pytest
 
 from edgetransfer.data.manifest import Example, Manifest
 from edgetransfer.errors import DataError
-from edgetransfer.tasks.classification.fit.adaptation.adapt import set_aside
+from edgetransfer.tasks.classification.fit.adapt import set_aside
 
 
 def example(number, label, split, site):

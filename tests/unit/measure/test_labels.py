@@ -2,7 +2,7 @@
 
 import pytest
 
-from edgetransfer.tasks.classification.study.labels import told, told_near
+from edgetransfer.tasks.classification.study import told_labels, told_near
 
 GAIN = {"gain_pp": 2.0, "ci95_pp": [-1.0, 3.0]}
 
@@ -21,22 +21,22 @@ def curve(**changes):
     ],
 )
 def test_suspects(suspect, line):
-    assert told({"judged": 9, "suspect": suspect}) == [line]
+    assert told_labels({"judged": 9, "suspect": suspect}) == [line]
 
 
 def test_the_gain_nearest_to_twice_the_examples_is_told():
-    lines = told({"judged": 9, "suspect": 2, "curve": curve()})
+    lines = told_labels({"judged": 9, "suspect": 2, "curve": curve()})
     assert lines[1:] == ["about 110 more labels should give +2.0 points of accuracy (-1.0 to 3.0)"]
 
 
 def test_a_curve_that_does_not_surely_fall_gives_no_forecast():
     row = {"label": "ants", "more": 50, **GAIN}
-    lines = told({"judged": 9, "suspect": 2, "curve": curve(falls=False, classes=[row])})
+    lines = told_labels({"judged": 9, "suspect": 2, "curve": curve(falls=False, classes=[row])})
     assert lines[1:] == ["about 110 more labels: the curve cannot tell, +2.0 points (-1.0 to 3.0)"]
 
 
 def test_a_curve_without_gains_says_nothing():
-    assert len(told({"judged": 9, "suspect": 2, "curve": curve(gains=[])})) == 1
+    assert len(told_labels({"judged": 9, "suspect": 2, "curve": curve(gains=[])})) == 1
 
 
 @pytest.mark.parametrize(
@@ -53,4 +53,4 @@ def test_near_duplicates(pairs, across, contrary, tested, line):
     counts = {"pairs": pairs, "across": across, "contrary": contrary, "test_examples": tested}
     block = {"compared": 1200, **counts}
     assert told_near(block) == line
-    assert told({"judged": 9, "suspect": 2, "near_duplicates": block})[1] == line
+    assert told_labels({"judged": 9, "suspect": 2, "near_duplicates": block})[1] == line

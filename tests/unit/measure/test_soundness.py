@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edgetransfer.tasks.classification.study.soundness import (
+from edgetransfer.tasks.classification.study import (
     Rivals,
     contest_warnings,
     hold_contest,

@@ -5,7 +5,7 @@ import pytest
 
 from edgetransfer.pipeline.stage.stage import Stage
 from edgetransfer.pipeline.stage.store import Store
-from edgetransfer.tasks.classification.fit.adaptation.methods import _told, shift_stage
+from edgetransfer.tasks.classification.fit.shift import _told, shift_stage
 
 
 def features(store, name, moved):

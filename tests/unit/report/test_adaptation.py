@@ -2,7 +2,7 @@
 
 from edgetransfer.report.node import Node
 from edgetransfer.tasks.classification.report.adaptation import SECTION
-from edgetransfer.tasks.classification.study.adaptation import told, warnings
+from edgetransfer.tasks.classification.study import told_adaptation, warnings
 
 ROW = {
     "subject_score": 0.6, "rival_score": 0.7, "delta_pp": -10.0, "ci95_pp": [-15.0, -5.0],
@@ -29,12 +29,12 @@ def test_harm_is_warned_of():
 
 def test_nothing_is_claimed_that_was_not_measured():
     block = {"method": "norms", "unmeasured": "no labels"}
-    assert list(told(block)) == ["adapted (norms); the gain was not measured: no labels"]
+    assert list(told_adaptation(block)) == ["adapted (norms); the gain was not measured: no labels"]
 
 
 def test_auto_says_what_it_tried():
     tried = {"method": "align", "gain_pp": 2.0, "n": 50, "taken": False}
-    assert list(told({"method": "none", "tried": [tried]})) == [
+    assert list(told_adaptation({"method": "none", "tried": [tried]})) == [
         "align: +2.0 pp on 50 examples to choose by, not taken",
         "no adaptation was better than none, so that none is shipped",
     ]

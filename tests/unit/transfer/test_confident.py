@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from edgetransfer.tasks.classification.study.confident import confident_joint, find_suspects
+from edgetransfer.tasks.classification.checks.labels import confident_joint, find_suspects
 
 
 def planted(count=400, classes=4, wrong=20, seed=0):

@@ -3,11 +3,7 @@
 import numpy as np
 import pytest
 
-from edgetransfer.tasks.classification.study.learning_curve import (
-    CurveData,
-    measure_curve,
-    nested_order,
-)
+from edgetransfer.tasks.classification.checks.labels import CurveData, measure_curve, nested_order
 
 
 def blobs(count, classes=2, seed=0):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgetransfer.tasks.classification.study.neighbours import ask_neighbours
+from edgetransfer.tasks.classification.checks.transferability import ask_neighbours
 
 
 def blobs(seed=0, count=60, apart=4.0):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from sklearn.covariance import LedoitWolf
 
-from edgetransfer.tasks.classification.study.transferability import (
+from edgetransfer.tasks.classification.checks.transferability import (
     h_score,
     ledoit_wolf_shrinkage,
     log_evidence,

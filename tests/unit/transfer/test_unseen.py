@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from edgetransfer.tasks.classification.checks.transferability import ask_unseen
 from edgetransfer.tasks.classification.head.linear_heads import Known
-from edgetransfer.tasks.classification.study.unseen import ask_unseen
 
 CLASSES, GROUPS, EACH, WIDTH = 3, 5, 8, 30
 

@@ -13,7 +13,7 @@ import onnx
 
 from edgetransfer.data.surface import surfaces
 from edgetransfer.pipeline.stage.stage import Stage
-from edgetransfer.tasks.classification.study.labels import told_near
+from edgetransfer.tasks.classification.study import told_near
 from edgetransfer.transfer.study.near_duplicates import candidates, confirmed
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ import numpy as np
 from edgetransfer.data.manifest import Example, Manifest, content_of
 from edgetransfer.pipeline.stage.rows import rows_stage
 from edgetransfer.pipeline.stage.stage import Stage, StageResult
+from edgetransfer.tasks.classification import study as judged
 from edgetransfer.tasks.classification.fit.probe import HELD_OUT, group_index
-from edgetransfer.tasks.classification.study import soundness as judged
 
 if TYPE_CHECKING:
     from edgetransfer.backbone.model import LinearHead
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from edgetransfer.pipeline.graphs import FittedGraph
     from edgetransfer.pipeline.stage.run import Run
     from edgetransfer.spec.progress import Progress
-    from edgetransfer.tasks.classification.fit.fitted import FittedNetwork
+    from edgetransfer.tasks.classification.fit.probe import FittedNetwork
 
 
 Array = np.ndarray[Any, Any]
@@ -137,9 +137,11 @@ def _look(run: Run, manifest: Manifest, opened: OpenedBackbone, features: StageR
     }
 
     def make(_: Path, __: Progress) -> dict[str, Any]:
+        from edgetransfer.tasks.classification.checks.transferability import (
+            ask_neighbours,
+            ask_unseen,
+        )
         from edgetransfer.tasks.classification.head.linear_heads import Known
-        from edgetransfer.tasks.classification.study.neighbours import ask_neighbours
-        from edgetransfer.tasks.classification.study.unseen import ask_unseen
         from edgetransfer.transfer.study.domain import compare_with_source, read_statistics
 
         known = np.load(features.file("features.npy"))[chosen.rows]

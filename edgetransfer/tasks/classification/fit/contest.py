@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.pipeline.stage.run import Run
     from edgetransfer.pipeline.stage.stage import StageResult
-    from edgetransfer.tasks.classification.fit.fitted import FittedNetwork
+    from edgetransfer.tasks.classification.fit.probe import FittedNetwork
 
 Array = np.ndarray[Any, Any]
 

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.pipeline.stage.run import Run
     from edgetransfer.spec.progress import Progress
-    from edgetransfer.tasks.classification.fit.fitted import FittedNetwork
+    from edgetransfer.tasks.classification.fit.probe import FittedNetwork
     from edgetransfer.tasks.classification.fit.teacher import Teaching
 
 Array = np.ndarray[Any, Any]

@@ -1,4 +1,4 @@
-"""From the recipe to a fitted float graph, by the method it names; a teacher is fitted first."""
+"""From the recipe to a fitted float graph, by the method it names, and what that would do."""
 
 from __future__ import annotations
 
@@ -7,14 +7,90 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.pipeline.fit.data import read_data
+from edgetransfer.pipeline.task import Step
 from edgetransfer.tasks.classification.judge.metrics import LOGITS, changed_outputs
 
 if TYPE_CHECKING:
+    from edgetransfer.backbone.model import Source
     from edgetransfer.data.manifest import Manifest
     from edgetransfer.pipeline.fit.trace import Prove
     from edgetransfer.pipeline.graphs import FittedGraph
     from edgetransfer.pipeline.stage.run import Run
-    from edgetransfer.tasks.classification.fit.fitted import FittedNetwork
+    from edgetransfer.tasks.classification.fit.probe import FittedNetwork
+
+
+def plan(run: Run) -> list[Step]:
+    """List the stages up to the traced network in order."""
+    recipe = run.recipe
+    if recipe.fit.method == "none":
+        return [Step("trace", f"take {run.source.name} as it is, clean it, prove parity")]
+    steps = []
+    name = f"{run.source.name} ({run.source.layout})"
+    if run.candidates:
+        ranked = ", ".join(each.name for each in run.candidates)
+        steps.append(Step("choice", f"rank {ranked} by probes and by time on this machine"))
+        name = "the one that was chosen"
+    if run.teacher is not None:
+        steps += _teaching(run, run.teacher)
+    steps += _fitting(run, name)
+    steps.append(Step("trace", "float ONNX, parity with torch on real examples"))
+    if recipe.soundness:
+        steps.append(Step("soundness", "against a random network and trivial features"))
+    return steps
+
+
+def _unlabelled(run: Run) -> Step:
+    return Step("unlabelled", f"read {run.recipe.distill.unlabelled}, leave out what is judged on")
+
+
+def _fitting(run: Run, name: str) -> list[Step]:
+    """List what makes a network of the backbone with that name."""
+    recipe = run.recipe
+    steps = [
+        Step("backbone", f"open {name}, trace it frozen"),
+        Step("features", "run it over training and validation examples"),
+        Step("probe looks", "more looks at training pictures, where classes have few of them"),
+        Step("probe", "logistic regression, strength by cross-validation"),
+    ]
+    if recipe.adapts:
+        told = Step("shift", "how well the device's pictures are told from the labelled ones")
+        steps = [_unlabelled(run), *steps[:2], told, *steps[2:]]
+        return [*steps, Step("adapt", _adapting(recipe.adapt.method))]
+    if recipe.fit.method == "contrastive":
+        steps.append(Step("contrastive", "the encoder by pairs of texts, then the head again"))
+    if recipe.guesses:
+        what = "the head with guessed labels of texts too, kept only where a gain is shown"
+        steps += [_unlabelled(run), Step("self-training", what)]
+    if recipe.rank:
+        what = f"adapters of rank {recipe.rank} in attention, at most {recipe.epochs} epochs"
+        steps += [Step("lora", what)]
+    if recipe.trains_all_layers:
+        steps.append(Step("finetune", f"all layers, at most {recipe.epochs} epochs"))
+    elif recipe.fit.method == "auto":
+        what = "all layers (of texts by contrast), kept where better on held-out labels"
+        steps.append(Step("finetune", what))
+    return steps
+
+
+def _adapting(method: str) -> str:
+    if method == "auto":
+        return "every method, the best kept where it is better on labelled examples of the device"
+    return f"by {method}, to the device's pictures"
+
+
+def _teaching(run: Run, teacher: Source) -> list[Step]:
+    """List what is done before the student's own stages."""
+    steps = []
+    if run.recipe.distill.unlabelled is not None:
+        steps.append(_unlabelled(run))
+    fit = run.recipe.distill.fit
+    how = "fit a probe on" if fit == "probe" else "fine-tune it on"
+    how = "take it as it is" if teacher.layout == "onnx" else f"{how} the same split"
+    return [
+        *steps,
+        Step("teacher", f"open {teacher.name} ({teacher.layout}), {how}"),
+        Step("teacher looks", "run it over every look at the examples to train on"),
+    ]
 
 
 def fit(run: Run) -> FittedGraph:
@@ -25,7 +101,7 @@ def fit(run: Run) -> FittedGraph:
 
 def _take(run: Run, manifest: Manifest) -> FittedGraph:
     from edgetransfer.tasks.classification.own.own_model import take_fitted
-    from edgetransfer.tasks.classification.study.soundness import untested
+    from edgetransfer.tasks.classification.study import untested
 
     taken = take_fitted(run, manifest)
     block = untested("the model came fitted, so that nothing was transferred here")
@@ -44,12 +120,12 @@ def _fit(run: Run, manifest: Manifest) -> FittedGraph:
 
         manifest, teaching = teach(run, manifest)
     if run.recipe.adapts:
-        from edgetransfer.tasks.classification.fit.adaptation.adapt import adapt
+        from edgetransfer.tasks.classification.fit.adapt import adapt
 
         adapted = adapt(run, manifest)
         manifest, student = adapted.manifest, adapted.student
     elif run.recipe.guesses:
-        from edgetransfer.tasks.classification.fit.text.self_training import refuse_pictures
+        from edgetransfer.tasks.classification.fit.text import refuse_pictures
 
         refuse_pictures(run, manifest)
         more = read_unlabelled(run, manifest)

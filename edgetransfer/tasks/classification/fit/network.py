@@ -11,8 +11,7 @@ from edgetransfer.pipeline.fit.backbone import OpenedBackbone
 from edgetransfer.tasks.classification.checks.labels import look_for_suspects
 from edgetransfer.tasks.classification.checks.near_duplicates import look_for_near_duplicates
 from edgetransfer.tasks.classification.checks.soundness import look_before
-from edgetransfer.tasks.classification.fit.fitted import FittedNetwork
-from edgetransfer.tasks.classification.fit.probe import fit_head, read_head
+from edgetransfer.tasks.classification.fit.probe import FittedNetwork, fit_head, read_head
 from edgetransfer.tasks.classification.train.classifier import Classifier
 from edgetransfer.tasks.classification.train.layers import projections
 
@@ -35,7 +34,7 @@ def fit_network(
         SpecError: the method does not go with the examples or the backbone.
     """
     if run.recipe.fit.method == "contrastive":
-        from edgetransfer.tasks.classification.fit.text.contrastive import refuse_what_it_cannot
+        from edgetransfer.tasks.classification.fit.text import refuse_what_it_cannot
 
         refuse_what_it_cannot(run, manifest)
         if more:  # a moved encoder knows its labels: what is guessed needs others to be judged by
@@ -49,11 +48,11 @@ def fit_network(
     network = Classifier(opened.backbone.network, read_head(kept))
     fitted = FittedNetwork(opened, network, kept, record, kept, labels)
     if run.recipe.fit.method == "contrastive":
-        from edgetransfer.tasks.classification.fit.text.contrastive import contrast
+        from edgetransfer.tasks.classification.fit.text import contrast
 
         fitted = contrast(run, manifest, fitted)
     if more:
-        from edgetransfer.tasks.classification.fit.text.self_training import learn_from_guesses
+        from edgetransfer.tasks.classification.fit.text import learn_from_guesses
 
         return learn_from_guesses(run, manifest, fitted, more)
     if run.recipe.fit.method in ("probe", "contrastive"):
@@ -67,7 +66,7 @@ def _tuned(
     """Train all layers or adapters, or whatever `auto` finds better."""
     from edgetransfer.tasks.classification.fit.contest import because, keep_if_better
     from edgetransfer.tasks.classification.fit.finetune import FineTuning, finetune
-    from edgetransfer.tasks.classification.fit.text.contrastive import DEVICES, ContrastiveFit
+    from edgetransfer.tasks.classification.fit.text import DEVICES, ContrastiveFit
 
     if run.recipe.trains_all_layers or run.recipe.rank:
         return finetune(run, manifest, fitted, teaching)

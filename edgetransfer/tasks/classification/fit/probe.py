@@ -1,9 +1,9 @@
-"""The probe stage: a linear head on cached features; fine-tuning starts from it too."""
+"""The probe stage: a linear head on cached features, and what the stages of a fit hand on."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,32 @@ if TYPE_CHECKING:
     from edgetransfer.pipeline.fit.backbone import OpenedBackbone
     from edgetransfer.pipeline.stage.run import Run
     from edgetransfer.spec.progress import Progress
+    from edgetransfer.tasks.classification.train.classifier import Classifier
+
+
+@dataclass(frozen=True)
+class FittedNetwork:
+    """A network with what is known of it.
+
+    Attributes:
+        kept: what the last stage that changed its weights left.
+        record: how it was fitted, for the manifest.
+        probe: what the stage left that fitted a head on the frozen backbone.
+        labels: what the probe says of labels, for the manifest, see `labelling`.
+    """
+
+    opened: OpenedBackbone
+    network: Classifier
+    kept: StageResult
+    record: dict[str, Any]
+    probe: StageResult
+    labels: dict[str, Any] | None = None
+    unlabelled: tuple[Example, ...] = ()
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the backbone is as it came, with a linear head that was fitted on it."""
+        return self.kept is self.probe
 
 
 Array = np.ndarray[Any, Any]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from edgetransfer.report import words
 from edgetransfer.report.section import Section
-from edgetransfer.tasks.classification.study.adaptation import told
+from edgetransfer.tasks.classification.study import told_adaptation
 
 if TYPE_CHECKING:
     from edgetransfer.report.node import Node
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def adaptation(block: Node) -> dict[str, list[str]]:
     """Return what was found in sentences, warnings first."""
     warned = [f"warning: {row['message'].value}" for row in block["warnings"].rows()]
-    return {"told": [words.sentence(each) for each in (*warned, *told(block.value))]}
+    return {"told": [words.sentence(each) for each in (*warned, *told_adaptation(block.value))]}
 
 
 SECTION = Section(
@@ -33,6 +33,6 @@ SECTION = Section(
 {% endfor %}
 </ul>
 """,
-    lines=told,
+    lines=told_adaptation,
     of_build=True,
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from edgetransfer.report import charts, words
 from edgetransfer.report.charts import Scale
 from edgetransfer.report.section import Section
-from edgetransfer.tasks.classification.study.labels import told
+from edgetransfer.tasks.classification.study import told_labels
 
 if TYPE_CHECKING:
     from edgetransfer.report.node import Node
@@ -21,7 +21,7 @@ def labelling(block: Node) -> dict[str, Any]:
     suspects, near = block["suspects"].rows(), block["near_duplicates"]
     pairs = near["listed"].rows() if near["pairs"].value else []
     return {
-        "told": [words.sentence(line) for line in told(block.value)],
+        "told": [words.sentence(line) for line in told_labels(block.value)],
         "rest": block["suspect"].value - len(suspects),
         "suspects": [_suspect(row) for row in suspects],
         "near_rest": near["pairs"].value - len(pairs) if pairs else 0,
@@ -105,6 +105,6 @@ SECTION = Section(
 </details>
 {% endif %}
 """,
-    lines=told,
+    lines=told_labels,
     of_build=True,
 )

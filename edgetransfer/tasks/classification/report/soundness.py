@@ -10,7 +10,7 @@ from edgetransfer.measure.verdict import soundness_told
 from edgetransfer.report import charts, words
 from edgetransfer.report.charts import Scale
 from edgetransfer.report.section import Section
-from edgetransfer.tasks.classification.study.soundness import unseen_cost
+from edgetransfer.tasks.classification.study import unseen_cost
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -12,19 +12,18 @@ from edgetransfer.errors import DataError, SpecError
 from edgetransfer.pipeline.fit.backbone import OpenedBackbone
 from edgetransfer.pipeline.fit.unlabelled import read_unlabelled
 from edgetransfer.spec.words import AUTO
+from edgetransfer.tasks.classification import study as judged
 from edgetransfer.tasks.classification.checks.soundness import look_before
-from edgetransfer.tasks.classification.fit.adaptation.methods import (
+from edgetransfer.tasks.classification.fit.network import look_at_labels
+from edgetransfer.tasks.classification.fit.probe import FittedNetwork, fit_head, read_head
+from edgetransfer.tasks.classification.fit.shift import (
     METHODS,
     ShiftResult,
     ShiftSetting,
     move,
     shift_stage,
 )
-from edgetransfer.tasks.classification.fit.fitted import FittedNetwork
-from edgetransfer.tasks.classification.fit.network import look_at_labels
-from edgetransfer.tasks.classification.fit.probe import fit_head, read_head
 from edgetransfer.tasks.classification.head.shift import FEWEST
-from edgetransfer.tasks.classification.study import adaptation as judged
 from edgetransfer.tasks.classification.train.classifier import Classifier
 
 if TYPE_CHECKING:
@@ -233,7 +232,7 @@ def _judge(
     shown = decided[str(way)]
     where = f"labelled examples of the device ({recipe.adapt.device_part})"
     if recipe.adapt.method == AUTO:
-        block["tried"] = judged.choose(truth, plain, decided, recipe.metric)
+        block["tried"] = judged.choose_method(truth, plain, decided, recipe.metric)
         best = block["tried"][0]
         way = best["method"] if best["taken"] else None
         both = halves(truth, recipe.seed)
@@ -241,13 +240,10 @@ def _judge(
         where += ", each by the method that the other half of them chooses"
     comparison = None
     if way is not None:
-        comparison = judged.compare_adapted(
-            truth,
-            (plain, shown),
-            where + (", of the test set" if parts.tested else ""),
-            metric=recipe.metric,
-            seed=recipe.seed,
-        )
+        where += ", of the test set" if parts.tested else ""
+        rivals, classes = {judged.PLAIN: plain}, int(truth.max()) + 1
+        contest = judged.Rivals("adapted", "", truth, shown, rivals, classes, where)
+        comparison = judged.hold_contest(contest, recipe.metric, seed=recipe.seed)[0]
         block["comparison"] = comparison
     facts = {} if way is None else moved[way].facts
     return {**block, "method": way or "none", **facts, "warnings": judged.warnings(comparison)}, way

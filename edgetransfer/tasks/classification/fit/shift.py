@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from edgetransfer.pipeline.fit.backbone import OpenedBackbone
     from edgetransfer.pipeline.stage.run import Run
     from edgetransfer.spec.progress import Progress
-    from edgetransfer.tasks.classification.fit.fitted import FittedNetwork
+    from edgetransfer.tasks.classification.fit.probe import FittedNetwork
 
 Array = np.ndarray[Any, Any]
 _STATISTICS = "norms.safetensors"

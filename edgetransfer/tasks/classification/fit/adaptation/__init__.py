@@ -1,1 +1,0 @@
-"""Domain adaptation: what is fitted is moved to the device's examples, which have no labels."""

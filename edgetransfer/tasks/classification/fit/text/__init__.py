@@ -1,1 +1,0 @@
-"""Fitting of text classifiers."""

@@ -1,1 +1,0 @@
-"""What features, labels and decisions say of data and transfer."""
