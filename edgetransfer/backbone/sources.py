@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +19,16 @@ from edgetransfer.bundle.files import weight_files
 from edgetransfer.bundle.readers import read_contract, read_labels
 from edgetransfer.errors import IntegrityError, MissingExtraError, SpecError, StageError, first_line
 from edgetransfer.graph.tokens import SETTINGS, keep_tokenizer, read_tokenizer
-from edgetransfer.spec.outside import KIB, MIB, Kind, json_of, parsed, refuse_no_file
+from edgetransfer.spec.outside import (
+    KIB,
+    MIB,
+    Kind,
+    json_of,
+    meant,
+    nearest,
+    parsed,
+    refuse_no_file,
+)
 
 if TYPE_CHECKING:
     from edgetransfer.spec.preprocess import Modality
@@ -69,6 +79,7 @@ def locate(name: str, *, option: str = "--backbone") -> Source:
             "no such built-in backbone",
             where=str(asked),
             expected=", ".join(f"builtin:{each}" for each in builtin_names()),
+            fix=_meant(name),
         )
     if scheme == "hf" and rest:
         return _folder(asked, _download(rest, asked))
@@ -81,7 +92,16 @@ def locate(name: str, *, option: str = "--backbone") -> Source:
         return _folder(asked, path)
     if path.is_file():
         _refuse_pickles(asked, [path])
-    raise SpecError("no such backbone", where=str(asked), expected=_EXPECTED)
+    raise SpecError("no such backbone", where=str(asked), expected=_EXPECTED, fix=_meant(name))
+
+
+def _meant(name: str) -> str | None:
+    scheme, colon, rest = name.partition(":")
+    if not colon and re.fullmatch(r"\w[\w.-]*/[\w.-]+", name) and not name.endswith(".onnx"):
+        return f"did you mean hf:{name}?"
+    known = [f"builtin:{each}" for each in builtin_names()]
+    other = nearest(scheme, ("hf", "timm")) if rest else []
+    return meant(name, [*known, *(f"{each}:{rest}" for each in other)], parts=True)
 
 
 def _readable(folder: Path) -> dict[str, Path]:

@@ -77,6 +77,7 @@ def rank(
     ] = Path("edgetransfer-ranking.html"),
     cache: o.Cache = None,
     json: o.Json = False,
+    quiet: o.Quiet = False,
 ) -> None:
     """Rank backbones for your examples: what each knows of them, and what it costs here."""
     from edgetransfer.backbone.sources import candidates_of
@@ -87,7 +88,7 @@ def rank(
     from edgetransfer.tasks.classification.report.candidates import render_ranking
 
     candidates_of(backbone or (), option="--backbone")  # what they are called, if one is missing
-    resolved = _resolved({**asked, "backbone": "auto", "candidate": backbone}, cache)
+    resolved = _resolved({**asked, "backbone": "auto", "candidate": backbone}, cache, quiet=quiet)
     record = run(resolved, read_data(resolved), resolved.candidates)
     with writing(out.parent):
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -98,12 +99,12 @@ def rank(
         _show_ranking(record, out)
 
 
-def _resolved(asked: o.Asked, cache: Path | None) -> Run:
+def _resolved(asked: o.Asked, cache: Path | None, *, quiet: bool) -> Run:
     from edgetransfer.cli.terminal import TerminalReporter
     from edgetransfer.pipeline.build import resolve
     from edgetransfer.spec.recipe import recipe_from
 
-    return resolve(recipe_from(asked), o.store_at(cache), TerminalReporter())
+    return resolve(recipe_from(asked), o.store_at(cache), TerminalReporter(quiet=quiet))
 
 
 def _show_ranking(record: Mapping[str, Any], page: Path) -> None:
@@ -144,6 +145,7 @@ def fewshot(
     episodes: Annotated[int, typer.Option(min=2, help="Episodes to average over.")] = 600,
     cache: o.Cache = None,
     json: o.Json = False,
+    quiet: o.Quiet = False,
 ) -> None:
     """Judge a frozen backbone by N-way K-shot episodes, for each kind of head."""
     from dataclasses import asdict
@@ -153,7 +155,7 @@ def fewshot(
     from edgetransfer.tasks.classification.episodes.pretrain import fewshot as run
 
     trial = EpisodeTrial(ways, o.whole_numbers(shots, "--shots", least=1), queries, episodes)
-    scores = run(_resolved(asked, cache), trial)
+    scores = run(_resolved(asked, cache, quiet=quiet), trial)
     if json:
         print_json({**asdict(trial), "scores": [asdict(each) for each in scores]})
         return
@@ -180,6 +182,7 @@ def pretrain(
     ] = None,
     cache: o.Cache = None,
     json: o.Json = False,
+    quiet: o.Quiet = False,
 ) -> None:
     """Train a backbone over episodes of a source, to be fitted well to few examples."""
     from edgetransfer.cli.terminal import print_json, show
@@ -188,7 +191,7 @@ def pretrain(
     from edgetransfer.tasks.classification.episodes.pretrain import pretrain as run
 
     wanted = PretrainPlan(method, EpisodeShape(ways, shots, queries), episodes, minutes)
-    card = run(_resolved(asked, cache), wanted, out)
+    card = run(_resolved(asked, cache, quiet=quiet), wanted, out)
     if json:
         print_json(card)
         return

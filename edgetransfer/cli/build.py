@@ -36,6 +36,7 @@ def build(
     cache: o.Cache = None,
     json: o.Json = False,
     strict: o.Strict = False,
+    quiet: o.Quiet = False,
     processes: o.Processes = None,
 ) -> None:
     """Build for one or more targets, and end on a verdict for each."""
@@ -47,15 +48,15 @@ def build(
 
     whole, store = recipe_from(asked, recipe), o.store_at(cache)
     with joined(whole, processes) as team:
-        outcome = run(whole, out, store, TerminalReporter(), team)
+        outcome = run(whole, out, store, TerminalReporter(quiet=quiet), team)
     if os.environ.get(DEBUG):
         render.stages(store.visits)
     if json:
         print_json({"verdict": outcome.verdict, "reports": dict(outcome.reports)})
     else:
-        render.notes(outcome.notes)
+        render.notes(() if quiet else outcome.notes)
         for name, report in outcome.reports.items():
-            render.verdict(report, outcome.folders[name])
+            render.verdict(report, outcome.folders[name], quiet=quiet)
     render.leave(outcome.reports.values(), strict=strict)
 
 
@@ -64,6 +65,7 @@ def demo(
     cache: o.Cache = None,
     json: o.Json = False,
     strict: o.Strict = False,
+    quiet: o.Quiet = False,
 ) -> None:
     """Build on scikit-learn's digits for this machine: no data, no network."""
     from edgetransfer.bundle.files import writing
@@ -73,7 +75,8 @@ def demo(
     with writing(out):
         write_digits(digits)
     asked = {**dict.fromkeys(SHELL), "data": str(digits)}
-    build(**asked, out=out, recipe=None, cache=cache, json=json, strict=strict, processes=None)
+    how = {"json": json, "strict": strict, "quiet": quiet}
+    build(**asked, out=out, recipe=None, cache=cache, **how, processes=None)
 
 
 def plan(**given: Any) -> None:  # noqa: ANN401 (what `build` takes)
@@ -118,6 +121,7 @@ def matrix(
     cache: o.Cache = None,
     json: o.Json = False,
     strict: o.Strict = False,
+    quiet: o.Quiet = False,
     backbone: o.Backbones = None,
     seeds: o.Seeds = "0,1,2",
     ray: o.Ray = None,
@@ -127,13 +131,13 @@ def matrix(
     """Build backbones x seeds for every target; tell mean and spread over the seeds."""
     from edgetransfer.bundle.files import writing
     from edgetransfer.bundle.swap import LOCK, locked
-    from edgetransfer.cli.terminal import TerminalReporter, print_json
+    from edgetransfer.cli.terminal import TerminalReporter, print_json, show
     from edgetransfer.pipeline import matrix as use
     from edgetransfer.spec.recipe import recipe_from
 
     whole = recipe_from(asked, recipe)
     cells = use.cells_of(whole, backbone or (), o.whole_numbers(seeds, "--seeds", least=0), out)
-    store, reporter = o.store_at(cache), TerminalReporter()
+    store, reporter = o.store_at(cache), TerminalReporter(quiet=quiet)
     known = {}
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
@@ -146,6 +150,8 @@ def matrix(
         file = use.write(record, out)
     if json:
         print_json(record)
+    elif quiet:
+        show(f"{record['verdict'] or 'failed'}  {file}\n")
     else:
         _show_matrix(record, file)
     sys.exit(exit_code(record, strict=strict))

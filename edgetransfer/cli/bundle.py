@@ -31,6 +31,7 @@ def bench(
     ] = None,
     json: o.Json = False,
     strict: o.Strict = False,
+    quiet: o.Quiet = False,
 ) -> None:
     """Measure a bundle on a device, and judge it by its own budget."""
     from edgetransfer.cli import render
@@ -46,11 +47,11 @@ def bench(
     reports = {}
     for there in theirs:
         mine = room if places == (LOCAL,) else room / slug(there.where)
-        done = run(bundle, examples, mine, TerminalReporter(), there)
+        done = run(bundle, examples, mine, TerminalReporter(quiet=quiet), there)
         reports[there.where] = done.report
         if not json:
-            render.notes(done.notes)
-            render.verdict(done.report, done.folder, again=True)
+            render.notes(() if quiet else done.notes)
+            render.verdict(done.report, done.folder, again=True, quiet=quiet)
     if json:
         print_json(done.report if len(places) == 1 else {"reports": reports})
     render.leave(reports.values(), strict=strict)
@@ -146,6 +147,7 @@ def add_class(
     ] = None,
     json: o.Json = False,
     strict: o.Strict = False,
+    quiet: o.Quiet = False,
 ) -> None:
     """Add a class to a bundle from a few examples; the backbone stays as it is."""
     from edgetransfer.cli import render
@@ -161,7 +163,7 @@ def add_class(
     recipe = recipe_from({**asked, "data": data or "."})
     examples = recipe.data if data else None
     addition = Addition(name, tuple(inputs), examples, asked["max_drop"], recipe.seed)
-    done = run(folder, addition, place, TerminalReporter())
+    done = run(folder, addition, place, TerminalReporter(quiet=quiet))
     if json:
         told = None if done.folder is None else str(done.folder)
         print_json({**done.record, "notes": done.notes, "folder": told})
@@ -215,6 +217,7 @@ def engine(
         Path | None, typer.Option(help="The file; default: engine-CAPABILITY.plan here.")
     ] = None,
     json: o.Json = False,
+    quiet: o.Quiet = False,
 ) -> None:
     """Build a TensorRT-RTX engine of a bundle without its GPU; engines hold code: ship yours."""
     from dataclasses import asdict
@@ -223,7 +226,7 @@ def engine(
     from edgetransfer.pipeline.ship.engine import build_engine
 
     file = out or Path(f"engine-{compute_capability}.plan")
-    built = build_engine(bundle, compute_capability, file, TerminalReporter())
+    built = build_engine(bundle, compute_capability, file, TerminalReporter(quiet=quiet))
     if json:
         print_json({**asdict(built), "file": str(built.file)})
         return
@@ -250,10 +253,11 @@ def head_apply(
     bundle: o.Bundle,
     file: Annotated[Path, typer.Argument(help="A file that `head export` wrote.")],
     out: Annotated[Path, typer.Option(help="The new bundle.")],
+    quiet: o.Quiet = False,
 ) -> None:
     """Make the bundle that has the head of a file on the same backbone."""
     from edgetransfer.cli.terminal import TerminalReporter, show
     from edgetransfer.tasks.classification.ship.heads import apply_heads
 
-    heads = apply_heads(bundle, file, out, TerminalReporter())
+    heads = apply_heads(bundle, file, out, TerminalReporter(quiet=quiet))
     show(f"{out}: {len(heads.labels)} classes\n{_measure_with(out)}\n")

@@ -17,17 +17,21 @@ if TYPE_CHECKING:
 
 _LACKS = 6
 """Exit code where a target that was named lacks something: that of what cannot be done."""
+_ON = typer.Option(
+    metavar="WHERE",
+    help="What to look at, as `bench --on` takes it.",
+    autocompletion=o.offer_places,
+)
+_TARGET = typer.Option(
+    help="Only this target; repeatable. Exit 6 if it lacks.", autocompletion=o.offer_targets
+)
 _DAY_S = 24 * 3600
 _MIB = 2**20
 
 
 def doctor(
-    on: Annotated[
-        str, typer.Option(metavar="WHERE", help="What to look at, as `bench --on` takes it.")
-    ] = "local",
-    target: Annotated[
-        list[str] | None, typer.Option(help="Only this target; repeatable. Exit 6 if it lacks.")
-    ] = None,
+    on: Annotated[str, _ON] = "local",
+    target: Annotated[list[str] | None, _TARGET] = None,
     prepare: Annotated[
         list[str] | None,
         typer.Option(metavar="qemu:CPU", help="Fetch what an emulated processor needs."),
@@ -36,6 +40,7 @@ def doctor(
         Path | None, typer.Option(help="Where it is kept; default: EDGETRANSFER_CACHE.")
     ] = None,
     json: o.Json = False,
+    quiet: o.Quiet = False,
 ) -> None:
     """Say what a machine has, what each target would need, and what mends it.
 
@@ -49,7 +54,7 @@ def doctor(
 
     kept = cache or default_cache()
     if prepare:
-        done = use_case.prepare(prepare, kept, TerminalReporter())
+        done = use_case.prepare(prepare, kept, TerminalReporter(quiet=quiet))
         if json:
             print_json(done)
         else:
@@ -130,7 +135,9 @@ def _facts(found: Examination) -> Iterator[tuple[str, str]]:
 
 
 def targets(
-    name: Annotated[str | None, typer.Argument(help="Show one in full.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Show one in full.", autocompletion=o.offer_targets)
+    ] = None,
     json: o.Json = False,
 ) -> None:
     """List the devices that can be built for."""

@@ -12,10 +12,48 @@ import typer
 
 from edgetransfer.errors import SpecError
 from edgetransfer.spec.options import OPTIONS, RUN, TYPES, takes_many
+from edgetransfer.spec.tasks import TASKS
+from edgetransfer.spec.words import AUTO
 
 if TYPE_CHECKING:
     from edgetransfer.pipeline.stage.store import Store
+    from edgetransfer.spec.catalogue import Kind
 
+
+def _offering(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
+    def offer(incomplete: str) -> list[str]:
+        return [each for each in names() if each.startswith(incomplete)]
+
+    return offer
+
+
+def _listed(kind: Kind) -> list[str]:
+    from edgetransfer.spec.catalogue import names
+
+    return names(kind)
+
+
+def _places() -> list[str]:
+    emulated = [f"qemu:{name}" for name in _listed("targets/previews")]
+    return ["local", "browser", "ssh:", "adb:", *emulated]
+
+
+def _backbones() -> list[str]:
+    weights = Path(__file__).parent.parent / "backbone" / "weights"  # its reader takes a second
+    own = sorted(card.parent.name for card in weights.glob("*/card.json"))
+    return [AUTO, *(f"builtin:{name}" for name in own), "hf:", "timm:"]
+
+
+offer_targets, offer_places = _offering(lambda: _listed("targets")), _offering(_places)
+offer_backbones = _offering(_backbones)
+_OFFERED = {
+    **dict.fromkeys(("target", "as_target"), offer_targets),
+    **dict.fromkeys(("backbone", "candidate", "distill_from"), offer_backbones),
+    "on": offer_places,
+    "task": _offering(lambda: TASKS),
+    "calibration": _offering(lambda: _listed("calibration/recipes")),
+}
+"""What a shell completes values by, without torch: what begins so."""
 Asked = dict[str, Any]
 """The options of a recipe, or of a measurement, that a command takes, by name; None: not given."""
 Bundle = Annotated[Path, typer.Argument(help="A folder that `build` wrote: OUT/TARGET.")]
@@ -30,13 +68,19 @@ Processes = Annotated[
 ]
 Cache = Annotated[Path | None, _run(help="Where finished stages are kept.")]
 Json = Annotated[bool, _run("--json", help="Print JSON.")]
+Quiet = Annotated[bool, _run("--quiet", "-q", help="No progress; of a verdict one line.")]
 Strict = Annotated[bool, _run("--strict", help="Exit 8 unless it is a sound PASS.")]
 Ranked = Annotated[
     list[str] | None,
-    typer.Option("--backbone", help="What to rank; repeatable. Default: all built-in ones."),
+    typer.Option(
+        "--backbone",
+        help="What to rank; repeatable. Default: all built-in ones.",
+        autocompletion=offer_backbones,
+    ),
 ]
 Backbones = Annotated[
-    list[str] | None, _matrix("--backbone", help="What `build` takes; repeatable.")
+    list[str] | None,
+    _matrix("--backbone", help="What `build` takes; repeatable.", autocompletion=offer_backbones),
 ]
 Seeds = Annotated[str, _matrix(help="Of splits and fits: a list with commas.")]
 Ray = Annotated[
@@ -86,7 +130,11 @@ def _parameter(name: str, *, required: bool) -> inspect.Parameter:
     else:
         spelled = "--" + name.replace("_", "-") + (f"/--no-{name}" if option.off else "")
         told = typer.Option(
-            spelled, metavar=option.metavar, help=option.help, rich_help_panel=option.panel
+            spelled,
+            metavar=option.metavar,
+            help=option.help,
+            rich_help_panel=option.panel,
+            autocompletion=_OFFERED.get(name),
         )
     needed = required and name == "data"
     return inspect.Parameter(

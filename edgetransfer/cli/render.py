@@ -47,8 +47,16 @@ def stages(visits: Iterable[Visit]) -> None:
     console.indented(table(("", "", ""), rows))
 
 
-def verdict(report: Mapping[str, Any], folder: Path, *, again: bool = False) -> None:
-    """Print one target's verdict, reasons and numbers; what the build saw is not told `again`."""
+def verdict(
+    report: Mapping[str, Any], folder: Path, *, again: bool = False, quiet: bool = False
+) -> None:
+    """Print one target's verdict, reasons and numbers; what the build saw is not told `again`.
+
+    One line where it is to be `quiet`.
+    """
+    if quiet:
+        Console().unbroken(f"{report['verdict']}  {report['target']}  {folder / 'report.html'}")
+        return
     tasks.load(report.get("task", tasks.CLASSIFICATION))  # which declares its sections
     console = Console()
     name = report["verdict"]

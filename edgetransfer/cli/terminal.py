@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgetransfer.spec.outside import printable
+from edgetransfer.spec.progress import silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -110,9 +111,14 @@ def print_json(value: Any) -> None:  # noqa: ANN401 (any plain JSON value)
 
 
 class TerminalReporter:
-    """Tells of every stage as it goes: a bar with the time left on a terminal, else plain lines."""
+    """Tells of every stage as it goes: a bar with the time left on a terminal, else plain lines.
 
-    def __init__(self) -> None:
+    Args:
+        quiet: tell nothing.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
         # Bound to the stream of now: tracing takes away what libraries print there meanwhile.
         self._console = Console(sys.stderr)
         self._bar: Progress | None = None
@@ -121,6 +127,8 @@ class TerminalReporter:
     def begin(self, stage: str) -> Told:
         """Begin a stage: a bar on a terminal."""
         self._start = time.monotonic()
+        if self._quiet:
+            return silent
         if not self._console.is_terminal:
             return _Lines(self._console, stage)
         self._bar = bar = Progress(
@@ -139,6 +147,8 @@ class TerminalReporter:
     def end(self, stage: str, summary: str, *, reused: bool) -> None:
         """End a stage: one line of what came out and how long it took."""
         self.stop()
+        if self._quiet:
+            return
         took = "kept" if reused else f"{time.monotonic() - self._start:.1f} s"
         self._console.unbroken(f"  {stage:<{_NAME_WIDTH}} {took:>8}  {summary}")
 

@@ -17,6 +17,7 @@ from edgetransfer.pipeline.stage.shared import joined
 from edgetransfer.pipeline.stage.store import Store
 from edgetransfer.spec.catalogue import default_cache
 from edgetransfer.spec.options import BenchOptions, Options
+from edgetransfer.spec.outside import nearest
 from edgetransfer.spec.recipe import PLACES, DataSpec, Recipe, recipe_from
 from edgetransfer.transport.place import LOCAL
 
@@ -45,6 +46,8 @@ def _taking(options: type) -> Callable[[_Function], _Function]:
             if unknown:
                 has = ", ".join(sorted(whole.parameters))
                 msg = f"{function.__name__}() has no option {', '.join(unknown)}; it has {has}"
+                near = [name for each in unknown for name in nearest(each, whole.parameters)]
+                msg += f"; did you mean {', '.join(near)}?" if near else ""
                 raise TypeError(msg)
             return function(*given, **named)
 

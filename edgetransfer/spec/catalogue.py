@@ -11,7 +11,7 @@ from pydantic import Field
 
 from edgetransfer.errors import SpecError
 from edgetransfer.spec.base import Name, Spec, is_name
-from edgetransfer.spec.outside import TOML, toml_of, validated
+from edgetransfer.spec.outside import TOML, meant, toml_of, validated
 from edgetransfer.spec.target import EmulatedProcessor, TargetSpec
 
 VARIABLE = "EDGETRANSFER_CACHE"
@@ -71,10 +71,11 @@ def _locate(kind: Kind, name: str, beside: Path | None = None) -> Path:
     if given.suffix == ".toml" and os.path.lexists(given):
         return given
     mine = Path(kind) / f"{name}.toml"
+    by_path = f"name the file by its path: {mine}" if is_name(name) and mine.is_file() else None
     raise SpecError(
         f"no {_CALLED[kind]} is called {name!r}",
         expected=", ".join(names(kind)) + ", or the path of a .toml file",
-        fix=f"name the file by its path: {mine}" if is_name(name) and mine.is_file() else None,
+        fix=by_path or meant(name, names(kind), parts=True),
     )
 
 

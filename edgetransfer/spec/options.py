@@ -116,6 +116,7 @@ class Options(ColumnOptions, total=False):
         Mapping[str, float] | Sequence[str],
         Option("Recall of a class to reach; repeatable.", BUDGET, "CLASS=SHARE"),
     ]
+    task: Annotated[str, Option("What a label is: classification, or a registered task.", DATA)]
     split_by: Annotated[
         str, Option("Column whose values stay on one side: speaker, patient, site.", DATA)
     ]

@@ -8,6 +8,7 @@ adds the form: a pydantic model, with every field that does not fit.
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
 import os
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from edgetransfer.errors import EdgeTransferError, IntegrityError, SpecError, first_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from io import BufferedReader
     from pathlib import Path
 
@@ -35,6 +36,8 @@ _DEEPEST = 40
 _MOST_DIGITS = 40
 """Of a whole number; ``model_max_length`` of tokenizers has 31."""
 _MOST_PROBLEMS = 8
+_FEWEST = 3
+"""Letters that are enough to know a name by where they stand in it."""
 _PLAINER = {
     "extra_forbidden": "no such field",
     "json_invalid": "half of a character, as in a name that is not UTF-8",
@@ -115,6 +118,35 @@ def some(names: Sequence[str], most: int = 5) -> str:
     """
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def meant(word: str, known: Iterable[str], *, parts: bool = False) -> str | None:
+    """Return what to say of a word that is close to known ones, None where none is.
+
+    >>> meant("epohs", ["epochs", "rank"]), meant("toaster", ["phone"])
+    ('did you mean epochs?', None)
+    """
+    names = nearest(word, known, parts=parts)[:3]
+    return f"did you mean {' or '.join(names)}?" if names else None
+
+
+def nearest(word: str, known: Iterable[str], *, parts: bool = False) -> list[str]:
+    """Return the known name that a word is like; with `parts` first those that it is a part of.
+
+    >>> nearest("myboard5", ["my-board-4", "my-board-5"])
+    ['my-board-5']
+    >>> nearest("Board", ["my-board-4", "phone", "my-board-5"], parts=True)
+    ['my-board-4', 'my-board-5']
+    """
+    by_letters = {_letters(each): each for each in known}
+    asked = _letters(word)
+    close = [each for each in by_letters if parts and len(asked) >= _FEWEST and asked in each]
+    close = close or difflib.get_close_matches(asked, by_letters, n=1, cutoff=0.7)
+    return [by_letters[each] for each in close]
+
+
+def _letters(word: str) -> str:
+    return "".join(filter(str.isalnum, word.casefold())) or word
 
 
 def opened(path: Path, kind: Kind) -> BufferedReader:
@@ -290,7 +322,15 @@ def validated(
         # Written again, for there a list counts as a tuple; dates and options are no JSON.
         return adapter.validate_json(json.dumps(value, default=_plain), strict=True)
     except ValidationError as error:
-        raise kind.fault(explain(error, spelled), where) from error
+        raise kind.fault(explain(error, spelled, model), where) from error
+
+
+def _beside(model: Any, place: Sequence[str]) -> Iterable[str]:  # noqa: ANN401 (what pydantic takes)
+    """Return the fields that a model has where another one was named."""
+    for part in place[:-1]:
+        field = getattr(model, "model_fields", {}).get(part)
+        model = getattr(field, "annotation", None)
+    return getattr(model, "model_fields", ())
 
 
 def _plain(value: object) -> object:
@@ -298,8 +338,15 @@ def _plain(value: object) -> object:
     return value.item() if hasattr(value, "item") else str(value)
 
 
-def explain(error: ValidationError, spelled: Mapping[tuple[str, ...], str] | None = None) -> str:
-    """Say the problems of a value; `spelled` is what the user calls a field, by its place."""
+def explain(
+    error: ValidationError,
+    spelled: Mapping[tuple[str, ...], str] | None = None,
+    model: object = None,
+) -> str:
+    """Say the problems of a value, and what fields of its model may have been meant.
+
+    `spelled` is what the user calls a field, by its place.
+    """
     from pydantic import BaseModel
 
     lines = []
@@ -308,6 +355,8 @@ def explain(error: ValidationError, spelled: Mapping[tuple[str, ...], str] | Non
         place = tuple(str(part) for part in item["loc"])
         field = (spelled or {}).get(place) or ".".join(place) or "the whole"
         message = _PLAINER.get(item["type"], item["msg"].removeprefix("Value error, "))
+        if item["type"] == "extra_forbidden":
+            message = ", ".join(filter(None, (message, meant(place[-1], _beside(model, place)))))
         found = item["input"]
         told = item["type"] == "extra_forbidden" or isinstance(found, dict | BaseModel | None)
         listed = found if isinstance(found, tuple | list) else ()

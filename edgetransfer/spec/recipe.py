@@ -13,7 +13,7 @@ from edgetransfer.spec import tasks, words
 from edgetransfer.spec.base import Positive, Share, Spec
 from edgetransfer.spec.budget import Budget
 from edgetransfer.spec.options import asked, takes_many
-from edgetransfer.spec.outside import TOML, toml_of, validated
+from edgetransfer.spec.outside import TOML, meant, toml_of, validated
 
 Weight = Annotated[float, Field(ge=0)]
 EPOCHS, TAUGHT_EPOCHS = 12, 30
@@ -137,7 +137,7 @@ class Recipe(Spec):
     quant: QuantSpec = QuantSpec()
     budget: Budget = Budget()
     targets: tuple[str, ...] = Field(("this-machine",), min_length=1, **asked("target"))
-    task: str = Field(tasks.CLASSIFICATION, description="what a label is, and what is fitted to it")
+    task: str = Field(tasks.CLASSIFICATION, **asked("task"))
     metric: str = Field(USUAL_METRIC, validate_default=True, **asked("metric"))
     seed: int = Field(0, ge=0, lt=2**32, **asked("seed"))
     threads: int | None = Field(None, ge=1, le=256, **asked("threads"))  # default: the target's
@@ -148,7 +148,8 @@ class Recipe(Spec):
     @classmethod
     def _is_registered(cls, task: str) -> str:
         if task not in tasks.TASKS:
-            msg = f"expected {' or '.join(tasks.TASKS)}"
+            near = meant(task, tasks.TASKS)
+            msg = ", ".join((f"expected {' or '.join(tasks.TASKS)}", *filter(None, [near])))
             raise ValueError(msg)
         return task
 

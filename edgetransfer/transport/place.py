@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgetransfer.bundle.agent_archive import installed_agent
 from edgetransfer.errors import SpecError
+from edgetransfer.spec.outside import meant
 from edgetransfer.spec.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ def connect(
             where="--on",
             found=repr(where),
             expected=", ".join(TRANSPORTS),
+            fix=meant(word, TRANSPORTS),
         )
     module = importlib.import_module(f"edgetransfer.transport.{TRANSPORTS[word]}")
     more = (software,) if word in TAKES_SOFTWARE else ()

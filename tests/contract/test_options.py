@@ -79,7 +79,7 @@ COMMANDS = dict(parameters())
 
 def test_every_field_of_a_recipe_has_an_option_or_is_named_here():
     without = {(section, name) for section, names in IN_FILES_ONLY.items() for name in names}
-    assert set(FIELDS) - set(PLACES.values()) == {("task",), *without}
+    assert set(FIELDS) - set(PLACES.values()) == without
     assert len(set(PLACES.values())) == len(PLACES)
     assert {*SHELL, *PYTHON_ONLY} == set(PLACES)
     assert set(OPTIONS) == {*PLACES, *BENCH}
@@ -146,6 +146,12 @@ def test_an_unknown_keyword_is_one_clear_error(function):
         function(Path("x"), colour="red", size=3)
     name = function.__name__
     assert str(caught.value) == f"{name}() has no option colour, size; it has {has}"
+
+
+def test_a_keyword_that_is_close_to_one():
+    with pytest.raises(TypeError) as caught:
+        edgetransfer.build("x", targt="x", back_bone="x")
+    assert str(caught.value).endswith(", unlabelled; did you mean backbone, target?")
 
 
 def test_a_required_field_stays_required():

@@ -181,6 +181,21 @@ def test_nothing_of_that_name(name):
     assert message(name) == f"--backbone {name}: no such backbone\n  expected: {EXPECTED}"
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("tiny64", "builtin:tiny-64"),
+        ("google/mobilenet_v2_1.0_224", "hf:google/mobilenet_v2_1.0_224"),
+        ("tim:resnet50", "timm:resnet50"),
+        ("HF:org/name", "hf:org/name"),
+    ],
+)
+def test_a_name_that_is_close_to_one(name, told):
+    assert message(name) == (
+        f"--backbone {name}: no such backbone\n  expected: {EXPECTED}\n  fix: did you mean {told}?"
+    )
+
+
 def test_no_builtin_of_that_name():
     names = ", ".join(f"builtin:{name}" for name in sources.builtin_names())
     assert message("builtin:huge") == (

@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+from edgetransfer.backbone.sources import builtin_names
 from edgetransfer.cli import app, commands
 from edgetransfer.errors import (
     DataError,
@@ -217,6 +218,56 @@ def typed(monkeypatch, capfd):
 
 def test_the_version_is_that_of_the_installation(typed):
     assert typed("--version") == (0, f"edgetransfer {version('edgetransfer')}\n")
+
+
+def test_help_has_a_short_name(typed):
+    assert typed("head", "export", "-h") == typed("head", "export", "--help")
+
+
+COMPLETED = {
+    "build --target rasp": ["raspberry-pi-4", "raspberry-pi-5"],
+    "build --backbone b": [f"builtin:{name}" for name in builtin_names()],
+    "build --task c": ["classification"],
+    "build --calibration e": ["exact"],
+    "build --fit l": ["lora"],
+    "build --max-d": ["--max-drop"],
+    "bench b --on qemu:r": ["qemu:riscv64"],
+    "bench b --as-target web": ["web-wasm", "web-webgpu"],
+    "backbones rank --backbone h": ["hf:"],
+    "matrix --backbone a": ["auto"],
+    "doctor --target x86-v": ["x86-vnni"],
+    "doctor --on s": ["ssh:"],
+    "targets web-w": ["web-wasm", "web-webgpu"],
+    "add-c": ["add-class"],
+}
+
+
+@pytest.mark.parametrize("words", COMPLETED)
+def test_a_shell_completes(typed, monkeypatch, words):
+    monkeypatch.setitem(os.environ, "_EDGETRANSFER_COMPLETE", "complete_bash")
+    monkeypatch.setitem(os.environ, "COMP_WORDS", f"edgetransfer {words}")
+    monkeypatch.setitem(os.environ, "COMP_CWORD", str(len(words.split())))
+    monkeypatch.setattr(sys.modules["__main__"], "__package__", None)  # as of the installed script
+    code, out = typed()
+    assert (code, out.split()) == (0, COMPLETED[words])
+
+
+def test_bash_completes_by_the_script_that_is_installed_and_loads_no_torch(tmp_path):
+    started = tmp_path / "edgetransfer"
+    called = (
+        "import sys; sys.argv[0] = 'edgetransfer'; from edgetransfer.cli.app import main; main()"
+    )
+    started.write_text(f'#!/bin/sh\nexec {sys.executable} -X importtime -c "{called}" "$@"\n')
+    started.chmod(0o755)
+    script = (
+        f'eval "$({started} --show-completion bash 2>/dev/null)"\n'
+        "COMP_WORDS=(edgetransfer build --target raspberry-pi-5); COMP_CWORD=3\n"
+        f'_edgetransfer_completion {started}; echo "${{COMPREPLY[@]}}"'
+    )
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "raspberry-pi-5\n")
+    assert " typer" in done.stderr
+    assert " torch" not in done.stderr
 
 
 def test_the_demo_builds_on_the_digits(typed, monkeypatch, tmp_path):

@@ -2,13 +2,14 @@
 
 import io
 import json
+from pathlib import Path
 
 import pytest
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from edgetransfer.cli import terminal
+from edgetransfer.cli import render, terminal
 from edgetransfer.cli.terminal import Console, TerminalReporter, print_json, show
 
 ODD = "bee\x1b]0;owned\x9b2J\u202egnp"
@@ -65,3 +66,15 @@ def test_a_terminal_gets_a_bar_and_anything_else_a_line_now_and_then(monkeypatch
         reporter.end("features", "54 x 768", reused=False)
         assert reporter._bar is None
         assert capsys.readouterr().err.endswith(" s  54 x 768\n")
+
+
+def test_the_quiet_say_nothing_of_stages(capsys):
+    reporter = TerminalReporter(quiet=True)
+    reporter.begin("features")(3, 10)
+    reporter.end("features", "54 x 768", reused=False)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_quiet_get_a_verdict_in_a_line(capsys):
+    render.verdict({"verdict": "PASS", "target": "this-machine"}, Path("out"), quiet=True)
+    assert capsys.readouterr().out == "PASS  this-machine  out/report.html\n"

@@ -202,6 +202,23 @@ def test_unknown_names():
     )
 
 
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("raspberrypi5", "did you mean raspberry-pi-5?"),
+        ("PI5", "did you mean raspberry-pi-5?"),
+        ("raspbery-pi-4", "did you mean raspberry-pi-4?"),
+        ("android", "did you mean android-cpu or android-qnn?"),
+    ],
+)
+def test_a_name_that_is_close_to_one(word, told):
+    names = ", ".join(catalogue.names("targets"))
+    assert message(catalogue.target, word) == (
+        f"no target is called {word!r}\n"
+        f"  expected: {names}, or the path of a .toml file\n  fix: {told}"
+    )
+
+
 def test_a_path_that_is_not_there_is_an_unknown_name(tmp_path):
     path = tmp_path / "absent.toml"
     assert message(catalogue.target, str(path)).startswith(f"no target is called '{path}'\n")

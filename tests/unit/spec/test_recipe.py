@@ -105,9 +105,16 @@ def test_all_problems_of_file_and_options_in_one_message(recipe_file):
     file = recipe_file('[data]\nsource = "photos"\n[fit]\nepohs = 3\n[budget]\nmax_drop_pp = -3\n')
     assert message({"seed": -1}, file) == (
         f"command line and {file}: "
-        "fit.epohs: no such field; "
+        "fit.epohs: no such field, did you mean epochs?; "
         "--max-drop: Input should be greater than 0 (found -3); "
         "--seed: Input should be greater than or equal to 0 (found -1)"
+    )
+
+
+def test_a_task_that_is_close_to_one():
+    assert message({"data": "photos", "task": "clasification"}) == (
+        "command line: --task: expected classification, did you mean classification? "
+        "(found 'clasification')"
     )
 
 
