@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from edgetransfer.spec.catalogue import default_cache
-from edgetransfer.transport.emulated import debian
+from edgetransfer.transport import debian
 
 SUITE = "trixie"
 """The first with an adbd; its own loader and libraries come along."""

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edgetransfer.errors import UnsupportedError
 from edgetransfer.spec import catalogue
 from edgetransfer.spec.catalogue import default_cache
-from edgetransfer.transport.emulated import qemu
+from edgetransfer.transport import qemu
 
 _LIBRARY = None
 if torch.version.cuda is None and importlib.util.find_spec("torchvision") is not None:

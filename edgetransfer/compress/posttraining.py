@@ -21,7 +21,13 @@ from edgetransfer.compress.layout import (
     find_layout,
     name_of,
 )
-from edgetransfer.compress.observe import choose_grids, watch_channels, watch_ranges, whole_grids
+from edgetransfer.compress.observe import (
+    Channels,
+    choose_grids,
+    watch_channels,
+    watch_ranges,
+    whole_grids,
+)
 from edgetransfer.compress.qdq import write_qdq
 from edgetransfer.compress.sweep import fit_weights
 from edgetransfer.errors import NumericalError, StageError
@@ -35,7 +41,6 @@ if TYPE_CHECKING:
     import onnx
     from torch import Tensor
 
-    from edgetransfer.compress.observe import Channels
     from edgetransfer.spec.catalogue import CalibrationRecipe
     from edgetransfer.spec.target import Int8Scheme
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edgetransfer.errors import SpecError
-from edgetransfer.spec.budget import OF_EVERY_TASK
+from edgetransfer.spec.budget import OF_EVERY_TASK, Budget
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgetransfer.data.manifest import Example, Manifest, Record, Split
-    from edgetransfer.spec.budget import Budget
 
 
 class LabelRules(Protocol):

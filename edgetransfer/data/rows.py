@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from edgetransfer.data.decode import PICTURE_SUFFIXES
 from edgetransfer.data.digests import normalise
-from edgetransfer.data.locate import kind_of, splits_of
-from edgetransfer.data.manifest import RawData, Record, clean_label, count
+from edgetransfer.data.locate import DataLocation, NamedTable, kind_of, splits_of
+from edgetransfer.data.manifest import RawData, Record, Split, clean_label, count
 from edgetransfer.data.tables import Roles, Table, assign_roles, read_table
 from edgetransfer.errors import DataError
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from edgetransfer.data.labels import LabelRules
-    from edgetransfer.data.locate import DataLocation, NamedTable
-    from edgetransfer.data.manifest import Split
     from edgetransfer.spec.recipe import DataSpec
 
 

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgetransfer.data.manifest import count
+from edgetransfer.data.manifest import Example, Manifest, Record, Split, count
 from edgetransfer.errors import DataError, SpecError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from edgetransfer.data.labels import LabelRules
-    from edgetransfer.data.manifest import Example, Manifest, Record, Split
 
 _STREAM = 0xCA1
 """Keeps these draws apart from those of the splits, which use the bare seed."""

@@ -2,8 +2,8 @@
 
 Where to find what:
 
-- `measurement`: the raw values; `findings`: `examine`, all statistics of them
-- `gates`: one function a gate; `verdict`: `judge` runs them all, `worst`, `exit_code`
-- `record`: `make_report`, the values as report.json has them (see `bundle.report_form`)
+- `measurement`: the raw values; `gates`: one function a gate
+- `verdict`: `examine`, all statistics; `judge` runs the gates; `worst`, `exit_code`
+- `record`: `make_report`, the values as report.json has them (see `bundle.readers`)
 - `comparison`, `metrics`, `drift`: what the candidate loses; `speed`, `stats`: times, statistics
 """

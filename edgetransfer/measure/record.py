@@ -7,11 +7,10 @@ from math import isinf, isnan
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.measure.agreement import written
-from edgetransfer.measure.findings import Findings, SeriesFindings, examine
 from edgetransfer.measure.plain import Missing, decibels, or_missing, plain
 from edgetransfer.measure.speed.latency import LatencySummary, Ratio
 from edgetransfer.measure.stats.quantiles import early_stopping_needed, samples_needed
-from edgetransfer.measure.verdict import judge
+from edgetransfer.measure.verdict import Findings, SeriesFindings, examine, judge
 
 if TYPE_CHECKING:
     from edgetransfer.measure.drift import Drift

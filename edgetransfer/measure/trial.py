@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Literal
 
 from edgetransfer.measure.drift import Drift, measure_drift
 from edgetransfer.measure.gates import MIB, flips_needed
-from edgetransfer.measure.measurement import TaskTrial
+from edgetransfer.measure.measurement import Judge, TaskTrial, TrialInput
 
 if TYPE_CHECKING:
-    from edgetransfer.measure.measurement import Judge, TrialInput
     from edgetransfer.spec.budget import Budget
 
 Status = Literal["holds", "untimed", "open", "misses"]

@@ -1,4 +1,4 @@
-"""Runs the gates on what was found, and adds them up to one verdict; a verdict to an exit code."""
+"""From one measurement to its statistics, from those to gates and one verdict, to an exit code."""
 
 from __future__ import annotations
 
@@ -8,12 +8,75 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from edgetransfer.errors import BUDGET_MISSED, IntegrityError
 from edgetransfer.measure import gates
-from edgetransfer.measure.agreement import elsewhere
+from edgetransfer.measure.agreement import Agreement, compare_with_host, elsewhere
+from edgetransfer.measure.drift import Drift, measure_drift
+from edgetransfer.measure.speed.latency import (
+    LatencySummary,
+    Speedup,
+    TimeHistogram,
+    histogram,
+    speedup,
+    summarise,
+)
 from edgetransfer.measure.target_match import as_preview
 
 if TYPE_CHECKING:
-    from edgetransfer.measure.findings import Findings
     from edgetransfer.measure.gates import Gate
+    from edgetransfer.measure.measurement import Judged, Measurement, Timing
+
+
+@dataclass(frozen=True)
+class SeriesFindings:
+    """One timed series, `latency` or `end_to_end`."""
+
+    reference: LatencySummary
+    candidate: LatencySummary
+    speedup: Speedup
+    histogram: TimeHistogram
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All statistics of a measurement; None where times are missing."""
+
+    raw: Measurement
+    drift: Drift
+    judged: Judged
+    core: SeriesFindings | None
+    end_to_end: SeriesFindings | None
+    agreement: Agreement | None
+
+
+def examine(raw: Measurement) -> Findings:
+    """Compute the statistics.
+
+    A network against itself loses nothing, whatever the examples.
+
+    Raises:
+        StageError: the reference's outputs are not finite.
+    """
+    drift = measure_drift(raw.reference, raw.candidate, raw.task)
+    drift = drift.of_itself() if raw.identical else drift
+    host, agreement = raw.on_host, None
+    if host is not None:
+        agreement = compare_with_host(raw.reference, raw.candidate, host, raw.task)
+    return Findings(
+        raw=raw,
+        drift=drift,
+        judged=raw.task.examine(raw, drift),
+        core=_series(raw.core),
+        end_to_end=_series(raw.end_to_end),
+        agreement=agreement,
+    )
+
+
+def _series(timing: Timing | None) -> SeriesFindings | None:
+    if timing is None:
+        return None
+    first, second = timing.reference, timing.candidate
+    compared = speedup(first, second), histogram(first, second)
+    return SeriesFindings(summarise(first), summarise(second), *compared)
+
 
 VerdictName = Literal["PASS", "FAIL", "INCONCLUSIVE", "UNVERIFIED"]
 WORST_FIRST: tuple[VerdictName, ...] = ("FAIL", "INCONCLUSIVE", "UNVERIFIED", "PASS")

@@ -12,8 +12,8 @@ from edgetransfer.errors import EdgeTransferError, SpecError
 from edgetransfer.measure.target_match import other_machine, release
 from edgetransfer.pipeline.stage.reporter import Reporter, telling
 from edgetransfer.spec import catalogue
+from edgetransfer.transport import qemu
 from edgetransfer.transport.browser import runtime as browser_runtime
-from edgetransfer.transport.emulated import qemu
 from edgetransfer.transport.job import Job
 from edgetransfer.transport.place import connect
 

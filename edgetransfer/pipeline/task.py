@@ -89,7 +89,7 @@ class Task(Judge, Protocol):
         """Say what the outputs of one example mean: words with numbers, best first."""
 
     def tiles(self, report: Node) -> list[dict[str, Any]]:
-        """Return the numbers that a reader looks for first, see `report.verdict.tile`."""
+        """Return the numbers that a reader looks for first, see `report.page.tile`."""
 
 
 def task_of(recipe: Recipe) -> Task:

@@ -1,17 +1,169 @@
-"""Renders a report and the manifest of its bundle as one self-contained HTML page."""
+"""Renders a report and the manifest of its bundle as one HTML page, the verdict at its head."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from edgetransfer.report import verdict
-from edgetransfer.report.node import Node
+from markupsafe import Markup
+
+from edgetransfer.measure.verdict import soundness_told
+from edgetransfer.report import charts, words
+from edgetransfer.report.node import Form, Node
 from edgetransfer.report.sections import Section, sections_of
+from edgetransfer.report.sections.gates import CLAIMS, reason
 from edgetransfer.report.template import rendered
 from edgetransfer.spec import tasks
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+METHODS = {
+    "none": "as it was given",
+    "probe": "linear probe",
+    "finetune": "fine-tuned",
+    "lora": "low-rank adapters",
+    "contrastive": "contrastive fine-tuning",
+}
+VERIFY = re.compile(r"; to verify(?:, run there)?: ")
+"""Older reports name a command for the device itself."""
+PREVIEW = "What follows was measured on another machine: a preview, not a result."
+
+
+def verdict(report: Node, manifest: Node) -> dict[str, Any]:
+    """Say the verdict, what it is of, and the reasons as sentences."""
+    name, gates = str(report["verdict"].value), [row.value for row in report["gates"].rows()]
+    reasons, warnings, command = [], [], ""
+    for text in (str(row.value) for row in report["reasons"].rows()):
+        if text.startswith("warning: "):
+            warnings.append(reason(text.removeprefix("warning: ")))
+        elif VERIFY.search(text):
+            command = VERIFY.split(text, 1)[1]
+            reasons.append(("", PREVIEW))
+        else:
+            reasons.append(reason(text))
+    return {
+        "name": name,
+        "icon": charts.icon(name),
+        "headline": _headline(name, gates, _task(report).claims),
+        "subject": subject(report, manifest),
+        "reasons": reasons,
+        "warnings": warnings,
+        "command": command,
+        "soundness": words.sentence(soundness_told(report.value)),
+        "notes": [str(row.value) for row in report["notes"].rows()],
+    }
+
+
+def _task(report: Node) -> Any:  # noqa: ANN401 (a `pipeline.task.Task`, which stands above this)
+    return tasks.load(report["task"].value or tasks.CLASSIFICATION)
+
+
+def _headline(name: str, gates: list[dict[str, Any]], claims: frozenset[str]) -> str:
+    deciding = [gate for gate in gates if gate["decides"]]
+    if name == "PASS":
+        open_ones = (gate for gate in deciding if gate["status"] == "NOT RUN")
+        judged = "could be judged" if CLAIMS & {gate["name"] for gate in open_ones} else "was set"
+        met, claim = f"very limit that {judged} is met.", _shown(gates, claims)
+        return f"{claim}: e{met}" if claim else f"E{met}"
+    if name == "FAIL":
+        missed = [gate["name"] for gate in deciding if gate["status"] == "FAIL"]
+        what = ("limit is", "limits are") if CLAIMS.issuperset(missed) else ("gate is", "gates are")
+        many = len(missed) != 1
+        return f"{len(missed) if many else 'One'} {what[many]} missed."
+    if name == "UNVERIFIED":
+        return "Built, but not measured on the target."
+    return "No limit is shown to be missed, but not every limit is shown to be met."
+
+
+def _shown(gates: list[dict[str, Any]], claims: frozenset[str]) -> str:
+    """Say what a PASS is of, as the first gate of the task has it; empty where that did not."""
+    first = next((gate for gate in gates if gate["name"] in claims), None)
+    if first is None or first["status"] != "PASS":
+        return ""
+    claim = (
+        str(first["message"]).removeprefix(f"{first['name']}: ").split(" (95 %")[0].split(":")[0]
+    )
+    return claim[:1].upper() + claim[1:]
+
+
+def subject(report: Node, manifest: Node) -> list[tuple[str, str]]:
+    """What was judged, in a few pairs of words."""
+    judged, given = report["agreement"]["n"].value or 0, report["examples"]["given"].value
+    of = f" of {given:,} given" if given not in (None, judged) else ""
+    pairs = {
+        "target": words.name(report["target"].value),
+        "device": manifest["target"]["title"].show(str, ""),
+        "model": manifest["backbone"]["source"].show(words.name, ""),
+        "fit": manifest["fit"]["method"].show(lambda method: METHODS.get(method, str(method)), ""),
+        "precision": report["precision"].show(),
+        "judged on": words.plural(judged, "test example") + of,
+    }
+    return [(name, text) for name, text in pairs.items() if text]
+
+
+def tiles(report: Node) -> list[dict[str, Any]]:
+    """The numbers that a reader looks for first: those of the task, and what every one has."""
+    speedup = report["latency"]["speedup"]
+    before, after = (report["latency"][side] for side in ("reference", "candidate"))
+    agreement, size = report["agreement"], report["size"]
+    invalid = report["validity"]["valid"].value is False
+    return [
+        *_task(report).tiles(report),
+        tile(
+            "Changed decisions",
+            _flips(agreement),
+            told("95 % bound {}", agreement["flip_rate_ucb95"], words.PERCENT),
+        ),
+        tile(
+            "Speed-up",
+            speedup["ratio"].show(words.TIMES),
+            "not valid: other work may be in it" if invalid else "",
+            SPEEDS.get(speedup["class"].value, ""),
+            told("95 % interval {}", speedup["ci95"], words.TIMES.between),
+        ),
+        tile(
+            "Latency, median",
+            after["p50_ms"].show(words.MS),
+            told("float {}", before["p50_ms"], words.MS),
+            told("90th percentile {}", after["p90_ms"], words.MS),
+        ),
+        tile(
+            "Size",
+            size["candidate_bytes"].show(words.file_size),
+            told("float {}", size["reference_bytes"], words.file_size),
+            _smaller(size),
+        ),
+    ]
+
+
+SPEEDS = {
+    "FASTER": "faster",
+    "SLOWER": "slower: that share of the float speed",
+    "SAME": "the same within 2 %",
+    "UNDECIDED": "undecided whether faster",
+}
+
+
+def tile(label: str, value: str, *notes: str) -> dict[str, Any]:
+    """A number with what to read it against; where there is none, the reason is enough."""
+    missing = isinstance(value, Markup)
+    kept = [] if missing else [note for note in notes if note]
+    return {"label": label, "value": value, "notes": kept, "missing": missing}
+
+
+def told(text: str, node: Node, form: Form) -> str:
+    """Write a text around a number; nothing where there is none."""
+    return node.show(lambda value: text.format(form(value)), "")
+
+
+def _flips(agreement: Node) -> str:
+    if agreement["flips"].missing or agreement["n"].missing:
+        return agreement["flips"].show()
+    return f"{agreement['flips'].value:,} of {agreement['n'].value:,}"
+
+
+def _smaller(size: Node) -> str:
+    before, after = size["reference_bytes"].value, size["candidate_bytes"].value
+    return f"{before / after:.1f}× smaller" if before and after and before > after else ""
 
 
 def render_page(report: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
@@ -27,11 +179,11 @@ def render_page(report: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
     tasks.load(report.get("task", tasks.CLASSIFICATION))  # which declares its sections
     told = Node(report, reasons=report.get("unavailable", {}), reason="not in this report")
     made = Node(manifest)
-    banner = verdict.verdict(told, made)
+    banner = verdict(told, made)
     return document(
         title=f"{banner['name']}: {report['target']} · edgetransfer report",
         verdict=banner,
-        tiles=verdict.tiles(told),
+        tiles=tiles(told),
         sections=shown(sections_of(report), told, made),
         schema=str(report["schema"]),
     )

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from markupsafe import Markup
 
 from edgetransfer.report.node import Node, absent
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 SPACE = "\u00a0"
 MINUS = "\u2212"

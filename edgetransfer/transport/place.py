@@ -24,7 +24,7 @@ LOCAL = "local"
 TRANSPORTS = {
     LOCAL: "local",
     "ssh": "ssh.place",
-    "qemu": "emulated.qemu",
+    "qemu": "qemu",
     "browser": "browser.place",
     "adb": "browser.adb",
 }

@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgetransfer.errors import EdgeTransferError
 from edgetransfer.spec.catalogue import default_cache
-from edgetransfer.transport.browser import chromium, runtime
+from edgetransfer.transport.browser import place, runtime
 
 ADBD = default_cache() / "adbd"
 
@@ -80,7 +80,7 @@ def prepared():
     if absent or os.geteuid() != 0:
         pytest.skip(f"a network of its own needs root and {', '.join(absent) or 'that is all'}")
     try:
-        chromium.find()
+        place.find()
         runtime.prepared("wasm")
     except EdgeTransferError as error:
         pytest.skip(str(error))

@@ -19,8 +19,8 @@ from edgetransfer.agent.benchmark import CHECKED
 from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 from edgetransfer.errors import EdgeTransferError, StageError
 from edgetransfer.graph.hosted import run_each
-from edgetransfer.transport.browser import chromium as browser_chromium
 from edgetransfer.transport.browser import place as browser
+from edgetransfer.transport.browser import place as browser_chromium
 from edgetransfer.transport.browser import runtime
 from edgetransfer.transport.job import Job, TimingPlan, Variant
 

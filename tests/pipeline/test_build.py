@@ -11,7 +11,7 @@ import edgetransfer
 from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 from edgetransfer.bundle.files import digests_below, read_json
 from edgetransfer.bundle.opened import open_bundle
-from edgetransfer.bundle.report_form import ReportForm
+from edgetransfer.bundle.readers import ReportForm
 from edgetransfer.cli import DEBUG
 from edgetransfer.errors import IntegrityError, SpecError
 from edgetransfer.spec.outside import validated

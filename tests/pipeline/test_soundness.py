@@ -10,7 +10,7 @@ import edgetransfer
 from edgetransfer.backbone.sources import WEIGHTS
 from edgetransfer.bundle.files import read_json
 from edgetransfer.bundle.opened import open_bundle
-from edgetransfer.bundle.report_form import ReportForm
+from edgetransfer.bundle.readers import ReportForm
 from edgetransfer.pipeline.build import resolve
 from edgetransfer.pipeline.fit.backbone import OpenedBackbone
 from edgetransfer.pipeline.fit.data import read_data

@@ -15,7 +15,7 @@ from edgetransfer.errors import EdgeTransferError
 from edgetransfer.measure.target_match import CPU, OF_THE_DEVICE
 from edgetransfer.pipeline.bench.proofs import _promised
 from edgetransfer.spec import catalogue
-from edgetransfer.transport.browser import chromium, runtime
+from edgetransfer.transport.browser import place, runtime
 from tests.sshd import board, served  # noqa: F401 (fixtures)
 
 TARGETS = ("raspberry-pi-5", "android-cpu", "ios-coreml")
@@ -91,7 +91,7 @@ def test_a_raspberry_pis_bundle_on_an_x86_board(out, command, board):  # noqa: F
 
 def test_an_androids_bundle_in_a_desktops_browser(out, command, tmp_path):
     try:
-        chromium.find()
+        place.find()
         runtime.prepared("wasm")
     except EdgeTransferError as error:
         pytest.skip(str(error))

@@ -64,7 +64,7 @@ def test_other_numbers_are_taken_for_all_examples(overflowing, prepared, tmp_pat
 def test_without_an_emulator_the_host_judges_and_says_so(overflowing, tmp_path, monkeypatch):
     monkeypatch.setenv("EDGETRANSFER_CACHE", str(tmp_path))
     monkeypatch.setenv("PATH", "/nowhere")
-    monkeypatch.setattr("edgetransfer.transport.emulated.qemu.architecture", lambda: "x86_64")
+    monkeypatch.setattr("edgetransfer.transport.qemu.architecture", lambda: "x86_64")
     previewer = Previewer(catalogue.target(TARGET), Rows(), TASK, here=False)
     found = previewer.numbers(*overflowing, tmp_path)
     assert found.by == f"the build host: {WHERE} is not prepared"
@@ -81,7 +81,7 @@ def test_nothing_is_emulated_where_the_target_is_here_or_races_nothing(name, her
 def test_the_race_of_a_build(pictures, cache, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setenv("EDGETRANSFER_CACHE", str(tmp_path))
-    monkeypatch.setattr("edgetransfer.transport.emulated.qemu.architecture", lambda: "x86_64")
+    monkeypatch.setattr("edgetransfer.transport.qemu.architecture", lambda: "x86_64")
     monkeypatch.setattr(compress, "matches_this_machine", lambda _: False)
     monkeypatch.setattr(Trial, "has_margin", lambda _: False)
     done = edgetransfer.build(

@@ -1,11 +1,17 @@
 """The gates: each holds one thing that was found against its limit, as pure functions of values."""
 
-from edgetransfer.measure.gates.contract import contract, integrity
 from edgetransfer.measure.gates.gate import Gate, Status, held, not_run
-from edgetransfer.measure.gates.limits import MIB, latency, size
 from edgetransfer.measure.gates.outputs import finite, flips, flips_needed, sqnr
-from edgetransfer.measure.gates.parity import determinism, export, fusion, preprocessing, rebuild
-from edgetransfer.measure.gates.runtime import performance, residency
+from edgetransfer.measure.gates.proofs import (
+    contract,
+    determinism,
+    export,
+    fusion,
+    integrity,
+    preprocessing,
+    rebuild,
+)
+from edgetransfer.measure.gates.runtime import MIB, latency, performance, residency, size
 
 __all__ = [
     "MIB",

@@ -21,8 +21,8 @@ from edgetransfer.data.manifest import Example, Manifest
 from edgetransfer.data.sources import load_for_evaluation
 from edgetransfer.errors import DataError, SpecError
 from edgetransfer.graph.prepare import Preparer, preparer
-from edgetransfer.measure.portability import PROMISED, kind_of
 from edgetransfer.measure.speed.sustained import in_words
+from edgetransfer.measure.target_match import PROMISED, kind_of
 from edgetransfer.pipeline.bench.judge import Bench, Question, judge_bundle, write_report
 from edgetransfer.pipeline.bench.sustained import core_variants, energy, sustained
 from edgetransfer.pipeline.bench.target_match import seen_here

@@ -72,7 +72,7 @@ def headed(
 
     `network` is both in torch. It is not exported anew: that takes longer than to fit the head.
     """
-    from edgetransfer.graph.headed import with_head
+    from edgetransfer.graph.embed import with_head
 
     graph = with_head(onnx.load(features), head.weight, head.bias, output)
     return graph, proven(network, graph, inputs, changed)

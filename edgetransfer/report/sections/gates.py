@@ -9,7 +9,7 @@ from edgetransfer.measure.gates.gate import rounded
 from edgetransfer.measure.verdict import CLAIMS as OF_ALL
 from edgetransfer.report import charts, words
 from edgetransfer.report.charts import Scale
-from edgetransfer.report.node import absent
+from edgetransfer.report.node import Node, absent
 from edgetransfer.report.section import Section
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from markupsafe import Markup
 
-    from edgetransfer.report.node import Node
 
 CLAIMS = set(OF_ALL)
 """Names of gates that say how good the candidate is; a task adds its own."""

@@ -6,17 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from edgetransfer.measure.speed import sustained
 from edgetransfer.report import words
-from edgetransfer.report.histogram import Bars, Marker, draw
-from edgetransfer.report.node import absent
-from edgetransfer.report.section import Section
+from edgetransfer.report.charts import Bars, Marker, draw
+from edgetransfer.report.node import Node, absent
+from edgetransfer.report.section import Figure, Section
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from markupsafe import Markup
 
-    from edgetransfer.report.node import Node
-    from edgetransfer.report.section import Figure
 
 CLASSES = {
     "FASTER": "the candidate is faster",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from edgetransfer.measure.portability import told as told_portability
+from edgetransfer.measure.target_match import told_portability
 from edgetransfer.report import words
 from edgetransfer.report.section import Section
 

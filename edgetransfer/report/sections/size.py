@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from edgetransfer.report import charts, words
-from edgetransfer.report.section import Section
+from edgetransfer.report.section import Figure, Section
 from edgetransfer.report.words import MIB
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from edgetransfer.report.node import Node
-    from edgetransfer.report.section import Figure
 
 FILES = {"reference": ("reference.onnx", "float"), "candidate": ("model.onnx", "candidate")}
 NAMES = {

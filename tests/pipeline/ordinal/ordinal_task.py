@@ -21,9 +21,9 @@ from edgetransfer.pipeline.fit.data import read_data
 from edgetransfer.pipeline.fit.trace import keep_graph, traced
 from edgetransfer.pipeline.stage.stage import Stage
 from edgetransfer.pipeline.task import Shipped, Step
+from edgetransfer.report.page import tile
 from edgetransfer.report.section import SECTIONS, Section
 from edgetransfer.report.sections import gates as gate_words
-from edgetransfer.report.verdict import tile
 from edgetransfer.tasks.classification.labels import CLASSES
 
 PENALTY = 1.0

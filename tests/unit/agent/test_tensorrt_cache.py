@@ -5,7 +5,7 @@ import json
 import pytest
 
 from edgetransfer.agent.runtimes import Unavailable
-from edgetransfer.agent.runtimes.tensorrt.cache import EngineCache, folder_of
+from edgetransfer.agent.runtimes.tensorrt.session import EngineCache, folder_of
 
 KEY = {
     "runtime": "tensorrt 10.13.3.9",

@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from edgetransfer.graph.headed import with_head
+from edgetransfer.graph.embed import with_head
 
 RNG = np.random.default_rng(0)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgetransfer.measure import gates
-from edgetransfer.measure.gates.contract import takes
+from edgetransfer.measure.gates.proofs import takes
 from edgetransfer.measure.plain import Missing
 from edgetransfer.measure.proofs import (
     Contract,

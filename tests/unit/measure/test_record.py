@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from edgetransfer.agent.outputs import Outputs
-from edgetransfer.bundle.readers import read_report
-from edgetransfer.bundle.report_form import ReportForm, SeriesForm
+from edgetransfer.bundle.readers import ReportForm, SeriesForm, read_report
 from edgetransfer.errors import IntegrityError, StageError
 from edgetransfer.measure.measurement import Measurement, Timing
 from edgetransfer.measure.plain import plain

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edgetransfer.bundle.report_form import ReportForm
+from edgetransfer.bundle.readers import ReportForm
 from edgetransfer.spec.outside import validated
 
 TEXT = (Path(__file__).parents[3] / "docs" / "report.md").read_text(encoding="utf-8")

@@ -5,11 +5,10 @@ import pytest
 
 from edgetransfer.agent.outputs import Outputs
 from edgetransfer.measure.agreement import OnHost
-from edgetransfer.measure.findings import examine
 from edgetransfer.measure.measurement import Measurement, Timing
 from edgetransfer.measure.proofs import IntendedPrecision, Proofs, Repeats
 from edgetransfer.measure.speed.latency import Samples
-from edgetransfer.measure.verdict import exit_code, judge, unverified, worst
+from edgetransfer.measure.verdict import examine, exit_code, judge, unverified, worst
 from edgetransfer.spec.budget import Budget
 from edgetransfer.tasks.classification.task import TASK
 

@@ -4,9 +4,8 @@ from importlib.resources import files
 
 import pytest
 
-from edgetransfer.report import verdict, words
-from edgetransfer.report.charts import Scale
-from edgetransfer.report.histogram import Bars, Marker, draw
+from edgetransfer.report import page, words
+from edgetransfer.report.charts import Bars, Marker, Scale, draw
 from edgetransfer.report.node import Node
 from edgetransfer.report.sections import gates, latency, size
 from edgetransfer.tasks.classification.report import accuracy, classes
@@ -30,11 +29,11 @@ def node(report):
     ],
 )
 def test_headlines(reports, name, headline):
-    assert verdict.verdict(node(reports[name]), Node({}))["headline"] == headline
+    assert page.verdict(node(reports[name]), Node({}))["headline"] == headline
 
 
 def test_reasons_are_sentences_with_the_name_of_the_gate(reports):
-    reasons = verdict.verdict(node(reports["pass"]), Node({}))["reasons"]
+    reasons = page.verdict(node(reports["pass"]), Node({}))["reasons"]
     assert [name for name, _ in reasons] == [
         "Accuracy",
         "Changed decisions",
@@ -46,7 +45,7 @@ def test_reasons_are_sentences_with_the_name_of_the_gate(reports):
 
 
 def test_a_long_reason_names_a_few_and_says_where_the_rest_is(reports):
-    reasons = verdict.verdict(node(reports["fail"]), Node({}))["reasons"]
+    reasons = page.verdict(node(reports["fail"]), Node({}))["reasons"]
     (text,) = [text for name, text in reasons if name == "Int8 residency"]
     assert text.startswith(
         "17 Conv that the bundle has in int8 run in float: Conv /features/0/conv/Conv, "
@@ -103,7 +102,7 @@ def test_noise_that_nobody_limited_is_a_warning_not_a_fail(reports):
 
 
 def test_tiles_of_an_untimed_run_say_why(reports):
-    tiles = {tile["label"]: tile for tile in verdict.tiles(node(reports["unverified"]))}
+    tiles = {tile["label"]: tile for tile in page.tiles(node(reports["unverified"]))}
     assert tiles["Speed-up"]["value"] == '<span class="absent">not timed in this run</span>'
     assert tiles["Speed-up"]["notes"] == []
     assert tiles["Size"]["notes"][1] == "3.6× smaller"

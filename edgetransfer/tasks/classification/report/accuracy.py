@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from edgetransfer.report import charts, words
 from edgetransfer.report.charts import Scale
+from edgetransfer.report.page import tile, told
 from edgetransfer.report.section import Section
-from edgetransfer.report.verdict import tile, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

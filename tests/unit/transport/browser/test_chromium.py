@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from edgetransfer.transport.browser.chromium import opened
+from edgetransfer.transport.browser.place import opened
 
 
 @pytest.fixture

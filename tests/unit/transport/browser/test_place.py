@@ -7,8 +7,8 @@ import types
 import pytest
 
 from edgetransfer.errors import SpecError, StageError, UnsupportedError
-from edgetransfer.transport.browser import chromium
 from edgetransfer.transport.browser import place as browser
+from edgetransfer.transport.browser import place as chromium
 from edgetransfer.transport.browser import runtime as browser_runtime
 from edgetransfer.transport.browser.exchange import Exchange, PageTimeouts
 from edgetransfer.transport.browser.place import BrowserAddress

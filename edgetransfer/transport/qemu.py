@@ -23,8 +23,7 @@ from edgetransfer.bundle.files import digest_of, digest_of_value, read_json, wri
 from edgetransfer.errors import StageError, UnsupportedError
 from edgetransfer.spec import catalogue
 from edgetransfer.spec.catalogue import default_cache
-from edgetransfer.transport import local
-from edgetransfer.transport.emulated import debian
+from edgetransfer.transport import debian, local
 from edgetransfer.transport.outcome import ran
 from edgetransfer.transport.place import ALL_ACTIONS, TIMED_ACTIONS, Place
 from edgetransfer.transport.wheels import pip_download

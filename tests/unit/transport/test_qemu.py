@@ -7,8 +7,7 @@ import pytest
 from edgetransfer.bundle.agent_archive import pack_agent
 from edgetransfer.errors import SpecError, StageError, UnsupportedError
 from edgetransfer.spec import catalogue
-from edgetransfer.transport import local
-from edgetransfer.transport.emulated import qemu
+from edgetransfer.transport import local, qemu
 from edgetransfer.transport.job import Job, TimingPlan, Variant
 from edgetransfer.transport.place import connect
 

@@ -10,7 +10,7 @@ import pytest
 from edgetransfer.errors import StageError
 from edgetransfer.spec import catalogue
 from edgetransfer.spec.target import EmulatedProcessor
-from edgetransfer.transport.emulated import debian, qemu
+from edgetransfer.transport import debian, qemu
 
 EMULATOR = "#!/bin/sh\necho 'qemu-riscv64 version 10.0.13 (Debian)'\n"
 PACKAGE = "qemu-user-s.deb"

@@ -5,7 +5,7 @@ import subprocess
 import pytest
 
 from edgetransfer.errors import SpecError, StageError
-from edgetransfer.transport.emulated import debian
+from edgetransfer.transport import debian
 
 RELEASE = 'PRETTY_NAME="Debian GNU/Linux 12"\nID=debian\nVERSION_CODENAME=bookworm\n'
 STANZAS = """Types: deb

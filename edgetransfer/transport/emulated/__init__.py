@@ -1,1 +1,0 @@
-"""The agent on an emulated processor."""
