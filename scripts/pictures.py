@@ -80,7 +80,7 @@ def screenshot(report: Path, out: Path) -> None:
     """Keep the top of a report as a headless Chromium shows it."""
     from PIL import Image
 
-    from edgetransfer.transport.browser.chromium import find
+    from edgetransfer.transport.browser.place import find
 
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         whole = Path(folder) / "screen.png"

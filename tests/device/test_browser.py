@@ -234,7 +234,7 @@ def test_a_chromium_that_is_killed_is_told_of_at_once(place, variant, tmp_path, 
 def test_chromium_does_not_outlive_a_host_that_is_killed(tmp_path):
     program = (
         "import sys, time\n"
-        "from edgetransfer.transport.browser import chromium as c\n"
+        "from edgetransfer.transport.browser import place as c\n"
         "with c.opened(c.find(), 'about:blank', 'wasm') as running:\n"
         "    print(running.process.pid, flush=True)\n"
         "    time.sleep(600)\n"
