@@ -31,7 +31,7 @@ from edgetransfer.graph.prepare import preparer
 from edgetransfer.pipeline.demo import write_digits
 from edgetransfer.pipeline.fit.trace import proving_batch, traced
 from edgetransfer.spec.recipe import DataSpec
-from edgetransfer.tasks.classification.episodes.episodes import fit_prototypes, mean_and_half_width
+from edgetransfer.tasks.classification.episodes import fit_prototypes, mean_and_half_width
 from edgetransfer.tasks.classification.head.linear_heads import Known
 from edgetransfer.tasks.classification.head.probe import fit_probe
 from edgetransfer.tasks.classification.labels import CLASSES

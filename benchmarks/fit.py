@@ -36,10 +36,10 @@ from edgetransfer.pipeline.fit.trace import proving_batch, traced
 from edgetransfer.spec.recipe import DataSpec
 from edgetransfer.tasks.classification.head.probe import fit_probe
 from edgetransfer.tasks.classification.labels import CLASSES
-from edgetransfer.tasks.classification.train import machine as machines
+from edgetransfer.tasks.classification.train import finetune as machines
 from edgetransfer.tasks.classification.train.choice import race
-from edgetransfer.tasks.classification.train.classifier import Classifier
 from edgetransfer.tasks.classification.train.finetune import finetune
+from edgetransfer.tasks.classification.train.layers import Classifier
 from edgetransfer.tasks.classification.train.lesson import Lesson, PreparedExamples, Schedule
 from edgetransfer.transfer.features import run_over
 

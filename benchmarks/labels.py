@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 from real_data import CASES, Rows, rows_of
+from scipy.special import softmax
 
 from edgetransfer.agent.environment import fingerprint
 from edgetransfer.agent.runtimes.onnxruntime import build as runtime_facts
 from edgetransfer.tasks.classification.checks.labels import confident_joint, find_suspects
 from edgetransfer.tasks.classification.head.probe import fit_probe
-from edgetransfer.tasks.classification.head.score import softmax
 
 SHARES, DRAWS, MOST = (0.0, 0.02, 0.05, 0.15), 3, 2000
 
@@ -34,7 +34,7 @@ def measure(rows: Rows, share: float, draw: int) -> dict[str, Any]:
     wrong = np.zeros(len(pool), dtype=bool)
     wrong[generator.permutation(len(pool))[: round(share * len(pool))]] = True
     labels = np.where(wrong, (truth + generator.integers(1, classes, len(pool))) % classes, truth)
-    said = softmax(fit_probe(rows.features[pool], labels, seed=draw).held_out)
+    said = softmax(fit_probe(rows.features[pool], labels, seed=draw).held_out, axis=1)
     sure = confident_joint(said, labels)[1]
     lists = {
         "ours": np.array([each.row for each in find_suspects(said, labels)], dtype=int),

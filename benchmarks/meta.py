@@ -26,18 +26,16 @@ from pretraining.pictures import Pictures, decode, held_out, normalise, read_cla
 from edgetransfer.agent.environment import fingerprint
 from edgetransfer.agent.runtimes.onnxruntime import build as runtime_facts
 from edgetransfer.backbone import sources
-from edgetransfer.tasks.classification.episodes.episodes import (
-    Episodes,
-    EpisodeShape,
-    accuracies,
-    fit_prototypes,
-    mean_and_half_width,
-)
-from edgetransfer.tasks.classification.episodes.meta import (
+from edgetransfer.tasks.classification.episodes import (
     INNER,
     RATES,
+    Episodes,
+    EpisodeShape,
     MetaTraining,
+    accuracies,
     adapted_accuracies,
+    fit_prototypes,
+    mean_and_half_width,
 )
 from edgetransfer.tasks.classification.head.probe import fit_probe
 

@@ -44,9 +44,9 @@ from edgetransfer.tasks.classification.head.probe import fit_at, fit_probe
 from edgetransfer.tasks.classification.head.score import log_loss
 from edgetransfer.tasks.classification.labels import CLASSES
 from edgetransfer.tasks.classification.train.choice import race
-from edgetransfer.tasks.classification.train.classifier import Classifier
 from edgetransfer.tasks.classification.train.contrastive import ContrastiveSchedule, tune
 from edgetransfer.tasks.classification.train.finetune import finetune
+from edgetransfer.tasks.classification.train.layers import Classifier
 from edgetransfer.tasks.classification.train.lesson import (
     CrossEntropy,
     Lesson,

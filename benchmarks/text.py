@@ -43,13 +43,18 @@ from edgetransfer.data import sources
 from edgetransfer.graph.prepare import preparer
 from edgetransfer.pipeline.stage.stage import versions
 from edgetransfer.spec.recipe import DataSpec
-from edgetransfer.tasks.classification.head.names import Judging, fit_with_names, spelled, worth
 from edgetransfer.tasks.classification.head.probe import fit_probe
-from edgetransfer.tasks.classification.head.self_training import fit_with_guesses
+from edgetransfer.tasks.classification.head.texts import (
+    Judging,
+    fit_with_guesses,
+    fit_with_names,
+    spelled,
+    worth,
+)
 from edgetransfer.tasks.classification.labels import CLASSES
 from edgetransfer.tasks.classification.train.contrastive import course_for, tune
+from edgetransfer.tasks.classification.train.finetune import BF16_FLAGS
 from edgetransfer.tasks.classification.train.lesson import Texts, run_in_groups
-from edgetransfer.tasks.classification.train.machine import BF16_FLAGS
 from edgetransfer.transfer.train.machine_settings import Machine
 
 if TYPE_CHECKING:

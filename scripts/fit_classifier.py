@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 from threadpoolctl import threadpool_limits
 
 from edgetransfer.backbone import sources
-from edgetransfer.tasks.classification.head.logistic import LogisticPath
+from edgetransfer.tasks.classification.head.linear_heads import LogisticPath
 
 ROOT = Path(__file__).resolve().parents[1]
 BATCH = 256

@@ -84,7 +84,7 @@ def rank(
     from edgetransfer.bundle.files import writing
     from edgetransfer.cli.terminal import print_json
     from edgetransfer.pipeline.fit.data import read_data
-    from edgetransfer.tasks.classification.rank.rank import rank as run
+    from edgetransfer.tasks.classification.rank import rank as run
     from edgetransfer.tasks.classification.report.candidates import render_ranking
 
     candidates_of(backbone or (), option="--backbone")  # what they are called, if one is missing
@@ -151,8 +151,8 @@ def fewshot(
     from dataclasses import asdict
 
     from edgetransfer.cli.terminal import print_json, show
-    from edgetransfer.tasks.classification.episodes.pretrain import EpisodeTrial
-    from edgetransfer.tasks.classification.episodes.pretrain import fewshot as run
+    from edgetransfer.tasks.classification.pretrain import EpisodeTrial
+    from edgetransfer.tasks.classification.pretrain import fewshot as run
 
     trial = EpisodeTrial(ways, o.whole_numbers(shots, "--shots", least=1), queries, episodes)
     scores = run(_resolved(asked, cache, quiet=quiet), trial)
@@ -186,9 +186,9 @@ def pretrain(
 ) -> None:
     """Train a backbone over episodes of a source, to be fitted well to few examples."""
     from edgetransfer.cli.terminal import print_json, show
-    from edgetransfer.tasks.classification.episodes.episodes import EpisodeShape
-    from edgetransfer.tasks.classification.episodes.pretrain import PretrainPlan
-    from edgetransfer.tasks.classification.episodes.pretrain import pretrain as run
+    from edgetransfer.tasks.classification.episodes import EpisodeShape
+    from edgetransfer.tasks.classification.pretrain import PretrainPlan
+    from edgetransfer.tasks.classification.pretrain import pretrain as run
 
     wanted = PretrainPlan(method, EpisodeShape(ways, shots, queries), episodes, minutes)
     card = run(_resolved(asked, cache, quiet=quiet), wanted, out)

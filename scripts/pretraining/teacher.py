@@ -12,7 +12,7 @@ from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 from edgetransfer.backbone import sources
 from edgetransfer.graph.trace import Signature, trace
 from edgetransfer.spec.preprocess import ImagePreprocessing
-from edgetransfer.tasks.classification.head.logistic import LogisticPath
+from edgetransfer.tasks.classification.head.linear_heads import LogisticPath
 from edgetransfer.tasks.classification.train.distill import TeacherLogits
 from pretraining.pictures import MEAN, STD, look_at, normalise
 

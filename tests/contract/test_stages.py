@@ -23,7 +23,7 @@ COMPOSING = [
     *(
         f"edgetransfer.tasks.classification.{name}"
         for name in (
-            "task", "rank.rank", "fit.adapt", "fit.distil", "fit.fit", "fit.network",
+            "task", "rank", "fit.adapt", "fit.distil", "fit.fit", "fit.network",
             "ship.add_class",
         )
     ),

@@ -20,7 +20,7 @@ from edgetransfer.tasks.classification.fit.finetune import FineTuning, finetune
 from edgetransfer.tasks.classification.fit.probe import HELD_OUT, FittedNetwork, fit_head, read_head
 from edgetransfer.tasks.classification.head.probe import fit_at, fit_probe
 from edgetransfer.tasks.classification.train import choice
-from edgetransfer.tasks.classification.train.classifier import Classifier
+from edgetransfer.tasks.classification.train.layers import Classifier
 
 TRAIN, VALIDATION, CLASSES = 48, 12, 3
 

@@ -22,7 +22,7 @@ from edgetransfer.tasks.classification.fit.contest import (
 )
 from edgetransfer.tasks.classification.fit.probe import FittedNetwork
 from edgetransfer.tasks.classification.train.choice import HeldOut, gain, parts
-from edgetransfer.tasks.classification.train.classifier import Classifier
+from edgetransfer.tasks.classification.train.layers import Classifier
 from edgetransfer.tasks.classification.train.lesson import Schedule
 from edgetransfer.transfer.train.machine_settings import Machine
 

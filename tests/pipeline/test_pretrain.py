@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from edgetransfer.backbone import sources
 from edgetransfer.cli.commands import app
 from edgetransfer.errors import EdgeTransferError
-from edgetransfer.tasks.classification.episodes import pretrain as pretraining
+from edgetransfer.tasks.classification import pretrain as pretraining
 
 SMALL = ("--ways", "3", "--shots", "2", "--queries", "3")
 

@@ -15,7 +15,7 @@ from edgetransfer.backbone import sources
 from edgetransfer.backbone.builtin import MobileNetV2, MobileNetV2Config
 from edgetransfer.cli.commands import app
 from edgetransfer.errors import SpecError
-from edgetransfer.tasks.classification.rank.rank import pareto_front, pick
+from edgetransfer.tasks.classification.rank import pareto_front, pick
 from scripts.pretraining.weights import initialise
 
 ROWS = [

@@ -76,7 +76,7 @@ class Classification:
         """Choose a backbone by probes and by time, where it was not named."""
         if not run.candidates:
             return run
-        from edgetransfer.tasks.classification.rank.rank import choose
+        from edgetransfer.tasks.classification.rank import choose
 
         return choose(run)
 

@@ -8,8 +8,7 @@ from onnx import TensorProto, helper
 from edgetransfer.graph.embed import PREPARED
 from edgetransfer.tasks.classification.train.distill import ask
 from edgetransfer.transfer.features import BATCH
-from edgetransfer.transfer.looks import Look
-from edgetransfer.transfer.train.augmentation import Views
+from edgetransfer.transfer.looks import Look, Views
 
 VIEWS = Views(seed=2, count=3)
 PICTURES = np.random.default_rng(0).random((BATCH + 3, 3, 8, 8), np.float32)

@@ -9,9 +9,9 @@ import torch
 from edgetransfer.backbone import sources
 from edgetransfer.errors import MissingExtraError, StageError
 from edgetransfer.pipeline.fit.trace import proven, traced
-from edgetransfer.tasks.classification.own import by_optimum
-from edgetransfer.tasks.classification.own.by_optimum import export
+from edgetransfer.tasks.classification.own import own_model
 from edgetransfer.tasks.classification.own.own import take
+from edgetransfer.tasks.classification.own.own_model import export
 
 MBART = {
     "vocab_size": 20, "d_model": 16, "encoder_layers": 1, "decoder_layers": 1,
@@ -21,7 +21,7 @@ MBART = {
 
 
 def test_without_optimum(tmp_path, monkeypatch):
-    monkeypatch.setattr(by_optimum, "_installed", lambda: False)
+    monkeypatch.setattr(own_model, "_installed", lambda: False)
     with pytest.raises(MissingExtraError) as caught:
         export(tmp_path, "text", tmp_path)
     assert str(caught.value) == (

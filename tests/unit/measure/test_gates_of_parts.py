@@ -5,9 +5,13 @@ import pytest
 
 from edgetransfer.measure import gates
 from edgetransfer.measure.speed.latency import Ratio, Speedup
-from edgetransfer.tasks.classification.judge.calibration import BINS, Calibration, calibration
-from edgetransfer.tasks.classification.judge.classes import calibration as calibration_gate
-from edgetransfer.tasks.classification.judge.classes import classes
+from edgetransfer.tasks.classification.judge.accuracy import classes
+from edgetransfer.tasks.classification.judge.calibration import (
+    BINS,
+    Calibration,
+    calibration,
+    calibration_gate,
+)
 from edgetransfer.tasks.classification.judge.comparison import class_drops
 from edgetransfer.tasks.classification.judge.metrics import Outcomes
 

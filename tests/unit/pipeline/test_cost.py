@@ -4,7 +4,7 @@ import numpy as np
 
 from edgetransfer.measure.speed.latency import Samples
 from edgetransfer.pipeline.bench.times import TimedModels
-from edgetransfer.tasks.classification.rank import cost
+from edgetransfer.tasks.classification import cost
 
 BOTH = {"float_bytes": 2**21, "int8_bytes": 2**19, "float_p90_ms": 4.0, "int8_p90_ms": 1.5}
 

@@ -181,7 +181,7 @@ def test_b1_networks_that_make_was_given_are_part_of_it():
     """A fitted network is a value: what it computes stands in the modules of its layers."""
     from torch import nn
 
-    from edgetransfer.tasks.classification.train.classifier import Classifier
+    from edgetransfer.tasks.classification.train.layers import Classifier
 
     network = nn.Sequential(Classifier(nn.Identity(), LinearHead(np.eye(2), np.zeros(2))))
 
@@ -189,6 +189,4 @@ def test_b1_networks_that_make_was_given_are_part_of_it():
         return network
 
     for make in (closing, partial(made, network)):
-        assert (
-            "edgetransfer.tasks.classification.train.classifier" in Stage("one", {}, make).modules
-        )
+        assert "edgetransfer.tasks.classification.train.layers" in Stage("one", {}, make).modules

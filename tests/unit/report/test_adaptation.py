@@ -1,7 +1,7 @@
 """What moving to the device's pictures brought is told in the words of the terminal."""
 
 from edgetransfer.report.node import Node
-from edgetransfer.tasks.classification.report.adaptation import SECTION
+from edgetransfer.tasks.classification.report.soundness import ADAPTATION
 from edgetransfer.tasks.classification.study import told_adaptation, warnings
 
 ROW = {
@@ -19,7 +19,7 @@ DIFFERENCE = (
 
 
 def test_harm_is_warned_of():
-    assert SECTION.values(Node({"adaptation": BLOCK}), Node({}))["told"] == [
+    assert ADAPTATION.values(Node({"adaptation": BLOCK}), Node({}))["told"] == [
         f"Warning: the adaptation makes it worse: {DIFFERENCE}.",
         "Device pictures can be told from the labelled ones with AUC 0.97 [0.95, 0.98].",
         f"Adapted (align): {DIFFERENCE}.",
@@ -41,4 +41,4 @@ def test_auto_says_what_it_tried():
 
 
 def test_a_report_without_it():
-    assert SECTION.values(Node({}), Node({})) is None
+    assert ADAPTATION.values(Node({}), Node({})) is None

@@ -8,7 +8,7 @@ from edgetransfer.report import page, words
 from edgetransfer.report.charts import Bars, Marker, Scale, draw
 from edgetransfer.report.node import Node
 from edgetransfer.report.sections import gates, latency, size
-from edgetransfer.tasks.classification.report import accuracy, classes
+from edgetransfer.tasks.classification.report import accuracy
 
 
 def node(report):
@@ -110,7 +110,7 @@ def test_tiles_of_an_untimed_run_say_why(reports):
 
 def test_the_class_that_lost_most_comes_first(reports):
     report = reports["inconclusive"]
-    shown = classes.classes(node(report))["shown"]
+    shown = accuracy.classes(node(report))["shown"]
     worst = min(report["per_class"], key=lambda row: row["change_pp"])
     assert shown[0][0][2] == worst["label"]
     changes = [float(re.sub("[^0-9.-]", "", row[5][0].replace("−", "-"))) for row in shown]
@@ -118,8 +118,8 @@ def test_the_class_that_lost_most_comes_first(reports):
 
 
 def test_many_classes_are_drawn_in_part_and_listed_whole(reports):
-    found = classes.classes(node(reports["fail"]))
-    assert (len(found["shown"]), len(found["rest"])) == (classes.SHOWN_CLASSES, 120)
+    found = accuracy.classes(node(reports["fail"]))
+    assert (len(found["shown"]), len(found["rest"])) == (accuracy.SHOWN_CLASSES, 120)
 
 
 def test_classes_without_examples_are_named(reports):
@@ -128,7 +128,7 @@ def test_classes_without_examples_are_named(reports):
     empty = dict.fromkeys(("recall_reference", "recall_candidate", "change_pp", "p_holm"))
     report["per_class"].append({"label": "wasps", "n": 0, **empty})
     report["unavailable"]["per_class[2].recall_candidate"] = "no example of this class"
-    found = classes.classes(node(report))
+    found = accuracy.classes(node(report))
     assert found["empty"] == ["<bdi>wasps</bdi>"]
     assert found["empty_reason"] == "no example of this class"
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from edgetransfer.backbone.model import LinearHead
-from edgetransfer.tasks.classification.train.classifier import Classifier
+from edgetransfer.tasks.classification.train.layers import Classifier
 from edgetransfer.tasks.classification.train.lesson import PreparedExamples
 
 torch.set_num_threads(1)

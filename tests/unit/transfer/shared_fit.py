@@ -13,8 +13,8 @@ from torch import nn
 
 from edgetransfer.backbone.model import LinearHead
 from edgetransfer.errors import EdgeTransferError
-from edgetransfer.tasks.classification.train.classifier import Classifier
 from edgetransfer.tasks.classification.train.finetune import finetune
+from edgetransfer.tasks.classification.train.layers import Classifier
 from edgetransfer.tasks.classification.train.lesson import (
     CrossEntropy,
     Lesson,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from edgetransfer.transfer.train.augmentation import MAX_SHIFT, MAX_ZOOM, Views
+from edgetransfer.transfer.looks import MAX_SHIFT, MAX_ZOOM, Views
 
 VIEWS = Views(seed=5, count=4)
 ROWS = np.arange(6)

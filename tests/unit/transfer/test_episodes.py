@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgetransfer.errors import DataError
-from edgetransfer.tasks.classification.episodes.episodes import (
+from edgetransfer.tasks.classification.episodes import (
     SHARPNESS,
     Episodes,
     EpisodeShape,

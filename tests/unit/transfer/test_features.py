@@ -7,7 +7,7 @@ from onnx import TensorProto, helper
 from torch import nn
 
 from edgetransfer.backbone.model import LinearHead
-from edgetransfer.tasks.classification.train.classifier import Classifier
+from edgetransfer.tasks.classification.train.layers import Classifier
 from edgetransfer.transfer.features import BATCH, run_over
 
 

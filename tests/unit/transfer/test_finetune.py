@@ -22,7 +22,7 @@ from edgetransfer.tasks.classification.train.lesson import (
     Seen,
     Technique,
 )
-from edgetransfer.transfer.train.augmentation import Views
+from edgetransfer.transfer.looks import Views
 from edgetransfer.transfer.train.machine_settings import Machine
 
 ONE_THREAD = Machine(threads=1, bf16=False)

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from edgetransfer.backbone.model import LinearHead
-from edgetransfer.tasks.classification.train.classifier import Classifier
 from edgetransfer.tasks.classification.train.finetune import finetune
 from edgetransfer.tasks.classification.train.layers import (
+    Classifier,
     LowRank,
     adapted,
     adapter_groups,

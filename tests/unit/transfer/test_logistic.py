@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from edgetransfer.tasks.classification.head.logistic import Fits, LogisticPath, _predicted
+from edgetransfer.tasks.classification.head.linear_heads import Fits, LogisticPath, _predicted
 from edgetransfer.tasks.classification.head.score import log_loss
 
 STRENGTHS = (0.01, 0.3, 10.0)

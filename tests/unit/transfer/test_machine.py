@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from edgetransfer.errors import SpecError
-from edgetransfer.tasks.classification.train import machine
+from edgetransfer.tasks.classification.train import finetune
 from edgetransfer.tasks.classification.train.lesson import Schedule
 from edgetransfer.transfer.train import machine_settings
 from edgetransfer.transfer.train.machine_settings import Machine
@@ -29,10 +29,10 @@ def cores(monkeypatch):
             with torch.no_grad():
                 network.head.bias.add_(1)
 
-        monkeypatch.setattr(machine, "finetune", train)
-        monkeypatch.setattr(machine, "time", SimpleNamespace(perf_counter=lambda: state.now))
-        monkeypatch.setattr(machine, "isa_flags", lambda: frozenset(flags))
-        monkeypatch.setattr(machine, "given_threads", lambda: len(seconds))
+        monkeypatch.setattr(finetune, "finetune", train)
+        monkeypatch.setattr(finetune, "time", SimpleNamespace(perf_counter=lambda: state.now))
+        monkeypatch.setattr(finetune, "isa_flags", lambda: frozenset(flags))
+        monkeypatch.setattr(finetune, "given_threads", lambda: len(seconds))
         return state
 
     return pretend
@@ -41,14 +41,14 @@ def cores(monkeypatch):
 @pytest.mark.parametrize(("seconds", "threads"), [((1.0, 4.0), 1), ((4.0, 1.0), 2)])
 def test_the_faster_number_of_threads_is_taken(cores, network, examples, seconds, threads):
     state = cores(seconds)
-    found = machine.measure(network(), examples(40), SCHEDULE)
+    found = finetune.measure(network(), examples(40), SCHEDULE)
     assert found == Machine(threads, bf16=False, step_seconds=1.0 * 8 / 16, fused=True)
     assert {(rows, epochs) for _, rows, epochs in state.runs} == {(16, 1)}
 
 
 def test_the_time_of_a_step_is_that_of_a_whole_batch(cores, network, examples):
     cores((3.0,))
-    found = machine.measure(network(), examples(40), replace(SCHEDULE, batch_size=32))
+    found = finetune.measure(network(), examples(40), replace(SCHEDULE, batch_size=32))
     assert found == Machine(1, bf16=False, step_seconds=6.0, fused=True)  # 16 took 3 s
 
 
@@ -67,7 +67,7 @@ def test_the_network_is_not_touched(cores, network, examples, weights):
     cores((1.0, 2.0))
     classifier = network()
     before = weights(classifier)
-    machine.measure(classifier, examples(5), SCHEDULE)
+    finetune.measure(classifier, examples(5), SCHEDULE)
     assert all(torch.equal(before[name], value) for name, value in weights(classifier).items())
 
 
@@ -76,4 +76,4 @@ def test_the_network_is_not_touched(cores, network, examples, weights):
 )
 def test_bf16_is_taken_where_the_processor_has_it(cores, network, examples, flags, bf16):
     cores((1.0,), flags)
-    assert machine.measure(network(), examples(5), SCHEDULE).bf16 is bf16
+    assert finetune.measure(network(), examples(5), SCHEDULE).bf16 is bf16

@@ -5,9 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from edgetransfer.tasks.classification.episodes.episodes import Episodes, EpisodeShape
-from edgetransfer.tasks.classification.episodes.meta import (
+from edgetransfer.tasks.classification.episodes import (
     INNER,
+    Episodes,
+    EpisodeShape,
     Inner,
     MetaTraining,
     adapt,

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from edgetransfer.tasks.classification.head.names import (
+from edgetransfer.tasks.classification.head.probe import fit_at
+from edgetransfer.tasks.classification.head.texts import (
     TIMES,
     Judging,
     beside,
@@ -11,7 +12,6 @@ from edgetransfer.tasks.classification.head.names import (
     spelled,
     worth,
 )
-from edgetransfer.tasks.classification.head.probe import fit_at
 
 CLASSES, WIDTH, EACH = 8, 24, 5
 TOP1 = Judging("top1")

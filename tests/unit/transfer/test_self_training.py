@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgetransfer.tasks.classification.head.probe import fit_at, folds
-from edgetransfer.tasks.classification.head.self_training import (
+from edgetransfer.tasks.classification.head.texts import (
     SURE,
     balanced,
     fit_with_guesses,

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.special import softmax
 
 from edgetransfer.measure.stats.power_law import FARTHEST, LabelGain, extrapolate
 from edgetransfer.pipeline.stage.stage import Stage, StageResult
 from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.tasks.classification.fit.probe import HELD_OUT, group_index
 from edgetransfer.tasks.classification.head.probe import fit_at, folds
-from edgetransfer.tasks.classification.head.score import softmax
 from edgetransfer.tasks.classification.study import told_labels
 
 if TYPE_CHECKING:
@@ -278,7 +278,7 @@ def look_for_suspects(
 def _suspects(
     logits: Array, truth: Array, examples: tuple[Example, ...], labels: tuple[str, ...]
 ) -> dict[str, Any]:
-    found = find_suspects(softmax(logits), truth)
+    found = find_suspects(softmax(logits, axis=1), truth)
     return {
         "judged": int((~np.isnan(logits).any(axis=1)).sum()),
         "suspect": len(found),

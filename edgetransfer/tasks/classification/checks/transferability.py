@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from edgetransfer.measure.stats.ratio import student
 from edgetransfer.pipeline.stage.stage import Stage, StageResult
 from edgetransfer.tasks.classification.head.probe import fit_probe
 from edgetransfer.transfer.study.near_duplicates import directions
@@ -111,9 +112,7 @@ def _half_width(values: Array) -> float:
     >>> round(_half_width(np.array([1.0, 2.0, 3.0])), 3)  # 4.303 / sqrt(3)
     2.484
     """
-    from scipy.special import stdtrit  # as scipy.stats has it, which takes seconds to load
-
-    return float(stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / np.sqrt(len(values)))
+    return float(student(len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
 
 
 MOST_NEIGHBOURS = 5

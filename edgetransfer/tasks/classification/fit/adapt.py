@@ -24,7 +24,7 @@ from edgetransfer.tasks.classification.fit.shift import (
     shift_stage,
 )
 from edgetransfer.tasks.classification.head.shift import FEWEST
-from edgetransfer.tasks.classification.train.classifier import Classifier
+from edgetransfer.tasks.classification.train.layers import Classifier
 
 if TYPE_CHECKING:
     from edgetransfer.data.manifest import Example, Manifest

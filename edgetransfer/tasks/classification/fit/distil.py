@@ -28,8 +28,7 @@ from edgetransfer.tasks.classification.fit.teacher import (
 from edgetransfer.tasks.classification.judge.metrics import METRICS
 from edgetransfer.tasks.classification.own.own_model import take_fitted
 from edgetransfer.transfer.features import run_over
-from edgetransfer.transfer.looks import Look
-from edgetransfer.transfer.train.augmentation import Views
+from edgetransfer.transfer.looks import Look, Views
 
 if TYPE_CHECKING:
     from edgetransfer.pipeline.stage.run import Run

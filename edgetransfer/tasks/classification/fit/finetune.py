@@ -25,7 +25,7 @@ from edgetransfer.tasks.classification.fit.contest import (
     hold,
 )
 from edgetransfer.tasks.classification.fit.probe import HELD_OUT, told
-from edgetransfer.tasks.classification.train import machine as machines
+from edgetransfer.tasks.classification.train import finetune as machines
 from edgetransfer.tasks.classification.train.choice import (
     RACED_STEPS,
     RATES,
@@ -33,8 +33,8 @@ from edgetransfer.tasks.classification.train.choice import (
     epochs_within,
     race,
 )
-from edgetransfer.tasks.classification.train.classifier import Classifier
 from edgetransfer.tasks.classification.train.finetune import finetune as train_network
+from edgetransfer.tasks.classification.train.layers import Classifier
 from edgetransfer.tasks.classification.train.lesson import (
     UNLABELLED,
     CrossEntropy,

@@ -12,8 +12,7 @@ from edgetransfer.tasks.classification.checks.labels import look_for_suspects
 from edgetransfer.tasks.classification.checks.near_duplicates import look_for_near_duplicates
 from edgetransfer.tasks.classification.checks.soundness import look_before
 from edgetransfer.tasks.classification.fit.probe import FittedNetwork, fit_head, read_head
-from edgetransfer.tasks.classification.train.classifier import Classifier
-from edgetransfer.tasks.classification.train.layers import projections
+from edgetransfer.tasks.classification.train.layers import Classifier, projections
 
 if TYPE_CHECKING:
     from edgetransfer.data.manifest import Example, Manifest

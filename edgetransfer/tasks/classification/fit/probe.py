@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from edgetransfer.pipeline.fit.backbone import OpenedBackbone
     from edgetransfer.pipeline.stage.run import Run
     from edgetransfer.spec.progress import Progress
-    from edgetransfer.tasks.classification.train.classifier import Classifier
+    from edgetransfer.tasks.classification.train.layers import Classifier
 
 
 @dataclass(frozen=True)

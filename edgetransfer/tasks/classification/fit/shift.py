@@ -30,7 +30,7 @@ from edgetransfer.tasks.classification.head.shift import (
     renormalise,
     weigh,
 )
-from edgetransfer.tasks.classification.train.classifier import Classifier
+from edgetransfer.tasks.classification.train.layers import Classifier
 from edgetransfer.transfer.features import run_over
 
 if TYPE_CHECKING:

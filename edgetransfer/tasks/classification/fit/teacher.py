@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from edgetransfer.graph.prepare import Preparer
     from edgetransfer.pipeline.fit.backbone import OpenedBackbone
     from edgetransfer.pipeline.stage.run import Run
-    from edgetransfer.transfer.train.augmentation import Views
+    from edgetransfer.transfer.looks import Views
 
 Array = np.ndarray[Any, Any]
 _SAID = "said.npy"

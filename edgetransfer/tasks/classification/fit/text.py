@@ -27,16 +27,22 @@ from edgetransfer.tasks.classification.fit.contest import (
 )
 from edgetransfer.tasks.classification.fit.finetune import WEIGHTS, fit_epochs
 from edgetransfer.tasks.classification.fit.probe import HELD_OUT, group_index, read_head, told
-from edgetransfer.tasks.classification.head.names import Judging, fit_with_names, spelled, worth
-from edgetransfer.tasks.classification.head.self_training import fit_with_guesses, held_out
-from edgetransfer.tasks.classification.train import machine as machines
+from edgetransfer.tasks.classification.head.texts import (
+    Judging,
+    fit_with_guesses,
+    fit_with_names,
+    held_out,
+    spelled,
+    worth,
+)
+from edgetransfer.tasks.classification.train import finetune as machines
 from edgetransfer.tasks.classification.train.choice import gain
-from edgetransfer.tasks.classification.train.classifier import Classifier
 from edgetransfer.tasks.classification.train.contrastive import (
     ContrastiveSchedule,
     course_for,
     tune,
 )
+from edgetransfer.tasks.classification.train.layers import Classifier
 from edgetransfer.tasks.classification.train.lesson import Schedule, Texts, run_in_groups
 from edgetransfer.transfer.train import machine_settings
 from edgetransfer.transfer.train.machine_settings import Machine

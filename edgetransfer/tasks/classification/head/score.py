@@ -63,16 +63,6 @@ def temperature(logits: Array, labels: Array) -> float:
     return float(np.exp(found.x)) if found.fun < log_loss(held, labels) else 1.0
 
 
-def softmax(logits: Array) -> Array:
-    """Return the probabilities [N, C] of logits [N, C]; rows of NaN stay so.
-
-    >>> softmax(np.array([[0.0, np.log(3.0)]])).round(6).tolist()
-    [[0.25, 0.75]]
-    """
-    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(raised / raised.sum(axis=1, keepdims=True))
-
-
 def differences(
     before: Array, after: Array, labels: Array, of: Callable[..., float], draws: int, seed: int
 ) -> Array:

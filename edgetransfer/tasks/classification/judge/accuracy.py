@@ -1,18 +1,23 @@
-"""The non-inferiority gate: how much of the metric the candidate loses against the limit."""
+"""G3 and G9: how much of the metric, and of any class's recall, the candidate loses at most."""
 
 from __future__ import annotations
 
-from edgetransfer.measure.gates.gate import Gate, Status, apart, held, more, number
+from collections.abc import Sequence
+from math import ceil
+
+from edgetransfer.measure.gates.gate import Gate, Status, against, apart, held, more, number
 from edgetransfer.measure.stats.paired import Pairs, examples_needed
 from edgetransfer.tasks.classification.judge.comparison import (
     DEGENERATE,
     IDENTITY,
+    ClassDrop,
     Comparison,
     examples_to_decide,
 )
 
 DOES = {"w8a8": "quantising", "fp16": "16-bit floats"}
 """What costs accuracy, by the precision of the candidate."""
+NO_LABELS = "not judged, the examples have no labels"
 WORDS = {"top1": "accuracy", "macro-f1": "macro-F1", "balanced-accuracy": "balanced accuracy"}
 
 
@@ -24,8 +29,7 @@ def accuracy(comparison: Comparison | None, max_drop_pp: float, precision: str =
     Without labels there is no comparison.
     """
     if comparison is None:
-        told = "not judged, the examples have no labels"
-        return held("accuracy", "NOT RUN", told, (None, max_drop_pp, "pp"))
+        return held("accuracy", "NOT RUN", NO_LABELS, (None, max_drop_pp, "pp"))
     upper, lower = comparison.drop_ucb95_pp, comparison.drop_lcb95_pp
     status: Status = "INCONCLUSIVE"
     needed = None
@@ -94,3 +98,55 @@ def _change(delta_pp: float) -> str:
     ('lost 0.65 pp', 'gained 1.30 pp')
     """
     return f"gained {delta_pp:.2f} pp" if delta_pp > 0 else f"lost {abs(delta_pp):.2f} pp"
+
+
+def classes(drops: Sequence[ClassDrop], max_class_drop_pp: float, *, named: bool = True) -> Gate:
+    """PASS where every class's bound of its loss lies under the limit, FAIL where one's lies over.
+
+    Without labels there are no drops, and nothing is judged.
+    """
+    if not drops:
+        status: Status = "INCONCLUSIVE" if named else "NOT RUN"
+        return held("classes", status, NO_LABELS, (None, None, ""), decides=named)
+    limit = against(f"{number(max_class_drop_pp)} pp", named=named)
+    worst = max(drops, key=lambda each: each.upper_pp)
+    sure = max(drops, key=lambda each: each.lower_pp)
+    n = sum(each.pairs.n for each in drops)
+    fewest = examples_needed(max_class_drop_pp / 100, Pairs(0, 0, 1)) or 0
+    needed = None
+    if sure.lower_pp > max_class_drop_pp:
+        status = "FAIL"
+        bound = f"95 % sure of over {apart(sure.lower_pp, max_class_drop_pp)} pp"
+        told = f"{_lost(sure)} ({bound}, corrected for {len(drops)} classes){limit}"
+    elif worst.upper_pp < max_class_drop_pp:
+        status = "PASS"
+        told = f"{_lost(worst)} ({_class_bound(worst, max_class_drop_pp)}){limit}"
+    else:
+        status = "INCONCLUSIVE"
+        needed = _needed(drops, max_class_drop_pp, n)
+        told = f"{_lost(worst)} ({_class_bound(worst, max_class_drop_pp)}){limit}"
+        told += f"; {fewest} examples of each class without a loss would bound it"
+    numbers, examples = (worst.upper_pp, max_class_drop_pp, "pp"), (needed, fewest * len(drops))
+    return held("classes", status, told, numbers, decides=named, examples=examples)
+
+
+def _needed(drops: Sequence[ClassDrop], limit_pp: float, n: int) -> int | None:
+    """Examples of all classes, mixed as they are, at which the last class would be decided."""
+    most = 0
+    for drop in drops:
+        if drop.upper_pp >= limit_pp:
+            own = drop.needed(limit_pp)
+            if own is None:
+                return None
+            most = max(most, ceil(own * n / drop.pairs.n))
+    return most
+
+
+def _lost(drop: ClassDrop) -> str:
+    lost = 100 * drop.pairs.drop
+    change = f"gained {-lost:.1f}" if lost < 0 else f"lost {lost:.1f}"
+    return f"{drop.label!r} {change} pp of its recall on {drop.pairs.n} examples"
+
+
+def _class_bound(drop: ClassDrop, limit_pp: float) -> str:
+    return f"95 % bound {apart(drop.upper_pp, limit_pp)} pp, the highest of all classes"

@@ -1,4 +1,4 @@
-"""Bounds how much of its calibration the candidate loses: confidence that is worth what it says."""
+"""G10: how much of its calibration the candidate loses, confidence that is worth what it says."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgetransfer.measure.gates.gate import Gate, Status, against, apart, held
+from edgetransfer.measure.gates.outputs import flips_needed
 from edgetransfer.measure.stats.bootstrap import percentile_bounds
 
 BINS = 15
@@ -88,3 +90,36 @@ def _gap(
     wide -= wide.max(axis=1, keepdims=True)
     confidence = 1 / np.exp(wide).sum(axis=1)
     return confidence, (wide.argmax(axis=1) == truth) - confidence
+
+
+def calibration_gate(
+    found: Calibration | str, max_ece_change: float, *, named: bool = True
+) -> Gate:
+    """PASS where the bound of the change lies under the limit, FAIL where a loss is shown over it.
+
+    A flip that was not seen could move the error as far as it moves accuracy, so that fewer
+    examples than bound the flips under the limit never pass.
+
+    `found` says why where there is none; the limit is a fraction.
+    """
+    if isinstance(found, str):
+        status: Status = "INCONCLUSIVE" if named else "NOT RUN"
+        return held("calibration", status, found, (None, None, ""), decides=named)
+    limit = against(f"{max_ece_change:g}", named=named)
+    upper, fewest = found.change_ucb95, flips_needed(0.0, max_ece_change) or 0
+    bound = f"95 % bound of the change {apart(upper, max_ece_change, 3)}"
+    status = "INCONCLUSIVE"
+    tail, needed = "", None
+    if found.loss_lcb95 > max_ece_change:
+        status = "FAIL"
+        bound = f"95 % sure of a loss over {apart(found.loss_lcb95, max_ece_change, 3)}"
+    elif upper < max_ece_change and (found.n >= fewest or found.identical):
+        status = "PASS"
+    elif upper < max_ece_change:
+        needed = fewest
+        tail = f"; {fewest} test examples would show it (there are {found.n})"
+    told = (
+        f"the error went from {found.reference:.3f} to {found.candidate:.3f} ({bound}){limit}{tail}"
+    )
+    numbers, examples = (upper, max_ece_change, ""), (needed, fewest)
+    return held("calibration", status, told, numbers, decides=named, examples=examples)

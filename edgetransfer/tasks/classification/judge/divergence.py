@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edgetransfer.measure.gates.gate import Gate, Status, against, held, more, not_run
 from edgetransfer.measure.gates.outputs import BROKEN, flips_needed
+from edgetransfer.measure.stats.ratio import student
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,9 @@ def kl_each(reference: NDArray[Any], candidate: NDArray[Any]) -> NDArray[np.floa
     >>> kl_each(logits, np.log(np.array([[0.25, 0.75]]))).round(4).tolist()  # ln(2 / sqrt 3)
     [0.1438]
     """
-    wanted, got = _log_softmax(reference), _log_softmax(candidate)
+    from scipy.special import log_softmax
+
+    wanted, got = (log_softmax(each.astype(np.float64), axis=1) for each in (reference, candidate))
     divergence = np.sum(np.exp(wanted) * (wanted - got), axis=1)
     return np.asarray(np.maximum(0.0, divergence))
 
@@ -67,12 +70,10 @@ def mean_bounds(values: NDArray[np.float64]) -> tuple[float, float]:
     >>> [round(bound, 3) for bound in mean_bounds(np.array([1.0, 2.0, 3.0]))]
     [0.314, 3.686]
     """
-    from scipy.special import stdtrit
-
     n = len(values)
     if n < 2:
         return nan, nan
-    reach = float(stdtrit(n - 1, 0.95)) * float(np.std(values, ddof=1)) / n**0.5
+    reach = student(n - 1, 0.90) * float(np.std(values, ddof=1)) / n**0.5
     return float(np.mean(values)) - reach, float(np.mean(values)) + reach
 
 
@@ -120,9 +121,3 @@ def _examples_needed(found: Divergence, max_kl: float) -> int | None:
     if distance == 0:
         return None
     return max(found.n + 1, ceil(found.n * ((found.ucb95 - found.mean) / distance) ** 2))
-
-
-def _log_softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
-    wide = logits.astype(np.float64)
-    shifted = wide - wide.max(axis=1, keepdims=True)
-    return np.asarray(shifted - np.log(np.sum(np.exp(shifted), axis=1, keepdims=True)))

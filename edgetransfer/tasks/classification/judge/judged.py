@@ -13,10 +13,12 @@ from edgetransfer.measure.plain import Missing, or_missing
 from edgetransfer.measure.stats.paired import mcnemar_p
 from edgetransfer.measure.stats.proportions import wilson
 from edgetransfer.tasks.classification.judge import merit
-from edgetransfer.tasks.classification.judge.accuracy import accuracy
-from edgetransfer.tasks.classification.judge.calibration import Calibration, calibration
-from edgetransfer.tasks.classification.judge.classes import calibration as calibration_gate
-from edgetransfer.tasks.classification.judge.classes import classes
+from edgetransfer.tasks.classification.judge.accuracy import NO_LABELS, accuracy, classes
+from edgetransfer.tasks.classification.judge.calibration import (
+    Calibration,
+    calibration,
+    calibration_gate,
+)
 from edgetransfer.tasks.classification.judge.comparison import (
     by_group,
     class_drops,
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
 Tree = dict[str, Any]
 USUAL_KL, USUAL_CLASS_DROP_PP, USUAL_ECE_CHANGE = 0.01, 5.0, 0.02
 """What gates that the budget does not name warn by: starting points, not promises."""
-NO_LABELS = Missing("the examples have no labels")
+_UNLABELLED = Missing("the examples have no labels")
 _ACCURACY = (
     *("metric", "n", "reference", "candidate", "reference_ci95", "candidate_ci95"),
     *("delta_pp", "ci95_pp", "drop_ucb95_pp", "drop_lcb95_pp"),
@@ -66,7 +68,7 @@ class JudgedClasses:
         """Hold them against the budget: G3's accuracy and divergence, merit, G9 and G10."""
         raw, budget = self.raw, self.raw.budget
         drop, ece = budget.max_class_drop_pp, budget.max_ece_change
-        reason = "not judged, the examples have no labels"
+        reason = NO_LABELS
         if isnan(self.divergence.mean):
             reason = "not defined with NaN or Inf among the outputs"
         found, limit = self.calibration or reason, _or(ece, USUAL_ECE_CHANGE)
@@ -95,7 +97,7 @@ class JudgedClasses:
     def written(self) -> Tree:
         """Return the blocks of the report that are about classes and shares."""
         raw, outcomes = self.raw, self.outcomes
-        unlabelled = {**dict.fromkeys(_ACCURACY, NO_LABELS), "metric": raw.metric, "n": 0}
+        unlabelled = {**dict.fromkeys(_ACCURACY, _UNLABELLED), "metric": raw.metric, "n": 0}
         rows = () if outcomes is None else per_class(outcomes, raw.labels)
         groups = (
             () if outcomes is None else by_group(outcomes, raw.groups, raw.metric, seed=raw.seed)
@@ -129,7 +131,7 @@ class JudgedClasses:
     def _calibration(self) -> Tree:
         keys = ("reference_ece", "candidate_ece", "change_ucb95", "loss_lcb95")
         if self.calibration is None:
-            return dict.fromkeys(keys, NO_LABELS if self.outcomes is None else self._broken)
+            return dict.fromkeys(keys, _UNLABELLED if self.outcomes is None else self._broken)
         return {key: getattr(self.calibration, key.removesuffix("_ece")) for key in keys}
 
 

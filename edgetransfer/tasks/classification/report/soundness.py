@@ -1,4 +1,4 @@
-"""Whether a network that knows nothing would do as well: before fitting, and after."""
+"""Whether a network that knows nothing would do as well, and what domain adaptation brought."""
 
 from __future__ import annotations
 
@@ -10,12 +10,39 @@ from edgetransfer.measure.verdict import soundness_told
 from edgetransfer.report import charts, words
 from edgetransfer.report.charts import Scale
 from edgetransfer.report.section import Section
-from edgetransfer.tasks.classification.study import unseen_cost
+from edgetransfer.tasks.classification.study import told_adaptation, unseen_cost
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from edgetransfer.report.node import Node
+
+
+def adaptation(block: Node) -> dict[str, list[str]]:
+    """Return what was found in sentences, warnings first."""
+    warned = [f"warning: {row['message'].value}" for row in block["warnings"].rows()]
+    return {"told": [words.sentence(each) for each in (*warned, *told_adaptation(block.value))]}
+
+
+ADAPTATION = Section(
+    "adaptation",
+    50,
+    "Does it fit the device's pictures?",
+    "Domain adaptation to pictures of the device that have no labels. Labelled examples of the "
+    "device are judged by, never fitted on.",
+    "adaptation",
+    adaptation,
+    """
+<ul class="notes">
+{% for sentence in told %}
+<li>{{ sentence }}</li>
+{% endfor %}
+</ul>
+""",
+    lines=told_adaptation,
+    of_build=True,
+)
+
 
 FINDINGS = {
     "better": "better",

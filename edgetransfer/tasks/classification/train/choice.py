@@ -24,7 +24,7 @@ from edgetransfer.transfer.train.team import ALONE, Team
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgetransfer.tasks.classification.train.classifier import Classifier
+    from edgetransfer.tasks.classification.train.layers import Classifier
     from edgetransfer.tasks.classification.train.lesson import Lesson, Schedule
     from edgetransfer.transfer.train.machine_settings import Machine
 

@@ -1,8 +1,10 @@
-"""Fine-tunes from a probe's head, and keeps the epoch that validation liked best, by the metric."""
+"""Fine-tunes from a probe's head, by the way that is fastest here, to the epoch liked best."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+import time
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +12,8 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
+from edgetransfer.agent.environment import isa_flags
+from edgetransfer.pipeline.stage.store import given_threads
 from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.tasks.classification.head.score import log_loss, score
 from edgetransfer.tasks.classification.train.layers import (
@@ -21,17 +25,55 @@ from edgetransfer.tasks.classification.train.layers import (
     parameter_groups,
     set_free,
 )
-from edgetransfer.tasks.classification.train.lesson import Seen, batches, warm_cosine
-from edgetransfer.transfer.train.machine_settings import forward, threads
+from edgetransfer.tasks.classification.train.lesson import Lesson, Seen, batches, warm_cosine
+from edgetransfer.transfer.train.machine_settings import Machine, forward, fusible, threads
 from edgetransfer.transfer.train.team import ALONE, Team
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from edgetransfer.tasks.classification.train.classifier import Classifier
-    from edgetransfer.tasks.classification.train.lesson import Lesson, Schedule
-    from edgetransfer.transfer.train.augmentation import Views
-    from edgetransfer.transfer.train.machine_settings import Machine
+    from edgetransfer.tasks.classification.train.layers import Classifier
+    from edgetransfer.tasks.classification.train.lesson import PreparedExamples, Schedule
+    from edgetransfer.transfer.looks import Views
+
+
+BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+_ROWS, _COMPARED = 16, 2
+
+
+def measure(
+    network: Classifier, train: PreparedExamples, schedule: Schedule, where: str = "cpu"
+) -> Machine:
+    """Time one small step with one thread and with all, and return the faster way.
+
+    More threads are not always faster: on two busy cores two threads that wait for each other
+    in a loop were four times slower than one. bf16 is taken where the CPU has the instructions
+    (1.8 times faster for MobileNetV2 on Zen 4). Norms are fused where the features stay the same.
+    """
+    cpu = where == "cpu"
+    bf16 = not BF16_FLAGS.isdisjoint(isa_flags()) if cpu else where == "cuda"
+    some = train.take(np.arange(min(_ROWS, len(train.labels))))
+    counts = sorted({1, given_threads()}) if cpu else [given_threads()]
+    fused = fusible(network, some.batch(np.arange(min(_COMPARED, len(some.labels))))[0])
+    ways = [Machine(count, bf16, where, fused=fused) for count in counts]
+    took = {way: _seconds(network, some, schedule, way) for way in ways}
+    best = min(took, key=lambda way: took[way])
+    batch = min(schedule.batch_size, max(1, len(train.labels)))
+    return replace(best, step_seconds=took[best] * batch / len(some.labels))
+
+
+def _seconds(
+    network: Classifier, some: PreparedExamples, schedule: Schedule, machine: Machine
+) -> float:
+    """Return the time of the second of two epochs over a few examples, on a copy."""
+    trial = copy.deepcopy(network)
+    once = replace(schedule, epochs=1)
+    lesson = Lesson(some, some.take(np.arange(1)))
+    finetune(trial, lesson, once, machine)
+    start = time.perf_counter()
+    finetune(trial, lesson, once, machine)
+    return time.perf_counter() - start
+
 
 Array = np.ndarray[Any, Any]
 OWN_RATE = 10.0

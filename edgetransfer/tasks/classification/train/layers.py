@@ -1,4 +1,4 @@
-"""The layers of a network in groups, how fast each learns, and low-rank adapters in their place."""
+"""The network that is fitted, its layers in groups, and low-rank adapters in their place."""
 
 from __future__ import annotations
 
@@ -15,7 +15,31 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from edgetransfer.tasks.classification.train.classifier import Classifier
+    from edgetransfer.backbone.model import LinearHead
+
+
+class Classifier(nn.Module):
+    """A backbone with a linear head: prepared inputs -> logits ``float32 [N, C]``."""
+
+    def __init__(self, network: nn.Module, head: LinearHead) -> None:
+        super().__init__()
+        self.network = network
+        classes, features = head.weight.shape
+        self.head = nn.Linear(features, classes)
+        with torch.no_grad():
+            self.head.weight.copy_(torch.from_numpy(head.weight))
+            self.head.bias.copy_(torch.from_numpy(head.bias))
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Run the network and its head."""
+        logits: Tensor = self.head(self.network(*inputs))
+        return logits
+
+    @torch.no_grad()
+    def cool(self, temperature: float) -> None:
+        """Divide the logits by a temperature, in the head's own weights: decisions stay."""
+        self.head.weight.div_(temperature)
+        self.head.bias.div_(temperature)
 
 
 LAYER_GROUPS = 4

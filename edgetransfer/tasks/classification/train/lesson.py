@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from edgetransfer.transfer.train.augmentation import Views
+from edgetransfer.transfer.looks import Views
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

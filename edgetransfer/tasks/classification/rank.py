@@ -16,9 +16,9 @@ from edgetransfer.pipeline.fit.backbone import OpenedBackbone
 from edgetransfer.pipeline.fit.data import read_data
 from edgetransfer.pipeline.stage.reporter import Prefixed, telling
 from edgetransfer.tasks.classification.checks.transferability import transferability
+from edgetransfer.tasks.classification.cost import cost
 from edgetransfer.tasks.classification.fit.probe import HELD_OUT, fit_head
 from edgetransfer.tasks.classification.judge.metrics import METRICS
-from edgetransfer.tasks.classification.rank.cost import cost
 
 if TYPE_CHECKING:
     from edgetransfer.backbone.model import Source

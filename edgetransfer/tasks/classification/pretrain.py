@@ -24,19 +24,17 @@ from edgetransfer.graph.prepare import Preparer, preparer
 from edgetransfer.pipeline.fit.backbone import OpenedBackbone
 from edgetransfer.pipeline.fit.data import read_data
 from edgetransfer.pipeline.stage.reporter import telling
-from edgetransfer.tasks.classification.episodes.episodes import (
-    Episodes,
-    EpisodeShape,
-    accuracies,
-    fit_prototypes,
-    mean_and_half_width,
-)
-from edgetransfer.tasks.classification.episodes.meta import (
+from edgetransfer.tasks.classification.episodes import (
     INNER,
     RATES,
+    Episodes,
+    EpisodeShape,
     Inner,
     MetaTraining,
+    accuracies,
     adapted_accuracies,
+    fit_prototypes,
+    mean_and_half_width,
 )
 from edgetransfer.tasks.classification.head.linear_heads import Known
 from edgetransfer.tasks.classification.head.probe import fit_probe
@@ -47,7 +45,7 @@ if TYPE_CHECKING:
     from edgetransfer.pipeline.stage.run import Run
     from edgetransfer.spec.progress import Progress
     from edgetransfer.spec.words import MetaMethod
-    from edgetransfer.tasks.classification.episodes.episodes import FitHead
+    from edgetransfer.tasks.classification.episodes import FitHead
 
 
 Array = np.ndarray[Any, Any]

@@ -1,1 +1,0 @@
-"""Learning from few labels an episode, and pretraining for it."""
