@@ -10,11 +10,12 @@ export ORT_DISABLE_TELEMETRY := 1
 DEMO_OUT ?= demo-out
 PYTEST ?= -n 2 --dist worksteal
 
-.PHONY: help demo test test-timm test-minilm test-ray test-optimum test-tensorrt test-kills test-mutations fuzz prepare-qemu prepare-browser prepare-adbd prepare-devices check lint types layers bench-compression bench-aa bench-text clean
+.PHONY: help demo test test-timm test-minilm test-ray test-optimum test-tensorrt test-kills test-mutations fuzz docs prepare-qemu prepare-browser prepare-adbd prepare-devices check lint types layers bench-compression bench-aa bench-text clean
 
 help:
 	@echo "make demo    build on scikit-learn's digits and print the verdict"
 	@echo "make test    run the tests"
+	@echo "make docs    build the pages of docs/ into site/"
 	@echo "make check   lint, types, layers, tests: what CI runs"
 	@echo "make clean   remove what these made"
 
@@ -113,6 +114,15 @@ $(VENV)/.fuzz: $(VENV)/.dev
 fuzz: $(VENV)/.fuzz
 	FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python tests/fuzz/run.py
 
+# The pages of docs/ with the reference made from the code, into site/: strict, and nothing is fetched while it builds.
+$(VENV)/.docs: $(VENV)/.core
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	@touch $@
+
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+	@echo site/index.html
+
 # Emulated processors for `bench --on qemu:...`, fetched once into the cache: apt and pip, no root.
 QEMU ?= x86-avx2 arm64
 prepare-qemu: $(VENV)/.core
@@ -155,4 +165,4 @@ bench-aa: $(VENV)/.dev
 check: lint types layers test-timm test-minilm test
 
 clean:
-	rm -rf $(VENV) $(DEMO_OUT) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(DEMO_OUT) build dist site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -8,6 +8,8 @@ cheap ones.
 import importlib.util
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,7 +36,7 @@ def printed(text):
     """Yield every command of a page: whether it is a line of code, and its words."""
     code = "\n".join(CODE.findall(text)).replace("\\\n", " ")
     for line in code.splitlines():
-        found = LINE.fullmatch(line.strip())
+        found = LINE.fullmatch(re.sub(r" [|>] .*", "", line.strip()))
         if found is not None:
             yield True, shlex.split(found[1], comments=True)
     for found in SPAN.finditer(CODE.sub("", text)):
@@ -68,7 +70,7 @@ def check_values(command, params):
     places = params.get("on") or ()
     for place in [places] if isinstance(places, str) else [*places, *(params.get("prepare") or ())]:
         word, _, address = place.partition(":")
-        assert word in TRANSPORTS, place
+        assert word in {*TRANSPORTS, "WHERE"}, place
         if word == "qemu" and not UPPER.fullmatch(address):
             catalogue.preview(address)
     if params.get("calibration"):
@@ -131,3 +133,25 @@ def test_the_chart_is_what_the_results_say():
     pictures = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(pictures)
     assert (ROOT / "docs" / "images" / "peers.svg").read_text(encoding="utf-8") == pictures.chart()
+
+
+def test_messages_that_are_explained_are_ours():
+    text = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    code = "\n".join(f.read_text(encoding="utf-8") for f in ROOT.glob("edgetransfer/**/*.py"))
+    told = re.findall(r"^### `([^`]+)`", text, re.MULTILINE)
+    assert len(told) > 20
+    assert [each for each in told if each not in code] == []
+
+
+def test_the_site_builds_and_needs_nothing_from_outside(tmp_path):
+    pytest.importorskip("material", reason="the extra `docs` is not installed")
+    command = [sys.executable, "-m", "mkdocs", "build", "--site-dir", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    pages = {file: file.read_text(encoding="utf-8") for file in tmp_path.rglob("*.html")}
+    assert "--max-drop PP" in pages[tmp_path / "reference" / "commands.html"]
+    assert "max_drop_pp" in pages[tmp_path / "reference" / "recipe.html"]
+    assert "raspberry-pi-5" in pages[tmp_path / "reference" / "targets.html"]
+    assert "IntegrityError" in pages[tmp_path / "reference" / "exit-codes.html"]
+    loaded = re.compile(r"<(?:script|link|img|iframe)\b[^>]*(?:src|href)=\"?(?:https?:)?//")
+    assert [file.name for file, text in pages.items() if loaded.search(text)] == []
