@@ -1,0 +1,84 @@
+"""The cheap commands that README and docs print are run, and their Python for an app is too."""
+
+import importlib.util
+import re
+import shlex
+import shutil
+import textwrap
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import edgetransfer
+
+ROOT = Path(__file__).parents[2]
+spec = importlib.util.spec_from_file_location("pages", ROOT / "tests/contract/test_pages.py")
+pages = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(pages)
+
+HERE = "edgetransfer-out/this-machine"
+# `bench` and `add-class` take seconds, and have tests of their own.
+RUN = ("targets", "cache", "backbones list", "report", "predict", "plan", "head export")
+ABSENT = re.compile(
+    r"--(backbone|candidate|distill-from) (?!builtin:)|\.csv|many-classes|processes"
+)
+"""What a printed build may name that is not here: such a one is not planned."""
+
+
+def texts():
+    return [page.read_text(encoding="utf-8") for page in pages.PAGES]
+
+
+def cheap():
+    """Return the printed commands that are run; of a build, its plan."""
+    found = {shlex.join(words) for text in texts() for whole, words in pages.printed(text) if whole}
+    builds = {each for each in found if each.startswith("build ") and not ABSENT.search(each)}
+    planned = {each.replace("build", "plan", 1) for each in builds}
+    return sorted({each for each in found if each.startswith(RUN)} | planned)
+
+
+@pytest.fixture
+def place(built, pictures, tmp_path):
+    """A folder that has what the pages name."""
+    for name in (HERE, "BUNDLE", "NEW"):
+        shutil.copytree(built.folders["this-machine"], tmp_path / name)
+    for name in ("photos", "test-photos"):
+        (tmp_path / name).symlink_to(pictures)
+    for name in ("new-photos/disc", "new-photos/square", "more-photos", "folder"):
+        (tmp_path / name).mkdir(parents=True)
+        shape = Path(name).name if "/" in name else "stripes"
+        shutil.copy(pictures / "test" / shape / "03.png", tmp_path / name)
+    picture = Image.open(pictures / "test" / "disc" / "00.png")
+    for name in ("cat", *"abcde"):
+        picture.save(tmp_path / f"{name}.jpg")
+    (tmp_path / "new.csv").write_text("file\na.jpg\n")
+    (recipe,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/recipes.md").read_text(), re.DOTALL)
+    (tmp_path / "recipe.toml").write_text(
+        recipe.replace("./mobilenet_v2_1.0_224", "builtin:tiny-64")
+    )
+    return tmp_path
+
+
+@pytest.mark.parametrize("printed", cheap())
+def test_a_printed_command_runs(printed, place, cache, command, monkeypatch):
+    monkeypatch.setenv("EDGETRANSFER_CACHE", str(cache))
+    code, out, error = command(*shlex.split(printed))
+    assert (code, error.count("error:")) == (0, 0), out + error
+
+
+def snippets():
+    """Return the Python of the pages that opens a model of pictures, each once."""
+    found = [
+        each for text in texts() for each in re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    ]
+    return sorted({textwrap.dedent(each).strip() for each in found if "InferenceSession(" in each})
+
+
+@pytest.mark.parametrize("code", snippets())
+def test_what_an_app_is_told_to_run_says_what_predict_says(code, built, place, monkeypatch, capsys):
+    monkeypatch.chdir(place / HERE)
+    shutil.copy(place / "cat.jpg", "cat.jpg")
+    exec(code, {})
+    (found,) = edgetransfer.predict(place / "BUNDLE", "cat.jpg")
+    assert capsys.readouterr().out.strip() == found.best[0][0]
