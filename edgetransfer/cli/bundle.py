@@ -110,8 +110,14 @@ def _plain(each: Prediction) -> dict[str, Any]:
     return {"input": each.input, **where, **said}
 
 
-def report(bundle: o.Bundle, json: o.Json = False) -> None:
+def report(
+    bundle: o.Bundle,
+    json: o.Json = False,
+    show: Annotated[bool, typer.Option("--open", help="Show its page in a browser.")] = False,
+) -> None:
     """Show the report of a bundle, and write its page again."""
+    import webbrowser
+
     from edgetransfer.bundle.opened import open_bundle
     from edgetransfer.bundle.readers import read_report
     from edgetransfer.cli import render
@@ -129,6 +135,30 @@ def report(bundle: o.Bundle, json: o.Json = False) -> None:
     else:
         render.notes(found.get("notes", ()))
         render.verdict(found, bundle)
+    page = (bundle / "report.html").absolute()
+    if show and not webbrowser.open(page.as_uri()):
+        sys.stderr.write(f"no browser was found: open {page}\n")
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="A", help="A bundle, or a report.json.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="What it is held against.")],
+    json: o.Json = False,
+) -> None:
+    """Hold two bundles or reports against each other: accuracy, changed decisions, times, size."""
+    from edgetransfer.cli.terminal import Console, print_json, table
+    from edgetransfer.report.comparison import compare as run
+    from edgetransfer.report.comparison import read_side
+
+    found = run(read_side(first), read_side(second))
+    if json:
+        print_json(found.plain())
+        return
+    console = Console()
+    made = table(("", "A", "B"), found.rows(), gap=1)
+    made.show_header, made.columns[0].no_wrap = True, True
+    console.print(made)
+    console.print(f"\n{found.told}")
 
 
 @o.asks("label_column", "text_column", "file_column", "max_drop", "seed")

@@ -48,6 +48,7 @@ for _each in (
     build.plan,
     build.matrix,
     bundle.report,
+    bundle.compare,
     backbones.fewshot,
     backbones.pretrain,
 ):
