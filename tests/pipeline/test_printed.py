@@ -1,16 +1,26 @@
 """The cheap commands that README and docs print are run, and their Python for an app is too."""
 
+import http.server
 import importlib.util
+import json
 import re
 import shlex
 import shutil
+import subprocess
 import textwrap
+import threading
+from functools import partial
 from pathlib import Path
 
+import numpy as np
+import onnxruntime
 import pytest
 from PIL import Image
 
 import edgetransfer
+from edgetransfer.errors import UnsupportedError
+from edgetransfer.transport.browser import place as browser
+from edgetransfer.transport.browser import runtime
 
 ROOT = Path(__file__).parents[2]
 spec = importlib.util.spec_from_file_location("pages", ROOT / "tests/contract/test_pages.py")
@@ -67,18 +77,63 @@ def test_a_printed_command_runs(printed, place, cache, command, monkeypatch):
     assert (code, error.count("error:")) == (0, 0), out + error
 
 
-def snippets():
-    """Return the Python of the pages that opens a model of pictures, each once."""
-    found = [
-        each for text in texts() for each in re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    ]
-    return sorted({textwrap.dedent(each).strip() for each in found if "InferenceSession(" in each})
+def snippets(language, opens):
+    """Return the code of the pages that holds these words, each once."""
+    fence = re.compile(rf"( *)```{language}\n(.*?)```", re.DOTALL)
+    found = [textwrap.dedent(each).strip() for text in texts() for _, each in fence.findall(text)]
+    return sorted({each for each in found if opens in each})
 
 
-@pytest.mark.parametrize("code", snippets())
+@pytest.mark.parametrize("code", snippets("python", "InferenceSession("))
 def test_what_an_app_is_told_to_run_says_what_predict_says(code, built, place, monkeypatch, capsys):
     monkeypatch.chdir(place / HERE)
     shutil.copy(place / "cat.jpg", "cat.jpg")
     exec(code, {})
     (found,) = edgetransfer.predict(place / "BUNDLE", "cat.jpg")
     assert capsys.readouterr().out.strip() == found.best[0][0]
+
+
+PAGE = """<pre id="said"></pre><script type="module">{first}
+const said = (text) => {{ document.getElementById("said").textContent = text; }};
+try {{
+  const file = await (await fetch("cat.jpg")).blob();
+{rest}
+  said(JSON.stringify([...logits.data]));
+}} catch (error) {{ said(String(error)); }}
+</script>"""
+
+
+@pytest.mark.parametrize("code", snippets("js", "createImageBitmap"))
+def test_what_a_web_page_is_told_to_run_gives_the_outputs_of_the_model(code, place):
+    try:
+        program, files = browser.find(), runtime.prepared("wasm")
+    except UnsupportedError as error:
+        pytest.skip(str(error))
+    folder = place / HERE
+    for file in (*files.values(), place / "cat.jpg"):
+        shutil.copy(file, folder)
+    first, rest = code.replace("onnxruntime-web", f"./{next(iter(files))}").split("\n", 1)
+    (folder / "index.html").write_text(PAGE.format(first=first, rest=rest))
+    handler = partial(QuietHandler, directory=folder)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/index.html"
+        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=20000"]
+        told = subprocess.run(
+            [program, *flags, f"--user-data-dir={place / 'profile'}", "--dump-dom", url],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        )
+        server.shutdown()
+    said = re.search(r"<pre[^>]*>(.*)</pre>", told.stdout)[1]
+    session = onnxruntime.InferenceSession(folder / "model.onnx")
+    picture = np.asarray(Image.open(place / "cat.jpg").convert("RGB"))[None]
+    (logits,) = session.run(["logits"], {"picture": picture})
+    assert json.loads(said) == pytest.approx(logits[0].tolist(), abs=1e-4)
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
