@@ -25,11 +25,8 @@ Reading = Dict[str, object]
 class Sensors(NamedTuple):
     """Where the guard looks, so that a test can bring its own.
 
-    Attributes:
-        kernel_ns: times the fixed kernel.
-        counters: what changes when the machine throttles.
-        frequency_khz: of the fastest core in use.
-        sleep: waits.
+    The fixed kernel's time, what changes when the machine throttles, and the frequency of the
+    fastest core in use.
     """
 
     kernel_ns: Callable[[], int]
@@ -46,10 +43,8 @@ def sensors(kernel_ns: Callable[[], int], system: System = REAL) -> Sensors:
 class ThrottleWatch:
     """Marks turns that a slower machine disturbed.
 
-    Args:
-        sensors: where it looks.
-        baseline_ns: what the kernel takes when the machine is fresh.
-        cooldown_s: how long it waits for the machine, all turns together.
+    The kernel takes `baseline_ns` when the machine is fresh; it waits for the machine `cooldown_s`,
+    all turns together.
     """
 
     def __init__(self, sensors: Sensors, baseline_ns: float, cooldown_s: float) -> None:

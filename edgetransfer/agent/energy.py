@@ -15,13 +15,9 @@ SAMPLED_S = 0.2
 
 
 class EnergyCounter(NamedTuple):
-    """Where energy is read.
+    """Where energy is read: so far, or, where nothing counts that, the power now.
 
-    Attributes:
-        method: in words.
-        resolution: in words: what one step of the counter is.
-        joules: energy so far, for counters that count it.
-        watts: power now, for those that do not.
+    Method and resolution, one step of the counter, are in words.
     """
 
     method: str

@@ -45,20 +45,11 @@ class _Stack:
 
 
 class ExampleFiles:
-    """The examples of one variant, in batches.
+    """The examples of one variant, in batches; `total` of them in all.
 
-    Args:
-        files: for every input of the model either one ``.npy`` file that stacks all examples
-            along its first axis, or a list of ``.npy`` files, one an example, whose shapes
-            may differ.
-        batch: examples of one batch; only stacks can have more than one.
-
-    Attributes:
-        total: examples in all.
-
-    Raises:
-        ValueError: the inputs disagree on the number of examples, or there is none; or files of
-            one example each are to be batched.
+    Files are, for every input of the model, either one ``.npy`` file that stacks all examples along
+    its first axis, or a list of them, one an example, whose shapes may differ, and which make no
+    batch of several. ValueError where they do, the inputs disagree on the number, or there is none.
     """
 
     def __init__(self, files: InputFiles, batch: int = 1) -> None:

@@ -90,10 +90,8 @@ class Outputs(Mapping[str, "np.ndarray[Any, Any]"]):
 class OutputFiles:
     """Writes outputs to a ``.npy`` file each as they come: they would count as a model's memory.
 
-    Args:
-        folder: where ``output-0.npy`` and so on are written, float32.
-        first: outputs of the first batch, which are written.
-        examples: how many there will be.
+    The files are ``output-0.npy`` and so on, float32; the `first` batch is written at once, and
+    `examples` is how many there will be.
     """
 
     def __init__(self, folder: Path, first: Sequence[np.ndarray[Any, Any]], examples: int) -> None:

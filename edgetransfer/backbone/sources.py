@@ -370,10 +370,6 @@ def load_onnx(source: Source, modality: Modality) -> FittedModel:
 
 
 def candidates_of(names: Sequence[str], option: str = "--candidate") -> tuple[Source, ...]:
-    """Find the files of candidates; all built-in backbones where none is named.
-
-    Raises:
-        EdgeTransferError: what goes wrong with a backbone goes wrong with a candidate.
-    """
+    """Find the files of candidates, all built-in ones where none is named; raises as `locate`."""
     every = names or [f"builtin:{name}" for name in builtin_names()]
     return tuple(locate(name, option=option) for name in dict.fromkeys(every))

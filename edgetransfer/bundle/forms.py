@@ -20,8 +20,8 @@ _FAR = 1e12
 class Form(BaseModel):
     """A JSON object that was written by some version of this package.
 
-    Attributes:
-        together: numbers that are told all or not at all: who shows the first relies on the others.
+    Numbers that stand `together` are told all or not at all: who shows the first relies on the
+    others.
     """
 
     model_config = ConfigDict(extra="allow", allow_inf_nan=False)

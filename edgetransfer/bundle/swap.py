@@ -87,11 +87,9 @@ def bundle_lock(folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class Draft:
-    """A bundle that is being put together.
+    """A bundle that is being put together in an empty folder, which takes the old one's place.
 
-    Attributes:
-        folder: empty; takes the old bundle's place when all went well.
-        beside: files of somebody else that lie in the old bundle and stay there, by their names.
+    `beside` names files of somebody else that lie in the old bundle, and stay there.
     """
 
     folder: Path

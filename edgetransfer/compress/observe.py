@@ -49,11 +49,7 @@ def choose_grids(
 def whole_grids(
     seen: Mapping[str, Channels], names: Iterable[str], scheme: Int8Scheme
 ) -> dict[str, Grid]:
-    """Return the grid over all that was seen (``minmax``) for some tensors.
-
-    Raises:
-        StageError: a tensor is not finite.
-    """
+    """Return the grid over all that was seen (``minmax``); StageError where that is not finite."""
     for name in names:
         _refuse_unbounded(name, seen[name].low, seen[name].high)
     return {

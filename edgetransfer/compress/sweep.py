@@ -89,8 +89,7 @@ class BatchMoments:
     def of(layer: Layer, floats: Tensor, codes: Tensor, grid: Grid, seed: int) -> BatchMoments:
         """Look at some places of a layer's inputs, as they should be and as they are.
 
-        Raises:
-            NumericalError: one of them is NaN or infinite.
+        NumericalError where one of them is NaN or infinite.
         """
         wanted = columns(layer, floats, torch.Generator().manual_seed(seed))
         taken = columns(layer, codes, torch.Generator().manual_seed(seed), fill=grid.zero_point)

@@ -27,11 +27,7 @@ class LabelRules(Protocol):
         """Return the stratum of each label, [N]: splits and samples hold strata in proportion."""
 
     def truth(self, manifest: Manifest, examples: Iterable[Example]) -> NDArray[Any]:
-        """Return the labels of examples as numbers, [N].
-
-        Raises:
-            DataError: an example has none, or one that is none of the data set's.
-        """
+        """Return the labels of examples as numbers, [N]; DataError for none, or an unknown one."""
 
     def refuse_folder(self, root: Path) -> None:
         """Raise a DataError where folders of pictures are named by no labels."""

@@ -96,13 +96,9 @@ class Manifest:
         return () if self.carved else self.split("validation")
 
     def label_index(self, examples: Iterable[Example]) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """Positions of the examples' labels in `labels`.
+        """Return the positions of the examples' labels in `labels`, int64 [N].
 
-        Returns:
-            int64 [N].
-
-        Raises:
-            DataError: an example has no label, or one that is not in `labels`.
+        DataError where an example has no label, or one that is not among them.
         """
         position = {label: i for i, label in enumerate(self.labels)}
         found = []
@@ -150,11 +146,7 @@ class Manifest:
 
     @classmethod
     def from_json(cls, payload: Mapping[str, Any], *, root: str | None = None) -> Manifest:
-        """Read what `to_json` wrote; the data may lie elsewhere now.
-
-        Raises:
-            DataError: the dictionary was written by another format of this software.
-        """
+        """Read what `to_json` wrote, maybe of data elsewhere; DataError of another format."""
         if payload.get("format") != _FORMAT:
             raise DataError(
                 "the stored list of examples has another format",

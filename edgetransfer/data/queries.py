@@ -22,9 +22,8 @@ PIPE = "-"
 class Query:
     """One picture or text that was asked about, or why there is none.
 
-    Attributes:
-        shown: the text, or the path of the picture; what was written, where there is none.
-        where: the row of a table or the line of a file; empty for what was written itself.
+    Shown is the text, the path of the picture, or what was written where there is none; `where` is
+    the row of a table or the line of a file, empty for what was written itself.
     """
 
     shown: str

@@ -28,13 +28,10 @@ _STREAM = 0xCA1
 def calibration_sample(
     manifest: Manifest, count: int, seed: int, rules: LabelRules
 ) -> tuple[Example, ...]:
-    """Draw training examples, strata in proportion.
+    """Draw training examples, strata in proportion; SpecError for fewer than one.
 
     The i-th of n shuffled examples of a stratum has rank i/n, and the lowest ranks are taken: every
     stratum is there once before any is there in more than its share.
-
-    Raises:
-        SpecError: `count` is below 1.
     """
     if count < 1:
         raise SpecError("too few calibration examples", found=str(count), expected="at least 1")
@@ -100,10 +97,8 @@ def carve(
 
     Every stratum gets its share of each split, at least one example; equal contents stay together.
     With `split_by` whole values of that column are dealt out instead, largest first, each to the
-    split that lacks most of what it holds; shares and strata then hold only roughly.
-
-    Raises:
-        DataError: the column has fewer values than there are splits.
+    split that lacks most of what it holds; shares and strata then hold only roughly. DataError
+    where the column has fewer values than there are splits.
     """
     shares = shares_to_carve(records, fitted=fitted)
     if not shares:

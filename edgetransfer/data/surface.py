@@ -35,10 +35,9 @@ def surfaces(examples: Sequence[Example]) -> Array | csr_matrix:
 
 
 def thumbnail(pixels: Pixels) -> Array:
-    """Return the contrast of a small grey picture, float32 [256] of length 1; 0 of a flat picture.
+    """Return the contrast of a picture, uint8 [H, W, 3], made small and grey.
 
-    Args:
-        pixels: uint8 [H, W, 3].
+    It is float32 [256] of length 1; 0 of a flat picture.
 
     >>> slope = np.tile(np.arange(64, dtype=np.uint8)[:, None, None], (1, 48, 3))
     >>> round(float(thumbnail(slope) @ thumbnail(2 * slope[::2])), 3)  # brighter, half as high

@@ -59,8 +59,7 @@ the processor by ONNX Runtime (`pip install onnxruntime`, which has wheels for 6
 def refuse_unfit(model: onnx.ModelProto) -> None:
     """Refuse a graph that TensorRT would not parse, or would run slower than it says.
 
-    Raises:
-        StageError: with the nodes and what is wrong with them.
+    The StageError names the nodes and what is wrong with them.
     """
     found = list(_faults(model))
     if found:

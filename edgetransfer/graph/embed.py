@@ -19,9 +19,7 @@ def with_head(
     """Return a graph that gives ``features @ weight.T + bias`` under the name `output`.
 
     The graph gives features float32 [N, D]; the weight is float32 [C, D], the bias float32 [C].
-
-    Raises:
-        NumericalError: that is no valid graph.
+    NumericalError where that is no valid graph.
     """
     graph = onnx.ModelProto()
     graph.CopyFrom(features)

@@ -32,11 +32,7 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 @dataclass(frozen=True)
 class Signature:
-    """Names of the graph's inputs and outputs, its free axes, and the ONNX versions.
-
-    Attributes:
-        axes: names of the first axes of every input, which stay free.
-    """
+    """Names of inputs and outputs, and of the inputs' first axes, which stay free; versions."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]

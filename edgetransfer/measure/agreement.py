@@ -24,10 +24,7 @@ ADDED_DB = 3.0
 class Cure:
     """Session settings that were tried on the device because its numbers were wrong without.
 
-    Args:
-        outputs: of the candidate on the device with the settings.
-        why: what they are for, in words.
-        targets: names of the targets that have them.
+    Outputs are the candidate's there with the settings; `targets` names those that have them.
     """
 
     outputs: Outputs
@@ -40,12 +37,8 @@ class Cure:
 class OnHost:
     """The candidate on the build host, on the tensors that the device got.
 
-    Args:
-        outputs: of all examples.
-        config: session settings beside the bundle's, with which the host computes as the device
-            is meant to.
-        cure: what was tried where the device disagreed.
-        emulated: whether the device's processor was.
+    With the config, beside the bundle's, the host computes as the device is meant to; the cure is
+    what was tried where the device, maybe an emulated one, disagreed.
     """
 
     outputs: Outputs
@@ -58,11 +51,8 @@ class OnHost:
 class Agreement:
     """How the candidate on the device stands to the candidate on the host.
 
-    Args:
-        drift: of the device's outputs from the host's.
-        max_abs: largest difference of a number.
-        host_db: signal to noise of the host's outputs against the float reference, dB.
-        cured: whether the cure that was tried makes them agree; None where none was tried.
+    The drift is of the device's outputs from the host's; `host_db` and `device_db` are signal to
+    noise against the float reference, dB; `cured` is None where no cure was tried.
     """
 
     drift: Drift

@@ -26,9 +26,8 @@ NO_TIES: Mapping[str, float] = {}
 class Decision(Protocol):
     """How a task decides by its outputs.
 
-    Attributes:
-        shift_invariant: whether one number, added to all outputs of an example, changes nothing,
-            as with softmax: then an offset is neither signal nor noise.
+    Where it is shift-invariant, as with softmax, one number added to all outputs of an example
+    changes nothing: then an offset is neither signal nor noise.
     """
 
     shift_invariant: bool
@@ -46,17 +45,11 @@ class Decision(Protocol):
 class Drift:
     """Differences of the outputs of N examples, and of the decisions they give.
 
-    Of several outputs the noise and the cosine are those of the worst.
-
-    Args:
-        agreement: fraction of equal decisions; `flips` counts the others.
-        flip_rate_lcb95: one-sided 95 % Clopper-Pearson lower bound; `flip_rate_ucb95` is the upper.
-        sqnr_db: signal to quantisation noise, dB; inf where the outputs are identical.
-        cosine_mean: mean cosine of the raw outputs.
-        non_finite: NaN and infinities among the candidate's outputs; the numbers above from
-            `sqnr_db` on are nan where there is any.
-        by_output: signal to quantisation noise of each.
-        identical: whether both are the same file, so that no difference has to be bounded.
+    Of several outputs the noise and the cosine are those of the worst; `by_output` has the noise of
+    each. `agreement` is the fraction of equal decisions, `flips` counts the others, and the bounds
+    are one-sided 95 % Clopper-Pearson ones. `sqnr_db` is inf where the outputs are identical, and
+    nan, as the mean cosine of the raw outputs is, where any is not finite. Of `identical` files no
+    difference has to be bounded.
     """
 
     n: int
@@ -78,9 +71,7 @@ class Drift:
 def measure_drift(reference: Outputs, candidate: Outputs, decision: Decision) -> Drift:
     """Compare the outputs of two models on the same N examples.
 
-    Raises:
-        ValueError: the shapes differ or are empty.
-        StageError: the reference is not finite.
+    ValueError where the shapes differ or are empty, StageError where the reference is not finite.
     """
     both = reference, candidate
     shapes, other = ({name: rows.shape for name, rows in each.items()} for each in both)

@@ -129,13 +129,9 @@ class Measurement:
 class TrialInput:
     """What is known of a candidate before the test set is touched.
 
-    Attributes:
-        reference: outputs of the float network, M rows; the labelled examples first.
-        truth: of the labelled examples, [N], N <= M.
-        latency_ms: p90 on the target, None where there is no valid one.
-        test_examples: how many will judge the final artefact.
-        metric: by which is chosen.
-        seed: of every bootstrap.
+    Outputs have M rows, the labelled examples first; `truth` is theirs, [N], N <= M. The latency is
+    the p90 on the target, None where there is no valid one; `test_examples` will judge the final
+    artefact, the metric chooses, and the seed is that of every bootstrap.
     """
 
     reference: Outputs
@@ -153,12 +149,10 @@ class TrialInput:
 class TaskTrial:
     """What a task says of a candidate before the test set is touched.
 
-    Attributes:
-        lost_pp: how much of the metric it loses on labelled examples; None without any.
-        missed: limits of the task's own that are missed: in words, and by which share of the limit.
-        doubt: why the test set would not decide whether the loss is under its limit; empty where
-            it would.
-        row: what the ladder's record says of it.
+    How much of the metric it loses on labelled examples, None without any; the task's own limits
+    that are missed, in words, and by which share of the limit; why the test set would not decide
+    whether the loss is under its limit, empty where it would; and what the ladder's record says of
+    it.
     """
 
     lost_pp: float | None = None
@@ -171,11 +165,8 @@ class TaskTrial:
 class TaskGates:
     """The gates of a task, in the order of the report.
 
-    Attributes:
-        loss: what the candidate loses against the floats.
-        values: how far outputs move beyond what they decide.
-        merit: how good the shipped model is by itself.
-        parts: that no part of the examples pays for the others.
+    What the candidate loses against the floats, how far outputs move beyond what they decide, how
+    good the shipped model is by itself, and that no part of the examples pays for the others.
     """
 
     loss: tuple[Gate, ...] = ()
@@ -198,11 +189,9 @@ class Judged(Protocol):
 
 
 class Judge(Decision, Protocol):
-    """What measuring asks of a task.
+    """What measuring asks of a task, whose name stands in recipe, manifest and report.
 
-    Attributes:
-        name: as it stands in recipe, manifest and report.
-        claims: names of its gates that say how good the candidate is.
+    `claims` names its gates that say how good the candidate is.
     """
 
     name: str

@@ -25,10 +25,7 @@ def or_missing(value: object, reason: str) -> object:
 def plain(tree: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     """Convert a tree of mappings, sequences, numpy values and `Missing` to JSON types.
 
-    The tree, and for each null in it the path to it with the reason.
-
-    Raises:
-        TypeError: something has no JSON form.
+    The tree, and for each null in it the path to it with the reason; TypeError for no JSON form.
 
     >>> plain({"a": {"b": [1.0, Missing("too few")]}})
     ({'a': {'b': [1.0, None]}}, {'a.b[1]': 'too few'})

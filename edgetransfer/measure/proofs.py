@@ -48,11 +48,9 @@ class Port:
 class Contract:
     """What the bundle promises of its models, and what the runtime there found in them.
 
-    Args:
-        promised: inputs and outputs of each file, by the preprocessing and the labels.
-        opset: newest operator set among the files.
-        oldest: release of the runtime that the target promises, None where it promises none.
-        loads: whether a child process there could import the runtime; None where none was started.
+    Promised are inputs and outputs of each file, by the preprocessing and the labels; the opset is
+    the newest among the files, `oldest` the release of the runtime that the target promises, if it
+    does; `loads` says whether a child process there could import it, None where none was started.
     """
 
     promised: Mapping[str, Sequence[Port]]
@@ -69,13 +67,10 @@ class Contract:
 class Integrity:
     """Whether what ran there is what was built here.
 
-    Args:
-        digests: by file, SHA-256 here and there.
-        whole_max_abs: largest difference of outputs between model.onnx and core.onnx there, on the
-            tensors that were prepared there; of several, of that which differs most over its range.
-        whole_range: range of that output.
-        quantising_max_abs: by how much quantising moved a number of it at most, where the runtime
-            may compute the two files that differently; 0 elsewhere.
+    Of each file the SHA-256 here and there; the largest difference of outputs between model.onnx
+    and core.onnx there, on the tensors that were prepared there, of the output that differs most
+    over its range; that range; and by how much quantising moved a number of it at most, where the
+    runtime may compute the two files that differently, 0 elsewhere.
     """
 
     digests: Mapping[str, tuple[str, str]]
@@ -107,11 +102,9 @@ class Export:
 
 @dataclass(frozen=True)
 class Twice:
-    """Outputs of the same examples from two runs that ought to agree.
+    """Outputs of the same examples from two runs that ought to agree, and decisions that differ.
 
-    Args:
-        flips: decisions that differ.
-        sqnr_db: of the second, where the first is right.
+    `sqnr_db` is of the second, where the first is right.
     """
 
     first: Outputs
@@ -145,13 +138,10 @@ class Twice:
 
 @dataclass(frozen=True)
 class Repeats:
-    """What was run again.
+    """What was run again: by variant, whether the same run gave the same bits twice.
 
-    Args:
-        repeated: by variant, whether the same run gave the same bits twice.
-        varied: by what was changed ("1 and 2 threads"), the candidate's outputs; or why not.
-        dynamic: whether activations get their scale from the batch they are in, so that another
-            batch may change bits.
+    `varied` has the candidate's outputs, or why not, by what was changed ("1 and 2 threads"). Where
+    `dynamic` activations get their scale from the batch they are in, another batch may change bits.
     """
 
     repeated: Mapping[str, bool]

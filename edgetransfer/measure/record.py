@@ -83,10 +83,8 @@ _BLOCKS = ("soundness", "adaptation", "labelling", "choice")
 def make_report(raw: Measurement) -> dict[str, Any]:
     """Examine and judge a measurement and write it all down in plain JSON types.
 
-    Every null in the result has its path in `unavailable`, with the reason.
-
-    Raises:
-        StageError: the reference's outputs are not finite.
+    Every null in the result has its path in `unavailable`, with the reason. StageError where the
+    reference's outputs are not finite.
     """
     found = examine(raw)
     verdict, judged = judge(found), dict(found.judged.written())

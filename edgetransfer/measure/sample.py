@@ -15,10 +15,9 @@ from typing import Any
 class Sample:
     """What stands behind the examples that are judged.
 
-    Args:
-        contradicted: contents with more than one label, which nobody can be right about.
-        known: contents that the model was fitted or chosen on, or calibrated with.
-        counts: whether these are new to the model; where none is, all are measured, for nothing.
+    Nobody can be right about contradicted contents, with more than one label; known ones the model
+    was fitted, chosen or calibrated on. Those judged count where they are new to the model: where
+    none is, all are measured, for nothing.
     """
 
     given: int

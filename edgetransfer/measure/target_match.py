@@ -32,12 +32,10 @@ _SYSTEMS = {"Linux": "linux", "Darwin": "macos", "Windows": "windows"}
 
 @dataclass(frozen=True)
 class Standing:
-    """What a measurement at a place may say of the target.
+    """What a measurement at a place may say of the target, and in words why not all.
 
-    Attributes:
-        kind: ``target``: all. ``numbers``: all but times, for the processor is emulated.
-            ``preview``: nothing for certain.
-        why: why the place is not the target, in words; none where it is.
+    ``target``: all. ``numbers``: all but times, for the processor is emulated. ``preview``: nothing
+    for certain.
     """
 
     kind: Literal["target", "numbers", "preview"]
@@ -68,15 +66,10 @@ def stand(
 
     A class of machines is any machine with its instructions. A board is known by what it calls
     itself (device tree, DMI), another kind of device by its system, its GPU or its execution
-    provider. What was not seen is not taken for granted.
-
-    Args:
-        target: what the bundle was made for.
-        told: ``environment`` as the agent told it.
-        session: what the session that was judged ran on (``provider``, ``nodes``, ``runtime``,
-            ``gpu``, ``compute_capability``); None before there was one, where what only it could
-            tell is left open.
-        emulated: whether the transport emulates the processor or the accelerator.
+    provider. What was not seen is not taken for granted. `told` is ``environment`` as the agent
+    told it, the session what the one that was judged ran on (``provider``, ``nodes``, ``runtime``,
+    ``gpu``, ``compute_capability``): before there was one, what only it could tell is left open.
+    The transport says whether it emulates processor or accelerator.
     """
     software = other_software(target, told, session)
     if emulated or told.get("emulator"):

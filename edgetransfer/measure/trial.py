@@ -25,11 +25,10 @@ ORDER: tuple[Status, ...] = ("holds", "untimed", "open", "misses")
 class Trial:
     """How a candidate stands to the budget.
 
-    Attributes:
-        status: ``holds`` where the final verdict is expected to be PASS; ``untimed`` where only a
-            limit of the time is left, and no valid time to hold against it; ``open`` where no limit
-            is missed, but so many decisions changed that the test set could not tell; ``misses``.
-        overshoot: sum of the logarithms of how far limits are missed, 0 where none is.
+    It ``holds`` where the final verdict is expected to be PASS; is ``untimed`` where only a limit
+    of the time is left, and no valid time to hold against it; ``open`` where no limit is missed,
+    but so many decisions changed that the test set could not tell; or ``misses``. The overshoot is
+    the sum of the logarithms of how far limits are missed, 0 where none is.
     """
 
     status: Status

@@ -48,12 +48,9 @@ class Findings:
 
 
 def examine(raw: Measurement) -> Findings:
-    """Compute the statistics.
+    """Compute the statistics; StageError where the reference's outputs are not finite.
 
     A network against itself loses nothing, whatever the examples.
-
-    Raises:
-        StageError: the reference's outputs are not finite.
     """
     drift = measure_drift(raw.reference, raw.candidate, raw.task)
     drift = drift.of_itself() if raw.identical else drift
@@ -220,12 +217,10 @@ def _added_up(
 
 
 def refuse_untrue(report: Mapping[str, Any], where: str, claims: frozenset[str]) -> None:
-    """Refuse a report whose verdict does not follow from its own gates.
+    """Refuse a report whose verdict does not follow from its own gates: IntegrityError.
 
-    `claims` are the names of the task's gates that say how good the candidate is.
-
-    Raises:
-        IntegrityError: it does not; whoever wrote it sealed it all the same.
+    Whoever wrote it sealed it all the same. `claims` are the names of the task's gates that say how
+    good the candidate is.
     """
     deciding = [(row["name"], row["status"]) for row in report["gates"] if row["decides"]]
     expected, _ = _added_up(deciding, CLAIMS | claims)
@@ -256,10 +251,7 @@ def unverified(
 
 
 def worst(names: Iterable[VerdictName]) -> VerdictName:
-    """Worst of the verdicts of several targets.
-
-    Raises:
-        ValueError: there is no verdict.
+    """Return the worst of the verdicts of several targets; ValueError without any.
 
     >>> worst(["PASS", "UNVERIFIED"]), worst(["INCONCLUSIVE", "FAIL"])
     ('UNVERIFIED', 'FAIL')
@@ -277,10 +269,7 @@ def is_sound(report: Mapping[str, Any]) -> bool:
 
 
 def soundness_told(report: Mapping[str, Any]) -> str:
-    """Say in a line whether the transfer is sound.
-
-    Args:
-        report: ``report.json``; only gates and the block of soundness are read.
+    """Say in a line whether the transfer is sound, by a report's gates and its block of soundness.
 
     >>> passed = {"name": "chance", "status": "PASS"}
     >>> soundness_told({"gates": [passed], "soundness": {"tested": True}})

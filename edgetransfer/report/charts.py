@@ -84,11 +84,8 @@ are invisible, and tell a pointer their counts."""
 def draw(bars: Bars, markers: Sequence[Marker], ident: str, title: str) -> Markup:
     """Draw both distributions, each as a share of its own inferences.
 
-    Args:
-        bars: the counts.
-        markers: drawn where they lie on the axis.
-        ident: prefix of the element ids on the page.
-        title: of the figure, for those who do not see it.
+    Markers are drawn where they lie on the axis; `ident` begins the element ids on the page, and
+    the title is for those who do not see the figure.
     """
     x = Scale(bars.edges[0], bars.edges[-1])
     reference, candidate = _shares(bars.reference), _shares(bars.candidate)

@@ -23,13 +23,10 @@ def absent(reason: str) -> Markup:
 
 @dataclass(frozen=True)
 class Node:
-    """One place in a tree of plain JSON values.
+    """One place in a tree of plain JSON values; the value is None where nothing stands there.
 
-    Attributes:
-        value: what stands there; None where nothing does.
-        path: as the keys of `unavailable` write it: ``per_class[3].recall_candidate``.
-        reasons: `unavailable` of the whole report.
-        reason: why `value` is None. What lies below a null has the null's reason.
+    The path is as the keys of `unavailable` write it, ``per_class[3].recall_candidate``; that of
+    the whole report are `reasons`. What lies below a null has the null's reason.
 
     >>> report = Node({"latency": {"p50_ms": None}}, reasons={"latency.p50_ms": "not timed"})
     >>> report["latency"]["p50_ms"].reason

@@ -167,14 +167,9 @@ def _smaller(size: Node) -> str:
 
 
 def render_page(report: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
-    """Render the page.
+    """Render ``report.json`` and the bundle's ``manifest.json`` as a whole HTML document.
 
-    Args:
-        report: ``report.json``, see docs/report.md.
-        manifest: ``manifest.json`` of the bundle; what it lacks is left out.
-
-    Returns:
-        A whole HTML document.
+    What the manifest lacks is left out.
     """
     tasks.load(report.get("task", tasks.CLASSIFICATION))  # which declares its sections
     told = Node(report, reasons=report.get("unavailable", {}), reason="not in this report")

@@ -91,11 +91,9 @@ def figures(report: Mapping[str, Any]) -> Iterator[Figure]:
 
 
 def lines(report: Mapping[str, Any], *, again: bool) -> Iterator[str]:
-    """Yield what the terminal says below its table.
+    """Yield what the terminal says below its table about a report.
 
-    Args:
-        report: ``report.json``.
-        again: whether a bundle is measured again, where what its build saw was told before.
+    Of a bundle that is measured `again`, what its build saw was told before.
     """
     for section in sorted(sections_of(report), key=lambda each: each.line or each.place):
         for block in () if again and section.of_build else section.read(report):

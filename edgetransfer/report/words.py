@@ -44,13 +44,9 @@ def digits_for(value: float) -> int:
 
 @dataclass(frozen=True)
 class Quantity:
-    """How numbers of one kind are written.
+    """How numbers of one kind are written, multiplied by a factor, the unit behind with its space.
 
-    Args:
-        unit: behind the number, with its space.
-        digits: decimals; None for as many as the number needs.
-        factor: what the value is multiplied by first.
-        signed: whether a gain has a plus.
+    Without digits, as many decimals as the number needs; `signed` gives a gain its plus.
 
     >>> Quantity(" ms")(4.9841), Quantity(" %", 1, 100).between([0.892, 0.9694])
     ('4.98 ms', '89.2 to 96.9 %')

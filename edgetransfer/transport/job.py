@@ -21,11 +21,9 @@ InputFiles = Mapping[str, str | list[str]]
 class Variant:
     """One model file with its inputs and the way its session is made.
 
-    Attributes:
-        optimised_to: what the runtime's own graph is written as, into the job's folder.
-        fused: False where the runtime executes the graph as it is written, without optimising it.
-        runtime: the plug-in of the agent that opens it, `agent.runtimes`.
-        batch: examples of one inference; inputs have to be stacks.
+    The runtime, a plug-in of the agent (`agent.runtimes`), writes its own graph as `optimised_to`
+    into the job's folder; where it is not `fused` the graph is executed as it is written. A `batch`
+    of several examples takes inputs that are stacks.
     """
 
     name: str
@@ -53,9 +51,8 @@ ON_CPU = (("onnxruntime", "CPUExecutionProvider"), ("openvino", "OpenVINO"))
 class ThrottleGuard:
     """How a process watches for a machine that slows itself down: for `agent.benchmark`.
 
-    Attributes:
-        cooldown_s: how long it waits for the machine to recover, in all.
-        baseline_ns: the fastest that an earlier process found the probe, None for the first.
+    It waits for the machine `cooldown_s` in all; `baseline_ns` is the fastest that an earlier
+    process found the probe, None for the first.
     """
 
     cooldown_s: float = 0.0
@@ -74,12 +71,8 @@ class SustainedLoad:
 class Effort:
     """How many fresh processes take times, and how: variance between processes is part of it.
 
-    Attributes:
-        processes: taken at least.
-        plan: of each.
-        most: taken at most, while the intervals are wider than asked for.
-        cooldown_s: of each, see `ThrottleGuard`.
-        budget_s: after which no process is added to those taken at least.
+    At least `processes` of this plan; at `most` so many, while the intervals are wider than asked
+    for and `budget_s` is not over. Each may wait `cooldown_s`, see `ThrottleGuard`.
     """
 
     processes: int

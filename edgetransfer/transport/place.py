@@ -49,10 +49,9 @@ AS_IT_IS = Software()
 class Place(ABC):
     """A device that is connected, until the ``with`` block of its transport's `connect` ends.
 
-    Attributes:
-        where: what the user said: ``ssh:pi@kitchen``.
-        emulated: whether its processor is: numbers count there, times say nothing, none are taken.
-        actions: what it can do of a job's actions; a browser cannot write its graph back.
+    `where` is what the user said: ``ssh:pi@kitchen``. On an emulated processor numbers count, times
+    say nothing, and none are taken; `actions` are what it can do of a job's: a browser cannot write
+    its graph back.
     """
 
     where: str

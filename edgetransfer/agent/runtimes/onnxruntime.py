@@ -36,15 +36,10 @@ def open_session(variant: Mapping[str, Any], tell: Tell) -> Session:
 
 
 class OnnxSession:
-    """A model loaded by ONNX Runtime.
+    """A model, by its path or its bytes, loaded by ONNX Runtime.
 
-    Args:
-        model: path of the ONNX file, or its bytes.
-        threads: threads inside one operator.
-        config: ONNX Runtime session config entries.
-        provider: execution provider by name.
-        optimised_to: where the runtime writes the graph as it optimised it.
-        fused: False to execute the graph as it is written.
+    Threads are those inside one operator; the config has its session entries. It writes the graph
+    as it optimised it to `optimised_to`, or executes it as it is written if not `fused`.
     """
 
     def __init__(

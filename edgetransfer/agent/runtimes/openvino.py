@@ -50,16 +50,10 @@ class OpenVinoSession:
     """A model compiled for the processor: one stream, as fast for one example as can be.
 
     What is not quantised runs in 32-bit floats: by itself OpenVINO takes bfloat16 where the
-    processor has it (Core API, ``hint::inference_precision``).
-
-    Args:
-        model: path of the ONNX file, or its bytes.
-        threads: of the processor.
-        one: whether a free first axis is of size 1 for good; kernels of fixed shapes are faster.
-        optimised_to: where the layers are written as they run.
-
-    Raises:
-        Unavailable: no OpenVINO, or a graph that it does not take.
+    processor has it (Core API, ``hint::inference_precision``). The model is a path or bytes of
+    ONNX; `one` makes a free first axis 1 for good, as kernels of fixed shapes are faster;
+    `optimised_to` gets the layers as they run. `Unavailable` without OpenVINO, or for a graph that
+    it does not take.
     """
 
     def __init__(

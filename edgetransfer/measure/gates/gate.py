@@ -10,15 +10,11 @@ Status = Literal["PASS", "FAIL", "INCONCLUSIVE", "NOT RUN"]
 
 @dataclass(frozen=True)
 class Gate:
-    """One limit and how the candidate stands to it.
+    """One limit and how the candidate stands to it, in a message that begins with the gate's name.
 
-    Args:
-        decides: whether it counts for the verdict; where not, a FAIL is a warning.
-        message: one line for people, with the gate's name in front.
-        examples_needed: test examples that would decide, None where that does not apply.
-        code: "G0" to "G12", empty for what has no number there (latency, size, the transfer).
-        fewest_examples: examples without any change that a PASS takes, None where that does not
-            apply.
+    A FAIL of one that does not decide is a warning. The code is "G0" to "G12", empty for what has
+    no number there (latency, size, the transfer). `examples_needed` would decide; `fewest_examples`
+    are those without any change that a PASS takes; both are None where that does not apply.
     """
 
     name: str

@@ -16,11 +16,9 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Area:
-    """The area under a ROC curve: 0.5 tells nothing apart, 1 everything.
+    """The area under a ROC curve with its 95 % interval: 0.5 tells nothing apart, 1 everything.
 
-    Attributes:
-        auc: chance that a positive scores higher than a negative; ties count half.
-        ci95: two-sided 95 % interval.
+    It is the chance that a positive scores higher than a negative; ties count half.
     """
 
     auc: float

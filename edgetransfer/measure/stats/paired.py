@@ -178,12 +178,9 @@ def holm(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
 class _Tail:
     """The tables of n pairs that speak for a small drop at least as much as the observed one.
 
-    Attributes:
-        won: counts of `candidate_only`, [W].
-        lost: the largest `reference_only` [W] that belongs to it with each; -1 where none does.
-        n: pairs.
-        most: upper bound of the rate of `candidate_only`, up to which is searched.
-        slack: what is added to every probability, see `_SLACK`.
+    `won` are counts of `candidate_only`, [W], and `lost` the largest `reference_only` [W] that
+    belongs to it with each, -1 where none does. Rates of `candidate_only` are searched up to
+    `most`; `slack` is added to every probability, see `_SLACK`.
     """
 
     won: NDArray[np.int64]

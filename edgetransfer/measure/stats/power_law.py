@@ -34,14 +34,10 @@ class LabelGain:
 
 @dataclass(frozen=True)
 class Extrapolation:
-    """What a curve says.
+    """What a curve says: the mean share wrong at each size, [S], and what sizes asked for gain.
 
-    Attributes:
-        error: mean share wrong at each size, [S].
-        falls: whether the error at the largest size is surely below that at half of it or less:
-            the 95 % bootstrap interval of the difference lies above 0. Without, the gains are
-            bounds and no forecast.
-        gains: one for each size asked for.
+    It falls where the error at the largest size is surely below that at half of it or less: the 95
+    % bootstrap interval of the difference lies above 0. Without, the gains are bounds, no forecast.
     """
 
     error: tuple[float, ...]

@@ -38,10 +38,8 @@ _MOST_WORDS = 1000
 class PageTimeouts:
     """How long silence is no failure, in seconds.
 
-    Attributes:
-        silent_s: the page says every two seconds that it is there.
-        step_s: within one step, as one inference or the loading of a model.
-        opened_s: until somebody opens the address.
+    The page says every two seconds that it is there; a step is one inference, or the loading of a
+    model; `opened_s` is until somebody opens the address.
     """
 
     silent_s: float = 60.0
@@ -234,13 +232,10 @@ _CHECKS = (".before", ".after")
 
 @dataclass(frozen=True)
 class Errand:
-    """One job in the form that the page takes.
+    """One job in the form that the page takes: `told` is the JSON that it reads.
 
-    Attributes:
-        told: the JSON that the page reads.
-        models: bytes or files, by the numbers that the page asks for them by.
-        examples: of each model, by the same numbers.
-        arrays: names of the arrays that may come back, and how many bytes each may have.
+    It asks for models, and for the examples of each, by their numbers; `arrays` names those that
+    may come back, and how many bytes each may have.
     """
 
     told: Mapping[str, Any]

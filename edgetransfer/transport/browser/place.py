@@ -197,11 +197,9 @@ def own_address() -> str:
 class Browser(Place):
     """A browser, as a place.
 
-    Attributes:
-        exchange: with the page.
-        opening: makes a fresh browser for one job; None where the user's own page does them all.
-        known: of the device, which a browser does not tell.
-        notes: what to warn of in every measurement there.
+    `opening` makes a fresh browser for one job, and is None where the user's own page does them
+    all; `known` is what a browser does not tell of the device, and `notes` warn in every
+    measurement.
     """
 
     where: str

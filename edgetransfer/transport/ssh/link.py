@@ -292,13 +292,10 @@ class Client:
 
 
 def target(address: str) -> list[str]:
-    """Return the words that name a host to ssh.
+    """Return the words that name a host to ssh; SpecError for what is no host.
 
     >>> target("pi"), target("pi@10.0.0.7:2222"), target("[fe80::1]:22"), target("fe80::1")
     (['pi'], ['-p', '2222', 'pi@10.0.0.7'], ['-p', '22', 'fe80::1'], ['fe80::1'])
-
-    Raises:
-        SpecError: that is no host.
     """
     host, port = address.removeprefix("//"), None
     if found := re.fullmatch(r"(?P<host>[^:]+|(?:[^@]*@)?\[.+\]):(?P<port>\d+)", host):

@@ -44,13 +44,10 @@ class Settings(NamedTuple):
 
 
 def settings_from(entries: Mapping[str, str]) -> Settings:
-    """Read the entries of a session's config that begin with ``tensorrt.``.
+    """Read the entries of a session's config that begin with ``tensorrt.``; `Unavailable` if wrong.
 
     >>> settings_from({"tensorrt.batch": "1,4,16", "tensorrt.tf32": "1"}).batch
     (1, 4, 16)
-
-    Raises:
-        Unavailable: an entry is not what it should be.
     """
     found = {}
     for key, text in entries.items():

@@ -20,11 +20,9 @@ _DRIVER_FILES = ("/proc/driver/nvidia/version", "/etc/nv_tegra_release")
 class Gpu(NamedTuple):
     """What an engine is bound to.
 
-    Attributes:
-        name: as the driver calls it.
-        compute_capability: ``8.7``.
-        driver: newest CUDA that it serves, and its own build where the system tells.
-        power_mode: of a Jetson (nvpmodel); empty elsewhere.
+    The name is the driver's, the capability like ``8.7``; `driver` is the newest CUDA that it
+    serves, and its own build where the system tells; `power_mode` a Jetson's (nvpmodel), empty
+    elsewhere.
     """
 
     name: str

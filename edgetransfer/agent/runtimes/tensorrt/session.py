@@ -177,18 +177,11 @@ def key_of(trt: Any, gpu: Gpu, model: bytes, settings: Settings) -> Key:  # noqa
 
 
 class TensorRtSession:
-    """A model as an engine of this GPU.
+    """A model file as an engine of this GPU, for ``TensorRT`` or ``TensorRT-RTX``.
 
-    Args:
-        model: path of the ONNX file.
-        config: session config; entries that begin with ``tensorrt.`` are read.
-        provider: ``TensorRT`` or ``TensorRT-RTX``.
-        optimised_to: where the layers are written, as the engine's inspector tells them.
-        tell: told of the progress of a build.
-        cuda: the GPU; None opens the first one.
-
-    Raises:
-        Unavailable: no TensorRT, no GPU, or a graph that TensorRT does not build.
+    Entries of the config that begin with ``tensorrt.`` are read; `optimised_to` gets the layers, as
+    the engine's inspector tells them, `tell` the progress of a build; without `cuda` the first GPU
+    is opened. `Unavailable` without TensorRT or a GPU, or for a graph that it does not build.
     """
 
     def __init__(
