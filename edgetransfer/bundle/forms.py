@@ -360,6 +360,7 @@ class ManifestForm(StudiedForm):
     compression: CompressionForm
     files: dict[str, Digest]
     seal: Digest | None = None
+    stored_as: dict[Literal["core.onnx", "reference.onnx"], Literal["model.onnx", "core.onnx"]] = {}
     beside: list[str] = []
     data: DataForm = DataForm()
     backbone: BackboneForm | None = None
@@ -368,6 +369,27 @@ class ManifestForm(StudiedForm):
     seed: int | None = None
     versions: dict[str, str | None] = {}
     added: list[AddedClassForm] = []
+
+
+class PortForm(Form):
+    """An input: its type, and its axes by size or name."""
+
+    type: str
+    shape: list[Size | str]
+
+
+class DescriptionForm(Form):
+    """What ``model.onnx`` says of itself, for whoever runs it."""
+
+    version: str
+    task: str
+    labels: Annotated[list[str], Field(min_length=1)]
+    inputs: dict[str, PortForm]
+    before: str
+    inside: str
+    outputs: dict[str, str]
+    core: Digest | None = None
+    reference: Digest | None = None
 
 
 class DumpForm(Form):

@@ -16,7 +16,13 @@ from edgetransfer.bundle.files import (
     weight_files,
     write_json,
 )
-from edgetransfer.bundle.readers import read_contract, read_digests, read_labels, read_manifest
+from edgetransfer.bundle.readers import (
+    read_contract,
+    read_description,
+    read_digests,
+    read_labels,
+    read_manifest,
+)
 from edgetransfer.errors import IntegrityError, SpecError
 from edgetransfer.measure.measurement import fits
 from edgetransfer.spec import catalogue, tasks
@@ -38,6 +44,8 @@ BENCH = "bench"
 _LARGEST = 1 << 32
 """Bytes of a file of a bundle: ONNX goes up to half of it. More is not read for its digest."""
 NEEDED = ("model.onnx", "core.onnx", "reference.onnx", "labels.txt", "preprocess.json")
+STORED_AS = "stored_as"
+"""Of the manifest: which file stands for one that has the same bytes, and is not stored twice."""
 SEAL = "seal"
 """Of the manifest: the digest of the rest of it."""
 UNSEALED = (
@@ -58,8 +66,12 @@ class Bundle:
     manifest: dict[str, Any]
 
     def file(self, name: str) -> Path:
-        """Return the path of one of its files."""
-        return self.folder / name
+        """Return the path of one of its files; several names may be of one, see `stored_as`."""
+        return self.folder / stored_as(self.manifest, name)
+
+    def digest(self, name: str) -> str:
+        """Return the SHA-256 of one of its files, as the manifest has it."""
+        return digest_of_file(self.manifest, name)
 
     @property
     def unsealed(self) -> str:
@@ -90,6 +102,22 @@ class Bundle:
     def target(self) -> TargetSpec:
         """What it was built for."""
         return catalogue.remembered(self.manifest["target"])
+
+
+def stored_as(manifest: Mapping[str, Any], name: str) -> str:
+    """Return under which name the bytes of a file of a bundle lie: its own, if there are no others.
+
+    Where the network alone is what ships, or floats are shipped as they are, `STORED_AS` of the
+    manifest says which file stands for ``core.onnx`` and ``reference.onnx``.
+    """
+    found: str = manifest.get(STORED_AS, {}).get(name, name)
+    return found
+
+
+def digest_of_file(manifest: Mapping[str, Any], name: str) -> str:
+    """Return what a manifest says is the SHA-256 of a file."""
+    found: str = manifest["files"][stored_as(manifest, name)]
+    return found
 
 
 def refuse_other_outputs(bundle: Bundle, found: Mapping[str, tuple[int, ...]]) -> None:
@@ -172,7 +200,8 @@ def open_bundle(folder: Path) -> Bundle:
         )
     manifest = read_manifest(folder / MANIFEST)
     files: Mapping[str, str] = manifest["files"]
-    wrong = [f"{name} is not listed" for name in NEEDED if name not in files]
+    needed = {name: stored_as(manifest, name) for name in NEEDED}
+    wrong = [f"{name} is not listed" for name, stored in needed.items() if stored not in files]
     wrong += _strange(folder, files, frozenset(manifest.get("beside", ())))
     sealed = manifest.get(SEAL)
     if sealed and sealed != digest_of_value({k: v for k, v in manifest.items() if k != SEAL}):
@@ -182,6 +211,7 @@ def open_bundle(folder: Path) -> Bundle:
         outside = [name for name in models if weight_files(folder / name)]
         wrong = [f"{name} keeps weights in other files" for name in outside]
         wrong += _edited(folder, manifest)
+        wrong += _described_otherwise(folder)
     if wrong:
         raise IntegrityError(
             printable("; ".join(wrong)),
@@ -223,6 +253,14 @@ def _strange(folder: Path, files: Mapping[str, str], beside: frozenset[str]) -> 
         elif name not in REWRITTEN and not _is_measured(name):
             wrong.append(f"{name} is not listed")
     return sorted(wrong)
+
+
+def _described_otherwise(folder: Path) -> list[str]:
+    """Name the labels where the model itself says that it has others."""
+    said = read_description(folder / "model.onnx")
+    if said is None or tuple(said["labels"]) == read_labels(folder / "labels.txt"):
+        return []
+    return ["labels.txt does not have the labels that model.onnx says are its own"]
 
 
 def _edited(folder: Path, manifest: Mapping[str, Any]) -> list[str]:

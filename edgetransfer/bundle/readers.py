@@ -31,7 +31,16 @@ from edgetransfer.bundle.forms import (
 )
 from edgetransfer.errors import IntegrityError
 from edgetransfer.spec import tasks
-from edgetransfer.spec.outside import KIB, MIB, Kind, json_of, shortened, text_of, validated
+from edgetransfer.spec.outside import (
+    KIB,
+    MIB,
+    Kind,
+    json_of,
+    parsed,
+    shortened,
+    text_of,
+    validated,
+)
 from edgetransfer.spec.preprocess import PREPROCESSING, ImagePreprocessing, TextPreprocessing
 from edgetransfer.spec.tasks import CLASSIFICATION
 
@@ -230,6 +239,11 @@ CONTRACT = replace(_OURS, called="contract", most=64 * KIB)
 GOLDEN = replace(_OURS, called="list of golden examples")
 LABELS = replace(_OURS, called="list of labels", most=16 * MIB)
 FITTED_ON = replace(_OURS, called="list of digests", most=1024 * MIB)
+DESCRIBED = replace(_OURS, called="description of a model", most=16 * MIB)
+DESCRIPTION = "edgetransfer."
+"""What the keys of ours in ``metadata_props`` begin with."""
+STRUCTURED = frozenset({"labels", "inputs", "outputs"})
+"""Of a description: what is told as JSON."""
 PORTABILITY = Kind(
     "record of portability",
     MIB,
@@ -289,6 +303,32 @@ def read_portability(path: Path) -> dict[str, Any]:
 def read_contract(path: Path, kind: Kind = CONTRACT) -> ImagePreprocessing | TextPreprocessing:
     """Read ``preprocess.json``."""
     return validated(PREPROCESSING, json_of(path, kind), path, kind)
+
+
+def read_description(path: Path) -> dict[str, Any] | None:
+    """Read what an ONNX file says of itself in ``metadata_props``; None where it is not ours.
+
+    Of a file that cannot be read it is None too: whoever opens it says what is wrong.
+    """
+    import onnx
+
+    try:
+        said = onnx.load(path, load_external_data=False).metadata_props
+    except Exception:  # protobuf raises kinds of its own
+        return None
+    found = {
+        each.key.removeprefix(DESCRIPTION): each.value
+        for each in said
+        if each.key.startswith(DESCRIPTION)
+    }
+    if not found:
+        return None
+    for key in STRUCTURED & found.keys():
+        if len(found[key]) > DESCRIBED.most:
+            raise DESCRIBED.unreadable(path, f"{key} of {len(found[key]):,} characters")
+        found[key] = parsed(found[key], path, DESCRIBED)
+    validated(forms.DescriptionForm, found, path, DESCRIBED)
+    return found
 
 
 def read_labels(path: Path, kind: Kind = LABELS) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,10 +17,11 @@ import onnx_ir as ir
 from PIL import Image
 
 from edgetransfer.bundle.agent_archive import pack_agent
-from edgetransfer.bundle.files import write_json
-from edgetransfer.bundle.opened import FITTED_ON
+from edgetransfer.bundle.files import canonical_json, digest_of, write_json
+from edgetransfer.bundle.opened import FITTED_ON, STORED_AS
+from edgetransfer.bundle.readers import DESCRIPTION
 from edgetransfer.export.tensorrt import write_for_tensorrt
-from edgetransfer.graph.embed import PICTURE, whole_model
+from edgetransfer.graph.embed import PICTURE, ports, whole_model
 from edgetransfer.graph.finished import finished
 from edgetransfer.graph.hosted import open_here
 
@@ -82,20 +84,22 @@ def write_picture_classifier(
 
 
 SCHEMA = "edgetransfer.golden/2"
+OTHERS = ("core", "reference")
+"""The networks of a bundle beside ``model.onnx``."""
 
 
 def write_golden(
-    folder: Path, models: Path, examples: Sequence[Example], prepare: Preparer
+    folder: Path, models: Mapping[str, Path], examples: Sequence[Example], prepare: Preparer
 ) -> None:
     """Write the examples and what both models make of them on this machine.
 
     ``index.json`` lists, for every case, its files with type and shape; ``.bin`` files are
     little-endian and row-major. Pictures come as PNG and as decoded RGB. The folder is made;
-    `models` holds ``core.onnx`` and ``reference.onnx``.
+    `models` says where ``core.onnx`` and ``reference.onnx`` lie.
     """
     folder.mkdir()
-    core = open_here(str(models / "core.onnx"))
-    reference = open_here(str(models / "reference.onnx"))
+    core = open_here(models["core.onnx"])
+    reference = open_here(models["reference.onnx"])
     cases = []
     for index, example in enumerate(examples):
         stem = f"{index:02d}"
@@ -132,8 +136,8 @@ class BundleParts:
     The network is shipped as `core`; the reference is the float one. `golden` are examples whose
     inputs and outputs travel with the bundle, none of the test set; `fitted_on` digests of the
     examples of train and validation, so that `bench` notices them. `more` are files of the task, by
-    their names in the bundle; ``config.json`` of the backbone is None where it has none in
-    transformers' form.
+    their names in the bundle, and `outputs` what each output means; ``config.json`` of the backbone
+    is None where it has none in transformers' form.
     """
 
     reference: onnx.ModelProto
@@ -146,6 +150,8 @@ class BundleParts:
     more: Mapping[str, Path] = field(default_factory=dict)
     config: Mapping[str, Any] | None = None
     target: TargetSpec | None = None
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    task: str = ""
 
 
 def one_at_a_time(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -157,16 +163,65 @@ def one_at_a_time(model: onnx.ModelProto) -> onnx.ModelProto:
     return finished(fixed, "export")
 
 
-def write_bundle(folder: Path, parts: BundleParts, prepare: Preparer) -> None:
-    """Write every file but the manifest and the report into an empty folder."""
-    models = {
-        "core.onnx": parts.core,
-        "model.onnx": whole_model(parts.core, parts.preprocessing),
+def described(model: onnx.ModelProto, parts: BundleParts, beside: Path) -> onnx.ModelProto:
+    """Return ``model.onnx`` with what it says of itself in ``metadata_props``.
+
+    It is for whoever has this file alone; `bundle.readers.read_description` reads it back. The
+    other networks lie in the folder `beside` already, where they are files of their own.
+    """
+    static = parts.target is not None and parts.target.static_shapes
+    taken = ports(parts.preprocessing, 1 if static else "batch", whole=True)
+    said = {
+        "version": version("edgetransfer"),
+        "task": parts.task,
+        "labels": canonical_json(parts.labels),
+        "inputs": canonical_json({name: {"type": t, "shape": s} for name, t, s in taken}),
+        "before": parts.preprocessing.before,
+        "inside": parts.preprocessing.inside,
+        "outputs": canonical_json(dict(parts.outputs)),
+        **{name: digest_of(file) for name in OTHERS if (file := beside / f"{name}.onnx").is_file()},
     }
-    onnx.save(parts.reference, folder / "reference.onnx")
-    for name, model in models.items():
-        static = parts.target is not None and parts.target.static_shapes
-        onnx.save(one_at_a_time(model) if static else model, folder / name)
+    return _with_metadata(model, {f"{DESCRIPTION}{key}": value for key, value in said.items()})
+
+
+def _with_metadata(model: onnx.ModelProto, said: Mapping[str, str]) -> onnx.ModelProto:
+    """Return a copy that says this in place of what we wrote into it before."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    theirs = {each.key: each.value for each in model.metadata_props}
+    kept = {key: value for key, value in theirs.items() if not key.startswith(DESCRIPTION)}
+    onnx.helper.set_model_props(copy, {**kept, **said})
+    return copy
+
+
+def _write_models(folder: Path, parts: BundleParts) -> dict[str, str]:
+    """Write the networks, none twice; return which file stands for one that has the same bytes."""
+    static = parts.target is not None and parts.target.static_shapes
+    whole = whole_model(parts.core, parts.preprocessing)
+    alone = whole is parts.core
+    core, whole = (one_at_a_time(each) if static else each for each in (parts.core, whole))
+    plain = {"core": _with_metadata(core, {}), "reference": _with_metadata(parts.reference, {})}
+    for name, model in plain.items():
+        onnx.save(model, folder / f"{name}.onnx")
+    same = digest_of(folder / "core.onnx") == digest_of(folder / "reference.onnx")
+    stored = {}
+    if alone:
+        stored["core.onnx"] = "model.onnx"
+    if same:
+        stored["reference.onnx"] = "model.onnx" if alone else "core.onnx"
+    for name in stored:
+        (folder / name).unlink()
+    onnx.save(described(whole, parts, folder), folder / "model.onnx")
+    return stored
+
+
+def write_bundle(folder: Path, parts: BundleParts, prepare: Preparer) -> dict[str, Any]:
+    """Write every file but the manifest and the report into an empty folder.
+
+    Return what the manifest says of the files that are not stored twice.
+    """
+    stored = _write_models(folder, parts)
+    files = {name: folder / stored.get(name, name) for name in ("core.onnx", "reference.onnx")}
     (folder / "labels.txt").write_text("\n".join(parts.labels) + "\n", encoding="utf-8")
     contract = parts.preprocessing.model_dump(mode="json")
     if parts.tokenizer is not None:
@@ -185,6 +240,8 @@ def write_bundle(folder: Path, parts: BundleParts, prepare: Preparer) -> None:
         shutil.copyfile(file, folder / name)
     runtime = None if parts.target is None else parts.target.runtime
     if parts.target is not None and runtime is not None and runtime.builds_engines:
-        write_for_tensorrt(folder, parts.core, parts.preprocessing, parts.target)
+        core = files["core.onnx"].name
+        write_for_tensorrt(folder, parts.core, parts.preprocessing, parts.target, core)
     pack_agent(folder / "agent.pyz")
-    write_golden(folder / "golden", folder, parts.golden, prepare)
+    write_golden(folder / "golden", files, parts.golden, prepare)
+    return {STORED_AS: stored} if stored else {}

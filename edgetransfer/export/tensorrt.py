@@ -30,7 +30,7 @@ PREPARE = "prepare.onnx"
 README = "README.md"
 _README = """# {title}
 
-`core.onnx` is what TensorRT takes: prepared tensors in, outputs out. An engine is bound to the
+`{core}` is what TensorRT takes: prepared tensors in, outputs out. An engine is bound to the
 TensorRT, the GPU and the driver that it was built with and holds code, so it is built on the
 device: by the first `edgetransfer bench`, or by
 
@@ -79,15 +79,18 @@ def write_for_tensorrt(
     core: onnx.ModelProto,
     preprocessing: ImagePreprocessing | TextPreprocessing,
     target: TargetSpec,
+    file: str = "core.onnx",
 ) -> None:
     """Write the README with the lines of `trtexec`, and for pictures ``prepare.onnx``.
 
-    The network is `core` as it is shipped, and the target's session config says for which sizes an
-    engine is built.
+    The network is `core` as it is shipped in `file`; the target's session config says for which
+    sizes an engine is built.
     """
     settings = settings_from(target.session.config)
-    strong, weak = (trtexec_line(core, settings, strongly_typed=each) for each in (True, False))
-    text = _README.format(title=target.title, strong=strong, weak=weak)
+    strong, weak = (
+        trtexec_line(core, settings, file, strongly_typed=each) for each in (True, False)
+    )
+    text = _README.format(title=target.title, core=file, strong=strong, weak=weak)
     before = preparation(preprocessing, core)
     if before is not None:
         onnx.save(before, folder / PREPARE)
@@ -95,13 +98,15 @@ def write_for_tensorrt(
     (folder / README).write_text(text, encoding="utf-8")
 
 
-def trtexec_line(core: onnx.ModelProto, settings: Settings, *, strongly_typed: bool) -> str:
+def trtexec_line(
+    core: onnx.ModelProto, settings: Settings, file: str = "core.onnx", *, strongly_typed: bool
+) -> str:
     """Return the command of TensorRT's own tool that builds an engine as the agent does.
 
     Strongly typed is for TensorRT 10.12 and newer; older ones are only told what they may compute
     in (the agent also holds them to the types of the graph).
     """
-    words = ["trtexec", "--onnx=core.onnx", "--saveEngine=core.engine"]
+    words = ["trtexec", f"--onnx={file}", "--saveEngine=core.engine"]
     for which, name in enumerate(("min", "opt", "max")):
         shapes = [f"{each.name}:{_sizes(each, settings, which)}" for each in core.graph.input]
         words.append(f"--{name}Shapes={','.join(shapes)}")

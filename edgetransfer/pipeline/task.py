@@ -53,11 +53,13 @@ class Task(Judge, Protocol):
     Attributes:
         labels: what labels are, to whatever reads and divides examples.
         columns: what the words and the numbers of `answer` are: "class", "share".
+        meaning: of each output of the network, what it says, to whoever runs it.
         report_form: the form of its blocks of ``report.json``.
     """
 
     labels: LabelRules
     columns: tuple[str, str]
+    meaning: Mapping[str, str]
     report_form: type[Form]
 
     def plan(self, run: Run) -> list[Step]:

@@ -7,7 +7,9 @@ Beside how an example is prepared it says what follows of it, so that nobody els
   ranges of activations be found beforehand and examples be stacked;
 * `noun`: what an example is called;
 * `level`: what one of 255 levels of a channel is once it is prepared;
-* `transformers()`: the contract in that library's words, where it is no file already.
+* `transformers()`: the contract in that library's words, where it is no file already;
+* `before`, `inside`: what an app does with an example before it runs ``model.onnx``, and what that
+  does by itself.
 """
 
 from __future__ import annotations
@@ -38,6 +40,10 @@ class ImagePreprocessing(Spec):
     in_graph: ClassVar[bool] = True
     one_shape: ClassVar[bool] = True
     noun: ClassVar[str] = "picture"
+    before: ClassVar[str] = (
+        "decode it, turn it by its EXIF orientation, lay transparent pixels over white; RGB, "
+        "channels last, any size"
+    )
     kind: Literal["image"] = "image"
     shortest_edge: int | None = Field(None, ge=1, le=8192, description="short side in pixels")
     exact: Size | None = Field(None, description="resize to (height, width), ignoring proportions")
@@ -74,6 +80,20 @@ class ImagePreprocessing(Spec):
     def level(self) -> tuple[float, ...]:
         """What one of 255 levels of a channel is once it is prepared."""
         return tuple(self.rescale / each for each in self.std)
+
+    @property
+    def inside(self) -> str:
+        """What ``model.onnx`` does by itself.
+
+        >>> ImagePreprocessing(shortest_edge=256, crop=(224, 224)).inside
+        'resize (short side 256, bilinear, antialiased), crop to 224 x 224, normalise'
+        """
+        size = f"short side {self.shortest_edge}"
+        if self.exact is not None:
+            size = " x ".join(map(str, self.exact))
+        cut = f", crop to {self.crop[0]} x {self.crop[1]}" if self.crop else ""
+        smooth = "" if self.interpolation == "nearest" else ", antialiased"
+        return f"resize ({size}, {self.interpolation}{smooth}){cut}, normalise"
 
     def transformers(self) -> dict[str, Any]:
         """Return the contract as CLIP's image processor takes it: it knows every step of ours.
@@ -114,6 +134,7 @@ class TextPreprocessing(Spec):
     in_graph: ClassVar[bool] = False
     one_shape: ClassVar[bool] = False
     noun: ClassVar[str] = "text"
+    inside: ClassVar[str] = "nothing: standard ONNX has no tokenizer"
     kind: Literal["text"] = "text"
     tokenizer: str = Field("tokenizer.json", description="file beside the contract")
     max_length: int = Field(128, ge=2, le=1 << 20, description="tokens kept, special ones included")
@@ -121,6 +142,14 @@ class TextPreprocessing(Spec):
     inputs: tuple[TextInput, ...] = Field(
         ("input_ids", "attention_mask"), min_length=1, description="the network's inputs, in order"
     )
+
+    @property
+    def before(self) -> str:
+        """What an app does with a text."""
+        return (
+            "make token ids of it by tokenizer.json (of the Hugging Face tokenizers library; cuts "
+            f"at {self.max_length} tokens); in a batch, pad ids with {self.pad_id}, all else with 0"
+        )
 
     @property
     def level(self) -> tuple[float, ...]:

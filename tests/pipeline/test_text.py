@@ -56,7 +56,7 @@ def test_rungs_are_judged_text_by_text_as_the_device_runs_them(outcome, texts):
     examples = sources.load(DataSpec(source=str(texts)), CLASSES, seed=0).split("validation")
     reference, shipped = (
         np.concatenate(
-            [open_here(folder / name).run(prepare.prepare(each))[0] for each in examples]
+            [open_here(bundle.file(name)).run(prepare.prepare(each))[0] for each in examples]
         )
         for name in ("reference.onnx", "core.onnx")
     )

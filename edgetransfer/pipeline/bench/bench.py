@@ -206,7 +206,7 @@ def _portability(
 
     The bits of `host`, the build host's environment, are the measure.
     """
-    held = {"core": bundle.manifest["files"]["core.onnx"], "session": bundle.manifest["session"]}
+    held = {"core": bundle.digest("core.onnx"), "session": bundle.manifest["session"]}
     found = read_portability(bundle.file(PORTABILITY))
     kept = found.get("kinds", {}) if {key: found.get(key) for key in held} == held else {}
     mine = {kind_of(host): {"where": "the build host", "bit_equal": True, "examples": None}}

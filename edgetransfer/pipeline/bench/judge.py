@@ -105,7 +105,7 @@ def judge_bundle(
     session = bundle.manifest["session"]
     runtime = (not preview and target.runtime) or Runtime.of_any_machine()
     subject = measure.Subject(
-        bundle.folder,
+        {name: bundle.file(name) for name in measure.MODELS},
         bundle.preprocessing,
         session["threads"],
         {**exact_here(), **session["config"]} if preview else session["config"],
@@ -116,12 +116,13 @@ def judge_bundle(
         environment=before,
     )
     with telling(bench.reporter, f"measure {target.name}") as line:
-        files = bundle.manifest["files"]
         inputs = {
-            "models": [files[name] for name in ("reference.onnx", "core.onnx", "model.onnx")],
+            "models": [bundle.digest(name) for name in measure.MODELS],
             "agent": agent_digest(),
             "examples": content_of(question.examples),
-            "contract": [files.get(name) for name in ("preprocess.json", "tokenizer.json")],
+            "contract": [
+                bundle.manifest["files"].get(name) for name in ("preprocess.json", "tokenizer.json")
+            ],
             "session": session,
             "runtime": [runtime.name, runtime.provider],
             "timing": recipe.timing if timed else None,
@@ -184,7 +185,7 @@ def _measurement(
         proofs=proofs(kept, bundle, target),
         sample=question.sample,
         notes=question.notes,
-        identical=measure.same_network(bundle.manifest["files"]),
+        identical=measure.same_network(bundle),
         standing=standing,
         verify_with=_verification(bundle, bench),
     )

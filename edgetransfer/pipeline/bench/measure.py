@@ -33,11 +33,13 @@ from edgetransfer.transport.local import Local
 from edgetransfer.transport.place import LOCAL, Place
 
 if TYPE_CHECKING:
+    from edgetransfer.bundle.opened import Bundle
     from edgetransfer.data.manifest import Example
     from edgetransfer.spec.preprocess import ImagePreprocessing, TextPreprocessing
     from edgetransfer.spec.progress import Progress
     from edgetransfer.spec.target import Runtime, TargetSpec
 
+MODELS = ("reference.onnx", "core.onnx", "model.onnx")
 CORE = ("reference", "candidate")
 WHOLE = ("reference_whole", "candidate_whole")
 _OWN = "onnxruntime"
@@ -107,12 +109,13 @@ class Subject:
     """What is measured, and how its sessions are made.
 
     Attributes:
+        models: where each of `MODELS` lies.
         effort: how times are taken; None where the place may not stand for the target.
         activation: type of the activations' codes, None where they are floats.
         environment: of the place, None where it was not asked yet.
     """
 
-    folder: Path
+    models: Mapping[str, Path]
     preprocessing: ImagePreprocessing | TextPreprocessing
     threads: int
     config: Mapping[str, str]
@@ -123,9 +126,9 @@ class Subject:
     environment: Mapping[str, Any] | None = None
 
 
-def same_network(files: Mapping[str, str]) -> bool:
+def same_network(bundle: Bundle) -> bool:
     """Tell from the digests of a bundle's files whether the floats themselves are shipped."""
-    return files["reference.onnx"] == files["core.onnx"]
+    return bundle.digest("reference.onnx") == bundle.digest("core.onnx")
 
 
 def measure(
@@ -172,14 +175,14 @@ class _Session:
         self._out = out
         base = Variant(
             "reference",
-            str(subject.folder / "reference.onnx"),
+            str(subject.models["reference.onnx"]),
             inputs,
             threads=subject.threads,
             config=dict(subject.config),
             provider=subject.runtime.provider,
             runtime=subject.runtime.name,
         )
-        candidate = replace(base, name="candidate", model=str(subject.folder / "core.onnx"))
+        candidate = replace(base, name="candidate", model=str(subject.models["core.onnx"]))
         self.core = {"reference": base, "candidate": candidate}
         self._same = filecmp.cmp(base.model, candidate.model, shallow=False)
 
@@ -256,7 +259,7 @@ class _Session:
         onnx.save(reference, self._scratch / "reference_whole.onnx")
         models = {
             "reference_whole": str(self._scratch / "reference_whole.onnx"),
-            "candidate_whole": str(self._subject.folder / "model.onnx"),
+            "candidate_whole": str(self._subject.models["model.onnx"]),
         }
         return {
             name: replace(self.core["reference"], name=name, model=model, inputs=files)

@@ -135,8 +135,7 @@ def _moved(record: Record, kept: StageResult) -> float:
 def _integrity(
     whole: Record, bundle: Bundle, told: Mapping[str, Record], moved: float
 ) -> Integrity:
-    files = bundle.manifest["files"]
-    digests = {file: (files[file], model["sha256"]) for file, model in told.items()}
+    digests = {file: (bundle.digest(file), model["sha256"]) for file, model in told.items()}
     return Integrity(digests, whole["max_abs"], whole["range"], whole["examples"], moved)
 
 

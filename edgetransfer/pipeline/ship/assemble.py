@@ -45,7 +45,8 @@ def assemble(
         known = *manifest.split("train"), *manifest.split("validation"), *fitted.unlabelled
         if target.runtime is not None and target.runtime.builds_engines:
             refuse_unfit(core)
-        more = task_of(run.recipe).ship(run, fitted, compressed, target, line.progress)
+        task = task_of(run.recipe)
+        more = task.ship(run, fitted, compressed, target, line.progress)
         parts = BundleParts(
             reference=onnx.load(fitted.graph),
             core=core,
@@ -57,9 +58,11 @@ def assemble(
             target=target,
             fitted_on=[each.digest for each in known],
             more=more.files,
+            outputs=task.meaning,
+            task=run.recipe.task,
         )
-        write_bundle(folder, parts, fitted.preparer())
-        facts = {**_facts(run, fitted, compressed, target), **more.facts}
+        stored = write_bundle(folder, parts, fitted.preparer())
+        facts = {**_facts(run, fitted, compressed, target), **more.facts, **stored}
         bundle = seal(folder, facts, place.beside)
         files = [path for path in folder.rglob("*") if path.is_file()]
         size = sum(path.stat().st_size for path in files)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -43,6 +43,10 @@ class Classification:
     name = CLASSIFICATION
     labels = CLASSES
     columns = ("class", "share")
+    meaning: ClassVar[Mapping[str, str]] = {
+        LOGITS: "float32 [batch, labels], the higher the likelier; softmax, where shares are "
+        "wanted, is the caller's"
+    }
     shift_invariant = True
     claims = report.CLAIMS
     report_form = ClassesForm

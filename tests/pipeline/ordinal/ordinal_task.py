@@ -7,6 +7,7 @@ judged by the mean distance from the right rank.
 """
 
 from functools import partial
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -102,6 +103,7 @@ class Ordinal:
     name = "ordinal"
     labels = CLASSES  # ranks have names, as classes do
     columns = ("rank", "score")
+    meaning = MappingProxyType({"score": "the rank", "beyond": "how far it is beyond each bound"})
     shift_invariant = False
     claims = frozenset({"mean-error"})
     report_form = RanksForm

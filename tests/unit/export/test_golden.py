@@ -15,28 +15,29 @@ from edgetransfer.export.onnx_bundle import write_golden
 
 @pytest.fixture
 def models(tmp_path):
-    """Write both models of a bundle."""
+    """Write both models of a bundle, and say where they lie."""
 
     def write(reference, core):
-        onnx.save(reference, tmp_path / "reference.onnx")
-        onnx.save(core, tmp_path / "core.onnx")
-        return tmp_path
+        files = {name: tmp_path / name for name in ("reference.onnx", "core.onnx")}
+        onnx.save(reference, files["reference.onnx"])
+        onnx.save(core, files["core.onnx"])
+        return files
 
     return write
 
 
-def read(folder, entry):
+def read(tmp_path, entry):
     """Read an array as somebody would who has the index alone."""
-    content = (folder / entry["file"]).read_bytes()
+    content = (tmp_path / entry["file"]).read_bytes()
     return np.frombuffer(content, np.dtype(entry["dtype"]).newbyteorder("<")).reshape(
         entry["shape"]
     )
 
 
-def test_pictures(models, core, pictures, prepare, run):
-    folder = models(core(0), core(1))
-    write_golden(folder / "golden", folder, pictures[0], prepare)
-    golden = folder / "golden"
+def test_pictures(models, core, pictures, prepare, run, tmp_path):
+    files = models(core(0), core(1))
+    write_golden(tmp_path / "golden", files, pictures[0], prepare)
+    golden = tmp_path / "golden"
     index = json.loads((golden / "index.json").read_text())
     assert index["schema"] == "edgetransfer.golden/2"
     assert [case["label"] for case in index["cases"]] == ["a", "b", "c"]
@@ -47,7 +48,7 @@ def test_pictures(models, core, pictures, prepare, run):
         assert prepared.dtype == np.float32
         np.testing.assert_array_equal(prepared, prepare.prepare(example)["input"][0])
         for name in ("core", "reference"):
-            logits = run(folder / f"{name}.onnx", input=prepared[None])[0]
+            logits = run(tmp_path / f"{name}.onnx", input=prepared[None])[0]
             np.testing.assert_array_equal(np.float32(case[name]["logits"]), logits)
         assert case["core"] != case["reference"]
         assert case["text"] is None
@@ -57,11 +58,11 @@ def test_pictures(models, core, pictures, prepare, run):
     assert {file.name for file in golden.iterdir()} == listed
 
 
-def test_the_first_version_is_read(models, core, pictures, prepare):
+def test_the_first_version_is_read(models, core, pictures, prepare, tmp_path):
     """There the only outputs were logits."""
-    folder = models(core(0), core(1))
-    write_golden(folder / "golden", folder, pictures[0], prepare)
-    file = folder / "golden" / "index.json"
+    files = models(core(0), core(1))
+    write_golden(tmp_path / "golden", files, pictures[0], prepare)
+    file = tmp_path / "golden" / "index.json"
     index = json.loads(file.read_text())
     wanted = read_golden(file)
     index["schema"] = "edgetransfer.golden/1"
@@ -79,30 +80,30 @@ def test_the_first_version_is_read(models, core, pictures, prepare):
     ]
 
 
-def test_texts(models, text_core, prepare_text, run):
-    folder = models(text_core, text_core)
+def test_texts(models, text_core, prepare_text, run, tmp_path):
+    files = models(text_core, text_core)
     examples = [
         Example("0", None, "ants and bees", "a", "train", {}, "digest"),
         Example("1", None, "wasps", None, "train", {}, "digest"),
     ]
-    write_golden(folder / "golden", folder, examples, prepare_text)
-    cases = json.loads((folder / "golden" / "index.json").read_text())["cases"]
+    write_golden(tmp_path / "golden", files, examples, prepare_text)
+    cases = json.loads((tmp_path / "golden" / "index.json").read_text())["cases"]
     assert [(case["text"], case["label"]) for case in cases] == [
         ("ants and bees", "a"),
         ("wasps", None),
     ]
     assert not any("png" in case or "picture" in case for case in cases)
-    ids = [read(folder / "golden", case["prepared"]["input_ids"]) for case in cases]
+    ids = [read(tmp_path / "golden", case["prepared"]["input_ids"]) for case in cases]
     assert [each.tolist() for each in ids] == [[1, 2, 3], [0]]
     for case, tokens in zip(cases, ids, strict=True):
-        mask = read(folder / "golden", case["prepared"]["attention_mask"])
+        mask = read(tmp_path / "golden", case["prepared"]["attention_mask"])
         logits = run(text_core, input_ids=tokens[None], attention_mask=mask[None])[0]
         np.testing.assert_array_equal(np.float32(case["core"]["logits"]), logits)
 
 
-def test_the_same_files_every_time(models, core, pictures, prepare):
-    folder = models(core(0), core(1))
+def test_the_same_files_every_time(models, core, pictures, prepare, tmp_path):
+    files = models(core(0), core(1))
     for name in ("once", "again"):
-        write_golden(folder / name, folder, pictures[0], prepare)
-    for file in (folder / "once").iterdir():
-        assert (folder / "again" / file.name).read_bytes() == file.read_bytes()
+        write_golden(tmp_path / name, files, pictures[0], prepare)
+    for file in (tmp_path / "once").iterdir():
+        assert (tmp_path / "again" / file.name).read_bytes() == file.read_bytes()

@@ -1,10 +1,13 @@
 """The measure stage: what was judged is what was timed, and floats that are shipped as they are."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from edgetransfer.agent.benchmark import OpenedVariant, digest_of_outputs
 from edgetransfer.agent.outputs import Outputs
+from edgetransfer.bundle.opened import Bundle
 from edgetransfer.pipeline.bench import measure
 
 
@@ -30,5 +33,10 @@ def test_judged_outputs_have_the_digest_that_the_agent_tells_of_a_timed_session(
 
 def test_the_floats_themselves_are_shipped_where_both_files_are_one():
     files = {"reference.onnx": "a", "core.onnx": "a", "model.onnx": "b"}
-    assert measure.same_network(files)
-    assert not measure.same_network({**files, "core.onnx": "b"})
+    assert measure.same_network(Bundle(Path(), {"files": files}))
+    assert not measure.same_network(Bundle(Path(), {"files": {**files, "core.onnx": "b"}}))
+    once = {
+        "files": {"model.onnx": "b", "core.onnx": "a"},
+        "stored_as": {"reference.onnx": "core.onnx"},
+    }
+    assert measure.same_network(Bundle(Path(), once))

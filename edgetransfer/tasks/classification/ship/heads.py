@@ -11,7 +11,13 @@ import onnx
 from pydantic import BaseModel
 
 from edgetransfer.bundle.files import read_json, writing
-from edgetransfer.bundle.opened import Bundle, open_bundle, refuse_other_outputs, seal
+from edgetransfer.bundle.opened import (
+    Bundle,
+    digest_of_file,
+    open_bundle,
+    refuse_other_outputs,
+    seal,
+)
 from edgetransfer.bundle.swap import bundle_lock, locked, replacing
 from edgetransfer.errors import SpecError
 from edgetransfer.export.onnx_bundle import CONFIG, TOKENIZER, BundleParts, write_bundle
@@ -19,6 +25,7 @@ from edgetransfer.graph.prepare import preparer
 from edgetransfer.pipeline.bench.bench import golden_of, measuring_afresh, unlabelled_golden
 from edgetransfer.pipeline.bench.judge import Bench, Question, judge_bundle, write_report
 from edgetransfer.pipeline.stage.store import scratch
+from edgetransfer.pipeline.task import task_of
 from edgetransfer.tasks.classification.judge.metrics import LOGITS
 from edgetransfer.tasks.classification.ship.feature_statistics import head_facts
 from edgetransfer.tasks.classification.ship.head_files import (
@@ -70,7 +77,7 @@ class OfTheBackbone(BaseModel):
         """Return them as a manifest has them, with the digest of what was built."""
         held = {**manifest, "compression": {**manifest["compression"], "ladder": ()}}
         kept = OfTheBackbone.model_validate(held).model_dump(mode="json", exclude_none=True)
-        base = manifest.get("base", {"core.onnx": manifest["files"]["core.onnx"]})
+        base = manifest.get("base", {"core.onnx": digest_of_file(manifest, "core.onnx")})
         return {**kept, "base": base}
 
 
@@ -189,17 +196,19 @@ def rebuild(
         fitted_on=fitted_on | {digest for each in heads.added for digest in each["digests"]},
         config=read_json(bundle.file(CONFIG)) if bundle.file(CONFIG).is_file() else None,
         target=bundle.target,
+        outputs=task_of(bundle.recipe).meaning,
+        task=bundle.recipe.task,
     )
     facts = OfTheBackbone.facts(bundle.manifest)
     with writing(out.parent):
         out.parent.mkdir(parents=True, exist_ok=True)
     with locked(bundle_lock(out)), replacing(out) as place:
         partial = place.folder
-        write_bundle(partial, parts, prepare)
+        stored = write_bundle(partial, parts, prepare)
         statistics = _statistics(bundle, heads)
         if statistics is not None:
             write_statistics(partial / STATISTICS, statistics)
-        made = seal(partial, {**facts, **head_facts(core), "added": list(heads.added)})
+        made = seal(partial, {**facts, **head_facts(core), "added": list(heads.added), **stored})
         with scratch(partial) as room:
             _report(made, out, room, reporter)
 
