@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import inspect
 import os
+import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from edgetransfer.cli import DEBUG
 from edgetransfer.cli import options as o
@@ -58,6 +61,41 @@ def build(
         for name, report in outcome.reports.items():
             render.verdict(report, outcome.folders[name], quiet=quiet)
     render.leave(outcome.reports.values(), strict=strict)
+
+
+@o.asks(
+    *("data", "target", "backbone", "label_column", "text_column", "file_column", "split_by"),
+    *("task", "max_drop", "seed"),
+    required=True,
+)
+def init(
+    asked: o.Asked,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FILE", help="The recipe that is written.")
+    ] = Path("recipe.toml"),
+    cache: o.Cache = None,
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+) -> None:
+    """Look at the data, and write a commented recipe that `build --recipe` takes."""
+    from edgetransfer.cli.terminal import Console, TerminalReporter, print_json
+    from edgetransfer.pipeline import first_recipe
+    from edgetransfer.pipeline.build import resolve
+    from edgetransfer.spec.recipe import recipe_from
+
+    if os.path.lexists(out):
+        raise first_recipe.already(out)
+    run = resolve(recipe_from(asked), o.store_at(cache), TerminalReporter(quiet=quiet))
+    found = first_recipe.look(run)
+    first_recipe.write(found, out)
+    if json:
+        told = {"seen": found.seen, "warnings": found.warnings, "file": str(out)}
+        print_json({**told, "recipe": found.recipe.model_dump(mode="json")})
+        return
+    console = Console()
+    for line in () if quiet else ("", *found.seen, "", *found.warnings):
+        console.indented(line)
+    console.unbroken(f"\n  {out}\n  build:  edgetransfer build --recipe {shlex.quote(str(out))}")
 
 
 def demo(

@@ -40,6 +40,7 @@ app = typer.Typer(
 )
 for _each in (
     machine.doctor,
+    build.init,
     build.build,
     build.demo,
     bundle.bench,
