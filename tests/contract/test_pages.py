@@ -5,7 +5,9 @@ its values are checked as far as that needs no files. `tests/pipeline/test_print
 cheap ones.
 """
 
+import ast
 import importlib.util
+import inspect
 import re
 import shlex
 import subprocess
@@ -15,6 +17,7 @@ from pathlib import Path
 import pytest
 import typer
 
+import edgetransfer
 from edgetransfer.cli import commands
 from edgetransfer.spec import catalogue
 from edgetransfer.spec.options import seconds_of
@@ -22,7 +25,8 @@ from edgetransfer.spec.recipe import PLACES, recipe_from
 from edgetransfer.transport.place import TRANSPORTS
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+ABOVE = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")
+PAGES = [*(ROOT / each for each in ABOVE), *sorted((ROOT / "docs").rglob("*.md"))]
 PROGRAM = typer.main.get_command(commands.app)
 LINE = re.compile(r"(?:\$ )?(?:\w+=\S+ )*(?:\S*/|.* -m )?edgetransfer (\S.*)")
 SPAN = re.compile(r"`edgetransfer ([^`]+)`")
@@ -121,6 +125,17 @@ def test_what_a_page_names_is_there(page):
     there = {each: (ROOT / each).exists() for each in scripts}
     there |= {each: (page.parent / each).exists() for each in links}
     assert [each for each, found in there.items() if not found] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_python_is_valid_and_gives_our_functions_what_they_take(page):
+    text = page.read_text(encoding="utf-8")
+    for code in re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        for call in ast.walk(ast.parse(code)):
+            if isinstance(call, ast.Call) and ast.unparse(call.func).startswith("edgetransfer."):
+                function = getattr(edgetransfer, ast.unparse(call.func).partition(".")[2])
+                keywords = {each.arg: None for each in call.keywords}
+                inspect.signature(function).bind(*call.args, **keywords)
 
 
 def test_readme_is_short():
