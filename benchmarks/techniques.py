@@ -40,8 +40,7 @@ from edgetransfer.graph.prepare import preparer
 from edgetransfer.pipeline.demo import write_digits
 from edgetransfer.pipeline.stage.stage import versions
 from edgetransfer.spec.recipe import DataSpec
-from edgetransfer.tasks.classification.head.probe import fit_at, fit_probe
-from edgetransfer.tasks.classification.head.score import log_loss
+from edgetransfer.tasks.classification.head.probe import fit_at, fit_probe, log_loss
 from edgetransfer.tasks.classification.labels import CLASSES
 from edgetransfer.tasks.classification.train.choice import race
 from edgetransfer.tasks.classification.train.contrastive import ContrastiveSchedule, tune

@@ -12,5 +12,10 @@ class Progress(Protocol):
         """Report `done` of `total` units of work; `total` is None where it is not known."""
 
 
+def part_of(progress: Progress, before: int, whole: int) -> Progress:
+    """Return what is told of a part of the work, and tells of the whole."""
+    return lambda done, _: progress(before + done, whole)
+
+
 def silent(done: int, total: int | None) -> None:
     """Report nothing: the default of every `progress` parameter."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import onnx
 
     from edgetransfer.agent.outputs import Outputs
+    from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
     from edgetransfer.data.manifest import Example
     from edgetransfer.graph.prepare import Batch, Preparer
 
@@ -51,9 +52,9 @@ def run_over(
 
 
 def run_one_by_one(
-    model: onnx.ModelProto, prepare: Preparer, examples: Sequence[Example], progress: Progress
+    session: OnnxSession, prepare: Preparer, examples: Sequence[Example], progress: Progress
 ) -> Outputs:
-    """Return all outputs of a graph for every example, each run by itself, in order.
+    """Return all outputs of an opened graph for every example, each run by itself, in order.
 
     In a batch, examples would share the scales that 8-bit activations get as they come.
     """
@@ -63,4 +64,4 @@ def run_one_by_one(
             yield batch
             progress(done, len(examples))
 
-    return run_each(open_here(model), batches())
+    return run_each(session, batches())

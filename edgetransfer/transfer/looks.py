@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from edgetransfer.graph.embed import PREPARED
-from edgetransfer.spec.progress import Progress, silent
+from edgetransfer.spec.progress import Progress, part_of, silent
 from edgetransfer.transfer.features import run_over
 
 if TYPE_CHECKING:
@@ -114,15 +114,8 @@ def looks_over(
     progress: Progress = silent,
 ) -> Array:
     """Return the features of `LOOKS` looks at every picture, float32 [LOOKS, N, D], see `Views`."""
-    views = Views(seed, LOOKS)
-    found = []
+    views, count, found = Views(seed, LOOKS), len(examples), []
     for view in range(LOOKS):
-
-        def told(done: int, total: int | None, view: int = view) -> None:
-            of = total or len(examples)
-            progress(view * of + done, LOOKS * of)
-
-        found.append(
-            run_over(model, prepare, examples, change=Look(views, view).change, progress=told)
-        )
+        look, told = Look(views, view), part_of(progress, view * count, LOOKS * count)
+        found.append(run_over(model, prepare, examples, change=look.change, progress=told))
     return np.stack(found)

@@ -22,10 +22,7 @@ COMPOSING = [
     ),
     *(
         f"edgetransfer.tasks.classification.{name}"
-        for name in (
-            "task", "rank", "fit.adapt", "fit.distil", "fit.fit", "fit.network",
-            "ship.add_class",
-        )
+        for name in ("task", "rank", "fit.adapt", "fit.fit", "fit.network", "ship.add_class")
     ),
 ]  # fmt: skip
 assert set(COMPOSING) <= set(ALL)
@@ -43,8 +40,8 @@ STAGES = [name for name, file in ALL.items() if {"Stage", "rows_stage"} & {*_cal
 MAKING = [
     "edgetransfer.pipeline.bench.measure" if name.endswith("bench.judge") else name
     for name in STAGES
-    if not name.endswith((".distil", ".stage.stage"))
-]  # `distil` has the rows of another stage kept
+    if not name.endswith((".fit.network", ".stage.stage"))
+]  # `network` has the rows of another stage kept
 
 
 @cache

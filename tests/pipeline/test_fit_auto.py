@@ -11,11 +11,11 @@ from torch import nn
 from edgetransfer.backbone.model import LinearHead
 from edgetransfer.pipeline.stage.reporter import SilentReporter
 from edgetransfer.pipeline.stage.stage import Cost
-from edgetransfer.tasks.classification.fit import finetune
 from edgetransfer.tasks.classification.fit.contest import (
     Contest,
     ContestPlan,
     OutOfTimeError,
+    fit_epochs,
     hold,
     keep_if_better,
     told_fitted,
@@ -179,11 +179,11 @@ def test_what_is_fitted_on_in_the_end_is_said():
 
 def test_epochs_are_what_is_left_after_the_race():
     schedule, machine = Schedule(12, 1e-3, 32, 0), Machine(1, bf16=False, step_seconds=1.0)
-    assert finetune.fit_epochs(None, schedule, machine, 320) == 12
-    assert finetune.fit_epochs(1.0, schedule, machine, 320) == 6
-    assert finetune.fit_epochs(1.0, schedule, machine, 320, before=30) == 3
+    assert fit_epochs(None, schedule, machine, 320) == 12
+    assert fit_epochs(1.0, schedule, machine, 320) == 6
+    assert fit_epochs(1.0, schedule, machine, 320, before=30) == 3
     with pytest.raises(OutOfTimeError) as caught:
-        finetune.fit_epochs(1.0, schedule, machine, 320, before=80)
+        fit_epochs(1.0, schedule, machine, 320, before=80)
     assert str(caught.value) == (
         "--time-budget 1: fine-tuning does not fit the time\n"
         "  found: one epoch over 320 examples, with what comes before and after it, takes about "

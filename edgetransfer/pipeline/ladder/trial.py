@@ -19,7 +19,7 @@ from edgetransfer.agent.outputs import Outputs
 from edgetransfer.data.manifest import Example, content_of
 from edgetransfer.errors import StageError, UnsupportedError, first_line
 from edgetransfer.graph.embed import whole_model
-from edgetransfer.graph.hosted import exact_here
+from edgetransfer.graph.hosted import exact_here, open_here
 from edgetransfer.measure.drift import CLOSE_DB, measure_drift
 from edgetransfer.measure.speed.latency import speedup, summarise
 from edgetransfer.pipeline.bench.target_match import seen_here
@@ -194,7 +194,8 @@ class Trials:
 
     def _outputs(self, graph: Path, folder: Path, progress: Progress) -> dict[str, Any]:
         """Run a graph over each example by itself, as the device will run it."""
-        found = run_one_by_one(onnx.load(graph), self._prepare, self.examples, progress)
+        session = open_here(onnx.load(graph))
+        found = run_one_by_one(session, self._prepare, self.examples, progress)
         found.save(folder / OUTPUTS)
         return {"shapes": found.shapes}
 

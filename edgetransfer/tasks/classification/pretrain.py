@@ -248,17 +248,19 @@ class _Pretraining:
             **self._training.state(),
             "losses": torch.tensor(self._losses, dtype=torch.float64),
         }
+        self._leave(_STATE, save(state, {"asked": json.dumps(self._asked)}))
+
+    def _leave(self, name: str, content: bytes) -> Path:
         with writing(self._out):
             self._out.mkdir(parents=True, exist_ok=True)
-        write_whole(self._out / _STATE, save(state, {"asked": json.dumps(self._asked)}))
+        write_whole(self._out / name, content)
+        return self._out / name
 
     def finish(self, card: dict[str, Any]) -> dict[str, Any]:
         """Write the weights and the card, and remove what was only for going on."""
         state = self._training.network.state_dict()
-        with writing(self._out):
-            self._out.mkdir(parents=True, exist_ok=True)
-        weights = self._out / "model.safetensors"
-        write_whole(weights, save({name: each.contiguous() for name, each in state.items()}))
+        tensors = {name: each.contiguous() for name, each in state.items()}
+        weights = self._leave("model.safetensors", save(tensors))
         whole = {**card, "sha256": digest_of(weights)}
         write_json(self._out / "card.json", whole)
         (self._out / _STATE).unlink(missing_ok=True)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from edgetransfer.measure.drift import NO_TIES
 from edgetransfer.spec.tasks import CLASSIFICATION
 from edgetransfer.tasks.classification import report
 from edgetransfer.tasks.classification.judge import judged
@@ -17,16 +16,13 @@ from edgetransfer.tasks.classification.labels import CLASSES
 from edgetransfer.tasks.classification.report.form import ClassesForm
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from edgetransfer.agent.outputs import Outputs
     from edgetransfer.measure.drift import Drift
-    from edgetransfer.measure.measurement import Measurement, Shape, TaskTrial, TrialInput
+    from edgetransfer.measure.measurement import Measurement, Shape
     from edgetransfer.pipeline.graphs import CompressedGraph, FittedGraph
     from edgetransfer.pipeline.stage.run import Run
     from edgetransfer.pipeline.task import Shipped, Step
     from edgetransfer.report.node import Node
-    from edgetransfer.spec.budget import Budget
     from edgetransfer.spec.progress import Progress
     from edgetransfer.spec.target import TargetSpec
 
@@ -50,25 +46,18 @@ class Classification:
     shift_invariant = True
     claims = report.CLAIMS
     report_form = ClassesForm
+    changed = staticmethod(changed_outputs)
+    hold = staticmethod(judged.hold)
+    record = staticmethod(written_record)
 
     def outputs(self, labels: Sequence[str]) -> Mapping[str, Shape]:
         """Return that there is a logit a class."""
         return {LOGITS: (len(labels),)}
 
-    def changed(
-        self, reference: Outputs, candidate: Outputs, ties: Mapping[str, float] = NO_TIES
-    ) -> NDArray[np.bool_]:
-        """Tell of which examples another class has the largest logit."""
-        return changed_outputs(reference, candidate, ties)
-
     def examine(self, raw: Measurement, drift: Drift) -> judged.JudgedClasses:
         """Compute the statistics of classes."""
         del drift
         return judged.examine(raw)
-
-    def hold(self, tried: TrialInput, budget: Budget, drift: Drift) -> TaskTrial:
-        """Hold a candidate against the limits of classes."""
-        return judged.hold(tried, budget, drift)
 
     def plan(self, run: Run) -> list[Step]:
         """List the stages of choosing a backbone and of fitting."""
@@ -102,10 +91,6 @@ class Classification:
         from edgetransfer.tasks.classification.ship.feature_statistics import ship
 
         return ship(run, fitted, compressed, target, progress)
-
-    def record(self, report: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Return the score, and of every class how many were right."""
-        return written_record(report)
 
     def answer(self, outputs: Outputs, labels: Sequence[str]) -> tuple[tuple[str, float], ...]:
         """Name the best classes with their softmax shares."""

@@ -1,7 +1,7 @@
 """What moving to the device's pictures brought is told in the words of the terminal."""
 
 from edgetransfer.report.node import Node
-from edgetransfer.tasks.classification.report.soundness import ADAPTATION
+from edgetransfer.tasks.classification.report.checks import ADAPTATION
 from edgetransfer.tasks.classification.study import told_adaptation, warnings
 
 ROW = {

@@ -3,7 +3,7 @@
 import pytest
 
 from edgetransfer.report.node import Node
-from edgetransfer.tasks.classification.report.labels import SECTION
+from edgetransfer.tasks.classification.report.checks import LABELLING
 
 SUSPECT = {
     "example": "train/a/1.png", "split": "train", "given": "a", "likely": "b",
@@ -21,11 +21,11 @@ NEAR = {
 
 def shown(**changes):
     block = {"judged": 60, "suspect": 2, "suspects": [SUSPECT], **changes}
-    return SECTION.values(Node({"labelling": block}), Node({}))
+    return LABELLING.values(Node({"labelling": block}), Node({}))
 
 
 def test_a_report_without_the_block_shows_nothing():
-    assert SECTION.values(Node({}), Node({})) is None
+    assert LABELLING.values(Node({}), Node({})) is None
 
 
 def test_suspects_and_how_many_are_not_listed():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edgetransfer.tasks.classification.head.score import log_loss
+from edgetransfer.tasks.classification.head.probe import log_loss
 from edgetransfer.tasks.classification.train import choice
 from edgetransfer.tasks.classification.train.choice import (
     RATES,

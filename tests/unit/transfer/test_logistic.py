@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from edgetransfer.tasks.classification.head.linear_heads import Fits, LogisticPath, _predicted
-from edgetransfer.tasks.classification.head.score import log_loss
+from edgetransfer.tasks.classification.head.probe import log_loss
 
 STRENGTHS = (0.01, 0.3, 10.0)
 

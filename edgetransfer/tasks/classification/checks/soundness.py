@@ -18,7 +18,12 @@ from edgetransfer.data.manifest import Example, Manifest, content_of
 from edgetransfer.pipeline.stage.rows import rows_stage
 from edgetransfer.pipeline.stage.stage import Stage, StageResult
 from edgetransfer.tasks.classification import study as judged
+from edgetransfer.tasks.classification.checks.transferability import ask_neighbours, ask_unseen
 from edgetransfer.tasks.classification.fit.probe import HELD_OUT, group_index
+from edgetransfer.tasks.classification.head.linear_heads import Known
+from edgetransfer.tasks.classification.head.probe import fit_probe
+from edgetransfer.transfer.study.baselines import random_features, trivial_features
+from edgetransfer.transfer.study.domain import compare_with_source, read_statistics
 
 if TYPE_CHECKING:
     from edgetransfer.backbone.model import LinearHead
@@ -74,15 +79,11 @@ def stratified(labels: Array, most: int, seed: int) -> Array:
     [2, 3, 5]
     """
     shuffled = np.random.default_rng(seed).permutation(len(labels))
-    sizes = np.bincount(labels)
-    seen = np.zeros(len(sizes), dtype=np.int64)
-    place = np.empty(len(labels))
-    for row in shuffled:
-        label = labels[row]
-        place[row] = seen[label] / sizes[label]  # 0 for the first of every class
-        seen[label] += 1
-    kept = np.argsort(place, kind="stable")[: max(most, int((sizes > 0).sum()))]
-    return np.sort(kept)
+    place, classes = np.empty(len(labels)), np.unique(labels)
+    for label in classes:
+        own = shuffled[labels[shuffled] == label]
+        place[own] = np.arange(len(own)) / len(own)  # 0 for the first of every class
+    return np.sort(np.argsort(place, kind="stable")[: max(most, len(classes))])
 
 
 RANDOM = "the same network with random weights"
@@ -137,13 +138,6 @@ def _look(run: Run, manifest: Manifest, opened: OpenedBackbone, features: StageR
     }
 
     def make(_: Path, __: Progress) -> dict[str, Any]:
-        from edgetransfer.tasks.classification.checks.transferability import (
-            ask_neighbours,
-            ask_unseen,
-        )
-        from edgetransfer.tasks.classification.head.linear_heads import Known
-        from edgetransfer.transfer.study.domain import compare_with_source, read_statistics
-
         known = np.load(features.file("features.npy"))[chosen.rows]
         train, truth = known[: chosen.fitted], chosen.truth[: chosen.fitted]
         near = ask_neighbours(train, truth, groups=chosen.groups, seed=run.recipe.seed)
@@ -161,8 +155,6 @@ def _look(run: Run, manifest: Manifest, opened: OpenedBackbone, features: StageR
 
 
 def _start(run: Run, opened: OpenedBackbone, chosen: Chosen) -> Stage:
-    from edgetransfer.transfer.study.baselines import random_features
-
     seed = run.recipe.seed
     inputs = {"backbone": opened.kept.key, "examples": content_of(chosen.examples), "seed": seed}
 
@@ -179,8 +171,6 @@ def _contests(
     source: LinearHead | None,
     said: Array | None,
 ) -> list[judged.Rivals]:
-    from edgetransfer.transfer.study.baselines import trivial_features
-
     name, trivial = trivial_features(chosen.examples)
     known, random = features
     probe = _decide(known, chosen, seed, source)
@@ -214,9 +204,6 @@ def _contests(
 
 def _decide(features: Array, chosen: Chosen, seed: int, source: LinearHead | None = None) -> Array:
     """Return int [N]: train by fits on the other folds, validation by the fit on all of train."""
-    from edgetransfer.tasks.classification.head.linear_heads import Known
-    from edgetransfer.tasks.classification.head.probe import fit_probe
-
     truth = chosen.truth[: chosen.fitted]
     known = Known(groups=chosen.groups, source=source)
     probe = fit_probe(features[: chosen.fitted], truth, known=known, seed=seed)

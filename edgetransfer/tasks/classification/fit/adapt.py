@@ -23,7 +23,7 @@ from edgetransfer.tasks.classification.fit.shift import (
     move,
     shift_stage,
 )
-from edgetransfer.tasks.classification.head.shift import FEWEST
+from edgetransfer.tasks.classification.head.shift import FEWEST, batch_norms
 from edgetransfer.tasks.classification.train.layers import Classifier
 
 if TYPE_CHECKING:
@@ -148,10 +148,7 @@ def adapt(run: Run, manifest: Manifest) -> AdaptationResult:
     shift = run.keep(replace(stage, told=judged.told_shift))
     look_before(run, rest, opened, features)
     kept, record = fit_head(run, rest, opened)
-    looks = opened.looks(rest)
-    setting = ShiftSetting(
-        run, rest, opened, kept, more.examples, parts.device, device, shift, features, looks
-    )
+    setting = ShiftSetting(run, rest, opened, kept, more.examples, parts.device, device, shift)
     moved = {way: move(setting, way) for way in ways}
     labels = look_at_labels(run, rest, opened, kept)
     network = Classifier(opened.backbone.network, read_head(kept))
@@ -198,8 +195,6 @@ def _refuse_too_few_labels(run: Run, parts: DeviceSplit) -> None:
 
 def _ways(run: Run, opened: OpenedBackbone) -> tuple[str, ...]:
     """Return the methods to try, refusing one that this network has no layers for."""
-    from edgetransfer.tasks.classification.head.shift import batch_norms
-
     method, normed = run.recipe.adapt.method, bool(batch_norms(opened.backbone.network))
     if method == "norms" and not normed:
         raise SpecError(

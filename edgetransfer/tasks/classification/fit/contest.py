@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from safetensors.torch import load_model, save_model
 
 from edgetransfer.errors import StageError
 from edgetransfer.pipeline.stage.reporter import telling
-from edgetransfer.tasks.classification.fit.probe import group_index
+from edgetransfer.pipeline.stage.stage import Stage, StageResult
+from edgetransfer.tasks.classification.fit.probe import HELD_OUT, group_index, told
 from edgetransfer.tasks.classification.head.linear_heads import Known
-from edgetransfer.tasks.classification.head.probe import fit_at
-from edgetransfer.tasks.classification.head.score import score, temperature
-from edgetransfer.tasks.classification.train.choice import WORTH, Gain, HeldOut, Part, gain, parts
+from edgetransfer.tasks.classification.head.probe import fit_at, score, temperature
+from edgetransfer.tasks.classification.train.choice import (
+    WORTH,
+    Gain,
+    HeldOut,
+    Part,
+    epochs_within,
+    gain,
+    parts,
+)
+from edgetransfer.tasks.classification.train.layers import Classifier
+from edgetransfer.transfer.train.machine_settings import Machine
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from edgetransfer.backbone.model import LinearHead
     from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.pipeline.stage.run import Run
-    from edgetransfer.pipeline.stage.stage import StageResult
+    from edgetransfer.spec.progress import Progress
     from edgetransfer.tasks.classification.fit.probe import FittedNetwork
+    from edgetransfer.tasks.classification.train.lesson import Schedule
 
 Array = np.ndarray[Any, Any]
 
@@ -154,7 +171,7 @@ def told_fitted(data: LabelledExamples) -> str:
     return f"train and the validation set carved out of it: {data.fitted} examples"
 
 
-Asked = tuple["StageResult", Array]
+Asked = tuple[StageResult, Array]
 
 
 @dataclass(frozen=True)
@@ -223,20 +240,173 @@ def hold(
     return Contest(held, truth, gained, data.metric, len(data.parts), reused)
 
 
-class Contender(Protocol):
-    """A way of fitting that starts from the probe and takes longer."""
+def fit_epochs(
+    minutes: float | None, schedule: Schedule, machine: Machine, rows: int, *, before: int = 0
+) -> int:
+    """Return how many epochs fit the time after some steps; all where there is no limit.
+
+    Raises:
+        OutOfTimeError: not even one does.
+    """
+    if minutes is None:
+        return schedule.epochs
+    lead = before * machine.step_seconds
+    epochs = epochs_within(60 * minutes - lead, schedule, machine.step_seconds, rows)
+    if epochs == 0:
+        needed = (lead + machine.step_seconds * schedule.steps_of(rows)) / 60
+        raise OutOfTimeError(minutes, needed, rows)
+    return epochs
+
+
+SAID = "said.npy"
+WEIGHTS = "network.safetensors"
+
+
+class Contender(ABC):
+    """A way of fitting that starts from the probe and takes longer.
+
+    Attributes:
+        name: in words.
+        stage: what its stages are called.
+        opened: libraries whose networks are trained, without an import from here.
+        together: whether every process of a team trains.
+    """
 
     name: str
+    stage: str
+    opened: tuple[str, ...]
+    together = False
+    _machine: StageResult
+    _schedule: Any
 
-    def hold(self) -> Contest:
-        """Fit on parts of the labels.
+    def __init__(
+        self, run: Run, manifest: Manifest, fitted: FittedNetwork, asked: dict[str, Any]
+    ) -> None:
+        self._run, self._manifest, self._fitted = run, manifest, fitted
+        self._data = LabelledExamples(run, manifest)
+        self._first: StageResult | None = None
+        self._inputs = {"probe": fitted.kept.key, "metric": run.recipe.metric, **asked}
+
+    def hold(self, *, most: int | None = None) -> Contest:
+        """Fit on parts of the labels, at most so many, as many as fit the time.
+
+        Which way of training is fastest here depends on timing, so it is found once, kept, and
+        taken again by every later run with the same start: a resumed run does the same arithmetic.
 
         Raises:
             OutOfTimeError: not one epoch fits the time.
         """
+        run = self._run
+        with telling(run.reporter, f"{self.stage} time") as line:
+            self._machine = run.store.keep(self._measured())
+            plan = self._planned()
+            line.summary = plan.told(self.name, most or len(self._data.parts))
+            line.reused = self._machine.reused
+        with telling(run.reporter, f"{self.stage} parts") as line:
+            self._raced = self._race(line.progress)
 
-    def settle(self, contest: Contest, *, shortest: int) -> FittedNetwork:
-        """Fit on all labels what the contest likes best, of at least so many epochs."""
+            def ask(number: int, part: Part) -> tuple[StageResult, Array]:
+                inputs = {**self._started, "part": [part.fitted.tolist(), part.held.tolist()]}
+                make = partial(self._part, part)
+                stage = Stage(
+                    f"{self.stage}-part", inputs, make,
+                    packages=self.opened, together=self.together,
+                )  # fmt: skip
+                kept = run.store.keep(stage, line.progress)
+                self._first = kept if number == 0 else self._first
+                return kept, np.load(kept.file(SAID))
+
+            contest = hold(self._data, ask, plan=plan, most=most)
+            line.summary, line.reused = contest.told(), contest.reused
+        return contest
+
+    def settle(self, contest: Contest, *, shortest: int = 0) -> FittedNetwork:
+        """Fit on all labels for as many epochs as held-out ones like best, of so many at least."""
+        length = contest.length(shortest)
+        inputs = {**self._started, "parts": len(contest.held.said), "length": length}
+        make = partial(self._train, contest, length)
+        stage = Stage(self.stage, inputs, make, self._told, self.opened, together=self.together)
+        kept = self._run.keep(stage)
+        load_model(self._fitted.network, kept.file(WEIGHTS))
+        return replace(self._fitted, kept=kept, record={**kept.record, **self._raced})
+
+    @property
+    def _started(self) -> dict[str, Any]:
+        """What every fit depends on."""
+        schedule = asdict(self._schedule)
+        return {**self._inputs, "machine": self._machine.key, "schedule": schedule}
+
+    def _way(self) -> Machine:
+        """Return how training runs."""
+        return Machine(**self._machine.record)
+
+    def _within(
+        self, schedule: Schedule, machine: Machine, rows: tuple[int, int], *, before: int = 0
+    ) -> tuple[int, ContestPlan]:
+        """Return how many epochs fit the time, for one part and for all labels, and what they take.
+
+        `rows` are those of the first part and of all; `before` are steps that come first.
+        """
+        minutes, (one, every) = self._run.recipe.time_budget, rows
+        again = every if self._data.refits else 0
+        epochs = fit_epochs(minutes, schedule, machine, one + again, before=before)
+        step = machine.step_seconds
+        part, whole = (epochs * step * schedule.steps_of(count) for count in (one, again))
+        return epochs, ContestPlan(before * step, part, whole, minutes)
+
+    def _start(self, part: Part) -> Classifier:
+        """Return the probe that has not seen what a part holds out, on its backbone."""
+        head = self._data.head(self._manifest, self._fitted, part)
+        return Classifier(copy.deepcopy(self._fitted.network.network), head).eval()
+
+    def _part(self, part: Part, folder: Path, progress: Progress) -> dict[str, Any]:
+        network, said, facts = self._fit_without(part, folder, progress)
+        np.save(folder / SAID, said)
+        if len(part.fitted) == self._data.fitted:
+            save_model(network, str(folder / WEIGHTS))
+        return facts
+
+    def _train(
+        self, contest: Contest, length: int, folder: Path, progress: Progress
+    ) -> dict[str, Any]:
+        network, facts = self._fit_all(length, folder, progress)
+        cooled, said = contest.settled(length, len(self._data.examples))
+        network.cool(cooled)
+        save_model(network, str(folder / WEIGHTS))
+        np.save(folder / HELD_OUT, said)
+        facts["temperature"] = cooled
+        return {"method": self.stage, **self._recorded(contest, length, facts)}
+
+    def _told(self, record: Mapping[str, Any]) -> str:
+        return told(record)
+
+    def _race(self, _: Progress) -> dict[str, Any]:
+        """Settle what is left to settle before the parts; also return what is told of it."""
+        return {}
+
+    @abstractmethod
+    def _measured(self) -> Stage:
+        """Return the stage that finds the fastest way to train, on a few examples."""
+
+    @abstractmethod
+    def _planned(self) -> ContestPlan:
+        """Settle how many epochs fit the time, and return how long everything takes."""
+
+    @abstractmethod
+    def _fit_without(
+        self, part: Part, folder: Path, progress: Progress
+    ) -> tuple[Classifier, Array, dict[str, Any]]:
+        """Fit without a part; also return what is said of it after every epoch, and facts."""
+
+    @abstractmethod
+    def _fit_all(
+        self, length: int, folder: Path, progress: Progress
+    ) -> tuple[Classifier, dict[str, Any]]:
+        """Fit on all labels for so many epochs, 0 for the probe; also return facts."""
+
+    @abstractmethod
+    def _recorded(self, contest: Contest, length: int, facts: dict[str, Any]) -> dict[str, Any]:
+        """Return what the manifest says of the fit, `facts` among it."""
 
 
 def keep_if_better(run: Run, fitted: FittedNetwork, contender: Contender) -> FittedNetwork:
@@ -256,10 +426,10 @@ def keep_if_better(run: Run, fitted: FittedNetwork, contender: Contender) -> Fit
         contest = contender.hold()
     except OutOfTimeError as error:
         return because(run, fitted, f"{contender.name} does not fit the time: {error.told}")
-    told = f"{contender.name}: {contest.gain.told()}"
+    why = f"{contender.name}: {contest.gain.told()}"
     if contest.gain.better:
-        return because(run, contender.settle(contest, shortest=1), told)
-    return because(run, fitted, f"{told}: not better, so the probe is kept")
+        return because(run, contender.settle(contest, shortest=1), why)
+    return because(run, fitted, f"{why}: not better, so the probe is kept")
 
 
 def because(run: Run, fitted: FittedNetwork, why: str) -> FittedNetwork:

@@ -5,36 +5,26 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors.torch import load_model, save_model
+import torch
+from safetensors.torch import load_model
 
 from edgetransfer.agent.environment import isa_flags
 from edgetransfer.graph.prepare import stack
-from edgetransfer.pipeline.stage.reporter import Line, telling
-from edgetransfer.pipeline.stage.stage import Stage, StageResult
+from edgetransfer.pipeline.stage.stage import Stage
 from edgetransfer.pipeline.stage.store import scratch
 from edgetransfer.tasks.classification.fit.contest import (
+    WEIGHTS,
+    Contender,
     Contest,
     ContestPlan,
-    LabelledExamples,
-    OutOfTimeError,
-    hold,
 )
-from edgetransfer.tasks.classification.fit.probe import HELD_OUT, told
-from edgetransfer.tasks.classification.train import finetune as machines
-from edgetransfer.tasks.classification.train.choice import (
-    RACED_STEPS,
-    RATES,
-    Part,
-    epochs_within,
-    race,
-)
+from edgetransfer.tasks.classification.train.choice import RACED_STEPS, RATES, race
 from edgetransfer.tasks.classification.train.finetune import finetune as train_network
-from edgetransfer.tasks.classification.train.layers import Classifier
+from edgetransfer.tasks.classification.train.finetune import measure
 from edgetransfer.tasks.classification.train.lesson import (
     UNLABELLED,
     CrossEntropy,
@@ -45,7 +35,6 @@ from edgetransfer.tasks.classification.train.lesson import (
     Texts,
 )
 from edgetransfer.transfer.train import machine_settings
-from edgetransfer.transfer.train.machine_settings import Machine
 
 if TYPE_CHECKING:
     from edgetransfer.data.manifest import Example, Manifest
@@ -53,12 +42,14 @@ if TYPE_CHECKING:
     from edgetransfer.spec.progress import Progress
     from edgetransfer.tasks.classification.fit.probe import FittedNetwork
     from edgetransfer.tasks.classification.fit.teacher import Teaching
+    from edgetransfer.tasks.classification.train.choice import Part
+    from edgetransfer.tasks.classification.train.layers import Classifier
+    from edgetransfer.tasks.classification.train.lesson import Objective
+    from edgetransfer.transfer.train.machine_settings import Machine
 
 Array = np.ndarray[Any, Any]
 PASSES = 3
 """Examples that are judged in the time in which one is learnt from."""
-_OPENED = ("transformers", "timm")
-"""Libraries whose networks are trained, without an import from here."""
 
 
 def schedule_of(run: Run) -> Schedule:
@@ -70,10 +61,6 @@ def schedule_of(run: Run) -> Schedule:
     return Schedule(recipe.epochs, rate, fit.batch_size, recipe.seed, technique)
 
 
-WEIGHTS = "network.safetensors"
-_SAID = "said.npy"
-
-
 def finetune(
     run: Run, manifest: Manifest, fitted: FittedNetwork, teaching: Teaching | None = None
 ) -> FittedNetwork:
@@ -81,9 +68,6 @@ def finetune(
 
     Rate and length are chosen on the validation set, by the metric. Where it was carved out of
     train, the same is then done again on both together, from the probe of both.
-
-    Which way of training is fastest here depends on timing, so it is found once, kept, and taken
-    again by every later run with the same start: a resumed run does the same arithmetic.
 
     Raises:
         SpecError: torch cannot train on the device that was asked for.
@@ -93,135 +77,55 @@ def finetune(
     return tuning.settle(tuning.hold(most=1))
 
 
-def _told(record: Mapping[str, Any]) -> str:
-    return f"{told(record)}, epoch {record['best_epoch']} of {len(record['history']) - 1}"
-
-
-def fit_epochs(
-    minutes: float | None, schedule: Schedule, machine: Machine, rows: int, *, before: int = 0
-) -> int:
-    """Return how many epochs fit the time after some steps; all where there is no limit.
-
-    Raises:
-        OutOfTimeError: not even one does.
-    """
-    if minutes is None:
-        return schedule.epochs
-    lead = before * machine.step_seconds
-    epochs = epochs_within(60 * minutes - lead, schedule, machine.step_seconds, rows)
-    if epochs == 0:
-        needed = (lead + machine.step_seconds * schedule.steps_of(rows)) / 60
-        raise OutOfTimeError(minutes, needed, rows)
-    return epochs
-
-
-class FineTuning:
+class FineTuning(Contender):
     """Fine-tuning as a contender; examples are prepared only where they are needed."""
 
     name = "fine-tuning"
+    opened = ("transformers", "timm")
+    together = True
 
     def __init__(
         self, run: Run, manifest: Manifest, fitted: FittedNetwork, teaching: Teaching | None = None
     ) -> None:
-        self._run, self._manifest, self._fitted, self._teaching = run, manifest, fitted, teaching
-        self._data = LabelledExamples(run, manifest)
+        self.stage = "lora" if run.recipe.rank else "finetune"
+        self._teaching = teaching
         self._taught_on = manifest.fitted if teaching is None else teaching.examples
         self._prepare = fitted.opened.prepare
-        self._first: StageResult | None = None
-        self._stage = "lora" if run.recipe.rank else "finetune"
-        self._inputs: dict[str, Any] = {
-            "probe": fitted.kept.key,
-            "asked": asdict(schedule_of(run)),
-            "teaching": None if teaching is None else teaching.key,
-            "metric": run.recipe.metric,
-        }
+        asked, taught = asdict(schedule_of(run)), None if teaching is None else teaching.key
+        super().__init__(run, manifest, fitted, {"asked": asked, "teaching": taught})
 
-    def hold(self, *, most: int | None = None) -> Contest:
-        """Fine-tune on parts of the labels, at most so many, as many as fit the time."""
-        run = self._run
-        with telling(run.reporter, f"{self._stage} time") as line:
-            self._machine = self._measured(machine_settings.device(run.recipe.fit.device))
-            self._schedule = self._fitting_schedule()
-            plan = self._plan()
-            line.summary = plan.told(self.name, most or len(self._data.parts))
-            line.reused = self._machine.reused
-        with telling(run.reporter, f"{self._stage} parts") as line:
-            self._schedule, self._raced = self._race(line)
-
-            def ask(number: int, part: Part) -> tuple[StageResult, Array]:
-                kept = run.store.keep(self._part(number, part), line.progress)
-                self._first = kept if number == 0 else self._first
-                return kept, np.load(kept.file(_SAID))
-
-            contest = hold(self._data, ask, plan=plan, most=most)
-            line.summary, line.reused = contest.told(), contest.reused
-        return contest
-
-    def settle(self, contest: Contest, *, shortest: int = 0) -> FittedNetwork:
-        """Train on all labels for the number of epochs that is best on held-out ones."""
-        length = contest.length(shortest)
-        schedule = replace(self._schedule, stop=length)
-        inputs = {
-            **self._inputs,
-            "machine": self._machine.key,
-            "schedule": asdict(schedule),
-            "parts": len(contest.held.said),
-        }
-
-        make = partial(self._train, contest, schedule)
-        kept = self._run.keep(Stage(self._stage, inputs, make, _told, _OPENED, together=True))
-        load_model(self._fitted.network, kept.file(WEIGHTS))
-        return replace(self._fitted, kept=kept, record={**kept.record, **self._raced})
-
-    def _measured(self, where: str) -> StageResult:
-        """Find the fastest way to train on a few examples, or take what was found."""
+    def _measured(self) -> Stage:
+        where = machine_settings.device(self._run.recipe.fit.device)
 
         def make(folder: Path, _: Progress) -> dict[str, Any]:
             with scratch(folder) as room:
                 few = self._examples(self._manifest.split("train")[:16], room)
-                return asdict(
-                    machines.measure(self._fitted.network, few, schedule_of(self._run), where)
-                )
+                return asdict(measure(self._fitted.network, few, schedule_of(self._run), where))
 
-        here = {"isa": sorted(isa_flags()), "cores": len(_cores()), "device": where}
+        here = {"isa": sorted(isa_flags()), "cores": torch.get_num_threads(), "device": where}
         here["processes"] = self._run.team.size
-        return self._run.store.keep(
-            Stage("machine", {**self._inputs, **here}, make, packages=_OPENED)
-        )
+        return Stage("machine", {**self._inputs, **here}, make, packages=self.opened)
 
     def _way(self) -> Machine:
         """Return how training runs, on the device of this very process."""
-        found = Machine(**self._machine.record)
+        found = super()._way()
         return replace(found, device=self._run.team.device or found.device)
 
-    def _fitting_schedule(self) -> Schedule:
-        """Settle the length: as many epochs as fit the time, for one part and for all labels."""
-        data, first, asked = self._data, self._data.parts[0], schedule_of(self._run)
-        again = len(self._taught_on) if data.refits else 0
-        rows = len(self._rows(first)) + len(first.held) // PASSES + again
-        minutes = self._run.recipe.time_budget
-        epochs = fit_epochs(minutes, asked, self._way(), rows, before=self._raced_steps())
-        return replace(asked, epochs=epochs)
+    def _planned(self) -> ContestPlan:
+        first, asked = self._data.parts[0], schedule_of(self._run)
+        rows = len(self._rows(first)) + len(first.held) // PASSES, len(self._taught_on)
+        epochs, plan = self._within(asked, self._way(), rows, before=self._raced_steps())
+        self._schedule = replace(asked, epochs=epochs)
+        return plan
 
     def _raced_steps(self) -> int:
         return 0 if self._run.recipe.learning_rate is not None else len(RATES) * RACED_STEPS
 
-    def _plan(self) -> ContestPlan:
-        """Return how long everything takes, by the time of one step."""
-        data, schedule, step = self._data, self._schedule, self._way().step_seconds
-        first = data.parts[0]
-        rows = len(self._rows(first)) + len(first.held) // PASSES
-        again = schedule.steps_of(len(self._taught_on)) if data.refits else 0
-        each = schedule.epochs * step
-        minutes = self._run.recipe.time_budget
-        before = self._raced_steps() * step
-        return ContestPlan(before, each * schedule.steps_of(rows), each * again, minutes)
-
-    def _race(self, line: Line) -> tuple[Schedule, dict[str, Any]]:
+    def _race(self, progress: Progress) -> dict[str, Any]:
         """Settle the rate; also return what the race of the rates came to."""
         way, schedule, first = self._way(), self._schedule, self._data.parts[0]
         if not self._raced_steps():
-            return schedule, {}
+            return {}
 
         def make(folder: Path, progress: Progress) -> dict[str, Any]:
             with scratch(folder) as room:
@@ -231,60 +135,44 @@ class FineTuning:
                 )  # fmt: skip
             return {f"{rate:g}": list(found) for rate, found in scores.items()}
 
-        inputs = {**self._inputs, "machine": self._machine.key, "schedule": asdict(schedule)}
-        stage = Stage("race", inputs, make, packages=_OPENED, together=True)
-        scores = self._run.store.keep(stage, line.progress).record
+        stage = Stage("race", self._started, make, packages=self.opened, together=True)
+        scores = self._run.store.keep(stage, progress).record
         best = max(scores, key=lambda rate: scores[rate])
-        raced_to = {rate: value for rate, (value, _) in scores.items()}
-        return replace(schedule, learning_rate=float(best)), {"raced": raced_to}
+        self._schedule = replace(schedule, learning_rate=float(best))
+        return {"raced": {rate: value for rate, (value, _) in scores.items()}}
 
-    def _part(self, number: int, part: Part) -> Stage:
-        """Fine-tune without one part, and keep what is said of it after every epoch."""
-        inputs = {
-            **self._inputs,
-            "machine": self._machine.key,
-            "schedule": asdict(self._schedule),
-            "part": [part.fitted.tolist(), part.held.tolist()],
-        }
+    def _fit_without(
+        self, part: Part, folder: Path, progress: Progress
+    ) -> tuple[Classifier, Array, dict[str, Any]]:
+        network = self._start(part)
+        with scratch(folder) as room:
+            tuned = train_network(
+                network, self._lesson(part, room), self._schedule, self._way(),
+                progress=progress, team=self._run.team,
+            )  # fmt: skip
+        return network, tuned.said, {"best_epoch": tuned.best_epoch}
 
-        def make(folder: Path, progress: Progress) -> dict[str, Any]:
-            network = self._start(part)
-            with scratch(folder) as room:
-                lesson = self._lesson(part, room)
-                tuned = train_network(
-                    network, lesson, self._schedule, self._way(),
-                    progress=progress, team=self._run.team,
-                )  # fmt: skip
-            np.save(folder / _SAID, tuned.said)
-            if number == 0 and not self._data.refits:
-                save_model(network, str(folder / WEIGHTS))
-            return {"best_epoch": tuned.best_epoch}
-
-        return Stage(f"{self._stage}-part", inputs, make, packages=_OPENED, together=True)
-
-    def _train(
-        self, contest: Contest, schedule: Schedule, folder: Path, progress: Progress
-    ) -> dict[str, Any]:
-        way, taught, length = self._way(), self._teaching, schedule.stop or 0
-        network = copy.deepcopy(self._fitted.network)
-        first = self._first
+    def _fit_all(
+        self, length: int, folder: Path, progress: Progress
+    ) -> tuple[Classifier, dict[str, Any]]:
+        network, first, way = copy.deepcopy(self._fitted.network), self._first, self._way()
+        schedule = replace(self._schedule, stop=length)
         if first is not None and not self._data.refits and first.record["best_epoch"] == length:
             load_model(network, first.file(WEIGHTS))
         elif length:
             with scratch(folder) as room:
                 every = self._lesson(None, room)
                 train_network(network, every, schedule, way, progress=progress, team=self._run.team)
-        cooled, said = contest.settled(length, len(self._data.examples))
-        network.cool(cooled)
-        save_model(network, str(folder / WEIGHTS))
-        np.save(folder / HELD_OUT, said)
+        return network, {}
+
+    def _recorded(self, contest: Contest, length: int, facts: dict[str, Any]) -> dict[str, Any]:
+        way, taught = self._way(), self._teaching
         return {
-            "method": self._stage,
             "best_epoch": length,
             "history": contest.history(),
             **contest.record(length, self._data),
-            "temperature": cooled,
-            "schedule": asdict(schedule),
+            **facts,
+            "schedule": asdict(replace(self._schedule, stop=length)),
             "machine": {
                 "threads": way.threads,
                 "bf16": way.bf16,
@@ -294,10 +182,9 @@ class FineTuning:
             **({} if taught is None else {"distilled": taught.record}),
         }
 
-    def _start(self, part: Part) -> Classifier:
-        """Return the probe that has not seen what a part holds out, on its backbone."""
-        head = self._data.head(self._manifest, self._fitted, part)
-        return Classifier(copy.deepcopy(self._fitted.network.network), head).eval()
+    def _told(self, record: Mapping[str, Any]) -> str:
+        last = len(record["history"]) - 1
+        return f"{super()._told(record)}, epoch {record['best_epoch']} of {last}"
 
     def _rows(self, part: Part | None) -> Array:
         """Return which of those taught on are fitted on: unlabelled ones always are."""
@@ -313,14 +200,11 @@ class FineTuning:
         train = replace(train, places=rows)
         nothing = train.take(np.arange(0))
         held = [] if part is None else [self._data.examples[row] for row in part.held]
-        objective = (
-            CrossEntropy(smoothing)
-            if taught is None
-            else taught.objective(self._run, self._fitted.opened)
-        )
-        return Lesson(
-            train, self._examples(held, room) if held else nothing, objective, self._data.metric
-        )
+        objective: Objective = CrossEntropy(smoothing)
+        if taught is not None:
+            objective = taught.objective(self._run, self._fitted.opened)
+        judged = self._examples(held, room) if held else nothing
+        return Lesson(train, judged, objective, self._data.metric)
 
     def _examples(self, chosen: Sequence[Example], room: Path) -> PreparedExamples:
         labelled = [example for example in chosen if example.label is not None]
@@ -333,9 +217,3 @@ class FineTuning:
         folder.mkdir()
         files = stack(self._prepare.prepare, chosen, folder)
         return PreparedExamples([np.load(file, mmap_mode="r") for file in files.values()], labels)
-
-
-def _cores() -> range:
-    import torch
-
-    return range(torch.get_num_threads())

@@ -116,7 +116,7 @@ def _fit(run: Run, manifest: Manifest) -> FittedGraph:
 
     teaching = adapted = None
     if run.teacher is not None:
-        from edgetransfer.tasks.classification.fit.distil import teach
+        from edgetransfer.tasks.classification.fit.network import teach
 
         manifest, teaching = teach(run, manifest)
     if run.recipe.adapts:

@@ -1,25 +1,155 @@
-"""From a backbone to a fitted network: the student's way, and the teacher's."""
+"""From a backbone to a fitted network: the student's way, and the teacher's before it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from edgetransfer.backbone.model import linear_head
+from edgetransfer.bundle.files import digest_of_value
+from edgetransfer.data.manifest import Example, Manifest, content_of
 from edgetransfer.errors import SpecError
 from edgetransfer.pipeline.fit.backbone import OpenedBackbone
+from edgetransfer.pipeline.fit.trace import trace_features
+from edgetransfer.pipeline.fit.unlabelled import read_unlabelled
+from edgetransfer.pipeline.stage.reporter import Prefixed, telling
+from edgetransfer.pipeline.stage.rows import over, rows_stage
+from edgetransfer.pipeline.stage.stage import StageResult, made_by
+from edgetransfer.spec.progress import part_of
+from edgetransfer.spec.recipe import DistillSpec, FitSpec
 from edgetransfer.tasks.classification.checks.labels import look_for_suspects
 from edgetransfer.tasks.classification.checks.near_duplicates import look_for_near_duplicates
 from edgetransfer.tasks.classification.checks.soundness import look_before
+from edgetransfer.tasks.classification.fit import text
+from edgetransfer.tasks.classification.fit.contest import Contender, because, keep_if_better
+from edgetransfer.tasks.classification.fit.finetune import FineTuning, finetune, schedule_of
 from edgetransfer.tasks.classification.fit.probe import FittedNetwork, fit_head, read_head
+from edgetransfer.tasks.classification.fit.teacher import (
+    Teacher,
+    TeacherNetwork,
+    Teaching,
+    keep_look,
+)
+from edgetransfer.tasks.classification.judge.metrics import METRICS
+from edgetransfer.tasks.classification.own.own_model import take_fitted
 from edgetransfer.tasks.classification.train.layers import Classifier, projections
+from edgetransfer.transfer.features import run_over
+from edgetransfer.transfer.looks import Look, Views
 
 if TYPE_CHECKING:
-    from edgetransfer.data.manifest import Example, Manifest
+    from collections.abc import Mapping
+
     from edgetransfer.pipeline.stage.run import Run
-    from edgetransfer.pipeline.stage.stage import StageResult
-    from edgetransfer.tasks.classification.fit.contest import Contender
-    from edgetransfer.tasks.classification.fit.teacher import Teaching
+
+
+Array = np.ndarray[Any, Any]
+
+
+def fit_teacher(run: Run, manifest: Manifest) -> Teacher:
+    """Fit the teacher that the run names, on the same split; a fitted .onnx file is taken as it is.
+
+    A fine-tuned teacher keeps the epoch that the metric liked best, which may be the probe that it
+    started from. Its schedule is not its student's: patience is for the student.
+
+    Raises:
+        DataError: the data has classes that a fitted teacher does not know.
+        EdgeTransferError: what goes wrong with a backbone goes wrong with a teacher.
+    """
+    assert run.teacher is not None  # whoever calls has looked
+    fit = FitSpec(method=run.recipe.distill.fit, batch_size=run.recipe.fit.batch_size)
+    changes = {"distill": DistillSpec(), "fit": fit, "soundness": False}
+    recipe = run.recipe.model_copy(update=changes)
+    told = Prefixed(run.reporter, "teacher")
+    own = replace(run, recipe=recipe, source=run.teacher, reporter=told, teacher=None)
+    return _taken(own, manifest) if run.teacher.layout == "onnx" else _fitted(own, manifest)
+
+
+def _fitted(run: Run, manifest: Manifest) -> Teacher:
+    fitted = fit_network(run, manifest)
+    opened = fitted.opened
+    if fitted.record["method"] == "probe":  # which leaves the network as it was, and that is traced
+        kept = opened.kept
+    else:
+        network, key = fitted.network.network, fitted.kept.key
+        kept = trace_features(run, manifest, opened.prepare, network, key)
+    record = _record(run, opened.card, fitted.record)
+    asked = TeacherNetwork(kept.file("features.onnx"), kept.key, opened.prepare)
+    head = linear_head(fitted.network.head)
+    return Teacher(asked, head, np.arange(len(manifest.labels)), fitted.kept.key, record)
+
+
+def _record(run: Run, card: Mapping[str, Any], fit: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the manifest says of a teacher."""
+    source = {"teacher": run.source.name, "digest": run.source.digest, "licence": card["licence"]}
+    return {**source, "method": fit["method"], "held_out": fit["held_out"]}
+
+
+def _taken(run: Run, manifest: Manifest) -> Teacher:
+    """Take a model that somebody fitted, and see how good it is."""
+    fitted = take_fitted(run, manifest)
+    order = np.array([fitted.manifest.labels.index(label) for label in manifest.labels])
+    asked = TeacherNetwork(fitted.graph, fitted.key, fitted.preparer())
+    validation = manifest.split("validation")
+
+    inputs = {"trace": fitted.key, "examples": content_of(validation)}
+    logits = over(asked.graph, partial(run_over, prepare=asked.prepare, examples=validation))
+    kept = run.keep(rows_stage("validation", inputs, "logits.npy", logits))
+    decided, metric = np.load(kept.file("logits.npy"))[:, order].argmax(axis=1), run.recipe.metric
+    value = METRICS[metric](manifest.label_index(validation), decided, len(order))
+    by = "the validation set"
+    held = {"metric": metric, "value": value, "n": len(validation), "by": by}
+    record = _record(run, fitted.facts["backbone"], {"method": "none", "held_out": held})
+    return Teacher(asked, None, order, fitted.key, record)
+
+
+def teach(run: Run, manifest: Manifest) -> tuple[Manifest, Teaching]:
+    """Fit the teacher, and keep what it says of every look at every example to train on.
+
+    The manifest with what was noted of the unlabelled pictures, and the teaching.
+
+    Raises:
+        SpecError: unlabelled pictures go with texts.
+    """
+    more = read_unlabelled(run, manifest)
+    examples = (*manifest.split("train"), *more.examples)
+    teacher = fit_teacher(run, manifest)
+    schedule, spec = schedule_of(run), run.recipe.distill
+    views = schedule.views if manifest.modality == "image" else Views(schedule.seed, 1)
+    looks = _ask(run, teacher.asked, examples, views)
+    record = {
+        **teacher.record,
+        "temperature": spec.temperature,
+        "weights": spec.model_dump(exclude={"source", "unlabelled", "fit", "temperature"}),
+        "views": views.count,
+        "unlabelled": len(more.examples),
+    }
+    heard = {
+        "teacher": teacher.key,
+        "looks": [kept.key for kept in looks],
+        "record": record,
+        **made_by((Teaching.__module__,)),
+    }
+    teaching = Teaching(teacher, looks, examples, views, digest_of_value(heard), record)
+    return replace(manifest, notes=(*manifest.notes, *more.notes)), teaching
+
+
+def _ask(
+    run: Run, asked: TeacherNetwork, examples: tuple[Example, ...], views: Views
+) -> tuple[StageResult, ...]:
+    """Ask about every look in turn; each is kept on its own, so a killed run loses one at most."""
+    with telling(run.reporter, "teacher looks") as line:
+        total = views.count * len(examples)
+        kept = []
+        for number in range(views.count):
+            part = part_of(line.progress, number * len(examples), total)
+            kept.append(keep_look(run, asked, examples, Look(views, number), part))
+        line.reused = all(each.reused for each in kept)
+        line.summary = f"{views.count} at {len(examples)} examples"
+    return tuple(kept)
 
 
 def fit_network(
@@ -33,9 +163,7 @@ def fit_network(
         SpecError: the method does not go with the examples or the backbone.
     """
     if run.recipe.fit.method == "contrastive":
-        from edgetransfer.tasks.classification.fit.text import refuse_what_it_cannot
-
-        refuse_what_it_cannot(run, manifest)
+        text.refuse_what_it_cannot(run, manifest)
         if more:  # a moved encoder knows its labels: what is guessed needs others to be judged by
             manifest = replace(manifest, carved=False)
     opened = OpenedBackbone(run, manifest)
@@ -47,13 +175,9 @@ def fit_network(
     network = Classifier(opened.backbone.network, read_head(kept))
     fitted = FittedNetwork(opened, network, kept, record, kept, labels)
     if run.recipe.fit.method == "contrastive":
-        from edgetransfer.tasks.classification.fit.text import contrast
-
-        fitted = contrast(run, manifest, fitted)
+        fitted = text.contrast(run, manifest, fitted)
     if more:
-        from edgetransfer.tasks.classification.fit.text import learn_from_guesses
-
-        return learn_from_guesses(run, manifest, fitted, more)
+        return text.learn_from_guesses(run, manifest, fitted, more)
     if run.recipe.fit.method in ("probe", "contrastive"):
         return fitted
     return _tuned(run, manifest, fitted, teaching)
@@ -63,17 +187,13 @@ def _tuned(
     run: Run, manifest: Manifest, fitted: FittedNetwork, teaching: Teaching | None
 ) -> FittedNetwork:
     """Train all layers or adapters, or whatever `auto` finds better."""
-    from edgetransfer.tasks.classification.fit.contest import because, keep_if_better
-    from edgetransfer.tasks.classification.fit.finetune import FineTuning, finetune
-    from edgetransfer.tasks.classification.fit.text import DEVICES, ContrastiveFit
-
     if run.recipe.trains_all_layers or run.recipe.rank:
         return finetune(run, manifest, fitted, teaching)
     if fitted.record["held_out"]["value"] is None:
         return because(run, fitted, "no labelled example can be held out, so the probe is kept")
     contender: Contender = FineTuning(run, manifest, fitted)
-    if manifest.modality == "text" and run.recipe.fit.device in (None, *DEVICES):
-        contender = ContrastiveFit(run, manifest, fitted)
+    if manifest.modality == "text" and run.recipe.fit.device in (None, *text.DEVICES):
+        contender = text.ContrastiveFit(run, manifest, fitted)
     return keep_if_better(run, fitted, contender)
 
 

@@ -34,7 +34,7 @@ from edgetransfer.tasks.classification.train.layers import Classifier
 from edgetransfer.transfer.features import run_over
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from edgetransfer.backbone.model import LinearHead
     from edgetransfer.pipeline.fit.backbone import OpenedBackbone
@@ -52,9 +52,8 @@ class ShiftSetting:
 
     Attributes:
         head: the stage that fitted the head without adaptation.
+        device: labelled examples of the device.
         features: the stage that ran the backbone over the unlabelled ones.
-        labelled: the stage that ran the backbone over the labelled ones.
-        looks: the stage that ran it over more looks at them, None where there is none.
     """
 
     run: Run
@@ -65,8 +64,6 @@ class ShiftSetting:
     device: tuple[Example, ...]
     features: StageResult
     shift: StageResult
-    labelled: StageResult
-    looks: StageResult | None
 
     def decide_plain(self) -> Array:
         """Return what is decided without adaptation about the device's examples, int [N]."""
@@ -88,15 +85,6 @@ class ShiftResult:
     kept: StageResult
     facts: dict[str, Any]
 
-    def network(self) -> nn.Module:
-        """Return the backbone, with other batch norms where those were moved."""
-        network = self.setting.opened.backbone.network
-        if self.way != "norms":
-            return network
-        network = copy.deepcopy(network)
-        network.load_state_dict(load_tensors(self.kept.file(_STATISTICS)), strict=False)
-        return network
-
     def head(self) -> LinearHead:
         """Return the head that goes with it."""
         return read_head(self.setting.head if self.way == "norms" else self.kept)
@@ -112,9 +100,12 @@ class ShiftResult:
 
     def fitted(self, plain: FittedNetwork) -> FittedNetwork:
         """Return the network to ship."""
-        record = {**plain.record, "adapted": self.way}
-        network = Classifier(self.network(), self.head()).eval()
-        return replace(plain, network=network, kept=self.kept, record=record)
+        record, network = {**plain.record, "adapted": self.way}, plain.opened.backbone.network
+        if self.way == "norms":
+            network = copy.deepcopy(network)
+            network.load_state_dict(load_tensors(self.kept.file(_STATISTICS)), strict=False)
+        fitted = Classifier(network, self.head()).eval()
+        return replace(plain, network=fitted, kept=self.kept, record=record)
 
 
 def shift_stage(features: StageResult, count: int, device: StageResult, seed: int) -> Stage:
@@ -214,8 +205,9 @@ METHODS = {"reweight": _reweight, "align": _align, "norms": _norms}
 
 def _labelled(setting: ShiftSetting) -> tuple[Array, Array | None]:
     """Return features of the training pictures, and of other looks at them."""
-    rows = np.load(setting.labelled.file("features.npy"))[: len(setting.manifest.fitted)]
-    return rows, None if setting.looks is None else np.load(setting.looks.file("looks.npy"))
+    manifest, looks = setting.manifest, setting.opened.looks(setting.manifest)
+    rows = np.load(setting.opened.features(manifest).file("features.npy"))[: len(manifest.fitted)]
+    return rows, None if looks is None else np.load(looks.file("looks.npy"))
 
 
 def _fit(

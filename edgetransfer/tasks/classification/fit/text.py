@@ -5,28 +5,25 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 from safetensors.numpy import save_file
-from safetensors.torch import load_model, save_model
+from safetensors.torch import load_model
 
 from edgetransfer.backbone.model import linear_head
 from edgetransfer.data.manifest import Example, Manifest, content_of
 from edgetransfer.errors import SpecError
-from edgetransfer.pipeline.stage.reporter import telling
-from edgetransfer.pipeline.stage.stage import Stage, StageResult
+from edgetransfer.pipeline.stage.stage import Stage
 from edgetransfer.tasks.classification.fit.contest import (
+    WEIGHTS,
+    Contender,
     Contest,
     ContestPlan,
-    LabelledExamples,
-    hold,
 )
-from edgetransfer.tasks.classification.fit.finetune import WEIGHTS, fit_epochs
-from edgetransfer.tasks.classification.fit.probe import HELD_OUT, group_index, read_head, told
+from edgetransfer.tasks.classification.fit.probe import HELD_OUT, group_index, read_head
 from edgetransfer.tasks.classification.head.texts import (
     Judging,
     fit_with_guesses,
@@ -35,17 +32,16 @@ from edgetransfer.tasks.classification.head.texts import (
     spelled,
     worth,
 )
-from edgetransfer.tasks.classification.train import finetune as machines
 from edgetransfer.tasks.classification.train.choice import gain
 from edgetransfer.tasks.classification.train.contrastive import (
     ContrastiveSchedule,
     course_for,
     tune,
 )
+from edgetransfer.tasks.classification.train.finetune import measure
 from edgetransfer.tasks.classification.train.layers import Classifier
 from edgetransfer.tasks.classification.train.lesson import Schedule, Texts, run_in_groups
 from edgetransfer.transfer.train import machine_settings
-from edgetransfer.transfer.train.machine_settings import Machine
 
 if TYPE_CHECKING:
     from torch import nn
@@ -95,7 +91,9 @@ def learn_from_guesses(
     def make(folder: Path, _: Progress) -> dict[str, Any]:
         return _fit(run, manifest, fitted, more, folder)
 
-    kept = run.keep(Stage("self-training", inputs, make, _told_guesses, packages=_OPENED))
+    kept = run.keep(
+        Stage("self-training", inputs, make, _told_guesses, packages=ContrastiveFit.opened)
+    )
     told = kept.record
     record = {**fitted.record, "self_training": told}
     if not told["better"]:
@@ -118,13 +116,17 @@ def _fit(
     labelled, metric = (*manifest.fitted, *manifest.given), run.recipe.metric
     truth = manifest.label_index(labelled)
     count, strength, seed = len(manifest.fitted), fitted.record["strength"], run.recipe.seed
-    features = _features(fitted, (*labelled, *more))
+    prepare, every = cast("TextPreparer", fitted.opened.prepare), (*labelled, *more)
+    encoder, moved = fitted.network.network, fitted.record.get("moved", False)
+    features = features_of(encoder, texts_of(prepare, every, np.arange(len(every))))
     known, unseen, others = np.split(features, [count, len(truth)])
-    named = _named(fitted, manifest)
+    named = None
+    if moved and fitted.record["names"]["heard"]:  # the head that is there has heard them
+        named = features_of(encoder, name_texts(prepare, manifest.labels))
     head, guesses = fit_with_guesses(known, truth[:count], others, strength, named=named)
     save_file(asdict(head), folder / "head.safetensors")
     said = [linear_head(fitted.network.head).logits(unseen), head.logits(unseen)]
-    if fitted.record.get("moved", False):  # a moved encoder knows the labels it was fitted on
+    if moved:  # such an encoder knows the labels it was fitted on
         crossed = [np.full((count, len(manifest.labels)), np.nan, np.float32)] * 2
     else:
         groups = group_index(run.recipe.data.split_by, manifest.fitted)
@@ -148,27 +150,6 @@ def _fit(
     }
 
 
-def _named(fitted: FittedNetwork, manifest: Manifest) -> Array | None:
-    """Return the features of classes' names where the head that is there has heard them."""
-    record = fitted.record
-    if not (record.get("moved", False) and record["names"]["heard"]):
-        return None
-    return features_of(fitted.network.network, name_texts(_preparer(fitted), manifest.labels))
-
-
-def _features(fitted: FittedNetwork, examples: Sequence[Example]) -> Array:
-    """Return what the encoder makes of texts, float32 [N, D]."""
-    prepare = _preparer(fitted)
-    inputs = prepare.join([prepare.prepare(example) for example in examples])
-    return features_of(fitted.network.network, Texts.of(inputs, np.arange(len(examples))))
-
-
-def _preparer(fitted: FittedNetwork) -> TextPreparer:
-    return cast("TextPreparer", fitted.opened.prepare)
-
-
-_SAID = "said.npy"
-_OPENED = ("transformers",)
 DEVICES = ("cuda", "cpu")
 TRIED_TEXTS = 16
 """Texts on which the fastest way of training here is found."""
@@ -222,113 +203,50 @@ def contrast(run: Run, manifest: Manifest, fitted: FittedNetwork) -> FittedNetwo
     return contender.settle(contest, shortest=0 if contest.gain.value < 0 else 1)
 
 
-def _told(record: Mapping[str, Any]) -> str:
-    return told(record) + ("" if record["moved"] else ": the probe stays")
-
-
-class ContrastiveFit:
+class ContrastiveFit(Contender):
     """Contrastive fine-tuning as a contender; it tokenises only where that is needed."""
 
     name = "contrastive fine-tuning"
+    stage = "contrastive"
+    opened = ("transformers",)
 
     def __init__(self, run: Run, manifest: Manifest, fitted: FittedNetwork) -> None:
-        self._run, self._manifest, self._fitted = run, manifest, fitted
-        self._data = LabelledExamples(run, manifest)
-        self._first: StageResult | None = None
         self._prepare = cast("TextPreparer", fitted.opened.prepare)
         self._strength: float = fitted.record["strength"]
         found = [each for each in machine_settings.devices() if each in DEVICES]
         self.where = run.recipe.fit.device or found[0]
         self._asked = course_of(run, manifest)
-        self._inputs = {
-            "probe": fitted.kept.key,
-            "labels": manifest.labels,
-            "course": asdict(self._asked),
-            "device": self.where,
-            "metric": run.recipe.metric,
-        }
+        course = asdict(self._asked)
+        asked = {"labels": manifest.labels, "course": course, "device": self.where}
+        super().__init__(run, manifest, fitted, asked)
 
-    def hold(self, *, most: int | None = None) -> Contest:
-        """Move the encoder by parts of the labels, at most so many, as many as fit the time."""
-        run = self._run
-        with telling(run.reporter, "contrastive time") as line:
-            measured = Stage("machine", self._inputs, self._measure, packages=_OPENED)
-            self._machine = run.store.keep(measured)
-            self._course = self._within(run.recipe.time_budget)
-            plan = self._plan()
-            line.summary = plan.told(self.name, most or len(self._data.parts))
-            line.reused = self._machine.reused
-        with telling(run.reporter, "contrastive parts") as line:
-
-            def ask(number: int, part: Part) -> tuple[StageResult, Array]:
-                kept = run.store.keep(self._part(part), line.progress)
-                self._first = kept if number == 0 else self._first
-                return kept, np.load(kept.file(_SAID))
-
-            contest = hold(self._data, ask, plan=plan, most=most)
-            line.summary, line.reused = contest.told(), contest.reused
-        return contest
-
-    def settle(self, contest: Contest, *, shortest: int = 1) -> FittedNetwork:
-        """Move the encoder by all labels; with `shortest` 0 the probe stays."""
-        inputs = {
-            **self._inputs,
-            "machine": self._machine.key,
-            "course": asdict(self._course),
-            "parts": len(contest.held.said),
-            "moved": shortest,
-        }
-
-        make = partial(self._train, contest, bool(shortest))
-        kept = self._run.keep(Stage("contrastive", inputs, make, _told, _OPENED))
-        load_model(self._fitted.network, kept.file(WEIGHTS))
-        return replace(self._fitted, kept=kept, record=kept.record)
+    def _measured(self) -> Stage:
+        return Stage("machine", self._inputs, self._measure, packages=self.opened)
 
     def _measure(self, _: Path, __: Progress) -> dict[str, Any]:
-        """Find the fastest way to train on a few examples."""
         few = self._texts(self._manifest.split("train")[:TRIED_TEXTS])
-        return asdict(machines.measure(self._fitted.network, few, self._tried(), self.where))
+        return asdict(measure(self._fitted.network, few, self._tried(), self.where))
 
     def _tried(self) -> Schedule:
         return Schedule(self._asked.epochs, self._asked.learning_rate, TRIED_TEXTS, 0)
 
-    def _within(self, minutes: float | None) -> ContrastiveSchedule:
-        """Return the course with as many epochs as fit the time, of forward and backward passes."""
-        rows = len(self._data.parts[0].fitted) + (self._data.fitted if self._data.refits else 0)
-        return replace(self._asked, epochs=fit_epochs(minutes, self._tried(), self._slower(), rows))
+    def _planned(self) -> ContestPlan:
+        """Settle how many epochs of forward and backward passes fit the time."""
+        way = self._way()
+        slower = replace(way, step_seconds=self._asked.passes * way.step_seconds)
+        rows = len(self._data.parts[0].fitted), self._data.fitted
+        epochs, plan = self._within(self._tried(), slower, rows)
+        self._schedule = replace(self._asked, epochs=epochs)
+        return plan
 
-    def _slower(self) -> Machine:
-        way = Machine(**self._machine.record)
-        return replace(way, step_seconds=self._asked.passes * way.step_seconds)
-
-    def _plan(self) -> ContestPlan:
-        """Return how long everything takes, by the time of one step."""
-        each, tried = self._course.epochs * self._slower().step_seconds, self._tried()
-        part = each * tried.steps_of(len(self._data.parts[0].fitted))
-        again = each * tried.steps_of(self._data.fitted) if self._data.refits else 0.0
-        return ContestPlan(0.0, part, again, self._run.recipe.time_budget)
-
-    def _part(self, part: Part) -> Stage:
-        """Move the encoder without one part, and keep what is said of it before and after."""
-        inputs = {
-            **self._inputs,
-            "machine": self._machine.key,
-            "course": asdict(self._course),
-            "part": [part.fitted.tolist(), part.held.tolist()],
-        }
-
-        def make(folder: Path, progress: Progress) -> dict[str, Any]:
-            head = self._data.head(self._manifest, self._fitted, part)
-            probe = Classifier(copy.deepcopy(self._fitted.network.network), head).eval()
-            held = self._texts([self._data.examples[row] for row in part.held])
-            before = logits_of(probe, held)
-            moved, facts = self._moved(probe.network, part.fitted, progress)
-            np.save(folder / _SAID, np.stack([before, logits_of(moved, held)]))
-            if len(part.fitted) == self._data.fitted:
-                save_model(moved, str(folder / WEIGHTS))
-            return facts
-
-        return Stage("contrastive-part", inputs, make, packages=_OPENED)
+    def _fit_without(
+        self, part: Part, _: Path, progress: Progress
+    ) -> tuple[Classifier, Array, dict[str, Any]]:
+        probe = self._start(part)
+        held = self._texts([self._data.examples[row] for row in part.held])
+        before = features_of(probe, held)
+        moved, facts = self._moved(probe.network, part.fitted, progress)
+        return moved, np.stack([before, features_of(moved, held)]), facts
 
     def _moved(
         self, encoder: nn.Module, rows: Array, progress: Progress
@@ -337,63 +255,60 @@ class ContrastiveFit:
         train = self._texts([self._data.examples[row] for row in rows])
         names = name_texts(self._prepare, self._manifest.labels)
         heard = self._names_help(encoder, train, names, rows)
-        machine, course = Machine(**self._machine.record), self._course
-        losses = tune(encoder, train, course, machine, progress=progress)
+        course: ContrastiveSchedule = self._schedule
+        losses = tune(encoder, train, course, self._way(), progress=progress)
         named = features_of(encoder, names) if heard["heard"] else None
         strength = course.strength * self._strength
         head = fit_with_names(features_of(encoder, train), train.labels, named, strength)
         facts = {"losses": list(losses), "strength": strength, "names": heard}
         return Classifier(encoder, head).eval(), facts
 
-    def _train(
-        self, contest: Contest, moved: bool, folder: Path, progress: Progress
-    ) -> dict[str, Any]:
-        length, network = int(moved), copy.deepcopy(self._fitted.network)
-        facts: dict[str, Any] = {"strength": self._strength}
-        first = self._first
-        if moved and first is not None and not self._data.refits:
+    def _fit_all(
+        self, length: int, _: Path, progress: Progress
+    ) -> tuple[Classifier, dict[str, Any]]:
+        network, first = copy.deepcopy(self._fitted.network), self._first
+        if not length:
+            return network, {"strength": self._strength}
+        if first is not None and not self._data.refits:
             load_model(network, first.file(WEIGHTS))
-            facts = dict(first.record)
-        elif moved:
-            rows = np.arange(self._data.fitted)
-            network, facts = self._moved(network.network, rows, progress)
-        cooled, said = contest.settled(length, len(self._data.examples))
-        network.cool(cooled)
-        save_model(network, str(folder / WEIGHTS))
-        np.save(folder / HELD_OUT, said)
-        machine = Machine(**self._machine.record)
+            return network, dict(first.record)
+        return self._moved(network.network, np.arange(self._data.fitted), progress)
+
+    def _recorded(self, contest: Contest, length: int, facts: dict[str, Any]) -> dict[str, Any]:
+        way = self._way()
         return {
-            "method": "contrastive",
-            "moved": moved,
+            "moved": bool(length),
             **contest.record(length, self._data),
             **facts,
-            "temperature": cooled,
-            "course": asdict(self._course),
-            "machine": {"threads": machine.threads, "bf16": machine.bf16, "device": machine.device},
+            "course": asdict(self._schedule),
+            "machine": {"threads": way.threads, "bf16": way.bf16, "device": way.device},
         }
+
+    def _told(self, record: Mapping[str, Any]) -> str:
+        return super()._told(record) + ("" if record["moved"] else ": the probe stays")
 
     def _names_help(
         self, encoder: nn.Module, train: Texts, names: Texts, rows: Array
     ) -> dict[str, Any]:
         """Tell whether names of classes are heard: the frozen encoder's cross-validation says."""
-        if not self._course.names:
-            return {"heard": False, "gain": None}
-        examples = [self._data.examples[row] for row in rows]
-        groups = group_index(self._run.recipe.data.split_by, examples)
-        gained = worth(
-            features_of(encoder, train),
-            train.labels,
-            features_of(encoder, names),
-            self._strength,
-            Judging(self._data.metric, groups, self._course.seed),
-        )
+        gained = None
+        if self._schedule.names:
+            examples = [self._data.examples[row] for row in rows]
+            groups = group_index(self._run.recipe.data.split_by, examples)
+            judging = Judging(self._data.metric, groups, self._schedule.seed)
+            known, named = features_of(encoder, train), features_of(encoder, names)
+            gained = worth(known, train.labels, named, self._strength, judging)
         if gained is None:
             return {"heard": False, "gain": None}
         return {"heard": gained.clear, "gain": asdict(gained)}
 
     def _texts(self, chosen: Sequence[Example]) -> Texts:
-        inputs = self._prepare.join([self._prepare.prepare(example) for example in chosen])
-        return Texts.of(inputs, self._manifest.label_index(chosen))
+        return texts_of(self._prepare, chosen, self._manifest.label_index(chosen))
+
+
+def texts_of(prepare: TextPreparer, chosen: Sequence[Example], labels: Array) -> Texts:
+    """Return the tokens of examples."""
+    return Texts.of(prepare.join([prepare.prepare(example) for example in chosen]), labels)
 
 
 def name_texts(prepare: TextPreparer, labels: Sequence[str]) -> Texts:
@@ -403,12 +318,7 @@ def name_texts(prepare: TextPreparer, labels: Sequence[str]) -> Texts:
 
 
 def features_of(encoder: nn.Module, texts: Texts) -> Array:
-    """Return what an encoder makes of texts, float32 [N, D]."""
+    """Return what an encoder makes of texts, or a whole network: float32 [N, D] or [N, C]."""
     with torch.no_grad():
         made: Array = run_in_groups(encoder.eval(), texts, np.arange(len(texts.labels))).numpy()
     return made
-
-
-def logits_of(network: nn.Module, texts: Texts) -> Array:
-    """Return what a network decides of texts, float32 [N, C]."""
-    return features_of(network, texts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -34,10 +34,6 @@ class Calibration:
     change_ucb95: float
     loss_lcb95: float
     identical: bool = False
-
-    def of_itself(self) -> Calibration:
-        """Return the change of a network against itself, which needs no examples."""
-        return replace(self, change_ucb95=0.0, loss_lcb95=0.0, identical=True)
 
 
 def calibration(

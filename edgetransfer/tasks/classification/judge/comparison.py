@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import ceil, floor
 from typing import Any
 
@@ -139,13 +139,6 @@ def compare(outcomes: Outcomes, metric: str, *, seed: int) -> Comparison:
         pairs=outcomes.pairs(),
         n_effective=effective,
         method=bounds.method,
-    )
-
-
-def identical(comparison: Comparison) -> Comparison:
-    """Return the comparison of a network with itself, which needs no examples."""
-    return replace(
-        comparison, ci95_pp=(0.0, 0.0), drop_lcb95_pp=0.0, drop_ucb95_pp=0.0, method=IDENTITY
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import ceil, isnan, nan
 from typing import Any
 
@@ -30,10 +30,6 @@ class Divergence:
     lcb95: float
     ucb95: float
     identical: bool = False
-
-    def of_itself(self) -> Divergence:
-        """Return the divergence of a network from itself, whose bounds need no examples."""
-        return replace(self, lcb95=0.0, ucb95=0.0, identical=True)
 
 
 def divergence(reference: NDArray[Any], candidate: NDArray[Any]) -> Divergence:

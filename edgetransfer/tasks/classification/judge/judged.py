@@ -20,11 +20,11 @@ from edgetransfer.tasks.classification.judge.calibration import (
     calibration_gate,
 )
 from edgetransfer.tasks.classification.judge.comparison import (
+    IDENTITY,
     by_group,
     class_drops,
     compare,
     examples_to_decide,
-    identical,
 )
 from edgetransfer.tasks.classification.judge.divergence import Divergence, divergence, kl
 from edgetransfer.tasks.classification.judge.metrics import (
@@ -139,21 +139,22 @@ def examine(raw: Measurement) -> JudgedClasses:
     """Compute the statistics; a network against itself loses nothing, whatever the examples."""
     reference, candidate = raw.reference[LOGITS], raw.candidate[LOGITS]
     moved = divergence(reference, candidate)
-    moved = moved.of_itself() if raw.identical else moved
+    if raw.identical:
+        moved = replace(moved, lcb95=0.0, ucb95=0.0, identical=True)
     if raw.truth is None:
         return JudgedClasses(raw, moved)
     pair = decisions(reference), decisions(candidate)
     outcomes = Outcomes(raw.truth, *pair, len(raw.labels))
-    compared, drops = (
-        compare(outcomes, raw.metric, seed=raw.seed),
-        class_drops(outcomes, raw.labels),
-    )
+    compared = compare(outcomes, raw.metric, seed=raw.seed)
+    drops = class_drops(outcomes, raw.labels)
     calibrated = None
     if np.isfinite(candidate).all():
         calibrated = calibration(raw.truth, reference, candidate, seed=raw.seed)
     if raw.identical:
-        compared = identical(compared)
-        calibrated = None if calibrated is None else calibrated.of_itself()
+        compared = replace(compared, ci95_pp=(0.0, 0.0), method=IDENTITY)
+        compared = replace(compared, drop_lcb95_pp=0.0, drop_ucb95_pp=0.0)
+        if calibrated is not None:
+            calibrated = replace(calibrated, change_ucb95=0.0, loss_lcb95=0.0, identical=True)
         drops = tuple(replace(each, upper_pp=0.0, lower_pp=0.0) for each in drops)
     return JudgedClasses(raw, moved, outcomes, compared, calibrated, drops)
 

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from edgetransfer.spec.budget import Budget
 
 
-FLOORS = ("min-accuracy", "min-macro-f1", "min-recall")
 SURE = 0.99
 """Level at which the model has to be worse than its record to fail: it is asked at every bench, and
 new examples are never quite like the old ones."""
@@ -43,6 +42,10 @@ def floors(
 
     PASS where the one-sided 95 % lower bound reaches it, FAIL where the upper one does not.
     """
+    if outcomes is None:
+        asked = {"min-accuracy": budget.min_accuracy, "min-macro-f1": budget.min_macro_f1}
+        every = [*asked.items(), *(("min-recall", floor) for floor in budget.min_recall.values())]
+        return tuple(_unlabelled(name, floor) for name, floor in every if floor is not None)
     found = []
     if budget.min_accuracy is not None:
         found.append(_accuracy(outcomes, budget.min_accuracy))
@@ -151,18 +154,14 @@ def _tables(
     return found
 
 
-def _accuracy(outcomes: Outcomes | None, floor: float) -> Gate:
-    if outcomes is None:
-        return _unlabelled("min-accuracy", floor)
+def _accuracy(outcomes: Outcomes, floor: float) -> Gate:
     right = int((outcomes.candidate == outcomes.truth).sum())
     return _proportion("min-accuracy", "accuracy", (right, outcomes.n), floor, 0.95)
 
 
 def _recall(
-    outcomes: Outcomes | None, labels: Sequence[str], label: str, floor: float, level: float
+    outcomes: Outcomes, labels: Sequence[str], label: str, floor: float, level: float
 ) -> Gate:
-    if outcomes is None:
-        return _unlabelled("min-recall", floor)
     mine = outcomes.truth == (labels.index(label) if label in labels else NO_DECISION)
     if not mine.any():
         why = f"no example of {label!r} among these, {100 * floor:.1f} % demanded"
@@ -203,10 +202,8 @@ def _needed(rate: float, floor: float) -> int | None:
     return None
 
 
-def _macro_f1(outcomes: Outcomes | None, floor: float, seed: int) -> Gate:
+def _macro_f1(outcomes: Outcomes, floor: float, seed: int) -> Gate:
     """Bounds of a bootstrap, and no better than as many equally weighted right answers show."""
-    if outcomes is None:
-        return _unlabelled("min-macro-f1", floor)
     nothing = np.full(outcomes.n, NO_DECISION)
     alone = Outcomes(outcomes.truth, outcomes.candidate, nothing, outcomes.classes)
     low, high = percentile_bounds(drops(alone, "macro-f1", seed=seed), 0.90)

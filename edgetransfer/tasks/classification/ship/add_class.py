@@ -34,7 +34,7 @@ from edgetransfer.tasks.classification.judge.accuracy import accuracy
 from edgetransfer.tasks.classification.judge.comparison import compare
 from edgetransfer.tasks.classification.judge.metrics import Outcomes
 from edgetransfer.tasks.classification.labels import CLASSES
-from edgetransfer.tasks.classification.ship.feature_statistics import run_one_by_one
+from edgetransfer.tasks.classification.ship.feature_statistics import run_as_shipped
 from edgetransfer.tasks.classification.ship.head_files import find_head, with_features, with_head
 from edgetransfer.tasks.classification.ship.heads import (
     Networks,
@@ -218,7 +218,7 @@ class _AddClass:
 
     def run(self, model: onnx.ModelProto, examples: Sequence[Example]) -> Array:
         session = self.bundle.manifest["session"]
-        return run_one_by_one(model, session, self.prepare, examples, silent)
+        return run_as_shipped(model, session, self.prepare, examples, silent)
 
 
 def add_class(folder: Path, addition: Addition, out: Path, reporter: Reporter) -> AddClassResult:
@@ -253,7 +253,9 @@ def add_class(folder: Path, addition: Addition, out: Path, reporter: Reporter) -
     with telling(reporter, "check") as line:
         gate, checked = _check(work, shipped, judges, allowed)
         line.summary = gate.message
-    record = {**_origin(addition.name, new), **record, **checked, "status": gate.status}
+    digests = sorted(example.digest for example in new)
+    origin = {"name": addition.name, "examples": len(new), "digests": digests}
+    record = {**origin, **record, **checked, "status": gate.status}
     if gate.status == "FAIL":
         return AddClassResult(gate.status, gate.message, record, notes, None)
     longer = replace(
@@ -265,14 +267,6 @@ def add_class(folder: Path, addition: Addition, out: Path, reporter: Reporter) -
     ).with_statistics(None if heads.means is None else statistics.with_class(rows))
     rebuild(bundle, work.networks, longer, out, reporter)
     return AddClassResult(gate.status, gate.message, record, notes, out)
-
-
-def _origin(name: str, examples: Sequence[Example]) -> dict[str, Any]:
-    return {
-        "name": name,
-        "examples": len(examples),
-        "digests": sorted(example.digest for example in examples),
-    }
 
 
 def _row_of(reference: LinearHead, shipped: LinearHead) -> LinearHead:

@@ -14,7 +14,6 @@ from edgetransfer.data.manifest import Example, content_of
 from edgetransfer.data.split import calibration_sample
 from edgetransfer.errors import UnsupportedError
 from edgetransfer.graph.hosted import exact_here
-from edgetransfer.graph.prepare import Preparer, ahead
 from edgetransfer.pipeline.stage.stage import Stage
 from edgetransfer.pipeline.task import Shipped
 from edgetransfer.tasks.classification.head.new_class import measure_statistics
@@ -26,8 +25,10 @@ from edgetransfer.tasks.classification.ship.head_files import (
     with_features,
     write_statistics,
 )
+from edgetransfer.transfer.features import run_one_by_one
 
 if TYPE_CHECKING:
+    from edgetransfer.graph.prepare import Preparer
     from edgetransfer.pipeline.graphs import CompressedGraph, FittedGraph
     from edgetransfer.pipeline.stage.run import Run
     from edgetransfer.spec.progress import Progress
@@ -38,7 +39,7 @@ MOST = 2000
 """Training examples that the statistics are of at most, labels in proportion."""
 
 
-def run_one_by_one(
+def run_as_shipped(
     model: onnx.ModelProto,
     session: Mapping[str, Any],
     prepare: Preparer,
@@ -46,16 +47,10 @@ def run_one_by_one(
     progress: Progress,
 ) -> Array:
     """Return a network's output for every example, float32 [N, ...], run as the device runs it."""
-    opened = OnnxSession(
-        model.SerializeToString(),
-        threads=session["threads"],
-        config={**exact_here(), **session["config"]},
-    )
-    rows = []
-    for batch in ahead(prepare.prepare, examples):
-        rows.append(opened.run(batch)[0])
-        progress(len(rows), len(examples))
-    return np.concatenate(rows).astype(np.float32)
+    config = {**exact_here(), **session["config"]}
+    opened = OnnxSession(model.SerializeToString(), threads=session["threads"], config=config)
+    (found,) = run_one_by_one(opened, prepare, examples, progress).values()
+    return found
 
 
 def head_facts(core: onnx.ModelProto) -> dict[str, Any]:
@@ -91,23 +86,20 @@ def ship(
     if not facts or not manifest.split("train"):
         return Shipped({}, facts, fitted.config)
     examples = calibration_sample(manifest, MOST, run.recipe.seed, CLASSES)
+    truth, prepare = manifest.label_index(examples), fitted.preparer()
     session = run.session_of(target)
     inputs = {
         "network": compressed.key,
         "examples": content_of(examples),
-        "truth": manifest.label_index(examples).tolist(),
+        "truth": truth.tolist(),
         "session": session,
         "run_here_with": exact_here(),
     }
 
-    prepare = fitted.preparer()
-
     def make(folder: Path, progress: Progress) -> dict[str, Any]:
-        rows = run_one_by_one(
-            with_features(core, find_head(core)), session, prepare, examples, progress
-        )
-        truth, classes = manifest.label_index(examples), len(manifest.labels)
-        found = measure_statistics(rows, truth, classes)
+        features = with_features(core, find_head(core))
+        rows = run_as_shipped(features, session, prepare, examples, progress)
+        found = measure_statistics(rows, truth, len(manifest.labels))
         if found is not None:
             write_statistics(folder / STATISTICS, found)
         return {"examples": len(examples), "kept": found is not None}

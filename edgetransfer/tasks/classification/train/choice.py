@@ -15,8 +15,7 @@ import numpy as np
 
 from edgetransfer.measure.stats.bootstrap import percentile_bounds
 from edgetransfer.spec.progress import Progress, silent
-from edgetransfer.tasks.classification.head.probe import folds
-from edgetransfer.tasks.classification.head.score import Score, differences, score
+from edgetransfer.tasks.classification.head.probe import Score, differences, folds, score
 from edgetransfer.tasks.classification.judge.metrics import METRICS, decisions
 from edgetransfer.tasks.classification.train.finetune import finetune
 from edgetransfer.transfer.train.team import ALONE, Team

@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 from edgetransfer.agent.environment import isa_flags
 from edgetransfer.pipeline.stage.store import given_threads
 from edgetransfer.spec.progress import Progress, silent
-from edgetransfer.tasks.classification.head.score import log_loss, score
+from edgetransfer.tasks.classification.head.probe import log_loss, score
 from edgetransfer.tasks.classification.train.layers import (
     WEIGHT_DECAY,
     adapted,
