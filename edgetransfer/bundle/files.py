@@ -67,6 +67,15 @@ def write_whole(path: Path, content: bytes) -> None:
         raise
 
 
+def sync(path: Path) -> None:
+    """Have a file or folder on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def canonical_json(value: Any) -> str:  # noqa: ANN401 (any plain JSON value)
     """Write a plain value as JSON that is the same text for the same value.
 

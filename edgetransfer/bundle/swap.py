@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from edgetransfer.bundle.files import writing
+from edgetransfer.bundle.files import sync, writing
 from edgetransfer.bundle.opened import BENCH, MANIFEST, REWRITTEN, SCHEMA, walked
 from edgetransfer.errors import IntegrityError, SpecError, StageError
 from edgetransfer.spec.outside import json_of, parsed, printable
@@ -198,13 +198,8 @@ def _link(source: str, target: str, *, follow_symlinks: bool = False) -> str:
 def _sync(folder: Path) -> None:
     """Have every file on the disk before its folder gets its name."""
     for each in (*folder.rglob("*"), folder):
-        if each.is_symlink() or not (each.is_file() or each.is_dir()):
-            continue
-        handle = os.open(each, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        if not each.is_symlink() and (each.is_file() or each.is_dir()):
+            sync(each)
 
 
 def _swap(new: Path, folder: Path) -> None:

@@ -131,7 +131,10 @@ class _Ties:
             return clip_bounds(output)[0] == 0.0
         if node.op_type == "Add":
             return all(
-                _flows(each) and self._size(each) == self._size(output) for each in node.inputs
+                each is not None
+                and each.const_value is None
+                and self._size(each) == self._size(output)
+                for each in node.inputs
             )
         if node.op_type == "ReduceMean":
             return _is_spatial(node)
@@ -156,10 +159,6 @@ def _has_channels(layer: Layer) -> bool:
         return not attribute(layer.node, "transA", 0)
     groups = attribute(layer.node, "group", 1)
     return layer.node.op_type == "Conv" and groups in (1, len(layer.weights()))
-
-
-def _flows(value: ir.Value | None) -> bool:
-    return value is not None and value.const_value is None
 
 
 def _is_spatial(node: ir.Node) -> bool:

@@ -123,10 +123,6 @@ def _reshape(node: ir.Node, x: Tensor, shape: Tensor) -> Tensor:
     return x.reshape(wanted)
 
 
-def _squeeze(_: ir.Node, x: Tensor, axes: Tensor | None = None) -> Tensor:
-    return x.squeeze() if axes is None else x.squeeze(tuple(_listed(axes)))
-
-
 def _unsqueeze(_: ir.Node, x: Tensor, axes: Tensor) -> Tensor:
     rank = x.ndim + axes.numel()
     for axis in sorted(each % rank for each in _listed(axes)):
@@ -176,7 +172,7 @@ _OPERATORS: dict[str, Callable[..., Tensor]] = {
     "Sigmoid": _plain(torch.sigmoid),
     "Softmax": lambda node, x: x.softmax(dim=attribute(node, "axis", -1)),
     "Sqrt": _plain(torch.sqrt),
-    "Squeeze": _squeeze,
+    "Squeeze": lambda _, x, axes=None: x.squeeze(*([] if axes is None else [_listed(axes)])),
     "Sub": _plain(torch.sub),
     "Tanh": _plain(torch.tanh),
     "Transpose": lambda node, x: x.permute(*attribute(node, "perm", range(x.ndim)[::-1])),

@@ -306,10 +306,6 @@ class _Sweep:
             tensor = grid.codes(tensor).to(torch.int8 if grid.low < 0 else torch.uint8)
         self._waiting.put("quantised", name, batch, tensor)
 
-    def _quantised(self, name: str, batch: int) -> Tensor:
-        tensor, grid = self._waiting.get("quantised", name, batch), self._grid(name)
-        return tensor if grid is None else grid.numbers(tensor)
-
     def _inputs(self, node: ir.Node, batch: int, kind: str) -> list[Tensor | None]:
         taken: list[Tensor | None] = []
         for value in node.inputs:
@@ -318,10 +314,10 @@ class _Sweep:
             elif name_of(value) in self._constants:
                 known = self._constants if kind == "float" else self._fitted
                 taken.append(known[name_of(value)])
-            elif kind == "float":
-                taken.append(self._waiting.get("float", name_of(value), batch))
             else:
-                taken.append(self._quantised(name_of(value), batch))
+                tensor = self._waiting.get(kind, name_of(value), batch)
+                grid = self._grid(name_of(value)) if kind == "quantised" else None
+                taken.append(tensor if grid is None else grid.numbers(tensor))
         return taken
 
     def _fit(self, layer: Layer) -> None:

@@ -56,7 +56,20 @@ def load(
     """
     root, files = _find(source, labelled.modality)
     texts = labelled.modality == "text"
-    records = _texts(files, text_column) if texts else _pictures(root, files)
+    records = (
+        [
+            Record(where, where, None, text, None, "train", {})
+            for file in files
+            for where, text in texts_of(file, text_column)
+            if normalise(text)
+        ]
+        if texts
+        else [
+            Record(key, key, file, None, None, "train", {})
+            for file in files
+            for key in [file.relative_to(root).as_posix()]
+        ]
+    )
     unread = None if texts else unread_below(root)
     found, unreadable = add_digests(records, progress)
     sources.raise_if(unreadable, str(root))
@@ -91,23 +104,6 @@ def _find(source: str, modality: Modality) -> tuple[Path, list[Path]]:
     if not located.tables:
         raise DataError("no texts in the folder", where=where, expected=_EXPECTED)
     return located.root, [named.path for named in located.tables]
-
-
-def _texts(files: Sequence[Path], column: str | None) -> list[Record]:
-    return [
-        Record(where, where, None, text, None, "train", {})
-        for file in files
-        for where, text in texts_of(file, column)
-        if normalise(text)
-    ]
-
-
-def _pictures(root: Path, files: Sequence[Path]) -> list[Record]:
-    keys = (file.relative_to(root).as_posix() for file in files)
-    return [
-        Record(key, key, file, None, None, "train", {})
-        for key, file in zip(keys, files, strict=True)
-    ]
 
 
 def _without(

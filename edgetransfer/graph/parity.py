@@ -44,7 +44,8 @@ def parity(
     apart = {name: float(np.abs(actual[name] - expected[name]).max()) for name in expected}
     worst = max(apart, key=lambda name: np.nan_to_num(apart[name] / spans[name], nan=np.inf))
     max_abs, span = apart[worst], spans[worst]
-    cosine = min(_cosine(actual[name], expected[name]) for name in expected)
+    alike = (_directions(actual[name]) * _directions(expected[name]) for name in expected)
+    cosine = float(min(each.sum(axis=1).min() for each in alike))
     record = {"max_abs": max_abs, "range": span, "min_cosine": cosine, "n": expected.examples}
     if changed is not None:
         moved = changed(expected, actual, {k: PARITY_RELATIVE * spans[k] for k in spans})
@@ -77,10 +78,6 @@ def alone(inputs: Mapping[str, Array]) -> dict[str, Array]:
     lengths = mask.sum(axis=1)
     row = int(np.where(lengths > 0, lengths, mask.shape[1]).argmin())
     return {name: array[row : row + 1, : int(lengths[row])] for name, array in inputs.items()}
-
-
-def _cosine(first: Array, second: Array) -> float:
-    return float((_directions(first) * _directions(second)).sum(axis=1).min())
 
 
 def _directions(rows: Array) -> Array:

@@ -101,12 +101,17 @@ def make_report(raw: Measurement) -> dict[str, Any]:
             **_evidence(raw),
             "validity": raw.validity,
             "environment": raw.environment,
-            "budget": _budget(raw),
+            "budget": {k: or_missing(v, "no limit was set") for k, v in raw.budget},
             "precision": raw.precision,
             "seed": raw.seed,
             "labels": raw.labels,
             **judged,
-            "agreement": _agreement(found.drift),
+            "agreement": {
+                "n": found.drift.n,
+                "rate": found.drift.agreement,
+                "flips": found.drift.flips,
+                "flip_rate_ucb95": found.drift.flip_rate_ucb95,
+            },
             "numeric": {**_numeric(found.drift), **numeric},
             "latency": written_series(found.core),
             "end_to_end": written_series(found.end_to_end),
@@ -137,15 +142,6 @@ def _evidence(raw: Measurement) -> Tree:
     }
 
 
-def _agreement(drift: Drift) -> Tree:
-    return {
-        "n": drift.n,
-        "rate": drift.agreement,
-        "flips": drift.flips,
-        "flip_rate_ucb95": drift.flip_rate_ucb95,
-    }
-
-
 def _numeric(drift: Drift) -> Tree:
     broken = Missing(f"{drift.non_finite} of the candidate's outputs are NaN or Inf")
     values = {
@@ -173,8 +169,3 @@ def _gate(gate: Gate) -> Tree:
             row[key] = Missing(gate.message)
     absent = ("code", "examples_needed", "fewest_examples")
     return {key: value for key, value in row.items() if key not in absent or value}
-
-
-def _budget(raw: Measurement) -> Tree:
-    limits = raw.budget.model_dump().items()
-    return {key: or_missing(value, "no limit was set") for key, value in limits}

@@ -113,7 +113,9 @@ def judge(found: Findings) -> Verdict:
     if raw.on_host is not None and raw.on_host.emulated:
         reasons = (*reasons, NUMBERS_ONLY)
     warned = tuple(
-        _doubtful(each["message"], each["measured_pp"])
+        gates.held(  # this transfer is not sound, as its study found; it never decides
+            "transfer", "FAIL", each["message"], (each["measured_pp"], 0.0, "pp"), decides=False
+        )
         for block in (raw.soundness or {}, raw.adaptation or {})
         for each in block.get("warnings", ())
     )
@@ -193,11 +195,6 @@ def _agreement(found: Findings) -> tuple[Gate, ...]:
 
 def _or(limit: float | None, usual: float) -> float:
     return usual if limit is None else limit
-
-
-def _doubtful(message: str, measured_pp: float) -> Gate:
-    """Warn that this transfer is not sound, as its study found; it never decides."""
-    return gates.held("transfer", "FAIL", message, (measured_pp, 0.0, "pp"), decides=False)
 
 
 def _added_up(

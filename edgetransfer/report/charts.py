@@ -258,19 +258,15 @@ def whisker(
 ) -> Markup:
     """A point with its interval; an end that lies off the axis becomes an arrow."""
     parts = [grid(scale), *lines]
+    # An end is 10 px high in the middle of the row.
+    end_mark = '<svg x="{}%" y="50%" overflow="visible"><path class="whisker" d="{}"/></svg>'
     if ends is not None:
         parts.append(line("whisker", scale.at(ends[0]), scale.at(ends[1])))
         for end, arrow in zip(ends, ("M6 -5 1 0 6 5", "M-6 -5 -1 0 -6 5"), strict=True):
-            parts.append(_end(scale.at(end), "M0 -5V5" if scale.holds(end) else arrow))
+            shape = "M0 -5V5" if scale.holds(end) else arrow
+            parts.append(Markup(end_mark).format(scale.at(end), shape))
     parts.append(dot("full", scale.at(estimate)))
     return row_plot(title, *parts)
-
-
-def _end(at: float, shape: str) -> Markup:
-    """The end of an interval, 10 px high in the middle of the row."""
-    return Markup(
-        '<svg x="{}%" y="50%" overflow="visible"><path class="whisker" d="{}"/></svg>'
-    ).format(at, shape)
 
 
 def meter(scale: Scale, measured: float, limit: float) -> Markup:

@@ -74,7 +74,6 @@ class Quantity:
 
 PERCENT = Quantity(f"{SPACE}%", 1, 100)
 CHANGE = Quantity(f"{SPACE}pp", 2, signed=True)
-LOSS = Quantity(f"{SPACE}pp", 2)
 MS = Quantity(f"{SPACE}ms")
 MIBS = Quantity(f"{SPACE}MiB")
 SECONDS = Quantity(f"{SPACE}s", 1)

@@ -5,23 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from math import isfinite
-from typing import TYPE_CHECKING
 
 from edgetransfer.measure.gates.gate import Gate, apart, held, not_run
 from edgetransfer.measure.plain import Missing
+from edgetransfer.measure.proofs import (
+    Contract,
+    Export,
+    Integrity,
+    Port,
+    Rebuilds,
+    Repeats,
+    TensorParity,
+    Twice,
+)
 from edgetransfer.measure.stats.proportions import clopper_pearson_lower
-
-if TYPE_CHECKING:
-    from edgetransfer.measure.proofs import (
-        Contract,
-        Export,
-        Integrity,
-        Port,
-        Rebuilds,
-        Repeats,
-        TensorParity,
-        Twice,
-    )
 
 WHOLE_TOLERANCE = 1e-3
 """Largest difference between model.onnx and core.onnx, over the range of the outputs."""
@@ -44,7 +41,7 @@ def contract(proof: Contract | Missing) -> Gate:
             f"{file} has {_ports_told(found)}, expected {_ports_told(promised)}"
             for file, promised in proof.promised.items()
             for found in [proof.found.get(file, ())]
-            if not _fit(promised, found)
+            if len(promised) != len(found) or not all(map(Port.fits, promised, found))
         ),
         *_too_new(proof),
         *([proof.why_not] if proof.loads is False else []),
@@ -110,12 +107,6 @@ def _too_new(proof: Contract) -> list[str]:
     ]
 
 
-def _fit(promised: Sequence[Port], found: Sequence[Port]) -> bool:
-    return len(promised) == len(found) and all(
-        a.fits(b) for a, b in zip(promised, found, strict=True)
-    )
-
-
 def _ports_told(ports: Sequence[Port]) -> str:
     return ", ".join(map(str, ports)) or "nothing"
 
@@ -142,7 +133,7 @@ def determinism(proof: Repeats | Missing) -> Gate:
     for name, twice in proof.varied.items():
         if isinstance(twice, Missing):
             kept.append(f"{name}: {twice.reason}")
-        elif _agree(twice, dynamic=proof.dynamic):
+        elif twice.equal or (twice.flips == 0 and (proof.dynamic or twice.relative <= ROUNDING)):
             kept.append(f"{name}: {_told(twice)}")
         else:
             wrong.append(f"{name}: {_told(twice)}")
@@ -161,10 +152,6 @@ def rebuild(proof: Rebuilds | Missing) -> Gate:
     if proof.flips:
         message += ": keep the engine that was measured"
     return held("rebuild", not proof.flips, message, (proof.flips, 0, "flips"), decides=False)
-
-
-def _agree(twice: Twice, *, dynamic: bool) -> bool:
-    return twice.equal or (twice.flips == 0 and (dynamic or twice.relative <= ROUNDING))
 
 
 def _told(twice: Twice) -> str:

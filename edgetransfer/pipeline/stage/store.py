@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from threadpoolctl import threadpool_limits
 
-from edgetransfer.bundle.files import digests_below, read_json, write_json, writing
+from edgetransfer.bundle.files import digests_below, read_json, sync, write_json, writing
 from edgetransfer.errors import IntegrityError
 from edgetransfer.pipeline.stage.stage import RECORD, Cost, Stage, StageResult, watched
 from edgetransfer.spec.memory import reused
@@ -120,7 +120,7 @@ class Store:
         text = json.dumps({**entry, "files": digests_below(partial)}, indent=1)
         (partial / ENTRY).write_text(text, encoding="utf-8")
         for path in [*partial.rglob("*"), partial]:
-            _sync(path)
+            sync(path)
         try:
             partial.rename(folder)
         except OSError:  # another run was faster, or left it broken
@@ -129,7 +129,7 @@ class Store:
                 return
             shutil.rmtree(folder, ignore_errors=True)
             partial.rename(folder)
-        _sync(folder.parent)
+        sync(folder.parent)
 
     def entries(self) -> list[Entry]:
         """List everything that is kept, newest first."""
@@ -217,11 +217,3 @@ def _is_alive(process: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -40,7 +40,7 @@ def drift(report: Node) -> dict[str, Any]:
         *[
             (
                 "KL divergence",
-                shares.show(_nats),
+                shares.show(lambda value: f"{words.tiny(value)}{words.SPACE}nats"),
                 "Mean distance of the class probabilities from the float model's; "
                 "0 where they are the same.",
             )
@@ -57,10 +57,6 @@ def drift(report: Node) -> dict[str, Any]:
         broken = numeric["non_finite"].show(words.COUNT)
         rows.insert(0, ("NaN or Inf", broken, "Outputs of the candidate that are not numbers."))
     return {"rows": rows}
-
-
-def _nats(value: float) -> str:
-    return f"{words.tiny(value)}{words.SPACE}nats"
 
 
 def told(report: Mapping[str, Any]) -> Iterable[str]:

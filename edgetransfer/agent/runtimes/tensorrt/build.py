@@ -72,15 +72,11 @@ def _range(text: str) -> Range:
     return least, usual, most
 
 
-def _switch(text: str) -> bool:
-    return bool(("0", "1").index(text))
-
-
 _RANGE = (_range, "three rising sizes: 1,1,8")
 _READERS: Mapping[str, Tuple[Callable[[str], Any], str]] = {
     "batch": _RANGE,
     "length": _RANGE,
-    "tf32": (_switch, "0 or 1"),
+    "tf32": (lambda text: bool(("0", "1").index(text)), "0 or 1"),
     "optimisation_level": (int, "a number from 0 to 5"),
     "workspace_mib": (int, "a number of MiB"),
     "at_least": (str, "a version"),

@@ -205,9 +205,9 @@ class TensorRtSession:
         self._log = build.logger(trt)
         self._runtime = trt.Runtime(self._log)  # an engine must not outlive it
         cache = None if settings.rebuild else EngineCache(folder_of(os.environ))
-        self._engine = self._taken(cache, key) or self._built(
-            trt, model, settings, cache, key, tell or quiet
-        )
+        plan = None if cache is None else cache.take(key)  # None too of a kept one that cannot load
+        kept = None if plan is None else self._runtime.deserialize_cuda_engine(plan)
+        self._engine = kept or self._built(trt, model, settings, cache, key, tell or quiet)
         self._context = self._engine.create_execution_context()
         names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
         modes = {name: self._engine.get_tensor_mode(name) for name in names}
@@ -220,11 +220,6 @@ class TensorRtSession:
             seen = json.loads(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
             written = json.dumps({"layers": list(layers(seen))})
             Path(optimised_to).write_text(written, encoding="utf-8")
-
-    def _taken(self, cache: Optional[EngineCache], key: Key) -> Any:  # noqa: ANN401
-        """Return the engine that is kept, None where it is missing or does not load."""
-        plan = None if cache is None else cache.take(key)
-        return None if plan is None else self._runtime.deserialize_cuda_engine(plan)
 
     def _built(
         self,
