@@ -4,7 +4,7 @@ Usage: python benchmarks/encoders.py BUNDLE DATA [RESULT.json]
 
 BUNDLE was built from DATA (with seed 0): its float network is quantised in every way and judged on
 the first 1,000 texts of its *validation* set, each by itself. `smooth` moves what is hard to
-quantise from activations into weights before (`compress.dynamic`). Ranges of activations come
+quantise from activations into weights before (`compress.weights`). Ranges of activations come
 from 128 training texts. Times are CPU times of one thread, in turn.
 """
 
@@ -27,7 +27,7 @@ from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 from edgetransfer.agent.environment import fingerprint
 from edgetransfer.agent.runtimes.onnxruntime import build as runtime_facts
 from edgetransfer.bundle.opened import open_bundle
-from edgetransfer.compress.dynamic import SHARES, largest, quantise_weights, smooth
+from edgetransfer.compress.weights import SHARES, largest, quantise_weights, smooth
 from edgetransfer.data import sources
 from edgetransfer.graph.hosted import open_here
 from edgetransfer.graph.prepare import preparer

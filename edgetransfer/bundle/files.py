@@ -1,4 +1,4 @@
-"""Writes files whole (temporary file, fsync, rename) and takes their digests."""
+"""Writes files whole (temporary file, fsync, rename), takes their digests, reads their tensors."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from edgetransfer.errors import StageError
-from edgetransfer.spec.outside import json_of
+from edgetransfer.errors import StageError, first_line
+from edgetransfer.spec.outside import Kind, json_of, refuse_no_file
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _ADVICE = {
     errno.ENOSPC: ("no space left on the disk", "free some space and run the same command again"),
@@ -25,8 +28,6 @@ _ADVICE = {
     errno.EEXIST: ("a file stands where a folder is needed", "choose another --out or --cache"),
     errno.EISDIR: ("a folder stands where a file is needed", "choose another --out or --cache"),
 }
-
-
 read_json = json_of
 
 
@@ -132,3 +133,52 @@ def digests_below(folder: Path) -> dict[str, str]:
     """Return the digest of every file below `folder`, by its POSIX path relative to it."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): digest_of(path) for path in files}
+
+
+def read_tensors(
+    path: Path, kind: Kind, forms: Mapping[str, str], optional: Iterable[str] = ()
+) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+    """Read the tensors of a file, of which some may lack, and what its header says besides.
+
+    The form of a tensor is ``number``, ``spread`` (from 0), ``positive`` or ``count`` (whole, from
+    0), then its axes: a length, or a letter that names it. What does not fit is the kind's error.
+    """
+    from safetensors import SafetensorError, safe_open
+    from safetensors.numpy import load_file
+
+    refuse_no_file(path, kind)
+    try:
+        with safe_open(path, "np") as opened:
+            said = dict(opened.metadata() or {})
+        tensors: dict[str, NDArray[Any]] = load_file(path)
+    except (OSError, SafetensorError, ValueError, LookupError, TypeError, MemoryError) as error:
+        raise kind.unreadable(path, first_line(error)) from error
+    lacking = forms.keys() - tensors.keys() - set(optional)
+    if lacking:
+        raise kind.unreadable(path, f"no tensor {', '.join(sorted(lacking))}")
+    known: dict[str, int] = {}
+    for name, array in tensors.items():
+        wrong = _misfit(array, forms[name], known) if name in forms else None
+        if wrong is not None:
+            raise kind.unreadable(path, f"{name}: {wrong}")
+    return {name: tensors[name] for name in forms if name in tensors}, said
+
+
+def _misfit(array: NDArray[Any], form: str, known: dict[str, int]) -> str | None:
+    import numpy as np
+
+    what, *axes = form.split()
+    whole = what == "count"
+    if array.dtype.kind not in ("iu" if whole else "f"):
+        return f"{array.dtype} where {'whole numbers' if whole else 'floats'} belong"
+    if array.ndim != len(axes):
+        return f"{array.ndim} axes where {len(axes)} belong"
+    for letter, length in zip(axes, array.shape, strict=True):
+        expected = int(letter) if letter.isdigit() else known.setdefault(letter, length)
+        if expected != length:
+            return f"shape {list(array.shape)} does not fit the other tensors"
+    if not np.isfinite(array).all():
+        return "numbers that are not finite"
+    if what == "positive" and (array <= 0).any():
+        return "numbers that are not above 0"
+    return "numbers below 0" if what != "number" and (array < 0).any() else None

@@ -11,10 +11,17 @@ import numpy as np
 import torch
 
 from edgetransfer.compress import execution
-from edgetransfer.compress.encoding import WEIGHT_LIMIT, Codes, Encoding, Grid
+from edgetransfer.compress.encoding import (
+    WEIGHT_LIMIT,
+    Codes,
+    Encoding,
+    Grid,
+    best_scales,
+    refit,
+    second_order,
+)
 from edgetransfer.compress.execution import constants_of, halves, last_uses, moves, side_by_side
 from edgetransfer.compress.layout import Layer, Layout, array_of, attribute, name_of
-from edgetransfer.compress.rounding import best_scales, refit, second_order
 from edgetransfer.errors import NumericalError
 from edgetransfer.spec.memory import memory
 from edgetransfer.spec.progress import Progress, silent
@@ -204,7 +211,7 @@ def fit_weights(
     """Round the weights of every layer and correct its bias, in the order the layers run.
 
     Each layer is fitted on its **quantised** inputs, so that it makes up for what the layers before
-    it lost: weights by `rounding.second_order`; then the bias takes the mean error of the outputs
+    it lost: weights by `encoding.second_order`; then the bias takes the mean error of the outputs
     before the activation (Nagel et al. 2019, arXiv 1906.04721, section 4.2; correcting behind the
     clip diverges). What waits for later layers and does not fit into memory lies in `folder`, an
     empty one. The graph is float with its weights untied; of the encoding the grids are taken.

@@ -9,8 +9,7 @@ import pytest
 import edgetransfer
 from edgetransfer.bundle.files import read_json
 from edgetransfer.bundle.opened import open_bundle
-from edgetransfer.compress.dynamic import SHARES
-from edgetransfer.compress.half import to_half
+from edgetransfer.compress.weights import SHARES, to_half
 from edgetransfer.data import sources
 from edgetransfer.graph.hosted import open_here
 from edgetransfer.graph.prepare import preparer

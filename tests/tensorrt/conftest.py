@@ -16,8 +16,8 @@ import torch
 from edgetransfer.agent.runtimes.tensorrt import build as tensorrt_build
 from edgetransfer.agent.runtimes.tensorrt.build import Settings
 from edgetransfer.backbone.sources import load, locate
-from edgetransfer.compress.half import to_half
 from edgetransfer.compress.posttraining import CalibrationBatches, quantise
+from edgetransfer.compress.weights import to_half
 from edgetransfer.graph.trace import Signature, trace
 from edgetransfer.spec import catalogue
 from edgetransfer.spec.catalogue import CalibrationRecipe

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 import onnx
 import onnx_ir as ir
 
-from edgetransfer.compress.dynamic import quantise_weights, smoothed
-from edgetransfer.compress.half import Array, to_half
 from edgetransfer.compress.layout import find_layout
 from edgetransfer.compress.posttraining import (
     MOST_FITTED,
@@ -21,6 +19,7 @@ from edgetransfer.compress.posttraining import (
     quantise,
 )
 from edgetransfer.compress.qdq import read_encoding
+from edgetransfer.compress.weights import Array, quantise_weights, smoothed, to_half
 from edgetransfer.data.manifest import Example, content_of
 from edgetransfer.data.split import calibration_sample
 from edgetransfer.errors import SpecError

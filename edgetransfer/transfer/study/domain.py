@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from edgetransfer.bundle.tensors import read_tensors
+from edgetransfer.bundle.files import read_tensors
 from edgetransfer.errors import IntegrityError
 from edgetransfer.spec.outside import Kind
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from edgetransfer.bundle.tensors import read_tensors
+from edgetransfer.bundle.files import read_tensors
 from edgetransfer.errors import IntegrityError
 from edgetransfer.spec.outside import Kind
 

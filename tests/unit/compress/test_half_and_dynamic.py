@@ -5,8 +5,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgetransfer.compress.dynamic import quantise_weights
-from edgetransfer.compress.half import to_half
+from edgetransfer.compress.weights import quantise_weights, to_half
 from edgetransfer.spec.target import Int8Scheme
 
 

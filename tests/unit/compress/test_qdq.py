@@ -9,10 +9,10 @@ import torch
 from onnx import helper, numpy_helper
 
 from edgetransfer.compress.encoding import Codes
-from edgetransfer.compress.half import to_half
 from edgetransfer.compress.posttraining import QuantisedGraph
 from edgetransfer.compress.qdq import write_qdq
 from edgetransfer.compress.training import FakeQuantised, FreeWeights
+from edgetransfer.compress.weights import to_half
 from edgetransfer.export.tensorrt import refuse_unfit
 from edgetransfer.graph.hosted import open_here
 from edgetransfer.spec.catalogue import names, target

@@ -7,8 +7,7 @@ from onnx import helper
 
 from edgetransfer.compress import execution
 from edgetransfer.compress import sweep as module
-from edgetransfer.compress.encoding import Grid
-from edgetransfer.compress.rounding import second_order
+from edgetransfer.compress.encoding import Grid, second_order
 from edgetransfer.compress.sweep import (
     FEWEST_POSITIONS,
     BatchMoments,

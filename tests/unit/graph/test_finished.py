@@ -7,9 +7,8 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from edgetransfer.compress.dynamic import largest, quantise_weights, smooth
-from edgetransfer.compress.half import to_half
 from edgetransfer.compress.posttraining import CalibrationBatches, quantise
+from edgetransfer.compress.weights import largest, quantise_weights, smooth, to_half
 from edgetransfer.errors import StageError
 from edgetransfer.export.onnx_bundle import whole_model, write_picture_classifier
 from edgetransfer.graph.finished import finished

@@ -17,9 +17,8 @@ from pydantic import Field
 from safetensors.numpy import save
 
 from edgetransfer.backbone.model import LinearHead
-from edgetransfer.bundle.files import write_whole
+from edgetransfer.bundle.files import read_tensors, write_whole
 from edgetransfer.bundle.forms import AddedClassForm, Digest, Form
-from edgetransfer.bundle.tensors import read_tensors
 from edgetransfer.errors import UnsupportedError
 from edgetransfer.graph.finished import finished
 from edgetransfer.spec.outside import Kind, parsed, validated
@@ -294,7 +293,7 @@ def _product(graph: _Graph, name: str) -> tuple[str, Array, None] | None:
 
 
 def _as_it_comes(graph: _Graph, name: str) -> tuple[str, Array, None] | None:
-    """Return features and weight [C, D] of a product of integers, as `compress.dynamic` has it."""
+    """Return features and weight [C, D] of a product of integers, as `compress.weights` has it."""
     scaled = graph.maker(name, "Mul")
     cast = None if scaled is None else graph.maker(scaled.input[0], "Cast")
     product = None if cast is None else graph.maker(cast.input[0], "MatMulInteger")

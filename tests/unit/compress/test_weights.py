@@ -8,7 +8,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgetransfer.compress.dynamic import SHARES, quantise_weights, smooth, smoothed
+from edgetransfer.compress.weights import SHARES, quantise_weights, smooth, smoothed
 from edgetransfer.graph.hosted import open_here
 from edgetransfer.measure.drift import sqnr_db
 from edgetransfer.spec.target import Int8Scheme
