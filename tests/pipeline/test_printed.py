@@ -60,8 +60,8 @@ def place(built, pictures, tmp_path):
         shape = Path(name).name if "/" in name else "stripes"
         shutil.copy(pictures / "test" / shape / "03.png", tmp_path / name)
     picture = Image.open(pictures / "test" / "disc" / "00.png")
-    for name in ("cat", *"abcde"):
-        picture.save(tmp_path / f"{name}.jpg")
+    for name in ("cat.png", *(f"{each}.jpg" for each in ("cat", *"abcde"))):
+        picture.save(tmp_path / name)
     (tmp_path / "new.csv").write_text("file\na.jpg\n")
     (recipe,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/recipes.md").read_text(), re.DOTALL)
     (tmp_path / "recipe.toml").write_text(
@@ -87,16 +87,16 @@ def snippets(language, opens):
 @pytest.mark.parametrize("code", snippets("python", "InferenceSession("))
 def test_what_an_app_is_told_to_run_says_what_predict_says(code, built, place, monkeypatch, capsys):
     monkeypatch.chdir(place / HERE)
-    shutil.copy(place / "cat.jpg", "cat.jpg")
+    shutil.copy(place / "cat.jpg", "picture.jpg")
     exec(code, {})
-    (found,) = edgetransfer.predict(place / "BUNDLE", "cat.jpg")
+    (found,) = edgetransfer.predict(place / "BUNDLE", "picture.jpg")
     assert capsys.readouterr().out.strip() == found.best[0][0]
 
 
 PAGE = """<pre id="said"></pre><script type="module">{first}
 const said = (text) => {{ document.getElementById("said").textContent = text; }};
 try {{
-  const file = await (await fetch("cat.jpg")).blob();
+  const file = await (await fetch("cat.png")).blob();
 {rest}
   said(JSON.stringify([...logits.data]));
 }} catch (error) {{ said(String(error)); }}
@@ -110,7 +110,7 @@ def test_what_a_web_page_is_told_to_run_gives_the_outputs_of_the_model(code, pla
     except UnsupportedError as error:
         pytest.skip(str(error))
     folder = place / HERE
-    for file in (*files.values(), place / "cat.jpg"):
+    for file in (*files.values(), place / "cat.png"):
         shutil.copy(file, folder)
     first, rest = code.replace("onnxruntime-web", f"./{next(iter(files))}").split("\n", 1)
     (folder / "index.html").write_text(PAGE.format(first=first, rest=rest))
@@ -129,7 +129,7 @@ def test_what_a_web_page_is_told_to_run_gives_the_outputs_of_the_model(code, pla
         server.shutdown()
     said = re.search(r"<pre[^>]*>(.*)</pre>", told.stdout)[1]
     session = onnxruntime.InferenceSession(folder / "model.onnx")
-    picture = np.asarray(Image.open(place / "cat.jpg").convert("RGB"))[None]
+    picture = np.asarray(Image.open(place / "cat.png").convert("RGB"))[None]
     (logits,) = session.run(["logits"], {"picture": picture})
     assert json.loads(said) == pytest.approx(logits[0].tolist(), abs=1e-4)
 
