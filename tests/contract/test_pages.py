@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 ABOVE = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")
 PAGES = [*(ROOT / each for each in ABOVE), *sorted((ROOT / "docs").rglob("*.md"))]
 PROGRAM = typer.main.get_command(commands.app)
-LINE = re.compile(r"(?:\$ )?(?:\w+=\S+ )*(?:\S*/|.* -m )?edgetransfer (\S.*)")
+LINE = re.compile(r"(?:\$ |- (?:run: )?)?(?:\w+=\S+ )*(?:\S*/|.* -m )?edgetransfer (\S.*)")
 SPAN = re.compile(r"`edgetransfer ([^`]+)`")
 CODE = re.compile(r"^ {4}.*$|^```.*?^```", re.MULTILINE | re.DOTALL)
 BUILDS = {"build", "plan", "matrix"}
