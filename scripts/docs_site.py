@@ -94,6 +94,7 @@ def _tables(spec: Mapping[str, Any], defs: Mapping[str, Any], title: str) -> Ite
             continue
         option = field.get("option")
         spelled = f"`--{option.replace('_', '-')}`" if option else ""
+        spelled = "`DATA`" if option == "data" else spelled
         default = field.get("default")
         shown = "" if default in (None, "", []) else f"`{_toml(default)}`"
         rows.append((f"`{name}`", _kind(field, defs), shown, spelled, field.get("description", "")))
@@ -129,27 +130,20 @@ def _kind(field: Mapping[str, Any], defs: Mapping[str, Any]) -> str:
 
 def target_page() -> str:
     """Return every target that is shipped."""
-    rows = []
+    rows, evidence = [], []
     for name in catalogue.names("targets"):
         spec = catalogue.target(name)
-        runtime = (
-            f"{spec.runtime.name}, {spec.runtime.provider}" if spec.runtime else "of its class"
-        )
-        reached = "nothing of ours" if spec.export_only else f"`{spec.reached}`"
-        told = f"{spec.evidence.status}: {spec.evidence.source}"
-        precision = "of its class" if spec.detect else spec.precision
-        rows.append((f"`{name}`", spec.title, runtime, precision, reached, told))
-    head = (
-        "target",
-        "what it is",
-        "runtime, provider",
-        "precision",
-        "measured by `--on`",
-        "evidence",
-    )
+        runtime = f"{spec.runtime.name}, {spec.runtime.provider}" if spec.runtime else "its class's"
+        reached = "-" if spec.export_only or not spec.reached else f"`{spec.reached}`"
+        precision = "its class's" if spec.detect else spec.precision
+        rows.append((f"`{name}`", spec.title, runtime, precision, reached))
+        evidence.append((f"`{name}`", spec.evidence.status, spec.evidence.source))
+    head = ("target", "what it is", "runtime, provider", "precision", "`bench --on`")
     return (
         "# Targets\n\n`edgetransfer targets NAME` shows one in full. *Declared* means that we "
         f"have not run it there yet. A target of your own is a TOML file.\n\n{_table(head, rows)}\n"
+        "\n## Where what they say comes from\n\n"
+        f"{_table(('target', 'evidence', 'source'), evidence)}\n"
     )
 
 
@@ -163,9 +157,11 @@ def exit_page() -> str:
         for each in kinds[1:]
     ]
     for strict, how in ((False, ""), (True, ", with `--strict`")):
+        ends: dict[int, list[str]] = {}
+        for each in reversed(WORST_FIRST):
+            ends.setdefault(exit_code(each, strict=strict), []).append(each)
         rows += [
-            (exit_code(each, strict=strict), "", f"The verdict is {each}{how}.")
-            for each in WORST_FIRST
+            (code, "", f"The verdict is {' or '.join(names)}{how}.") for code, names in ends.items()
         ]
     rows += [
         (2, "", "The command line cannot be read: an unknown command or option."),
