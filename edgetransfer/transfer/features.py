@@ -5,23 +5,21 @@ The network does not run in torch: per thread ONNX Runtime runs MobileNetV2 five
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgetransfer.graph.hosted import open_here, run_each
-from edgetransfer.graph.prepare import batched
+from edgetransfer.graph.prepare import Batch, Preparer, batched
 from edgetransfer.spec.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
     import onnx
 
     from edgetransfer.agent.outputs import Outputs
     from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
     from edgetransfer.data.manifest import Example
-    from edgetransfer.graph.prepare import Batch, Preparer
 
 Array = np.ndarray[Any, Any]
 BATCH = 8

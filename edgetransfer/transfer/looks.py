@@ -7,6 +7,7 @@ digits and spectrograms do not survive it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,6 @@ from edgetransfer.spec.progress import Progress, part_of, silent
 from edgetransfer.transfer.features import run_over
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import onnx
 
     from edgetransfer.data.manifest import Example

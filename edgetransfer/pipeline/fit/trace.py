@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,14 +132,7 @@ def keep_graph(
     The graph and its parity record are made by `prove`, which depends on nothing but `key`.
     """
     prepare = preparer(model.preprocessing, model.tokenizer)
-
-    def make(folder: Path, _: Progress) -> dict[str, Any]:
-        graph, proof = prove(proving_batch(manifest, prepare))
-        onnx.save(graph, folder / "float.onnx")
-        return proof
-
-    inputs = {"fit": key, "proven_on": content_of(proving_examples(manifest))}
-    kept = run.keep(Stage("trace", inputs, make, _told, packages=EXPORTERS))
+    kept = _keep(run, manifest, prepare, {"fit": key}, ("float.onnx", prove))
     graph, facts = kept.file("float.onnx"), {**facts, "export": kept.record}
     cut = prepare.cut(manifest.examples)
     notes = (*manifest.notes, *kept.record.get("notes", ()), *((cut,) if cut else ()))
@@ -150,13 +144,21 @@ def trace_features(
     run: Run, manifest: Manifest, prepare: Preparer, network: nn.Module, key: str
 ) -> StageResult:
     """Run the trace stage for a network whose features are asked for: ``features.onnx``."""
+    made = "features.onnx", partial(traced, network)
+    return _keep(run, manifest, prepare, {"features of": key}, made)
+
+
+def _keep(
+    run: Run, manifest: Manifest, prepare: Preparer, key: dict[str, str], made: tuple[str, Prove]
+) -> StageResult:
+    file, prove = made
 
     def make(folder: Path, _: Progress) -> dict[str, Any]:
-        graph, proof = traced(network, proving_batch(manifest, prepare))
-        onnx.save(graph, folder / "features.onnx")
+        graph, proof = prove(proving_batch(manifest, prepare))
+        onnx.save(graph, folder / file)
         return proof
 
-    inputs = {"features of": key, "proven_on": content_of(proving_examples(manifest))}
+    inputs = {**key, "proven_on": content_of(proving_examples(manifest))}
     return run.keep(Stage("trace", inputs, make, _told, packages=EXPORTERS))
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
-from torch import nn
+from torch import Tensor, nn
 from torch.func import functional_call
 
 from edgetransfer.backbone.model import LinearHead
@@ -18,11 +19,6 @@ from edgetransfer.tasks.classification.head.linear_heads import scaling
 from edgetransfer.tasks.classification.train.layers import parameter_group
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from typing import Protocol
-
-    from torch import Tensor
-
     from edgetransfer.spec.words import MetaMethod
 
     Load = Callable[["Array"], Tensor]
@@ -199,13 +195,7 @@ class MetaTraining:
 
 
 def adapted_accuracies(
-    network: nn.Module,
-    load: Load,
-    episodes: Episodes,
-    count: int,
-    inner: Inner,
-    *,
-    progress: Progress = silent,
+    network: nn.Module, load: Load, episodes: Episodes, count: int, inner: Inner
 ) -> Array:
     """Fit to every episode by `adapt`; returns the share of right queries, float64 [count]."""
     right = np.empty(count)
@@ -216,7 +206,6 @@ def adapted_accuracies(
         with torch.no_grad():
             decided = fitted.logits(network, load(episode.query.ravel())).argmax(dim=1).numpy()
         right[number] = (decided == episode.query_labels).mean()
-        progress(number + 1, count)
     return right
 
 

@@ -7,9 +7,12 @@ import json
 import re
 import unicodedata
 from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
 
 from edgetransfer.data.decode import PICTURE_SUFFIXES
 from edgetransfer.data.folders import files_below, folders_in
@@ -19,10 +22,6 @@ from edgetransfer.errors import DataError, SpecError
 from edgetransfer.spec.outside import some
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
-
-    from numpy.typing import NDArray
-
     from edgetransfer.spec.budget import Budget
 
 MIN_TRAIN = 2

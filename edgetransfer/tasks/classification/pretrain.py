@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from edgetransfer.spec.words import MetaMethod
     from edgetransfer.tasks.classification.episodes import FitHead
 
-
 Array = np.ndarray[Any, Any]
 
 
@@ -202,24 +201,18 @@ class _Pretraining:
         self._out, self._training = out, training
         self._asked = json.loads(json.dumps(facts))
         self._losses: list[float] = []
+        another = {"where": f"--out {out}", "fix": "name another folder, or delete this one"}
         if (out / _STATE).is_file():
             try:
                 with safe_open(out / _STATE, "pt") as file:
                     asked = json.loads(file.metadata()["asked"])
                 state = load_file(out / _STATE)
             except (OSError, SafetensorError, ValueError, LookupError, TypeError) as error:
-                raise SpecError(
-                    "it holds an unfinished run that cannot be read",
-                    where=f"--out {out}",
-                    found=first_line(error),
-                    fix="name another folder, or delete this one",
-                ) from error
+                what, found = "it holds an unfinished run that cannot be read", first_line(error)
+                raise SpecError(what, found=found, **another) from error
             if asked != self._asked:
-                raise SpecError(
-                    "it holds an unfinished run with other options or data",
-                    where=f"--out {out}",
-                    fix="name another folder, or delete this one",
-                )
+                what = "it holds an unfinished run with other options or data"
+                raise SpecError(what, **another)
             self._losses = state.pop("losses").tolist()
             training.resume(state)
         elif out.exists() and any(out.iterdir()):

@@ -6,17 +6,14 @@ give, what nearly repeats; what moving to the device's pictures brought.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
+
+from numpy.typing import NDArray
 
 from edgetransfer.tasks.classification.judge.comparison import compare
 from edgetransfer.tasks.classification.judge.metrics import METRICS, Outcomes
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from numpy.typing import NDArray
-
 
 PLAIN = "without adaptation"
 Decided = dict[str, "NDArray[Any]"]

@@ -94,9 +94,9 @@ class Classification:
 
     def answer(self, outputs: Outputs, labels: Sequence[str]) -> tuple[tuple[str, float], ...]:
         """Name the best classes with their softmax shares."""
-        logits = outputs[LOGITS][0].astype(np.float64)
-        shares = np.exp(logits - logits.max())
-        shares /= shares.sum()
+        from scipy.special import softmax
+
+        shares = softmax(outputs[LOGITS][0].astype(np.float64))
         return tuple((labels[i], float(shares[i])) for i in np.argsort(-shares)[:BEST])
 
     def tiles(self, report: Node) -> list[dict[str, Any]]:

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from edgetransfer.data.decode import decode
-from edgetransfer.graph.prepare import ahead, batched
+from edgetransfer.graph.prepare import Batch, Preparer, ahead, batched
 from edgetransfer.spec.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from torch import Tensor
-
     from edgetransfer.data.manifest import Example
-    from edgetransfer.graph.prepare import Batch, Preparer
 
 Array = np.ndarray[Any, Any]
 SIDE = 8

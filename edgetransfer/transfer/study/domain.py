@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
@@ -11,9 +12,6 @@ from safetensors.numpy import save_file
 from edgetransfer.bundle.files import read_tensors
 from edgetransfer.errors import IntegrityError
 from edgetransfer.spec.outside import Kind
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 Array = np.ndarray[Any, Any]
 STATISTICS = "feature_statistics.safetensors"

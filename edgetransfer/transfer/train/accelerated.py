@@ -9,22 +9,18 @@ one buffer of gradients a step, as gradients of batch means weigh by their examp
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
-from torch import distributed
+from torch import Tensor, distributed, nn
 
 from edgetransfer.errors import StageError
 from edgetransfer.transfer.train.team import Team
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from torch import Tensor, nn
 
 Array = np.ndarray[Any, Any]
 PATIENCE = timedelta(days=7)

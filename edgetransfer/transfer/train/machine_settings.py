@@ -6,9 +6,10 @@ same parameters get the same gradients.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +18,6 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 
 from edgetransfer.errors import SpecError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
 
 TOLERANCE = 1e-3
 """Of the largest value: what two orders of summing may differ by, in networks of many layers."""

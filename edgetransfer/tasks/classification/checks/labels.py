@@ -76,7 +76,11 @@ def measure_curve(data: CurveData, *, seed: int = 0, progress: Progress = silent
     where there are too few examples for three sizes.
     """
     pooled = len(data.labels) - data.fitted < MANY
-    every = [_cuts(data, seed + draw, pooled=pooled) for draw in range(DRAWS)]
+    cut = [(np.arange(data.fitted), np.arange(data.fitted, len(data.labels)))]
+    every = [
+        list(folds(data.labels, data.groups, seed + draw)) if pooled else cut
+        for draw in range(DRAWS)
+    ]
     if not all(every):
         return None
     most = min(data.fitted, *(len(train) for cuts in every for train, _ in cuts))
@@ -98,13 +102,6 @@ def measure_curve(data: CurveData, *, seed: int = 0, progress: Progress = silent
     if whole.sum() < FEWEST_SIZES or not len(rows):
         return None
     return Curve(sizes[whole], stacked[:, whole][:, :, rows], rows)
-
-
-def _cuts(data: CurveData, seed: int, *, pooled: bool) -> list[tuple[Array, Array]]:
-    """Return rows to draw from and rows to judge on, see `measure_curve`."""
-    if pooled:
-        return list(folds(data.labels, data.groups, seed))
-    return [(np.arange(data.fitted), np.arange(data.fitted, len(data.labels)))]
 
 
 def _wrong(data: CurveData, fitted: Array, judged: Array) -> Array:

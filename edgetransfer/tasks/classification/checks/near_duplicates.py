@@ -39,7 +39,8 @@ def look_for_near_duplicates(
     inputs = {"features": features.key, "data": manifest.digest, "seed": run.recipe.seed}
 
     def make(_: Path, progress: Progress) -> dict[str, Any]:
-        part, others = (_part(len(each), run.recipe.seed) for each in (both, test))
+        draw = np.random.default_rng(run.recipe.seed).permutation
+        part, others = (np.sort(draw(len(each))[:MOST_COMPARED]) for each in (both, test))
         examples = (*(both[row] for row in part), *(test[row] for row in others))
         labels = truth[part]
         pairs, ratios = candidates(surfaces(examples), labels)
@@ -50,10 +51,6 @@ def look_for_near_duplicates(
         return _record(examples, len(both) + len(test), *confirmed(pairs, ratios, known, labels))
 
     return run.keep(Stage("near-duplicates", inputs, make, told_near), "near duplicates").record
-
-
-def _part(count: int, seed: int) -> Array:
-    return np.sort(np.random.default_rng(seed).permutation(count)[:MOST_COMPARED])
 
 
 def _with_test(

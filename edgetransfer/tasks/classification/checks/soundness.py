@@ -19,7 +19,7 @@ from edgetransfer.pipeline.stage.rows import rows_stage
 from edgetransfer.pipeline.stage.stage import Stage, StageResult
 from edgetransfer.tasks.classification import study as judged
 from edgetransfer.tasks.classification.checks.transferability import ask_neighbours, ask_unseen
-from edgetransfer.tasks.classification.fit.probe import HELD_OUT, group_index
+from edgetransfer.tasks.classification.fit.probe import HELD_OUT, FittedNetwork, group_index
 from edgetransfer.tasks.classification.head.linear_heads import Known
 from edgetransfer.tasks.classification.head.probe import fit_probe
 from edgetransfer.transfer.study.baselines import random_features, trivial_features
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from edgetransfer.pipeline.graphs import FittedGraph
     from edgetransfer.pipeline.stage.run import Run
     from edgetransfer.spec.progress import Progress
-    from edgetransfer.tasks.classification.fit.probe import FittedNetwork
-
 
 Array = np.ndarray[Any, Any]
 MOST, MOST_OF_A_CLASS = 500, 5

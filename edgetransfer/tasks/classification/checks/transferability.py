@@ -7,11 +7,13 @@ camera or hospital.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from edgetransfer.measure.stats.ratio import student
@@ -20,10 +22,6 @@ from edgetransfer.tasks.classification.head.probe import fit_probe
 from edgetransfer.transfer.study.near_duplicates import directions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from numpy.typing import NDArray
-
     from edgetransfer.data.manifest import Manifest
     from edgetransfer.pipeline.fit.backbone import OpenedBackbone
     from edgetransfer.pipeline.stage.run import Run
@@ -39,15 +37,10 @@ FEWEST_GROUPS = 3
 class Unseen:
     """Cross-validated accuracy of a probe where groups are kept apart, and where they are mixed.
 
-    Attributes:
-        groups: how many there are.
-        n: examples.
-        apart: mean over groups of the accuracy by a probe that saw nothing of that group.
-        mixed: the same by a probe that saw the group's other examples.
-        cost_pp: mixed - apart, in points.
-        ci95_pp: of that, Student's t over groups: the groups are a sample of those to come. Never
-            narrower than 3 / n, the rule of three (Hanley and Lippman-Hand 1983) for what was not
-            seen once.
+    Means over groups, of n examples, by a probe that saw nothing of a group and one that saw its
+    others; `cost_pp` is mixed - apart in points. Its interval is Student's t over groups, a sample
+    of those to come, and never narrower than 3 / n, the rule of three (Hanley and Lippman-Hand
+    1983) for what was not seen once.
     """
 
     groups: int

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgetransfer.data.manifest import count
+from edgetransfer.data.manifest import Example, Manifest, count
 from edgetransfer.errors import DataError, SpecError
 from edgetransfer.pipeline.fit.backbone import OpenedBackbone
 from edgetransfer.pipeline.fit.unlabelled import read_unlabelled
@@ -27,7 +27,6 @@ from edgetransfer.tasks.classification.head.shift import FEWEST, batch_norms
 from edgetransfer.tasks.classification.train.layers import Classifier
 
 if TYPE_CHECKING:
-    from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.pipeline.stage.run import Run
 
 Array = np.ndarray[Any, Any]

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from safetensors.torch import load_model, save_model
 from edgetransfer.errors import StageError
 from edgetransfer.pipeline.stage.reporter import telling
 from edgetransfer.pipeline.stage.stage import Stage, StageResult
-from edgetransfer.tasks.classification.fit.probe import HELD_OUT, group_index, told
+from edgetransfer.tasks.classification.fit.probe import HELD_OUT, FittedNetwork, group_index, told
 from edgetransfer.tasks.classification.head.linear_heads import Known
 from edgetransfer.tasks.classification.head.probe import fit_at, score, temperature
 from edgetransfer.tasks.classification.train.choice import (
@@ -31,13 +32,10 @@ from edgetransfer.tasks.classification.train.layers import Classifier
 from edgetransfer.transfer.train.machine_settings import Machine
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from edgetransfer.backbone.model import LinearHead
     from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.pipeline.stage.run import Run
     from edgetransfer.spec.progress import Progress
-    from edgetransfer.tasks.classification.fit.probe import FittedNetwork
     from edgetransfer.tasks.classification.train.lesson import Schedule
 
 Array = np.ndarray[Any, Any]
@@ -108,11 +106,9 @@ class LabelledExamples:
 
 @dataclass(frozen=True)
 class Contest:
-    """What the parts that were held out say.
+    """What the parts that were held out say, of labels int [N].
 
-    Attributes:
-        truth: int [N], of what was held out.
-        gain: over the probe, at lengths that were chosen without the examples judged.
+    The gain over the probe is at lengths that were chosen without the examples judged.
     """
 
     held: HeldOut
@@ -339,6 +335,10 @@ class Contender(ABC):
     def _way(self) -> Machine:
         """Return how training runs."""
         return Machine(**self._machine.record)
+
+    def _ran(self) -> dict[str, Any]:
+        way = self._way()
+        return {"threads": way.threads, "bf16": way.bf16, "device": way.device}
 
     def _within(
         self, schedule: Schedule, machine: Machine, rows: tuple[int, int], *, before: int = 0

@@ -22,7 +22,7 @@ from edgetransfer.tasks.classification.fit.contest import (
     Contest,
     ContestPlan,
 )
-from edgetransfer.tasks.classification.train.choice import RACED_STEPS, RATES, race
+from edgetransfer.tasks.classification.train.choice import RACED_STEPS, RATES, Part, race
 from edgetransfer.tasks.classification.train.finetune import finetune as train_network
 from edgetransfer.tasks.classification.train.finetune import measure
 from edgetransfer.tasks.classification.train.lesson import (
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from edgetransfer.spec.progress import Progress
     from edgetransfer.tasks.classification.fit.probe import FittedNetwork
     from edgetransfer.tasks.classification.fit.teacher import Teaching
-    from edgetransfer.tasks.classification.train.choice import Part
     from edgetransfer.tasks.classification.train.layers import Classifier
     from edgetransfer.tasks.classification.train.lesson import Objective
     from edgetransfer.transfer.train.machine_settings import Machine
@@ -166,19 +165,14 @@ class FineTuning(Contender):
         return network, {}
 
     def _recorded(self, contest: Contest, length: int, facts: dict[str, Any]) -> dict[str, Any]:
-        way, taught = self._way(), self._teaching
+        taught = self._teaching
         return {
             "best_epoch": length,
             "history": contest.history(),
             **contest.record(length, self._data),
             **facts,
             "schedule": asdict(replace(self._schedule, stop=length)),
-            "machine": {
-                "threads": way.threads,
-                "bf16": way.bf16,
-                "device": way.device,
-                "processes": self._run.team.told,
-            },
+            "machine": {**self._ran(), "processes": self._run.team.told},
             **({} if taught is None else {"distilled": taught.record}),
         }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -41,10 +41,7 @@ from edgetransfer.transfer.features import run_over
 from edgetransfer.transfer.looks import Look, Views
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from edgetransfer.pipeline.stage.run import Run
-
 
 Array = np.ndarray[Any, Any]
 

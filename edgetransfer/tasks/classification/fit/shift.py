@@ -19,7 +19,7 @@ from edgetransfer.data.manifest import Example, Manifest, content_of
 from edgetransfer.measure.stats.bootstrap import area
 from edgetransfer.pipeline.fit.trace import proving_batch, traced
 from edgetransfer.pipeline.stage.stage import Stage, StageResult
-from edgetransfer.tasks.classification.fit.probe import group_index, read_head
+from edgetransfer.tasks.classification.fit.probe import FittedNetwork, group_index, read_head
 from edgetransfer.tasks.classification.head.linear_heads import Known
 from edgetransfer.tasks.classification.head.probe import fit_probe
 from edgetransfer.tasks.classification.head.shift import (
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from edgetransfer.pipeline.fit.backbone import OpenedBackbone
     from edgetransfer.pipeline.stage.run import Run
     from edgetransfer.spec.progress import Progress
-    from edgetransfer.tasks.classification.fit.probe import FittedNetwork
 
 Array = np.ndarray[Any, Any]
 _STATISTICS = "norms.safetensors"

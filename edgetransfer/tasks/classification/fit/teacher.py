@@ -14,14 +14,13 @@ from edgetransfer.pipeline.stage.rows import over, rows_stage
 from edgetransfer.pipeline.stage.stage import StageResult, made_by
 from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.tasks.classification.train.distill import Distillation, Hints, TeacherLogits, ask
-from edgetransfer.transfer.looks import Look
+from edgetransfer.transfer.looks import Look, Views
 
 if TYPE_CHECKING:
     from edgetransfer.backbone.model import LinearHead
     from edgetransfer.graph.prepare import Preparer
     from edgetransfer.pipeline.fit.backbone import OpenedBackbone
     from edgetransfer.pipeline.stage.run import Run
-    from edgetransfer.transfer.looks import Views
 
 Array = np.ndarray[Any, Any]
 _SAID = "said.npy"
@@ -29,11 +28,9 @@ _SAID = "said.npy"
 
 @dataclass(frozen=True)
 class TeacherNetwork:
-    """A traced network that can be asked about examples.
+    """A traced network that can be asked about examples: `key` is a digest of all that made it.
 
-    Attributes:
-        graph: prepared inputs -> features, or logits of a model that shows no more.
-        key: digest of all that made it.
+    Its graph maps prepared inputs -> features, or logits of a model that shows no more.
     """
 
     graph: Path

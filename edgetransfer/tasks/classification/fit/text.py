@@ -32,7 +32,7 @@ from edgetransfer.tasks.classification.head.texts import (
     spelled,
     worth,
 )
-from edgetransfer.tasks.classification.train.choice import gain
+from edgetransfer.tasks.classification.train.choice import Part, gain
 from edgetransfer.tasks.classification.train.contrastive import (
     ContrastiveSchedule,
     course_for,
@@ -50,8 +50,6 @@ if TYPE_CHECKING:
     from edgetransfer.pipeline.stage.run import Run
     from edgetransfer.spec.progress import Progress
     from edgetransfer.tasks.classification.fit.probe import FittedNetwork
-    from edgetransfer.tasks.classification.train.choice import Part
-
 
 Array = np.ndarray[Any, Any]
 
@@ -275,13 +273,12 @@ class ContrastiveFit(Contender):
         return self._moved(network.network, np.arange(self._data.fitted), progress)
 
     def _recorded(self, contest: Contest, length: int, facts: dict[str, Any]) -> dict[str, Any]:
-        way = self._way()
         return {
             "moved": bool(length),
             **contest.record(length, self._data),
             **facts,
             "course": asdict(self._schedule),
-            "machine": {"threads": way.threads, "bf16": way.bf16, "device": way.device},
+            "machine": self._ran(),
         }
 
     def _told(self, record: Mapping[str, Any]) -> str:

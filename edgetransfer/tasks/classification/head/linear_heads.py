@@ -5,17 +5,15 @@ Fitted by multinomial logistic regression over a whole path of strengths, fast f
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from scipy.special import softmax
 
 from edgetransfer.backbone.model import LinearHead
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 Array = np.ndarray[Any, Any]
 MAX_ITERATIONS = 200

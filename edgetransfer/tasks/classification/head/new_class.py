@@ -216,18 +216,15 @@ def _logistic(rows: Array, truth: Array, weights: Array, against: Array) -> tupl
     return solved.x[:-1], float(solved.x[-1])
 
 
-def expected_accuracy(
-    statistics: FeatureStatistics, head: LinearHead, classes: int, seed: int = 1
-) -> float:
+def expected_accuracy(statistics: FeatureStatistics, head: LinearHead, classes: int) -> float:
     """Return the share of examples drawn of the first `classes` classes that a head has right.
 
-    With the same seed two heads see the same examples. It is an estimate: the classes are drawn as
+    All heads see the same examples. It is an estimate: the classes are drawn as
     clouds of one shape around their means.
     """
-    known = replace(
-        statistics, means=statistics.means[:classes], counts=statistics.counts[:classes]
-    )
-    rows, labels = known.examples(np.random.default_rng(seed))
+    means, counts = statistics.means[:classes], statistics.counts[:classes]
+    known = replace(statistics, means=means, counts=counts)
+    rows, labels = known.examples(np.random.default_rng(1))
     return float((head.logits(rows).argmax(axis=1) == labels).mean())
 
 

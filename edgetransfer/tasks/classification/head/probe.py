@@ -6,6 +6,7 @@ Also how well logits decide: by a metric, then by their log loss at the temperat
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,8 +18,6 @@ from edgetransfer.tasks.classification.head.linear_heads import NOTHING, Known, 
 from edgetransfer.tasks.classification.judge.metrics import METRICS, decisions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
     from edgetransfer.backbone.model import LinearHead
 
 Array = np.ndarray[Any, Any]
@@ -28,12 +27,9 @@ WORST = -1e9
 
 
 class Score(NamedTuple):
-    """A larger one is better: the metric decides, the second number only between equals.
+    """A larger one is better: the metric's value decides, the second number only between equals.
 
-    Attributes:
-        value: of the metric.
-        mended: minus the log loss at its own temperature, in nats; `WORST` of logits that are not
-            finite.
+    That is minus the log loss at its own temperature, in nats; `WORST` where logits are not finite.
     """
 
     value: float

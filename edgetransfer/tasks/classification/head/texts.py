@@ -15,7 +15,6 @@ from edgetransfer.tasks.classification.train.choice import Gain, gain
 if TYPE_CHECKING:
     from edgetransfer.backbone.model import LinearHead
 
-
 Array = np.ndarray[Any, Any]
 SURE = 0.7
 """Share of the unlabelled examples whose guessed label is learnt from: the surest."""

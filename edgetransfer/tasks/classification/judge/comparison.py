@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, floor
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,8 +103,7 @@ class GroupResult:
     comparison: Comparison
 
 
-@dataclass(frozen=True)
-class _Bounds:
+class _Bounds(NamedTuple):
     """Bounds of the drop, as fractions."""
 
     two_sided: tuple[float, float]
@@ -191,7 +190,7 @@ def _bounds(outcomes: Outcomes, metric: str, effective: int, seed: int) -> _Boun
         return _closed(outcomes.pairs(), outcomes.pairs(), EXACT if few else SCORE)
     if np.array_equal(outcomes.reference, outcomes.candidate):
         return _closed(Pairs(0, 0, effective), Pairs(0, 0, effective), DEGENERATE)
-    draws = drops(outcomes, metric, seed=seed, resamples=RESAMPLES)
+    draws = drops(outcomes, metric, seed=seed)
     low, high = percentile_bounds(draws, 0.95)
     lower, upper = percentile_bounds(draws, 0.90)
     if not few:
@@ -236,7 +235,7 @@ CELLS_AT_ONCE = 4_000_000
 
 
 def drops(
-    outcomes: Outcomes, metric: str, *, seed: int, resamples: int = 10_000
+    outcomes: Outcomes, metric: str, *, seed: int, resamples: int = RESAMPLES
 ) -> NDArray[np.float64]:
     """Draws [R] of metric(reference) - metric(candidate) when examples are drawn anew.
 

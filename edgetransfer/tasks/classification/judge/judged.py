@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgetransfer.measure.measurement import TaskGates, TaskTrial
+from edgetransfer.measure.measurement import Measurement, TaskGates, TaskTrial, TrialInput
 from edgetransfer.measure.plain import Missing, or_missing
 from edgetransfer.measure.stats.paired import mcnemar_p
 from edgetransfer.measure.stats.proportions import wilson
@@ -38,7 +38,6 @@ from edgetransfer.tasks.classification.judge.metrics import (
 if TYPE_CHECKING:
     from edgetransfer.measure.drift import Drift
     from edgetransfer.measure.gates.gate import Gate
-    from edgetransfer.measure.measurement import Measurement, TrialInput
     from edgetransfer.spec.budget import Budget
     from edgetransfer.tasks.classification.judge.comparison import ClassDrop, Comparison
 

@@ -28,7 +28,6 @@ from edgetransfer.tasks.classification.judge.metrics import METRICS, NO_DECISION
 if TYPE_CHECKING:
     from edgetransfer.spec.budget import Budget
 
-
 SURE = 0.99
 """Level at which the model has to be worse than its record to fail: it is asked at every bench, and
 new examples are never quite like the old ones."""
@@ -45,10 +44,16 @@ def floors(
     if outcomes is None:
         asked = {"min-accuracy": budget.min_accuracy, "min-macro-f1": budget.min_macro_f1}
         every = [*asked.items(), *(("min-recall", floor) for floor in budget.min_recall.values())]
-        return tuple(_unlabelled(name, floor) for name, floor in every if floor is not None)
+        told = "not judged, the examples have no labels; {:.1f} % demanded"
+        return tuple(
+            held(name, "INCONCLUSIVE", told.format(100 * floor), (None, 100 * floor, "%"))
+            for name, floor in every
+            if floor is not None
+        )
     found = []
     if budget.min_accuracy is not None:
-        found.append(_accuracy(outcomes, budget.min_accuracy))
+        right = int((outcomes.candidate == outcomes.truth).sum()), outcomes.n
+        found.append(_proportion("min-accuracy", "accuracy", right, budget.min_accuracy, 0.95))
     if budget.min_macro_f1 is not None:
         found.append(_macro_f1(outcomes, budget.min_macro_f1, seed))
     level = 1 - 0.05 / max(1, len(budget.min_recall))  # some of K fails by chance
@@ -154,11 +159,6 @@ def _tables(
     return found
 
 
-def _accuracy(outcomes: Outcomes, floor: float) -> Gate:
-    right = int((outcomes.candidate == outcomes.truth).sum())
-    return _proportion("min-accuracy", "accuracy", (right, outcomes.n), floor, 0.95)
-
-
 def _recall(
     outcomes: Outcomes, labels: Sequence[str], label: str, floor: float, level: float
 ) -> Gate:
@@ -214,8 +214,3 @@ def _macro_f1(outcomes: Outcomes, floor: float, seed: int) -> Gate:
     bound = f"at most {high:.3f}" if status == "FAIL" else f"at least {low:.3f}"
     message = f"{score:.3f} (95 % sure of {bound}), {floor:g} demanded"
     return held("min-macro-f1", status, message, (low, floor, ""))
-
-
-def _unlabelled(name: str, floor: float) -> Gate:
-    message = f"not judged, the examples have no labels; {100 * floor:.1f} % demanded"
-    return held(name, "INCONCLUSIVE", message, (None, 100 * floor, "%"))

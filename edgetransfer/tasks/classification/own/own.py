@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,9 +23,6 @@ from edgetransfer.tasks.classification.judge.metrics import LOGITS, changed_outp
 from edgetransfer.tasks.classification.own.softmax import OUTPUT, with_logits
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
     from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 
 _INTEGER_TYPES = {

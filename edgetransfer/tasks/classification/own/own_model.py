@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from edgetransfer.backbone import sources as backbones
 from edgetransfer.errors import DataError, EdgeTransferError, MissingExtraError, StageError
 from edgetransfer.pipeline.fit.trace import given_by, keep_graph, proven, traced
-from edgetransfer.spec.preprocess import PREPROCESSING
+from edgetransfer.spec.preprocess import PREPROCESSING, Modality
 from edgetransfer.tasks.classification.judge.metrics import LOGITS, changed_outputs
 from edgetransfer.tasks.classification.own.own import refuse_no_answers, take
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from edgetransfer.graph.prepare import Batch
     from edgetransfer.pipeline.graphs import FittedGraph
     from edgetransfer.pipeline.stage.run import Run
-    from edgetransfer.spec.preprocess import Modality
 
 _OPSET = "18"
 """The oldest that devices are sent; optimum's patches know few newer ones."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
@@ -9,13 +10,10 @@ from typing import TYPE_CHECKING, Any
 from edgetransfer.report import charts, words
 from edgetransfer.report.charts import Scale
 from edgetransfer.report.page import tile, told
-from edgetransfer.report.section import Section
+from edgetransfer.report.section import Figure, Section
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
     from edgetransfer.report.node import Form, Node
-    from edgetransfer.report.section import Figure
 
 SHOWN_CLASSES = 24
 """Classes drawn; the others are in the full table."""
@@ -208,7 +206,10 @@ def _change_row(scale: Scale, limit: float | None, label: str, row: Node) -> lis
 
 def confusion(report: Node) -> dict[str, Any] | None:
     """The candidate's confusions and how they differ from the float model's; None unlabelled."""
-    before, after = (_cells(report["confusion"][side]) for side in ("reference", "candidate"))
+    before, after = (
+        {(row, column): count for row, column, count in report["confusion"][side].value or ()}
+        for side in ("reference", "candidate")
+    )
     if not before and not after:
         return None
     labels = [str(label) for label in report["labels"].value or ()]
@@ -229,10 +230,6 @@ def confusion(report: Node) -> dict[str, Any] | None:
         "errors": words.plural(sum(after.get(c, 0) for c in wrong), "confusion"),
         "classes": words.plural(len(labels), "class"),
     }
-
-
-def _cells(node: Node) -> Cells:
-    return {(row, column): count for row, column, count in node.value or ()}
 
 
 def _row(labels: list[str], cell: tuple[int, int], before: Cells, after: Cells) -> list[Any]:

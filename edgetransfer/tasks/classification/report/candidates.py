@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from markupsafe import Markup
 
@@ -11,9 +12,6 @@ from edgetransfer.report.charts import Scale
 from edgetransfer.report.node import Node
 from edgetransfer.report.section import Section
 from edgetransfer.report.template import rendered
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
 
 Column = tuple[str, str, "Callable[[Any], str]"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
@@ -13,8 +14,6 @@ from edgetransfer.report.section import Section
 from edgetransfer.tasks.classification.study import told_adaptation, told_labels, unseen_cost
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
     from edgetransfer.report.node import Node
 
 _ENDS = (("example", "split", "label"), ("other", "other_split", "other_label"))
@@ -65,15 +64,14 @@ def _curve_of(curve: Node) -> dict[str, Any]:
             [
                 words.COUNT(size),
                 charts.whisker(scale, error, ends, [], words.PERCENT(error)),
-                words.below(words.PERCENT(error), "" if ends is None else _expected(ends)),
+                words.below(
+                    words.PERCENT(error),
+                    "" if ends is None else f"expected: {words.PERCENT.between(ends)}",
+                ),
             ]
             for size, error, ends in [*known, *expected]
         ],
     }
-
-
-def _expected(ends: list[float]) -> str:
-    return f"expected: {words.PERCENT.between(ends)}"
 
 
 LABELLING = Section(
@@ -185,11 +183,12 @@ def _before(block: Node) -> list[tuple[str, str]]:
 
 def _compared(rows: list[Node]) -> dict[str, Any]:
     ends = [end for row in rows for end in row["ci95_pp"].value]
+    on = [f"{r['n'].value:,} {r['examples'].value} ({r['subject'].value})" for r in rows]
     room = 0.05 * max(max(ends) - min(ends), 1.0)
     scale = Scale(min(0.0, *ends) - room, max(0.0, *ends) + room)
     return {
         "axis": charts.axis(scale, words.CHANGE, "difference from the rival, pp"),
-        "n": ", ".join(dict.fromkeys(_examples(row) for row in rows)),
+        "n": ", ".join(dict.fromkeys(on)),
         "compared": [_row(row, scale) for row in rows],
     }
 
@@ -206,10 +205,6 @@ def _row(row: Node, scale: Scale) -> list[Any]:
         charts.whisker(scale, row["delta_pp"].value, ends, [zero], title),
         words.below(row["delta_pp"].show(words.CHANGE), between),
     ]
-
-
-def _examples(row: Node) -> str:
-    return f"{row['n'].value:,} {row['examples'].value} ({row['subject'].value})"
 
 
 def unseen(block: Mapping[str, Any]) -> Iterable[str]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 import onnx
@@ -23,9 +24,6 @@ from edgetransfer.errors import UnsupportedError
 from edgetransfer.graph.finished import finished
 from edgetransfer.spec.outside import Kind, parsed, validated
 from edgetransfer.tasks.classification.head.new_class import FeatureStatistics
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 Array = np.ndarray[Any, Any]
 SCHEMA = "edgetransfer.head/1"
@@ -83,12 +81,8 @@ class HeadTensors:
         """Return the same with means, counts and the digest of the spread."""
         if statistics is None:
             return replace(self, means=None, counts=None, spread="")
-        return replace(
-            self,
-            means=statistics.means,
-            counts=statistics.counts,
-            spread=spread_digest(statistics),
-        )
+        spread = spread_digest(statistics)
+        return replace(self, means=statistics.means, counts=statistics.counts, spread=spread)
 
 
 def spread_digest(statistics: FeatureStatistics) -> str:
@@ -113,20 +107,11 @@ def read_statistics(file: Path) -> FeatureStatistics:
 
 def write_heads(file: Path, heads: HeadTensors) -> int:
     """Write a head file, whole, and return its bytes."""
-    tensors = {
-        "weight": heads.shipped.weight,
-        "bias": heads.shipped.bias,
-        "reference.weight": heads.reference.weight,
-        "reference.bias": heads.reference.bias,
-    }
+    tensors = asdict(heads.shipped)
+    tensors |= {f"reference.{name}": each for name, each in asdict(heads.reference).items()}
     if heads.means is not None and heads.counts is not None:
         tensors |= {"means": heads.means, "counts": heads.counts}
-    said = {
-        "labels": heads.labels,
-        "backbones": heads.backbones,
-        "spread": heads.spread,
-        "added": heads.added,
-    }
+    said = {key: getattr(heads, key) for key in _HeadHeader.model_fields}
     metadata = {"schema": SCHEMA, "head": json.dumps(said, ensure_ascii=False, sort_keys=True)}
     content = save({name: np.ascontiguousarray(each) for name, each in tensors.items()}, metadata)
     write_whole(file, content)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +22,6 @@ from edgetransfer.tasks.classification.train.finetune import finetune
 from edgetransfer.transfer.train.team import ALONE, Team
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from edgetransfer.tasks.classification.train.layers import Classifier
     from edgetransfer.tasks.classification.train.lesson import Lesson, Schedule
     from edgetransfer.transfer.train.machine_settings import Machine

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,12 +13,7 @@ from torch import Tensor, nn
 
 from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.tasks.classification.train.lesson import Texts, run_in_groups, warm_cosine
-from edgetransfer.transfer.train.machine_settings import forward, threads
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from edgetransfer.transfer.train.machine_settings import Machine
+from edgetransfer.transfer.train.machine_settings import Machine, forward, threads
 
 
 def tables(network: nn.Module) -> list[nn.Embedding]:

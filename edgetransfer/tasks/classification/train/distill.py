@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.tasks.classification.head.linear_heads import in_16_bits
-from edgetransfer.tasks.classification.train.lesson import CrossEntropy
+from edgetransfer.tasks.classification.train.lesson import CrossEntropy, Seen
 from edgetransfer.transfer.features import run_over
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import onnx
-    from torch import Tensor
 
     from edgetransfer.data.manifest import Example
     from edgetransfer.graph.prepare import Preparer
     from edgetransfer.spec.recipe import DistillSpec
-    from edgetransfer.tasks.classification.train.lesson import Seen
     from edgetransfer.transfer.looks import Look
 
 Array = np.ndarray[Any, Any]
@@ -152,19 +149,10 @@ class TeacherLogits:
     logits: Sequence[Array]
     features: Sequence[Array] | None
 
-    def logits_of(self, view: int, rows: Array) -> Tensor:
-        """Return float32 [B, C]."""
-        return _chosen(self.logits, view, rows)
 
-    def features_of(self, view: int, rows: Array) -> Tensor:
-        """Return float32 [B, D]."""
-        assert self.features is not None  # whoever asks has looked
-        return _chosen(self.features, view, rows)
-
-
-def _chosen(looks: Sequence[Array], view: int, rows: Array) -> Tensor:
-    """Take rows of a look; a text has but one, whatever the number asked for."""
-    return torch.from_numpy(looks[view % len(looks)][rows].astype(np.float32))
+def _of_a_batch(looks: Sequence[Array], seen: Seen) -> Tensor:
+    """Return float32 [B, ...] of the look seen; a text has but one, whatever its number."""
+    return torch.from_numpy(looks[seen.view % len(looks)][seen.rows].astype(np.float32))
 
 
 class Distillation(nn.Module):
@@ -185,11 +173,11 @@ class Distillation(nn.Module):
         spec, said = self._spec, self._said
         loss: Tensor = spec.labels * self._labels(seen)
         if spec.soft > 0:
-            asked = said.logits_of(seen.view, seen.rows)
+            asked = _of_a_batch(said.logits, seen)
             loss = loss + spec.soft * soft_targets(seen.logits, asked, spec.temperature)
         if said.features is None:
             return loss
-        teacher = said.features_of(seen.view, seen.rows)
+        teacher = _of_a_batch(said.features, seen)
         if self.hints is not None:
             loss = loss + spec.hints * self.hints(seen.features, teacher)
         if spec.relations > 0 and len(seen.rows) >= FEWEST_RELATED:

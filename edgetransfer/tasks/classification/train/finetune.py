@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from edgetransfer.agent.environment import isa_flags
@@ -30,12 +30,9 @@ from edgetransfer.transfer.train.machine_settings import Machine, forward, fusib
 from edgetransfer.transfer.train.team import ALONE, Team
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from edgetransfer.tasks.classification.train.layers import Classifier
     from edgetransfer.tasks.classification.train.lesson import PreparedExamples, Schedule
     from edgetransfer.transfer.looks import Views
-
 
 BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 _ROWS, _COMPARED = 16, 2
