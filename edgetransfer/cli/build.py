@@ -41,6 +41,9 @@ def build(
     strict: o.Strict = False,
     quiet: o.Quiet = False,
     processes: o.Processes = None,
+    markdown: o.Markdown = None,
+    junit: o.Junit = None,
+    verify_on: o.VerifyOn = None,
 ) -> None:
     """Build for one or more targets, and end on a verdict for each."""
     from edgetransfer.cli import render
@@ -51,7 +54,8 @@ def build(
 
     whole, store = recipe_from(asked, recipe), o.store_at(cache)
     with joined(whole, processes) as team:
-        outcome = run(whole, out, store, TerminalReporter(quiet=quiet), team)
+        outcome = run(whole, out, store, TerminalReporter(quiet=quiet), team, verify_on)
+    render.write(outcome.reports, markdown, junit, strict=strict)
     if os.environ.get(DEBUG):
         render.stages(store.visits)
     if json:

@@ -32,6 +32,8 @@ def bench(
     json: o.Json = False,
     strict: o.Strict = False,
     quiet: o.Quiet = False,
+    markdown: o.Markdown = None,
+    junit: o.Junit = None,
 ) -> None:
     """Measure a bundle on a device, and judge it by its own budget."""
     from edgetransfer.cli import render
@@ -52,6 +54,8 @@ def bench(
         if not json:
             render.notes(() if quiet else done.notes)
             render.verdict(done.report, done.folder, again=True, quiet=quiet)
+    named = {f"{each['target']} on {where}": each for where, each in reports.items()}
+    render.write(named, markdown, junit, strict=strict)
     if json:
         print_json(done.report if len(places) == 1 else {"reports": reports})
     render.leave(reports.values(), strict=strict)

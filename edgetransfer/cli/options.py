@@ -69,7 +69,28 @@ Processes = Annotated[
 Cache = Annotated[Path | None, _run(help="Where finished stages are kept.")]
 Json = Annotated[bool, _run("--json", help="Print JSON.")]
 Quiet = Annotated[bool, _run("--quiet", "-q", help="No progress; of a verdict one line.")]
-Strict = Annotated[bool, _run("--strict", help="Exit 8 unless it is a sound PASS.")]
+Strict = Annotated[
+    bool,
+    _run(
+        "--strict",
+        help="Exit 0 for a sound PASS alone: FAIL is 8, INCONCLUSIVE 10, UNVERIFIED 11.",
+    ),
+]
+Markdown = Annotated[
+    Path | None, _run("--markdown", metavar="FILE", help="Write gates and verdicts as Markdown.")
+]
+Junit = Annotated[
+    Path | None, _run("--junit", metavar="FILE", help="Write a test case a gate, as JUnit does.")
+]
+VerifyOn = Annotated[
+    str | None,
+    _run(
+        "--verify-on",
+        metavar="WHERE",
+        help="Measure there too what this machine cannot verify, as `bench --on` does: qemu:arm64.",
+        autocompletion=offer_places,
+    ),
+]
 Ranked = Annotated[
     list[str] | None,
     typer.Option(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from rich.text import Text
 
+from edgetransfer.bundle.files import write_whole, writing
 from edgetransfer.cli.terminal import Console, table
 from edgetransfer.measure.verdict import exit_code, is_sound, worst
 from edgetransfer.report.sections import figures, lines
@@ -25,6 +26,25 @@ def leave(reports: Iterable[Mapping[str, Any]], *, strict: bool) -> NoReturn:
     found = tuple(reports)
     name = worst(report["verdict"] for report in found)
     sys.exit(exit_code(name, strict=strict, sound=all(map(is_sound, found))))
+
+
+def write(
+    reports: Mapping[str, Mapping[str, Any]],
+    markdown: Path | None,
+    junit: Path | None,
+    *,
+    strict: bool,
+) -> None:
+    """Write the files that were asked for, of reports by target or place."""
+    from edgetransfer.report import ci
+
+    for file, text in ((markdown, ci.markdown), (junit, lambda r: ci.junit(r, strict=strict))):
+        if file is not None:
+            for report in reports.values():
+                tasks.load(report.get("task", tasks.CLASSIFICATION))
+            with writing(file.parent):
+                file.parent.mkdir(parents=True, exist_ok=True)
+                write_whole(file, text(reports).encode())
 
 
 def notes(found: Sequence[str]) -> None:

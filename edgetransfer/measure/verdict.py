@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from edgetransfer.errors import BUDGET_MISSED, IntegrityError
+from edgetransfer.errors import BUDGET_MISSED, UNDECIDED, UNMEASURED, IntegrityError
 from edgetransfer.measure import gates
 from edgetransfer.measure.agreement import Agreement, compare_with_host, elsewhere
 from edgetransfer.measure.drift import Drift, measure_drift
@@ -291,15 +291,18 @@ def soundness_told(report: Mapping[str, Any]) -> str:
 
 
 def exit_code(name: VerdictName, *, strict: bool, sound: bool = True) -> int:
-    """Exit code of a finished run: 0, or 8 for FAIL and, if strict, for all but a sound PASS.
+    """Exit code of a finished run: 8 for FAIL, 0 for others, and if strict, for a sound PASS alone.
 
     >>> exit_code("FAIL", strict=False), exit_code("UNVERIFIED", strict=False)
     (8, 0)
+    >>> [exit_code(name, strict=True) for name in ("INCONCLUSIVE", "UNVERIFIED", "PASS")]
+    [10, 11, 0]
     >>> exit_code("PASS", strict=True, sound=False)
     8
     """
-    missed = name == "FAIL" or (strict and (name != "PASS" or not sound))
-    return BUDGET_MISSED if missed else 0
+    if name == "FAIL" or (strict and name == "PASS" and not sound):
+        return BUDGET_MISSED
+    return {"INCONCLUSIVE": UNDECIDED, "UNVERIFIED": UNMEASURED}.get(name, 0) if strict else 0
 
 
 def _reasons(run: tuple[Gate, ...], name: VerdictName, claims: Collection[str]) -> tuple[str, ...]:

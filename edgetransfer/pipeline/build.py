@@ -22,6 +22,7 @@ from edgetransfer.pipeline.stage.run import Run
 from edgetransfer.pipeline.stage.shared import SharedStore
 from edgetransfer.pipeline.stage.stage import versions
 from edgetransfer.pipeline.task import task_of
+from edgetransfer.pipeline.verification import Verification
 from edgetransfer.spec import catalogue
 from edgetransfer.spec.words import AUTO
 from edgetransfer.transfer.train.team import ALONE, Team
@@ -73,17 +74,24 @@ def resolve(recipe: Recipe, store: Store, reporter: Reporter, team: Team = ALONE
 
 
 def build(
-    recipe: Recipe, out: Path, store: Store, reporter: Reporter, team: Team = ALONE
+    recipe: Recipe,
+    out: Path,
+    store: Store,
+    reporter: Reporter,
+    team: Team = ALONE,
+    verify_on: str | None = None,
 ) -> Outcome:
     """Run all stages for all targets; what is kept already is not done again.
 
-    Of a team, all but the first end after the fit.
+    Of a team, all but the first end after the fit. What cannot be verified here is measured at
+    `verify_on` too, where that is a device, or the emulated processor, of the target.
 
     Raises:
         EdgeTransferError: one of its kinds, for every failure that is not a bug; at once where
             another run works in `out`, or what stands in a bundle's place is none of ours.
     """
     run = resolve(recipe, store, reporter, team)
+    there = None if verify_on is None or team.rank > 0 else Verification.at(verify_on)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=out).close()  # a read-only folder is met before the work
@@ -94,7 +102,11 @@ def build(
         for target in run.targets:
             held.enter_context(locked(bundle_lock(out / target.name)))
             foreign_in(out / target.name)
-        return _build(run, out)
+        outcome = _build(run, out)
+    if there is None:
+        return outcome
+    reports = {**outcome.reports, **there.reports(run, outcome.reports, outcome.folders)}
+    return _ended(run, out, reports, outcome.folders)
 
 
 def _build(run: Run, out: Path) -> Outcome:
@@ -106,6 +118,12 @@ def _build(run: Run, out: Path) -> Outcome:
     for target in run.targets:
         folders[target.name] = out / target.name
         reports[target.name] = _build_target(run, fitted, target, folders[target.name])
+    return _ended(run, out, reports, folders)
+
+
+def _ended(
+    run: Run, out: Path, reports: Mapping[str, dict[str, Any]], folders: Mapping[str, Path]
+) -> Outcome:
     why = () if run.choice is None else (run.choice["why"],)
     outcome = Outcome(
         worst([report["verdict"] for report in reports.values()]),

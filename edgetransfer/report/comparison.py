@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from markupsafe import Markup
-
 from edgetransfer.bundle.opened import MANIFEST, REPORT, open_bundle
 from edgetransfer.bundle.readers import read_manifest, read_report
 from edgetransfer.measure.stats.ratio import Estimate, unpaired
 from edgetransfer.measure.verdict import refuse_untrue
+from edgetransfer.report.ci import plain
 from edgetransfer.report.node import Node
 from edgetransfer.report.page import tiles
 from edgetransfer.spec import tasks
@@ -55,7 +54,7 @@ class ReportComparison:
     why: str
     same_examples: bool | None
 
-    def rows(self) -> Iterator[tuple[str, str, str]]:
+    def rows(self) -> Iterator[tuple[str, ...]]:
         """Yield what, of the first, of the second: the verdict, then what each task looks for."""
         both = self.first.report, self.second.report
         yield ("", *(side.where for side in (self.first, self.second)))
@@ -149,7 +148,7 @@ def _node(report: Mapping[str, Any]) -> Node:
 
 def _cell(row: Mapping[str, Any] | None) -> str:
     lines = () if row is None else (row["value"], *(note for note in row["notes"] if note))
-    return "\n".join(Markup(each).striptags() for each in lines).replace("\N{NO-BREAK SPACE}", " ")
+    return "\n".join(map(plain, lines))
 
 
 def _plain(side: ComparedReport) -> dict[str, Any]:

@@ -118,7 +118,7 @@ def test_a_command_shows_the_help_of_the_field(name):
 def test_commands_take_what_their_use_cases_take():
     assert [each for each in COMMANDS["build"] if each in OPTIONS] == list(SHELL)
     assert list(COMMANDS["plan"]) == list(COMMANDS["build"])
-    matrix = {"seed", "candidate", "processes"}
+    matrix = {"seed", "candidate", "processes", "markdown", "junit", "verify_on"}
     assert COMMANDS["build"].keys() - COMMANDS["matrix"].keys() == matrix
     assert set(BENCH) <= COMMANDS["bench"].keys()
     assert list(inspect.signature(bundle.bench).parameters)[: len(BENCH)] == list(BENCH)

@@ -171,7 +171,7 @@ def test_build_and_exit_codes(command, pictures, cache, tmp_path):
     code, out = command(*words, "--target", "raspberry-pi-4", "--max-drop", "90")
     assert (code, "UNVERIFIED  raspberry-pi-4" in out) == (0, True)
     code, out = command(*words, "--target", "raspberry-pi-4", "--max-drop", "90", "--strict")
-    assert code == 8
+    assert code == 11
 
 
 def test_what_the_build_saw_in_its_own_data_is_not_told_again(command, bundle, pictures, tmp_path):

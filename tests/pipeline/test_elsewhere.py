@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from edgetransfer.pipeline.bench.measure import oracle
+from edgetransfer.pipeline.verification import Verification
 from edgetransfer.spec import catalogue
 from edgetransfer.spec.target import SessionOptions
 from edgetransfer.transport import place as transports
@@ -198,3 +199,43 @@ def test_what_is_kept_of_other_bits_is_forgotten(command, elsewhere, bundle, pic
     (bundle / "portability.json").write_text(json.dumps(record))
     _, _, report = measure(command, bundle, pictures, tmp_path)
     assert "riscv64" not in report["portability"]["kinds"]
+
+
+def test_a_build_is_verified_on_another_place(
+    command, elsewhere, pictures, cache, tmp_path, monkeypatch
+):
+    """Only what this machine cannot verify, and that place can; its lock is free by then."""
+    elsewhere(environment={"arch": "arm64", "isa": ["asimd", "asimddp"], "os": "Linux"})
+    targets = ("arm64-dotprod", "this-machine", "web-wasm")
+    words = [word for target in targets for word in ("--target", target)]
+    where = ("--cache", cache, "--timing", "quick", "--out", tmp_path / "out")
+    code, out, _ = command("build", pictures, *words, *where, "--verify-on", "fake:a", "--json")
+    reports = json.loads(out)["reports"]
+    assert code == 0
+    room = tmp_path / "out" / "arm64-dotprod" / "bench" / "fake-a"
+    assert reports["arm64-dotprod"]["verdict"] == "INCONCLUSIVE"
+    assert reports["arm64-dotprod"]["validity"]["standing"] == "numbers"
+    note = f"arm64-dotprod was measured on fake:a: {room / 'report.html'}"
+    assert note in reports["arm64-dotprod"]["notes"]
+    assert reports["web-wasm"]["verdict"] == "UNVERIFIED"
+    assert [each.parent.name for each in (tmp_path / "out").glob("*/bench")] == ["arm64-dotprod"]
+    run = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert run["targets"]["arm64-dotprod"]["verdict"] == "INCONCLUSIVE"
+    assert note in run["notes"]
+
+
+def test_a_place_that_is_none_is_told_before_the_work(command, pictures, tmp_path):
+    code, _, error = command("build", pictures, "--verify-on", "moon", "--out", tmp_path / "out")
+    assert (code, error) == (
+        3,
+        "error: --on: no such place to measure on\n  found: 'moon'\n"
+        "  expected: local, ssh, qemu, browser, adb\n",
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_place_is_looked_at_before_the_work(elsewhere):
+    elsewhere(environment=OLD)
+    met = Verification.at("fake:a")
+    assert (met.where, met.emulated) == ("fake:a", True)
+    assert {key: met.seen[key] for key in OLD} == OLD

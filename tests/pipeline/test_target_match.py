@@ -98,7 +98,7 @@ def test_an_androids_bundle_in_a_desktops_browser(out, command, tmp_path):
     code, *_ = command(
         "bench", out / "android-cpu", "--on", "browser", "--out", tmp_path, "--strict"
     )
-    assert code == 8
+    assert code == 11
     (first, _) = is_a_preview(report_in(tmp_path / "browser"))
     assert first.startswith("measured in a browser on Linux")
     assert first.endswith(", the target runs onnxruntime on Android: a preview")

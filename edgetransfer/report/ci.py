@@ -1,0 +1,123 @@
+"""What was judged as a Markdown table and as JUnit's XML: for the pages of CI systems."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+from markupsafe import Markup
+
+from edgetransfer.measure.verdict import is_sound, worst
+from edgetransfer.report.node import Node
+from edgetransfer.report.page import tiles
+from edgetransfer.spec.outside import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    Reports = Mapping[str, Mapping[str, Any]]
+    """``report.json`` by target, or by place."""
+
+
+def summary(reports: Reports) -> tuple[list[str], list[list[str]]]:
+    """Return heads and rows of a table: each target, its verdict and the numbers of its tiles."""
+    shown = {
+        name: {
+            row["label"]: "-" if row["missing"] else plain(row["value"])
+            for row in tiles(Node(report, reasons=report.get("unavailable", {})))
+        }
+        for name, report in reports.items()
+    }
+    labels = dict.fromkeys(label for row in shown.values() for label in row)
+    rows = [
+        [name, str(reports[name]["verdict"]), *(row.get(label, "-") for label in labels)]
+        for name, row in shown.items()
+    ]
+    return ["target", "verdict", *labels], rows
+
+
+def plain(text: str) -> str:
+    """Return a text of the page as a terminal shows it."""
+    return str(Markup(text).striptags()).replace("\N{NO-BREAK SPACE}", " ")
+
+
+def markdown(reports: Reports) -> str:
+    """Return the summary, and a row for each gate of each target."""
+    heads, rows = summary(reports)
+    gates = [
+        [name, gate["name"], gate["status"], "yes" if gate["decides"] else "no", _found(gate)]
+        for name, report in reports.items()
+        for gate in report["gates"]
+    ]
+    verdict = worst(report["verdict"] for report in reports.values())
+    parts = (
+        f"## edgetransfer: {verdict}\n",
+        *_table(heads, rows),
+        "",
+        *(
+            f"* {_cell(name)}: {_cell(reason)}"
+            for name, report in reports.items()
+            for reason in report["reasons"]
+        ),
+        "",
+        *_table(("target", "gate", "status", "decides", "what was found"), gates),
+    )
+    return "\n".join(parts) + "\n"
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    for row in (heads, ["---"] * len(heads), *rows):
+        yield f"| {' | '.join(map(_cell, row))} |"
+
+
+def _cell(text: str) -> str:
+    r"""Return a text that starts no markup of Markdown or HTML.
+
+    >>> _cell("a|b\n<c> *d*")
+    'a\\|b &lt;c&gt; \\*d\\*'
+    """
+    text = " ".join(printable(text).split())
+    for sign in "\\`*_[]|":
+        text = text.replace(sign, "\\" + sign)
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def junit(reports: Reports, *, strict: bool) -> str:
+    """Return a suite for each target: its verdict and each gate is a test case.
+
+    What decides nothing never fails; what is open, or was not measured, is skipped, and with
+    `strict` a failure.
+    """
+    root = ElementTree.Element("testsuites", name="edgetransfer")
+    for name, report in reports.items():
+        reasons = "; ".join(report["reasons"])
+        doubtful = strict and report["verdict"] == "PASS" and not is_sound(report)
+        cases = [("verdict", "FAIL" if doubtful else report["verdict"], True, reasons)]
+        cases += [(g["name"], g["status"], g["decides"], _found(g)) for g in report["gates"]]
+        suite = ElementTree.SubElement(root, "testsuite", name=printable(name))
+        counts = dict.fromkeys(("failure", "skipped"), 0)
+        for case, status, decides, message in cases:
+            found = ElementTree.SubElement(suite, "testcase", classname=printable(name), name=case)
+            kind = _ends(status, decides=decides, strict=strict)
+            if kind:
+                counts[kind] += 1
+                ElementTree.SubElement(found, kind, message=printable(f"{status}: {message}"))
+            else:
+                ElementTree.SubElement(found, "system-out").text = printable(f"{status}: {message}")
+        suite.attrib |= {"tests": str(len(cases)), "errors": "0"}
+        suite.attrib |= {"failures": str(counts["failure"]), "skipped": str(counts["skipped"])}
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _found(gate: Mapping[str, Any]) -> str:
+    return str(gate["message"]).removeprefix(f"{gate['name']}: ")
+
+
+def _ends(status: str, *, decides: bool, strict: bool) -> str:
+    """Return what a test case holds: a failure, that it was skipped, or nothing."""
+    if status == "PASS" or (status == "FAIL" and not decides):
+        return ""
+    if status == "FAIL" or (strict and decides and status != "NOT RUN"):
+        return "failure"
+    return "skipped"
