@@ -56,10 +56,10 @@ class ReportComparison:
 
     def rows(self) -> Iterator[tuple[str, ...]]:
         """Yield what, of the first, of the second: the verdict, then what each task looks for."""
-        both = self.first.report, self.second.report
-        yield ("", *(side.where for side in (self.first, self.second)))
+        one, other = both = self.first.report, self.second.report
+        yield "", self.first.where, self.second.where
         for key in ("verdict", "target", "precision"):
-            yield (key, *(str(report[key]) for report in both))
+            yield key, str(one[key]), str(other[key])
         sides = [{row["label"]: row for row in tiles(_node(report))} for report in both]
         for label in dict.fromkeys(label for side in sides for label in side):
             if label != _OF_BOTH_MODELS:

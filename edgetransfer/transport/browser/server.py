@@ -21,7 +21,7 @@ from edgetransfer.errors import IntegrityError, StageError
 from edgetransfer.spec.outside import parsed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from edgetransfer.transport.browser.exchange import Errand, Exchange
 
@@ -53,6 +53,19 @@ _MOST_SAID = 2**20
 _ARRAYS = {"float32": np.float32, "float16": np.float16, "float64": np.float64}
 
 
+class _RefusedError(Exception):
+    """Ends an answer, with its status."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+
+
+def _at(held: Any, place: str) -> Any:  # noqa: ANN401 (all that has a length and places)
+    if int(place) >= len(held):
+        raise _RefusedError(404)
+    return held[int(place)]
+
+
 class Handler(BaseHTTPRequestHandler):
     """Answers one request."""
 
@@ -63,34 +76,47 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Serve the page, its files, the next errand, a model or an example."""
-        path = self._allowed()
-        if path is None:
-            return
-        if path in self.server.files:
-            file = self.server.files[path]
-            self._answer(200, file.read_bytes(), TYPES[file.suffix or ".html"])
-        elif path == "next":
-            self._next()
-        elif found := re.fullmatch(r"(\w+)/model/(\d+)", path):
-            self._model(self._errand(found[1]), int(found[2]))
-        elif found := re.fullmatch(r"(\w+)/example/(\d+)/(\d+)/(\d+)", path):
-            self._example(self._errand(found[1]), *(int(each) for each in found.groups()[1:]))
-        else:
-            self._refuse(404)
+        self._answer_unless_refused(self._get)
 
     def do_POST(self) -> None:
         """Take a message or an array."""
-        path = self._allowed()
-        if path is None:
-            return
+        self._answer_unless_refused(self._post)
+
+    def _answer_unless_refused(self, answer: Callable[[str], None]) -> None:
+        try:
+            answer(self._allowed())
+        except _RefusedError as refused:
+            self._answer(b"", "text/plain", status=refused.status)
+
+    def _get(self, path: str) -> None:
+        if path in self.server.files:
+            file = self.server.files[path]
+            self._answer(file.read_bytes(), TYPES[file.suffix or ".html"])
+        elif path == "next":
+            self._admit()
+            told = self.server.exchange.take(self.headers["X-Visitor"], _POLL_S)
+            self._answer(json.dumps(told).encode(), "application/json")
+        elif found := re.fullmatch(r"(\w+)/model/(\d+)", path):
+            model = _at(self._errand(found[1]).models, found[2])
+            self._answer(model if isinstance(model, bytes) else model.read_bytes())
+        elif found := re.fullmatch(r"(\w+)/example/(\d+)/(\d+)/(\d+)", path):
+            example = _at(_at(self._errand(found[1]).examples, found[2]), found[3])
+            array = _at(list(example.values()), found[4])
+            shape = {"X-Type": array.dtype.name, "X-Shape": json.dumps(array.shape)}
+            self._answer(array.tobytes(), more=shape)
+        else:
+            raise _RefusedError(404)
+
+    def _post(self, path: str) -> None:
         if found := re.fullmatch(r"(\w+)/say", path):
             self._say(found[1])
         elif found := re.fullmatch(r"(\w+)/array/([\w.-]+)", path):
             self._array(found[1], found[2])
         else:
-            self._refuse(404)
+            raise _RefusedError(404)
+        self._answer(b"", "text/plain")
 
-    def _allowed(self) -> str | None:
+    def _allowed(self) -> str:
         """Return the path below the token; without the token or under a foreign name, refuse.
 
         The name that was asked for is checked because another site could have its own name point
@@ -99,98 +125,62 @@ class Handler(BaseHTTPRequestHandler):
         host = self.headers.get("Host", "")
         origin = self.headers.get("Origin")
         if host not in self.server.hosts or origin not in (None, f"http://{host}"):
-            self._refuse(403)
-            return None
+            raise _RefusedError(403)
         first, _, rest = urlsplit(self.path).path.removeprefix("/").partition("/")
         if not secrets.compare_digest(first.encode(), self.server.token.encode()):
-            self._refuse(404)
-            return None
+            raise _RefusedError(404)
         self.server.know(self.connection)
         return rest
 
-    def _admitted(self) -> bool:
-        if self.server.exchange.admits(self.headers.get("X-Visitor", "")):
-            return True
-        self._refuse(409)
-        return False
+    def _admit(self) -> None:
+        if not self.server.exchange.admits(self.headers.get("X-Visitor", "")):
+            raise _RefusedError(409)
 
-    def _next(self) -> None:
-        if self._admitted():
-            told = self.server.exchange.take(self.headers["X-Visitor"], _POLL_S)
-            self._answer(200, json.dumps(told).encode(), "application/json")
-
-    def _errand(self, number: str) -> Errand | None:
-        """Return what the page works on; answer where it works on something that is over."""
-        if not self._admitted():
-            return None
+    def _errand(self, number: str) -> Errand:
+        """Return what the page works on; refuse where it works on something that is over."""
+        self._admit()
         errand = self.server.exchange.current(number)
         if errand is None:
-            self._refuse(410)
+            raise _RefusedError(410)
         return errand
 
-    def _model(self, errand: Errand | None, index: int) -> None:
-        if errand is not None and index < len(errand.models):
-            model = errand.models[index]
-            body = model if isinstance(model, bytes) else model.read_bytes()
-            self._answer(200, body, "application/octet-stream")
-        elif errand is not None:
-            self._refuse(404)
-
-    def _example(self, errand: Errand | None, model: int, index: int, position: int) -> None:
-        if errand is None:
-            return
-        if model < len(errand.examples) and index < len(errand.examples[model]):
-            arrays = list(errand.examples[model][index].values())
-            if position < len(arrays):
-                array = arrays[position]
-                shape = {"X-Type": array.dtype.name, "X-Shape": json.dumps(array.shape)}
-                self._answer(200, array.tobytes(), "application/octet-stream", shape)
-                return
-        self._refuse(404)
-
     def _say(self, number: str) -> None:
-        body = self._body(_MOST_SAID) if self._admitted() else None
-        if body is None:
-            return
+        self._admit()
+        body = self._body(_MOST_SAID)
         try:
             message = parsed(body, "page")
         except IntegrityError:
             message = None
         if not isinstance(message, dict) or message.get("event") == "array":  # they come as bytes
-            self._refuse(400)
-            return
+            raise _RefusedError(400)
         self.server.exchange.hear(number, message)
-        self._answer(200, b"", "text/plain")
 
     def _array(self, number: str, name: str) -> None:
         errand = self._errand(number)
-        if errand is None:
-            return
         if name not in errand.arrays:
-            self._refuse(404)
-            return
+            raise _RefusedError(404)
         body = self._body(errand.arrays[name])
-        if body is None:
-            return
         query = parse_qs(urlsplit(self.path).query)
         try:
             shape = [int(each) for each in query["shape"][0].split(",")]
             array = np.frombuffer(body, _ARRAYS[query["type"][0]]).reshape(shape)
-        except (KeyError, ValueError):
-            self._refuse(400)
-            return
+        except (KeyError, ValueError) as error:
+            raise _RefusedError(400) from error
         self.server.exchange.hear(number, {"event": "array", "name": name, "array": array})
-        self._answer(200, b"", "text/plain")
 
-    def _body(self, most: int) -> bytes | None:
+    def _body(self, most: int) -> bytes:
         length = self.headers.get("Content-Length", "")
         if not length.isdecimal() or int(length) > most:
-            self._refuse(413)
-            return None
+            raise _RefusedError(413)
         return self.rfile.read(int(length))
 
     def _answer(
-        self, status: int, body: bytes, kind: str, more: Mapping[str, str] | None = None
+        self,
+        body: bytes,
+        kind: str = "application/octet-stream",
+        *,
+        more: Mapping[str, str] | None = None,
+        status: int = 200,
     ) -> None:
         self.send_response(status)
         headers = {**HEADERS, "Content-Type": kind, "Content-Length": str(len(body))}
@@ -198,9 +188,6 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
-
-    def _refuse(self, status: int) -> None:
-        self._answer(status, b"", "text/plain")
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing: the terminal shows the measurement."""
