@@ -30,16 +30,12 @@ _FORMAT = 1
 class Example:
     """One picture or one short text.
 
-    Attributes:
-        key: stable and unique within the data set: for a picture its POSIX path relative to the
-            data root, for a text ``row N`` (``train.csv row N`` where there are several tables).
-        path: the picture's file; None for a text.
-        text: the text as it stands in the table; None for a picture.
-        label: the text of its cell, or the name of its folder; None where the data has none.
-        split: fit on train, choose on validation, judge once on test.
-        metadata: the table's other columns.
-        digest: sha256 (hex) of the decoded RGB content with its shape, or of the normalised text:
-            tells what counts as the same example.
+    The key is stable and unique within the data set: for a picture its POSIX path relative to the
+    data root, for a text ``row N`` (``train.csv row N`` where there are several tables). A text
+    stands as it does in the table; the label is the text of its cell or the name of its folder,
+    None where the data has none. It is fitted on in train, chosen on in validation, judged once in
+    test; the metadata are the table's other columns. The digest, sha256 (hex) of the decoded RGB
+    content with its shape, or of the normalised text, tells what counts as the same example.
     """
 
     key: str
@@ -60,17 +56,13 @@ class Example:
 
 @dataclass(frozen=True)
 class Manifest:
-    """All examples of a data set.
+    """All examples of a data set: pictures by key, or texts by row, in reading order; never both.
 
-    Attributes:
-        modality: pictures or texts; never both.
-        examples: in reading order: pictures by key, texts by row.
-        labels: what ``labels.txt`` will hold, see `data.labels.LabelRules.names`.
-        root: absolute path of the folder that pictures' keys are relative to.
-        notes: sentences for a human: how the splits came to be, what was left out, warnings.
-        dropped: how many examples were taken out of train and validation, by reason.
-        carved: whether the validation set was carved out of the training examples here: what was
-            chosen on it is then fitted on it too.
+    Labels are what ``labels.txt`` will hold, see `data.labels.LabelRules.names`; pictures' keys are
+    relative to the absolute path `root`. Notes are sentences for a human: how the splits came to
+    be, what was left out, warnings; `dropped` counts, by reason, what was taken out of train and
+    validation. Where the validation set was `carved` out of the training examples here, what was
+    chosen on it is then fitted on it too.
     """
 
     modality: Modality
@@ -211,16 +203,11 @@ class Record:
 
 @dataclass(frozen=True)
 class RawData:
-    """Everything one source holds.
+    """Everything one source holds; keys are relative to its absolute folder.
 
-    Attributes:
-        modality: pictures or texts.
-        root: absolute folder that keys are relative to.
-        records: the usable rows or pictures; those with a problem are not among them.
-        problems: one line each, with file and row; any of them stops a build.
-        notes: sentences for the user.
-        tables: the table files; empty for a folder of pictures.
-        files: every picture found or named, also those in rows with a problem.
+    Records are the usable rows or pictures; problems, of which any stops a build, are a line each
+    with file and row; notes are sentences for the user. There are no tables in a folder of
+    pictures; `files` has every picture found or named, also those in rows with a problem.
     """
 
     modality: Modality

@@ -26,14 +26,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Table:
-    """A table as read.
+    """A table as read: columns in the order of the file, without nameless ones (an exported index).
 
-    Attributes:
-        path: the file.
-        columns: names in the order of the file, without nameless ones (an exported row index).
-        rows: number and cells of each row, every column present. Numbers count as a spreadsheet
-            does: a header is row 1, so the first example of a CSV is row 2, of a JSONL row 1.
-        problems: rows that could not be read, one line each.
+    Rows have their number and their cells, every column present. Numbers count as a spreadsheet
+    does: a header is row 1, so the first example of a CSV is row 2, of a JSONL row 1. Problems are
+    rows that could not be read, a line each.
     """
 
     path: Path

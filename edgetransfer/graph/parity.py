@@ -32,12 +32,11 @@ def parity(
 ) -> dict[str, Any]:
     """Compare the graph with what torch computed on real inputs.
 
-    What is expected is float32 [N, ...] by the graph's names, and inputs are the same by name, each
-    [N, ...]; a difference is held against `spans`, the ranges of outputs, by default those of what
-    is expected. The record that is kept in the manifest has ``max_abs`` and ``range`` of the output
-    that is worst, ``min_cosine``, ``n``, and ``flips`` where `changed` tells whose decisions
-    changed; inside the difference that is allowed none counts. A StageError is raised where they
-    differ by more than the export gate allows.
+    Both are by the graph's names, what is expected float32 [N, ...]; a difference is held against
+    `spans`, the ranges of outputs, by default those of what is expected. The record that is kept in
+    the manifest has ``max_abs`` and ``range`` of the output that is worst, ``min_cosine``, ``n``,
+    and ``flips`` where `changed` tells whose decisions changed; inside the difference that is
+    allowed none counts. StageError where they differ by more than the export gate allows.
     """
     actual = run_each(OnnxSession(model.SerializeToString()), [inputs])
     spans = spans or ranges(expected)

@@ -52,16 +52,12 @@ class Measurement:
     What is a mapping goes into the report as it is; None where nobody looked.
 
     Args:
-        task: what the outputs are for.
         labels: what the task's labels are, in the order of the outputs; none where it has none.
-        reference: outputs of the reference, float32 [N, ...] by name.
-        candidate: those of the candidate.
+        reference, candidate: outputs, float32 [N, ...] by name.
         truth: [N], as the task reads labels; None where the examples have none.
-        seed: of every bootstrap.
         precision: of the candidate: "fp32", "fp16" or "w8a8".
         groups: columns [N] of metadata to report by.
-        core: times of core.onnx, None where not timed.
-        end_to_end: times of model.onnx from RGB, None where not timed.
+        core, end_to_end: times of core.onnx, and of model.onnx from RGB.
         residency: {"float_conv": int, "int8_conv": int, "float_ops": [names]}, after the
             runtime's own optimisation.
         validity: {"valid": bool, "violations": [words]}, and more.
@@ -72,8 +68,7 @@ class Measurement:
         on_host: the candidate on the build host, where this was measured on another device.
         proofs: that the right thing was measured; what nobody looked at says so.
         sample: what stands behind the examples; None where nobody counted.
-        recorded: how the shipped model did on the test set of its build, see
-            `Judged.record`.
+        recorded: how the shipped model did on the test set of its build.
         identical: whether candidate and reference are the same file.
         standing: what a measurement at this place may say of the target.
         verify_with: what verifies the target, in words, where this does not.

@@ -53,21 +53,14 @@ def extrapolate(
     The form is that of Hestness et al. 2017 ("Deep learning scaling is predictable, empirically");
     Viering and Loog 2023 ("The shape of learning curves: a review") survey it. Five points do not
     tell its three parameters, so none are reported. Every combination on a grid of the exponent b
-    (0.05 to 1, as 1 / n is the parametric rate), the share c of the last error that never goes
-    away (0 to 1), and that error itself is weighted by how well it fits; the interval is of the
-    weighted gains. The weight is a Gaussian likelihood with the covariance of the mean errors under
-    a bootstrap over draws and examples: all sizes are judged on the same examples, so that their
+    (0.05 to 1, as 1 / n is the parametric rate), the share c of the last error that never goes away
+    (0 to 1), and that error itself is weighted by how well it fits; the interval is of the weighted
+    gains. The weight is a Gaussian likelihood with the covariance of the mean errors under a
+    bootstrap over draws and examples: all sizes are judged on the same examples, so that their
     errors move together.
 
-    Args:
-        sizes: int [S], ascending, at least 3.
-        wrong: float [D, S, M], 0 or 1, by draw, size and example judged.
-        now: the size that gains are counted from.
-        wanted: sizes up to 4 times the largest.
-        seed: of the bootstrap.
-
-    Raises:
-        ValueError: a wanted size is further than that.
+    Sizes are int [S], ascending, at least 3; `wrong` is float [D, S, M], 0 or 1, by draw, size and
+    example judged. ValueError where a wanted size is over 4 times the largest.
     """
     if max(wanted) > FARTHEST * sizes[-1]:
         msg = f"{max(wanted)} is more than {FARTHEST} times the largest size, {sizes[-1]}"
