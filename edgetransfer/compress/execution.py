@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import onnx_ir as ir
 import torch
+from onnx import ValueInfoProto, helper
 from torch.nn import functional
 
 from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
@@ -182,31 +183,23 @@ _OPERATORS: dict[str, Callable[..., Tensor]] = {
 
 def _by_runtime(node: ir.Node, inputs: Sequence[Tensor | None]) -> list[Tensor]:
     """Run a node as a model of its own."""
-    given = {f"i{place}": each for place, each in enumerate(inputs) if each is not None}
-    outputs = [ir.Value(name=f"o{place}") for place in range(len(node.outputs))]
-    values = {
-        name: ir.Value(
-            name=name,
-            type=ir.TensorType(ir.DataType.from_numpy(each.detach().numpy().dtype)),
-            shape=ir.Shape([None] * each.ndim),
-        )
-        for name, each in given.items()
-    }
     assert node.graph is not None  # it came out of one
-    alone = ir.Node(
-        node.domain,
-        node.op_type,
-        [values.get(f"i{place}") for place in range(len(inputs))],
-        list(node.attributes.values()),
-        outputs=outputs,
-    )
-    graph = ir.Graph(
-        list(values.values()), outputs, nodes=[alone], opset_imports=node.graph.opset_imports
-    )
-    model = ir.to_proto(ir.Model(graph, ir_version=10))
-    session = _session(model.SerializeToString())
-    results: list[Any] = session.run({name: each.detach().numpy() for name, each in given.items()})
-    return [torch.from_numpy(each) for each in results]
+    given = {f"i{i}": each.detach().numpy() for i, each in enumerate(inputs) if each is not None}
+    outputs = [f"o{place}" for place in range(len(node.outputs))]
+    alone = ir.to_proto(node)
+    del alone.input[:], alone.output[:]
+    alone.input.extend(f"i{i}" if f"i{i}" in given else "" for i in range(len(inputs)))
+    alone.output.extend(outputs)
+    ports = [
+        helper.make_tensor_value_info(
+            name, helper.np_dtype_to_tensor_dtype(array.dtype), [None] * array.ndim
+        )
+        for name, array in given.items()
+    ]
+    graph = helper.make_graph([alone], "alone", ports, [ValueInfoProto(name=o) for o in outputs])
+    opsets = [helper.make_opsetid(*each) for each in node.graph.opset_imports.items()]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
+    return list(map(torch.from_numpy, _session(model.SerializeToString()).run(given)))
 
 
 @lru_cache(maxsize=64)

@@ -76,12 +76,9 @@ def compare_with_host(
     noise = partial(worst_sqnr_db, reference, shift_invariant=decision.shift_invariant)
     drift = measure_drift(on_host.outputs, on_device, decision)
     host_db = noise(on_host.outputs)
-    cured, cured_bit_equal = None, False
-    if on_host.cure is not None:
-        tried = on_host.cure.outputs
-        with_cure = measure_drift(on_host.outputs, tried, decision)
-        cured = _agrees(with_cure, host_db, noise(tried))
-        cured_bit_equal = on_host.outputs.equals(tried)
+    tried, cured = None if on_host.cure is None else on_host.cure.outputs, None
+    if tried is not None:
+        cured = _agrees(measure_drift(on_host.outputs, tried, decision), host_db, noise(tried))
     apart = [np.abs(on_host.outputs[k].astype(np.float64) - on_device[k]) for k in on_device]
     finite = [float(each[np.isfinite(each)].max(initial=0)) for each in apart]
     return Agreement(
@@ -91,7 +88,7 @@ def compare_with_host(
         host_db=host_db,
         device_db=noise(on_device) if drift.non_finite == 0 else -np.inf,
         cured=cured,
-        cured_bit_equal=cured_bit_equal,
+        cured_bit_equal=tried is not None and on_host.outputs.equals(tried),
     )
 
 

@@ -118,10 +118,7 @@ def look(client: Client, python: str | None, site: str = "") -> Board:
 
 
 def _board(told: Mapping[str, Any]) -> Board:
-    imports = tuple(
-        Import(name, each["returncode"], each["version"], each["words"])
-        for name, each in told["imports"].items()
-    )
+    imports = tuple(Import(name, **each) for name, each in told["imports"].items())
     major, minor, *_ = version = tuple(told["version"])
     has = {key: told[key] for key in ("system", "machine", "bits", "libc")}
     return Board(told["python"], version, WheelTarget((major, minor), **has), imports)

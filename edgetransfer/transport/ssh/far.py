@@ -165,15 +165,10 @@ def _is_running(folder: Path) -> bool:
     return False
 
 
-def _read(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_text())
-    return found
-
-
 def _group(folder: Path) -> int | None:
     """Return the process group of a job, once it has started."""
     try:
-        return int(_read(folder / "started")["group"])
+        return int(json.loads((folder / "started").read_text())["group"])
     except OSError:
         return None
 
@@ -249,7 +244,8 @@ def _ending(folder: Path) -> dict[str, object]:
         for path in sorted((folder / "out").iterdir())
         if path.is_file()
     }
-    return {"ended": _read(folder / "ended"), "words": words, "files": files}
+    ended = json.loads((folder / "ended").read_text())
+    return {"ended": ended, "words": words, "files": files}
 
 
 def _detach(
