@@ -47,10 +47,7 @@ class MobileNetV2Config:
 
     @classmethod
     def from_card(cls, card: Mapping[str, Any]) -> MobileNetV2Config:
-        """Read the configuration out of a parsed `card.json`, where its fields stand among others.
-
-        Raises KeyError where a field is not there, ValueError where a row has another length.
-        """
+        """Read it out of a parsed `card.json`; KeyError or ValueError where that does not fit."""
         height, width = card["input_size"]
         rows = [(e, c, n, s) for e, c, n, s in card["blocks"]]
         return cls((height, width), float(card["width"]), tuple(rows), int(card["feature_dim"]))

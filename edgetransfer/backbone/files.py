@@ -311,10 +311,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def read_preprocessor(path: Path) -> dict[str, Any]:
-    """Read ``preprocessor_config.json``; one number for all channels is written out.
-
-    A SpecError names every field that does not fit.
-    """
+    """Read ``preprocessor_config.json``, a number a channel; the SpecError names all misfits."""
     value = json_of(path, PREPROCESSOR)
     if isinstance(value, dict):
         for key in ("image_mean", "image_std"):

@@ -18,10 +18,7 @@ if TYPE_CHECKING:
 
 
 def load(source: Source, modality: Modality) -> Backbone:
-    """Open a timm network without its classifier.
-
-    SpecError where the examples are texts or the weights another network's; MissingExtraError.
-    """
+    """Open a timm network without its classifier; SpecError of texts or another's weights."""
     if modality != "image":
         raise SpecError(
             "timm networks take pictures, and the examples are texts", where=source.asked

@@ -65,10 +65,7 @@ class PooledTextEncoder(nn.Module):
 
 
 class Logits(nn.Module):
-    """A transformers classifier that returns its logits alone.
-
-    Its inputs are named as their order differs: the second of GPT-2 is not the mask.
-    """
+    """A transformers classifier's logits; inputs are named, as GPT-2's second is not the mask."""
 
     def __init__(self, classifier: nn.Module, names: tuple[str, ...]) -> None:
         super().__init__()
@@ -393,10 +390,7 @@ def _labels(source: Source, network: nn.Module) -> tuple[str, ...]:
 
 
 def load_fitted(source: Source, modality: Modality) -> FittedModel:
-    """Open a whole classifier.
-
-    SpecError where the folder has no trained head or no contract; MissingExtraError.
-    """
+    """Open a whole classifier; SpecError without a trained head or contract; MissingExtraError."""
     _refuse_other_modality(source, modality)
     image = modality == "image"
     network, missing = _open(

@@ -137,10 +137,7 @@ def _recover(folder: Path) -> None:
 
 
 def foreign_in(folder: Path) -> tuple[str, ...]:
-    """Return the files in the place of a bundle that are not of the bundle.
-
-    SpecError where something stands there that is no bundle of ours.
-    """
+    """Return the files in a bundle's place that are not of it; SpecError of what is no bundle."""
     if not os.path.lexists(folder):
         return ()
     fix = "move it away, or name another folder with --out"

@@ -42,10 +42,7 @@ class ChannelGroup:
     linear: bool
 
     def means(self, seen: Mapping[str, Channels]) -> dict[ir.Value, NDArray[np.float64]] | None:
-        """Return the channels' means of every tensor, None where they cannot be moved behind.
-
-        Those of a sum are the sums of those of its parts.
-        """
+        """Return the channels' means of every tensor, None where they cannot be moved behind."""
         if not self.linear or any(each.bias is None for each in (*self.before, *self.after)):
             return None
         means: dict[ir.Value, NDArray[np.float64]] = {}

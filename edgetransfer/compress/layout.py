@@ -184,10 +184,7 @@ def behind_clip(value: ir.Value) -> ir.Value:
 
 
 def clip_bounds(value: ir.Value) -> tuple[float, float]:
-    """Return the bounds that the node before a tensor keeps it in.
-
-    A grid that lies within them makes the node vanish.
-    """
+    """Return the bounds that the node before a tensor keeps; a grid within makes it vanish."""
     node = value.producer()
     if node is None or node.op_type not in CLIPS:
         return -np.inf, np.inf

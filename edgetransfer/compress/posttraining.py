@@ -48,10 +48,7 @@ if TYPE_CHECKING:
 
 
 def separate(graph: ir.Graph) -> None:
-    """Copy what layers share, and give those without a bias one of zeros, in place.
-
-    A Gemm's bias may be one number for all channels; here it gets one for each.
-    """
+    """Copy what layers share, and give each a bias of its own, a number a channel, in place."""
     for node in graph:
         weight = node.inputs[1] if node.op_type in LAYERS else None
         if weight is None or not weight.is_initializer():

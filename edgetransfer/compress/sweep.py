@@ -94,10 +94,7 @@ class BatchMoments:
 
     @staticmethod
     def of(layer: Layer, floats: Tensor, codes: Tensor, grid: Grid, seed: int) -> BatchMoments:
-        """Look at some places of a layer's inputs, as they should be and as they are.
-
-        NumericalError where one of them is NaN or infinite.
-        """
+        """Look at some places of a layer's inputs; NumericalError where one is not finite."""
         wanted = columns(layer, floats, torch.Generator().manual_seed(seed))
         taken = columns(layer, codes, torch.Generator().manual_seed(seed), fill=grid.zero_point)
         got = grid.numbers(taken)

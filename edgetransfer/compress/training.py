@@ -168,10 +168,7 @@ def _codes(steps: Tensor) -> Tensor:
 
 
 class FakeQuantised(nn.Module):
-    """A graph with its encoding, as a module: inputs by name -> outputs.
-
-    The graph is float, and training starts at the encoding.
-    """
+    """A float graph with the encoding that training starts at, as a module: inputs by name."""
 
     def __init__(
         self,

@@ -115,10 +115,7 @@ def _rgb(image: Image.Image) -> Pixels:
 
 
 def brightest_of_16_bits(paths: Iterable[Path]) -> tuple[int, int]:
-    """Return how many 16-bit grey pictures there are, and the largest value in them.
-
-    It ends at the first that uses the upper half of the range.
-    """
+    """Count 16-bit grey pictures until one uses the upper half; return the largest value too."""
     number = brightest = 0
     for path in paths:
         if path.suffix.lower() not in _DEEP_SUFFIXES:

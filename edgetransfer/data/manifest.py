@@ -88,10 +88,7 @@ class Manifest:
         return () if self.carved else self.split("validation")
 
     def label_index(self, examples: Iterable[Example]) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """Return the positions of the examples' labels in `labels`, int64 [N].
-
-        DataError where an example has no label, or one that is not among them.
-        """
+        """Return labels' positions in `labels`, int64 [N]; DataError of one that is not there."""
         position = {label: i for i, label in enumerate(self.labels)}
         found = []
         for example in examples:
@@ -112,10 +109,7 @@ class Manifest:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 (hex) over keys, contents, labels and splits.
-
-        It does not depend on where the folder lies, on the order of reading or on other columns.
-        """
+        """sha256 (hex) over keys, contents, labels, splits: not place, order or other columns."""
         return _digest(self.examples, [self.modality, *self.labels])
 
     def split_digests(self) -> dict[str, str]:

@@ -57,10 +57,7 @@ the processor by ONNX Runtime (`pip install onnxruntime`, which has wheels for 6
 
 
 def refuse_unfit(model: onnx.ModelProto) -> None:
-    """Refuse a graph that TensorRT would not parse, or would run slower than it says.
-
-    The StageError names the nodes and what is wrong with them.
-    """
+    """Refuse a graph that TensorRT would not parse, or run slower; the StageError names nodes."""
     found = list(_faults(model))
     if found:
         more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""

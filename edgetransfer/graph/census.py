@@ -79,10 +79,7 @@ def parameters(model: onnx.ModelProto) -> int:
 
 
 def macs(model: onnx.ModelProto) -> int | None:
-    """Return the multiply-accumulates of convolutions and matrix products for one example.
-
-    None where a shape is not known, as that of a text of any length.
-    """
+    """Return the multiply-accumulates of one example; None where a shape is not known."""
     model = onnx.shape_inference.infer_shapes(model, data_prop=True)
     shapes = {
         value.name: [

@@ -46,10 +46,7 @@ def clean(model: onnx.ModelProto, *, ir_version: int = 10) -> onnx.ModelProto:
 
 
 def to_supported_opset(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Bring a graph of an older operator set to the oldest that is taken.
-
-    StageError where it cannot be brought there, or is newer than devices read.
-    """
+    """Bring a graph to an operator set that devices read; StageError where that cannot be."""
     found = opset_of(model)
     if MIN_OPSET <= found <= MAX_OPSET:
         return model

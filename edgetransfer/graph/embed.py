@@ -179,10 +179,7 @@ def with_preprocessing(core: onnx.ModelProto, preprocessing: onnx.ModelProto) ->
 def whole_model(
     core: onnx.ModelProto, preprocessing: ImagePreprocessing | TextPreprocessing
 ) -> onnx.ModelProto:
-    """Return ``model.onnx``: preprocessing and network in one graph.
-
-    For texts it is the network alone: standard ONNX has no tokenizer.
-    """
+    """Return ``model.onnx``: preprocessing and network; for texts the network alone."""
     before = preparation(preprocessing, core)
     return core if before is None else with_preprocessing(core, before)
 
@@ -190,10 +187,7 @@ def whole_model(
 def preparation(
     preprocessing: ImagePreprocessing | TextPreprocessing, core: onnx.ModelProto
 ) -> onnx.ModelProto | None:
-    """Return the graph that prepares examples for a network, of its opset and file format.
-
-    None where no operators do.
-    """
+    """Return the graph that prepares examples, of the same opset and format; None for texts."""
     if not isinstance(preprocessing, ImagePreprocessing):
         return None
     return preprocessing_graph(preprocessing, opset=opset_of(core), ir_version=core.ir_version)

@@ -116,10 +116,7 @@ def _parts(part: dict[str, Any] | None, inner: str) -> Iterator[dict[str, Any]]:
 
 
 def keep_tokenizer(tokenizer: Tokenizer, longest: int) -> Path:
-    """Write a tokenizer with its settings into one file that lives as long as this process.
-
-    At most `longest` tokens are kept, special ones included.
-    """
+    """Write a tokenizer of `longest` tokens at most into a file that lives as long as we do."""
     direction = (tokenizer.truncation or {}).get("direction", "right")
     tokenizer.enable_truncation(longest, direction=direction)
     tokenizer.no_padding()

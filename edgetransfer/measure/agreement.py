@@ -99,9 +99,7 @@ def _agrees(drift: Drift, host_db: float, device_db: float) -> bool:
 
 
 def elsewhere(agreement: Agreement, on_host: OnHost) -> gates.Gate:
-    """G5 on an emulated processor, G6 on a device: FAIL where it gives other numbers than the host.
-
-    Others by more than quantising explains, that is.
+    """G5 on an emulated processor, G6 on a device: FAIL of what quantising does not explain.
 
     A mistake of a kernel needs no labels to be seen, and accuracy on few pictures may miss it.
     """

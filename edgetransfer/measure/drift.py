@@ -69,10 +69,7 @@ class Drift:
 
 
 def measure_drift(reference: Outputs, candidate: Outputs, decision: Decision) -> Drift:
-    """Compare the outputs of two models on the same N examples.
-
-    ValueError where the shapes differ or are empty, StageError where the reference is not finite.
-    """
+    """Compare outputs of the same N examples; ValueError of shapes, StageError if not finite."""
     both = reference, candidate
     shapes, other = ({name: rows.shape for name, rows in each.items()} for each in both)
     if shapes != other or not reference.size or len({shape[0] for shape in shapes.values()}) > 1:

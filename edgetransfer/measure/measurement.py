@@ -177,10 +177,7 @@ class Judged(Protocol):
         """Hold it against the budget."""
 
     def written(self) -> Mapping[str, Any]:
-        """Return the blocks of ``report.json`` that are about the task.
-
-        What stands under ``numeric`` joins the block of that name.
-        """
+        """Return the task's blocks of ``report.json``; what is in ``numeric`` joins that block."""
 
 
 class Judge(Decision, Protocol):
@@ -193,10 +190,7 @@ class Judge(Decision, Protocol):
     claims: frozenset[str]
 
     def outputs(self, labels: Sequence[str]) -> Mapping[str, Shape]:
-        """Return what one example has of every output, by its name, in the model's order.
-
-        A size that is a word may be any.
-        """
+        """Return one example's shape of each output, in the model's order; a word is any size."""
 
     def examine(self, raw: Measurement, drift: Drift) -> Judged:
         """Compute the statistics of a measurement."""

@@ -190,9 +190,6 @@ UNPROVEN = Proofs()
 
 
 def tensor_parity(here: NDArray[Any], there: NDArray[Any], level: NDArray[Any]) -> TensorParity:
-    """Compare tensors [N, 3, h, w] as the network was fitted on them and as the device made them.
-
-    By one of 255 levels a channel moves by `level` [3].
-    """
+    """Compare tensors [N, 3, h, w] of here and there; 1 of 255 moves a channel by `level` [3]."""
     apart = np.abs(there.astype(np.float64) - here) / level.reshape(1, -1, 1, 1)
     return TensorParity(float(apart.max()), float(apart.mean()), len(here))

@@ -38,10 +38,7 @@ class Trial:
     overshoot: float
 
     def has_margin(self) -> bool:
-        """Tell whether another way of rounding the same network is not worth its time.
-
-        True where the budget holds, no labelled example is lost, and next to no decision changed.
-        """
+        """Tell whether it holds so well that another way of rounding is not worth its time."""
         drift, holds = self.drift, self.status in ("holds", "untimed")
         few_changed = 100 * drift.flips <= MOST_CHANGED_PCT * drift.n
         nothing_lost = (self.told.lost_pp or 0.0) <= 0
@@ -84,10 +81,7 @@ def hold_trial(tried: TrialInput, budget: Budget, task: Judge) -> Trial:
 def _missed(
     tried: TrialInput, budget: Budget, drift: Drift, lost_pp: float | None
 ) -> list[tuple[str, float]]:
-    """Return every limit that is missed, in words, and by which share of itself.
-
-    Without labels every changed decision counts as a loss.
-    """
+    """Return missed limits, in words and by which share; unlabelled, every change is a loss."""
     flipped = 100 * drift.flips / drift.n
     lost = flipped if lost_pp is None else lost_pp
     size, p90_ms = tried.bytes / MIB, tried.latency_ms or 0.0

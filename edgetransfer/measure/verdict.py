@@ -48,10 +48,7 @@ class Findings:
 
 
 def examine(raw: Measurement) -> Findings:
-    """Compute the statistics; StageError where the reference's outputs are not finite.
-
-    A network against itself loses nothing, whatever the examples.
-    """
+    """Compute the statistics; StageError where the reference's outputs are not finite."""
     drift = measure_drift(raw.reference, raw.candidate, raw.task)
     drift = drift.of_itself() if raw.identical else drift
     host, agreement = raw.on_host, None

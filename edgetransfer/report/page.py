@@ -167,10 +167,7 @@ def _smaller(size: Node) -> str:
 
 
 def render_page(report: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
-    """Render ``report.json`` and the bundle's ``manifest.json`` as a whole HTML document.
-
-    What the manifest lacks is left out.
-    """
+    """Render a report and a manifest, which may lack parts, as a whole HTML document."""
     tasks.load(report.get("task", tasks.CLASSIFICATION))  # which declares its sections
     told = Node(report, reasons=report.get("unavailable", {}), reason="not in this report")
     made = Node(manifest)

@@ -91,10 +91,7 @@ def figures(report: Mapping[str, Any]) -> Iterator[Figure]:
 
 
 def lines(report: Mapping[str, Any], *, again: bool) -> Iterator[str]:
-    """Yield what the terminal says below its table about a report.
-
-    Of a bundle that is measured `again`, what its build saw was told before.
-    """
+    """Yield the terminal's sentences; those of the build are left out where it measures `again`."""
     for section in sorted(sections_of(report), key=lambda each: each.line or each.place):
         for block in () if again and section.of_build else section.read(report):
             yield from section.lines(block)

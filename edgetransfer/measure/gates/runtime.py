@@ -20,10 +20,7 @@ MIB = 2**20
 def latency(
     summary: LatencySummary | None, max_latency_ms: float, invalid: Sequence[str] = ()
 ) -> Gate:
-    """Holds the interval of the 90th percentile against the limit.
-
-    It is that of core.onnx; without times, or valid ones, the gate is open.
-    """
+    """Hold the interval of core.onnx's 90th percentile; without (valid) times the gate is open."""
     limit = f"of {number(max_latency_ms)} ms allowed"
     measured = None if summary is None else summary.p90_ms
     status: Status = "INCONCLUSIVE"
@@ -61,7 +58,6 @@ def residency(found: Mapping[str, Any], intended: IntendedPrecision | Missing) -
     """FAIL where a convolution that the bundle has in integers runs in float.
 
     Layers that the ladder left in float on purpose, and all of a model in floats, are as intended.
-
     `found` is empty where the optimised graph was not looked at.
     """
     if isinstance(intended, Missing) or found.get("float_conv") is None:

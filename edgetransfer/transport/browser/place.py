@@ -99,10 +99,7 @@ class ChromiumProcess:
 
 @contextmanager
 def opened(program: str, url: str, engine: Engine) -> Iterator[ChromiumProcess]:
-    """Open a page in a Chromium with a profile of its own, until the block ends.
-
-    Chromium ends by itself when its debugging pipe closes: it never outlives this process.
-    """
+    """Open a page in a Chromium with its own profile, which ends with the block or this process."""
     command = [program, *_FLAGS, *_GRAPHICS[engine]]
     if os.geteuid() == 0:  # its sandbox refuses the superuser
         command.append("--no-sandbox")
