@@ -18,7 +18,7 @@ import onnx
 
 from compressing.envs import ROOT, Environments, PeerError, last_words, run_peer
 from edgetransfer.bundle.files import digest_of, read_json
-from edgetransfer.bundle.opened import Bundle
+from edgetransfer.bundle.opened import Bundle, open_bundle
 from edgetransfer.data import sources
 from edgetransfer.data.split import calibration_sample
 from edgetransfer.graph.prepare import preparer
@@ -117,7 +117,7 @@ def fitted_case(data: str, backbone: str, seed: int, makings: Makings) -> Case:
         )  # fmt: skip
     case = Case(name, makings.work / name, SHARED / "datasets" / data, seed, judged=True)
     case.folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(bundle / "reference.onnx", case.model)
+    shutil.copyfile(open_bundle(bundle).file("reference.onnx"), case.model)
     for file in ("manifest.json", "preprocess.json", "labels.txt"):
         shutil.copyfile(bundle / file, case.folder / file)
     manifest = _manifest(case)

@@ -153,12 +153,15 @@ def seal(folder: Path, facts: Mapping[str, Any], beside: Sequence[str] = ()) -> 
     return _sealed(folder, {"schema": SCHEMA, **facts, **more, "files": files})
 
 
-def add_facts(bundle: Bundle, facts: Mapping[str, Any]) -> Bundle:
+def add_facts(bundle: Bundle, facts: Mapping[str, Any], *files: str) -> Bundle:
     """Add what is known only once the bundle was measured and judged to the manifest; return it.
+
+    Files are those that were written since.
 
     Call it before `seal_report`: a report is of one manifest.
     """
-    return _sealed(bundle.folder, {**bundle.manifest, **facts, "files": bundle.manifest["files"]})
+    listed = bundle.manifest["files"] | {name: digest_of(bundle.folder / name) for name in files}
+    return _sealed(bundle.folder, {**bundle.manifest, **facts, "files": listed})
 
 
 def _sealed(folder: Path, manifest: Mapping[str, Any]) -> Bundle:

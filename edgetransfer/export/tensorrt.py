@@ -27,7 +27,7 @@ Array = np.ndarray[Any, Any]
 MAX_OPSET = 20
 _SHOWN = 5
 PREPARE = "prepare.onnx"
-README = "README.md"
+README = "TENSORRT.md"
 _README = """# {title}
 
 `{core}` is what TensorRT takes: prepared tensors in, outputs out. An engine is bound to the

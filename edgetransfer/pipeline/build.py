@@ -142,9 +142,8 @@ def _build_target(
     from edgetransfer.pipeline.bench.judge import (
         Bench,
         Question,
+        finish,
         judge_bundle,
-        recording,
-        write_report,
     )
     from edgetransfer.pipeline.ladder.compress import compress
     from edgetransfer.pipeline.ship.assemble import assemble
@@ -155,7 +154,7 @@ def _build_target(
         question = Question.of(bundle, fitted.manifest, run.recipe.grouped_by)
         bench = Bench(run.store.keep, run.reporter, Local(), folder, run.recipe.data)
         report = judge_bundle(bench, bundle, question, fitted.preparer())
-        write_report(place.folder, report, recording(bundle, report))
+        finish(bundle, report)
     return report
 
 

@@ -47,19 +47,35 @@ class Shipped:
     config: Mapping[str, Any] | None = None
 
 
+@dataclass(frozen=True)
+class Usage:
+    """What the README of a bundle says of a task.
+
+    Attributes:
+        outputs: of each output of the network, what it means.
+        code: in ``python``, ``javascript`` and ``kotlin``, what is done with the outputs, which are
+            variables of their names (in Kotlin, ``outputs`` by name), and with ``labels``.
+        files: of those that it ships, what each is.
+    """
+
+    outputs: Mapping[str, str]
+    code: Mapping[str, str]
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
 class Task(Judge, Protocol):
     """One task: how it is fitted, judged, shipped and told. Its module declares report sections.
 
     Attributes:
         labels: what labels are, to whatever reads and divides examples.
         columns: what the words and the numbers of `answer` are: "class", "share".
-        meaning: of each output of the network, what it says, to whoever runs it.
+        usage: what is told to whoever runs the model.
         report_form: the form of its blocks of ``report.json``.
     """
 
     labels: LabelRules
     columns: tuple[str, str]
-    meaning: Mapping[str, str]
+    usage: Usage
     report_form: type[Form]
 
     def plan(self, run: Run) -> list[Step]:

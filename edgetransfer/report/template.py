@@ -15,11 +15,16 @@ def rendered(template: str, **values: object) -> Markup:
     return Markup(_environment().from_string(_MACROS + template).render(values))
 
 
+def plain(name: str, **values: object) -> str:
+    """Render a template of text, in which nothing is escaped."""
+    return _environment(escape=False).get_template(name).render(values)
+
+
 @cache
-def _environment() -> Environment:
+def _environment(*, escape: bool = True) -> Environment:
     environment = Environment(
         loader=PackageLoader("edgetransfer.report"),
-        autoescape=True,
+        autoescape=escape,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -124,7 +124,7 @@ def operators(folder):
     """The nodes of what the device runs, in order."""
     import onnx
 
-    graph = onnx.load(folder / "core.onnx", load_external_data=False).graph
+    graph = onnx.load(folder / "model.onnx", load_external_data=False).graph
     return [(node.op_type, len(node.input)) for node in graph.node]
 
 

@@ -44,7 +44,7 @@ def test_a_jetson_gets_what_it_needs_and_no_32_bit_floats(pictures, cache, built
     asked = {"target": TARGET, "precision": "w8a8", "timing": "quick"}
     folder = edgetransfer.build(pictures, out=tmp_path, cache=cache, **asked).folders[TARGET]
     assert (folder / "prepare.onnx").is_file()
-    assert "trtexec --onnx=core.onnx" in (folder / "README.md").read_text(encoding="utf-8")
+    assert "trtexec --onnx=core.onnx" in (folder / "TENSORRT.md").read_text(encoding="utf-8")
     kinds = {each.data_type for each in onnx.load(folder / "core.onnx").graph.initializer}
     assert TensorProto.INT8 in kinds
     assert TensorProto.FLOAT not in kinds

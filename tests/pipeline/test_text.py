@@ -18,6 +18,7 @@ from edgetransfer.measure.trial import Trial
 from edgetransfer.pipeline.api import predict
 from edgetransfer.spec.recipe import DataSpec
 from edgetransfer.tasks.classification.labels import CLASSES
+from tests.pipeline.readme_code import compiled, in_node, in_python
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +95,19 @@ def test_integer_kernels_compute_what_the_integers_mean(outcome):
 def test_prediction_reads_the_words(outcome):
     found = predict(outcome.folders["this-machine"], ["very warm rain today", "bread and soup"])
     assert [each.best[0][0] for each in found] == ["weather", "food"]
+
+
+def test_the_code_of_its_readme_reads_the_words(outcome, monkeypatch, capsys, tmp_path):
+    folder, text = outcome.folders["this-machine"], "very warm rain today"
+    (found,) = predict(folder, [text])
+    label, share = in_python(folder, monkeypatch, capsys, "a text of yours", text)
+    assert (label, share) == (found.best[0][0], pytest.approx(found.best[0][1], rel=1e-5))
+    label, share = in_node(folder, tmp_path, f"globalThis.text = '{text}';")
+    assert (label, share) == (found.best[0][0], pytest.approx(found.best[0][1], abs=0.05))
+
+
+def test_the_kotlin_of_its_readme(outcome, tmp_path):
+    compiled(outcome.folders["this-machine"], tmp_path)
 
 
 def test_a_text_that_is_empty(outcome, command, tmp_path):

@@ -28,6 +28,7 @@ from edgetransfer.pipeline.stage.reporter import Reporter, telling
 from edgetransfer.pipeline.stage.stage import RECORD, Stage, StageResult
 from edgetransfer.pipeline.task import task_of
 from edgetransfer.report.page import render_page
+from edgetransfer.report.readme import README, render_readme
 from edgetransfer.spec.target import Runtime, TargetSpec
 from edgetransfer.transport.job import EFFORTS
 
@@ -262,10 +263,12 @@ def _memory(run: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def recording(bundle: Bundle, report: Mapping[str, Any]) -> Bundle:
-    """Write into the manifest how the shipped model did on its own test set, if that counts."""
+def finish(bundle: Bundle, report: dict[str, Any]) -> None:
+    """Write README and report, and into the manifest how the model did on its own test set."""
+    write_whole(bundle.folder / README, render_readme(report, bundle).encode())
     record = task_of(bundle.recipe).record(report)
-    return bundle if record is None else add_facts(bundle, {"recorded": record})
+    facts = {} if record is None else {"recorded": record}
+    write_report(bundle.folder, report, add_facts(bundle, facts, README))
 
 
 def write_report(folder: Path, report: dict[str, Any], bundle: Bundle) -> None:

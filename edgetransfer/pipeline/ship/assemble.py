@@ -58,7 +58,7 @@ def assemble(
             target=target,
             fitted_on=[each.digest for each in known],
             more=more.files,
-            outputs=task.meaning,
+            outputs=task.usage.outputs,
             task=run.recipe.task,
         )
         stored = write_bundle(folder, parts, fitted.preparer())

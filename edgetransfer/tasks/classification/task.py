@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgetransfer.pipeline.task import Usage
 from edgetransfer.spec.tasks import CLASSIFICATION
 from edgetransfer.tasks.classification import report
 from edgetransfer.tasks.classification.judge import judged
@@ -26,6 +27,16 @@ if TYPE_CHECKING:
     from edgetransfer.spec.progress import Progress
     from edgetransfer.spec.target import TargetSpec
 
+_PYTHON = """\
+shares = np.exp(logits[0] - logits[0].max())
+print(labels[shares.argmax()], shares.max() / shares.sum())"""
+_JAVASCRIPT = """\
+const best = logits.data.indexOf(Math.max(...logits.data));
+const total = logits.data.reduce((sum, each) => sum + Math.exp(each - logits.data[best]), 0);
+console.log(labels[best], 1 / total);"""
+_KOTLIN = """\
+val logits = (outputs["logits"].get() as OnnxTensor).floatBuffer
+return labels[(0 until logits.remaining()).maxByOrNull { logits[it] }!!]"""
 BEST = 3
 """Classes that a prediction names."""
 
@@ -39,10 +50,14 @@ class Classification:
     name = CLASSIFICATION
     labels = CLASSES
     columns = ("class", "share")
-    meaning: ClassVar[Mapping[str, str]] = {
-        LOGITS: "float32 [batch, labels], the higher the likelier; softmax, where shares are "
-        "wanted, is the caller's"
-    }
+    usage = Usage(
+        {
+            LOGITS: "float32 [batch, labels], in the order of labels.txt, the higher the likelier; "
+            "softmax, where shares are wanted, is yours"
+        },
+        {"python": _PYTHON, "javascript": _JAVASCRIPT, "kotlin": _KOTLIN},
+        {"statistics.safetensors": "means of the network's features, for `edgetransfer add-class`"},
+    )
     shift_invariant = True
     claims = report.CLAIMS
     report_form = ClassesForm

@@ -7,7 +7,6 @@ judged by the mean distance from the right rank.
 """
 
 from functools import partial
-from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -21,7 +20,7 @@ from edgetransfer.pipeline.fit.backbone import OpenedBackbone
 from edgetransfer.pipeline.fit.data import read_data
 from edgetransfer.pipeline.fit.trace import keep_graph, traced
 from edgetransfer.pipeline.stage.stage import Stage
-from edgetransfer.pipeline.task import Shipped, Step
+from edgetransfer.pipeline.task import Shipped, Step, Usage
 from edgetransfer.report.page import tile
 from edgetransfer.report.section import SECTIONS, Section
 from edgetransfer.report.sections import gates as gate_words
@@ -103,7 +102,10 @@ class Ordinal:
     name = "ordinal"
     labels = CLASSES  # ranks have names, as classes do
     columns = ("rank", "score")
-    meaning = MappingProxyType({"score": "the rank", "beyond": "how far it is beyond each bound"})
+    usage = Usage(
+        {"score": "the rank", "beyond": "how far it is beyond each bound"},
+        {"python": "print(labels[round(score[0, 0])], score[0, 0])"},
+    )
     shift_invariant = False
     claims = frozenset({"mean-error"})
     report_form = RanksForm

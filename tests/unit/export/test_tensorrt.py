@@ -147,7 +147,7 @@ def test_the_readme_says_how_an_engine_is_built(tmp_path):
     core = core_for(["batch", 3, 16, 16])
     contract = ImagePreprocessing(exact=(16, 16))
     write_for_tensorrt(tmp_path, core, contract, catalogue.target("jetson-orin-nano"))
-    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    text = (tmp_path / "TENSORRT.md").read_text(encoding="utf-8")
     line = (
         "trtexec --onnx=core.onnx --saveEngine=core.engine --minShapes=input:1x3x16x16 "
         "--optShapes=input:1x3x16x16 --maxShapes=input:8x3x16x16 --noTF32"
@@ -162,6 +162,6 @@ def test_texts_have_two_free_axes_and_no_prepare_onnx(tmp_path):
     core = core_for(["batch", "tokens"], names, TensorProto.INT64)
     target = catalogue.target("jetson-orin-nano")
     write_for_tensorrt(tmp_path, core, TextPreprocessing(), target)
-    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    text = (tmp_path / "TENSORRT.md").read_text(encoding="utf-8")
     assert "--maxShapes=input_ids:8x512,attention_mask:8x512 " in text
     assert not (tmp_path / "prepare.onnx").exists()

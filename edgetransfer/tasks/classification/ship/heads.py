@@ -23,7 +23,7 @@ from edgetransfer.errors import SpecError
 from edgetransfer.export.onnx_bundle import CONFIG, TOKENIZER, BundleParts, write_bundle
 from edgetransfer.graph.prepare import preparer
 from edgetransfer.pipeline.bench.bench import golden_of, measuring_afresh, unlabelled_golden
-from edgetransfer.pipeline.bench.judge import Bench, Question, judge_bundle, write_report
+from edgetransfer.pipeline.bench.judge import Bench, Question, finish, judge_bundle
 from edgetransfer.pipeline.stage.store import scratch
 from edgetransfer.pipeline.task import task_of
 from edgetransfer.tasks.classification.judge.metrics import LOGITS
@@ -196,7 +196,7 @@ def rebuild(
         fitted_on=fitted_on | {digest for each in heads.added for digest in each["digests"]},
         config=read_json(bundle.file(CONFIG)) if bundle.file(CONFIG).is_file() else None,
         target=bundle.target,
-        outputs=task_of(bundle.recipe).meaning,
+        outputs=task_of(bundle.recipe).usage.outputs,
         task=bundle.recipe.task,
     )
     facts = OfTheBackbone.facts(bundle.manifest)
@@ -230,4 +230,4 @@ def _report(bundle: Bundle, out: Path, room: Path, reporter: Reporter) -> None:
     bench = Bench(measuring_afresh(room / "raw"), reporter, Local(), out, why_not=why_not)
     prepare = preparer(bundle.preprocessing, bundle.file(TOKENIZER))
     report = judge_bundle(bench, bundle, question, prepare)
-    write_report(bundle.folder, report, bundle)
+    finish(bundle, report)

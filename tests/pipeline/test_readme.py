@@ -1,0 +1,109 @@
+"""The README of a bundle of pictures: its code says what `predict` says, its list is whole."""
+
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from PIL import Image
+
+import edgetransfer
+from edgetransfer.bundle.opened import open_bundle
+from edgetransfer.errors import EdgeTransferError
+from edgetransfer.transport.browser import place as browser
+from edgetransfer.transport.browser import runtime
+from tests.pipeline.readme_code import compiled, in_python, printed
+
+PAGE = """<!doctype html><script type="importmap">
+{"imports": {"onnxruntime-web": "/ort.wasm.min.mjs"}}</script>
+<script type="module">
+const tell = (words) => fetch("/told", { method: "POST", body: words });
+console.log = (...words) => tell(words.join(" "));
+try {
+  globalThis.file = await (await fetch("picture.jpg")).blob();
+  await import("/code.mjs");
+} catch (error) { tell("error " + error); }
+</script>"""
+
+
+@pytest.fixture
+def folder(built):
+    return built.folders["this-machine"]
+
+
+@pytest.fixture
+def sideways(pictures, tmp_path):
+    """A picture that EXIF turns, and what `predict` says of it."""
+    file = tmp_path / "picture.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(pictures / "test" / "stripes" / "01.png").save(file, exif=exif)
+    return file
+
+
+@pytest.fixture
+def predicted(folder, sideways):
+    (found,) = edgetransfer.predict(folder, sideways)
+    return found.best[0]
+
+
+def test_python(folder, sideways, predicted, monkeypatch, capsys):
+    label, share = in_python(folder, monkeypatch, capsys, '"picture.jpg"', repr(str(sideways)))
+    assert (label, share) == (predicted[0], pytest.approx(predicted[1], rel=1e-5))
+
+
+def test_javascript_in_a_browser(folder, sideways, predicted, tmp_path):
+    try:
+        program, files = browser.find(), runtime.prepared("wasm")
+    except EdgeTransferError as error:
+        pytest.skip(str(error))
+    for name, file in {**files, **{n: folder / n for n in ("model.onnx", "labels.txt")}}.items():
+        (tmp_path / name).symlink_to(file)
+    (tmp_path / "code.mjs").write_text(printed(folder, "js"))
+    (tmp_path / "page.html").write_text(PAGE)
+    told, done = [], threading.Event()
+
+    class Served(SimpleHTTPRequestHandler):
+        extensions_map = {".mjs": "text/javascript", ".html": "text/html", "": "text/plain"}  # noqa: RUF012
+
+        def do_POST(self):
+            told.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            self.send_response(204)
+            self.end_headers()
+            done.set()
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Served, directory=tmp_path))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}/page.html"
+    with server, browser.opened(program, url, "wasm"):
+        assert done.wait(120)
+        server.shutdown()
+    label, share = told[0].rsplit(" ", 1)
+    # the browser's JPEG decoder is another one
+    assert (label, float(share)) == (predicted[0], pytest.approx(predicted[1], abs=0.02))
+
+
+def test_kotlin(folder, tmp_path):
+    compiled(folder, tmp_path)
+
+
+def test_every_file_is_told_of(folder):
+    bundle, text = open_bundle(folder), (folder / "README.md").read_text(encoding="utf-8")
+    rows = [line.split("`")[1] for line in text.splitlines() if line.startswith("| `")]
+    there = {name.partition("/")[0] for name in bundle.manifest["files"]}
+    assert set(rows) - {"manifest.json", "report.json"} == there - {"README.md"}
+    assert "\n\n| `" not in text  # each table is whole
+    ships, measures = text.index("## What ships"), text.index("## What measures")
+    for name, wanted in {"model.onnx": ships, "labels.txt": ships, "core.onnx": measures}.items():
+        place = text.index(f"| `{name}` |")
+        assert (place > wanted, place < measures) == (True, wanted == ships)
+
+
+def test_it_begins_with_the_verdict(folder, built):
+    lines = (folder / "README.md").read_text(encoding="utf-8").splitlines()
+    verdict = built.reports["this-machine"]["verdict"]
+    assert lines[0] == f"# A model of pictures for {open_bundle(folder).target.title}"
+    assert lines[2].startswith(f"**{verdict}**: ")
