@@ -126,7 +126,7 @@ def proto_logits(support: Tensor, labels: Tensor, query: Tensor) -> Tensor:
     """Return `SHARPNESS` times the cosine between queries [Q, D] and class means, both centred.
 
     Snell, Swersky and Zemel 2017, "Prototypical networks for few-shot learning", with the metric of
-    `episodes.fit_prototypes`; support is [S, D], labels int64 [S].
+    `fit_prototypes`; support is [S, D], labels int64 [S].
     """
     ways = int(labels.max()) + 1
     middle = support.mean(dim=0)

@@ -49,7 +49,7 @@ def device(asked: str | None) -> str:
 
 @dataclass(frozen=True)
 class Machine:
-    """How training runs here: see `machine.measure`.
+    """How training runs here: see `train.finetune.measure`.
 
     The device is named as torch does; `bf16` takes products in bfloat16, `fused` runs frozen batch
     norms as part of their convolutions (`Fusing`), and `step_seconds` is what one step took

@@ -151,13 +151,10 @@ class Contest:
                 "n": len(self.truth),
                 "by": "the validation set" if parted == 1 else f"{parted} parts held out in turn",
             },
-            "gain": {
-                "metric": self.metric, "before": self.gain.before, "after": self.gain.after,
-                "ci95": list(self.gain.ci95), "n": self.gain.n,
-            },
+            "gain": {key: each for key, each in asdict(self.gain).items() if key != "error"},
             "parts": {"held_out": parted, "of": self.of},
             "fitted_on": told_fitted(data),
-        }  # fmt: skip
+        }
 
 
 def told_fitted(data: LabelledExamples) -> str:

@@ -32,7 +32,7 @@ class FittedNetwork:
         kept: what the last stage that changed its weights left.
         record: how it was fitted, for the manifest.
         probe: what the stage left that fitted a head on the frozen backbone.
-        labels: what the probe says of labels, for the manifest, see `labelling`.
+        labels: what the probe says of labels, for the manifest (docs/labels.md).
     """
 
     opened: OpenedBackbone

@@ -117,12 +117,7 @@ def shift_stage(features: StageResult, count: int, device: StageResult, seed: in
         log_odds = domain_scores(labelled, theirs, seed=seed)
         found = area(log_odds[count:], log_odds[:count])
         np.save(folder / "log_odds.npy", log_odds[:count])
-        return {
-            "auc": found.auc,
-            "ci95": list(found.ci95),
-            "labelled": count,
-            "device": len(theirs),
-        }
+        return {**asdict(found), "labelled": count, "device": len(theirs)}
 
     return Stage("shift", inputs, make)
 

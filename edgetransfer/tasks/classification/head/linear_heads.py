@@ -272,7 +272,7 @@ class Known:
         looks: float [L, N, D], features of other looks at the same examples: fitted on, never
             judged by, and together with the first look as heavy as one example.
         source: the classifier that the backbone was pretrained with, on the same features: the
-            head is pulled to what that says of the classes (`prior.source_prior`), not to zero.
+            head is pulled to what that says of the classes (`source_prior`), not to zero.
         weights: float [N], mean 1: how much an example counts, where it is fitted on and where it
             is held out (importance-weighted cross-validation, Sugiyama et al. 2007).
     """

@@ -63,7 +63,7 @@ def fit_with_guesses(
     """Fit a head, then again with what it is surest of among other examples.
 
     Features [N, D] have labels int [N] of every class, `more` [M, D] none; `strength` is the C of
-    both fits, and `named` [C, D] as in `names.fit_with_names`.
+    both fits, and `named` [C, D] as in `fit_with_names`.
     """
     head = fit_with_names(features, labels, named, strength)
     shares = np.bincount(labels) / len(labels)

@@ -266,7 +266,7 @@ def drops(
 def _scores(
     weights: NDArray[np.int64], cells: tuple[NDArray[Any], NDArray[Any]], classes: int, metric: str
 ) -> NDArray[np.float64]:
-    """Str [R] of weighted (label, decision) cells; weights [R, cells]."""
+    """Scores [R] of weighted (label, decision) cells; weights [R, cells]."""
     truth, decided = cells
     support = _by_class(weights, truth, classes)
     hits = _by_class(weights * (truth == decided), truth, classes)

@@ -108,7 +108,7 @@ class ContrastiveSchedule:
         strength: share of the frozen encoder's C with which a head is fitted on features of the
             moved one. These know their texts' labels, so that they lie further apart than those of
             new texts do, and nothing can be cross-validated on them.
-        names: whether names of classes are tried as further texts, see `names.worth`.
+        names: whether names of classes are tried as further texts, see `texts.worth`.
         seed: of batches and dropout.
     """
 

@@ -36,7 +36,7 @@ def ask(
 ) -> Array:
     """Return the first output for one look at every example, [N, ...], in order.
 
-    In float16 where that is exact enough (`scaling.in_16_bits`), else in float32.
+    In float16 where that is exact enough (`linear_heads.in_16_bits`), else in float32.
     """
     rows = run_over(model, prepare, examples, change=look.change, progress=progress)
     return in_16_bits(rows, rows.std(axis=0, dtype=np.float64))

@@ -41,7 +41,7 @@ class Technique:
         balanced: draws examples so that every class comes as often.
         gradual: sets free one more group of layers an epoch, from the head down (Howard & Ruder
             2018, ULMFiT, section 3.3).
-        rank: of the adapters that learn in place of the layers (Hu et al. 2022, LoRA; see `lora`);
+        rank: of the adapters that learn in place of the layers (`adapted`; Hu et al. 2022, LoRA);
             0 where the layers themselves do.
     """
 
@@ -165,7 +165,7 @@ class PreparedExamples:
 
     Attributes:
         inputs: one array [N, ...] for each input of the network, in order.
-        labels: int64 [N], `objective.UNLABELLED` where there is none.
+        labels: int64 [N], `UNLABELLED` where there is none.
         places: int [N], where they stand among all examples, which is what looks and objectives
             know them by; None where these are all.
     """
