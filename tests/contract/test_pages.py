@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 ABOVE = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")
 PAGES = [*(ROOT / each for each in ABOVE), *sorted((ROOT / "docs").rglob("*.md"))]
 PROGRAM = typer.main.get_command(commands.app)
-LINE = re.compile(r"(?:\$ |- (?:run: )?)?(?:\w+=\S+ )*(?:\S*/|.* -m )?edgetransfer (\S.*)")
+LINE = re.compile(r"(?:\$ )?(?:\w+=\S+ )*(?:\S*/|.* -m )?edgetransfer (\S.*)")
 SPAN = re.compile(r"`edgetransfer ([^`]+)`")
 CODE = re.compile(r"^ {4}.*$|^```.*?^```", re.MULTILINE | re.DOTALL)
 BUILDS = {"build", "plan", "matrix"}
@@ -119,7 +119,7 @@ def test_what_a_page_names_is_there(page):
     )
     assert set(re.findall(r"(?:^ {4}|`)make ([\w-]+)", text, re.MULTILINE)) <= goals
     scripts = re.findall(
-        r"\b((?:benchmarks|scripts|tests|targets|calibration)/[\w/.-]+\.\w+)", text
+        r"\b((?:benchmarks|calibration|examples|scripts|targets|tests)/[\w/.-]+\.\w+)", text
     )
     links = re.findall(r"\]\(([^)#:]+)(?:#[\w-]*)?\)", CODE.sub("", text))
     there = {each: (ROOT / each).exists() for each in scripts}
