@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
@@ -20,51 +19,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from edgetransfer.data.labels import LabelRules
+    from edgetransfer.spec.preprocess import Modality
     from edgetransfer.spec.recipe import DataSpec
-
-
-@dataclass
-class _TableContents:
-    """What grows while rows are read."""
-
-    records: list[Record] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    files: list[Path] = field(default_factory=list)
-    first_row: dict[str, str] = field(default_factory=dict)
-    unlabelled: int = 0
-    blank: int = 0
-
-
-@dataclass(frozen=True)
-class _Context:
-    """What holds for every row of one table."""
-
-    root: Path
-    table: Table
-    roles: Roles
-    rules: LabelRules
-    split: Split | None
-    split_by: str | None
-    prefix: str
-    labels_optional: bool
-    splits: Mapping[str, Split | None]
 
 
 def read_tables(
     located: DataLocation, spec: DataSpec, rules: LabelRules, *, labels_optional: bool
 ) -> RawData:
     """Read all tables of a source."""
-    gathered = _TableContents()
-    modalities = {}
-    for named in located.tables:
-        context = _context(located, named, spec, rules, optional=labels_optional)
-        modalities[context.roles.modality] = named.path.name
-        gathered.problems.extend(context.table.problems)
-        for number, cells in context.table.rows:
-            if any(cell.strip() for cell in cells.values()):
-                _add_row(gathered, context, number, cells)
-            else:
-                gathered.blank += 1
+    reader = _TableReader(located, spec, rules, labels_optional=labels_optional)
+    modalities = {reader.read(named): named.path.name for named in located.tables}
     if len(modalities) > 1:
         raise DataError(
             "one table is about pictures and another about texts",
@@ -72,75 +36,103 @@ def read_tables(
             found=f"pictures in {modalities['image']}, texts in {modalities['text']}",
         )
     notes = list(located.notes)
-    if gathered.blank:
-        notes.append(f"{count(gathered.blank, 'blank row')} left out")
-    if gathered.unlabelled:
-        notes.append(f"{count(gathered.unlabelled, 'row')} without a label")
+    if reader.blank:
+        notes.append(f"{count(reader.blank, 'blank row')} left out")
+    if reader.unlabelled:
+        notes.append(f"{count(reader.unlabelled, 'row')} without a label")
     return RawData(
         modality=next(iter(modalities)),
         root=located.root,
-        records=tuple(gathered.records),
-        problems=tuple(gathered.problems),
+        records=tuple(reader.records),
+        problems=tuple(reader.problems),
         notes=tuple(notes),
         tables=tuple(named.path for named in located.tables),
-        files=tuple(gathered.files),
+        files=tuple(reader.files),
     )
 
 
-def _context(
-    located: DataLocation, named: NamedTable, spec: DataSpec, rules: LabelRules, *, optional: bool
-) -> _Context:
-    table = read_table(named.path)
-    by_name = named.split is not None
-    roles = assign_roles(table, spec, needs_label=not optional, reads_split=not by_name)
-    prefix = f"{named.path.name} " if len(located.tables) > 1 else ""
-    cells = {row[roles.split].strip() for _, row in table.rows} if roles.split else set()
-    meant, root, by = splits_of(sorted(cells)), located.root, spec.split_by
-    context = _Context(root, table, roles, rules, named.split, by, prefix, optional, meant)
-    _refuse_embedded(context)
-    if roles.label is not None:
-        labels = [row[roles.label].strip() for _, row in table.rows]
-        rules.refuse_column(labels, roles.label, table.path)
-    return context
+class _TableReader:
+    """Reads the tables of one source; what is found grows row by row."""
 
+    def __init__(
+        self, located: DataLocation, spec: DataSpec, rules: LabelRules, *, labels_optional: bool
+    ) -> None:
+        self._located, self._spec, self._rules = located, spec, rules
+        self._labels_optional = labels_optional
+        self.records: list[Record] = []
+        self.problems: list[str] = []
+        self.files: list[Path] = []
+        self._first_row: dict[str, str] = {}
+        self.unlabelled = self.blank = 0
 
-def _add_row(
-    into: _TableContents, context: _Context, number: int, cells: Mapping[str, str]
-) -> None:
-    roles = context.roles
-    where = f"{context.table.path.name} row {number}"
-    problems: list[str] = []
-    content = cells[roles.content]
-    path = None
-    if not normalise(content):
-        problems.append(f"empty {roles.content}")
-    elif not all(map(_is_text, cells.values())):
-        problems.append("half of a character (a surrogate alone)")
-    elif roles.modality == "image":
-        path = find_picture(context.table.path.parent, content.strip())
-        into.files.append(path)
-        problems.extend(_check_file(path, content.strip()))
-    label = clean_label(cells[roles.label]) if roles.label else ""
-    if not label:
-        if context.labels_optional:
-            into.unlabelled += 1
-        else:
-            problems.append(f"empty {roles.label}")
-    elif why := context.rules.problem(label):
-        problems.append(f"{roles.label} {label!r}, {why}")
-    split = _split(context, cells, problems)
-    if context.split_by is not None and not cells[context.split_by].strip():
-        problems.append(f"empty {context.split_by}")
-    key = f"{context.prefix}row {number}" if path is None else _key(path, context.root)
-    if path is not None and not problems and key in into.first_row:
-        problems.append(f"{key} stands in {into.first_row[key]} already")
-    if problems:
-        into.problems.extend(f"{where}: {problem}" for problem in problems)
-        return
-    into.first_row[key] = where
-    text = content if path is None else None
-    metadata = {name: cells[name] for name in roles.metadata}
-    into.records.append(Record(key, where, path, text, label or None, split, metadata))
+    def read(self, named: NamedTable) -> Modality:
+        """Read a table; return what it is about."""
+        self._table = table = read_table(named.path)
+        self._roles = roles = assign_roles(
+            table,
+            self._spec,
+            needs_label=not self._labels_optional,
+            reads_split=named.split is None,
+        )
+        _refuse_embedded(table, roles)
+        if roles.label is not None:
+            labels = [row[roles.label].strip() for _, row in table.rows]
+            self._rules.refuse_column(labels, roles.label, table.path)
+        cells = {row[roles.split].strip() for _, row in table.rows} if roles.split else set()
+        self._meant, self._split_of_all = splits_of(sorted(cells)), named.split
+        self.problems.extend(table.problems)
+        for number, row in table.rows:
+            if any(cell.strip() for cell in row.values()):
+                self._add(number, row)
+            else:
+                self.blank += 1
+        return roles.modality
+
+    def _add(self, number: int, cells: Mapping[str, str]) -> None:
+        roles, table = self._roles, self._table.path
+        where, content, path = f"{table.name} row {number}", cells[roles.content], None
+        problems: list[str] = []
+        if not normalise(content):
+            problems.append(f"empty {roles.content}")
+        elif not all(map(_is_text, cells.values())):
+            problems.append("half of a character (a surrogate alone)")
+        elif roles.modality == "image":
+            path = find_picture(table.parent, content.strip())
+            self.files.append(path)
+            problems.extend(_check_file(path, content.strip()))
+        label = clean_label(cells[roles.label]) if roles.label else ""
+        if not label:
+            if self._labels_optional:
+                self.unlabelled += 1
+            else:
+                problems.append(f"empty {roles.label}")
+        elif why := self._rules.problem(label):
+            problems.append(f"{roles.label} {label!r}, {why}")
+        split = self._split(cells, problems)
+        if self._spec.split_by is not None and not cells[self._spec.split_by].strip():
+            problems.append(f"empty {self._spec.split_by}")
+        prefix = f"{table.name} " if len(self._located.tables) > 1 else ""
+        key = f"{prefix}row {number}" if path is None else _key(path, self._located.root)
+        if path is not None and not problems and key in self._first_row:
+            problems.append(f"{key} stands in {self._first_row[key]} already")
+        if problems:
+            self.problems.extend(f"{where}: {problem}" for problem in problems)
+            return
+        self._first_row[key] = where
+        text = content if path is None else None
+        metadata = {name: cells[name] for name in roles.metadata}
+        self.records.append(Record(key, where, path, text, label or None, split, metadata))
+
+    def _split(self, cells: Mapping[str, str], problems: list[str]) -> Split | None:
+        column = self._roles.split
+        if column is None:
+            return self._split_of_all
+        value = cells[column].strip()
+        if not value:
+            problems.append(f"empty {column}")
+        elif self._meant[value] is None:
+            problems.append(f"unknown {column} {value!r} (known: train, val, test and the like)")
+        return self._meant.get(value)
 
 
 def _is_text(cell: str) -> bool:
@@ -175,30 +167,17 @@ def _check_file(path: Path, cell: str) -> Sequence[str]:
     return []
 
 
-def _split(context: _Context, cells: Mapping[str, str], problems: list[str]) -> Split | None:
-    column = context.roles.split
-    if column is None:
-        return context.split
-    value = cells[column].strip()
-    if not value:
-        problems.append(f"empty {column}")
-    elif context.splits[value] is None:
-        problems.append(f"unknown {column} {value!r} (known: train, val, test and the like)")
-    return context.splits.get(value)
-
-
 def _key(path: Path, root: Path) -> str:
     # normpath, so that "./a.png" and "a.png" are one picture; relpath, as a table may say "../".
     return PurePath(os.path.relpath(os.path.normpath(path), root)).as_posix()
 
 
-def _refuse_embedded(context: _Context) -> None:
-    column = context.roles.content
-    first = next((row[column] for _, row in context.table.rows), "")
-    if context.roles.modality == "image" and first.startswith("{"):
+def _refuse_embedded(table: Table, roles: Roles) -> None:
+    first = next((row[roles.content] for _, row in table.rows), "")
+    if roles.modality == "image" and first.startswith("{"):
         raise DataError(
-            f"the column {column} holds pictures, not names of files",
-            where=str(context.table.path),
+            f"the column {roles.content} holds pictures, not names of files",
+            where=str(table.path),
             expected="the path of a picture in each row",
             fix="save the pictures as files and name them in the table",
         )

@@ -13,50 +13,35 @@ if TYPE_CHECKING:
     from edgetransfer.report.node import Node
 
 
+MEANINGS = {
+    "NaN or Inf": "Outputs of the candidate that are not numbers.",
+    "Agreement": "Share of the examples on which both models decide for the same class, right or "
+    "wrong.",
+    "Flip rate, upper bound": "With 95 % confidence no more decisions than this change on new data "
+    "like these.",
+    "SQNR": "Signal to quantisation noise of the outputs: every 20 dB is a factor of ten between "
+    "the float model's signal and the error added to it. Higher is better.",
+    "KL divergence": "Mean distance of the class probabilities from the float model's; 0 where "
+    "they are the same.",
+    "Cosine similarity": "Mean alignment of the raw outputs; 1 where they point the same way.",
+}
+
+
 def drift(report: Node) -> dict[str, Any]:
     """How far the candidate's outputs are from the float model's, with what each number means."""
     agreement, numeric = report["agreement"], report["numeric"]
-    rows = [
-        (
-            "Agreement",
-            agreement["rate"].show(words.PERCENT),
-            "Share of the examples on which both models decide for the same class, right or wrong.",
-        ),
-        (
-            "Flip rate, upper bound",
-            agreement["flip_rate_ucb95"].show(words.PERCENT),
-            "With 95 % confidence no more decisions than this change on new data like these.",
-        ),
-        (
-            "SQNR",
-            numeric["sqnr_db"].show(words.DB),
-            "Signal to quantisation noise of the outputs: every 20 dB is a factor of ten "
-            "between the float model's signal and the error added to it. Higher is better.",
-        ),
-        *[
-            (f"SQNR of {name}", noise.show(words.DB), "The same of one output alone.")
-            for name, noise in numeric["sqnr_db_by_output"].items()
-        ],
-        *[
-            (
-                "KL divergence",
-                shares.show(lambda value: f"{words.tiny(value)}{words.SPACE}nats"),
-                "Mean distance of the class probabilities from the float model's; "
-                "0 where they are the same.",
-            )
-            for name, shares in numeric.items()
-            if name == "kl_mean"
-        ],
-        (
-            "Cosine similarity",
-            numeric["cosine_mean"].show(words.COSINE),
-            "Mean alignment of the raw outputs; 1 where they point the same way.",
-        ),
-    ]
-    if numeric["non_finite"].value:
-        broken = numeric["non_finite"].show(words.COUNT)
-        rows.insert(0, ("NaN or Inf", broken, "Outputs of the candidate that are not numbers."))
-    return {"rows": rows}
+    broken, shares = numeric["non_finite"], dict(numeric.items()).get("kl_mean")
+    told = {"NaN or Inf": broken.show(words.COUNT)} if broken.value else {}
+    told["Agreement"] = agreement["rate"].show(words.PERCENT)
+    told["Flip rate, upper bound"] = agreement["flip_rate_ucb95"].show(words.PERCENT)
+    told["SQNR"] = numeric["sqnr_db"].show(words.DB)
+    for name, noise in numeric["sqnr_db_by_output"].items():
+        told[f"SQNR of {name}"] = noise.show(words.DB)
+    if shares is not None:
+        told["KL divergence"] = shares.show(lambda kl: f"{words.tiny(kl)}{words.SPACE}nats")
+    told["Cosine similarity"] = numeric["cosine_mean"].show(words.COSINE)
+    one = "The same of one output alone."
+    return {"rows": [(name, value, MEANINGS.get(name, one)) for name, value in told.items()]}
 
 
 def told(report: Mapping[str, Any]) -> Iterable[str]:
