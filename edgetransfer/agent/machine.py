@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from itertools import groupby
 from typing import Dict, List, Mapping, Optional
 
 from edgetransfer.agent import cpuid
@@ -76,12 +77,8 @@ def ranges(numbers: List[int]) -> str:
     >>> ranges([0, 1, 2, 5]), ranges([3])
     ('0-2,5', '3')
     """
-    parts: List[List[int]] = []
-    for number in numbers:
-        if parts and number == parts[-1][-1] + 1:
-            parts[-1].append(number)
-        else:
-            parts.append([number])
+    runs = groupby(enumerate(numbers), lambda each: each[1] - each[0])
+    parts = [[number for _, number in run] for _, run in runs]
     return ",".join(
         str(part[0]) if len(part) == 1 else "%d-%d" % (part[0], part[-1]) for part in parts
     )
@@ -93,11 +90,8 @@ def _count(text: str) -> int:
     >>> _count("0,32"), _count("0-1"), _count("0-1,4")
     (2, 2, 3)
     """
-    total = 0
-    for part in text.split(","):
-        low, _, high = part.partition("-")
-        total += int(high or low) - int(low) + 1
-    return total
+    parts = (part.partition("-") for part in text.split(","))
+    return sum(int(high or low) - int(low) + 1 for low, _, high in parts)
 
 
 def frequency(system: System = REAL) -> Dict[str, object]:

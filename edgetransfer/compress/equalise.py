@@ -327,9 +327,7 @@ def _narrows(means: Mapping[ir.Value, NDArray[np.float64]], seen: Mapping[str, C
     before = after = 0.0
     for value, mean in means.items():
         if name_of(value) in seen:
-            low, high = (
-                each.numpy() for each in (seen[name_of(value)].low, seen[name_of(value)].high)
-            )
+            low, high = seen[name_of(value)].low.numpy(), seen[name_of(value)].high.numpy()
             before += np.log(max(high.max(), 0) - min(low.min(), 0) + 1e-12)
             after += np.log(max((high - mean).max(), 0) - min((low - mean).min(), 0) + 1e-12)
     return after < before

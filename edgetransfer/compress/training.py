@@ -47,12 +47,8 @@ def rank_layers(
         layers = quantised.layout.layers
         for done, layer in enumerate(layers, start=1):
             without = quantised.keeping_float({layer.name})
-            gains.append(
-                (
-                    layer.name,
-                    1 - _noise(without, feeds, wanted, shift_invariant) / max(before, 1e-30),
-                )
-            )
+            left = _noise(without, feeds, wanted, shift_invariant)
+            gains.append((layer.name, 1 - left / max(before, 1e-30)))
             progress(done, len(layers))
     return sorted(gains, key=lambda each: -each[1])
 

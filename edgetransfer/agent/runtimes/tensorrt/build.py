@@ -293,10 +293,8 @@ def _set_shapes(network: Any, profile: Any, settings: Settings) -> bool:  # noqa
 
 
 def _complaints(parser: Any, log: Any) -> str:  # noqa: ANN401
-    told = []
-    for index in range(parser.num_errors):
-        error = parser.get_error(index)
-        told.append("%s %s: %s" % (error.node_operator(), error.node_name(), error.desc()))
+    errors = map(parser.get_error, range(parser.num_errors))
+    told = ("%s %s: %s" % (each.node_operator(), each.node_name(), each.desc()) for each in errors)
     return "; ".join(told) or last(log.words)
 
 
