@@ -27,7 +27,7 @@ from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 from edgetransfer.backbone import sources
 from edgetransfer.errors import EdgeTransferError
 from edgetransfer.graph.embed import PREPARED
-from edgetransfer.graph.parity import PARITY_RELATIVE, alone
+from edgetransfer.graph.hosted import PARITY_RELATIVE, alone
 from edgetransfer.pipeline.stage.stage import versions
 
 SIDE, WORDS = 64, 99

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from edgetransfer.backbone.model import Backbone, FittedModel, LinearHead
-    from edgetransfer.graph.parity import Changed
+    from edgetransfer.graph.hosted import Changed
     from edgetransfer.pipeline.stage.run import Run
     from edgetransfer.spec.progress import Progress
 
@@ -96,7 +96,7 @@ def proven(
 
     The record of parity on the examples as they are.
     """
-    from edgetransfer.graph.parity import alone, parity, ranges
+    from edgetransfer.graph.hosted import alone, parity, ranges
     from edgetransfer.graph.trace import OTHER_WAYS
 
     records: list[dict[str, Any]] = []

@@ -7,8 +7,8 @@ from onnx import numpy_helper
 
 from edgetransfer.agent.outputs import Outputs
 from edgetransfer.errors import StageError
-from edgetransfer.graph import parity as gate
-from edgetransfer.graph.parity import alone
+from edgetransfer.graph import hosted as gate
+from edgetransfer.graph.hosted import alone
 from edgetransfer.tasks.classification.judge.metrics import changed_outputs
 
 

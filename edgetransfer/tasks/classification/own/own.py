@@ -16,8 +16,7 @@ from edgetransfer.agent.outputs import Outputs
 from edgetransfer.errors import EdgeTransferError, SpecError, first_line
 from edgetransfer.graph.clean import clean, to_supported_opset
 from edgetransfer.graph.finished import STANDARD, inner_graphs
-from edgetransfer.graph.hosted import open_here, run_each
-from edgetransfer.graph.parity import alone, parity
+from edgetransfer.graph.hosted import alone, open_here, parity, run_each
 from edgetransfer.spec.outside import Kind, refuse_no_file, some
 from edgetransfer.tasks.classification.judge.metrics import LOGITS, changed_outputs
 from edgetransfer.tasks.classification.own.softmax import OUTPUT, with_logits
