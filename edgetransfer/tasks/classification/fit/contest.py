@@ -144,13 +144,9 @@ class Contest:
         """Return what the manifest says of it."""
         parted = len(self.held.said)
         value = self.gain.after if parted > 1 else self.history()[length][1]
+        by = "the validation set" if parted == 1 else f"{parted} parts held out in turn"
         return {
-            "held_out": {
-                "metric": self.metric,
-                "value": value,
-                "n": len(self.truth),
-                "by": "the validation set" if parted == 1 else f"{parted} parts held out in turn",
-            },
+            "held_out": {"metric": self.metric, "value": value, "n": len(self.truth), "by": by},
             "gain": {key: each for key, each in asdict(self.gain).items() if key != "error"},
             "parts": {"held_out": parted, "of": self.of},
             "fitted_on": told_fitted(data),

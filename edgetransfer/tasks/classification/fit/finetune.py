@@ -16,12 +16,7 @@ from edgetransfer.agent.environment import isa_flags
 from edgetransfer.graph.prepare import stack
 from edgetransfer.pipeline.stage.stage import Stage
 from edgetransfer.pipeline.stage.store import scratch
-from edgetransfer.tasks.classification.fit.contest import (
-    WEIGHTS,
-    Contender,
-    Contest,
-    ContestPlan,
-)
+from edgetransfer.tasks.classification.fit.contest import WEIGHTS, Contender, Contest, ContestPlan
 from edgetransfer.tasks.classification.train.choice import RACED_STEPS, RATES, Part, race
 from edgetransfer.tasks.classification.train.finetune import finetune as train_network
 from edgetransfer.tasks.classification.train.finetune import measure

@@ -17,12 +17,7 @@ from edgetransfer.backbone.model import linear_head
 from edgetransfer.data.manifest import Example, Manifest, content_of
 from edgetransfer.errors import SpecError
 from edgetransfer.pipeline.stage.stage import Stage
-from edgetransfer.tasks.classification.fit.contest import (
-    WEIGHTS,
-    Contender,
-    Contest,
-    ContestPlan,
-)
+from edgetransfer.tasks.classification.fit.contest import WEIGHTS, Contender, Contest, ContestPlan
 from edgetransfer.tasks.classification.fit.probe import HELD_OUT, group_index, read_head
 from edgetransfer.tasks.classification.head.texts import (
     Judging,
@@ -133,18 +128,14 @@ def _fit(
     np.save(folder / HELD_OUT, after.astype(np.float32))
     there = np.isfinite(before).all(axis=1)
     gained = gain(before[there], after[there], truth[there], metric, seed)
+    by = "folds and a validation set that were not fitted on"
     return {
         "unlabelled": len(more),
         "guessed": len(guesses.rows),
         "gain": asdict(gained),
         "told": gained.told(),
         "better": gained.clear,
-        "held_out": {
-            "metric": metric,
-            "value": gained.after,
-            "n": gained.n,
-            "by": "folds and a validation set that were not fitted on",
-        },
+        "held_out": {"metric": metric, "value": gained.after, "n": gained.n, "by": by},
     }
 
 

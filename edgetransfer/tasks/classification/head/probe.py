@@ -228,10 +228,7 @@ class _StrengthTrial:
 
 
 def _cross_validate(
-    heads: LinearHeads,
-    splits: list[tuple[Array, Array]],
-    metric: str | None,
-    progress: Progress,
+    heads: LinearHeads, splits: list[tuple[Array, Array]], metric: str | None, progress: Progress
 ) -> dict[float, _StrengthTrial]:
     """Return what every strength tried comes to.
 

@@ -125,12 +125,7 @@ def finetune(
 
 class _Training:
     def __init__(
-        self,
-        network: Classifier,
-        lesson: Lesson,
-        schedule: Schedule,
-        machine: Machine,
-        team: Team,
+        self, network: Classifier, lesson: Lesson, schedule: Schedule, machine: Machine, team: Team
     ) -> None:
         technique, rate = schedule.technique, schedule.learning_rate
         self._network, self._lesson = network, lesson
