@@ -62,8 +62,11 @@ def build(
         print_json({"verdict": outcome.verdict, "reports": dict(outcome.reports)})
     else:
         render.notes(() if quiet else outcome.notes)
-        for name, report in outcome.reports.items():
-            render.verdict(report, outcome.folders[name], quiet=quiet)
+        if len(outcome.reports) > 1 and not quiet:
+            render.targets(outcome.reports, out)
+        else:
+            for name, report in outcome.reports.items():
+                render.verdict(report, outcome.folders[name], quiet=quiet)
     render.leave(outcome.reports.values(), strict=strict)
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from rich.text import Text
 
 from edgetransfer.bundle.files import write_whole, writing
+from edgetransfer.bundle.opened import MANIFEST
+from edgetransfer.bundle.readers import read_manifest
 from edgetransfer.cli.terminal import Console, table
 from edgetransfer.measure.verdict import exit_code, is_sound, worst
-from edgetransfer.report.sections import figures, lines
+from edgetransfer.report.sections import QUESTIONS, answers
 from edgetransfer.spec import tasks
 
 if TYPE_CHECKING:
@@ -79,21 +83,115 @@ def verdict(
         return
     tasks.load(report.get("task", tasks.CLASSIFICATION))  # which declares its sections
     console = Console()
-    name = report["verdict"]
-    head = Text.assemble((f"\n{name}", f"bold {_COLOURS[name]}"), ("  " + report["target"], "bold"))
-    console.print(head)
-    for reason in report["reasons"]:
-        console.indented(reason)
-    if name == "UNVERIFIED":
+    _head(console, report, again=again)
+    if report["verdict"] == "UNVERIFIED":
         cpu = report["environment"].get("cpu", "this machine")
-        console.indented(f"a preview, measured on {cpu}, not there:", above=1)
-    numbers = table(("", "float", "shipped", "difference"), figures(report))
-    numbers.show_header = True
-    numbers.columns[0].no_wrap = True
-    console.print()
-    console.indented(numbers)
-    for line in lines(report, again=again):
-        console.indented(line)
+        console.indented(f"What follows is a preview, measured on {cpu}, not there.", above=1)
+    _answers(console, report, folder, again=again)
     console.print()
     for file in ("report.html", "report.json"):
         console.unbroken(f"  {folder / file}")
+
+
+def targets(reports: Mapping[str, Mapping[str, Any]], out: Path) -> None:
+    """Print the verdicts of several targets with their reasons, then a row each, and the pages."""
+    from edgetransfer.report.ci import SHORT, summary
+    from edgetransfer.report.index import INDEX
+
+    console = Console()
+    for report in reports.values():
+        tasks.load(report.get("task", tasks.CLASSIFICATION))
+        _head(console, report, again=False)
+    heads, rows = summary(reports)
+    console.print()
+    heads = [SHORT.get(head, head.replace(" ", "\n")) for head in heads]
+    made = table(heads, rows, gap=1, overflow="fold")
+    for column in made.columns[1:]:
+        column.no_wrap = True
+    console.print(made)
+    first = next(iter(reports.values()))
+    for asks, _, lines in answers(first, again=False):
+        if asks == "next" and lines:
+            console.print(f"\n{QUESTIONS[asks]}", style="bold")
+            for line in lines:
+                console.indented(line)
+    console.unbroken(f"\n  {out / INDEX}")
+
+
+def _head(console: Console, report: Mapping[str, Any], *, again: bool) -> None:
+    """Print the verdict of a target, and its reasons: first that nothing was measured there."""
+    name, first = report["verdict"], "not measured on the target; "
+    head = Text.assemble((f"\n{name}", f"bold {_COLOURS[name]}"), ("  " + report["target"], "bold"))
+    console.print(head)
+    for reason in sorted(report["reasons"], key=lambda text: not text.startswith(first)):
+        _reason(console, report, reason, again=again)
+
+
+_COMMAND = re.compile(r"(?:; |^)(?:to verify|the preview there): (?=edgetransfer )")
+
+
+def _reason(console: Console, report: Mapping[str, Any], text: str, *, again: bool) -> None:
+    """Print a reason; of a device that nothing ran on yet, what to paste is a line of its own."""
+    rest = text.removeprefix("not measured on the target; ")
+    if rest == text:
+        console.indented(text)
+        return
+    why, *commands = _COMMAND.split(rest)
+    built = "" if again else "Built. "
+    console.indented(f"{built}Not measured on {report['target']} yet{_then(why, commands)}")
+    for command in commands:
+        console.unbroken(f"    {command}")
+        if "ssh:HOST" in command:
+            console.indented("with the device's name or address, as ssh takes it, for HOST")
+
+
+def _then(why: str, commands: Sequence[str]) -> str:
+    return f": {why}" if why else ". To measure it there:" if commands else "."
+
+
+def _answers(console: Console, report: Mapping[str, Any], folder: Path, *, again: bool) -> None:
+    """Print what the sections say of each question, in the order in which a user has them."""
+    told = [
+        (asks, rows, [*lines, *(_steps(report, folder) if asks == "next" and not again else ())])
+        for asks, rows, lines in answers(report, again=again)
+    ]
+    widths = [
+        max((len(row[at]) for _, rows, _ in told for row in rows), default=0) for at in range(3)
+    ]
+    shown = False
+    for asks, rows, lines in told:
+        if not rows and not lines:
+            continue
+        console.print(f"\n{QUESTIONS[asks]}", style="bold")
+        if rows:
+            numbers = table(("", "float", "shipped", "difference"), rows)
+            numbers.show_header, shown = not shown, True
+            for column, width in zip(numbers.columns, widths, strict=False):
+                column.min_width = width
+            numbers.columns[0].no_wrap = True
+            console.indented(numbers)
+        for line in lines:
+            console.indented(line)
+
+
+LOW = 0.9
+"""Where the lower end of the accuracy's interval is below this, a larger backbone is named."""
+LARGER = "hf:google/mobilenet_v2_1.0_224"
+"""A start for photographs, of 2.2 M parameters, under Apache-2.0."""
+
+
+def _steps(report: Mapping[str, Any], folder: Path) -> Iterator[str]:
+    """Yield what to do with a bundle that was built."""
+    if not (folder / MANIFEST).is_file():
+        return
+    manifest = read_manifest(folder / MANIFEST)
+    recipe = manifest["recipe"]
+    least = (report.get("accuracy") or {}).get("candidate_ci95") or [1.0]
+    pictures = manifest["task"].startswith("image")
+    if least[0] < LOW and pictures and recipe["backbone"]["source"].startswith("builtin:"):
+        data = shlex.quote(recipe["data"]["source"])
+        yield f"a larger backbone: edgetransfer build {data} --backbone {LARGER}"
+    given = "PICTURE" if pictures else "'a text'"
+    yield f"use it: edgetransfer predict {shlex.quote(str(folder))} {given}"
+    if (folder / "README.md").is_file():
+        yield f"in an app: {folder / 'README.md'}"

@@ -124,6 +124,8 @@ def _build(run: Run, out: Path) -> Outcome:
 def _ended(
     run: Run, out: Path, reports: Mapping[str, dict[str, Any]], folders: Mapping[str, Path]
 ) -> Outcome:
+    from edgetransfer.report.index import write_index
+
     why = () if run.choice is None else (run.choice["why"],)
     outcome = Outcome(
         worst([report["verdict"] for report in reports.values()]),
@@ -133,6 +135,7 @@ def _ended(
     )
     with writing(out):
         write_json(out / "run.json", _record(run, outcome))
+        write_index(out, outcome.reports, outcome.folders)
     return outcome
 
 

@@ -19,6 +19,16 @@ if TYPE_CHECKING:
     """``report.json`` by target, or by place."""
 
 
+SHORT = {
+    "Change from float": "change",
+    "Changed decisions": "changed",
+    "Speed-up": "speed",
+    "Latency, median": "median",
+    "Size": "size",
+}
+"""Heads of the summary where there is little room."""
+
+
 def summary(reports: Reports) -> tuple[list[str], list[list[str]]]:
     """Return heads and rows of a table: each target, its verdict and the numbers of its tiles."""
     shown = {

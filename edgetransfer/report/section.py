@@ -35,6 +35,7 @@ class Section:
         figures: makes rows of the terminal's table.
         lines: makes sentences for the terminal.
         line: where those stand among the others'; default: `place`.
+        asks: which of the `QUESTIONS` at the end of a build its figures and lines answer.
         of_build: whether they are about the build, so that no bench tells them again.
         task: whose reports it is shown in; empty for all.
     """
@@ -49,6 +50,7 @@ class Section:
     figures: Callable[[Any], Iterable[Figure]] = lambda _: ()
     lines: Callable[[Any], Iterable[str]] = lambda _: ()
     line: int | None = None
+    asks: str = ""
     of_build: bool = False
     task: str = ""
 
@@ -65,6 +67,15 @@ class Section:
         return [] if found is None else [found]
 
 
+QUESTIONS = {
+    "merit": "Is the model any good?",
+    "cost": "What did quantising cost?",
+    "speed": "How fast is it?",
+    "size": "How large is it?",
+    "": "Also",
+    "next": "What next?",
+}
+"""What a user asks at the end of a build, in that order."""
 SECTIONS: dict[str, Section] = {}
 """By name. What a module of `edgetransfer.report.sections` or of a task declares is in it."""
 
@@ -83,15 +94,27 @@ def sections_of(report: Mapping[str, Any]) -> list[Section]:
     return [each for each in SECTIONS.values() if each.task in whose]
 
 
-def figures(report: Mapping[str, Any]) -> Iterator[Figure]:
-    """Yield the rows of the terminal's table, in the order of the page."""
-    for section in sorted(sections_of(report), key=lambda each: each.place):
-        for block in section.read(report):
-            yield from section.figures(block)
+def answers(
+    report: Mapping[str, Any], *, again: bool
+) -> Iterator[tuple[str, list[Figure], list[str]]]:
+    """Yield each question with the rows of the terminal's table, and the sentences below it.
 
-
-def lines(report: Mapping[str, Any], *, again: bool) -> Iterator[str]:
-    """Yield the terminal's sentences; those of the build are left out where it measures `again`."""
-    for section in sorted(sections_of(report), key=lambda each: each.line or each.place):
-        for block in () if again and section.of_build else section.read(report):
-            yield from section.lines(block)
+    Args:
+        report: ``report.json``.
+        again: whether a bundle is measured again, where what its build saw was told before.
+    """
+    for asks in QUESTIONS:
+        mine = [each for each in sections_of(report) if each.asks == asks]
+        figures = [
+            row
+            for section in sorted(mine, key=lambda each: each.place)
+            for block in section.read(report)
+            for row in section.figures(block)
+        ]
+        lines = [
+            line
+            for section in sorted(mine, key=lambda each: each.line or each.place)
+            for block in (() if again and section.of_build else section.read(report))
+            for line in section.lines(block)
+        ]
+        yield asks, figures, lines

@@ -75,4 +75,5 @@ SECTION = Section(
 """,
     lines=told,
     line=5,
+    asks="cost",
 )

@@ -87,4 +87,5 @@ SECTION = Section(
 """,
     lines=told,
     line=70,
+    asks="cost",
 )

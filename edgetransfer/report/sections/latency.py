@@ -242,4 +242,5 @@ at most.</p>
     figures=figures,
     lines=told,
     line=90,
+    asks="speed",
 )

@@ -128,6 +128,7 @@ SIZE = Section(
 {% endif %}
 """,
     figures=figures,
+    asks="size",
 )
 RESIDENCY = Section(
     "residency",
@@ -163,4 +164,5 @@ RESIDENCY = Section(
 """,
     lines=lambda report: in_int8(report["residency"]),
     line=74,
+    asks="speed",
 )

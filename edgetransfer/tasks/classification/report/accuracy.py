@@ -118,6 +118,7 @@ CLASSES = Section(
     rows=classes,
     template=CLASSES_TEMPLATE,
     figures=lowest,
+    asks="cost",
 )
 
 
@@ -367,7 +368,43 @@ ACCURACY = Section(
     rows=accuracy,
     template=ACCURACY_TEMPLATE,
     figures=figures,
+    asks="cost",
 )
+
+
+def merit(report: Mapping[str, Any]) -> Iterable[str]:
+    """Say how good the shipped model is, and whether it beats the rivals that know nothing."""
+    found = report["accuracy"]
+    if found["candidate"] is None or found["n"] is None:
+        return
+    ends = found.get("candidate_ci95")
+    between = f", 95 % interval {100 * ends[0]:.1f} to {100 * ends[1]:.1f} %" if ends else ""
+    share = f"{100 * found['candidate']:.1f} %"
+    if found["metric"] == "top1":
+        yield f"{share} of {found['n']} test examples are right{between}"
+    else:
+        yield f"{found['metric']} {share} on {found['n']} test examples{between}"
+    for gate in report["gates"]:
+        if gate["name"] == "chance" and gate["status"] != "NOT RUN":
+            yield gate["message"].partition("; ")[2]
+
+
+MERIT = Section("merit", 15, lines=merit, asks="merit")
+
+
+def to_gain(report: Mapping[str, Any]) -> Iterable[str]:
+    """Name the class that more labels would help most, where one lags behind."""
+    classes = [row for row in report["per_class"] if row["recall_candidate"] is not None]
+    whole = report["accuracy"]["candidate"]
+    worst = min(classes, key=lambda row: row["recall_candidate"], default=None)
+    if worst and whole is not None and worst["recall_candidate"] < whole - LAGS:
+        share = f"{100 * worst['recall_candidate']:.0f} % of its {worst['n']} test examples"
+        yield f"more labels of {worst['label']!r}: {share} are found"
+
+
+LAGS = 0.05
+"""How far the recall of a class has to be below the metric to be told."""
+TO_GAIN = Section("to gain", 15, lines=to_gain, asks="next")
 ALLOWED = words.Quantity(f"{words.SPACE}pp")
 
 

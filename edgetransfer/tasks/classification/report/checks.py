@@ -108,6 +108,7 @@ LABELLING = Section(
 {% endif %}
 """,
     lines=told_labels,
+    asks="next",
     of_build=True,
 )
 
@@ -134,6 +135,7 @@ ADAPTATION = Section(
 </ul>
 """,
     lines=told_adaptation,
+    asks="merit",
     of_build=True,
 )
 FINDINGS = {
@@ -212,6 +214,19 @@ def unseen(block: Mapping[str, Any]) -> Iterable[str]:
     return [] if block.get("unseen") is None else [unseen_cost(block["unseen"])]
 
 
+def told_soundness(report: Mapping[str, Any]) -> Iterable[str]:
+    """Say what came of the rivals: those that were not beaten, else the best of them."""
+    yield f"soundness: {soundness_told(report)}"
+    rows = (report.get("soundness") or {}).get("comparisons") or ()
+    best = max(rows, key=lambda row: row["rival_score"], default=None)
+    for row in [each for each in rows if each["finding"] != "better"] or filter(None, [best]):
+        (low, high), finding = row["ci95_pp"], FINDINGS.get(row["finding"], "").partition(":")[0]
+        yield (
+            f"{finding or row['finding']} than {row['rival']}: {row['delta_pp']:+.1f} pp "
+            f"[{low:+.1f}, {high:+.1f}] on {row['n']} {row['examples']}"
+        )
+
+
 SOUNDNESS = Section(
     "soundness",
     40,
@@ -237,6 +252,7 @@ SOUNDNESS = Section(
 <p class="caption">On {{ n }}. Every rival gets the same head, fitted by the same procedure.</p>
 {% endif %}
 """,
-    lines=lambda report: [f"soundness: {soundness_told(report)}"],
+    lines=told_soundness,
+    asks="merit",
 )
-UNSEEN = Section("unseen", 45, block="soundness", lines=unseen, of_build=True)
+UNSEEN = Section("unseen", 45, block="soundness", lines=unseen, asks="merit", of_build=True)
