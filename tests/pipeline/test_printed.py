@@ -1,26 +1,13 @@
-"""The cheap commands that README and docs print are run, and their Python for an app is too."""
+"""The cheap commands that README and docs print are run; their code for an app is a bundle's."""
 
-import http.server
 import importlib.util
-import json
 import re
 import shlex
 import shutil
-import subprocess
-import textwrap
-import threading
-from functools import partial
 from pathlib import Path
 
-import numpy as np
-import onnxruntime
 import pytest
 from PIL import Image
-
-import edgetransfer
-from edgetransfer.errors import UnsupportedError
-from edgetransfer.transport.browser import place as browser
-from edgetransfer.transport.browser import runtime
 
 ROOT = Path(__file__).parents[2]
 spec = importlib.util.spec_from_file_location("pages", ROOT / "tests/contract/test_pages.py")
@@ -60,8 +47,8 @@ def place(built, pictures, tmp_path):
         shape = Path(name).name if "/" in name else "stripes"
         shutil.copy(pictures / "test" / shape / "03.png", tmp_path / name)
     picture = Image.open(pictures / "test" / "disc" / "00.png")
-    for name in ("cat.png", *(f"{each}.jpg" for each in ("cat", *"abcde"))):
-        picture.save(tmp_path / name)
+    for name in ("cat", *"abcde"):
+        picture.save(tmp_path / f"{name}.jpg")
     (tmp_path / "new.csv").write_text("file\na.jpg\n")
     (recipe,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/recipes.md").read_text(), re.DOTALL)
     (tmp_path / "recipe.toml").write_text(
@@ -77,63 +64,14 @@ def test_a_printed_command_runs(printed, place, cache, command, monkeypatch):
     assert (code, error.count("error:")) == (0, 0), out + error
 
 
-def snippets(language, opens):
-    """Return the code of the pages that holds these words, each once."""
-    fence = re.compile(rf"( *)```{language}\n(.*?)```", re.DOTALL)
-    found = [textwrap.dedent(each).strip() for text in texts() for _, each in fence.findall(text)]
-    return sorted({each for each in found if opens in each})
-
-
-@pytest.mark.parametrize("code", snippets("python", "InferenceSession("))
-def test_what_an_app_is_told_to_run_says_what_predict_says(code, built, place, monkeypatch, capsys):
-    monkeypatch.chdir(place / HERE)
-    shutil.copy(place / "cat.jpg", "picture.jpg")
-    exec(code, {})
-    (found,) = edgetransfer.predict(place / "BUNDLE", "picture.jpg")
-    assert capsys.readouterr().out.strip() == found.best[0][0]
-
-
-PAGE = """<pre id="said"></pre><script type="module">{first}
-const said = (text) => {{ document.getElementById("said").textContent = text; }};
-try {{
-  const file = await (await fetch("cat.png")).blob();
-{rest}
-  said(JSON.stringify([...logits.data]));
-}} catch (error) {{ said(String(error)); }}
-</script>"""
-
-
-@pytest.mark.parametrize("code", snippets("js", "createImageBitmap"))
-def test_what_a_web_page_is_told_to_run_gives_the_outputs_of_the_model(code, place):
-    try:
-        program, files = browser.find(), runtime.prepared("wasm")
-    except UnsupportedError as error:
-        pytest.skip(str(error))
-    folder = place / HERE
-    for file in (*files.values(), place / "cat.png"):
-        shutil.copy(file, folder)
-    first, rest = code.replace("onnxruntime-web", f"./{next(iter(files))}").split("\n", 1)
-    (folder / "index.html").write_text(PAGE.format(first=first, rest=rest))
-    handler = partial(QuietHandler, directory=folder)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_port}/index.html"
-        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=20000"]
-        told = subprocess.run(
-            [program, *flags, f"--user-data-dir={place / 'profile'}", "--dump-dom", url],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=True,
-        )
-        server.shutdown()
-    said = re.search(r"<pre[^>]*>(.*)</pre>", told.stdout)[1]
-    session = onnxruntime.InferenceSession(folder / "model.onnx")
-    picture = np.asarray(Image.open(place / "cat.png").convert("RGB"))[None]
-    (logits,) = session.run(["logits"], {"picture": picture})
-    assert json.loads(said) == pytest.approx(logits[0].tolist(), abs=1e-4)
-
-
-class QuietHandler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
+@pytest.mark.parametrize("language", ["python", "js", "kotlin"])
+def test_an_app_is_told_the_same_by_our_pages_and_by_the_readme_of_a_bundle(language, built):
+    """`test_readme` runs the latter."""
+    told = (built.folders["this-machine"] / "README.md").read_text(encoding="utf-8")
+    told = told.replace("private ", "").replace(", options)", ")")  # of a machine without VNNI
+    lines = {line.strip() for line in told.splitlines()}
+    fence = re.compile(rf"^ *```{language}\n(.*?)```", re.MULTILINE | re.DOTALL)
+    code = [each for text in texts() for each in fence.findall(text) if "model.onnx" in each]
+    code = [each for each in code if "tokenizer" not in each]
+    assert len(code) >= 2
+    assert [each for one in code for each in one.splitlines() if each.strip() not in lines] == []
