@@ -11,7 +11,6 @@ from torch import nn
 
 from edgetransfer.backbone.files import read_card, read_weights
 from edgetransfer.backbone.model import Backbone, LinearHead, Source
-from edgetransfer.errors import SpecError
 from edgetransfer.spec.preprocess import ImagePreprocessing, Modality
 
 Block = tuple[int, int, int, int]
@@ -153,9 +152,8 @@ def load(source: Source, modality: Modality) -> Backbone:
     """Open a built-in backbone; SpecError for texts, or a card and weights that do not fit."""
     if modality != "image":
         what = "the built-in" if source.name.startswith("builtin:") else "this"
-        raise SpecError(
+        raise source.refused(
             f"{what} backbone takes pictures, and the examples are texts",
-            where=source.asked,
             fix="give a text encoder: --backbone hf:ORG/NAME or a local folder",
         )
     card = read_card(source.path / "card.json")
@@ -165,9 +163,8 @@ def load(source: Source, modality: Modality) -> Backbone:
         network = MobileNetV2(config)
         network.load_state_dict(weights)
     except (ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise SpecError(
+        raise source.refused(
             "not a backbone of edgetransfer's own layout",
-            where=source.asked,
             found=" ".join(str(error).split())[:200],
             expected="card.json and model.safetensors as `edgetransfer pretrain` writes them",
         ) from error

@@ -156,9 +156,8 @@ def check_weights(source: Source, network: nn.Module) -> None:
         if kind not in _FLOATS and name.endswith((".weight", ".bias"))
     ]
     if integers:
-        raise SpecError(
+        raise source.refused(
             "the weights are no floating point numbers of 16 bits or more",
-            where=source.asked,
             found=some(integers),
             expected="the float network: a quantised one is no reference to measure a drop against",
         )
@@ -170,9 +169,8 @@ def check_weights(source: Source, network: nn.Module) -> None:
         wide = [each for _, each in named if each.ndim > 1]
         empty = bool(wide) and not any(bool(each.any()) for each in wide)
     if bad or empty:
-        raise SpecError(
+        raise source.refused(
             "the weights are not finite numbers" if bad else "all weights are zero",
-            where=source.asked,
             found=some(bad) if bad else None,
             fix="save or download them again, from a training that did not diverge",
         )

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from edgetransfer.errors import SpecError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -59,6 +61,10 @@ class Source:
     def asked(self) -> str:
         """How errors name it: the option and its value."""
         return f"{self.option} {self.name}"
+
+    def refused(self, what: str, **more: str | None) -> SpecError:
+        """Return the error of it, with what was `found`, `expected`, and the `fix`."""
+        return SpecError(what, where=self.asked, **more)
 
 
 @dataclass(frozen=True)

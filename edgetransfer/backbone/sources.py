@@ -303,9 +303,8 @@ def load(source: Source, modality: Modality) -> Backbone:
     training leaves; IntegrityError of damaged weights; MissingExtraError without its library.
     """
     if source.layout == "onnx":
-        raise SpecError(
+        raise source.refused(
             "an .onnx file cannot be fitted",
-            where=source.asked,
             fix="add --fit none to measure it as it is, or give the trainable weights",
         )
     with _reading_weights(source):

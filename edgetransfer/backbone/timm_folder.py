@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 def load(source: Source, modality: Modality) -> Backbone:
     """Open a timm network without its classifier; SpecError of texts or another's weights."""
     if modality != "image":
-        raise SpecError(
-            "timm networks take pictures, and the examples are texts", where=source.asked
-        )
+        raise source.refused("timm networks take pictures, and the examples are texts")
     try:
         import timm
     except ImportError as error:
@@ -32,17 +30,14 @@ def load(source: Source, modality: Modality) -> Backbone:
     try:
         network = timm.create_model(config["architecture"], pretrained=False, num_classes=0)
     except (RuntimeError, TypeError, ValueError) as error:
-        raise SpecError(
-            "timm cannot make this network",
-            where=source.asked,
-            found=f"{config['architecture']}: {first_line(error)}",
+        raise source.refused(
+            "timm cannot make this network", found=f"{config['architecture']}: {first_line(error)}"
         ) from error
     weights = read_weights(source.path / "model.safetensors")
     missing, _ = network.load_state_dict(weights, strict=False)
     if missing:
-        raise SpecError(
+        raise source.refused(
             f"the weights are not those of {config['architecture']}",
-            where=source.asked,
             found="missing: " + ", ".join(missing[:5]),
         )
     preprocessing = from_timm(pretrained)

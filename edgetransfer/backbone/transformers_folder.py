@@ -10,14 +10,8 @@ from torch import Tensor, nn
 
 from edgetransfer.backbone import files
 from edgetransfer.backbone.files import CONFIG, read_config
-from edgetransfer.backbone.model import (
-    Backbone,
-    FittedModel,
-    LinearHead,
-    Source,
-    linear_head,
-)
-from edgetransfer.errors import MissingExtraError, SpecError
+from edgetransfer.backbone.model import Backbone, FittedModel, LinearHead, Source, linear_head
+from edgetransfer.errors import MissingExtraError
 from edgetransfer.graph import tokens
 from edgetransfer.spec.outside import json_of
 from edgetransfer.spec.preprocess import ImagePreprocessing, Modality, TextPreprocessing
@@ -95,11 +89,10 @@ def _refuse_other_modality(source: Source, modality: Modality) -> None:
     pictures = (source.path / "preprocessor_config.json").is_file()
     texts = (source.path / "tokenizer.json").is_file() or (source.path / "vocab.txt").is_file()
     if pictures != texts and texts != (modality == "text"):
-        raise SpecError(
+        raise source.refused(
             "this is a text encoder, and the examples are pictures"
             if texts
-            else "this network takes pictures, and the examples are texts",
-            where=source.asked,
+            else "this network takes pictures, and the examples are texts"
         )
 
 
@@ -112,9 +105,8 @@ def _open(auto_class: str, source: Source) -> tuple[nn.Module, set[str]]:
     transformers.logging.disable_progress_bar()
     quantised = read_config(source.path / "config.json").get("quantization_config")
     if quantised:
-        raise SpecError(
+        raise source.refused(
             "the model is quantised already",
-            where=source.asked,
             found=f"quantization_config in config.json: {str(quantised)[:80]}",
             expected="the float model: the drop is measured against it",
         )
@@ -129,9 +121,8 @@ def _open(auto_class: str, source: Source) -> tuple[nn.Module, set[str]]:
             ignore_mismatched_sizes=True,  # found below, in words
         )
     except (ImportError, OSError, ValueError, KeyError, RuntimeError) as error:
-        raise SpecError(
+        raise source.refused(
             f"transformers cannot open it as {auto_class}",
-            where=source.asked,
             found=_words(error),
             expected="a picture or text encoder",
         ) from error
@@ -147,7 +138,7 @@ def _words(error: Exception) -> str:
 
 def _refuse(source: Source, what: str, weights: Iterable[str]) -> None:
     if found := ", ".join(sorted(weights)[:5]):
-        raise SpecError(what, where=source.asked, found=found)
+        raise source.refused(what, found=found)
 
 
 def _licence(folder: Path) -> str | None:
@@ -198,9 +189,8 @@ def load(source: Source, modality: Modality) -> Backbone:
             encoder = PooledImageEncoder(network, use_pooler=has_pooler and not pooler).eval()
             feature_dim = encoder(example).shape[1]
     except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
-        raise SpecError(
+        raise source.refused(
             f"{type(network).__name__} does not make features of pictures alone",
-            where=source.asked,
             found=_words(error),
             expected="a picture encoder",
         ) from error
@@ -241,9 +231,8 @@ def _text_parts(
     config: Any = network.config
     width = getattr(config, "hidden_size", None)
     if width is None:
-        raise SpecError(
+        raise source.refused(
             f"{type(network).__name__} does not say how wide its features are",
-            where=source.asked,
             expected="a text encoder with hidden_size in its configuration",
         )
     preprocessing, tokenizer = _text_contract(source, network, _LONGEST_FITTED)
@@ -256,9 +245,8 @@ def _text_contract(
     """Read how texts are prepared: as long as network and tokenizer take them, at most `most`."""
     config: Any = network.config
     if not (source.path / "tokenizer.json").is_file():
-        raise SpecError(
+        raise source.refused(
             "no tokenizer.json",
-            where=source.asked,
             fix="save it once: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)",
         )
     tokenizer, limit = _tokenizer(source)
@@ -327,9 +315,8 @@ def _within(tokenizer: Tokenizer, network: nn.Module, source: Source) -> Tokeniz
     kept = tokens.parse_tokenizer(json.dumps(written), source.path / "tokenizer.json")
     last = max(kept.get_vocab().values(), default=0)
     if last >= rows:
-        raise SpecError(
+        raise source.refused(
             "the tokenizer knows more tokens than the network has embeddings for",
-            where=source.asked,
             found=f"a token of number {last:,}, and {rows:,} embeddings",
             fix="take the tokenizer that the weights were fitted with",
         )
@@ -350,11 +337,10 @@ def _labels(source: Source, network: nn.Module) -> tuple[str, ...]:
     problem = getattr(config, "problem_type", None)
     named: dict[int, Any] = config.id2label or {}
     if problem in ("multi_label_classification", "regression") or len(named) == 1:
-        raise SpecError(
+        raise source.refused(
             "the head gives a number, not a class, which is not supported"
             if problem == "regression" or len(named) == 1
             else "the head gives several labels to an example, which is not supported yet",
-            where=source.asked,
             found=f"problem_type = {problem}" if problem else "one output",
             expected="single_label_classification of two classes or more",
         )
@@ -368,9 +354,8 @@ def _labels(source: Source, network: nn.Module) -> tuple[str, ...]:
         told = "the names of the classes in config.json do not fit the outputs, each once"
     if told is not None:
         shown = ", ".join(f"{key}: {name!r}" for key, name in list(named.items())[:8])
-        raise SpecError(
+        raise source.refused(
             told,
-            where=source.asked,
             found=f"id2label {{{shown}}}" if named else None,
             expected='"id2label": {"0": NAME, "1": NAME, ...}, in the order of the outputs',
         )
@@ -378,9 +363,8 @@ def _labels(source: Source, network: nn.Module) -> tuple[str, ...]:
     found = reverse if isinstance(reverse, dict) else {}
     apart = [name for index, name in enumerate(texts) if found.get(name, index) != index]
     if apart:
-        raise SpecError(
+        raise source.refused(
             "id2label and label2id in config.json disagree",
-            where=source.asked,
             found=", ".join(
                 f"{name!r} is {texts.index(name)} and {found[name]}" for name in apart[:5]
             ),

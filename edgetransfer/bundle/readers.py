@@ -31,16 +31,7 @@ from edgetransfer.bundle.forms import (
 )
 from edgetransfer.errors import IntegrityError
 from edgetransfer.spec import tasks
-from edgetransfer.spec.outside import (
-    KIB,
-    MIB,
-    Kind,
-    json_of,
-    parsed,
-    shortened,
-    text_of,
-    validated,
-)
+from edgetransfer.spec.outside import KIB, MIB, Kind, json_of, parsed, shortened, text_of, validated
 from edgetransfer.spec.preprocess import PREPROCESSING, ImagePreprocessing, TextPreprocessing
 from edgetransfer.spec.tasks import CLASSIFICATION
 

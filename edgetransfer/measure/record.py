@@ -144,10 +144,7 @@ def _evidence(raw: Measurement) -> Tree:
 
 def _numeric(drift: Drift) -> Tree:
     broken = Missing(f"{drift.non_finite} of the candidate's outputs are NaN or Inf")
-    values = {
-        "sqnr_db": decibels(drift.sqnr_db),
-        "cosine_mean": drift.cosine_mean,
-    }
+    values = {"sqnr_db": decibels(drift.sqnr_db), "cosine_mean": drift.cosine_mean}
     kept = {k: broken if isinstance(v, float) and isnan(v) else v for k, v in values.items()}
     several = {name: decibels(value) for name, value in drift.by_output.items()}
     more = {"sqnr_db_by_output": several} if len(several) > 1 else {}

@@ -6,18 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from math import isfinite
 
+from edgetransfer.measure import proofs
 from edgetransfer.measure.gates.gate import Gate, apart, held, not_run
 from edgetransfer.measure.plain import Missing
-from edgetransfer.measure.proofs import (
-    Contract,
-    Export,
-    Integrity,
-    Port,
-    Rebuilds,
-    Repeats,
-    TensorParity,
-    Twice,
-)
 from edgetransfer.measure.stats.proportions import clopper_pearson_lower
 
 WHOLE_TOLERANCE = 1e-3
@@ -32,7 +23,7 @@ TAKES: Mapping[tuple[int, int], tuple[int, int]] = {
 (`shared/design/devices.md` section 0.1); a release between two takes what the older one does."""
 
 
-def contract(proof: Contract | Missing) -> Gate:
+def contract(proof: proofs.Contract | Missing) -> Gate:
     """FAIL where an input or output is not as promised, or the oldest runtime would refuse."""
     if isinstance(proof, Missing):
         return not_run("contract", proof.reason)
@@ -41,7 +32,7 @@ def contract(proof: Contract | Missing) -> Gate:
             f"{file} has {_ports_told(found)}, expected {_ports_told(promised)}"
             for file, promised in proof.promised.items()
             for found in [proof.found.get(file, ())]
-            if len(promised) != len(found) or not all(map(Port.fits, promised, found))
+            if len(promised) != len(found) or not all(map(proofs.Port.fits, promised, found))
         ),
         *_too_new(proof),
         *([proof.why_not] if proof.loads is False else []),
@@ -68,7 +59,7 @@ def takes(version: str) -> tuple[int, int] | None:
     return TAKES[max(tried)] if tried else None
 
 
-def integrity(proof: Integrity | Missing) -> Gate:
+def integrity(proof: proofs.Integrity | Missing) -> Gate:
     """FAIL where a file there is another one, or model.onnx does not give core.onnx's outputs."""
     if isinstance(proof, Missing):
         return not_run("integrity", proof.reason)
@@ -94,7 +85,7 @@ def integrity(proof: Integrity | Missing) -> Gate:
     return held("integrity", not wrong, told, (len(wrong), 0, "mismatches"))
 
 
-def _too_new(proof: Contract) -> list[str]:
+def _too_new(proof: proofs.Contract) -> list[str]:
     """Say what the oldest runtime that the target promises would not read."""
     limits = None if proof.oldest is None else takes(proof.oldest)
     if limits is None:
@@ -107,7 +98,7 @@ def _too_new(proof: Contract) -> list[str]:
     ]
 
 
-def _ports_told(ports: Sequence[Port]) -> str:
+def _ports_told(ports: Sequence[proofs.Port]) -> str:
     return ", ".join(map(str, ports)) or "nothing"
 
 
@@ -115,7 +106,7 @@ ROUNDING = 1e-5
 """Over the range of an output: what another order of float sums may move them by."""
 
 
-def determinism(proof: Repeats | Missing) -> Gate:
+def determinism(proof: proofs.Repeats | Missing) -> Gate:
     """FAIL where a run does not repeat itself, or threads or batch move the outputs.
 
     The same run has to give the same bits. Another number of threads or another batch may add
@@ -141,7 +132,7 @@ def determinism(proof: Repeats | Missing) -> Gate:
     return held("determinism", not wrong, told, (len(wrong), 0, "deviations"))
 
 
-def rebuild(proof: Rebuilds | Missing) -> Gate:
+def rebuild(proof: proofs.Rebuilds | Missing) -> Gate:
     """Warns where engines that were built from one file decide differently."""
     if isinstance(proof, Missing):
         return not_run("rebuild", proof.reason, decides=False)
@@ -154,7 +145,7 @@ def rebuild(proof: Rebuilds | Missing) -> Gate:
     return held("rebuild", not proof.flips, message, (proof.flips, 0, "flips"), decides=False)
 
 
-def _told(twice: Twice) -> str:
+def _told(twice: proofs.Twice) -> str:
     if twice.equal:
         return f"the same bits on {twice.examples} examples"
     return (
@@ -170,7 +161,7 @@ FUSED_DB, FUSED_FLIPS = 30.0, 0.005
 """How near the runtime's integer kernels have to come to the same arithmetic in float."""
 
 
-def preprocessing(proof: TensorParity | Missing) -> Gate:
+def preprocessing(proof: proofs.TensorParity | Missing) -> Gate:
     """FAIL where pictures are prepared otherwise there than for the training."""
     if isinstance(proof, Missing):
         return not_run("preprocessing", proof.reason)
@@ -184,7 +175,7 @@ def preprocessing(proof: TensorParity | Missing) -> Gate:
     return held("preprocessing", same, message, (largest, MAX_LEVELS, "levels"))
 
 
-def export(proof: Export | Missing) -> Gate:
+def export(proof: proofs.Export | Missing) -> Gate:
     """FAIL where the exported graph does not compute what the network computes."""
     if isinstance(proof, Missing):
         return not_run("export", proof.reason)
@@ -199,7 +190,7 @@ def export(proof: Export | Missing) -> Gate:
     return held("export", same, message, (relative, EXPORT_RELATIVE, "of range"))
 
 
-def fusion(proof: Twice | Missing) -> Gate:
+def fusion(proof: proofs.Twice | Missing) -> Gate:
     """Warns where integer kernels give other outputs than the same arithmetic in float.
 
     Without graph optimisation the runtime executes Q and DQ as written, in float, and integer
