@@ -109,13 +109,25 @@ def targets(reports: Mapping[str, Mapping[str, Any]], out: Path) -> None:
     for column in made.columns[1:]:
         column.no_wrap = True
     console.print(made)
-    first = next(iter(reports.values()))
-    for asks, _, lines in answers(first, again=False):
-        if asks == "next" and lines:
-            console.print(f"\n{QUESTIONS[asks]}", style="bold")
-            for line in lines:
-                console.indented(line)
+    for asks in ("merit", "next"):
+        console.print(f"\n{QUESTIONS[asks]}", style="bold")
+        for line in _in_common(reports, asks):
+            console.indented(line)
+    first = next(iter(reports))
+    for line in _steps(reports[first], out / first):
+        console.indented(line)
     console.unbroken(f"\n  {out / INDEX}")
+
+
+def _in_common(reports: Mapping[str, Mapping[str, Any]], asks: str) -> Iterator[str]:
+    """Yield what is told of a question, once; what is not of all targets, with theirs."""
+    told = {
+        name: next(lines for key, _, lines in answers(report, again=False) if key == asks)
+        for name, report in reports.items()
+    }
+    for line in dict.fromkeys(line for lines in told.values() for line in lines):
+        whose = [name for name, lines in told.items() if line in lines]
+        yield line if len(whose) == len(told) else f"{', '.join(whose)}: {line}"
 
 
 def _head(console: Console, report: Mapping[str, Any], *, again: bool) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from rich.console import ConsoleOptions, RenderableType
+    from rich.progress import Task
 
     from edgetransfer.spec.progress import Progress as Told
 
@@ -134,9 +135,8 @@ class TerminalReporter:
         self._bar = bar = Progress(
             TextColumn("  {task.description}"),
             BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("time left"),
-            TimeRemainingColumn(),
+            _Done(),
+            _TimeLeft(),
             console=self._console,
             transient=True,
         )
@@ -157,6 +157,20 @@ class TerminalReporter:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+
+class _Done(MofNCompleteColumn):
+    """How much is done; for how long it has run, where that is not known."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.elapsed or 0:.0f} s") if task.total is None else super().render(task)
+
+
+class _TimeLeft(TimeRemainingColumn):
+    """The time left, where it can be told."""
+
+    def render(self, task: Task) -> Text:
+        return Text() if task.total is None else Text("time left ") + super().render(task)
 
 
 class _Lines:

@@ -137,8 +137,25 @@ def test_several_targets_have_a_row_each_and_their_notes_once(two, capsys):
     ]
     assert lines[1:3] == ["PASS  this-machine", "  it <holds>"]
     assert sum("labels look wrong" in line for line in lines) == 1
+    good = lines.index("Is the model any good?")
+    assert (
+        lines[good + 1] == "  100.0 % of 60 test examples are right, 95 % interval 94.0 to 100.0 %"
+    )
     assert lines[-1] == "  out/index.html"
     assert max(map(len, lines)) <= 80
+
+
+def test_what_is_not_of_all_targets_names_its_own(two, capsys):
+    worse = copy.deepcopy(two["pi"])
+    worse["accuracy"] |= {"candidate": 0.95, "candidate_ci95": [0.9, 0.99]}
+    render.targets({**two, "pi": worse}, Path("out"))
+    lines = printed(capsys)
+    good = lines.index("Is the model any good?")
+    assert lines[good + 1 : good + 3] == [
+        "  this-machine: 100.0 % of 60 test examples are right, 95 % interval 94.0 to",
+        "  100.0 %",
+    ]
+    assert "  pi: 95.0 % of 60 test examples are right, 95 % interval 90.0 to 99.0 %" in lines
 
 
 def test_a_page_over_the_targets_leads_to_theirs(two, tmp_path):

@@ -78,3 +78,17 @@ def test_the_quiet_say_nothing_of_stages(capsys):
 def test_the_quiet_get_a_verdict_in_a_line(capsys):
     render.verdict({"verdict": "PASS", "target": "this-machine"}, Path("out"), quiet=True)
     assert capsys.readouterr().out == "PASS  this-machine  out/report.html\n"
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "shown"), [(0, None, "0 s"), (3, 10, "3/10 time left -:--:--")]
+)
+def test_a_bar_of_unknown_length_tells_no_time_left(monkeypatch, capsys, done, total, shown):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "120")
+    reporter = TerminalReporter()
+    reporter.begin("trace")(done, total)
+    (task,) = reporter._bar.tasks
+    told = " ".join(str(each.render(task)) for each in reporter._bar.columns[2:])
+    reporter.stop()
+    assert told.split() == shown.split()
