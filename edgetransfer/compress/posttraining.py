@@ -22,7 +22,6 @@ from edgetransfer.compress.layout import (
     name_of,
 )
 from edgetransfer.compress.observe import (
-    Channels,
     choose_grids,
     watch_channels,
     watch_ranges,
@@ -35,7 +34,7 @@ from edgetransfer.graph.finished import finished
 from edgetransfer.spec.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Set
+    from collections.abc import Callable, Iterable, Set
     from pathlib import Path
 
     import onnx
@@ -164,7 +163,13 @@ def quantise(
     layout = find_layout(opened.graph, floats)
     _refuse(opened.graph, layout)
     seen = watch_channels(opened.graph, layout.points, calibration.watched())
-    _refuse_empty(seen)
+    if not seen:
+        raise StageError(
+            "there are no calibration examples",
+            where="quantise",
+            expected="examples of a training split, to see what flows through the network",
+            fix="add training examples, or build with --precision fp32",
+        )
     if equalised:
         layers = list(find_layers(opened.graph))
         centre(opened.graph, layers, seen)
@@ -216,14 +221,4 @@ def _refuse(graph: ir.Graph, layout: Layout) -> None:
             found=", ".join(sorted({node.op_type for node in graph})),
             expected="a convolution or matrix product with constant weights",
             fix="build with --precision fp32 to ship it in float",
-        )
-
-
-def _refuse_empty(seen: Mapping[str, Channels]) -> None:
-    if not seen:
-        raise StageError(
-            "there are no calibration examples",
-            where="quantise",
-            expected="examples of a training split, to see what flows through the network",
-            fix="add training examples, or build with --precision fp32",
         )

@@ -108,26 +108,18 @@ class _Source:
         scale = self._constant(scale_value)
         zero = self._constant(rest[0]) if rest and rest[0] is not None else np.zeros_like(scale)
         assert source is not None
-        if source.const_value is not None:
-            codes = array_of(source).astype(np.int32)
-        else:
+        if source.const_value is None:
             producer = source.producer()
             if producer is None or producer.op_type != "QuantizeLinear":
                 raise _lacks("weights that are computed", f"node {dequantise.name}")
             floats = self._constant(producer.inputs[0])
-            wide = self._along(scale, floats.ndim, attribute(dequantise, "axis", 1))
-            codes = np.clip(np.rint(floats / wide), -127, 127).astype(np.int32)
-            return codes.astype(np.int8), scale
+            axis = attribute(dequantise, "axis", 1) % floats.ndim
+            wide = scale.reshape([-1 if each == axis else 1 for each in range(floats.ndim)])
+            return np.clip(np.rint(floats / wide), -127, 127).astype(np.int8), scale
         if zero.any() and len(np.unique(zero)) > 1:
             raise _lacks("several zero points", f"node {dequantise.name}")
-        shifted = codes - int(zero.reshape(-1)[0] if zero.size else 0)
+        shifted = array_of(source).astype(np.int32) - int(zero.reshape(-1)[0] if zero.size else 0)
         return np.clip(shifted, -127, 127).astype(np.int8), scale
-
-    @staticmethod
-    def _along(scale: Array, rank: int, axis: int) -> Array:
-        if scale.size == 1:
-            return scale.reshape(())
-        return scale.reshape([-1 if each == axis % rank else 1 for each in range(rank)])
 
     def bias(self, layer: Layer) -> Array:
         """Return the bias of a layer as floats."""

@@ -281,7 +281,9 @@ class _Sweep:
         for place, node in enumerate(nodes):
             if node in self._at_weights:
                 self._fit(self._at_weights[node])
-            self._advance(node, [name for name in self._moving(node) if last[name] == place])
+            taken = {name_of(each) for each in node.inputs if each is not None}
+            moving = taken - self._constants.keys()  # which depend on the example
+            self._advance(node, [name for name in moving if last[name] == place])
             progress(place + 1, len(nodes))
         biases = {
             each.name: self._fitted[name_of(each.bias)].numpy()
@@ -289,11 +291,6 @@ class _Sweep:
             if each.bias is not None
         }
         return replace(self._encoding, weights=self._weights, biases=biases)
-
-    def _moving(self, node: ir.Node) -> list[str]:
-        """Return the inputs of a node that depend on the example, each once."""
-        names = dict.fromkeys(name_of(each) for each in node.inputs if each is not None)
-        return [name for name in names if name not in self._constants]
 
     def _grid(self, name: str) -> Grid | None:
         if name not in self._layout.points:

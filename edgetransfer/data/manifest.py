@@ -143,7 +143,10 @@ class Manifest:
         base = str(payload["root"]) if root is None else root
         return cls(
             modality=payload["modality"],
-            examples=tuple(_unpack(row, base) for row in payload["examples"]),
+            examples=tuple(
+                Example(**{**row, "path": row["path"] and Path(base, row["path"])})
+                for row in payload["examples"]
+            ),
             labels=tuple(payload["labels"]),
             root=base,
             notes=tuple(payload["notes"]),
@@ -171,11 +174,6 @@ def _pack(example: Example, root: str) -> dict[str, Any]:
     fields = {each.name: getattr(example, each.name) for each in dataclasses.fields(example)}
     fields["metadata"] = dict(example.metadata)
     return {**fields, "path": None if path is None else path.as_posix()}
-
-
-def _unpack(row: Mapping[str, Any], root: str) -> Example:
-    path = None if row["path"] is None else Path(root, row["path"])
-    return Example(**{**row, "path": path})
 
 
 @dataclass(frozen=True, slots=True)

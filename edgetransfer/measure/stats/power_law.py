@@ -82,12 +82,9 @@ def extrapolate(
         drawn = start - expected(size) + off * start * abs(np.log2(size / now))
         low, middle, high = map(float, np.quantile(100 * drawn, (0.025, 0.5, 0.975)))
         gains.append(LabelGain(size, middle, (low, high)))
-    return Extrapolation(tuple(map(float, error)), _falls(sizes, draws), tuple(gains))
-
-
-def _falls(sizes: NDArray[Any], draws: NDArray[Any]) -> bool:
     half = int(np.searchsorted(sizes, sizes[-1] / 2, side="right")) - 1
-    return bool(np.quantile(draws[:, max(half, 0)] - draws[:, -1], 0.025) > 0)
+    falls = bool(np.quantile(draws[:, max(half, 0)] - draws[:, -1], 0.025) > 0)
+    return Extrapolation(tuple(map(float, error)), falls, tuple(gains))
 
 
 def _resampled(wrong: NDArray[Any], seed: int) -> NDArray[Any]:
