@@ -14,10 +14,9 @@ from torch.nn import functional
 
 from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 from edgetransfer.compress.layout import array_of, attribute, name_of
-from edgetransfer.graph.prepare import ahead
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from torch import Tensor
 
@@ -224,21 +223,6 @@ def last_uses(nodes: Iterable[ir.Node]) -> dict[str, int]:
         for value in node.inputs
         if value is not None
     }
-
-
-def side_by_side(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """Yield ``work(item)`` in order, some at a time in threads that compute alone, no gradients.
-
-    Batches side by side need no waiting for each other inside of an operator, which several threads
-    in one operator do: on a busy core that takes many times as long.
-    """
-
-    def alone(item: T) -> R:
-        torch.set_num_threads(1)
-        with torch.no_grad():
-            return work(item)
-
-    return ahead(alone, items)
 
 
 class Execution:

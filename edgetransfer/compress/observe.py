@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from edgetransfer.compress.encoding import Grid, grid_over
-from edgetransfer.compress.execution import Execution, side_by_side
+from edgetransfer.compress.execution import Execution
 from edgetransfer.errors import StageError
+from edgetransfer.graph.prepare import side_by_side
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

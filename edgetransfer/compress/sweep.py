@@ -20,9 +20,10 @@ from edgetransfer.compress.encoding import (
     refit,
     second_order,
 )
-from edgetransfer.compress.execution import constants_of, halves, last_uses, moves, side_by_side
+from edgetransfer.compress.execution import constants_of, halves, last_uses, moves
 from edgetransfer.compress.layout import Layer, Layout, array_of, attribute, name_of
 from edgetransfer.errors import NumericalError
+from edgetransfer.graph.prepare import side_by_side
 from edgetransfer.spec.memory import memory
 from edgetransfer.spec.progress import Progress, silent
 

@@ -19,6 +19,7 @@ from edgetransfer.agent.outputs import Outputs
 from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 from edgetransfer.errors import StageError
 from edgetransfer.graph.finished import finished
+from edgetransfer.graph.prepare import ahead
 from edgetransfer.spec import catalogue
 
 Array = np.ndarray[Any, Any]
@@ -158,5 +159,5 @@ def open_here(
 
 def run_each(session: OnnxSession, batches: Iterable[Mapping[str, Any]]) -> Outputs:
     """Return the outputs of examples that are run one batch after another, float32."""
-    given = Outputs.of(session.output_names, [session.run(batch) for batch in batches])
+    given = Outputs.of(session.output_names, list(ahead(session.run, batches)))
     return Outputs({name: array.astype(np.float32, copy=False) for name, array in given.items()})

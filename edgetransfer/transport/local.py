@@ -64,6 +64,7 @@ class Local(Place):
 
     agent: Path = field(default_factory=installed_agent)
     where = LOCAL
+    at_once = 2
 
     def do(self, job: Job, out: Path, progress: Progress) -> Mapping[str, Any]:
         """Do one job: see `run`."""

@@ -51,11 +51,12 @@ class Place(ABC):
 
     `where` is what the user said: ``ssh:pi@kitchen``. On an emulated processor numbers count, times
     say nothing, and none are taken; `actions` are what it can do of a job's: a browser cannot write
-    its graph back.
+    its graph back. Of jobs that take no times it may do `at_once` side by side.
     """
 
     where: str
     emulated: bool = False
+    at_once: int = 1
     actions: frozenset[str] = ALL_ACTIONS
 
     @abstractmethod

@@ -23,11 +23,20 @@ from edgetransfer.graph.embed import whole_model
 from edgetransfer.graph.hosted import exact_here
 from edgetransfer.graph.prepare import Preparer, write_each
 from edgetransfer.measure.target_match import CPU
-from edgetransfer.pipeline.bench.proofs import RAW_EXAMPLES, Prover, kept_as, rebuilt, spread
+from edgetransfer.pipeline.bench.proofs import (
+    RAW_EXAMPLES,
+    Prover,
+    kept_as,
+    outputs_in,
+    rebuilt,
+    side_by_side,
+    spread,
+)
 from edgetransfer.pipeline.bench.target_match import describe
 from edgetransfer.pipeline.bench.times import input_files, take
 from edgetransfer.pipeline.stage.store import scratch
 from edgetransfer.spec import catalogue
+from edgetransfer.spec.progress import silent
 from edgetransfer.transport.job import Effort, InputFiles, Job, Variant
 from edgetransfer.transport.local import Local
 from edgetransfer.transport.place import LOCAL, Place
@@ -142,8 +151,7 @@ def measure(
             session = _Session(subject, inputs, folder, out, progress)
             record: dict[str, Any] = {"examples": len(examples)}
             before = subject.environment or describe(subject.place)
-            record["residency"] = session.residency()
-            record["runs"] = session.both_outputs()
+            record |= session.run()
             record["on_host"] = session.on_host(before)
             whole: dict[str, Variant] = {}
             if not subject.runtime.builds_engines:
@@ -186,7 +194,20 @@ class _Session:
         self.core = {"reference": base, "candidate": candidate}
         self._same = filecmp.cmp(base.model, candidate.model, shallow=False)
 
-    def residency(self) -> dict[str, Any] | None:
+    def run(self) -> dict[str, Any]:
+        """Run both variants over all examples; where they are one network, once."""
+        names = CORE[1:] if self._same else CORE
+        with side_by_side(self._place) as pool:
+            residency = pool.submit(self._residency)
+            runs = dict(zip(names, pool.map(self._outputs, names), strict=True))
+        if self._same:
+            reference, candidate = CORE
+            shutil.copyfile(self._out / kept_as(candidate), self._out / kept_as(reference))
+            self._judged[reference] = self._judged[candidate]
+            runs = {reference: runs[candidate], **runs}
+        return {"residency": residency.result(), "runs": runs}
+
+    def _residency(self) -> dict[str, Any] | None:
         """Let the runtime write the candidate back as it optimised it, and count."""
         runtime = self._subject.runtime
         compiled = runtime.name == "onnxruntime" and runtime.provider != CPU  # no ONNX holds that
@@ -205,19 +226,10 @@ class _Session:
             self._place, self.core["candidate"], self._subject.activation, environment, self._out
         )
 
-    def both_outputs(self) -> dict[str, Any]:
-        """Run both variants; where they are one network, once."""
-        if not self._same:
-            return {name: self.outputs(name) for name in CORE}
-        reference, candidate = CORE
-        told = self.outputs(candidate)
-        shutil.copyfile(self._out / kept_as(candidate), self._out / kept_as(reference))
-        self._judged[reference] = self._judged[candidate]
-        return {reference: told, candidate: told}
-
-    def outputs(self, name: str) -> dict[str, Any]:
+    def _outputs(self, name: str) -> dict[str, Any]:
         """Run one variant over all examples in a process of its own."""
-        found, told = self._place.outputs(self.core[name], self._scratch, progress=self._progress)
+        progress = self._progress if name == CORE[0] or self._same else silent
+        found, told = outputs_in(self._place, self.core[name], self._scratch, progress)
         self._judged[name] = _digest(found)
         found.save(self._out / kept_as(name))
         return {key: value for key, value in told.items() if key != "event"}

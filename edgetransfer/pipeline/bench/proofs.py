@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +36,7 @@ from edgetransfer.measure.proofs import (
 )
 from edgetransfer.pipeline.bench.times import samples_of
 from edgetransfer.pipeline.task import task_of
+from edgetransfer.spec.progress import Progress, silent
 
 if TYPE_CHECKING:
     from edgetransfer.bundle.opened import Bundle
@@ -256,14 +259,20 @@ class Prover:
             "ir_version": max(each.ir_version for each in (model, whole)),
             "dynamic": any(n.op_type == "DynamicQuantizeLinear" for n in model.graph.node),
         }
-        prepared = self._prepared(model)
+        with side_by_side(self.place) as pool:
+            preparing = pool.submit(self._prepared, model)
+            given, told = pool.submit(self._run, self.whole).result()
+            runs, varied = self._variations(model, obeyed="model" in told)
+            others = dict(zip(runs, pool.map(self._run, runs.values()), strict=True))
+            prepared = preparing.result()
+            held = self._whole(given, None if prepared is None else prepared[1])
+        for name, (found, _) in others.items():
+            found.save(self.out / kept_as(name))
         record |= {"preprocessing": prepared[0]} if prepared else {}
-        given, told = self.place.outputs(self.whole, self.scratch)
-        record["whole"] = {
-            **self._whole(given, None if prepared is None else prepared[1]),
-            "model": told.get("model"),
-        }
-        return record | self._varied(model, obeyed="model" in told), given
+        return {**record, "whole": {**held, "model": told.get("model")}, **varied}, given
+
+    def _run(self, variant: Variant) -> tuple[Outputs, Mapping[str, Any]]:
+        return outputs_in(self.place, variant, self.scratch)
 
     def _prepared(self, model: onnx.ModelProto) -> tuple[dict[str, Any], str | None] | None:
         """Prepare pictures there: how far they are from those here, and their file if at all."""
@@ -273,7 +282,7 @@ class Prover:
         path = self.scratch / "preprocessing.onnx"
         onnx.save(graph, path)
         variant = replace(self.whole, name="preprocessing", model=str(path))
-        there = self.place.outputs(variant, self.scratch)[0][PREPARED]
+        there = self._run(variant)[0][PREPARED]
         here = np.load(_file(self.candidate.inputs), mmap_mode="r")
         here = here[spread(len(here), RAW_EXAMPLES)]
         told = asdict(tensor_parity(here, there, np.array(self.spec.level)))
@@ -290,12 +299,16 @@ class Prover:
             core = core.rows(spread(core.examples, RAW_EXAMPLES))
         else:
             variant = replace(self.candidate, inputs={PREPARED: prepared})
-            core, _ = self.place.outputs(variant, self.scratch)
+            core, _ = self._run(variant)
         output, moved, span = farthest(core, whole)
         return {"examples": core.examples, "output": output, "max_abs": moved, "range": span}
 
-    def _varied(self, model: onnx.ModelProto, *, obeyed: bool) -> dict[str, Any]:
-        """Run a few examples with other threads, in batches and unfused; say what was not.
+    def _variations(
+        self, model: onnx.ModelProto, *, obeyed: bool
+    ) -> tuple[dict[str, Variant], dict[str, Any]]:
+        """Return what runs a few examples with other threads, in batches and unfused.
+
+        And a record of it, with what is not varied and why.
 
         An agent that does not tell what it opened comes from before these settings, and would leave
         them out of account without a word.
@@ -316,11 +329,8 @@ class Prover:
         if UNFUSED in runs and self.candidate.runtime != "onnxruntime":
             missing[UNFUSED] = f"{self.candidate.runtime} executes no graph as it is written"
             del runs[UNFUSED]
-        for name, variant in runs.items():
-            given, _ = self.place.outputs(variant, self.scratch)
-            given.save(self.out / kept_as(name))
         counts = sorted({self.candidate.threads, threads})
-        return {"threads": counts, "few": FEW, "not_varied": missing}
+        return runs, {"threads": counts, "few": FEW, "not_varied": missing}
 
     def _unfused(self, model: onnx.ModelProto, few: Variant) -> Variant:
         """Return the candidate as it is written, its integer products in float."""
@@ -342,6 +352,19 @@ class Prover:
             else:
                 inputs[name] = [files[i] for i in spread(len(files), FEW)]
         return replace(self.candidate, inputs=inputs)
+
+
+def side_by_side(place: Place) -> ThreadPoolExecutor:
+    """Return threads for as many jobs as a place may do at once; none of them may take times."""
+    return ThreadPoolExecutor(place.at_once)
+
+
+def outputs_in(
+    place: Place, variant: Variant, scratch: Path, progress: Progress = silent
+) -> tuple[Outputs, Mapping[str, Any]]:
+    """Run a variant over its examples, with a folder below `scratch` for this run alone."""
+    with tempfile.TemporaryDirectory(dir=scratch) as room:
+        return place.outputs(variant, Path(room), progress=progress)
 
 
 def rebuilt(place: Place, candidate: Variant, scratch: Path, out: Path) -> dict[str, Any]:
