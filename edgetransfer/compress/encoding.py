@@ -120,6 +120,8 @@ DAMPING = 0.01
 """Share of the mean of the diagonal that is added to it (Frantar et al. 2022, section 3.3)."""
 RIDGE = 0.1
 """Share of the mean of the diagonal: 0.01 won on MobileNetV2 with 64 examples, lost elsewhere."""
+BLOCK = 64
+"""Inputs that are rounded before those after the block hear of their errors, in one product."""
 SHRINKS = 1 - torch.arange(41) / 80
 """Shares of the largest weight that a scale is tried for."""
 
@@ -148,9 +150,10 @@ def best_scales(weights: Tensor, importance: Tensor, limit: int) -> Tensor:
     """
     widest = weights.abs().amax(dim=-1, keepdim=True).clamp(min=1e-12) / limit
     best, least = widest, torch.full_like(widest, torch.inf)
+    weights, importance = weights.float(), importance.float()
     for shrink in SHRINKS:
         scale = widest * shrink
-        error = (to_grid(weights, scale, limit) - weights).square() * importance
+        error = to_grid(weights, scale.float(), limit).sub_(weights).square_().mul_(importance)
         lost = error.sum(dim=-1, keepdim=True)
         best, least = torch.where(lost < least, scale, best), torch.minimum(lost, least)
     return best
@@ -158,29 +161,36 @@ def best_scales(weights: Tensor, importance: Tensor, limit: int) -> Tensor:
 
 def to_grid(weights: Tensor, scale: Tensor, limit: int) -> Tensor:
     """Round weights to the nearest multiple of their scale, at most `limit` of them."""
-    return torch.clamp(torch.round(weights / scale), -limit, limit) * scale
+    return (weights / scale).round_().clamp_(-limit, limit).mul_(scale)
 
 
 def second_order(weights: Tensor, gram: Tensor, scale: Tensor, limit: int) -> Tensor:
     """Round one input at a time and let those not rounded yet make up for the error.
 
-    Frantar et al. (2022), GPTQ, arXiv 2210.17323, with the inputs of largest energy first. The sum
-    of squared errors of the outputs, ``tr(E gram E^T)``, is what it keeps small. Weights are float
-    [G, R, K]: groups, rows (output channels), inputs; gram, float [G, K, K], their second moments;
-    scales [G, R, 1]; `limit` the largest code. Returns multiples of the scales, [G, R, K].
+    Frantar et al. (2022), GPTQ, arXiv 2210.17323, in blocks (section 3.2 there), with the inputs of
+    largest energy first. The sum of squared errors of the outputs, ``tr(E gram E^T)``, is what it
+    keeps small. Weights are float [G, R, K]: groups, rows (output channels), inputs; gram, float
+    [G, K, K], their second moments; scales [G, R, 1]; `limit` the largest code. Returns multiples
+    of the scales, [G, R, K].
     """
     order = gram.diagonal(dim1=-2, dim2=-1).argsort(dim=-1, descending=True)
-    work = weights.gather(-1, order[:, None, :].expand_as(weights)).clone()
     rows = gram.gather(1, order[:, :, None].expand_as(gram))
     upper = _factor(rows.gather(2, order[:, None, :].expand_as(gram)))
-    for k in range(work.shape[-1]):
-        column = work[..., k : k + 1]
-        rounded = to_grid(column, scale, limit)
-        error = (column - rounded) / upper[:, k : k + 1, k : k + 1]
-        work[..., k + 1 :] -= error * upper[:, k : k + 1, k + 1 :]
-        work[..., k : k + 1] = rounded
-    back = order.argsort(dim=-1)
-    return work.gather(-1, back[:, None, :].expand_as(work))
+    upper = upper / upper.diagonal(dim1=-2, dim2=-1)[:, :, None]
+    turned, steps = weights.transpose(1, 2), scale.transpose(1, 2)
+    places = order[:, :, None].expand_as(turned)
+    work = turned.gather(1, places)
+    for start in range(0, work.shape[1], BLOCK):
+        end = min(start + BLOCK, work.shape[1])
+        off = torch.empty_like(work[:, start:end])
+        for k in range(start, end):
+            column = work[:, k : k + 1]
+            rounded = to_grid(column, steps, limit)
+            error = torch.sub(column, rounded, out=off[:, k - start : k - start + 1])
+            work[:, k + 1 : end] -= upper[:, k, k + 1 : end, None] * error
+            work[:, k : k + 1] = rounded
+        work[:, end:] -= upper[:, start:end, end:].transpose(1, 2) @ off
+    return torch.empty_like(work).scatter_(1, places, work).transpose(1, 2)
 
 
 def _factor(gram: Tensor) -> Tensor:

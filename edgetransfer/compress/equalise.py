@@ -192,8 +192,9 @@ def equalise(graph: ir.Graph, layers: Sequence[Layer], seen: Mapping[str, Channe
         members = [_Member.of(value, seen) for value in group.tensors if name_of(value) in seen]
         if not members:
             continue
+        behind = [_Behind.of(layer) for layer in group.after]
         candidates = [_scales(members, strength) for strength in STRENGTHS]
-        noises = [_noise(members, group, scales) for scales in candidates]
+        noises = [_noise(members, behind, scales) for scales in candidates]
         best = int(np.argmin(noises))
         if best == 0:
             continue
@@ -232,7 +233,41 @@ def _scales(members: Sequence[_Member], strength: float) -> NDArray[np.float64]:
     return np.where(relative == 0, 1.0, scales)
 
 
-def _noise(members: Sequence[_Member], group: ChannelGroup, scales: NDArray[np.float64]) -> float:
+@dataclass(frozen=True)
+class _Behind:
+    """What noise before a layer becomes behind it, of its weights by input channel.
+
+    `squares` are sums of squared weights [C]; `widest` the largest of every row [C, R], None for a
+    depthwise layer; `taps` how many places of a channel a row looks at.
+    """
+
+    squares: NDArray[np.float64]
+    widest: NDArray[np.float64] | None
+    taps: int
+
+    @staticmethod
+    def of(layer: Layer) -> _Behind:
+        weights = layer.weights().astype(np.float64)
+        cells = weights.reshape(*weights.shape[:2], -1)
+        squares = np.square(cells).sum(axis=2)
+        if _is_depthwise(layer):
+            return _Behind(squares[:, 0], None, cells.shape[2])
+        return _Behind(squares.sum(axis=0), np.abs(cells).max(axis=2).T, cells.shape[2])
+
+    def noise(self, member: _Member, step: float, scales: NDArray[np.float64]) -> float:
+        """Return noise over signal, where every channel of the input is rounded by this `step`."""
+        noise = step * np.sum(self.squares * scales**2)
+        if self.widest is not None:
+            rows = (self.widest * scales[:, None]).max(axis=0)
+            inputs = np.sum(member.square / scales**2)
+            rounding = np.sum((rows / 127) ** 2) / 12 * inputs * self.taps
+            noise += ROUNDED_IN_SECOND_ORDER * rounding
+        return float(noise / max(np.sum(self.squares * member.square), 1e-30))
+
+
+def _noise(
+    members: Sequence[_Member], behind: Sequence[_Behind], scales: NDArray[np.float64]
+) -> float:
     """Return the noise at the outputs of the layers behind, relative to their signal.
 
     Rounding a tensor adds its step squared over 12 to every channel (Widrow, 1956).
@@ -241,31 +276,12 @@ def _noise(members: Sequence[_Member], group: ChannelGroup, scales: NDArray[np.f
     for member in members:
         span = max((member.high / scales).max(), 0) - min((member.low / scales).min(), 0)
         step = (span / CODES) ** 2 / 12
-        for layer in group.after:
-            columns = _columns(layer) * scales[:, None]
-            energy = np.sum(_columns(layer) ** 2 * member.square[:, None])
-            noise = step * np.sum(columns**2)
-            if not _is_depthwise(layer):
-                rows = np.abs(columns.reshape(len(scales), len(layer.weights()), -1)).max((0, 2))
-                inputs = np.sum(member.square / scales**2)
-                rounding = (
-                    np.sum((rows / 127) ** 2) / 12 * inputs * np.prod(layer.weights().shape[2:])
-                )
-                noise += ROUNDED_IN_SECOND_ORDER * rounding
-            total += float(noise / max(energy, 1e-30))
+        total += sum(each.noise(member, step, scales) for each in behind)
     return total
 
 
 def _is_depthwise(layer: Layer) -> bool:
     return layer.node.op_type == "Conv" and layer.weights().shape[1] == 1
-
-
-def _columns(layer: Layer) -> NDArray[np.float64]:
-    """Return a layer's weights with its input channels first, [C, rows times taps]."""
-    weights = layer.weights().astype(np.float64)
-    if _is_depthwise(layer):
-        return weights.reshape(len(weights), -1)
-    return np.moveaxis(weights, 1, 0).reshape(weights.shape[1], -1)
 
 
 def _apply(group: ChannelGroup, scales: NDArray[np.float64], seen: Mapping[str, Channels]) -> None:

@@ -64,17 +64,20 @@ class MomentSums:
 
     def __init__(self) -> None:
         self._count = 0
-        self._means: list[Tensor] = [torch.zeros((), dtype=torch.double)] * 2
-        self._sums: list[Tensor] = [torch.zeros((), dtype=torch.double)] * 2
+        self._means: list[Tensor] = []
+        self._sums: list[Tensor] = []
 
     def add(self, batch: BatchMoments) -> None:
         """Take in one batch."""
-        off = [new - old for new, old in zip(batch.means, self._means, strict=True)]
         old, new = self._count, batch.count
         self._count += new
+        if not old:
+            self._means, self._sums = list(batch.means), list(batch.sums)
+            return
+        off = [new - old for new, old in zip(batch.means, self._means, strict=True)]
         for place, (inside, apart) in enumerate(zip(batch.sums, off, strict=True)):
-            between = apart[:, :, None] * off[0][:, None, :] * (old * new / self._count)
-            self._sums[place] = self._sums[place] + inside + between
+            sums = self._sums[place].add_(inside)
+            sums.baddbmm_(apart[:, :, None], off[0][:, None, :], alpha=old * new / self._count)
             self._means[place] = self._means[place] + apart * (new / self._count)
 
     def moments(self) -> Moments:
@@ -84,7 +87,7 @@ class MomentSums:
 
 @dataclass(frozen=True)
 class BatchMoments:
-    """Columns of one batch, `count` of them: quantised ones and float ones.
+    """Columns of some batches, `count` of them: quantised ones and float ones.
 
     Float64 means [G * B, K] and, about them, sums [G * B, K, K] of products with the quantised.
     """
@@ -94,10 +97,20 @@ class BatchMoments:
     sums: Sequence[Tensor]
 
     @staticmethod
-    def of(layer: Layer, floats: Tensor, codes: Tensor, grid: Grid, seed: int) -> BatchMoments:
-        """Look at some places of a layer's inputs; NumericalError where one is not finite."""
-        wanted = columns(layer, floats, torch.Generator().manual_seed(seed))
-        taken = columns(layer, codes, torch.Generator().manual_seed(seed), fill=grid.zero_point)
+    def of(
+        layer: Layer, batches: Iterable[tuple[Tensor, Tensor]], grid: Grid, seed: int
+    ) -> BatchMoments:
+        """Look at some places of a layer's inputs, floats as they should be and codes as they are.
+
+        The first batch has this `seed`, the next ones those after it. NumericalError where a number
+        is not finite.
+        """
+        pairs = []
+        for number, (floats, codes) in enumerate(batches, start=seed):
+            drawn = columns(layer, floats, torch.Generator().manual_seed(number))
+            again = torch.Generator().manual_seed(number)
+            pairs.append((drawn, columns(layer, codes, again, fill=grid.zero_point)))
+        wanted, taken = (torch.cat(each, dim=2) for each in zip(*pairs, strict=True))
         got = grid.numbers(taken)
         count = blocks_of(got.shape[1])
         if count > 1:
@@ -191,6 +204,23 @@ def columns(layer: Layer, x: Tensor, generator: torch.Generator, fill: float = 0
     return grouped.permute(1, 2, 0, 3).reshape(groups, inputs, -1)
 
 
+def largest_part(layer: Layer, x: Tensor, batches: int) -> int:
+    """Return of how many batches like x the columns are looked at together.
+
+    As many as `LOOKED_AT_BYTES` hold, for sums of products are dear to add up, and half of them at
+    most, so that two workers have something to do.
+    """
+    row = layer.weights()[0].size
+    if layer.node.op_type == "Conv":
+        places = len(x) * min(int(np.prod(x.shape[2:])), max(FEWEST_POSITIONS, row))
+    else:
+        places = x.numel() // row
+    fit = LOOKED_AT_BYTES // max(1, groups_of(layer) * row * places * x.element_size())
+    return int(max(1, min(fit, -(-batches // 2))))
+
+
+LOOKED_AT_BYTES = 2**25
+"""Columns of floats that one worker holds."""
 LARGEST_BIAS = 2**30
 """Codes of biases stay below this: they are added in 32 bits."""
 WAITING_SHARE = 8
@@ -351,13 +381,17 @@ class _Sweep:
         grid = self._grid(source)
         assert grid is not None  # the input of every layer is quantised
 
-        def seen(batch: int) -> BatchMoments:
+        def taken(batch: int) -> tuple[Tensor, Tensor]:
             floats = self._waiting.get("float", source, batch)
-            codes = self._waiting.get("quantised", source, batch)
-            return BatchMoments.of(layer, floats, codes, grid, seed=batch)
+            return floats, self._waiting.get("quantised", source, batch)
 
+        def seen(some: range) -> BatchMoments:
+            return BatchMoments.of(layer, map(taken, some), grid, seed=some[0])
+
+        size = largest_part(layer, self._waiting.get("float", source, 0), len(self._batches))
+        parts = [self._batches[i : i + size] for i in range(0, len(self._batches), size)]
         sums = MomentSums()
-        for each in side_by_side(seen, self._batches):
+        for each in side_by_side(seen, parts):
             sums.add(each)
         return sums.moments()
 

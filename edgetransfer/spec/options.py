@@ -39,6 +39,9 @@ class Option:
     off: bool = False
 
 
+_TIMING = "How long times are taken (build: quick, bench: standard)."
+
+
 class ColumnOptions(TypedDict, total=False):
     """What the columns of a table are called, and what they are for."""
 
@@ -122,7 +125,7 @@ class Options(ColumnOptions, total=False):
     ]
     seed: Annotated[int, Option("Of splits and fits (0).", RUN)]
     threads: Annotated[int, Option("Threads of the measured model.", RUN)]
-    timing: Annotated[TimingEffort, Option("`quick` for a first look.", RUN)]
+    timing: Annotated[TimingEffort, Option(_TIMING, RUN)]
 
 
 class _Build(Options, total=False):
@@ -161,6 +164,7 @@ class BenchOptions(ColumnOptions, total=False):
         Option("With --on ssh:HOST: wheels for the device, for this run.", metavar="DIR"),
     ]
     python: Annotated[str, Option("With --on ssh:HOST: the Python to use there.", metavar="PATH")]
+    timing: Annotated[TimingEffort, Option(_TIMING, RUN)]
 
 
 _HINTS = get_type_hints(_Build, include_extras=True)

@@ -142,7 +142,7 @@ class Recipe(Spec):
     seed: int = Field(0, ge=0, lt=2**32, **asked("seed"))
     threads: int | None = Field(None, ge=1, le=256, **asked("threads"))  # default: the target's
     soundness: bool = Field(True, **asked("soundness"))
-    timing: words.TimingEffort = Field("standard", **asked("timing"))
+    timing: words.TimingEffort = Field("quick", **asked("timing"))
 
     @field_validator("task")
     @classmethod

@@ -122,12 +122,12 @@ def test_a_runtime_that_does_not_take_the_graph_ends_no_build(tmp_path):
     trials = Trials.__new__(Trials)
     trials._prepare, trials.examples = None, ()
     shop = SimpleNamespace(target=catalogue.target("x86-vnni"), run=SimpleNamespace(
-        recipe=SimpleNamespace(threads=None)))  # fmt: skip
+        recipe=SimpleNamespace(threads=None, timing="quick")))  # fmt: skip
     trials._shop = shop
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trial, "input_files", lambda *_: {})
         refused = StageError("OpenVINO does not take it", where="agent")
-        patch.setattr(trial, "take_times", lambda *_: (_ for _ in ()).throw(refused))
+        patch.setattr(trial, "take_times", lambda *_, **__: (_ for _ in ()).throw(refused))
         rivals = [("onnxruntime", "CPUExecutionProvider"), ("openvino", "OpenVINO")]
         record = trials._side_by_side(tmp_path / "core.onnx", rivals, tmp_path, None)
     assert record == {"why": "agent: OpenVINO does not take it"}

@@ -38,6 +38,7 @@ from edgetransfer.transport.place import AS_IT_IS, LOCAL, Place, Software, conne
 if TYPE_CHECKING:
     from edgetransfer.spec.progress import Progress
     from edgetransfer.spec.recipe import DataSpec
+    from edgetransfer.spec.words import TimingEffort
 
 
 RAW = "raw"
@@ -61,6 +62,7 @@ class There:
         where: what `transport.place.connect` takes.
         sustained_s: for how long the bundle is to work without a rest; None for not at all.
         as_target: the target whose runtime and settings run the network; None: the bundle's own.
+        timing: how long times are taken, however the bundle was built.
     """
 
     where: str = LOCAL
@@ -68,6 +70,7 @@ class There:
     sustained_s: float | None = None
     energy: bool = False
     as_target: str | None = None
+    timing: TimingEffort = "standard"
 
     @classmethod
     def of(cls, options: Mapping[str, Any], where: str) -> There:
@@ -83,6 +86,7 @@ class There:
             None if lasting is None else seconds_of(lasting, "--sustained"),
             bool(options.get("energy")),
             options.get("as_target"),
+            options.get("timing") or cls.timing,
         )
 
 
@@ -189,7 +193,13 @@ def _bench(
         question = replace(question, notes=(*question.notes, *([cut] if cut else [])))
         with writing(out):
             asked = Bench(
-                measuring_afresh(out / RAW), reporter, place, bundle.folder, data, bundle.unsealed
+                measuring_afresh(out / RAW),
+                reporter,
+                place,
+                bundle.folder,
+                data,
+                bundle.unsealed,
+                there.timing,
             )
             report = judge_bundle(asked, bundle, question, prepare)
             if there.where != LOCAL and there.as_target is None:

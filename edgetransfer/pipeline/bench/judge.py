@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.agent.environment import cpu_model, isa_flags
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from edgetransfer.graph.prepare import Preparer
     from edgetransfer.spec.progress import Progress
     from edgetransfer.spec.recipe import DataSpec
+    from edgetransfer.spec.words import TimingEffort
     from edgetransfer.transport.place import Place
 
 _LOADING = ("load_ms", "first_inference_ms")
@@ -77,6 +79,7 @@ class Bench:
         data: what the user judges by, None for the golden examples.
         why_not: why nothing that is measured there says anything of the target; empty where that
             depends on the place.
+        timing: how long times are taken; None for what the bundle's recipe says.
     """
 
     keep: Callable[[Stage, Progress], StageResult]
@@ -85,6 +88,7 @@ class Bench:
     folder: Path
     data: DataSpec | None = None
     why_not: str = ""
+    timing: TimingEffort | None = None
 
     def standing(
         self, target: TargetSpec, told: Mapping[str, Any], session: Mapping[str, Any] | None = None
@@ -105,13 +109,14 @@ def judge_bundle(
     timed, preview = standing.is_target, standing.kind == "preview"
     session = bundle.manifest["session"]
     runtime = (not preview and target.runtime) or Runtime.of_any_machine()
+    timing = bench.timing or recipe.timing
     subject = measure.Subject(
         {name: bundle.file(name) for name in measure.MODELS},
         bundle.preprocessing,
         session["threads"],
         {**exact_here(), **session["config"]} if preview else session["config"],
         runtime,
-        EFFORTS[recipe.timing] if timed else None,
+        EFFORTS[timing] if timed else None,
         bench.place,
         activation=bundle.manifest["compression"].get("scheme", {}).get("activation"),
         environment=before,
@@ -126,7 +131,7 @@ def judge_bundle(
             ],
             "session": session,
             "runtime": [runtime.name, runtime.provider],
-            "timing": recipe.timing if timed else None,
+            "timing": timing if timed else None,
             "seed": recipe.seed,
             "machine": [cpu_model(), platform.node(), *sorted(isa_flags())],
             "config": dict(subject.config),
@@ -177,7 +182,7 @@ def _measurement(
         candidate_bytes=bundle.file("model.onnx").stat().st_size,
         residency=None if standing.kind == "preview" else record["residency"],
         memory={name: _memory(run) for name, run in costs.items()},
-        load={name: {key: run[key] for key in _LOADING} for name, run in costs.items()},
+        load={name: _load(record, name, run) for name, run in costs.items()},
         environment=_environment(bundle, kept, record),
         validity=_validity(record, timed, times, standing),
         ladder=bundle.manifest["compression"]["ladder"],
@@ -249,6 +254,15 @@ def _conditions(timed: Mapping[str, Any]) -> dict[str, Any]:
         if "conditions" in process
     ]
     return {"before": told[0]["before"], "after": told[-1]["after"]} if told else {}
+
+
+def _load(record: Mapping[str, Any], name: str, run: Mapping[str, Any]) -> dict[str, float]:
+    """Return what opening took, the median of the timed processes: others may run beside others."""
+    timed = record.get("timing", {}).get("core", {}).get("processes", ())
+    told = {
+        key: [each[key][name] for each in timed if name in each.get(key, ())] for key in _LOADING
+    }
+    return {key: median(told[key]) if told[key] else run[key] for key in _LOADING}
 
 
 def _memory(run: dict[str, Any]) -> dict[str, Any]:

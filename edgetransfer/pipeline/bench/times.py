@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edgetransfer.graph.prepare import Preparer, stack, write_each
 from edgetransfer.measure.speed.latency import Samples, speedup
 from edgetransfer.measure.speed.precision import lacking, lacking_of_ratio
-from edgetransfer.measure.speed.validity import violations
+from edgetransfer.measure.speed.validity import FEWEST_PROCESSES, violations
 from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.spec.target import Runtime, TargetSpec
 from edgetransfer.transport.job import EFFORTS, Effort, InputFiles, Job, ThrottleGuard, Variant
@@ -61,9 +61,12 @@ class TimedModels:
     violations: tuple[str, ...]
 
 
-def take_times(variants: Sequence[Variant], room: Path) -> TimedModels:
-    """Time variants in interleaved blocks with the quick effort."""
-    taken = take(Local(), tuple(variants), EFFORTS["quick"], 0, room)
+def take_times(variants: Sequence[Variant], room: Path, *, fewest: bool = False) -> TimedModels:
+    """Time variants in interleaved blocks with the quick effort, or in the fewest processes."""
+    effort = EFFORTS["quick"]
+    if fewest:
+        effort = replace(effort, processes=FEWEST_PROCESSES, most=FEWEST_PROCESSES)
+    taken = take(Local(), tuple(variants), effort, 0, room)
     return TimedModels(taken.samples(), violations(taken.record))
 
 

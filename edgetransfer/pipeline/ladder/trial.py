@@ -160,6 +160,7 @@ class Trials:
             "session": shop.target.session.model_dump(),
             "runtimes": [[*each, there[each[1]]] for each in rivals],
             "threads": shop.run.recipe.threads,
+            "timing": shop.run.recipe.timing,
         }
         return Stage("runtimes", inputs, partial(self._side_by_side, made.graph, rivals), _told)
 
@@ -173,7 +174,7 @@ class Trials:
             (own,) = variants_of({"own": graph}, files, shop.target, shop.run.recipe.threads)
             variants = [replace(own, name=n, runtime=n, provider=p) for n, p in rivals]
             try:
-                timed = take_times(variants, room)
+                timed = take_times(variants, room, fewest=shop.run.recipe.timing == "quick")
             except StageError as error:  # one of them may not take the graph
                 return {"why": first_line(error)}
         if timed.violations:

@@ -40,7 +40,7 @@ def layer_of(build, opened, weights, shape, **attributes):
 
 def seen(layer, floats, quantised):
     """The moments of one batch whose quantised stream is given as it is."""
-    return BatchMoments.of(layer, floats, quantised, Grid(1.0, 0, -128, 127), seed=0)
+    return BatchMoments.of(layer, [(floats, quantised)], Grid(1.0, 0, -128, 127), seed=0)
 
 
 def by_position(output, groups):
