@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import sqrt
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.measure.speed import sustained
@@ -183,6 +184,8 @@ def speed_told(speedup: Mapping[str, Any], before_ms: float, after_ms: float) ->
     >>> found = {"ratio": 2.9, "ci95": [2.1, 4.0], "class": "FASTER"}
     >>> speed_told(found, 0.44, 0.16)
     '2.90 x faster [2.10, 4.00]'
+    >>> speed_told({"ratio": 1.01, "ci95": [0.97, 1.05], "class": "UNDECIDED"}, 0.44, 0.44)
+    'undecided, under 4 % nothing would show (1.01 x [0.97, 1.05])'
     >>> speed_told(found, 0.44, 0.26)
     'medians 1.69 x, side by side 2.90 x faster [2.10, 4.00]'
     """
@@ -197,8 +200,11 @@ def _speed(speedup: Mapping[str, Any]) -> str:
         return f"{ratio:.2f} x faster [{low:.2f}, {high:.2f}]"
     if speedup["class"] == "SLOWER":
         return f"{1 / ratio:.2f} x slower [{1 / high:.2f}, {1 / low:.2f}]"
-    word = "same speed" if speedup["class"] == "SAME" else "undecided"
-    return f"{word} ({ratio:.2f} x [{low:.2f}, {high:.2f}])"
+    between = f"{ratio:.2f} x [{low:.2f}, {high:.2f}]"
+    if speedup["class"] == "SAME":
+        return f"same speed ({between})"
+    least = 100 * (sqrt(high / low) - 1)
+    return f"undecided, under {least:.1g} % nothing would show ({between})"
 
 
 def told(report: Mapping[str, Any]) -> Iterable[str]:
