@@ -11,17 +11,17 @@ import numpy as np
 import torch
 
 from edgetransfer.compress import execution
-from edgetransfer.compress.encoding import (
-    WEIGHT_LIMIT,
-    Codes,
-    Encoding,
-    Grid,
+from edgetransfer.compress.encoding import WEIGHT_LIMIT, Codes, Encoding, Grid
+from edgetransfer.compress.execution import constants_of, halves, last_uses, moves
+from edgetransfer.compress.layout import Layer, Layout, array_of, attribute, name_of
+from edgetransfer.compress.rounding import (
     best_scales,
+    blocks,
+    blocks_of,
+    joined,
     refit,
     second_order,
 )
-from edgetransfer.compress.execution import constants_of, halves, last_uses, moves
-from edgetransfer.compress.layout import Layer, Layout, array_of, attribute, name_of
 from edgetransfer.errors import NumericalError
 from edgetransfer.graph.prepare import side_by_side
 from edgetransfer.spec.memory import memory
@@ -37,9 +37,6 @@ if TYPE_CHECKING:
 
 FEWEST_POSITIONS = 32
 """Places of one example that are looked at, drawn at random; more for a row of more inputs."""
-WIDEST = 4608
-"""Inputs of a row that are seen together, as many as 512 channels of 3 x 3; longer rows are cut.
-All of 25,088 (the first matrix product of VGG16) would be 5 GB for one matrix."""
 
 
 @dataclass(frozen=True)
@@ -130,39 +127,6 @@ class BatchMoments:
                 "the network gives NaN or Inf", where="quantise", found=f"before {layer.name}"
             )
         return BatchMoments(got.shape[2], means, inside)
-
-
-def blocks_of(inputs: int) -> int:
-    """Return into how many blocks a row of so many inputs is cut.
-
-    >>> blocks_of(1280), blocks_of(WIDEST), blocks_of(25088)
-    (1, 1, 6)
-    """
-    return -(-inputs // WIDEST)
-
-
-def blocks(rows: Tensor, count: int) -> Tensor:
-    """Cut rows [G, R, K] into [G * count, R, K / count], the last filled up with zeros.
-
-    >>> blocks(torch.arange(5.0).reshape(1, 1, 5), 2).tolist()
-    [[[0.0, 1.0, 2.0]], [[3.0, 4.0, 0.0]]]
-    """
-    groups, height, width = rows.shape
-    narrow = -(-width // count)
-    wide = torch.nn.functional.pad(rows, (0, narrow * count - width))
-    cut = wide.reshape(groups, height, count, narrow).transpose(1, 2)
-    return cut.reshape(groups * count, height, narrow)
-
-
-def joined(cut: Tensor, count: int, width: int) -> Tensor:
-    """Put what `blocks` cut together again: [G, R, width].
-
-    >>> joined(blocks(torch.arange(5.0).reshape(1, 1, 5), 2), 2, 5).tolist()
-    [[[0.0, 1.0, 2.0, 3.0, 4.0]]]
-    """
-    parts, height, narrow = cut.shape
-    whole = cut.reshape(parts // count, count, height, narrow).transpose(1, 2)
-    return whole.reshape(parts // count, height, -1)[..., :width]
 
 
 def groups_of(layer: Layer) -> int:

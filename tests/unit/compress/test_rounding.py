@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from edgetransfer.compress.encoding import best_scales, refit, second_order, to_grid
+from edgetransfer.compress.rounding import best_scales, refit, second_order, to_grid
 
 LIMIT = 127
 SEEDS = range(5)

@@ -5,9 +5,9 @@ import pytest
 import torch
 from onnx import helper
 
-from edgetransfer.compress import execution
-from edgetransfer.compress import sweep as module
-from edgetransfer.compress.encoding import Grid, second_order
+from edgetransfer.compress import execution, rounding
+from edgetransfer.compress.encoding import Grid
+from edgetransfer.compress.rounding import second_order
 from edgetransfer.compress.sweep import (
     FEWEST_POSITIONS,
     BatchMoments,
@@ -130,7 +130,7 @@ def test_long_rows_are_seen_in_blocks_e7(build, opened, monkeypatch):
     weights = RNG.normal(size=(4, 10)).astype(np.float32)
     layer = layer_of(build, opened, weights, (10,), kind="Gemm", transB=1)
     x = torch.from_numpy(RNG.normal(size=(30, 10))).float()
-    monkeypatch.setattr(module, "WIDEST", 4)
+    monkeypatch.setattr(rounding, "WIDEST", 4)
     sums = MomentSums()
     sums.add(seen(layer, x, x.round()))
     found = sums.moments()
