@@ -112,14 +112,14 @@ def demo(
     strict: o.Strict = False,
     quiet: o.Quiet = False,
 ) -> None:
-    """Build on scikit-learn's digits for this machine: no data, no network."""
+    """Build on scikit-learn's digits for this machine: no data, no network, no fine-tuning."""
     from edgetransfer.bundle.files import writing
     from edgetransfer.pipeline.demo import write_digits
 
     digits = out / "digits"
     with writing(out):
         write_digits(digits)
-    asked = {**dict.fromkeys(SHELL), "data": str(digits)}
+    asked = {**dict.fromkeys(SHELL), "data": str(digits), "fit": "probe"}
     how = {"json": json, "strict": strict, "quiet": quiet}
     build(**asked, out=out, recipe=None, cache=cache, **how, processes=None)
 
