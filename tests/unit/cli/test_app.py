@@ -282,7 +282,7 @@ def test_the_demo_builds_on_the_digits(typed, monkeypatch, tmp_path):
     assert typed("demo", "--out", tmp_path, "--cache", tmp_path / "cache") == (0, "")
     ((recipe, out),) = asked
     assert (out, recipe.targets) == (tmp_path, ("this-machine",))
-    assert recipe == recipe_from({"data": str(tmp_path / "digits")})
+    assert recipe == recipe_from({"data": str(tmp_path / "digits"), "fit": "probe"})
     with (tmp_path / "digits" / "metadata.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert Counter(row["split"] for row in rows) == {"train": 200, "validation": 400, "test": 1197}
