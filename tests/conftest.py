@@ -5,12 +5,16 @@ import importlib.util
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from onnx import TensorProto, helper, numpy_helper
 
 from edgetransfer.errors import UnsupportedError
 from edgetransfer.spec import catalogue
 from edgetransfer.spec.catalogue import default_cache
 from edgetransfer.transport import qemu
+
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")  # a machine with other work is no reason to fail
 
 _LIBRARY = None
 if torch.version.cuda is None and importlib.util.find_spec("torchvision") is not None:
