@@ -95,7 +95,7 @@ def make_own(name: str, case: Case) -> Made:
                  "--precision", OWN[name], "--seed", str(case.seed)]  # fmt: skip
     try:
         build(arguments, out, cache)
-        core = out / "this-machine" / "core.onnx"
+        core = out / "this-machine" / "measure" / "core.onnx"
         files = [file for stage in _STAGES for file in cache.glob(f"{stage}/*/stage.json")]
         spent = sum(json.loads(file.read_text("utf-8"))["seconds"] for file in files)
     except (OSError, ValueError, PeerError) as error:

@@ -16,6 +16,7 @@ from edgetransfer.backbone.files import CONFIG, check_weights, read_config
 from edgetransfer.backbone.files import WEIGHTS as WEIGHTS_FILE
 from edgetransfer.backbone.model import Backbone, FittedModel, Source
 from edgetransfer.bundle.files import weight_files
+from edgetransfer.bundle.opened import MEASURE
 from edgetransfer.bundle.readers import read_contract, read_labels
 from edgetransfer.errors import IntegrityError, MissingExtraError, SpecError, StageError, first_line
 from edgetransfer.graph.tokens import SETTINGS, keep_tokenizer, read_tokenizer
@@ -117,7 +118,7 @@ def _readable(folder: Path) -> dict[str, Path]:
 
 
 def _onnx(asked: _Request, path: Path) -> Source:
-    beside = [path, path.parent / "preprocess.json", path.parent / "labels.txt"]
+    beside = [path, *(_contract_of(path) / name for name in ("preprocess.json", "labels.txt"))]
     missing = [file.name for file in beside if not file.is_file()]
     if missing:
         raise SpecError(
@@ -129,6 +130,13 @@ def _onnx(asked: _Request, path: Path) -> Source:
     return Source(asked.name, "onnx", path, _digest(opened_with(path)), asked.option)
 
 
+def _contract_of(path: Path) -> Path:
+    """Return the folder that says how an ONNX file is run: its own; of a bundle's, the bundle."""
+    own = path.parent
+    apart = own.name == MEASURE and not (own / "preprocess.json").is_file()
+    return own.parent if apart else own
+
+
 def opened_with(path: Path) -> dict[str, Path]:
     """Return all files that are read with an ONNX file, by what names them: it, and its own folder.
 
@@ -136,18 +144,19 @@ def opened_with(path: Path) -> dict[str, Path]:
     hold tensors. Of a file that cannot be read only those that need no look into it: what is wrong
     is said when it is opened.
     """
-    folder = path.parent
+    folder, contract_in = path.parent, _contract_of(path)
     named = {path.name, "preprocess.json", "labels.txt", "tokenizer.json", SETTINGS}
     named |= {file.name for file in folder.iterdir() if file.name.startswith(path.name)}
     try:
-        contract = read_contract(folder / "preprocess.json", _CONTRACT)
+        contract = read_contract(contract_in / "preprocess.json", _CONTRACT)
         if contract.kind == "text":
             tokenizer = PurePath(contract.tokenizer or ".")
             named |= {str(tokenizer), str(tokenizer.parent / SETTINGS)}
     except SpecError:
         pass
     named |= weight_files(path)
-    return {name: folder / name for name in named if (folder / name).is_file()}
+    places = dict.fromkeys((contract_in, folder))
+    return {name: at / name for at in places for name in named if (at / name).is_file()}
 
 
 def _refuse_hard_links(path: Path) -> None:
@@ -173,7 +182,7 @@ def _folder(asked: _Request, folder: Path) -> Source:
         _refuse_pickles(asked, [file for kind in _PICKLES for file in sorted(folder.glob(kind))])
     if not config_file.is_file() or not weights:
         # A bundle's other graphs are quantised.
-        graphs = sorted(folder.glob("*.onnx"))
+        graphs = sorted((*folder.glob("*.onnx"), *folder.glob(f"{MEASURE}/*.onnx")))
         graphs.sort(key=lambda graph: graph.name != "reference.onnx")
         fitted = " --fit none" if asked.option == "--backbone" else ""
         raise SpecError(
@@ -350,7 +359,7 @@ def load_onnx(source: Source, modality: Modality) -> FittedModel:
     SpecError where the contract is not valid or for the other modality, or a label is none.
     """
     _refuse_hard_links(source.path)
-    folder = source.path.parent
+    folder = _contract_of(source.path)
     file = folder / "preprocess.json"
     preprocessing = read_contract(file, _CONTRACT)
     if preprocessing.kind != modality:

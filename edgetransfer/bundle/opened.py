@@ -39,6 +39,8 @@ SCHEMA = "edgetransfer.bundle/1"
 MANIFEST, REPORT, FITTED_ON = "manifest.json", "report.json", "fitted_on.txt"
 REWRITTEN = frozenset({MANIFEST, REPORT, "report.html", "portability.json"})
 """Files that are written again when the bundle is measured again."""
+MEASURE = "measure"
+"""Where that lies which a bundle has to be measured, and an app does not need."""
 BENCH = "bench"
 """Where measurements go: what lies there is nothing that the bundle ships."""
 _LARGEST = 1 << 32
@@ -105,13 +107,15 @@ class Bundle:
 
 
 def stored_as(manifest: Mapping[str, Any], name: str) -> str:
-    """Return under which name the bytes of a file of a bundle lie: its own, if there are no others.
+    """Return where the bytes of a file of a bundle lie, in it.
 
     Where the network alone is what ships, or floats are shipped as they are, `STORED_AS` of the
-    manifest says which file stands for ``core.onnx`` and ``reference.onnx``.
+    manifest says which file stands for ``core.onnx`` and ``reference.onnx``. What measures lies in
+    `MEASURE`; in bundles of before, and where it is what ships, beside ``model.onnx``.
     """
     found: str = manifest.get(STORED_AS, {}).get(name, name)
-    return found
+    apart = f"{MEASURE}/{found}"
+    return apart if apart in manifest.get("files", ()) else found
 
 
 def digest_of_file(manifest: Mapping[str, Any], name: str) -> str:

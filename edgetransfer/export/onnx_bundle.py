@@ -18,7 +18,7 @@ from PIL import Image
 
 from edgetransfer.bundle.agent_archive import pack_agent
 from edgetransfer.bundle.files import canonical_json, digest_of, write_json
-from edgetransfer.bundle.opened import FITTED_ON, STORED_AS
+from edgetransfer.bundle.opened import FITTED_ON, MEASURE, STORED_AS
 from edgetransfer.bundle.readers import DESCRIPTION
 from edgetransfer.export.tensorrt import write_for_tensorrt
 from edgetransfer.graph.embed import PICTURE, ports, whole_model
@@ -163,11 +163,11 @@ def one_at_a_time(model: onnx.ModelProto) -> onnx.ModelProto:
     return finished(fixed, "export")
 
 
-def described(model: onnx.ModelProto, parts: BundleParts, beside: Path) -> onnx.ModelProto:
+def described(model: onnx.ModelProto, parts: BundleParts, others: Path) -> onnx.ModelProto:
     """Return ``model.onnx`` with what it says of itself in ``metadata_props``.
 
     It is for whoever has this file alone; `bundle.readers.read_description` reads it back. The
-    other networks lie in the folder `beside` already, where they are files of their own.
+    other networks lie in the folder `others` already, where they are files of their own.
     """
     static = parts.target is not None and parts.target.static_shapes
     taken = ports(parts.preprocessing, 1 if static else "batch", whole=True)
@@ -179,7 +179,7 @@ def described(model: onnx.ModelProto, parts: BundleParts, beside: Path) -> onnx.
         "before": parts.preprocessing.before,
         "inside": parts.preprocessing.inside,
         "outputs": canonical_json(dict(parts.outputs)),
-        **{name: digest_of(file) for name in OTHERS if (file := beside / f"{name}.onnx").is_file()},
+        **{name: digest_of(file) for name in OTHERS if (file := others / f"{name}.onnx").is_file()},
     }
     return _with_metadata(model, {f"{DESCRIPTION}{key}": value for key, value in said.items()})
 
@@ -194,34 +194,45 @@ def _with_metadata(model: onnx.ModelProto, said: Mapping[str, str]) -> onnx.Mode
     return copy
 
 
-def _write_models(folder: Path, parts: BundleParts) -> dict[str, str]:
-    """Write the networks, none twice; return which file stands for one that has the same bytes."""
+def _write_models(folder: Path, others: Path, parts: BundleParts) -> dict[str, str]:
+    """Write the networks, none twice; return which file stands for one that has the same bytes.
+
+    All but ``model.onnx`` go into the folder `others`.
+    """
     static = parts.target is not None and parts.target.static_shapes
     whole = whole_model(parts.core, parts.preprocessing)
     alone = whole is parts.core
     core, whole = (one_at_a_time(each) if static else each for each in (parts.core, whole))
     plain = {"core": _with_metadata(core, {}), "reference": _with_metadata(parts.reference, {})}
     for name, model in plain.items():
-        onnx.save(model, folder / f"{name}.onnx")
-    same = digest_of(folder / "core.onnx") == digest_of(folder / "reference.onnx")
+        onnx.save(model, others / f"{name}.onnx")
+    same = digest_of(others / "core.onnx") == digest_of(others / "reference.onnx")
     stored = {}
     if alone:
         stored["core.onnx"] = "model.onnx"
     if same:
         stored["reference.onnx"] = "model.onnx" if alone else "core.onnx"
     for name in stored:
-        (folder / name).unlink()
-    onnx.save(described(whole, parts, folder), folder / "model.onnx")
+        (others / name).unlink()
+    onnx.save(described(whole, parts, others), folder / "model.onnx")
     return stored
 
 
 def write_bundle(folder: Path, parts: BundleParts, prepare: Preparer) -> dict[str, Any]:
     """Write every file but the manifest and the report into an empty folder.
 
+    What an app does not need goes into `MEASURE`, but the networks where an engine is built of one.
     Return what the manifest says of the files that are not stored twice.
     """
-    stored = _write_models(folder, parts)
-    files = {name: folder / stored.get(name, name) for name in ("core.onnx", "reference.onnx")}
+    measures = folder / MEASURE
+    measures.mkdir()
+    runtime = None if parts.target is None else parts.target.runtime
+    engine = runtime is not None and runtime.builds_engines
+    others = folder if engine else measures
+    stored = _write_models(folder, others, parts)
+    names = {f"{each}.onnx": stored.get(f"{each}.onnx", f"{each}.onnx") for each in OTHERS}
+    lies = {"model.onnx": folder, "core.onnx": others, "reference.onnx": others}
+    files = {name: lies[file] / file for name, file in names.items()}
     (folder / "labels.txt").write_text("\n".join(parts.labels) + "\n", encoding="utf-8")
     contract = parts.preprocessing.model_dump(mode="json")
     if parts.tokenizer is not None:
@@ -235,13 +246,12 @@ def write_bundle(folder: Path, parts: BundleParts, prepare: Preparer) -> dict[st
                 folder, parts.core, parts.config, parts.labels, parts.preprocessing
             )
     digests = sorted(set(parts.fitted_on))
-    (folder / FITTED_ON).write_text("".join(f"{each}\n" for each in digests), encoding="utf-8")
+    (measures / FITTED_ON).write_text("".join(f"{each}\n" for each in digests), encoding="utf-8")
     for name, file in parts.more.items():
-        shutil.copyfile(file, folder / name)
-    runtime = None if parts.target is None else parts.target.runtime
-    if parts.target is not None and runtime is not None and runtime.builds_engines:
+        shutil.copyfile(file, measures / name)
+    if parts.target is not None and engine:
         core = files["core.onnx"].name
         write_for_tensorrt(folder, parts.core, parts.preprocessing, parts.target, core)
-    pack_agent(folder / "agent.pyz")
-    write_golden(folder / "golden", files, parts.golden, prepare)
+    pack_agent(measures / "agent.pyz")
+    write_golden(measures / "golden", files, parts.golden, prepare)
     return {STORED_AS: stored} if stored else {}

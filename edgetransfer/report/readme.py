@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from edgetransfer.bundle.opened import MEASURE
 from edgetransfer.bundle.readers import read_description
 from edgetransfer.report.node import Node
 from edgetransfer.report.page import verdict
@@ -35,7 +36,7 @@ def render_readme(report: Mapping[str, Any], bundle: Bundle) -> str:
         title=bundle.target.title,
         verdict=told["name"],
         headline=told["headline"],
-        files={name.partition("/")[0] for name in bundle.manifest["files"]},
+        files=_places(bundle.manifest["files"]),
         inputs=said["inputs"],
         before=said["before"],
         inside=said["inside"],
@@ -44,3 +45,17 @@ def render_readme(report: Mapping[str, Any], bundle: Bundle) -> str:
         names=list(usage.outputs),
         config={key: value for key, value in entries.items() if not key.startswith("tensorrt.")},
     )
+
+
+def _places(files: Iterable[str]) -> dict[str, str]:
+    """Return where each file and folder of a bundle lies, by its name.
+
+    >>> _places(["model.onnx", "measure/core.onnx", "measure/golden/00.png"])
+    {'model.onnx': 'model.onnx', 'core.onnx': 'measure/core.onnx', 'golden': 'measure/golden/'}
+    """
+    found = {}
+    for file in files:
+        apart = f"{MEASURE}/" if file.startswith(f"{MEASURE}/") else ""
+        name, below, _ = file.removeprefix(apart).partition("/")
+        found[name] = f"{apart}{name}{below}"
+    return found

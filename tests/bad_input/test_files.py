@@ -9,9 +9,9 @@ WAYS = {
     "report.json": ["report"],
     "preprocess.json": ["predict", "bench", "add"],
     "labels.txt": ["predict", "bench", "export"],
-    "golden/index.json": ["bench"],
+    "measure/golden/index.json": ["bench"],
     "portability.json": ["bench"],
-    "statistics.safetensors": ["export"],
+    "measure/statistics.safetensors": ["export"],
 }
 UNSEALED = {"manifest.json", "report.json", "portability.json"}
 

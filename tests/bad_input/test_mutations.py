@@ -29,9 +29,9 @@ READ_BY = {
     "report.json": ["report"],
     "portability.json": ["bench"],
     "preprocess.json": ["predict"],
-    "golden/index.json": ["bench"],
+    "measure/golden/index.json": ["bench"],
 }
-SEALED = {"preprocess.json", "golden/index.json"}
+SEALED = {"preprocess.json", "measure/golden/index.json"}
 
 
 def places(value, place=()):

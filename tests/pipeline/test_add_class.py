@@ -78,7 +78,7 @@ def test_a11_no_fact_of_the_old_classes_is_told_of_the_new(bundle, added):
         "task", "target", "recipe", "session", "compression", "backbone", "seed", "versions",
         "base", "head", "added",
     }  # fmt: skip
-    assert new["base"] == {"core.onnx": old["files"]["core.onnx"]}
+    assert new["base"] == {"core.onnx": old["files"]["measure/core.onnx"]}
     assert new["compression"]["ladder"] == []
     report = read_json(added.folder / "report.json")
     assert not {"labelling", "soundness", "choice", "adaptation"} & report.keys()
@@ -135,7 +135,7 @@ def test_what_cannot_be_added_is_refused(bundle, halves, command, tmp_path):
 def without_statistics(bundle, folder):
     """Return a copy that keeps nothing of its features."""
     shutil.copytree(bundle, folder)
-    for name in ("statistics.safetensors", "report.json"):
+    for name in ("measure/statistics.safetensors", "report.json"):
         (folder / name).unlink()
     facts = open_bundle(bundle).manifest
     seal(folder, {name: value for name, value in facts.items() if name not in ("schema", "files")})
@@ -191,7 +191,7 @@ def test_a_bundle_without_statistics_takes_them_from_data(
     ))  # fmt: skip
     assert command(*words, "--data", pictures)[0] == 0
     assert open_bundle(tmp_path / "four").labels == (*SHAPES, "half")
-    assert not (tmp_path / "four" / "statistics.safetensors").exists()
+    assert not (tmp_path / "four" / "measure" / "statistics.safetensors").exists()
 
 
 def test_a_second_class(added, halves, command, tmp_path):
@@ -229,9 +229,9 @@ def test_a_head_goes_from_one_bundle_to_another(bundle, added, command, tmp_path
     ))  # fmt: skip
     assert open_bundle(out).manifest == open_bundle(added.folder).manifest
     again = tmp_path / "again"
-    code, _, error = command("head", "apply", bundle, bundle / "core.onnx", "--out", again)
+    code, _, error = command("head", "apply", bundle, bundle / "measure/core.onnx", "--out", again)
     assert (code, error.splitlines()[0]) == (
-        9, f"error: {bundle / 'core.onnx'}: not a readable head file",
+        9, f"error: {bundle / 'measure/core.onnx'}: not a readable head file",
     )  # fmt: skip
     assert not again.exists()
 

@@ -1,14 +1,16 @@
 """Measuring a bundle again, predicting with it, and the commands that show things."""
 
 import json
+import shutil
 
 import pytest
 from PIL import Image
 
 import edgetransfer
 from edgetransfer.bundle.files import read_json
+from edgetransfer.bundle.opened import open_bundle, seal
 from edgetransfer.errors import SpecError
-from edgetransfer.pipeline.bench.bench import bench
+from edgetransfer.pipeline.bench.bench import bench, golden_of
 from edgetransfer.pipeline.stage.reporter import SilentReporter
 from edgetransfer.spec.recipe import DataSpec
 
@@ -31,6 +33,30 @@ def test_labelled_data_give_the_verdict_of_the_build(bundle, built, pictures, ca
     assert (tmp_path / "bench" / "raw" / "candidate.times.npy").is_file()
     assert done.report["verdict"] == built_report["verdict"]
     assert (tmp_path / "bench" / "report.html").is_file()
+
+
+def test_a_bundle_of_before_is_measured_and_predicts(bundle, built, pictures, tmp_path):
+    """There all files lay beside each other."""
+    old = tmp_path / "old"
+    shutil.copytree(bundle, old)
+    for file in (*(old / "measure").iterdir(), *old.glob("report.*"), old / "README.md"):
+        if file.parent == old:
+            file.unlink()  # it judged another manifest
+        else:
+            file.rename(old / file.name)
+    (old / "measure").rmdir()
+    gone = {"schema", "files", "seal", "stored_as"}
+    seal(old, {k: v for k, v in open_bundle(bundle).manifest.items() if k not in gone})
+    done = bench(old, DataSpec(source=str(pictures)), tmp_path / "bench", SilentReporter())
+    assert done.report["accuracy"] == built.reports["this-machine"]["accuracy"]
+    assert {gate["status"] for gate in done.report["gates"] if gate["name"] == "integrity"} == {
+        "PASS"
+    }
+    assert [each.digest for each in golden_of(open_bundle(old))] == [
+        each.digest for each in golden_of(open_bundle(bundle))
+    ]
+    picture = pictures / "test" / "disc" / "00.png"
+    assert edgetransfer.predict(old, picture) == edgetransfer.predict(bundle, picture)
 
 
 def test_unlabelled_data_are_judged_by_all_but_accuracy(bundle, pictures, cache, tmp_path):
@@ -57,7 +83,10 @@ def test_labels_in_the_wrong_order_are_suspected(built, pictures, cache, tmp_pat
     own = tmp_path / "own"
     own.mkdir()
     folder = built.folders["this-machine"]
-    for name, source in (("mine.onnx", "reference.onnx"), ("preprocess.json", "preprocess.json")):
+    for name, source in (
+        ("mine.onnx", "measure/reference.onnx"),
+        ("preprocess.json", "preprocess.json"),
+    ):
         (own / name).write_bytes((folder / source).read_bytes())
     (own / "labels.txt").write_text("stripes\ndisc\nsquare\n")
     outcome = edgetransfer.build(

@@ -17,9 +17,11 @@ from edgetransfer.errors import IntegrityError, SpecError
 from edgetransfer.spec.outside import validated
 
 BUNDLE = {
-    "model.onnx", "core.onnx", "reference.onnx", "labels.txt", "preprocess.json", "agent.pyz",
-    "manifest.json", "report.json", "report.html", "fitted_on.txt", "statistics.safetensors",
+    "model.onnx", "labels.txt", "preprocess.json", "manifest.json", "report.json", "report.html",
     "README.md",
+}  # fmt: skip
+MEASURE = {
+    "core.onnx", "reference.onnx", "golden", "agent.pyz", "fitted_on.txt", "statistics.safetensors",
 }  # fmt: skip
 
 
@@ -55,7 +57,8 @@ def test_it_ends_on_a_verdict(built):
 def test_the_bundle_is_whole_and_sealed(built):
     folder = built.folders["this-machine"]
     names = {path.name for path in folder.iterdir()}
-    assert names == BUNDLE | {"golden"}
+    assert names == BUNDLE | {"measure"}
+    assert {path.name for path in (folder / "measure").iterdir()} == MEASURE
     manifest = open_bundle(folder).manifest
     found = digests_below(folder)
     assert manifest["files"] == {name: found[name] for name in manifest["files"]}
@@ -75,13 +78,15 @@ def test_the_bundle_is_whole_and_sealed(built):
 
 def test_golden_vectors_are_not_of_the_test_set_and_can_be_replayed(built):
     folder = built.folders["this-machine"]
-    cases = read_json(folder / "golden" / "index.json")["cases"]
+    cases = read_json(folder / "measure/golden" / "index.json")["cases"]
     assert len(cases) == 8
     settings = read_json(folder / "manifest.json")["session"]["config"]
     session = OnnxSession(str(folder / "model.onnx"), config=settings)
     for case in cases:
         shape = case["picture"]["shape"]
-        raw = np.fromfile(folder / "golden" / case["picture"]["file"], np.uint8).reshape(shape)
+        raw = np.fromfile(folder / "measure/golden" / case["picture"]["file"], np.uint8).reshape(
+            shape
+        )
         np.testing.assert_allclose(
             session.run({"picture": raw[None]})[0][0], case["core"]["logits"]
         )
@@ -108,11 +113,11 @@ def test_a_changed_file_is_noticed(built, tmp_path):
     copy = tmp_path / "bundle"
     shutil.copytree(built.folders["this-machine"], copy)
     (copy / "labels.txt").write_text("a\nb\nc\n")
-    (copy / "agent.pyz").unlink()
+    (copy / "measure/agent.pyz").unlink()
     with pytest.raises(IntegrityError) as error:
         open_bundle(copy)
     assert str(error.value) == (
-        f"{copy}: agent.pyz is missing; labels.txt was changed\n"
+        f"{copy}: labels.txt was changed; measure/agent.pyz is missing\n"
         "  fix: build it again, or copy the bundle again"
     )
 
@@ -173,7 +178,7 @@ def test_float_precisions(pictures, cache, tmp_path, precision, smaller):
     if precision == "fp32":
         assert report["agreement"]["flips"] == 0
         assert report["numeric"]["sqnr_db"] is None
-        assert not (folder / "reference.onnx").exists()
+        assert not (folder / "measure/reference.onnx").exists()
 
 
 def test_groups_are_reported(cache, tmp_path, pictures):

@@ -18,7 +18,7 @@ def for_rtx(built, tmp_path_factory):
     shutil.copytree(folder, made)
     for report in made.glob("report.*"):  # it judged another manifest
         report.unlink()
-    shutil.copyfile(made / "reference.onnx", made / "core.onnx")
+    shutil.copyfile(made / "measure/reference.onnx", made / "measure/core.onnx")
     manifest = open_bundle(folder).manifest
     target = catalogue.target("nvidia-rtx-jit")
     facts = {

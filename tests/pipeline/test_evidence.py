@@ -136,9 +136,9 @@ def test_a_model_that_comes_fitted_is_judged_on_all_but_the_calibration(
     """A7, A8: 40 labelled pictures were 28, 6, 6; equal files were held against each other."""
     own = tmp_path / "own"
     own.mkdir()
-    for name, source in (("mine.onnx", "reference.onnx"), ("preprocess.json", "preprocess.json"),
-                         ("labels.txt", "labels.txt")):  # fmt: skip
-        shutil.copy(bundle / source, own / name)
+    for source in ("measure/reference.onnx", "preprocess.json", "labels.txt"):
+        shutil.copy(bundle / source, own)
+    (own / "reference.onnx").rename(own / "mine.onnx")
     data = copied(pictures / "test", tmp_path / "all", 1)
     code, out, _ = command(
         "build", data, "--backbone", own / "mine.onnx", "--fit", "none", "--precision", "fp32",

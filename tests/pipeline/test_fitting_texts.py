@@ -97,7 +97,7 @@ def test_the_head_learns_from_texts_without_labels(texts, encoder, more, cache, 
     moved = fit_record.get("moved", False)
     assert told["gain"]["n"] == (30 if moved else 120)  # validation, and train where it can be
     assert outcome.reports["this-machine"]["accuracy"]["reference"] > 0.8
-    fitted_on = (folder / "fitted_on.txt").read_text().splitlines()
+    fitted_on = (folder / "measure/fitted_on.txt").read_text().splitlines()
     assert len(fitted_on) == 120 + lines * told["better"]
 
 

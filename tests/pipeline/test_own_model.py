@@ -20,7 +20,7 @@ transformers = pytest.importorskip("transformers", reason="the extra `hf` is not
 def own(built, tmp_path):
     """The float network of a build, renamed and kept as another exporter would leave it."""
     folder = built.folders["this-machine"]
-    model = onnx.load(folder / "reference.onnx")
+    model = onnx.load(folder / "measure/reference.onnx")
     for node in model.graph.node:
         node.input[:] = ["x" if name == "input" else name for name in node.input]
         node.output[:] = ["scores" if name == "logits" else name for name in node.output]
@@ -107,7 +107,7 @@ def test_a_fitted_transformers_folder(pictures, cache, tmp_path):
     outcome = measure(folder, pictures, cache, tmp_path)
     bundle = outcome.folders["this-machine"]
     assert (bundle / "labels.txt").read_text().split() == ["stripes", "disc", "square", "other"]
-    logits = OnnxSession(str(bundle / "reference.onnx")).run(
+    logits = OnnxSession(str(bundle / "measure/reference.onnx")).run(
         {"input": np.zeros((2, 3, 32, 32), np.float32)}
     )[0]
     assert logits.shape == (2, 4)

@@ -1,5 +1,6 @@
 """The README of a bundle of pictures: its code says what `predict` says, its list is whole."""
 
+import re
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image
 
 import edgetransfer
+from edgetransfer.backbone.sources import load_onnx, locate, opened_with
 from edgetransfer.bundle.opened import open_bundle
 from edgetransfer.errors import EdgeTransferError
 from edgetransfer.transport.browser import place as browser
@@ -93,13 +95,29 @@ def test_kotlin(folder, tmp_path):
 def test_every_file_is_told_of(folder):
     bundle, text = open_bundle(folder), (folder / "README.md").read_text(encoding="utf-8")
     rows = [line.split("`")[1] for line in text.splitlines() if line.startswith("| `")]
-    there = {name.partition("/")[0] for name in bundle.manifest["files"]}
+    there = {re.sub("^((measure/)?[^/]+/?).*", r"\1", name) for name in bundle.manifest["files"]}
     assert set(rows) - {"manifest.json", "report.json"} == there - {"README.md"}
     assert "\n\n| `" not in text  # each table is whole
     ships, measures = text.index("## What ships"), text.index("## What measures")
-    for name, wanted in {"model.onnx": ships, "labels.txt": ships, "core.onnx": measures}.items():
+    for name, wanted in {
+        "model.onnx": ships,
+        "labels.txt": ships,
+        "measure/core.onnx": measures,
+    }.items():
         place = text.index(f"| `{name}` |")
         assert (place > wanted, place < measures) == (True, wanted == ships)
+
+
+def test_the_floats_of_a_bundle_are_a_backbone(folder):
+    """They lie in measure/, and their contract beside `model.onnx`."""
+    file = folder / "measure" / "reference.onnx"
+    found = load_onnx(locate(str(file)), "image")
+    bundle = open_bundle(folder)
+    assert (found.labels, found.preprocessing) == (bundle.labels, bundle.preprocessing)
+    assert opened_with(file) == {
+        "reference.onnx": file,
+        **{name: folder / name for name in ("labels.txt", "preprocess.json")},
+    }
 
 
 def test_it_begins_with_the_verdict(folder, built):

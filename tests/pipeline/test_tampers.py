@@ -39,7 +39,7 @@ def reseal(folder):
 
 
 def evil_agent(folder, canary):
-    with zipfile.ZipFile(folder / "agent.pyz", "w") as archive:
+    with zipfile.ZipFile(folder / "measure/agent.pyz", "w") as archive:
         archive.writestr("__main__.py", f"open({str(canary)!r}, 'w')\n")
 
 
@@ -102,20 +102,20 @@ def labels_swapped(folder, canary):
 
 def outside_weights(folder, canary):
     del canary
-    model = onnx.load(folder / "core.onnx")
+    model = onnx.load(folder / "measure/core.onnx")
     tensor = model.graph.initializer[0]
     tensor.ClearField("raw_data")
     tensor.data_location = TensorProto.EXTERNAL
     tensor.external_data.add(key="location", value="../../secret.bin")
-    (folder / "core.onnx").write_bytes(model.SerializeToString())
+    (folder / "measure/core.onnx").write_bytes(model.SerializeToString())
 
 
 def golden_name(name):
     def tamper(folder, canary):
         del canary
-        index = read(folder, "golden/index.json")
+        index = read(folder, "measure/golden/index.json")
         index["cases"][0]["png"] = name
-        write(folder, index, "golden/index.json")
+        write(folder, index, "measure/golden/index.json")
 
     return tamper
 
@@ -123,13 +123,13 @@ def golden_name(name):
 EDITED = {
     "agent replaced": evil_agent,
     "labels swapped": labels_swapped,
-    "core and reference swapped": swap("core.onnx", "reference.onnx"),
+    "core and reference swapped": swap("measure/core.onnx", "measure/reference.onnx"),
     "model replaced": replace("model.onnx"),
     "contract emptied": replace("preprocess.json", b"{}"),
-    "golden pictures swapped": swap("golden/00.png", "golden/01.png"),
-    "fitted_on emptied": replace("fitted_on.txt", b""),
-    "statistics removed": remove("statistics.safetensors"),
-    "reference removed": remove("reference.onnx"),
+    "golden pictures swapped": swap("measure/golden/00.png", "measure/golden/01.png"),
+    "fitted_on emptied": replace("measure/fitted_on.txt", b""),
+    "statistics removed": remove("measure/statistics.safetensors"),
+    "reference removed": remove("measure/reference.onnx"),
     "budget edited": edit("manifest.json", "recipe", "budget", "max_drop_pp", to=99.0),
     "seed edited": edit("manifest.json", "seed", to=7),
     "target edited": edit("manifest.json", "target", "title", to="a Raspberry Pi"),
@@ -144,7 +144,7 @@ EDITED = {
     "report of another bundle": edit("report.json", "bundle", to="0" * 64),
     "module added": add("sitecustomize.py"),
     "package added": add("onnxruntime/__init__.py"),
-    "golden link": link("golden/00.png", "/etc/passwd"),
+    "golden link": link("measure/golden/00.png", "/etc/passwd"),
     "bench is a link": link("bench"),
     "report page is a link": link("report.html"),
     "file beside, undeclared": edit("manifest.json", "beside", to=["sitecustomize.py"]),
@@ -156,7 +156,7 @@ RESEALED = {
     ),
     "files outside": edit("manifest.json", "files", "../../secret.bin", to="0" * 64),
     "no files": edit("manifest.json", "files", to={}),
-    "links, listed": link("golden/00.png", "/etc/hostname"),
+    "links, listed": link("measure/golden/00.png", "/etc/hostname"),
     "module added": add("numpy.py"),
     "provider of a stranger": edit("manifest.json", "target", "name", to="../../x"),
 }

@@ -72,7 +72,8 @@ def test_a_build_says_what_it_was_measured_on_and_what_verifies_it(out, pictures
     )
     assert told["ios-coreml"] == (
         "not measured on the target; no transport measures on an iPhone or iPad yet. To verify, "
-        "run the pictures of golden/ in the app and hold its logits against golden/index.json"
+        "run the pictures of measure/golden/ in the app and hold its logits against index.json "
+        "there"
     )
 
 
@@ -130,12 +131,12 @@ def test_a_provider_that_is_not_there_passes_nothing(out, command, tmp_path, mon
 def test_what_is_promised_of_shapes_is_shipped_and_held_by_a_gate(out):
     """A11: "static shapes" was printed, and a dynamic batch shipped."""
     assert catalogue.target("ios-coreml").static_shapes
-    core = onnx.load(out / "ios-coreml" / "core.onnx")
+    core = onnx.load(out / "ios-coreml" / "measure/core.onnx")
     values = (*core.graph.input, *core.graph.value_info, *core.graph.output)
     assert len(values) > 20
     for value in values:
         assert all(size.HasField("dim_value") for size in value.type.tensor_type.shape.dim), value
-    free = onnx.load(out / "raspberry-pi-5" / "core.onnx")
+    free = onnx.load(out / "raspberry-pi-5" / "measure/core.onnx")
     assert free.graph.input[0].type.tensor_type.shape.dim[0].dim_param
     bundle = open_bundle(out / "ios-coreml")
     promised = _promised(bundle, "core.onnx")[0]

@@ -43,9 +43,9 @@ def test_texts_end_on_a_verdict(outcome):
 def test_the_bundle_carries_tokenizer_and_golden_tokens(outcome):
     folder = outcome.folders["this-machine"]
     assert (folder / "tokenizer.json").is_file()
-    case = read_json(folder / "golden" / "index.json")["cases"][0]
+    case = read_json(folder / "measure/golden" / "index.json")["cases"][0]
     file = case["prepared"]["input_ids"]
-    ids = np.fromfile(folder / "golden" / file["file"], "<i8").reshape(file["shape"])
+    ids = np.fromfile(folder / "measure/golden" / file["file"], "<i8").reshape(file["shape"])
     assert (ids[0], ids[-1]) == (2, 3)
 
 
@@ -70,11 +70,11 @@ def test_an_encoder_fits_into_16_bits_d1(outcome, texts):
     prepare = preparer(open_bundle(folder).preprocessing, folder / "tokenizer.json")
     examples = sources.load(DataSpec(source=str(texts)), CLASSES, seed=0).split("validation")
     fed = [prepare.prepare(each) for each in examples]
-    half, wide = to_half(onnx.load(folder / "reference.onnx"), fed)
+    half, wide = to_half(onnx.load(folder / "measure/reference.onnx"), fed)
     assert wide  # the mask holds the lowest float
     expected, found = (
         np.concatenate([open_here(model).run(each)[0] for each in fed])
-        for model in (folder / "reference.onnx", half)
+        for model in (folder / "measure/reference.onnx", half)
     )
     assert sqnr_db(expected, found) > 40
 

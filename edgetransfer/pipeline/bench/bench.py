@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgetransfer.bundle.files import write_json, writing
-from edgetransfer.bundle.opened import BENCH, REPORT, Bundle, open_bundle, refuse_other_outputs
+from edgetransfer.bundle.opened import (
+    BENCH,
+    REPORT,
+    Bundle,
+    open_bundle,
+    refuse_other_outputs,
+    stored_as,
+)
 from edgetransfer.bundle.readers import GOLDEN, read_golden, read_portability
 from edgetransfer.bundle.swap import LOCK, bundle_lock, locked
 from edgetransfer.data.manifest import Example, Manifest
@@ -41,6 +48,7 @@ if TYPE_CHECKING:
     from edgetransfer.spec.words import TimingEffort
 
 
+INDEX = "golden/index.json"
 RAW = "raw"
 PORTABILITY = "portability.json"
 
@@ -113,7 +121,7 @@ def bench(
             held.enter_context(locked(bundle_lock(folder.absolute()), shared=True))
         bundle = _as(open_bundle(folder), there.as_target)
         read_portability(bundle.file(PORTABILITY))  # before the work: it is added to after it
-        for case in read_golden(bundle.file("golden") / "index.json"):
+        for case in read_golden(bundle.file(INDEX)):
             given = {name: np.shape(rows) for name, rows in case["core"].items()}
             refuse_other_outputs(bundle, given)
         _refuse_foreign(out, bundle)
@@ -324,22 +332,23 @@ def refuse_other_kind(bundle: Bundle, manifest: Manifest, data: DataSpec) -> Non
 
 def golden_of(bundle: Bundle) -> tuple[Example, ...]:
     """Return the golden examples, with their labels."""
-    folder = bundle.file("golden")
+    index = bundle.file(INDEX)
     listed, labels, spec = bundle.manifest["files"], bundle.labels, bundle.preprocessing
     rules = task_of(bundle.recipe).labels
     examples = []
-    for number, case in enumerate(read_golden(folder / "index.json")):
+    for number, case in enumerate(read_golden(index)):
         label, text, png = case["label"], case["text"], case.get("png")
         shown = png if spec.in_graph else text
-        lost = png is not None and f"golden/{png}" not in listed
+        place = stored_as(bundle.manifest, f"golden/{png}")
+        lost = png is not None and place not in listed
         if shown is None or lost or not (label is None or rules.known(label, labels)):
             raise GOLDEN.fault(
                 "a golden example that is not of this bundle",
-                folder / "index.json",
+                index,
                 f"case {number}: label {label!r}, file {png!r}",
             )
-        path = None if png is None else folder / png
-        digest = text if path is None else listed[f"golden/{png}"]
+        path = None if png is None else bundle.folder / place
+        digest = text if path is None else listed[place]
         examples.append(Example(f"golden {number}", path, text, label, "test", {}, digest))
     return tuple(examples)
 
@@ -347,5 +356,5 @@ def golden_of(bundle: Bundle) -> tuple[Example, ...]:
 def unlabelled_golden(bundle: Bundle) -> Manifest:
     """Take the golden examples as unlabelled data: the model may have been chosen on them."""
     examples = tuple(replace(each, label=None) for each in golden_of(bundle))
-    folder = str(bundle.file("golden"))
+    folder = str(bundle.file(INDEX).parent)
     return Manifest(bundle.preprocessing.kind, examples, bundle.labels, folder)

@@ -75,7 +75,7 @@ def test_it_is_fitted_quantised_and_judged(made):
     assert outcome.verdict == "PASS"
     bundle = open_bundle(folder)
     assert bundle.manifest["ranks"] == list(RANKS)
-    case = read_golden(folder / "golden" / "index.json")[0]
+    case = read_golden(folder / "measure/golden" / "index.json")[0]
     assert list(case["core"]) == ["score", "beyond"]
     (score,), (beyond,) = case["core"]["score"], case["core"]["beyond"]
     assert beyond == pytest.approx([score - 0.5, score - 1.5, score - 2.5], abs=1e-5)

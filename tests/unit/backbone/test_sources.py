@@ -236,6 +236,14 @@ def test_errors_name_the_option_that_was_used(folder):
         "  expected: config.json and weights as .safetensors (transformers or timm layout)\n"
         f"  fix: name the file: --distill-from {path / 'reference.onnx'}"
     )
+    (path / "measure").mkdir()
+    for graph in path.glob("*.onnx"):
+        graph.rename(path / "measure" / graph.name)
+    with pytest.raises(SpecError) as caught:
+        sources.locate(str(path))
+    assert str(caught.value).splitlines()[-1] == (
+        f"  fix: name the file: --backbone {path / 'measure' / 'reference.onnx'} --fit none"
+    )
     source = sources.locate("builtin:tiny-64", option="--distill-from")
     with pytest.raises(SpecError) as caught:
         sources.load(source, "text")

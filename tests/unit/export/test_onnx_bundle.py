@@ -52,18 +52,22 @@ def test_a_bundle_holds_all_that_a_device_needs(core, contract, pictures, prepar
     parts = BundleParts(core(0), core(1), contract, None, ("été", "bee", "c d"), pictures[0])
     write_bundle(tmp_path, parts, prepare)
     assert {each.name for each in tmp_path.iterdir()} == {
+        "labels.txt",
+        "measure",
+        "model.onnx",
+        "preprocess.json",
+    }
+    measures = tmp_path / "measure"
+    assert {each.name for each in measures.iterdir()} == {
         "agent.pyz",
         "core.onnx",
         "fitted_on.txt",
         "golden",
-        "labels.txt",
-        "model.onnx",
-        "preprocess.json",
         "reference.onnx",
     }
-    assert onnx.load(tmp_path / "reference.onnx") == core(0)
-    assert onnx.load(tmp_path / "core.onnx") == core(1)
-    cases = json.loads((tmp_path / "golden" / "index.json").read_text())["cases"]
+    assert onnx.load(measures / "reference.onnx") == core(0)
+    assert onnx.load(measures / "core.onnx") == core(1)
+    cases = json.loads((measures / "golden" / "index.json").read_text())["cases"]
     for case, pixels in zip(cases, pictures[1], strict=True):
         logits = run(tmp_path / "model.onnx", picture=pixels[None])[0]
         np.testing.assert_allclose(logits, case["core"]["logits"], atol=1e-5)
@@ -88,8 +92,10 @@ def test_a_sealed_bundle_opens_with_the_same_labels(
     seal(tmp_path, facts)
     bundle = open_bundle(tmp_path)
     assert (bundle.labels, bundle.preprocessing) == (labels, contract)
-    assert "golden/index.json" in bundle.manifest["files"]
-    assert (tmp_path / "fitted_on.txt").read_text() == "digest\n"  # all examples here have one
+    assert "measure/golden/index.json" in bundle.manifest["files"]
+    assert (
+        tmp_path / "measure/fitted_on.txt"
+    ).read_text() == "digest\n"  # all examples here have one
 
 
 def test_a_bundle_of_texts_brings_its_tokenizer(text_core, tokenizer, prepare_text, tmp_path):
@@ -100,7 +106,7 @@ def test_a_bundle_of_texts_brings_its_tokenizer(text_core, tokenizer, prepare_te
     assert written == contract.model_copy(update={"tokenizer": "tokenizer.json"})
     assert (tmp_path / written.tokenizer).read_bytes() == tokenizer.read_bytes()
     assert stored == {"stored_as": {"core.onnx": "model.onnx", "reference.onnx": "model.onnx"}}
-    assert [each.name for each in tmp_path.glob("*.onnx")] == ["model.onnx"]
+    assert [each.name for each in tmp_path.rglob("*.onnx")] == ["model.onnx"]
 
 
 LABELS = ("été", "bee", "c d")
@@ -125,11 +131,11 @@ def test_a_model_says_how_it_is_run(written, run, pictures):
         "RGB, channels last, any size",
         "inside": "resize (short side 10, bicubic, antialiased), crop to 8 x 8, normalise",
         "outputs": {"logits": "the higher the likelier"},
-        "core": digest_of(written / "core.onnx"),
-        "reference": digest_of(written / "reference.onnx"),
+        "core": digest_of(written / "measure/core.onnx"),
+        "reference": digest_of(written / "measure/reference.onnx"),
     }
     for name in ("core.onnx", "reference.onnx"):
-        assert read_description(written / name) is None
+        assert read_description(written / "measure" / name) is None
 
 
 def test_the_same_bytes_every_time(core, contract, pictures, prepare, tmp_path):
@@ -147,8 +153,8 @@ def test_floats_that_ship_are_stored_once(core, contract, pictures, prepare, fac
     assert stored == {"stored_as": {"reference.onnx": "core.onnx"}}
     bundle = seal(tmp_path, {**facts, **stored})
     assert bundle == open_bundle(tmp_path)
-    assert bundle.file("reference.onnx") == tmp_path / "core.onnx"
-    assert bundle.digest("reference.onnx") == digest_of(tmp_path / "core.onnx")
+    assert bundle.file("reference.onnx") == tmp_path / "measure/core.onnx"
+    assert bundle.digest("reference.onnx") == digest_of(tmp_path / "measure/core.onnx")
     assert "reference" not in read_description(tmp_path / "model.onnx")
 
 
@@ -163,7 +169,7 @@ def test_what_a_written_model_said_before_is_replaced(text_core, tokenizer, prep
         folders[1], replace(parts, core=model, reference=model, labels=("c", "d")), prepare_text
     )
     assert read_description(folders[1] / "model.onnx")["labels"] == ["c", "d"]
-    assert [each.name for each in folders[1].glob("*.onnx")] == ["model.onnx"]
+    assert [each.name for each in folders[1].rglob("*.onnx")] == ["model.onnx"]
 
 
 def described_as(folder, **changed):

@@ -54,7 +54,7 @@ def test_the_network_is_there_by_the_name_that_optimum_feeds(
         assert (folder / name).read_bytes() == (tmp_path / name).read_bytes()
     prepared = prepare.prepare(pictures[0][0])["input"]
     found = run(folder / "model.onnx", pixel_values=prepared)
-    np.testing.assert_array_equal(found, run(tmp_path / "core.onnx", input=prepared))
+    np.testing.assert_array_equal(found, run(tmp_path / "measure/core.onnx", input=prepared))
 
 
 def test_without_a_configuration_nothing_is_written_for_optimum(

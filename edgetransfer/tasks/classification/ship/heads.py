@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from edgetransfer.bundle.files import read_json, writing
 from edgetransfer.bundle.opened import (
+    MEASURE,
     Bundle,
     digest_of_file,
     open_bundle,
@@ -207,7 +208,7 @@ def rebuild(
         stored = write_bundle(partial, parts, prepare)
         statistics = _statistics(bundle, heads)
         if statistics is not None:
-            write_statistics(partial / STATISTICS, statistics)
+            write_statistics(partial / MEASURE / STATISTICS, statistics)
         made = seal(partial, {**facts, **head_facts(core), "added": list(heads.added), **stored})
         with scratch(partial) as room:
             _report(made, out, room, reporter)
