@@ -3,7 +3,9 @@
 It is for a machine that is lent for minutes: the packed agent of a bundle does the work, and
 nothing of the package is needed there. Every file is held against every later one.
 
-    python benchmarks/side_by_side.py BUNDLE/measure/agent.pyz INPUTS.npy FLOAT PEER OURS.onnx
+    python benchmarks/side_by_side.py AGENT.pyz INPUTS.npy FLOAT.onnx PEER.onnx OURS.onnx
+
+The agent is `measure/agent.pyz` of a bundle.
 """
 
 from __future__ import annotations
