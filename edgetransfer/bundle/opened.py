@@ -18,7 +18,6 @@ from edgetransfer.bundle.files import (
 )
 from edgetransfer.bundle.readers import (
     read_contract,
-    read_description,
     read_digests,
     read_labels,
     read_manifest,
@@ -218,7 +217,6 @@ def open_bundle(folder: Path) -> Bundle:
         outside = [name for name in models if weight_files(folder / name)]
         wrong = [f"{name} keeps weights in other files" for name in outside]
         wrong += _edited(folder, manifest)
-        wrong += _described_otherwise(folder)
     if wrong:
         raise IntegrityError(
             printable("; ".join(wrong)),
@@ -260,14 +258,6 @@ def _strange(folder: Path, files: Mapping[str, str], beside: frozenset[str]) -> 
         elif name not in REWRITTEN and not _is_measured(name):
             wrong.append(f"{name} is not listed")
     return sorted(wrong)
-
-
-def _described_otherwise(folder: Path) -> list[str]:
-    """Name the labels where the model itself says that it has others."""
-    said = read_description(folder / "model.onnx")
-    if said is None or tuple(said["labels"]) == read_labels(folder / "labels.txt"):
-        return []
-    return ["labels.txt does not have the labels that model.onnx says are its own"]
 
 
 def _edited(folder: Path, manifest: Mapping[str, Any]) -> list[str]:

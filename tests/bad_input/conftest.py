@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from edgetransfer.agent.outputs import Outputs
-from edgetransfer.bundle.opened import seal, seal_report
+from edgetransfer.bundle.opened import MEASURE, seal, seal_report
 from edgetransfer.cli import app
 from edgetransfer.data.manifest import Example
 from edgetransfer.export.onnx_bundle import BundleParts, write_bundle
@@ -83,7 +83,7 @@ def sound(tmp_path_factory, pictures, facts):
     )
     parts = BundleParts(network(0), network(1), CONTRACT, None, LABELS, golden, ["0" * 64])
     write_bundle(folder, parts, PicturePreparer(CONTRACT))
-    write_statistics(folder / STATISTICS, statistics)
+    write_statistics(folder / MEASURE / STATISTICS, statistics)
     bundle = seal(folder, facts)
     truth = np.arange(30) % 3
     logits = rng.normal(size=(30, 3)).astype(np.float32)

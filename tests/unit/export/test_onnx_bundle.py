@@ -198,13 +198,3 @@ def test_a_description_that_is_none_is_refused(written, changed, said):
     with pytest.raises(IntegrityError) as caught:
         read_description(written / "model.onnx")
     assert str(caught.value).splitlines()[0].endswith(f"model.onnx: {said}")
-
-
-def test_labels_that_are_not_the_models_own_are_named(written, facts):
-    described_as(written, labels='["a", "b", "c"]')
-    seal(written, facts)
-    with pytest.raises(IntegrityError) as caught:
-        open_bundle(written)
-    assert str(caught.value).splitlines()[0] == (
-        f"{written}: labels.txt does not have the labels that model.onnx says are its own"
-    )
