@@ -194,7 +194,7 @@ def _with_metadata(model: onnx.ModelProto, said: Mapping[str, str]) -> onnx.Mode
     return copy
 
 
-def _write_models(folder: Path, others: Path, parts: BundleParts) -> dict[str, str]:
+def write_models(folder: Path, others: Path, parts: BundleParts) -> dict[str, str]:
     """Write the networks, none twice; return which file stands for one that has the same bytes.
 
     All but ``model.onnx`` go into the folder `others`.
@@ -229,7 +229,7 @@ def write_bundle(folder: Path, parts: BundleParts, prepare: Preparer) -> dict[st
     runtime = None if parts.target is None else parts.target.runtime
     engine = runtime is not None and runtime.builds_engines
     others = folder if engine else measures
-    stored = _write_models(folder, others, parts)
+    stored = write_models(folder, others, parts)
     names = {f"{each}.onnx": stored.get(f"{each}.onnx", f"{each}.onnx") for each in OTHERS}
     lies = {"model.onnx": folder, "core.onnx": others, "reference.onnx": others}
     files = {name: lies[file] / file for name, file in names.items()}

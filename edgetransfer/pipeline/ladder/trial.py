@@ -18,12 +18,13 @@ from edgetransfer.agent.environment import cpu_model, isa_flags
 from edgetransfer.agent.outputs import Outputs
 from edgetransfer.data.manifest import Example, content_of
 from edgetransfer.errors import StageError, UnsupportedError, first_line
-from edgetransfer.graph.embed import whole_model
+from edgetransfer.export.onnx_bundle import write_models
 from edgetransfer.graph.hosted import exact_here, open_here
 from edgetransfer.measure.drift import CLOSE_DB, measure_drift
 from edgetransfer.measure.speed.latency import speedup, summarise
 from edgetransfer.pipeline.bench.target_match import seen_here
 from edgetransfer.pipeline.bench.times import TIMED_INPUTS, input_files, take_times, variants_of
+from edgetransfer.pipeline.ship.networks import networks
 from edgetransfer.pipeline.stage.stage import Stage
 from edgetransfer.pipeline.stage.store import scratch
 from edgetransfer.pipeline.task import task_of
@@ -129,6 +130,9 @@ class Trials:
         runtime = shop.target.runtime
         inputs = {
             "rung": made.kept.key,
+            "labels": list(shop.fitted.manifest.labels),
+            "task": shop.run.recipe.task,
+            "static_shapes": shop.target.static_shapes,
             "examples": content_of(self.examples),
             "timed": _machine() if self._here else None,
             "session": shop.target.session.model_dump(),
@@ -201,9 +205,13 @@ class Trials:
         return {"shapes": found.shapes}
 
     def _measure(self, graph: Path, folder: Path, progress: Progress) -> dict[str, Any]:
-        core = onnx.load(graph)
-        whole = whole_model(core, self._shop.fitted.preprocessing)
-        record: dict[str, Any] = {"bytes": whole.ByteSize(), "p90_ms": None, "faster": None}
+        with scratch(folder) as room:
+            shipped = networks(
+                self._shop.run, self._shop.fitted, onnx.load(graph), self._shop.target
+            )
+            write_models(room, room, shipped)
+            size = (room / "model.onnx").stat().st_size
+        record: dict[str, Any] = {"bytes": size, "p90_ms": None, "faster": None}
         self._outputs(graph, folder, progress)
         if self._previewer.on:
             with scratch(folder) as room:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,8 +11,9 @@ import onnx
 
 from edgetransfer.bundle.opened import Bundle, seal
 from edgetransfer.data.manifest import SPLITS, Example, Manifest
-from edgetransfer.export.onnx_bundle import BundleParts, write_bundle
+from edgetransfer.export.onnx_bundle import write_bundle
 from edgetransfer.export.tensorrt import refuse_unfit
+from edgetransfer.pipeline.ship.networks import networks
 from edgetransfer.pipeline.stage.reporter import telling
 from edgetransfer.pipeline.stage.stage import versions
 from edgetransfer.pipeline.task import task_of
@@ -47,19 +49,13 @@ def assemble(
             refuse_unfit(core)
         task = task_of(run.recipe)
         more = task.ship(run, fitted, compressed, target, line.progress)
-        parts = BundleParts(
-            reference=onnx.load(fitted.graph),
-            core=core,
-            preprocessing=fitted.preprocessing,
+        parts = replace(
+            networks(run, fitted, core, target),
             tokenizer=fitted.tokenizer,
-            labels=manifest.labels,
             golden=golden_examples(manifest),
             config=more.config,
-            target=target,
             fitted_on=[each.digest for each in known],
             more=more.files,
-            outputs=task.usage.outputs,
-            task=run.recipe.task,
         )
         stored = write_bundle(folder, parts, fitted.preparer())
         facts = {**_facts(run, fitted, compressed, target), **more.facts, **stored}
