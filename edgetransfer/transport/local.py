@@ -36,6 +36,7 @@ KEPT = frozenset(
 KEPT_FAMILIES = ("LC_", "OMP_", "GOMP_", "KMP_", "OPENBLAS_", "MKL_")
 """What an agent keeps of the environment it is started from, by name and by how a name begins."""
 _BLOCK = 1 << 16
+_RUNNING: set[subprocess.Popen[bytes]] = set()
 _LISTS = frozenset({"PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"})
 
 
@@ -69,6 +70,11 @@ class Local(Place):
     def do(self, job: Job, out: Path, progress: Progress) -> Mapping[str, Any]:
         """Do one job: see `run`."""
         return run(self.agent, job, out, progress=progress)
+
+    def end(self) -> None:
+        """End all agents that run on this machine for this process."""
+        for process in tuple(_RUNNING):
+            _end(process)
 
 
 def connect(address: str, agent: Path) -> AbstractContextManager[Local]:
@@ -107,7 +113,11 @@ def run(
             ) as process,
         ):
             heard = Transcript(progress)
-            was_ended = _heard_out(process, heard, silent_s)
+            _RUNNING.add(process)
+            try:
+                was_ended = _heard_out(process, heard, silent_s)
+            finally:
+                _RUNNING.discard(process)
             errors.seek(0)
             words = errors.read()
             if was_ended:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +15,7 @@ from edgetransfer.spec.outside import meant
 from edgetransfer.spec.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -73,6 +75,22 @@ class Place(ABC):
         from edgetransfer.transport.outcome import checked
 
         return checked(job, self.do(job, out, progress), out, self.where)
+
+    @contextmanager
+    def side_by_side(self) -> Iterator[ThreadPoolExecutor]:
+        """Yield threads for jobs that take no times; all end where one fails or the run stops."""
+        pool = ThreadPoolExecutor(self.at_once)
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            self.end()
+            raise
+        finally:
+            pool.shutdown()
+
+    def end(self) -> None:  # noqa: B027 (no place has to do several jobs at once)
+        """End the jobs that other threads wait for; a place that does one at a time has none."""
 
     def outputs(
         self, variant: Variant, folder: Path, *, progress: Progress = silent

@@ -29,7 +29,6 @@ from edgetransfer.pipeline.bench.proofs import (
     kept_as,
     outputs_in,
     rebuilt,
-    side_by_side,
     spread,
 )
 from edgetransfer.pipeline.bench.target_match import describe
@@ -197,7 +196,7 @@ class _Session:
     def run(self) -> dict[str, Any]:
         """Run both variants over all examples; where they are one network, once."""
         names = CORE[1:] if self._same else CORE
-        with side_by_side(self._place) as pool:
+        with self._place.side_by_side() as pool:
             residency = pool.submit(self._residency)
             runs = dict(zip(names, pool.map(self._outputs, names), strict=True))
         if self._same:

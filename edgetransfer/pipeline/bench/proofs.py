@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -259,7 +258,7 @@ class Prover:
             "ir_version": max(each.ir_version for each in (model, whole)),
             "dynamic": any(n.op_type == "DynamicQuantizeLinear" for n in model.graph.node),
         }
-        with side_by_side(self.place) as pool:
+        with self.place.side_by_side() as pool:
             preparing = pool.submit(self._prepared, model)
             given, told = pool.submit(self._run, self.whole).result()
             runs, varied = self._variations(model, obeyed="model" in told)
@@ -352,11 +351,6 @@ class Prover:
             else:
                 inputs[name] = [files[i] for i in spread(len(files), FEW)]
         return replace(self.candidate, inputs=inputs)
-
-
-def side_by_side(place: Place) -> ThreadPoolExecutor:
-    """Return threads for as many jobs as a place may do at once; none of them may take times."""
-    return ThreadPoolExecutor(place.at_once)
 
 
 def outputs_in(

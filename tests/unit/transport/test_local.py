@@ -1,5 +1,8 @@
 """However the agent ends, the caller gets its result or one clear error."""
 
+import os
+import time
+
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
@@ -60,6 +63,30 @@ def test_the_job_is_plain_json_and_is_taken_away(agent, out):
         "sustained": {"seconds": 0.0, "window_s": 5.0},
     }
     assert list(out.iterdir()) == []
+
+
+def test_jobs_side_by_side_end_where_the_run_is_stopped(agent, tmp_path):
+    place = local.Local(
+        agent("open(job['out'] + '/pid.tmp', 'w').write(str(os.getpid()))\n"
+              "os.rename(job['out'] + '/pid.tmp', job['out'] + '/pid')\n"
+              "signal.pause()")
+    )  # fmt: skip
+    files = [tmp_path / name / "pid" for name in ("one", "two")]
+
+    def stopped():
+        with place.side_by_side() as pool:
+            for file in files:
+                file.parent.mkdir()
+                pool.submit(place.run, OUTPUTS, file.parent)
+            while not all(file.exists() for file in files):
+                time.sleep(0.01)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
+    for file in files:
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(file.read_text()), 0)
 
 
 def test_telemetry_is_off(agent, out, monkeypatch):
