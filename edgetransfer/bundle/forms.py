@@ -360,6 +360,7 @@ class ManifestForm(StudiedForm):
     compression: CompressionForm
     files: dict[str, Digest]
     seal: Digest | None = None
+    task: str = ""
     stored_as: dict[Literal["core.onnx", "reference.onnx"], Literal["model.onnx", "core.onnx"]] = {}
     beside: list[str] = []
     data: DataForm = DataForm()

@@ -197,12 +197,11 @@ def _steps(report: Mapping[str, Any], folder: Path) -> Iterator[str]:
     if not (folder / MANIFEST).is_file():
         return
     manifest = read_manifest(folder / MANIFEST)
-    recipe = manifest["recipe"]
+    recipe, pictures = manifest["recipe"], manifest.get("task", "").startswith("image")
+    source, data = (recipe.get(key, {}).get("source", "") for key in ("backbone", "data"))
     least = (report.get("accuracy") or {}).get("candidate_ci95") or [1.0]
-    pictures = manifest["task"].startswith("image")
-    if least[0] < LOW and pictures and recipe["backbone"]["source"].startswith("builtin:"):
-        data = shlex.quote(recipe["data"]["source"])
-        yield f"a larger backbone: edgetransfer build {data} --backbone {LARGER}"
+    if least[0] < LOW and pictures and data and source.startswith("builtin:"):
+        yield f"a larger backbone: edgetransfer build {shlex.quote(data)} --backbone {LARGER}"
     given = "PICTURE" if pictures else "'a text'"
     yield f"use it: edgetransfer predict {shlex.quote(str(folder))} {given}"
     if (folder / "README.md").is_file():
