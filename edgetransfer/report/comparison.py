@@ -106,8 +106,8 @@ def read_side(path: Path) -> ComparedReport:
     file = path / REPORT if path.is_dir() else path
     report = read_report(file)
     refuse_untrue(report, str(file), tasks.load(report["task"]).claims)
-    test = read_manifest(bundle)["data"]["splits"].get("test", {}) if bundle.is_file() else {}
-    return ComparedReport(str(path), report, test.get("digest"))
+    data = read_manifest(bundle).get("data", {}) if bundle.is_file() else {}
+    return ComparedReport(str(path), report, data.get("splits", {}).get("test", {}).get("digest"))
 
 
 def compare(first: ComparedReport, second: ComparedReport) -> ReportComparison:

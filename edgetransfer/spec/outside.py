@@ -325,7 +325,7 @@ def validated(
         raise kind.fault(explain(error, spelled, model), where) from error
 
 
-def _beside(model: Any, place: Sequence[str]) -> Iterable[str]:  # noqa: ANN401 (what pydantic takes)
+def _beside(model: object, place: Sequence[str]) -> Iterable[str]:
     """Return the fields that a model has where another one was named."""
     for part in place[:-1]:
         field = getattr(model, "model_fields", {}).get(part)

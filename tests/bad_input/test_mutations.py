@@ -25,8 +25,8 @@ GONE = object()
 NEW = [GONE, None, True, -1, 0, 10**30, 1e300, -1e300, 1e-300, "x", "", [], {}, [[]], {"x": None},
        DEEP, "\0\x1b[2J", "../../x"]  # fmt: skip
 READ_BY = {
-    "manifest.json": ["report", "predict", "head"],
-    "report.json": ["report"],
+    "manifest.json": ["report", "predict", "head", "compare", "compare as JSON"],
+    "report.json": ["report", "compare", "compare as JSON"],
     "portability.json": ["bench"],
     "preprocess.json": ["predict"],
     "measure/golden/index.json": ["bench"],
@@ -91,6 +91,8 @@ def test_one_place_changed(file, data, sound, pictures, tmp_path, run):
         return
     words = {
         "report": ["report", bundle],
+        "compare": ["compare", bundle, sound],
+        "compare as JSON": ["compare", "--json", sound, bundle],
         "predict": ["predict", bundle, pictures / "ant" / "0.png"],
         "head": ["head", "export", bundle, tmp_path / "head"],
     }[way]

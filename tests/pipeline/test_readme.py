@@ -4,6 +4,7 @@ import re
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 
 import pytest
 from PIL import Image
@@ -66,7 +67,9 @@ def test_javascript_in_a_browser(folder, sideways, predicted, tmp_path):
     told, done = [], threading.Event()
 
     class Served(SimpleHTTPRequestHandler):
-        extensions_map = {".mjs": "text/javascript", ".html": "text/html", "": "text/plain"}  # noqa: RUF012
+        extensions_map: ClassVar = {
+            ".mjs": "text/javascript", ".html": "text/html", "": "text/plain",
+        }  # fmt: skip
 
         def do_POST(self):
             told.append(self.rfile.read(int(self.headers["Content-Length"])).decode())

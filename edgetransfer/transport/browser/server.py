@@ -12,7 +12,7 @@ import time
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
@@ -48,6 +48,7 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
+T = TypeVar("T", covariant=True)
 _POLL_S = 10.0
 _MOST_SAID = 2**20
 _ARRAYS = {"float32": np.float32, "float16": np.float16, "float64": np.float64}
@@ -60,7 +61,12 @@ class _RefusedError(Exception):
         self.status = status
 
 
-def _at(held: Any, place: str) -> Any:  # noqa: ANN401 (all that has a length and places)
+class _Held(Protocol[T]):
+    def __len__(self) -> int: ...
+    def __getitem__(self, place: int, /) -> T: ...
+
+
+def _at(held: _Held[T], place: str) -> T:
     if int(place) >= len(held):
         raise _RefusedError(404)
     return held[int(place)]
