@@ -186,6 +186,8 @@ def speed_told(speedup: Mapping[str, Any], before_ms: float, after_ms: float) ->
     '2.90 x faster [2.10, 4.00]'
     >>> speed_told({"ratio": 1.01, "ci95": [0.97, 1.05], "class": "UNDECIDED"}, 0.44, 0.44)
     'undecided, under 4 % nothing would show (1.01 x [0.97, 1.05])'
+    >>> speed_told({"ratio": 1.05, "ci95": [0.95, 1.16], "class": "UNDECIDED"}, 0.44, 0.44)
+    'undecided, under 11 % nothing would show (1.05 x [0.95, 1.16])'
     >>> speed_told(found, 0.44, 0.26)
     'medians 1.69 x, side by side 2.90 x faster [2.10, 4.00]'
     """
@@ -203,8 +205,8 @@ def _speed(speedup: Mapping[str, Any]) -> str:
     between = f"{ratio:.2f} x [{low:.2f}, {high:.2f}]"
     if speedup["class"] == "SAME":
         return f"same speed ({between})"
-    least = 100 * (sqrt(high / low) - 1)
-    return f"undecided, under {least:.1g} % nothing would show ({between})"
+    least = max(1, round(100 * (sqrt(high / low) - 1)))
+    return f"undecided, under {least} % nothing would show ({between})"
 
 
 def told(report: Mapping[str, Any]) -> Iterable[str]:
