@@ -3,10 +3,13 @@
 import cProfile
 import json
 import os
+import shutil
+import subprocess
 import sys
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +18,7 @@ from filelock import FileLock
 from PIL import Image
 
 import edgetransfer
+from edgetransfer.bundle.agent_archive import installed_agent
 from edgetransfer.cli import app
 from edgetransfer.pipeline.ladder.trial import Trials
 from edgetransfer.pipeline.ladder.trials import RungJudge
@@ -22,7 +26,8 @@ from edgetransfer.pipeline.stage.reached import FOLDER
 from edgetransfer.pipeline.stage.store import Store
 from edgetransfer.spec.progress import silent
 from edgetransfer.tasks.classification.train import choice
-from edgetransfer.transport import job
+from edgetransfer.transport import job, local
+from tests.pipeline.agents import Fork, server
 
 COUNTS = {"train": 12, "val": 6, "test": 20}
 SHAPES = ("disc", "square", "stripes")
@@ -62,11 +67,29 @@ def one_thread():
 
 
 @pytest.fixture(scope="session", autouse=True)
+def forked_agents(tmp_path_factory):
+    """Let the agents of builds in this process be forks of one that has imported all they need."""
+    agent, environment = installed_agent(), local.clean_environment(os.environ)
+    room = tmp_path_factory.mktemp("agents")
+    with server(agent, room, environment) as address, pytest.MonkeyPatch.context() as patch:
+
+        def started(command, *, env, **how):
+            if command[:-1] == [sys.executable, str(agent)] and env == environment:
+                return Fork(address, command[-1], how["stderr"])
+            return subprocess.Popen(command, env=env, **how)
+
+        patch.setattr(
+            local, "subprocess", SimpleNamespace(**{**vars(subprocess), "Popen": started})
+        )
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def hasty():
     """Let builds take few times, and races be short: neither is what these tests are about."""
     kept, steps = dict(job.EFFORTS), choice.RACED_STEPS
-    choice.RACED_STEPS = 10
-    plan = job.TimingPlan(blocks=6, warmup_s=0.02, warmup_max_s=0.3)
+    choice.RACED_STEPS = 2
+    plan = job.TimingPlan(blocks=6, block_s=0.005, warmup_s=0.02, warmup_max_s=0.15)
     job.EFFORTS |= dict.fromkeys(("quick", "standard"), job.Effort(2, plan, most=2))
     yield kept
     job.EFFORTS |= kept
@@ -168,6 +191,18 @@ def built(pictures, cache, ran, shared, tmp_path_factory):
         told = {name: (list(modules), sorted(ours)) for name, (modules, ours) in ran.items()}
         record.write_text(json.dumps(told))
         return outcome
+
+
+@pytest.fixture(scope="session")
+def begun(built, cache):
+    """Make a cache in which there is what takes longest and is the same for all: the backbone."""
+
+    def begin(folder):
+        ignored = shutil.ignore_patterns(".partial*")
+        shutil.copytree(cache / "backbone", folder / "backbone", ignore=ignored)
+        return folder
+
+    return begin
 
 
 @pytest.fixture

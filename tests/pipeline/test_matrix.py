@@ -44,10 +44,10 @@ def results(record):
 
 
 @pytest.fixture(scope="module")
-def serial(pictures, tmp_path_factory):
+def serial(pictures, begun, tmp_path_factory):
     folder = tmp_path_factory.mktemp("serial")
     cells = cells_of(recipe_of(pictures), [TINY, "builtin:none"], [0, 1], folder / "out")
-    store = Store(folder / "cache")
+    store = Store(begun(folder / "cache"))
     return folder, matrix.run(cells, store, SilentReporter(), cores=1, known={})
 
 

@@ -1,5 +1,6 @@
 """A killed run goes on from the last finished stage, and ends with the same files."""
 
+import functools
 import json
 import os
 import random
@@ -15,18 +16,16 @@ from edgetransfer.bundle.files import digests_below, read_json
 from edgetransfer.bundle.opened import open_bundle
 
 SCRIPT = Path(__file__).with_name("killed.py")
-STAGES = (
-    "end data", "end backbone", "end features", "end probe looks", "end probe", "end finetune",
+MOMENTS = (
+    "end data", "end teacher probe", "half of teacher looks", "end teacher looks", "end backbone",
+    "end features", "end probe looks", "end probe", "half of finetune parts", "end finetune",
     "end trace", "end compress this-machine", "end export this-machine", "end measure this-machine",
 )  # fmt: skip
-TAUGHT = (
-    "end teacher probe", "half of teacher looks", "end teacher looks", "half of finetune parts",
-)  # fmt: skip
-MOMENTS = int(os.environ.get("EDGETRANSFER_TEST_KILLS", "2"))
+KILLS = int(os.environ.get("EDGETRANSFER_TEST_KILLS", "1"))
 """Random moments to die at; `make test-kills` asks for twenty."""
 
 
-def run(data, out, cache, *moments, fit="finetune"):
+def run(data, out, cache, *moments, fit="distill"):
     """Build once for each moment to die at, and then to the end; return how each ended."""
     words = [word for moment in (*moments, ("NEVER", "-")) for word in moment]
     command = [sys.executable, str(SCRIPT), str(data), str(out), str(cache), fit, *words]
@@ -59,42 +58,33 @@ def weights(cache):
 
 @pytest.fixture(scope="module")
 def uninterrupted(pictures, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("whole")
-    start = time.monotonic()
-    run(pictures, folder / "out", folder / "cache")
-    return made(folder / "out"), weights(folder / "cache"), time.monotonic() - start
+    """What a run comes to that nobody kills, and how long it takes: by how it fits."""
+
+    @functools.cache
+    def whole(fit):
+        folder = tmp_path_factory.mktemp("whole")
+        start = time.monotonic()
+        run(pictures, folder / "out", folder / "cache", fit=fit)
+        return made(folder / "out"), weights(folder / "cache"), time.monotonic() - start
+
+    return whole
 
 
 def test_killed_at_every_stage(pictures, uninterrupted, tmp_path):
     out, cache = tmp_path / "out", tmp_path / "cache"
-    ended = run(pictures, out, cache, *(("STAGE", stage) for stage in STAGES))
-    assert dict(zip(STAGES, ended, strict=True)) == dict.fromkeys(STAGES, -signal.SIGKILL)
-    assert made(out) == uninterrupted[0]
-    assert weights(cache) == uninterrupted[1]
+    ended = run(pictures, out, cache, *(("STAGE", moment) for moment in MOMENTS))
+    assert dict(zip(MOMENTS, ended, strict=True)) == dict.fromkeys(MOMENTS, -signal.SIGKILL)
+    assert (made(out), weights(cache)) == uninterrupted("distill")[:2]
 
 
-@pytest.mark.parametrize("moment", range(MOMENTS))
-def test_killed_at_a_random_moment(pictures, uninterrupted, tmp_path, moment):
+@pytest.mark.parametrize("kill", range(KILLS))
+def test_killed_at_a_random_moment(pictures, uninterrupted, tmp_path, kill):
+    """A run with a teacher, and in turn one that races its rates."""
+    fit = ("distill", "finetune")[kill % 2]
     out, cache = tmp_path / "out", tmp_path / "cache"
-    seconds = random.Random(moment).uniform(0.5, uninterrupted[2])
-    run(pictures, out, cache, ("SECONDS", f"{seconds:.2f}"))
-    assert made(out) == uninterrupted[0]
-    assert weights(cache) == uninterrupted[1]
+    *whole, took_s = uninterrupted(fit)
+    seconds = random.Random(kill).uniform(0.5, took_s)
+    run(pictures, out, cache, ("SECONDS", f"{seconds:.2f}"), fit=fit)
+    assert [made(out), weights(cache)] == whole
     assert [name for name in digests_below(out) if ".this-machine." in name] == []
     assert list(cache.glob("*/.partial*")) == []
-
-
-def test_a_taught_run_killed(pictures, tmp_path):
-    done = []
-    for name, moments in (("whole", ()), ("killed", TAUGHT)):
-        out, cache = tmp_path / name / "out", tmp_path / name / "cache"
-        ended = run(
-            pictures,
-            out,
-            cache,
-            *(("STAGE", stage) for stage in moments),
-            fit="distill",
-        )
-        assert ended == [-signal.SIGKILL] * len(moments)
-        done.append((made(out), weights(cache)))
-    assert done[0] == done[1]

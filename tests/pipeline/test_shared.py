@@ -33,10 +33,10 @@ def launch(*arguments):
 
 
 @pytest.fixture(scope="module")
-def place(pictures, tmp_path_factory):
+def place(pictures, begun, tmp_path_factory):
     """One process builds; the stages up to the fit are then there for several."""
     folder = tmp_path_factory.mktemp("together")
-    edgetransfer.build(pictures, out=folder / "one", cache=folder / "cache", **HOW)
+    edgetransfer.build(pictures, out=folder / "one", cache=begun(folder / "cache"), **HOW)
     return folder
 
 

@@ -13,9 +13,9 @@ TOYS = {"ordinal": "ordinal_task", "measured": "measured_task"}
 
 
 @pytest.fixture(scope="session")
-def toys(tmp_path_factory):
-    """One cache: both trace the same backbone."""
-    return Store(tmp_path_factory.mktemp("toys"))
+def toys(cache):
+    """The cache of all: they trace the same backbone."""
+    return Store(cache)
 
 
 @pytest.fixture(scope="module", autouse=True)

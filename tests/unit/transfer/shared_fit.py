@@ -1,8 +1,13 @@
-"""Fine-tunes a network in as many processes as were started.
+"""Fine-tunes a network in two processes, once for each rank that is to fail, or NONE.
 
-Usage: shared_fit.py OUT [RANK THAT FAILS]
+They are told of each other as torchrun tells them (`tests/pipeline/test_shared.py` has that start
+them), and are forks of one that has imported what takes far longer than what they do.
+
+Usage: shared_fit.py FOLDER (RANK | NONE)...; what they say and the weights are left in the folder.
 """
 
+import os
+import socket
 import sys
 from pathlib import Path
 
@@ -64,22 +69,55 @@ def fit(team=ALONE, objective=None):
     return classifier.state_dict(), tuned.history
 
 
-def main():
-    from edgetransfer.transfer.train.accelerated import Processes
-
+def take_part(out, failing):
     torch.set_num_threads(1)
-    out, *failing = sys.argv[1:]
     team = Processes(cpu=True)
-    objective = Failing() if [str(team.rank)] == failing else None
+    objective = Failing() if str(team.rank) == failing else None
     try:
         state, history = fit(team, objective)
     except (EdgeTransferError, ZeroDivisionError) as error:
         team.fail(repr(error))
         sys.exit(f"process {team.rank}: {error}")
     team.part()
-    save_file({**state, "history": torch.tensor(history, dtype=torch.float64)}, Path(out))
+    save_file({**state, "history": torch.tensor(history, dtype=torch.float64)}, out)
     sys.stdout.write(f"{team.told}\n")
 
 
+def begin(rank, port, folder, failing):
+    """Fork one process; return its number."""
+    child = os.fork()
+    if child:
+        return child
+    told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
+    told |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ |= {name: str(value) for name, value in told.items()}
+    for number, name in enumerate(("out", "err"), start=1):
+        os.dup2(
+            os.open(folder / f"{failing}.{name}", os.O_CREAT | os.O_APPEND | os.O_WRONLY), number
+        )
+    code = 0
+    try:
+        take_part(folder / f"{failing}.safetensors", failing)
+    except SystemExit as ended:
+        code = ended.code
+        if isinstance(code, str):
+            sys.stderr.write(f"{code}\n")
+            code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def main():
+    folder, cases = Path(sys.argv[1]), sys.argv[2:]
+    for failing in cases:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        for child in [begin(rank, port, folder, failing) for rank in (0, 1)]:
+            os.waitpid(child, 0)
+
+
 if __name__ == "__main__":
+    from edgetransfer.transfer.train.accelerated import Processes
+
     main()
