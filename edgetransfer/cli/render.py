@@ -18,6 +18,7 @@ from edgetransfer.cli.terminal import Console, table
 from edgetransfer.measure.verdict import exit_code, is_sound, worst
 from edgetransfer.report.sections import QUESTIONS, answers
 from edgetransfer.spec import tasks
+from edgetransfer.spec.preprocess import INPUTS, TextPreprocessing
 
 if TYPE_CHECKING:
     from edgetransfer.pipeline.stage.store import Visit
@@ -197,12 +198,12 @@ def _steps(report: Mapping[str, Any], folder: Path) -> Iterator[str]:
     if not (folder / MANIFEST).is_file():
         return
     manifest = read_manifest(folder / MANIFEST)
-    recipe, pictures = manifest["recipe"], manifest.get("task", "").startswith("image")
+    recipe, kind = manifest["recipe"], manifest.get("task", "").partition(" ")[0]
     source, data = (recipe.get(key, {}).get("source", "") for key in ("backbone", "data"))
     least = (report.get("accuracy") or {}).get("candidate_ci95") or [1.0]
-    if least[0] < LOW and pictures and data and source.startswith("builtin:"):
+    if least[0] < LOW and data and source.startswith("builtin:"):
         yield f"a larger backbone: edgetransfer build {shlex.quote(data)} --backbone {LARGER}"
-    given = "PICTURE" if pictures else "'a text'"
+    given = INPUTS.get(kind, TextPreprocessing).given
     yield f"use it: edgetransfer predict {shlex.quote(str(folder))} {given}"
     if (folder / "README.md").is_file():
         yield f"in an app: {folder / 'README.md'}"

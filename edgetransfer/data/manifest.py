@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from edgetransfer.errors import DataError
+from edgetransfer.spec.preprocess import INPUTS, Input
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -72,6 +73,11 @@ class Manifest:
     notes: tuple[str, ...] = ()
     dropped: Mapping[str, int] = field(default_factory=dict, hash=False)
     carved: bool = False
+
+    @property
+    def input(self) -> Input:
+        """The kind of input that the examples are: what follows of it is asked there."""
+        return INPUTS[self.modality]
 
     def split(self, name: Split) -> tuple[Example, ...]:
         """Examples of one role, in reading order."""

@@ -12,7 +12,7 @@ from edgetransfer.data.manifest import Example
 from edgetransfer.data.rows import find_picture
 from edgetransfer.data.tables import LINES, TABLE_SUFFIXES, assign_roles, read_table, texts_of
 from edgetransfer.errors import DataError, EdgeTransferError
-from edgetransfer.spec.preprocess import NOUNS, Modality
+from edgetransfer.spec.preprocess import INPUTS, Modality
 from edgetransfer.spec.recipe import DataSpec
 
 PIPE = "-"
@@ -123,7 +123,8 @@ def _of_table(path: Path, modality: Modality, columns: Columns) -> Iterator[Quer
     roles = assign_roles(table, spec, needs_label=False)
     if roles.modality != modality:
         raise DataError(
-            f"the table is about {NOUNS[roles.modality]}s, and the model is for {NOUNS[modality]}s",
+            f"the table is about {INPUTS[roles.modality].noun}s, and the model is for "
+            f"{INPUTS[modality].noun}s",
             where=str(path),
             found=f"the column {roles.content}",
         )

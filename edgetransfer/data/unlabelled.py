@@ -15,11 +15,12 @@ from edgetransfer.data.locate import locate
 from edgetransfer.data.manifest import Example, Manifest, Record, Split, count
 from edgetransfer.data.tables import LINES, texts_of
 from edgetransfer.errors import DataError
-from edgetransfer.spec.preprocess import NOUNS, Modality
 from edgetransfer.spec.progress import Progress, silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from edgetransfer.spec.preprocess import Modality
 
     Near = Callable[[Sequence[Example]], Mapping[str, str]]
     """Says which examples nearly repeat one that is judged on, by their keys: why they go."""
@@ -74,7 +75,7 @@ def load(
     found, unreadable = add_digests(records, progress)
     sources.raise_if(unreadable, str(root))
     kept, dropped = _without(found, labelled, near)
-    noun = NOUNS[labelled.modality]
+    noun = labelled.input.noun
     told = _told(dropped, len(found), noun)
     if not kept:
         raise DataError(
@@ -119,8 +120,8 @@ def _without(
     seen: set[str] = set()
     for record in found:
         if record.digest in seen:
-            noun = NOUNS[labelled.modality]
-            reasons.setdefault(record.key, f"duplicate of another unlabelled {noun}")
+            repeated = f"duplicate of another unlabelled {labelled.input.noun}"
+            reasons.setdefault(record.key, repeated)
         seen.add(record.digest)
 
     def left() -> tuple[Example, ...]:

@@ -21,14 +21,11 @@ from edgetransfer.measure.stats.paired import Pairs, examples_needed, is_under
 from edgetransfer.pipeline.fit.data import read_data
 from edgetransfer.spec.options import OPTIONS, TYPES
 from edgetransfer.spec.outside import printable
-from edgetransfer.spec.preprocess import NOUNS
 from edgetransfer.spec.recipe import PLACES, BackboneSpec, DataSpec, Recipe
 
 if TYPE_CHECKING:
     from edgetransfer.pipeline.stage.run import Run
 
-TEXT_BACKBONE = "hf:sentence-transformers/all-MiniLM-L6-v2"
-"""What a recipe for texts begins with: 22 M parameters, English, Apache-2.0; it is downloaded."""
 _LISTED = 30
 _WRITTEN = ("data", "target", "backbone", "max_drop")
 
@@ -106,17 +103,16 @@ def look(run: Run) -> FirstRecipe:
     located = locate(recipe.data.source)
     if located.tables:
         roles = assign_roles(read_table(located.tables[0].path), recipe.data, needs_label=True)
-        content = "text_column" if roles.modality == "text" else "file_column"
-        named = {"label_column": roles.label, content: roles.content}
+        named = {"label_column": roles.label, manifest.input.column: roles.content}
         recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update=named)})
-    unnamed = recipe.backbone == BackboneSpec()
-    if manifest.modality == "text" and unnamed:
-        recipe = recipe.model_copy(update={"backbone": BackboneSpec(source=TEXT_BACKBONE)})
+    if recipe.backbone == BackboneSpec():
+        first = BackboneSpec(source=manifest.input.backbone)
+        recipe = recipe.model_copy(update={"backbone": first})
     return FirstRecipe(recipe, tuple(_seen(manifest)), tuple(_warnings(manifest, recipe)))
 
 
 def _seen(manifest: Manifest) -> Iterator[str]:
-    examples, noun = manifest.examples, NOUNS[manifest.modality]
+    examples, noun = manifest.examples, manifest.input.noun
     splits = ", ".join(f"{len(manifest.split(split)):,} {split}" for split in SPLITS)
     yield f"{len(examples):,} {noun}s: {splits}"
     counts = Counter(each.label for each in examples)

@@ -5,7 +5,10 @@ Beside how an example is prepared it says what follows of it, so that nobody els
 * `in_graph`: whether the preparation stands in ``model.onnx``, before the network;
 * `one_shape`: whether all examples are prepared to tensors of one shape: then shapes can be static,
   ranges of activations be found beforehand and examples be stacked;
-* `noun`: what an example is called;
+* `noun`: what an example is called, and `given` how a command line names one;
+* `column`: the field of `spec.recipe.DataSpec` that names the column of a table it stands in;
+* `backbone`: what a recipe begins with where none was named;
+* `offers`: what is done with such examples beyond a probe and fine-tuning;
 * `level`: what one of 255 levels of a channel is once it is prepared;
 * `transformers()`: the contract in that library's words, where it is no file already;
 * `before`, `inside`: what an app does with an example before it runs ``model.onnx``, and what that
@@ -23,6 +26,7 @@ from pydantic import Discriminator, Field, TypeAdapter, model_validator
 from edgetransfer.spec.base import Positive, Spec
 
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
+Method = Literal["views", "adaptation", "meta-learning", "contrastive", "self-training"]
 TextInput = Literal["input_ids", "attention_mask", "token_type_ids"]
 Mean = Annotated[float, Field(ge=-1e6, le=1e6)]
 Triple = tuple[Mean, Mean, Mean]
@@ -40,6 +44,10 @@ class ImagePreprocessing(Spec):
     in_graph: ClassVar[bool] = True
     one_shape: ClassVar[bool] = True
     noun: ClassVar[str] = "picture"
+    given: ClassVar[str] = "PICTURE"
+    column: ClassVar[str] = "file_column"
+    backbone: ClassVar[str] = "builtin:tiny-64"
+    offers: ClassVar[frozenset[Method]] = frozenset({"views", "adaptation", "meta-learning"})
     before: ClassVar[str] = (
         "decode it, turn it by its EXIF orientation, lay transparent pixels over white; RGB, "
         "channels last, any size"
@@ -134,6 +142,11 @@ class TextPreprocessing(Spec):
     in_graph: ClassVar[bool] = False
     one_shape: ClassVar[bool] = False
     noun: ClassVar[str] = "text"
+    given: ClassVar[str] = "'a text'"
+    column: ClassVar[str] = "text_column"
+    backbone: ClassVar[str] = "hf:sentence-transformers/all-MiniLM-L6-v2"
+    """22 M parameters, English, Apache-2.0; it is downloaded."""
+    offers: ClassVar[frozenset[Method]] = frozenset({"contrastive", "self-training"})
     inside: ClassVar[str] = "nothing: standard ONNX has no tokenizer"
     kind: Literal["text"] = "text"
     tokenizer: str = Field("tokenizer.json", description="file beside the contract")
@@ -162,7 +175,8 @@ class TextPreprocessing(Spec):
 
 
 Modality = Literal["image", "text"]
-NOUNS: Mapping[Modality, str] = {"image": ImagePreprocessing.noun, "text": TextPreprocessing.noun}
+Input = type[ImagePreprocessing] | type[TextPreprocessing]
+INPUTS: Mapping[str, Input] = {"image": ImagePreprocessing, "text": TextPreprocessing}
 Preprocessing = Annotated[ImagePreprocessing | TextPreprocessing, Discriminator("kind")]
 PREPROCESSING: TypeAdapter[ImagePreprocessing | TextPreprocessing] = TypeAdapter(Preprocessing)
 """Reads and writes either contract: ``PREPROCESSING.validate_json(text)``."""

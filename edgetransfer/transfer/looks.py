@@ -80,15 +80,6 @@ LOOKS = 6
 gave 0.2 to 2.3 points at one example a class and -0.1 to 4.7 at ten (`docs/few-labels.md`)."""
 
 
-def worth_more_looks(modality: str, examples: int, strata: int) -> bool:
-    """Tell whether the probe gains by more looks at its examples: few of them, and pictures.
-
-    >>> worth_more_looks("image", 40, 2), worth_more_looks("image", 42, 2)
-    (True, False)
-    """
-    return modality == "image" and examples <= FEW * strata
-
-
 @dataclass(frozen=True)
 class Look:
     """One look at every example: a number of the views; a text has but one, itself."""

@@ -89,7 +89,7 @@ def hasty():
     """Let builds take few times, and races be short: neither is what these tests are about."""
     kept, steps = dict(job.EFFORTS), choice.RACED_STEPS
     choice.RACED_STEPS = 2
-    plan = job.TimingPlan(blocks=6, block_s=0.005, warmup_s=0.02, warmup_max_s=0.15)
+    plan = job.TimingPlan(blocks=6, block_s=0.005, warmup_s=0.01, warmup_max_s=0.05)
     job.EFFORTS |= dict.fromkeys(("quick", "standard"), job.Effort(2, plan, most=2))
     yield kept
     job.EFFORTS |= kept

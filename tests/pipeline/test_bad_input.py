@@ -156,7 +156,7 @@ COMMAND = '"$2" -m edgetransfer build "$3" --timing quick'
 @pytest.mark.parametrize(
     ("options", "where", "message"),
     [
-        ("size=64k", '--cache "$1/cache"', "no space left on the disk"),
+        ("size=8k", '--cache "$1/cache"', "no space left on the disk"),
         ("ro", '--out "$1/out"', "the file system is read-only"),
     ],
 )

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgetransfer.pipeline.first_recipe import TEXT_BACKBONE, FirstRecipe
+from edgetransfer.pipeline.first_recipe import FirstRecipe
+from edgetransfer.spec.preprocess import TextPreprocessing
 from edgetransfer.spec.recipe import PLACES, recipe_from
 
 SEEN = """\
@@ -66,7 +67,7 @@ def test_columns_that_were_found_are_named(command, tmp_path, cache):
         "targets": ["x86-avx2"],
         "seed": 3,
         "data": {"source": "t.csv", "label_column": "intent", "text_column": "sentence"},
-        "backbone": {"source": TEXT_BACKBONE},
+        "backbone": {"source": TextPreprocessing.backbone},
         "budget": {"max_drop_pp": 2.0},
     }
     text = (tmp_path / "a b.toml").read_text()

@@ -8,6 +8,7 @@ import pytest
 import edgetransfer
 from edgetransfer.bundle.files import read_json
 from edgetransfer.errors import SpecError
+from edgetransfer.spec.preprocess import TextPreprocessing
 from edgetransfer.tasks.classification.fit.text import refuse_what_it_cannot
 
 
@@ -75,7 +76,7 @@ def test_pictures_are_not_contrasted(pictures, cache, tmp_path):
 def test_contrastive_fine_tuning_names_the_devices_that_it_was_tried_on():
     run = SimpleNamespace(recipe=SimpleNamespace(fit=SimpleNamespace(device="mps")))
     with pytest.raises(SpecError) as caught:
-        refuse_what_it_cannot(run, SimpleNamespace(modality="text"))
+        refuse_what_it_cannot(run, SimpleNamespace(input=TextPreprocessing))
     assert str(caught.value) == (
         "--device mps: contrastive fine-tuning was not tried there\n"
         "  expected: cuda or cpu\n"

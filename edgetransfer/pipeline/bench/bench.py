@@ -39,7 +39,6 @@ from edgetransfer.pipeline.task import task_of
 from edgetransfer.spec import catalogue
 from edgetransfer.spec.options import seconds_of
 from edgetransfer.spec.outside import json_of
-from edgetransfer.spec.preprocess import NOUNS
 from edgetransfer.transport.place import AS_IT_IS, LOCAL, Place, Software, connect
 
 if TYPE_CHECKING:
@@ -325,7 +324,7 @@ def refuse_other_kind(bundle: Bundle, manifest: Manifest, data: DataSpec) -> Non
     if manifest.modality != bundle.preprocessing.kind:
         raise DataError(
             f"the bundle classifies {bundle.preprocessing.noun}s, and the examples are "
-            f"{NOUNS[manifest.modality]}s",
+            f"{manifest.input.noun}s",
             where=data.source,
         )
 

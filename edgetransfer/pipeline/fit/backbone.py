@@ -12,7 +12,7 @@ from edgetransfer.pipeline.fit.frozen import open_frozen
 from edgetransfer.pipeline.stage.rows import over, rows_stage
 from edgetransfer.spec import tasks
 from edgetransfer.transfer.features import run_over
-from edgetransfer.transfer.looks import looks_over, worth_more_looks
+from edgetransfer.transfer.looks import FEW, looks_over
 
 if TYPE_CHECKING:
     from edgetransfer.pipeline.stage.run import Run
@@ -51,7 +51,8 @@ class OpenedBackbone:
         examples, seed = manifest.fitted, self.run.recipe.seed
         rules = tasks.load(self.run.recipe.task).labels
         strata = set(rules.strata([each.label or "" for each in examples]))
-        if not worth_more_looks(manifest.modality, len(examples), len(strata)):
+        few = len(examples) <= FEW * len(strata)
+        if not few or "views" not in manifest.input.offers:
             return None
         if self._looks is None:
             inputs = {"backbone": self.kept.key, "examples": content_of(examples), "seed": seed}

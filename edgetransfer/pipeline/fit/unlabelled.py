@@ -18,7 +18,6 @@ from edgetransfer.pipeline.fit.backbone import OpenedBackbone
 from edgetransfer.pipeline.fit.data import label_rules
 from edgetransfer.pipeline.stage.reporter import SilentReporter
 from edgetransfer.pipeline.stage.stage import Stage
-from edgetransfer.spec.preprocess import NOUNS
 from edgetransfer.transfer.study.near_duplicates import SAME, candidates, confirmed
 
 if TYPE_CHECKING:
@@ -48,8 +47,7 @@ def read_unlabelled(run: Run, manifest: Manifest) -> Manifest:
 
     def told(record: Mapping[str, Any]) -> str:
         more = Manifest.from_json(record)
-        noun = NOUNS[manifest.modality]
-        return f"{len(more.examples)} {noun}s, {sum(more.dropped.values())} left out"
+        return f"{len(more.examples)} {more.input.noun}s, {sum(more.dropped.values())} left out"
 
     return Manifest.from_json(run.keep(Stage("unlabelled", inputs, make, told)).record)
 

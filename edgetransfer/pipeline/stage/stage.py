@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property, partial
-from importlib.metadata import PackageNotFoundError, version
+from functools import cache, cached_property, partial
+from importlib import metadata
 from pathlib import Path
 from types import CellType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -182,12 +182,16 @@ def made_by(modules: tuple[str, ...], packages: tuple[str, ...] = ()) -> dict[st
     }
 
 
+version = cache(metadata.version)
+"""Every stage asks, and each time a package's whole description is read: 0.3 s a build."""
+
+
 def versions(*packages: str) -> dict[str, str]:
     """Return the versions of some distributions, or of all that matter, where they are there."""
     found = {}
     for package in packages or _PACKAGES:
         try:
             found[package] = version(package)
-        except PackageNotFoundError:
+        except metadata.PackageNotFoundError:
             continue
     return found

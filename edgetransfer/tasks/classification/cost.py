@@ -77,7 +77,7 @@ def _models(run: Run, manifest: Manifest, opened: OpenedBackbone, room: Path) ->
     """Return the feature graph in float and, for pictures that have one, roughly in int8."""
     graph = opened.kept.file("features.onnx")
     models = {"float": graph}
-    if manifest.modality != "image" or run.targets[0].precision != "w8a8":
+    if not manifest.input.one_shape or run.targets[0].precision != "w8a8":
         return models
     few = manifest.split("train")[:SKETCHED_ON]
     batches = batches_through(opened.prepare, few)

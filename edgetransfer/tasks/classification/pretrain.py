@@ -143,9 +143,10 @@ def pretrain(run: Run, plan: PretrainPlan, out: Path) -> dict[str, Any]:
             expected="builtin:NAME, or a folder that `edgetransfer pretrain` wrote",
         )
     manifest = read_data(run)
-    if manifest.modality != "image":
-        raise DataError("meta-learning is for pictures", found="texts", expected="pictures")
-    backbone = backbones.load(run.source, "image")
+    if "meta-learning" not in manifest.input.offers:
+        found = f"{manifest.input.noun}s"
+        raise DataError("meta-learning is for pictures", found=found, expected="pictures")
+    backbone = backbones.load(run.source, manifest.modality)
     train = manifest.split("train")
     episodes = Episodes(manifest.label_index(train), plan.task, run.recipe.seed)
     card = read_card(run.source.path / "card.json")

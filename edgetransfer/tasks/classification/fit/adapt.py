@@ -129,9 +129,9 @@ def adapt(run: Run, manifest: Manifest) -> AdaptationResult:
         SpecError: texts, or a network without batch norms whose batch norms are to be set.
         DataError: too few pictures of the device, or too few labelled ones to choose by.
     """
-    if manifest.modality != "image":
+    if "adaptation" not in manifest.input.offers:
         raise SpecError(
-            "the examples are texts, and only pictures can be moved to",
+            f"the examples are {manifest.input.noun}s, and only pictures can be moved to",
             where=f"--adapt {run.recipe.adapt.method}",
             fix="leave --adapt out: texts without labels serve by --unlabelled alone",
         )

@@ -115,7 +115,7 @@ def teach(run: Run, manifest: Manifest) -> tuple[Manifest, Teaching]:
     examples = (*manifest.split("train"), *more.examples)
     teacher = fit_teacher(run, manifest)
     schedule, spec = schedule_of(run), run.recipe.distill
-    views = schedule.views if manifest.modality == "image" else Views(schedule.seed, 1)
+    views = schedule.views if "views" in manifest.input.offers else Views(schedule.seed, 1)
     looks = _ask(run, teacher.asked, examples, views)
     record = {
         **teacher.record,
@@ -189,7 +189,7 @@ def _tuned(
     if fitted.record["held_out"]["value"] is None:
         return because(run, fitted, "no labelled example can be held out, so the probe is kept")
     contender: Contender = FineTuning(run, manifest, fitted)
-    if manifest.modality == "text" and run.recipe.fit.device in (None, *text.DEVICES):
+    if "contrastive" in manifest.input.offers and run.recipe.fit.device in (None, *text.DEVICES):
         contender = text.ContrastiveFit(run, manifest, fitted)
     return keep_if_better(run, fitted, contender)
 

@@ -55,11 +55,11 @@ def refuse_pictures(run: Run, manifest: Manifest) -> None:
     Raises:
         SpecError: the examples are pictures.
     """
-    if manifest.modality != "text":
+    if "self-training" not in manifest.input.offers:
         raise SpecError(
             "labels are guessed of texts only",
             where=f"--unlabelled {run.recipe.distill.unlabelled}",
-            found="pictures",
+            found=f"{manifest.input.noun}s",
             fix="name a teacher with --distill-from, or take --adapt",
         )
 
@@ -162,11 +162,11 @@ def refuse_what_it_cannot(run: Run, manifest: Manifest) -> None:
     Raises:
         SpecError: there is one of these.
     """
-    if manifest.modality != "text":
+    if "contrastive" not in manifest.input.offers:
         raise SpecError(
             "contrastive fine-tuning is for texts",
             where="--fit contrastive",
-            found="pictures",
+            found=f"{manifest.input.noun}s",
             fix="take --fit finetune",
         )
     asked = run.recipe.fit.device

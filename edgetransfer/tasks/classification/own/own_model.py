@@ -13,7 +13,7 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from edgetransfer.backbone import sources as backbones
 from edgetransfer.errors import DataError, EdgeTransferError, MissingExtraError, StageError
@@ -37,7 +37,7 @@ _LONGEST_S = 1800
 _EXCEPTION = re.compile(r"[\w.]*(Error|Exception): ")
 
 
-def export(folder: Path, modality: Literal["image", "text"], into: Path) -> Path:
+def export(folder: Path, modality: Modality, into: Path) -> Path:
     """Write the whole classifier as ONNX, in a process of its own: optimum patches transformers.
 
     The folder has config.json, weights and whatever else transformers wants; the weights are in the
@@ -46,7 +46,7 @@ def export(folder: Path, modality: Literal["image", "text"], into: Path) -> Path
     """
     if not _installed():
         raise MissingExtraError("optimum-onnx", "optimum", purpose="exporting with optimum")
-    task = "image-classification" if modality == "image" else "text-classification"
+    task = f"{modality}-classification"
     asked = ["--model", str(folder), "--task", task, "--opset", _OPSET, str(into)]
     try:
         done = subprocess.run(
