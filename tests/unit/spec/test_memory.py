@@ -23,7 +23,8 @@ def held():
 
 start = held()
 with reused():
-    faults_of(64)  # glibc keeps some ends of aligned blocks apart, seven of each size at most
+    # Many: glibc keeps some ends of aligned blocks apart, seven of each size at most.
+    faults_of(int(sys.argv[2]))
     with reused():
         print(faults_of(8))
     print(faults_of(8), held() - start)
@@ -31,11 +32,11 @@ print(held() - start)
 """
 
 
-def run(numbers, **variables):
+def run(numbers, rounds=64, **variables):
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_"))}
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(numbers)], env={**kept, **variables}, check=True,
-        capture_output=True, text=True,
+        [sys.executable, "-c", SCRIPT, str(numbers), str(rounds)], env={**kept, **variables},
+        check=True, capture_output=True, text=True,
     )  # fmt: skip
     return [int(each) for each in done.stdout.split()]
 
@@ -54,6 +55,6 @@ def test_pages_are_not_asked_for_again_and_are_given_back():
     "told", [{"MALLOC_ARENA_MAX": "2"}, {"GLIBC_TUNABLES": "glibc.malloc.arena_max=2"}]
 )
 def test_what_the_user_told_malloc_stands(told):
-    _, faults, inside, _ = run(2**24, **told)  # 64 MiB, which glibc always maps afresh
+    _, faults, inside, _ = run(2**24, rounds=8, **told)  # 64 MiB, which glibc always maps afresh
     assert faults > 8 * 16384 / 600  # huge pages count as one
     assert inside < 6
