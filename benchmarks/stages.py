@@ -25,6 +25,8 @@ from edgetransfer.agent.environment import fingerprint
 from edgetransfer.agent.runtimes.onnxruntime import build as runtime_facts
 
 RESULT = Path(__file__).parent / "results" / "stages.json"
+WORK = ("task", "kind", "examples", "network_bytes", "fit", "targets")
+"""What `edgetransfer.pipeline.cost` scales these seconds by, to estimate those of other builds."""
 COSTS = ("seconds", "cpu_seconds", "peak_memory_mib")
 
 
@@ -39,7 +41,8 @@ def one(words: list[str]) -> tuple[float, dict[str, Any], dict[str, Any]]:
         run = json.loads(Path(name, "out", "run.json").read_text())
         (folder, *_) = (each["folder"] for each in run["targets"].values())
         report = json.loads(Path(name, "out", folder, "report.json").read_text())
-        return seconds, run, report
+        (kept,) = json.loads(Path(name, "cache", "builds.json").read_text())["builds"]
+        return seconds, {**run, "work": kept}, report
 
 
 def main() -> None:
@@ -58,8 +61,10 @@ def main() -> None:
         row = {each: round(median(cost[each] for cost in costs), 2) for each in COSTS}
         stages.append({"stage": stage["stage"], **row})
         print(f"{stage['stage']:20} " + "".join(f"{row[each]:10.1f}" for each in COSTS))
+    work = {key: runs[0][1]["work"][key] for key in WORK}
     record = {
         "command": " ".join(words),
+        **work,
         "seconds": round(median(seconds for seconds, _, _ in runs), 1),
         "each": [round(seconds, 1) for seconds, _, _ in runs],
         "stages": stages,

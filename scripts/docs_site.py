@@ -5,6 +5,7 @@ mkdocs calls the functions that begin with ``on_`` (see `mkdocs.yml`). Nothing h
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,15 +14,19 @@ import typer
 from mkdocs.structure.files import File, Files
 from typer.cli import get_docs_for_click
 
+import edgetransfer
 from edgetransfer import errors
 from edgetransfer.cli import app as program
 from edgetransfer.cli import commands
 from edgetransfer.measure.verdict import WORST_FIRST, exit_code
+from edgetransfer.pipeline.build import Outcome
+from edgetransfer.pipeline.predict import LoadedModel, Prediction
 from edgetransfer.spec import catalogue
+from edgetransfer.spec.options import OPTIONS
 from edgetransfer.spec.recipe import Recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from mkdocs.config.defaults import MkDocsConfig
 
@@ -40,6 +45,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         "reference/recipe.md": recipe_page(),
         "reference/targets.md": target_page(),
         "reference/exit-codes.md": exit_page(),
+        "reference/python.md": python_page(),
     }
     made |= {f"project/{to}.md": _moved(ROOT / f"{name}.md", "../") for to, name in PROJECT.items()}
     for place, text in made.items():
@@ -145,6 +151,71 @@ def target_page() -> str:
         "\n## Where what they say comes from\n\n"
         f"{_table(('target', 'evidence', 'source'), evidence)}\n"
     )
+
+
+def python_page() -> str:
+    """Return the functions of the package, and what they return, from their docstrings."""
+    functions = [(name, getattr(edgetransfer, name)) for name in edgetransfer.__all__]
+    intro = (
+        "# Python\n\nWhat `import edgetransfer` offers. [Python](../python.md) shows how it is "
+        "used; errors are those of [Exit codes](exit-codes.md).\n"
+    )
+    told = []
+    for name, each in functions:
+        told.append(_described(f"edgetransfer.{name}", each))
+        taken = [option for option in inspect.signature(each).parameters if option in OPTIONS]
+        if "reporter" in inspect.signature(each).parameters:
+            rows = [f"* `{option}`: {OPTIONS[option].help}" for option in taken]
+            told.append("\n".join(["**Options**\n", *rows, ""]))
+    told += ["## What they return\n"]
+    for kind in (Outcome, LoadedModel, Prediction):
+        told.append(_described(kind.__name__, kind, "###", signature=False))
+        methods = {k: v for k, v in vars(kind).items() if inspect.isfunction(v) and k[0] != "_"}
+        told += [_described(f"{kind.__name__}.{k}", v, "####") for k, v in methods.items()]
+    return "\n".join([intro, *told])
+
+
+def _described(
+    name: str, of: Callable[..., Any], head: str = "##", *, signature: bool = True
+) -> str:
+    """Return heading, signature and docstring: sections of Google's style become lists."""
+    text, *sections = re.split(
+        r"^(Args|Attributes|Raises):\n", inspect.getdoc(of) or "", flags=re.M
+    )
+    parts = [f"{head} `{name}`\n", _rst(text)]
+    if signature:
+        parts.insert(1, f"```python\n{_signature(name, of)}\n```\n")
+    for title, body in zip(sections[::2], sections[1::2], strict=True):
+        items = re.findall(r"^ {4}([\w ]+): ((?:.+\n?)(?:^ {5,}.+\n?)*)", body, flags=re.M)
+        rows = [f"* `{item}`: {_rst(' '.join(what.split()))}" for item, what in items]
+        parts.append("\n".join([f"**{title}**\n", *rows, ""]))
+    return "\n".join(parts)
+
+
+def _rst(text: str) -> str:
+    return text.replace("``", "`")
+
+
+def _signature(name: str, of: Callable[..., Any]) -> str:
+    """Return a parameter a line, with types as they are written and defaults."""
+    lines, starred = [], False
+    for each in inspect.signature(of).parameters.values():
+        if each.name == "self":
+            continue
+        if each.kind is each.KEYWORD_ONLY and not starred:
+            lines, starred = [*lines, "    *,"], True
+        kind = each.annotation if isinstance(each.annotation, str) else _written(each.annotation)
+        default = "" if each.default is each.empty else f" = {each.default!r}"
+        lines.append(f"    {each.name}: {kind}{default},")
+    gives = inspect.signature(of).return_annotation
+    return "\n".join(
+        [f"{name}(", *lines, f") -> {gives if isinstance(gives, str) else _written(gives)}"]
+    )
+
+
+def _written(kind: object) -> str:
+    text = kind.__name__ if isinstance(kind, type) else str(kind)
+    return re.sub(r"\b(collections\.abc|typing|pathlib)\.", "", text)
 
 
 def exit_page() -> str:

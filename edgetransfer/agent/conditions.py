@@ -19,6 +19,7 @@ COOL_BELOW = 1.03
 FREQUENCY_SHARE = 0.9
 """Share of the first frequency under which a core counts as slowed."""
 NAP_S = 0.25
+_GLANCES, _GLANCE_S = 10, 0.01
 Reading = Dict[str, object]
 
 
@@ -191,6 +192,22 @@ def pressure(system: System = REAL) -> Optional[float]:
         if word.startswith("avg10="):
             return float(word[len("avg10=") :])
     return None
+
+
+def others_run(system: System = REAL) -> bool:
+    """Look some times whether a task beside this one has a core or waits for one.
+
+    That is what the kernel counts in ``/proc/loadavg`` (proc(5)), this task with it; where it is
+    not told, it may be so. The load average itself holds the last minute of our own work too.
+    """
+    busy = 0
+    for _ in range(_GLANCES):
+        told = (system.read("/proc/loadavg") or "").split()
+        if len(told) < 4:
+            return True
+        busy += int(told[3].partition("/")[0]) > 1
+        time.sleep(_GLANCE_S)
+    return 2 * busy > _GLANCES
 
 
 def ticks(system: System = REAL) -> Optional[Dict[str, int]]:

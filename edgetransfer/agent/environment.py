@@ -97,7 +97,7 @@ def warnings(system: System = REAL) -> List[str]:
     if governor not in (None, "performance"):
         found.append("frequency governor is %s, not performance" % governor)
     load, cores = os.getloadavg()[0], len(conditions.used_cores())
-    if load > 0.5 * cores:
+    if load > 0.5 * cores and conditions.others_run(system):  # else the load is the build's own
         found.append("load average is %.1f on %d cores: other work is running" % (load, cores))
     pressure = conditions.pressure(system)
     if pressure is not None and pressure > _BUSY_PRESSURE_PCT:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from edgetransfer.spec.target import TargetSpec
 
 SCHEMA = "edgetransfer.bundle/1"
+_LABELS = "labels.txt"
 MANIFEST, REPORT, FITTED_ON = "manifest.json", "report.json", "fitted_on.txt"
 REWRITTEN = frozenset({MANIFEST, REPORT, "report.html", "portability.json"})
 """Files that are written again when the bundle is measured again."""
@@ -200,7 +201,7 @@ def open_bundle(folder: Path) -> Bundle:
         raise SpecError(
             "not a bundle",
             where=str(folder),
-            found="no manifest.json" if folder.is_dir() else "no such folder",
+            found=_in_place_of_a_bundle(folder),
             expected="a folder that `edgetransfer build` wrote: OUT/TARGET",
             fix=f"did you mean {inside[0].parent}?" if inside else None,
         )
@@ -217,6 +218,10 @@ def open_bundle(folder: Path) -> Bundle:
         outside = [name for name in models if weight_files(folder / name)]
         wrong = [f"{name} keeps weights in other files" for name in outside]
         wrong += _edited(folder, manifest)
+        said = readers.read_description(folder / "model.onnx") or {}
+        told = said.get("labels")
+        if told is not None and tuple(told) != readers.read_labels(folder / _LABELS):
+            wrong.append(f"{_LABELS} does not name the labels that model.onnx tells of")
     if wrong:
         raise IntegrityError(
             printable("; ".join(wrong)),
@@ -224,6 +229,12 @@ def open_bundle(folder: Path) -> Bundle:
             fix="build it again, or copy the bundle again",
         )
     return Bundle(folder, manifest)
+
+
+def _in_place_of_a_bundle(folder: Path) -> str:
+    if folder.is_dir():
+        return f"no {MANIFEST}"
+    return "a file" if os.path.lexists(folder) else "no such folder"
 
 
 def walked(folder: Path) -> dict[str, Path]:

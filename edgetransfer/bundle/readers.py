@@ -185,6 +185,24 @@ class SampleForm(Form):
     known: Count
     judged: Count
     counts: bool
+    capped: Count = 0
+
+
+class StageForm(Form):
+    stage: str
+    found: bool
+    seconds: Number
+    cpu_seconds: Number
+    peak_memory_mib: Number
+
+
+class BuildForm(Form):
+    """What a build took."""
+
+    seconds: Number
+    cpu_seconds: Number
+    stages: list[StageForm]
+    energy_j: Number | None = None
 
 
 class ReportForm(StudiedForm):
@@ -215,6 +233,7 @@ class ReportForm(StudiedForm):
     portability: PortabilityForm | None = None
     sustained: SustainedLoadForm | None = None
     energy: dict[str, EnergyForm] = {}
+    build: BuildForm | None = None
 
 
 _OURS = Kind(

@@ -173,7 +173,7 @@ def matrix(
     cores: o.Cores = 1,
     out: o.Out = Path("edgetransfer-matrix"),
 ) -> None:
-    """Build backbones x seeds for every target; tell mean and spread over the seeds."""
+    """Build backbones x seeds for every target; report mean and spread over the seeds."""
     from edgetransfer.bundle.files import writing
     from edgetransfer.bundle.swap import LOCK, locked
     from edgetransfer.cli.terminal import TerminalReporter, print_json, show

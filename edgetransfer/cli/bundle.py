@@ -146,10 +146,12 @@ def report(
 
 def compare(
     first: Annotated[Path, typer.Argument(metavar="A", help="A bundle, or a report.json.")],
-    second: Annotated[Path, typer.Argument(metavar="B", help="What it is held against.")],
+    second: Annotated[
+        Path, typer.Argument(metavar="B", help="The other bundle, or its report.json.")
+    ],
     json: o.Json = False,
 ) -> None:
-    """Hold two bundles or reports against each other: accuracy, changed decisions, times, size."""
+    """Compare two bundles or reports: accuracy, changed decisions, latency, size."""
     from edgetransfer.cli.terminal import Console, print_json, table
     from edgetransfer.report.comparison import compare as run
     from edgetransfer.report.comparison import read_side

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 import typer
+from typer.core import TyperGroup
 
 from edgetransfer.cli import backbones, build, bundle, machine
 
@@ -30,7 +31,21 @@ def _common(
     pass
 
 
+class _Program(TyperGroup):
+    """Says what is wrong with a value as the errors of recipes do."""
+
+    def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            from edgetransfer.spec.outside import plainer
+
+            error.message = plainer(error.message)
+            raise
+
+
 app = typer.Typer(
+    cls=_Program,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
@@ -55,13 +70,13 @@ for _each in (
 ):
     app.command()(_each)
 
-_cache = typer.Typer(no_args_is_help=True, help="What finished stages take on the disk.")
+_cache = typer.Typer(no_args_is_help=True, help="Show or delete the finished stages on the disk.")
 _cache.command("list")(machine.cache_list)
 _cache.command("size")(machine.cache_size)
 _cache.command("clean")(machine.cache_clean)
 app.add_typer(_cache, name="cache")
 
-_head = typer.Typer(no_args_is_help=True, help="Ship the head of a bundle alone.")
+_head = typer.Typer(no_args_is_help=True, help="Export or apply the head of a bundle alone.")
 _head.command("export")(bundle.head_export)
 _head.command("apply")(bundle.head_apply)
 app.add_typer(_head, name="head")

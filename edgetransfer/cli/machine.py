@@ -42,7 +42,7 @@ def doctor(
     json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:
-    """Say what a machine has, what each target would need, and what mends it.
+    """Show what a machine has, what each target needs, and how to fix it.
 
     It never changes a setting; `--prepare` alone writes, into the cache.
     """
@@ -97,7 +97,7 @@ def _show_examined(found: Examination) -> None:
 
     show(found.where, ("", ""), ((name, value) for name, value in _facts(found) if value))
     if found.findings:
-        show("To mend", [""], ([e.what] for e in found.findings), (e.fix for e in found.findings))
+        show("To fix", [""], ([e.what] for e in found.findings), (e.fix for e in found.findings))
     show(
         "Targets",
         ("target", "here", ""),

@@ -61,33 +61,39 @@ _run = functools.partial(typer.Option, rich_help_panel=RUN)
 _matrix = functools.partial(typer.Option, rich_help_panel="Matrix")
 Out = Annotated[Path, _run(help="Where the bundles go.")]
 RecipeFile = Annotated[
-    Path | None, _run("--recipe", metavar="FILE", help="TOML file; options win over it.")
+    Path | None,
+    _run(
+        "--recipe",
+        metavar="FILE",
+        help="TOML file with options; those of the command line take precedence.",
+    ),
 ]
 Processes = Annotated[
-    int | None, _run(min=1, help="How many processes the launcher has to have started.")
+    int | None, _run(min=1, help="Number of processes that the launcher must have started.")
 ]
 Cache = Annotated[Path | None, _run(help="Where finished stages are kept.")]
 Json = Annotated[bool, _run("--json", help="Print JSON.")]
-Quiet = Annotated[bool, _run("--quiet", "-q", help="No progress; of a verdict one line.")]
+Quiet = Annotated[bool, _run("--quiet", "-q", help="No progress; one line for a verdict.")]
 Strict = Annotated[
     bool,
     _run(
         "--strict",
-        help="Exit 0 for a sound PASS alone: FAIL is 8, INCONCLUSIVE 10, UNVERIFIED 11.",
+        help="Exit 0 only for a PASS without warnings; INCONCLUSIVE is 10, UNVERIFIED 11.",
     ),
 ]
 Markdown = Annotated[
-    Path | None, _run("--markdown", metavar="FILE", help="Write gates and verdicts as Markdown.")
+    Path | None, _run("--markdown", metavar="FILE", help="Write verdicts and checks as Markdown.")
 ]
 Junit = Annotated[
-    Path | None, _run("--junit", metavar="FILE", help="Write a test case a gate, as JUnit does.")
+    Path | None,
+    _run("--junit", metavar="FILE", help="Write a test case for each check, as JUnit does."),
 ]
 VerifyOn = Annotated[
     str | None,
     _run(
         "--verify-on",
         metavar="WHERE",
-        help="Measure there too what this machine cannot verify, as `bench --on` does: qemu:arm64.",
+        help="Where to measure what this machine cannot verify: qemu:arm64, ssh:HOST.",
         autocompletion=offer_places,
     ),
 ]

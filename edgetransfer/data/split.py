@@ -28,17 +28,23 @@ _STREAM = 0xCA1
 def calibration_sample(
     manifest: Manifest, count: int, seed: int, rules: LabelRules
 ) -> tuple[Example, ...]:
-    """Draw training examples, strata in proportion; SpecError for fewer than one.
+    """Draw training examples, strata in proportion; SpecError for fewer than one."""
+    if count < 1:
+        raise SpecError("too few calibration examples", found=str(count), expected="at least 1")
+    return drawn(manifest.split("train"), count, [seed, _STREAM], rules)
+
+
+def drawn(
+    examples: Sequence[Example], count: int, seed: Sequence[int], rules: LabelRules
+) -> tuple[Example, ...]:
+    """Draw examples, strata in proportion, in the order in which they were given.
 
     The i-th of n shuffled examples of a stratum has rank i/n, and the lowest ranks are taken: every
     stratum is there once before any is there in more than its share.
     """
-    if count < 1:
-        raise SpecError("too few calibration examples", found=str(count), expected="at least 1")
-    train = manifest.split("train")
-    rng = np.random.default_rng([seed, _STREAM])
+    rng = np.random.default_rng(seed)
     members: dict[str, list[Example]] = defaultdict(list)
-    ordered = sorted(train, key=lambda e: (e.digest, e.key))
+    ordered = sorted(examples, key=lambda e: (e.digest, e.key))
     strata = rules.strata([each.label or "" for each in ordered])
     for example, stratum in zip(ordered, strata, strict=True):
         members[stratum].append(example)
@@ -51,7 +57,7 @@ def calibration_sample(
             for i, (j, tie) in enumerate(zip(order, ties, strict=True))
         ]
     chosen = {key for _, _, key in sorted(ranked)[:count]}
-    return tuple(e for e in train if e.key in chosen)
+    return tuple(e for e in examples if e.key in chosen)
 
 
 ALL_SHARES: Mapping[Split, float] = {"train": 0.70, "validation": 0.15, "test": 0.15}

@@ -131,10 +131,10 @@ def _broken(agreement: Agreement) -> str:
 
 def _remedy(agreement: Agreement, cure: Cure | None) -> str:
     if cure is None or agreement.cured is None:
-        return "no setting is known that mends it: build with --precision fp32 for this device"
+        return "no known setting fixes it: build with --precision fp32 for this device"
     settings = ", ".join(f"{key}={value}" for key, value in cure.config.items())
     if not agreement.cured:
-        return f"{settings} did not mend it: build with --precision fp32 for this device"
+        return f"{settings} did not fix it: build with --precision fp32 for this device"
     exact = "bit-equal" if agreement.cured_bit_equal else "as near as they should be"
     build = " or ".join(f"--target {name}" for name in cure.targets)
     return f"cause: {cure.why}; with {settings} they are {exact}: build with {build}"

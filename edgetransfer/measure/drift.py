@@ -1,4 +1,4 @@
-"""Measures how far the candidate's outputs are from the reference's, whatever the labels."""
+"""Measures how far the shipped model's outputs are from the reference's, whatever the labels."""
 
 from __future__ import annotations
 

@@ -133,9 +133,11 @@ def make_report(raw: Measurement) -> dict[str, Any]:
 
 def _evidence(raw: Measurement) -> Tree:
     """How many examples count and why the others do not, and what the build recorded."""
-    sample = raw.sample
+    sample = {} if raw.sample is None else asdict(raw.sample)
+    if not sample.get("capped"):
+        sample.pop("capped", None)
     return {
-        **({} if sample is None else {"examples": asdict(sample)}),
+        **({"examples": sample} if sample else {}),
         "notes": raw.notes,
         **({} if raw.recorded is None else {"recorded": raw.recorded}),
         **({"identical": True} if raw.identical else {}),
@@ -143,7 +145,7 @@ def _evidence(raw: Measurement) -> Tree:
 
 
 def _numeric(drift: Drift) -> Tree:
-    broken = Missing(f"{drift.non_finite} of the candidate's outputs are NaN or Inf")
+    broken = Missing(f"{drift.non_finite} of the shipped model's outputs are NaN or Inf")
     values = {"sqnr_db": decibels(drift.sqnr_db), "cosine_mean": drift.cosine_mean}
     kept = {k: broken if isinstance(v, float) and isnan(v) else v for k, v in values.items()}
     several = {name: decibels(value) for name, value in drift.by_output.items()}

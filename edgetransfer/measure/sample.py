@@ -26,6 +26,7 @@ class Sample:
     known: int
     judged: int
     counts: bool = True
+    capped: int = 0
 
     def why_not(self) -> str:
         """Say why nothing that is measured on them counts, empty where it does.
@@ -43,8 +44,10 @@ class Sample:
     def told(self) -> tuple[str, ...]:
         """Say what was left out, in sentences.
 
-        >>> Sample(180, 60, 0, 0, 60).told()
-        ('180 examples are 60 different contents, and each counts once',)
+            >>> Sample(180, 60, 0, 0, 60).told()
+            ('180 examples are 60 different contents, and each counts once',)
+        >>> Sample(200, 200, 0, 0, 20, capped=180).told()
+        ('20 of 200 examples were drawn by label (--examples): all numbers are of these alone',)
         """
         notes = []
         if self.given > self.distinct:
@@ -63,6 +66,11 @@ class Sample:
                 f"the model was fitted, chosen or calibrated on {self.known:,} of these "
                 f"{self.distinct:,} contents, which do not count: {tail}"
             )
+        if self.capped:
+            notes.append(
+                f"{self.judged:,} of {self.judged + self.capped:,} examples were drawn by label "
+                "(--examples): all numbers are of these alone"
+            )
         return tuple(notes)
 
 
@@ -74,7 +82,8 @@ def draw(
     The model was fitted, chosen or calibrated on what is `known`. Gives places among the N.
 
     >>> draw(["a", "a", "b", "c"], [0, 0, 1, 1], {"c"})
-    ([0, 2], Sample(given=4, distinct=3, contradicted=0, known=1, judged=2, counts=True))
+    ([0, 2], Sample(given=4, distinct=3, contradicted=0, known=1, judged=2, counts=True,
+            capped=0))
     """
     places: dict[str, list[int]] = defaultdict(list)
     for place, content in enumerate(contents):

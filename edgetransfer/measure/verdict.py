@@ -220,7 +220,7 @@ def refuse_untrue(report: Mapping[str, Any], where: str, claims: frozenset[str])
     expected, _ = _added_up(deciding, CLAIMS | claims)
     if report["verdict"] not in (expected, "UNVERIFIED"):
         raise IntegrityError(
-            "the verdict does not follow from the gates",
+            "the verdict does not follow from the checks",
             where=where,
             found=str(report["verdict"]),
             expected=expected,
@@ -267,7 +267,7 @@ def soundness_told(report: Mapping[str, Any]) -> str:
 
     >>> passed = {"name": "chance", "status": "PASS"}
     >>> soundness_told({"gates": [passed], "soundness": {"tested": True}})
-    'better than chance; no simpler rival was better'
+    'better than chance; no simpler baseline was better'
     >>> soundness_told({"gates": [{"name": "transfer", "status": "FAIL"}]})
     'doubtful, 1 warning; the transfer was not tested'
     """
@@ -283,7 +283,7 @@ def soundness_told(report: Mapping[str, Any]) -> str:
     elif not block["tested"]:
         found.append(f"the transfer was not tested: {block['reason']}")
     elif not failed:
-        found.append("no simpler rival was better")
+        found.append("no simpler baseline was better")
     return "; ".join(found)
 
 

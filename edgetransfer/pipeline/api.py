@@ -27,11 +27,15 @@ if TYPE_CHECKING:
 _Function = TypeVar("_Function", bound="Callable[..., Any]")
 
 
-def _taking(options: type) -> Callable[[_Function], _Function]:
-    """Let `inspect.signature` name the keywords of a function, and refuse every other one."""
+def _taking(options: type, **defaults: object) -> Callable[[_Function], _Function]:
+    """Let `inspect.signature` name the keywords of a function, and refuse every other one.
+
+    Their `defaults` are those of a recipe where others are not given.
+    """
     recipe, keywords = Recipe(data=DataSpec(source="")), []
     for name, kind in get_type_hints(options).items():
-        default = functools.reduce(getattr, PLACES[name], recipe) if name in PLACES else None
+        default: Any = functools.reduce(getattr, PLACES[name], recipe) if name in PLACES else None
+        default = defaults.get(name, default)
         keyword = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
         keywords.append(keyword.replace(annotation=kind | None if default is None else kind))
 
@@ -57,7 +61,13 @@ def _taking(options: type) -> Callable[[_Function], _Function]:
     return taking
 
 
-@_taking(Options)
+class BuildOptions(Options, total=False):
+    """The keywords of `build`: those of a recipe, and where to measure what cannot be here."""
+
+    verify_on: str
+
+
+@_taking(BuildOptions)
 def build(
     data: str | Path,
     *,
@@ -66,7 +76,7 @@ def build(
     cache: str | Path | None = None,
     reporter: Reporter | None = None,
     processes: int | None = None,
-    **options: Unpack[Options],
+    **options: Unpack[BuildOptions],
 ) -> Outcome:
     """Fit, quantise, export and measure, and return the verdict.
 
@@ -78,19 +88,22 @@ def build(
         reporter: told of every stage.
         processes: how many a launcher has to have started; default: as many as it did.
         options: those of ``edgetransfer build``, with underscores: ``target``, ``backbone``,
-            ``fit``, ``precision``, ``max_drop``, ...
+            ``fit``, ``precision``, ``max_drop``, ... `verify_on` is a place, as `bench` takes
+            it, where those targets are measured too that this machine cannot verify.
 
     Raises:
         TypeError: an option that does not exist.
         EdgeTransferError: one of its kinds, for every failure that is not a bug.
     """
+    verify_on = options.pop("verify_on", None)
     asked = recipe_from({"data": str(data), **options}, Path(recipe) if recipe else None)
     store = Store(Path(cache) if cache else default_cache())
     with joined(asked, processes) as team:
-        return stages.build(asked, Path(out), store, reporter or SilentReporter(), team)
+        told = reporter or SilentReporter()
+        return stages.build(asked, Path(out), store, told, team, verify_on)
 
 
-@_taking(BenchOptions)
+@_taking(BenchOptions, timing=There.timing)
 def bench(
     bundle: str | Path,
     data: str | Path | None = None,

@@ -17,6 +17,7 @@ from edgetransfer.backbone import sources as backbones
 from edgetransfer.bundle.files import write_json, writing
 from edgetransfer.bundle.swap import LOCK, bundle_lock, foreign_in, locked, replacing
 from edgetransfer.measure.verdict import VerdictName, worst
+from edgetransfer.pipeline.cost import Spending, estimate, remember
 from edgetransfer.pipeline.stage.reporter import Reporter, SilentReporter, telling
 from edgetransfer.pipeline.stage.run import Run
 from edgetransfer.pipeline.stage.shared import SharedStore
@@ -45,6 +46,17 @@ class Outcome:
     reports: Mapping[str, dict[str, Any]]
     folders: Mapping[str, Path]
     notes: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        """Return the verdict of each target, in one line."""
+        told = (f"{name}: {report['verdict']}" for name, report in self.reports.items())
+        return f"<Outcome {', '.join(told)}>"
+
+    def _repr_html_(self) -> str:
+        """Show a row for each target in a notebook, with a link to its report."""
+        from edgetransfer.report.index import outcome_table
+
+        return outcome_table(self.reports, self.folders)
 
 
 def resolve(recipe: Recipe, store: Store, reporter: Reporter, team: Team = ALONE) -> Run:
@@ -90,39 +102,48 @@ def build(
         EdgeTransferError: one of its kinds, for every failure that is not a bug; at once where
             another run works in `out`, or what stands in a bundle's place is none of ours.
     """
-    run = resolve(recipe, store, reporter, team)
+    spending, run = Spending(), resolve(recipe, store, reporter, team)
     there = None if verify_on is None or team.rank > 0 else Verification.at(verify_on)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=out).close()  # a read-only folder is met before the work
     if team.rank > 0:
-        return _build(run, out)
+        return _build(run, out, spending)
     with ExitStack() as held:
         held.enter_context(locked(out / LOCK))
         for target in run.targets:
             held.enter_context(locked(bundle_lock(out / target.name)))
             foreign_in(out / target.name)
-        outcome = _build(run, out)
+        told = estimate(run)
+        if told:
+            with telling(reporter, "time") as line:
+                line.summary = told
+        outcome = _build(run, out, spending)
     if there is None:
         return outcome
     reports = {**outcome.reports, **there.reports(run, outcome.reports, outcome.folders)}
-    return _ended(run, out, reports, outcome.folders)
+    return _ended(run, out, reports, outcome.folders, spending)
 
 
-def _build(run: Run, out: Path) -> Outcome:
+def _build(run: Run, out: Path, spending: Spending) -> Outcome:
     task = task_of(run.recipe)
     run = task.choose(run)
     fitted = task.fit(run)
     reports: dict[str, dict[str, Any]] = {}
     folders: dict[str, Path] = {}
+    spending.shared = len(run.store.visits)
     for target in run.targets:
         folders[target.name] = out / target.name
-        reports[target.name] = _build_target(run, fitted, target, folders[target.name])
-    return _ended(run, out, reports, folders)
+        reports[target.name] = _build_target(run, fitted, target, folders[target.name], spending)
+    return _ended(run, out, reports, folders, spending)
 
 
 def _ended(
-    run: Run, out: Path, reports: Mapping[str, dict[str, Any]], folders: Mapping[str, Path]
+    run: Run,
+    out: Path,
+    reports: Mapping[str, dict[str, Any]],
+    folders: Mapping[str, Path],
+    spending: Spending,
 ) -> Outcome:
     from edgetransfer.report.index import write_index
 
@@ -133,14 +154,16 @@ def _ended(
         folders,
         tuple(dict.fromkeys((*(n for r in reports.values() for n in r["notes"]), *why))),
     )
+    spent = spending.written(run.store.visits)
+    remember(run, spent)
     with writing(out):
-        write_json(out / "run.json", _record(run, outcome))
+        write_json(out / "run.json", {**_record(run, outcome), **spent})
         write_index(out, outcome.reports, outcome.folders)
     return outcome
 
 
 def _build_target(
-    run: Run, fitted: FittedGraph, target: TargetSpec, folder: Path
+    run: Run, fitted: FittedGraph, target: TargetSpec, folder: Path, spending: Spending
 ) -> dict[str, Any]:
     from edgetransfer.pipeline.bench.judge import (
         Bench,
@@ -151,12 +174,14 @@ def _build_target(
     from edgetransfer.pipeline.ladder.compress import compress
     from edgetransfer.pipeline.ship.assemble import assemble
 
+    before = len(run.store.visits)
     compressed = compress(run, fitted, target)
     with replacing(folder) as place:
         bundle = assemble(run, fitted, compressed, target, place)
         question = Question.of(bundle, fitted.manifest, run.recipe.grouped_by)
         bench = Bench(run.store.keep, run.reporter, Local(), folder, run.recipe.data)
         report = judge_bundle(bench, bundle, question, fitted.preparer())
+        report["build"] = spending.written(run.store.visits, before)
         finish(bundle, report)
     return report
 
@@ -174,10 +199,6 @@ def _record(run: Run, outcome: Outcome) -> dict[str, Any]:
             for name, report in outcome.reports.items()
         },
         "recipe": run.recipe.model_dump(mode="json"),
-        "stages": [
-            {"stage": name, "found": kept.reused, **kept.cost._asdict()}
-            for name, kept in run.store.visits
-        ],
         "notes": list(outcome.notes),
         "versions": versions(),
     }

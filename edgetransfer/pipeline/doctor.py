@@ -1,4 +1,4 @@
-"""Looks at a place and says what it has, what each target would need, and what mends it."""
+"""Looks at a place and says what it has, what each target would need, and how to fix it."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgetransfer.pipeline.bench.target_match import matches_this_machine
+from edgetransfer.pipeline.cost import estimate
 from edgetransfer.pipeline.task import Step, task_of
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ def plan(run: Run) -> list[Step]:
         asked = recipe.quant.precision
         precision: str = asked
         if asked == "auto":
-            precision = f"{target.precision}, dearer rungs while the budget does not hold"
+            precision = f"{target.precision}, then costlier candidates while the budget is not met"
         numbers = "accuracy as a preview; this machine is not the target, so no times"
         if matches_this_machine(target):
             numbers = "accuracy, latency, memory on this machine"
@@ -29,4 +30,5 @@ def plan(run: Run) -> list[Step]:
             Step(f"export {target.name}", "model, contract, golden vectors, agent"),
             Step(f"measure {target.name}", numbers),
         ]
-    return steps
+    told = estimate(run)
+    return [*steps, *([Step("time", told)] if told else [])]

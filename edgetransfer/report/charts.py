@@ -73,7 +73,7 @@ TEMPLATE = """
 <g class="hover">
 {% for at, between, counts in bars %}
 <rect x="{{ at }}%" width="{{ width }}%" y="{{ top }}" height="{{ height }}">
-<title>{{ between }}: float {{ counts[0] }}, candidate {{ counts[1] }}</title></rect>
+<title>{{ between }}: float {{ counts[0] }}, shipped {{ counts[1] }}</title></rect>
 {% endfor %}
 </g></svg>
 """
@@ -135,7 +135,7 @@ def _describe(bars: Bars, markers: Sequence[Marker]) -> str:
     told = "; ".join(marker.label for marker in markers)
     return (
         f"Histogram of {sum(bars.reference):,} inferences of the float reference and "
-        f"{sum(bars.candidate):,} of the candidate over {span}. {told}."
+        f"{sum(bars.candidate):,} of the shipped model over {span}. {told}."
     )
 
 

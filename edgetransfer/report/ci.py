@@ -70,7 +70,7 @@ def markdown(reports: Reports) -> str:
             for reason in report["reasons"]
         ),
         "",
-        *_table(("target", "gate", "status", "decides", "what was found"), gates),
+        *_table(("target", "check", "status", "decides", "what was found"), gates),
     )
     return "\n".join(parts) + "\n"
 

@@ -12,6 +12,7 @@ from edgetransfer.report import page
 from edgetransfer.report.ci import SHORT, summary
 from edgetransfer.report.node import Node
 from edgetransfer.report.section import Section
+from edgetransfer.report.template import rendered
 from edgetransfer.spec import tasks
 
 if TYPE_CHECKING:
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
 INDEX = "index.html"
 _OURS = b'<meta name="generator" content="edgetransfer">'
 _LINK = Markup('<a href="{0}/report.html">{0}</a>')
+_FULL_LINK = Markup('<a href="file://{}/report.html">{}</a>')
+_PLAIN_TABLE = (
+    "<table><tr>{% for each in heads %}<th>{{ each }}</th>{% endfor %}</tr>"
+    "{% for row in rows %}<tr>{% for each in row %}<td>{{ each }}</td>{% endfor %}</tr>"
+    "{% endfor %}</table>"
+)
 TARGETS = Section(
     "targets",
     10,
@@ -50,6 +57,13 @@ def render_index(reports: Reports, folders: Mapping[str, str]) -> str:
     sections = page.shown([TARGETS], Node({"targets": block}), Node({}))
     title = f"{len(reports)} targets · edgetransfer"
     return page.document(title=title, verdict=None, sections=sections)
+
+
+def outcome_table(reports: Reports, folders: Mapping[str, Path]) -> str:
+    """Return a table for a notebook: a row for each target, with a link to its report."""
+    heads, rows = summary(reports)
+    cells = [[_FULL_LINK.format(folders[row[0]].absolute(), row[0]), *row[1:]] for row in rows]
+    return str(rendered(_PLAIN_TABLE, heads=heads, rows=cells))
 
 
 def write_index(out: Path, reports: Reports, folders: Mapping[str, Path]) -> None:

@@ -66,9 +66,13 @@ def _headline(name: str, gates: list[dict[str, Any]], claims: frozenset[str]) ->
         return f"{claim}: e{met}" if claim else f"E{met}"
     if name == "FAIL":
         missed = [gate["name"] for gate in deciding if gate["status"] == "FAIL"]
-        what = ("limit is", "limits are") if CLAIMS.issuperset(missed) else ("gate is", "gates are")
+        what = (
+            ("limit is missed", "limits are missed")
+            if CLAIMS.issuperset(missed)
+            else ("check failed", "checks failed")
+        )
         many = len(missed) != 1
-        return f"{len(missed) if many else 'One'} {what[many]} missed."
+        return f"{len(missed) if many else 'One'} {what[many]}."
     if name == "UNVERIFIED":
         return "Built, but not measured on the target."
     return "No limit is shown to be missed, but not every limit is shown to be met."

@@ -53,20 +53,20 @@ class CalibrationRecipe(Spec):
     )
 
 
-def _folder(kind: Kind) -> Path:
-    """Return the shipped folder. The working folder is none: it may be anybody's."""
-    return _PACKAGED / kind if (_PACKAGED / kind).is_dir() else _CHECKOUT / kind
+def shipped(name: str) -> Path:
+    """Return a shipped folder or file. The working folder is none: it may be anybody's."""
+    return _PACKAGED / name if (_PACKAGED / name).exists() else _CHECKOUT / name
 
 
 def names(kind: Kind) -> list[str]:
     """Return every name that can be asked for, sorted."""
-    return sorted(file.stem for file in _folder(kind).glob("*.toml"))
+    return sorted(file.stem for file in shipped(kind).glob("*.toml"))
 
 
 def _locate(kind: Kind, name: str, beside: Path | None = None) -> Path:
     """Find a shipped file by its name, or any ``.toml`` by its path, seen from a folder."""
     if name in names(kind):
-        return _folder(kind) / f"{name}.toml"
+        return shipped(kind) / f"{name}.toml"
     given = (beside or Path()) / name
     if given.suffix == ".toml" and os.path.lexists(given):
         return given

@@ -6,6 +6,7 @@ import ctypes
 import os
 import platform
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -57,6 +58,37 @@ def _glibc() -> ctypes.CDLL | None:
     return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
 
 
-def memory() -> int:
-    """Return how many bytes of memory this machine has."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+_GROUPS = {
+    "": ("sys/fs/cgroup", "memory.max"),
+    "memory": ("sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+}
+"""Of cgroups, where they stand and which file has the limit: version 2 names no controller."""
+
+
+def memory(root: Path = Path("/")) -> int:
+    """Return how many bytes of memory this process may have: the machine's, or a container's."""
+    most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min([most, *_limits(root)])
+
+
+def _limits(root: Path) -> Iterator[int]:
+    """Yield the limits of the group that this process is in, and of all that it is part of.
+
+    A container sees its own group at the top, whatever its path is called outside.
+    """
+    for line in _lines(root / "proc/self/cgroup"):
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        for name in _GROUPS.keys() & {*controllers.split(",")}:
+            folder, file = _GROUPS[name]
+            for group in (Path(path), *Path(path).parents):
+                for limit in _lines(root / folder / str(group).lstrip("/") / file):
+                    if limit.isdigit() and int(limit) > 0:
+                        yield int(limit)
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text().split()
+    except OSError:
+        return []

@@ -39,7 +39,7 @@ class Option:
     off: bool = False
 
 
-_TIMING = "How long times are taken (build: quick, bench: standard)."
+_TIMING = "How long latencies are measured (build: quick, bench: standard)."
 
 
 class ColumnOptions(TypedDict, total=False):
@@ -55,7 +55,8 @@ class Options(ColumnOptions, total=False):
     """The keywords of `edgetransfer.build`."""
 
     target: Annotated[
-        Sequence[str], Option("Device to build for; repeatable. See `targets`.", MODEL)
+        Sequence[str],
+        Option("Device to build for; repeatable. See `edgetransfer targets`.", MODEL),
     ]
     backbone: Annotated[
         str,
@@ -66,17 +67,23 @@ class Options(ColumnOptions, total=False):
     candidate: Annotated[
         Sequence[str], Option("With --backbone auto: what to choose from; repeatable.", MODEL)
     ]
-    fit: Annotated[FitMethod, Option("How to fit; `none` takes your own model.", MODEL)]
-    epochs: Annotated[int, Option("Fine-tuning epochs at most.", MODEL)]
+    fit: Annotated[
+        FitMethod, Option("How to fit; `none` takes a model that you fitted as it is.", MODEL)
+    ]
+    epochs: Annotated[int, Option("Largest number of fine-tuning epochs.", MODEL)]
     learning_rate: Annotated[
         float,
-        Option("Largest share of a layer's typical weight that one step may move.", shell=False),
+        Option(
+            "Largest change of a layer in one step, as a share of its typical weight.", shell=False
+        ),
     ]
     batch_size: Annotated[int, Option("Examples of one step of fine-tuning.", shell=False)]
-    time_budget: Annotated[float, Option("Minutes fine-tuning may take.", MODEL, "MIN")]
+    time_budget: Annotated[
+        float, Option("Largest number of minutes for fine-tuning.", MODEL, "MIN")
+    ]
     device: Annotated[str, Option("Where fine-tuning runs: cpu, cuda, mps.", MODEL)]
     distill_from: Annotated[
-        str, Option("A larger network that teaches: as --backbone, or a fitted .onnx file.", MODEL)
+        str, Option("Larger network to distil from: as --backbone, or a fitted .onnx file.", MODEL)
     ]
     unlabelled: Annotated[
         str,
@@ -96,34 +103,49 @@ class Options(ColumnOptions, total=False):
         Option("Labelled examples of the device: --adapt is judged by them.", MODEL, "COL=VALUE"),
     ]
     soundness: Annotated[
-        bool, Option("Ask whether a random network would do as well.", MODEL, off=True)
+        bool, Option("Compare with a random network and simple baselines.", MODEL, off=True)
     ]
-    precision: Annotated[PrecisionChoice, Option("How numbers are stored.", MODEL)]
-    calibration: Annotated[
-        str, Option("Recipe of the calibration set: a name or a .toml file.", MODEL)
+    precision: Annotated[
+        PrecisionChoice, Option("Number format of the shipped model; auto chooses.", MODEL)
     ]
-    metric: Annotated[Metric, Option("What accuracy means.", BUDGET)]
-    max_drop: Annotated[float, Option("Accuracy points that may be lost (2.0).", BUDGET, "PP")]
-    max_latency_ms: Annotated[float, Option("p90 at most.", BUDGET, "MS")]
-    max_size_mib: Annotated[float, Option("Size of model.onnx.", BUDGET, "MIB")]
-    max_flips: Annotated[float, Option("Changed decisions at most.", BUDGET, "PCT")]
-    min_sqnr: Annotated[float, Option("Signal to noise of the outputs.", BUDGET, "DB")]
-    max_kl: Annotated[float, Option("Mean KL divergence at most.", BUDGET, "NATS")]
+    calibration: Annotated[str, Option("Calibration recipe: a name or a .toml file.", MODEL)]
+    metric: Annotated[
+        Metric, Option("Metric of the accuracy limits, and of what is chosen.", BUDGET)
+    ]
+    max_drop: Annotated[float, Option("Largest loss of accuracy, in points (2.0).", BUDGET, "PP")]
+    max_latency_ms: Annotated[
+        float, Option("Largest 90th percentile of the latency.", BUDGET, "MS")
+    ]
+    max_size_mib: Annotated[float, Option("Largest size of model.onnx.", BUDGET, "MIB")]
+    max_flips: Annotated[float, Option("Largest share of changed decisions.", BUDGET, "PCT")]
+    min_sqnr: Annotated[
+        float, Option("Smallest signal-to-noise ratio of the outputs.", BUDGET, "DB")
+    ]
+    max_kl: Annotated[
+        float,
+        Option("Largest mean KL divergence of the outputs.", BUDGET, "KL"),
+    ]
     max_ece_change: Annotated[
-        float, Option("Change of the expected calibration error.", BUDGET, "SHARE")
+        float, Option("Largest change of the expected calibration error.", BUDGET, "SHARE")
     ]
-    max_class_drop: Annotated[float, Option("Recall that any class may lose.", BUDGET, "PP")]
-    min_accuracy: Annotated[float, Option("Accuracy to reach, 0 to 1.", BUDGET, "SHARE")]
-    min_macro_f1: Annotated[float, Option("Macro-F1 to reach.", BUDGET, "SHARE")]
+    max_class_drop: Annotated[
+        float, Option("Largest loss of recall of any class, in points.", BUDGET, "PP")
+    ]
+    min_accuracy: Annotated[
+        float, Option("Smallest accuracy of the shipped model, 0 to 1.", BUDGET, "SHARE")
+    ]
+    min_macro_f1: Annotated[
+        float, Option("Smallest macro-F1 of the shipped model.", BUDGET, "SHARE")
+    ]
     min_recall: Annotated[
         Mapping[str, float] | Sequence[str],
-        Option("Recall of a class to reach; repeatable.", BUDGET, "CLASS=SHARE"),
+        Option("Smallest recall of a class; repeatable.", BUDGET, "CLASS=SHARE"),
     ]
     task: Annotated[str, Option("What a label is: classification, or a registered task.", DATA)]
     split_by: Annotated[
-        str, Option("Column whose values stay on one side: speaker, patient, site.", DATA)
+        str, Option("Column of groups that stay in one split: speaker, patient, site.", DATA)
     ]
-    seed: Annotated[int, Option("Of splits and fits (0).", RUN)]
+    seed: Annotated[int, Option("Seed of splits and fits (0).", RUN)]
     threads: Annotated[int, Option("Threads of the measured model.", RUN)]
     timing: Annotated[TimingEffort, Option(_TIMING, RUN)]
 
@@ -144,9 +166,12 @@ class BenchOptions(ColumnOptions, total=False):
             many=True,
         ),
     ]
+    examples: Annotated[
+        int, Option("Run at most so many examples, drawn by label with a seed.", DATA, "N")
+    ]
     sustained: Annotated[
         str,
-        Option("Also let it work for so long without a rest, and tell what it loses.", RUN, "10m"),
+        Option("Also run it so long without a rest, and report what speed it loses.", RUN, "10m"),
     ]
     energy: Annotated[
         bool, Option("Also measure the energy of an inference, where the device counts it.", RUN)
@@ -154,7 +179,7 @@ class BenchOptions(ColumnOptions, total=False):
     as_target: Annotated[
         str,
         Option(
-            "Run the bundle's network as this target does: its runtime, its settings.",
+            "Run the bundle's network with the runtime and settings of this target.",
             RUN,
             "TARGET",
         ),

@@ -325,6 +325,18 @@ def validated(
         raise kind.fault(explain(error, spelled, model), where) from error
 
 
+def plainer(message: str) -> str:
+    """Return what pydantic says of a value, as one says it.
+
+    >>> plainer("Value error, 'x' is not one of 'a', 'b'.")
+    "'x' is not one of 'a', 'b'."
+    >>> plainer("Input should be a valid integer, unable to parse string as an integer")
+    'should be a valid integer'
+    """
+    message = message.removeprefix("Value error, ").partition(", unable to parse")[0]
+    return message.replace("Input should", "should")
+
+
 def _beside(model: object, place: Sequence[str]) -> Iterable[str]:
     """Return the fields that a model has where another one was named."""
     for part in place[:-1]:
@@ -354,7 +366,7 @@ def explain(
     for item in items[:_MOST_PROBLEMS]:
         place = tuple(str(part) for part in item["loc"])
         field = (spelled or {}).get(place) or ".".join(place) or "the whole"
-        message = _PLAINER.get(item["type"], item["msg"].removeprefix("Value error, "))
+        message = _PLAINER.get(item["type"]) or plainer(item["msg"])
         if item["type"] == "extra_forbidden":
             message = ", ".join(filter(None, (message, meant(place[-1], _beside(model, place)))))
         found = item["input"]

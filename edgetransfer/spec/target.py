@@ -162,6 +162,11 @@ class TargetSpec(Spec):
     runtime: Runtime | None = None
     isa: Isa | None = None
     precision: Literal["w8a8", "fp16", "fp32"] = Field("w8a8", description="what `auto` takes")
+    largest_download_mib: float = Field(
+        0.0,
+        ge=0,
+        description="floats above it give way to 8 bits that hold the budget; 0: never",
+    )
     int8: Int8Scheme = Int8Scheme()
     schemes: tuple[Literal["u8s8", "u8u8", "fp32"], ...] = Field(
         (), description="what `auto` holds side by side; none: what it takes, and floats if need be"

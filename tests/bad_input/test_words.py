@@ -165,8 +165,8 @@ def test_a_report_that_says_more_than_it_may(sound, copy, refused):
     write_report(bundle, report, open_bundle(sound))
     assert refused("report", bundle) == (
         9,
-        f"error: {bundle / 'report.json'}: verdict: Input should be 'PASS', 'FAIL', 'INCONCLUSIVE' "
-        "or 'UNVERIFIED' (found 'SPLENDID'); agreement.flips: Input should be greater than or "
+        f"error: {bundle / 'report.json'}: verdict: should be 'PASS', 'FAIL', 'INCONCLUSIVE' "
+        "or 'UNVERIFIED' (found 'SPLENDID'); agreement.flips: should be greater than or "
         "equal to 0 (found -1)\n"
         "  expected: as `edgetransfer build` wrote it\n"
         "  fix: build it again, or copy the bundle again\n",

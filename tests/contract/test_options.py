@@ -151,7 +151,7 @@ def test_an_unknown_keyword_is_one_clear_error(function):
 def test_a_keyword_that_is_close_to_one():
     with pytest.raises(TypeError) as caught:
         edgetransfer.build("x", targt="x", back_bone="x")
-    assert str(caught.value).endswith(", unlabelled; did you mean backbone, target?")
+    assert str(caught.value).endswith(", unlabelled, verify_on; did you mean backbone, target?")
 
 
 def test_a_required_field_stays_required():

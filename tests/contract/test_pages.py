@@ -102,7 +102,7 @@ def test_a_command_that_cannot_be_is_seen():
     for words, told in (
         ("build . --fit all", "'all' is not one of"),
         ("build . --fits none", "No such option: --fits"),
-        ("build . --max-drop -1", "--max-drop: Input should be greater than 0"),
+        ("build . --max-drop -1", "--max-drop: should be greater than 0"),
         ("build . --target raspberry", "no target is called 'raspberry'"),
         ("bench B --on qemu:z80", "no emulated processor is called 'z80'"),
         ("head exports B f", "No such command 'exports'"),

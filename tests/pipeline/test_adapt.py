@@ -99,7 +99,7 @@ def test_a_method_is_judged_by_labels_that_nothing_was_fitted_on(adapted, method
     assert {example.metadata["site"] for example in kept} == {"lab"}
     assert "48 labelled examples of the device (site=roof) were set aside" in fitted.manifest.notes
     assert list(stages.reused)[:8] == [
-        "data", "unlabelled", "backbone", "features", "shift", "probe looks", "probe",
+        "data", "unlabelled", "backbone", "features", "shift", "probe views", "probe",
         f"adapt {method}",
     ]  # fmt: skip
     again = Stages()

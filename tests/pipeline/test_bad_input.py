@@ -94,9 +94,7 @@ def test_unknown_target(command, pictures, cache):
 def test_negative_budget(command, pictures, cache):
     code, _, error = build(command, pictures, "--max-drop", "-1", cache=cache)
     assert code == 3
-    assert error == (
-        "error: command line: --max-drop: Input should be greater than 0 (found -1.0)\n"
-    )
+    assert error == ("error: command line: --max-drop: should be greater than 0 (found -1.0)\n")
 
 
 def test_output_under_a_file(command, pictures, tmp_path, cache):

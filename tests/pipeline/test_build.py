@@ -1,5 +1,6 @@
 """One command: a folder of pictures in, a measured verdict out."""
 
+import inspect
 import json
 
 import numpy as np
@@ -66,7 +67,15 @@ def test_the_bundle_is_whole_and_sealed(built):
     assert manifest["data"]["splits"]["test"]["examples"] == 60
     assert manifest["compression"]["calibration"]["examples"] == 36
     assert manifest["seed"] == 0
-    stages = read_json(folder.parent / "run.json")["stages"]
+    run = read_json(folder.parent / "run.json")
+    stages = run["stages"]
+    told = built.reports["this-machine"]["build"]
+    assert told["stages"] == stages
+    assert run["seconds"] >= told["seconds"] > 0
+    assert run["cpu_seconds"] >= told["cpu_seconds"] > 0
+    page = (folder / "report.html").read_text()
+    assert "What the build took" in page
+    assert f"<summary>{len(stages)} stages</summary>" in page
     assert [each["stage"] for each in stages][:3] == ["data", "backbone", "features"]
     assert {"rung", "measure"} < {each["stage"] for each in stages}
     for each in stages:
@@ -74,6 +83,28 @@ def test_the_bundle_is_whole_and_sealed(built):
         assert each["seconds"] > 0
         assert each["cpu_seconds"] > 0
         assert each["peak_memory_mib"] > 50
+
+
+def test_an_outcome_shows_itself(built):
+    folder = built.folders["this-machine"]
+    assert repr(built) == f"<Outcome this-machine: {built.verdict}>"
+    shown = built._repr_html_()
+    assert shown.startswith("<table><tr><th>target</th><th>verdict</th>")
+    assert f'<a href="file://{folder}/report.html">this-machine</a>' in shown
+    assert f"<td>{built.verdict}</td>" in shown
+
+
+def test_the_package_names_what_is_public():
+    assert dir(edgetransfer) == ["bench", "build", "load", "predict"]
+    options = inspect.signature(edgetransfer.build).parameters
+    assert options["verify_on"].default is None
+    assert inspect.signature(edgetransfer.bench).parameters["timing"].default == "standard"
+
+
+def test_where_a_build_is_verified_is_met_before_the_work(pictures, tmp_path):
+    with pytest.raises(SpecError, match="no such place to measure on"):
+        edgetransfer.build(pictures, out=tmp_path / "out", cache=tmp_path, verify_on="moon:1")
+    assert not (tmp_path / "out").exists()
 
 
 def test_golden_vectors_are_not_of_the_test_set_and_can_be_replayed(built):
@@ -129,13 +160,19 @@ def test_a_second_run_does_nothing_again_and_says_the_same(built, pictures, cach
     stages = Stages()
     again = edgetransfer.build(pictures, out=tmp_path, cache=cache, timing="quick", reporter=stages)
     assert stages.reused == {
-        "data": True, "backbone": True, "features": True, "neighbours": True,
-        "probe looks": True, "probe": True, "labels": True, "near duplicates": True, "fit": True,
+        "time": False, "data": True, "backbone": True, "features": True, "neighbours": True,
+        "probe views": True, "probe": True, "labels": True, "near duplicates": True, "fit": True,
         "trace": True, "random start": True, "soundness": True,
         "compress this-machine": True, "try this-machine": True, "export this-machine": False,
         "measure this-machine": True,
     }  # fmt: skip
-    assert again.reports == built.reports
+    for target, report in again.reports.items():
+        first, took = built.reports[target], report["build"]
+        of_each_run = {"build": None, "digest": None}
+        assert {**report, **of_each_run} == {**first, **of_each_run}
+        names = [each["stage"] for each in took["stages"]]
+        assert names == [each["stage"] for each in first["build"]["stages"]]
+        assert all(each["found"] for each in took["stages"])
     first = open_bundle(built.folders["this-machine"]).manifest["files"]
     assert open_bundle(again.folders["this-machine"]).manifest["files"] == first
     assert [file.read_text() for file in others] == ["the user's own"] * 2
@@ -162,6 +199,10 @@ def test_two_targets_share_one_fit_and_the_far_one_is_unverified(built, pictures
     assert outcome.verdict in ("UNVERIFIED", "INCONCLUSIVE", "FAIL")
     run = json.loads((tmp_path / "run.json").read_text())
     assert set(run["targets"]) == set(targets)
+    for each in outcome.reports.values():
+        took = [stage["stage"] for stage in each["build"]["stages"]]
+        assert took.count("measure") == took.count("data") == 1
+    assert [stage["stage"] for stage in run["stages"]].count("measure") == 2
 
 
 @pytest.mark.parametrize(("precision", "smaller"), [("fp32", 1.0), ("fp16", 1.8)])
@@ -220,8 +261,8 @@ def test_bad_values_are_named_by_their_options(tmp_path):
     with pytest.raises(SpecError) as error:
         edgetransfer.build(tmp_path, max_drop=-1, seed=-2, cache=tmp_path)
     assert str(error.value) == (
-        "command line: --max-drop: Input should be greater than 0 (found -1); "
-        "--seed: Input should be greater than or equal to 0 (found -2)"
+        "command line: --max-drop: should be greater than 0 (found -1); "
+        "--seed: should be greater than or equal to 0 (found -2)"
     )
 
 

@@ -62,7 +62,7 @@ def test_markdown_has_a_row_a_target_and_a_row_a_gate(two):
         "* mine: too &lt;slow&gt; \\| now",
         "* yours: too &lt;slow&gt; \\| now",
         "",
-        "| target | gate | status | decides | what was found |",
+        "| target | check | status | decides | what was found |",
         "| --- | --- | --- | --- | --- |",
         "| mine | size | FAIL | yes | 3 MiB, limit 2 |",
         "| mine | sqnr | FAIL | no | 9 dB |",

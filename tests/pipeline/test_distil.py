@@ -66,12 +66,12 @@ def test_who_taught_is_told(fitted):
     assert (taught["views"], taught["unlabelled"]) == (2, 0)
     assert set(taught["weights"]) == {"labels", "soft", "hints", "relations"}
     assert list(stages.reused) == [
-        "data", "teacher backbone", "teacher features", "teacher probe looks", "teacher probe",
-        "teacher looks", "backbone", "features", "neighbours", "probe looks", "probe", "labels",
+        "data", "teacher backbone", "teacher features", "teacher probe views", "teacher probe",
+        "teacher views", "backbone", "features", "neighbours", "probe views", "probe", "labels",
         "near duplicates", "finetune time", "finetune parts", "finetune",
         "trace", "random start", "soundness",
     ]  # fmt: skip
-    assert stages.summaries["teacher looks"] == "2 at 36 examples"
+    assert stages.summaries["teacher views"] == "2 of each of 36 examples"
 
 
 def test_a_second_run_does_nothing_again(fitted):
@@ -122,7 +122,7 @@ def test_unlabelled_pictures_are_taught_too(fitted, more, pictures):
     found = fitted(unlabelled=str(more), stages=stages)
     assert found.facts["fit"]["distilled"]["unlabelled"] == 7
     assert stages.summaries["unlabelled"] == "7 pictures, 1 left out"
-    assert stages.summaries["teacher looks"] == "2 at 43 examples"
+    assert stages.summaries["teacher views"] == "2 of each of 43 examples"
     assert found.manifest.notes[-1] == (
         "1 of 8 unlabelled pictures was dropped: 1 duplicate of a test example"
     )
@@ -196,6 +196,6 @@ def test_the_plan_names_teacher_and_looks(cache, more):
         ("data", "read, check and split photos"),
         ("unlabelled", f"read {more}, leave out what is judged on"),
         ("teacher", f"open {BUILTIN} (builtin), fit a probe on the same split"),
-        ("teacher looks", "run it over every look at the examples to train on"),
+        ("teacher views", "run it over every augmentation of the examples to train on"),
     ]
     assert ("finetune", "all layers, at most 30 epochs") in [(s.stage, s.what) for s in plan(run)]

@@ -1,6 +1,7 @@
 """Measuring a bundle on another device: a stand-in that runs the agent here and tampers with it."""
 
 import json
+import re
 import types
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -177,6 +178,48 @@ def test_a_place_that_is_none(command, bundle, place, complaint):
     assert code == 3
     assert told.endswith(f"error: {complaint}\n")
     assert not (bundle / "bench").exists()
+
+
+def test_a_host_that_cannot_be_reached_leaves_no_folder(command, bundle, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))  # where no ssh is
+    code, _, told = command("bench", bundle, "--on", "ssh:nowhere", "--out", tmp_path / "out")
+    assert code != 0
+    assert told.startswith("error: ")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_emulated_bench_says_how_long_and_takes_as_many_examples_as_are_asked_for(
+    command, elsewhere, bundle, pictures, tmp_path
+):
+    elsewhere(environment=OLD)
+    out = tmp_path / "there"
+    code, shown, told = command(
+        "bench", bundle, "--data", pictures, "--on", "fake:a", "--out", out, "--examples", 20
+    )
+    assert re.search(
+        r"\n  time +0\.0 s  about \d+( to \d+)? (s|min) for 20 examples; "
+        r"--examples N takes fewer\n",
+        told,
+    )
+    note = "20 of 60 examples were drawn by label (--examples): all numbers are of these alone"
+    assert note in " ".join(shown.split())
+    report = json.loads((out / "fake-a" / "report.json").read_text())
+    assert (report["examples"]["judged"], report["examples"]["capped"]) == (20, 40)
+    assert report["accuracy"]["n"] == report["agreement"]["n"] == 20
+    assert note in report["notes"]
+    assert note in (out / "fake-a" / "report.html").read_text()
+    support = [row["n"] for row in report["per_class"]]
+    assert sum(support) == 20
+    assert set(support) == {6, 7}
+    accuracy = next(gate for gate in report["gates"] if gate["name"] == "accuracy")
+    assert accuracy["status"] == "INCONCLUSIVE"  # 20 show no loss under 2 points, 60 neither
+    _, _, again = measure(command, bundle, pictures, tmp_path, "--examples", 20)
+    assert again["accuracy"] == report["accuracy"]
+    code, _, told = command("bench", bundle, "--examples", 0)
+    assert (code, told) == (
+        3,
+        "error: --examples 0: too few examples\n  expected: at least 1\n",
+    )
 
 
 def test_the_host_computes_as_arm_where_activations_are_signed(monkeypatch):

@@ -49,7 +49,7 @@ def test_questions_are_answered_in_their_order(built, report, capsys):
     assert lines[good + 1 : good + 4] == [
         "  100.0 % of 60 test examples are right, 95 % interval 94.0 to 100.0 %",
         "  always answering 'disc' is 33.3 %",
-        "  soundness: better than chance; no simpler rival was better",
+        "  soundness: better than chance; no simpler baseline was better",
     ]
     assert lines[good + 4].startswith("  better than ")
     assert lines[cost + 1 : cost + 3] == [

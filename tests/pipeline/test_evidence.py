@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import onnx
 import pytest
 
 from edgetransfer.bundle.files import digest_of
@@ -94,13 +95,19 @@ def test_swapped_labels_of_new_data_fail(benched, pictures, tmp_path):
 
 
 def test_swapped_names_of_classes_fail_although_resealed(bundle, benched, pictures, tmp_path):
-    """A2: ``labels.txt`` turned, and the manifest made to fit."""
+    """A2: ``labels.txt`` turned, the model's metadata and the manifest made to fit."""
     folder = tmp_path / "turned"
     shutil.copytree(bundle, folder)
     labels = (folder / "labels.txt").read_text().split()
     (folder / "labels.txt").write_text("\n".join([labels[0], labels[2], labels[1]]) + "\n")
+    model = onnx.load(folder / "model.onnx")
+    for told in model.metadata_props:
+        if told.key == "edgetransfer.labels":
+            told.value = json.dumps([labels[0], labels[2], labels[1]])
+    onnx.save(model, folder / "model.onnx")
     manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["files"]["labels.txt"] = digest_of(folder / "labels.txt")
+    for name in ("labels.txt", "model.onnx"):
+        manifest["files"][name] = digest_of(folder / name)
     add_facts(Bundle(folder, manifest), {})
     (folder / "report.json").unlink()
     code, report = benched(pictures / "test", folder=folder)

@@ -26,7 +26,7 @@ a changed decision
 #
 # A line that begins with # is off: take the sign away, and give a value, to set it.
 
-# Device to build for; repeatable. See `targets`.
+# Device to build for; repeatable. See `edgetransfer targets`.
 targets = ["this-machine"]
 # What a label is: classification, or a registered task.
 # task = "classification"

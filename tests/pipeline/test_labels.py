@@ -65,7 +65,7 @@ def test_what_is_wrong_is_listed_and_kept(spoilt, cache):
     counts = [near[key] for key in ("compared", "pairs", "across", "contrary", "test_examples")]
     assert counts == [115, 1, 1, 0, 1]
     assert stages["near duplicates"] == (
-        "1 pair is nearly the same, 1 across splits; 1 test example may flatter", False,
+        "1 pair is nearly the same, 1 across splits; 1 test example may raise the score", False,
     )  # fmt: skip
     held_out = np.load(probe.file("held_out.npy"))
     assert held_out.shape == (54, 3)

@@ -17,8 +17,8 @@ from edgetransfer.bundle.opened import open_bundle
 
 SCRIPT = Path(__file__).with_name("killed.py")
 MOMENTS = (
-    "end data", "end teacher probe", "half of teacher looks", "end teacher looks", "end backbone",
-    "end features", "end probe looks", "end probe", "half of finetune parts", "end finetune",
+    "end data", "end teacher probe", "half of teacher views", "end teacher views", "end backbone",
+    "end features", "end probe views", "end probe", "half of finetune parts", "end finetune",
     "end trace", "end compress this-machine", "end export this-machine", "end measure this-machine",
 )  # fmt: skip
 KILLS = int(os.environ.get("EDGETRANSFER_TEST_KILLS", "1"))

@@ -22,7 +22,7 @@ from edgetransfer.tasks.classification.fit.probe import fit_head
 
 OF_A_BUILD = {
     "backbone", "data", "features", "labels", "measure", "near-duplicates", "neighbours", "probe",
-    "probe-looks", "random start", "reference", "rung", "soundness", "statistics", "trace", "trial",
+    "probe-views", "random start", "reference", "rung", "soundness", "statistics", "trace", "trial",
 }  # fmt: skip
 
 
@@ -83,7 +83,7 @@ def again(built, pictures, cache, monkeypatch):
 
 
 CLASSES = "tasks/classification"
-FOUND = {"data": True, "backbone": True, "features": True, "probe-looks": True, "probe": True}
+FOUND = {"data": True, "backbone": True, "features": True, "probe-views": True, "probe": True}
 
 
 @pytest.mark.parametrize(
@@ -93,9 +93,9 @@ FOUND = {"data": True, "backbone": True, "features": True, "probe-looks": True, 
         (["pipeline/build", f"{CLASSES}/judge/judged"], []),
         ([f"{CLASSES}/fit/probe"], ["probe"]),
         ([f"{CLASSES}/head/probe"], ["probe"]),
-        (["transfer/features"], ["features", "probe-looks", "probe"]),
-        (["transfer/looks"], ["probe-looks", "probe"]),
-        (["pipeline/fit/frozen"], ["backbone", "features", "probe-looks", "probe"]),
+        (["transfer/features"], ["features", "probe-views", "probe"]),
+        (["transfer/looks"], ["probe-views", "probe"]),
+        (["pipeline/fit/frozen"], ["backbone", "features", "probe-views", "probe"]),
         (["data/split"], ["data"]),
     ],
     ids=lambda value: "+".join(value),

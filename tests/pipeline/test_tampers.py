@@ -194,6 +194,18 @@ def test_what_was_edited_is_named(bundle, tmp_path, how):
     assert not (tmp_path / "canary").exists()
 
 
+def test_labels_are_held_against_those_in_the_model(bundle):
+    """Swapped and sealed again, they were believed: every answer had another's name."""
+    labels_swapped(bundle, None)
+    reseal(bundle)
+    with pytest.raises(IntegrityError) as caught:
+        open_bundle(bundle)
+    assert str(caught.value) == (
+        f"{bundle}: labels.txt does not name the labels that model.onnx tells of\n"
+        "  fix: build it again, or copy the bundle again"
+    )
+
+
 @pytest.mark.parametrize("how", RESEALED)
 def test_what_was_resealed_reaches_nothing_outside(bundle, tmp_path, how):
     (tmp_path / "secret.bin").write_bytes(bytes(64))
@@ -216,7 +228,7 @@ def test_a_verdict_that_does_not_follow_from_its_gates_is_refused(bundle, comman
     edit("report.json", "verdict", to="PASS" if held != "PASS" else "FAIL")(bundle, None)
     reseal(bundle)
     code, _, told = command("report", bundle)
-    assert (code, "the verdict does not follow from the gates" in told) == (9, True)
+    assert (code, "the verdict does not follow from the checks" in told) == (9, True)
 
 
 @pytest.mark.parametrize("name", ["../labels.txt", "/etc/hostname", "absent.png", "../../x.png"])

@@ -86,6 +86,39 @@ def test_both_rungs_of_texts_are_tried_where_the_first_has_no_margin(outcome):
     assert smoothed["smoothing"] in SHARES
 
 
+@pytest.mark.parametrize(
+    ("most", "options", "precisions", "shipped"),
+    [
+        (0.01, {}, ["w8a8"], "w8a8"),
+        (0.01, {"min_sqnr": 100.0}, ["w8a8", "w8a8", "fp32"], "fp32"),  # what no 8 bits reach
+        (16, {}, ["fp32"], "fp32"),
+        (0.01, {"precision": "fp32"}, ["fp32"], "fp32"),
+    ],
+)
+def test_where_download_counts_8_bits_ship_that_lose_nothing_to_be_shown(
+    texts, encoder, cache, tmp_path, most, options, precisions, shipped
+):
+    """Floats of 86 MiB were shipped to browsers where 8 bits changed 0 of 87 decisions."""
+    (tmp_path / "web.toml").write_text(
+        f'name = "web"\ntitle = "Web"\nextends = "web-wasm"\nlargest_download_mib = {most}\n'
+        '[evidence]\nstatus = "declared"\nsource = "a test"\ndate = "2026-11-30"\n'
+    )
+    outcome = edgetransfer.build(
+        texts, target=str(tmp_path / "web.toml"), backbone=str(encoder), fit="probe",
+        cache=cache, out=tmp_path / "out", soundness=False, **options,
+    )  # fmt: skip
+    report = outcome.reports["web"]
+    ladder = report["ladder"]
+    assert list(dict.fromkeys(row["precision"] for row in ladder)) == list(
+        dict.fromkeys(precisions)
+    )
+    (chosen,) = (row for row in ladder if row["shipped"])
+    assert (chosen["precision"], report["precision"]) == (shipped, shipped)
+    why = "to download, and over 0.01 the target takes 8 bits"
+    page = (outcome.folders["web"] / "report.html").read_text()
+    assert (why in chosen["why"]) is (why in page) is (shipped == "w8a8")
+
+
 def test_integer_kernels_compute_what_the_integers_mean(outcome):
     (gate,) = [g for g in outcome.reports["this-machine"]["gates"] if g["name"] == "fusion"]
     assert gate["status"] == "PASS"

@@ -96,7 +96,7 @@ class LatencySummary:
 
 @dataclass(frozen=True)
 class Ratio:
-    """Median of the reference over that of the candidate: above 1 the candidate is faster.
+    """Median of the reference over that of the candidate: above 1 the shipped model is faster.
 
     Args:
         ci95: two-sided 95 % interval, None where it cannot be formed.

@@ -33,6 +33,7 @@ from edgetransfer.measure.target_match import PROMISED, kind_of
 from edgetransfer.pipeline.bench.judge import Bench, Question, judge_bundle, write_report
 from edgetransfer.pipeline.bench.sustained import core_variants, energy, sustained
 from edgetransfer.pipeline.bench.target_match import seen_here
+from edgetransfer.pipeline.cost import emulated
 from edgetransfer.pipeline.stage.reporter import Reporter, telling
 from edgetransfer.pipeline.stage.stage import RECORD, Stage, StageResult, watched
 from edgetransfer.pipeline.task import task_of
@@ -70,6 +71,7 @@ class There:
         sustained_s: for how long the bundle is to work without a rest; None for not at all.
         as_target: the target whose runtime and settings run the network; None: the bundle's own.
         timing: how long times are taken, however the bundle was built.
+        examples: how many are run at most; None for all.
     """
 
     where: str = LOCAL
@@ -78,14 +80,18 @@ class There:
     energy: bool = False
     as_target: str | None = None
     timing: TimingEffort = "standard"
+    examples: int | None = None
 
     @classmethod
     def of(cls, options: Mapping[str, Any], where: str) -> There:
         """Return what was asked for, by the names of `BenchOptions`, at one place.
 
         Raises:
-            SpecError: no duration.
+            SpecError: no duration, or no number of examples.
         """
+        most = options.get("examples")
+        if most is not None and most < 1:
+            raise SpecError("too few examples", where=f"--examples {most}", expected="at least 1")
         wheels, lasting = options.get("wheels"), options.get("sustained")
         return cls(
             where,
@@ -94,6 +100,7 @@ class There:
             bool(options.get("energy")),
             options.get("as_target"),
             options.get("timing") or cls.timing,
+            most,
         )
 
 
@@ -124,10 +131,6 @@ def bench(
             given = {name: np.shape(rows) for name, rows in case["core"].items()}
             refuse_other_outputs(bundle, given)
         _refuse_foreign(out, bundle)
-        connect(there.where, there.software)  # what is no place is refused, and leaves no folder
-        with writing(out):
-            out.mkdir(parents=True, exist_ok=True)
-        held.enter_context(locked(out / LOCK))
         return _bench(bundle, data, out, reporter, there)
 
 
@@ -194,11 +197,15 @@ def _bench(
     bundle: Bundle, data: DataSpec | None, out: Path, reporter: Reporter, there: There
 ) -> BenchResult:
     with connect(there.where, there.software) as place:
-        question = _question(bundle, data, reporter)
+        question = _question(bundle, data, reporter, there.examples)
+        if place.emulated:
+            _tell_time(bundle, len(question.examples), reporter, there.where)
         prepare = preparer(bundle.preprocessing, bundle.file("tokenizer.json"))
         cut = prepare.cut(question.examples)
         question = replace(question, notes=(*question.notes, *([cut] if cut else [])))
-        with writing(out):
+        with writing(out):  # not before: what cannot be measured leaves no folder
+            out.mkdir(parents=True, exist_ok=True)
+        with locked(out / LOCK), writing(out):
             asked = Bench(
                 measuring_afresh(out / RAW),
                 reporter,
@@ -275,7 +282,18 @@ def _beside(
     return found
 
 
-def _question(bundle: Bundle, data: DataSpec | None, reporter: Reporter) -> Question:
+def _tell_time(bundle: Bundle, examples: int, reporter: Reporter, where: str) -> None:
+    """Say what an emulated processor will take, and how to have it take less."""
+    macs = (bundle.manifest.get("backbone") or {}).get("macs")
+    told = emulated(where, macs, examples) if macs else ""
+    if told:
+        with telling(reporter, "time") as line:
+            line.summary = f"{told} for {examples} examples; --examples N takes fewer"
+
+
+def _question(
+    bundle: Bundle, data: DataSpec | None, reporter: Reporter, most: int | None
+) -> Question:
     """Read the examples, and ask what is asked of the bundle."""
     with telling(reporter, "data") as line:
         manifest = (
@@ -283,7 +301,7 @@ def _question(bundle: Bundle, data: DataSpec | None, reporter: Reporter) -> Ques
             if data is None
             else read_new(bundle, data, bundle.labels, line.progress)
         )
-        question = Question.of(bundle, manifest, data.group_by if data else ())
+        question = Question.of(bundle, manifest, data.group_by if data else (), most)
         line.summary = f"{question.sample.given} examples, {question.sample.judged} judged"
     return question
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -15,6 +15,7 @@ from edgetransfer.bundle.agent_archive import agent_digest
 from edgetransfer.bundle.files import write_json, write_whole
 from edgetransfer.bundle.opened import REPORT, Bundle, add_facts, refuse_other_outputs, seal_report
 from edgetransfer.data.manifest import Example, Manifest, content_of
+from edgetransfer.data.split import drawn
 from edgetransfer.graph.hosted import exact_here
 from edgetransfer.measure.measurement import Measurement, Timing
 from edgetransfer.measure.record import make_report
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from edgetransfer.transport.place import Place
 
 _LOADING = ("load_ms", "first_inference_ms")
+_CAP = 0xCA9
+"""Keeps these draws apart from others with the same seed."""
 _TRAVELLING = ("soundness", "adaptation", "labelling", "choice", "recorded")
 """What a manifest tells, and a report with it."""
 
@@ -60,12 +63,26 @@ class Question:
     notes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, bundle: Bundle, manifest: Manifest, group_by: Sequence[str]) -> Question:
-        """Ask of every content of the test set once, as far as the model did not know it."""
+    def of(
+        cls,
+        bundle: Bundle,
+        manifest: Manifest,
+        group_by: Sequence[str],
+        most: int | None = None,
+    ) -> Question:
+        """Ask of every content of the test set once, as far as the model did not know it.
+
+        Of more than `most`, so many are drawn, strata in proportion, with the build's seed.
+        """
         given = manifest.split("test")
         digests, labels = [each.digest for each in given], [each.label for each in given]
         places, sample = draw(digests, labels, bundle.fitted_on)
-        judged, notes = [given[place] for place in places], (*manifest.notes, *sample.told())
+        judged = [given[place] for place in places]
+        if most is not None and len(judged) > most:
+            left_out, recipe = len(judged) - most, bundle.recipe
+            judged = list(drawn(judged, most, [recipe.seed, _CAP], task_of(recipe).labels))
+            sample = replace(sample, judged=most, capped=left_out)
+        notes = (*manifest.notes, *sample.told())
         return cls(manifest, judged, tuple(group_by), sample, notes)
 
 

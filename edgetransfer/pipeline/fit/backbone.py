@@ -58,8 +58,8 @@ class OpenedBackbone:
             inputs = {"backbone": self.kept.key, "examples": content_of(examples), "seed": seed}
             look = partial(looks_over, prepare=self.prepare, examples=examples, seed=seed)
             run = over(self.graph, look)
-            stage = rows_stage("probe-looks", inputs, "looks.npy", run, _told_looks)
-            self._looks = self.run.keep(stage, "probe looks")
+            stage = rows_stage("probe-views", inputs, "looks.npy", run, _told_looks)
+            self._looks = self.run.keep(stage, "probe views")
         return self._looks
 
     @property
@@ -70,4 +70,4 @@ class OpenedBackbone:
 
 def _told_looks(record: Mapping[str, Any]) -> str:
     looks, examples, _ = record["shape"]
-    return f"{looks} more at each of {examples} training pictures"
+    return f"{looks} of each of {examples} training pictures"

@@ -64,6 +64,8 @@ class Ladder:
 
     def _climb(self, asked: PrecisionChoice) -> Result:
         precision = self._shop.target.precision if asked == "auto" else asked
+        smaller = asked == "auto" and precision == "fp32" and self._download() != ""
+        precision = "w8a8" if smaller else precision
         for rung in self._cheap(precision):
             self._try(rung)
             if self.results and self._best().trial.has_margin():
@@ -72,13 +74,22 @@ class Ladder:
             if self._is_slower():
                 self._try(self._shop.floats())
                 return self._fastest()
-            if self._shop.fitted.preprocessing.one_shape:
+            if self._shop.fitted.preprocessing.one_shape and not smaller:
                 self._climb_integers()
-        if asked == "auto" and precision != "fp32" and self._misses():
+        dropped = self._misses() or (smaller and not self._holds())
+        if asked == "auto" and precision != "fp32" and dropped:
             self._try(self._shop.floats())
         if not self.results and self._failed is not None:
             raise self._failed
         return self._best()
+
+    def _download(self) -> str:
+        """Say that floats are too much to download for the target, empty where they are not."""
+        most = self._shop.target.largest_download_mib
+        size = self._shop.fitted.graph.stat().st_size / MIB
+        if not most or size <= most:
+            return ""
+        return f"floats are {size:.1f} MiB to download, and over {most:g} the target takes 8 bits"
 
     def _race(self, best: Result) -> Result:
         """Hold the target's other schemes against the best, and say which is to be shipped.
@@ -103,12 +114,14 @@ class Ladder:
         """Return what the report says of every rung; of noisy integers also where noise is from."""
         rows: list[dict[str, Any]]
         rows = [{**each.row, "shipped": each is chosen} for each in self.results]
-        rows[self.results.index(chosen)] |= self._judge.race(chosen.made)
+        row = rows[self.results.index(chosen)]
+        row |= self._judge.race(chosen.made)
+        if self._shop.target.precision == "fp32" and chosen.made.rung.precision == "w8a8":
+            row["why"] = "; ".join(filter(None, (row["why"], self._download())))
         sqnr_db = chosen.trial.drift.sqnr_db
         ranged = self._shop.fitted.preprocessing.one_shape
         if ranged and chosen.made.rung.precision == "w8a8" and not sqnr_db >= QUIET_DB:
             ranked = self._ranked(chosen.made)
-            row = rows[self.results.index(chosen)]
             row["noisiest_layers"] = [name for name, _ in ranked[:TOLD_LAYERS]]
         for place, row in self._left_out:
             rows.insert(place, row)

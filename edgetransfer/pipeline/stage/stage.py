@@ -14,6 +14,7 @@ from pathlib import Path
 from types import CellType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from edgetransfer.agent.energy import Meter, find_source
 from edgetransfer.agent.system import peak_mib, reset_peak
 from edgetransfer.bundle.files import digest_of_value, read_json
 from edgetransfer.data.labels import LabelRules
@@ -92,10 +93,11 @@ def watched() -> Iterator[Callable[[], Cost]]:
     """Yield what tells the cost since the beginning; the peak is that of the outermost use."""
     if not _Watching.now:
         reset_peak()
-    before, start, inside = _Watching.now, time.monotonic(), _cpu_seconds()
+    joules()  # a counter that starts again every few minutes is read in time
+    before, start, inside = _Watching.now, time.monotonic(), cpu_seconds()
     _Watching.now = True
     try:
-        yield lambda: Cost(time.monotonic() - start, _cpu_seconds() - inside, peak_mib())
+        yield lambda: Cost(time.monotonic() - start, cpu_seconds() - inside, peak_mib())
     finally:
         _Watching.now = before
 
@@ -106,9 +108,23 @@ class _Watching:
     now = False
 
 
-def _cpu_seconds() -> float:
+def cpu_seconds() -> float:
+    """Return the CPU time of this process and of those of its children that ended."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(each.ru_utime + each.ru_stime for each in used)
+
+
+@cache
+def _meter() -> Meter | None:
+    source = find_source()
+    return None if source is None else source.joules
+
+
+def joules() -> float | None:
+    """Return what a counter of energy says, None where none can be read."""
+    meter = _meter()
+    now = None if meter is None else meter()
+    return None if now is None or now != now else now
 
 
 @dataclass(frozen=True)

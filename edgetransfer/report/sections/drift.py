@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 MEANINGS = {
-    "NaN or Inf": "Outputs of the candidate that are not numbers.",
+    "NaN or Inf": "Outputs of the shipped model that are not numbers.",
     "Agreement": "Share of the examples on which both models decide for the same class, right or "
     "wrong.",
     "Flip rate, upper bound": "With 95 % confidence no more decisions than this change on new data "
@@ -38,7 +38,7 @@ def drift(report: Node) -> dict[str, Any]:
     for name, noise in numeric["sqnr_db_by_output"].items():
         told[f"SQNR of {name}"] = noise.show(words.DB)
     if shares is not None:
-        told["KL divergence"] = shares.show(lambda kl: f"{words.tiny(kl)}{words.SPACE}nats")
+        told["KL divergence"] = shares.show(words.tiny)
     told["Cosine similarity"] = numeric["cosine_mean"].show(words.COSINE)
     one = "The same of one output alone."
     return {"rows": [(name, value, MEANINGS.get(name, one)) for name, value in told.items()]}

@@ -52,14 +52,14 @@ ALLOWS = {
 }
 COUNTED = ("outputs", "Conv", "mismatches", "deviations", "flips")
 """Units whose numbers are counts that ought to be 0."""
-SMALL = {"of range": "", "nats": f"{words.SPACE}nats", "": ""}
+SMALL = {"of range": "", "nats": "", "": ""}
 """Units whose numbers are mostly far under 1, and what is written behind them."""
 NAMED = 160
 """Characters of a message after which names are cut off; all are in their own section."""
 HEADS = {
-    "claim": "How good it is: what the budget names decides",
-    "proof": "Whether the right thing was run, rightly: always decides",
-    "warns": "Only warn: the budget does not name them",
+    "claim": "Limits and quality: decide the verdict",
+    "proof": "Correctness of the measurement: always decides",
+    "warns": "Warnings only: no limit was set for them",
     "not run": "Not run",
 }
 
@@ -159,16 +159,16 @@ def counted(gates: Iterable[Mapping[str, Any]]) -> Iterable[str]:
     """Count the gates by how they went.
 
     >>> list(counted([{"status": "PASS"}, {"status": "PASS"}, {"status": "NOT RUN"}]))
-    ['2 gates passed, 1 not run (see report.html)']
+    ['2 checks passed, 1 not run (see report.html)']
     """
     counts = Counter(gate["status"] for gate in gates)
     others = {"FAIL": "failed", "INCONCLUSIVE": "open", "NOT RUN": "not run"}
     told = [f"{counts[status]} {word}" for status, word in others.items() if counts[status]]
-    yield ", ".join([f"{counts['PASS']} gates passed", *told]) + " (see report.html)"
+    yield ", ".join([f"{counts['PASS']} checks passed", *told]) + " (see report.html)"
 
 
 LEDE = (
-    "Everything that was held against a limit; the upright mark on a bar is the limit. A gate "
+    "Everything that was held against a limit; the upright mark on a bar is the limit. A check "
     "passes only what is shown, not what is likely: the last column says how many examples that "
     "takes."
 )
@@ -176,7 +176,7 @@ TEMPLATE = """
 <table class="gates reflow" role="table">
 <thead role="rowgroup">
 <tr role="row">
-<th scope="col" role="columnheader">Gate</th>
+<th scope="col" role="columnheader">Check</th>
 <th scope="col" role="columnheader">Result</th>
 <th scope="col" role="columnheader" class="number">Measured</th>
 <th scope="col" role="columnheader" class="number">Allowed</th>
@@ -215,4 +215,4 @@ TEMPLATE = """
 {% endfor %}
 </table>
 """
-SECTION = Section("budget", 10, "Gates", LEDE, "gates", gates, TEMPLATE, lines=counted, line=78)
+SECTION = Section("budget", 10, "Checks", LEDE, "gates", gates, TEMPLATE, lines=counted, line=78)

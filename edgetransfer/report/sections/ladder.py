@@ -60,6 +60,8 @@ def told(rungs: Sequence[Mapping[str, Any]]) -> Iterable[str]:
             continue
         tried = f", the best of {len(rungs)} tried" if len(rungs) > 1 else ""
         yield f"shipped: {rung['rung']}{tried}"
+        if "to download" in rung.get("why", ""):
+            yield rung["why"].rpartition("; ")[2]
         if rung.get("noisiest_layers"):
             yield f"most of the noise comes from: {', '.join(rung['noisiest_layers'])}"
     for rung in rungs:
@@ -74,16 +76,16 @@ def told(rungs: Sequence[Mapping[str, Any]]) -> Iterable[str]:
 SECTION = Section(
     "ladder",
     110,
-    "Ladder",
-    "The ways of storing the network that were tried, in order, on examples that are not the test "
-    "set. Accuracy with its 95 % interval; speed as CPU time against the float network.",
+    "Compression candidates",
+    "The ways of compressing the network that were tried, in order, on examples that are not the "
+    "test set. Accuracy with its 95 % interval; speed as CPU time against the float network.",
     "ladder",
     ladder,
     """
 {{ table(
-    ("Rung", "Status", "Accuracy:number", "Flips:number", "SQNR:number", "p90:number",
+    ("Candidate", "Status", "Accuracy:number", "Changed:number", "SQNR:number", "p90:number",
      "Speed:number", "Size:number", "Made in:number"),
-    rows, label="Rungs") }}
+    rows, label="Compression candidates") }}
 """,
     lines=told,
     line=70,

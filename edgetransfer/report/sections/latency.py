@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 CLASSES = {
-    "FASTER": "the candidate is faster",
-    "SLOWER": "the candidate is slower",
+    "FASTER": "the shipped model is faster",
+    "SLOWER": "the shipped model is slower",
     "SAME": "both take the same time within 2 %",
     "UNDECIDED": "it is undecided which is faster",
 }
@@ -73,7 +73,7 @@ def _conclusion(wall: object, cpu: object) -> str:
     """One sentence of both clocks.
 
     >>> _conclusion("FASTER", "FASTER")
-    'In wall and CPU time the candidate is faster.'
+    'In wall and CPU time the shipped model is faster.'
     >>> _conclusion("SAME", None)
     'In wall time both take the same time within 2 %.'
     """
@@ -239,11 +239,11 @@ SECTION = Section(
 {{ legend("block") }}
 <figure class="chart">{{ part.plot }}</figure>
 {{ table(
-    ("Time of one inference", "Float:number", "Candidate:number", "Speed-up:number"),
+    ("Time of one inference", "Float:number", "Shipped:number", "Speed-up:number"),
     part.rows, part.caption, "times stack", part.title ~ ": times") }}
 <p class="caption">{{ part.conclusion }} Small figures are 95 % intervals.
-The last bar of the plot holds the slowest 1 % of both together; the candidate took {{ part.tail }}
-at most.</p>
+The last bar of the plot holds the slowest 1 % of both together; the shipped model took
+{{ part.tail }} at most.</p>
 {% endif %}
 {% endfor %}
 """,

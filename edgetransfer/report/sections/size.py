@@ -122,7 +122,7 @@ SIZE = Section(
 {{ table(("File", "Size:number", (share, "bar", ""), "Bytes:number quiet"), sizes,
          kind="sizes stack") }}
 {% if rows %}
-{{ table(("Memory and load", "Float:number", "Candidate:number"), rows) }}
+{{ table(("Memory and load", "Float:number", "Shipped:number"), rows) }}
 {% else %}
 <p class="absent">Memory and load time are not in this report.</p>
 {% endif %}

@@ -121,7 +121,7 @@ def told_labels(block: Mapping[str, Any]) -> list[str]:
     ...     print(line)
     7 of 250 labels look wrong
     about 200 more labels should give +2.0 points of accuracy (1.0 to 3.0)
-    about 90 more of 'ants', the others growing alike, should give it +4.0 points (1.0 to 7.0)
+    about 90 more of 'ants', the others in proportion, should give it +4.0 points (1.0 to 7.0)
     >>> told_labels({"judged": 0, "suspect": 0})
     ['a class has one example only: nothing says whether labels are right']
     """
@@ -143,7 +143,7 @@ def told_labels(block: Mapping[str, Any]) -> list[str]:
     lines.append(f"{more} should give {_points(gain, 'points of accuracy')}")
     for row in curve["classes"][:1]:
         lines.append(
-            f"about {_rounded(row['more'])} more of {row['label']!r}, the others growing alike, "
+            f"about {_rounded(row['more'])} more of {row['label']!r}, the others in proportion, "
             f"should give it {_points(row, 'points')}"
         )
     return lines
@@ -155,7 +155,8 @@ def told_near(block: Mapping[str, Any]) -> str:
     >>> told_near({"pairs": 0, "compared": 90, "examples": 100})
     'none of 90 compared examples nearly repeats another'
     >>> told_near({"pairs": 7, "across": 3, "contrary": 1, "test_examples": 2})
-    '7 pairs are nearly the same, 3 across splits, 1 under two labels; 2 test examples may flatter'
+    '7 pairs are nearly the same, 3 across splits, 1 under two labels; 2 test examples may raise
+    the score'
     """
     if not block["pairs"]:
         return f"none of {block['compared']:,} compared examples nearly repeats another"
@@ -166,7 +167,7 @@ def told_near(block: Mapping[str, Any]) -> str:
     if block["contrary"]:
         said += f", {block['contrary']:,} under two labels"
     if tested:
-        said += f"; {tested:,} test example{'' if tested == 1 else 's'} may flatter"
+        said += f"; {tested:,} test example{'' if tested == 1 else 's'} may raise the score"
     return said
 
 
@@ -293,7 +294,7 @@ def neighbour_warnings(neighbours: Mapping[str, Any] | None) -> list[dict[str, A
         return []
     right, chance = neighbours["accuracy"], neighbours["chance"]
     message = (
-        "examples that are alike to this backbone are not of one class: nearest neighbours are "
+        "what this backbone finds similar is often of different classes: nearest neighbours are "
         f"right in {right:.3f}, by chance {chance:.3f} (p = {neighbours['p']:.2f}, "
         f"n = {neighbours['n']})"
     )

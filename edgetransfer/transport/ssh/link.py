@@ -89,7 +89,7 @@ _COMPLAINTS = (
     _Complaint(
         "onfiguration option",
         "ssh cannot read its configuration",
-        "mend the line it names",
+        "fix the line it names",
         final=True,
     ),
     _Complaint(

@@ -98,6 +98,20 @@ def test_what_disturbs_a_timing(monkeypatch, governor, load, expected, system):
 
 
 @pytest.mark.usefixtures("linux")
+@pytest.mark.parametrize(
+    ("running", "expected"),
+    [
+        ("1/340", []),  # this process alone: the load is what the build did before
+        ("3/340", ["load average is 3.1 on 4 cores: other work is running"]),
+    ],
+)
+def test_the_load_of_the_build_itself_is_no_other_work(monkeypatch, running, expected, system):
+    monkeypatch.setattr(os, "getloadavg", lambda: (3.1, 2.0, 1.0))
+    files = {"/proc/loadavg": f"3.1 2.0 1.0 {running} 4711"}
+    assert environment.warnings(system(files)) == expected
+
+
+@pytest.mark.usefixtures("linux")
 def test_the_fingerprint_tells_of_the_machine_and_not_of_its_user(monkeypatch, system):
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
     files = {

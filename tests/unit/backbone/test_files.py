@@ -286,10 +286,10 @@ def test_timm_that_is_not_known(message, config, found):
          "crop_size: should be pixels, or height and width"),
         ({"do_center_crop": True, "crop_size": None},
          "the whole: crop_size should be given where do_center_crop is true"),
-        ({"resample": [2]}, "resample: Input should be a valid integer (found [2])"),
+        ({"resample": [2]}, "resample: should be a valid integer (found [2])"),
         ({"size": {"height": "8", "width": 8}}, "size: should be pixels, from 1 to 4096"),
         ({"size": 10**9}, "size: should be pixels, from 1 to 4096 (found 1000000000)"),
-        ({"crop_pct": 0}, "crop_pct: Input should be greater than or equal to 0.01 (found 0)"),
+        ({"crop_pct": 0}, "crop_pct: should be greater than or equal to 0.01 (found 0)"),
     ],
 )  # fmt: skip
 def test_what_was_a_traceback_is_told_by_its_field(written, message, raw, told):
@@ -304,7 +304,7 @@ def test_what_was_a_traceback_is_told_by_its_field(written, message, raw, told):
 def test_json_that_is_no_object(tmp_path, message, text):
     file = tmp_path / "preprocessor_config.json"
     file.write_text(text)
-    assert message(from_transformers, file).startswith(f"{file}: the whole: Input should be an obj")
+    assert message(from_transformers, file).startswith(f"{file}: the whole: should be an obj")
 
 
 def test_one_number_for_all_channels(written):

@@ -192,8 +192,10 @@ def test_all_that_is_missing_or_changed_is_named_at_once(folder):
 
 def test_what_is_no_bundle(tmp_path):
     expected = "\n  expected: a folder that `edgetransfer build` wrote: OUT/TARGET"
-    absent = tmp_path / "absent"
-    for folder, found in ((tmp_path, "no manifest.json"), (absent, "no such folder")):
+    absent, file = tmp_path / "absent", tmp_path / "model.onnx"
+    file.touch()
+    found_at = ((tmp_path, "no manifest.json"), (absent, "no such folder"), (file, "a file"))
+    for folder, found in found_at:
         with pytest.raises(SpecError) as error:
             open_bundle(folder)
         assert str(error.value) == f"{folder}: not a bundle\n  found: {found}{expected}"
@@ -226,20 +228,20 @@ FIX = (
 @pytest.mark.parametrize(
     ("place", "value", "told"),
     [
-        (("files",), None, "files: Input should be an object"),
+        (("files",), None, "files: should be an object"),
         (("session", "threads"), "2",
-         "session.threads: Input should be a valid integer (found '2')"),
+         "session.threads: should be a valid integer (found '2')"),
         (("session", "threads"), 0,
-         "session.threads: Input should be greater than or equal to 1 (found 0)"),
+         "session.threads: should be greater than or equal to 1 (found 0)"),
         (("recipe", "budget"), {"max_drop_pp": -1},
-         "recipe.budget.max_drop_pp: Input should be greater than 0 (found -1)"),
+         "recipe.budget.max_drop_pp: should be greater than 0 (found -1)"),
         (("target", "program"), "evil.sh", "target.program: no such field"),
         (("compression", "ladder"), [{}],
          "compression.ladder.0.rung: Field required; "
          "compression.ladder.0.precision: Field required; "
          "compression.ladder.0.shipped: Field required"),
         (("export",), {"max_abs": 1e300, "range": 1, "min_cosine": 1, "n": 1},
-         "export.max_abs: Input should be less than or equal to 1000000000000 (found 1e+300)"),
+         "export.max_abs: should be less than or equal to 1000000000000 (found 1e+300)"),
     ],
 )  # fmt: skip
 def test_every_field_that_does_not_fit_is_told(folder, place, value, told):

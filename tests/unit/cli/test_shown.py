@@ -47,7 +47,7 @@ def test_what_a_machine_has_lacks_and_needs(capsys):
         "  temperature   not told",
         "  memory        700 of None MiB free",
         "",
-        "To mend",
+        "To fix",
         "  other work is running",
         "  only 9 MiB of disk are free",
         "    ps -eo pid,pcpu",

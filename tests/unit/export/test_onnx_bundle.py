@@ -190,7 +190,7 @@ def described_as(folder, **changed):
         ({"labels": "[1"}, "not a readable description of a model"),
         ({"labels": f'["{"x" * 2**24}"]'}, "not a readable description of a model"),
         ({"core": "x"}, "core: String should match pattern '^[0-9a-f]{64}$' (found 'x')"),
-        ({"inputs": '{"picture": 1}'}, "inputs.picture: Input should be an object (found 1)"),
+        ({"inputs": '{"picture": 1}'}, "inputs.picture: should be an object (found 1)"),
     ],
 )
 def test_a_description_that_is_none_is_refused(written, changed, said):

@@ -66,7 +66,7 @@ def test_floats_that_differ_are_no_noise_of_quantising():
 def test_a_failure_without_a_cure_says_what_is_left():
     assert gate(noisy(2.0)).message == (
         "device: the same file computes other numbers there: against the floats 5.8 dB instead of "
-        "31.1, 14 of 40 decisions differ from the build host's; no setting is known that mends it: "
+        "31.1, 14 of 40 decisions differ from the build host's; no known setting fixes it: "
         "build with --precision fp32 for this device"
     )
 
@@ -88,7 +88,7 @@ def test_a_cure_that_was_proven_is_named():
 def test_a_cure_that_does_not_help_is_not_promised():
     cure = Cure(given(noisy(2.0)), CONFIG, WHY, ("old",))
     assert gate(noisy(2.0), cure).message.endswith(
-        "; session.x64quantprecision=1 did not mend it: build with --precision fp32 for this device"
+        "; session.x64quantprecision=1 did not fix it: build with --precision fp32 for this device"
     )
 
 
@@ -98,7 +98,7 @@ def test_numbers_that_are_none_fail():
     found = gate(broken)
     assert (found.status, found.measured) == ("FAIL", None)
     assert found.message.startswith(
-        "device: 1 outputs are NaN or Inf that are not on the build host; no setting is known"
+        "device: 1 outputs are NaN or Inf that are not on the build host; no known setting fixes it"
     )
 
 

@@ -46,7 +46,13 @@ def test_a_curve_without_gains_says_nothing():
         (1, 0, 0, 0, "1 pair is nearly the same"),
         (2, 1, 0, 0, "2 pairs are nearly the same, 1 across splits"),
         (2, 0, 2, 0, "2 pairs are nearly the same, 2 under two labels"),
-        (3, 3, 0, 1, "3 pairs are nearly the same, 3 across splits; 1 test example may flatter"),
+        (
+            3,
+            3,
+            0,
+            1,
+            "3 pairs are nearly the same, 3 across splits; 1 test example may raise the score",
+        ),
     ],
 )
 def test_near_duplicates(pairs, across, contrary, tested, line):

@@ -157,7 +157,7 @@ def test_nan_in_the_candidate_fails_and_leaves_the_numbers_out():
         "non_finite": 1,
     }
     assert report["unavailable"]["numeric.kl_mean"] == (
-        "1 of the candidate's outputs are NaN or Inf"
+        "1 of the shipped model's outputs are NaN or Inf"
     )
 
 

@@ -65,7 +65,7 @@ def test_neighbours_at_chance_warn():
     near = {"k": 5, "n": 60, "accuracy": 0.35, "chance": 0.333, "p": 0.4}
     assert neighbour_warnings(near) == [
         {
-            "message": "examples that are alike to this backbone are not of one class: nearest "
+            "message": "what this backbone finds similar is often of different classes: nearest "
             "neighbours are right in 0.350, by chance 0.333 (p = 0.40, n = 60)",
             "measured_pp": pytest.approx(1.7),
         }

@@ -80,7 +80,7 @@ def test_who_holds_with_a_margin(candidate, limits, margin):
             "1.5 % of decisions changed of 1.0 allowed",
         ),
         (tried(noise=0.0), {"min_sqnr_db": 900}, "holds", "within the budget"),
-        (tried(wrong=3), {"max_kl": 0.01}, "misses", "0.15 nats of 0.01 allowed"),
+        (tried(wrong=3), {"max_kl": 0.01}, "misses", "KL divergence 0.15 of 0.01 allowed"),
         (tried(), {"max_kl": 0.01, "max_class_drop_pp": 5}, "holds", "within the budget"),
         (
             tried(wrong=120),

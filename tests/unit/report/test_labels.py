@@ -42,7 +42,7 @@ def test_pairs_are_named_with_split_and_label():
     assert found["near_rest"] == 2
     assert found["told"][1] == (
         "3 pairs are nearly the same, 1 across splits, 1 under two labels; 1 test example may "
-        "flatter."
+        "raise the score."
     )
 
 

@@ -23,7 +23,7 @@ def node(report):
             "Quantising costs at most 1.9 pp of accuracy: every limit that was set is met.",
         ),
         ("inconclusive", "No limit is shown to be missed, but not every limit is shown to be met."),
-        ("fail", "3 gates are missed."),
+        ("fail", "3 checks failed."),
         ("unverified", "Built, but not measured on the target."),
         ("unlabelled", "Every limit that could be judged is met."),
     ],

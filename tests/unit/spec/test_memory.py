@@ -6,6 +6,9 @@ import sys
 
 import pytest
 
+from edgetransfer.spec.memory import memory
+
+GIB = 2**30
 SCRIPT = """
 import resource, sys
 from pathlib import Path
@@ -58,3 +61,30 @@ def test_what_the_user_told_malloc_stands(told):
     _, faults, inside, _ = run(2**24, rounds=8, **told)  # 64 MiB, which glibc always maps afresh
     assert faults > 8 * 16384 / 600  # huge pages count as one
     assert inside < 6
+
+
+def test_a_container_has_no_more_memory_than_its_group(tmp_path):
+    """Both versions of cgroups; the narrowest of the groups above counts, as the kernel has it."""
+    machine = memory(tmp_path / "nothing")
+    assert machine == os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    names = iter("abcdefgh")
+
+    def found(told, files):
+        root = tmp_path / next(names)
+        for file, limit in files.items():
+            (root / "sys/fs/cgroup" / file).parent.mkdir(parents=True, exist_ok=True)
+            (root / "sys/fs/cgroup" / file).write_text(f"{limit}\n")
+        (root / "proc/self").mkdir(parents=True)
+        (root / "proc/self/cgroup").write_text(told)
+        return memory(root)
+
+    second, first = "0::/jobs/one\n", "5:cpu,cpuacct:/x\n4:memory:/docker/1\n"
+    inner, outer = "jobs/one/memory.max", "jobs/memory.max"
+    assert found(second, {inner: "max", outer: "max"}) == machine
+    assert found(second, {inner: GIB // 2, outer: GIB}) == GIB // 2
+    assert found(second, {inner: "max", outer: GIB}) == GIB
+    assert found("0::/../outside\n", {"memory.max": GIB}) == GIB  # seen from a container
+    old = "memory/docker/1/memory.limit_in_bytes"
+    assert found(first, {old: GIB}) == GIB
+    assert found(first, {old: 9223372036854771712}) == machine  # no limit, as version 1 says it
+    assert found(first, {"memory/memory.limit_in_bytes": GIB}) == GIB

@@ -38,20 +38,19 @@ def test_the_size_the_network_gets(fields, size):
         ({"exact": (8, 9), "crop": (9, 8)}, "image: crop (9, 8) is larger than exact (8, 9)"),
         (
             {"exact": (0, 8)},
-            "image.exact.0: Input should be greater than or equal to 1 (found 0)",
+            "image.exact.0: should be greater than or equal to 1 (found 0)",
         ),
         (
             {"exact": (8, 8), "std": (1, 0, 1)},
-            "image.std.1: Input should be greater than 0 (found 0)",
+            "image.std.1: should be greater than 0 (found 0)",
         ),
         (
             {"exact": (8, 8), "mean": (0, 0, float("nan"))},
-            "image.mean.2: Input should be a finite number (found nan)",
+            "image.mean.2: should be a finite number (found nan)",
         ),
         (
             {"exact": (8, 8), "interpolation": "lanczos"},
-            "image.interpolation: Input should be 'nearest', 'bilinear' or 'bicubic'"
-            " (found 'lanczos')",
+            "image.interpolation: should be 'nearest', 'bilinear' or 'bicubic' (found 'lanczos')",
         ),
     ],
 )
@@ -64,11 +63,11 @@ def test_pictures_that_cannot_be_prepared_so(fields, found):
     [
         (
             {"max_length": 1},
-            "text.max_length: Input should be greater than or equal to 2 (found 1)",
+            "text.max_length: should be greater than or equal to 2 (found 1)",
         ),
         (
             {"inputs": ("input_ids", "ids")},
-            "text.inputs.1: Input should be 'input_ids', 'attention_mask' or 'token_type_ids'"
+            "text.inputs.1: should be 'input_ids', 'attention_mask' or 'token_type_ids'"
             " (found 'ids')",
         ),
     ],

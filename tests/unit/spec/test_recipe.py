@@ -82,19 +82,19 @@ def test_no_data(recipe_file):
 @pytest.mark.parametrize(
     ("option", "value", "problem"),
     [
-        ("max_drop", -1.0, "--max-drop: Input should be greater than 0 (found -1.0)"),
-        ("max_drop", float("inf"), "--max-drop: Input should be a finite number (found inf)"),
-        ("max_latency_ms", 0, "--max-latency-ms: Input should be greater than 0 (found 0)"),
-        ("max_size_mib", -2, "--max-size-mib: Input should be greater than 0 (found -2)"),
-        ("max_flips", -0.5, "--max-flips: Input should be greater than 0 (found -0.5)"),
-        ("min_sqnr", float("nan"), "--min-sqnr: Input should be a finite number (found nan)"),
+        ("max_drop", -1.0, "--max-drop: should be greater than 0 (found -1.0)"),
+        ("max_drop", float("inf"), "--max-drop: should be a finite number (found inf)"),
+        ("max_latency_ms", 0, "--max-latency-ms: should be greater than 0 (found 0)"),
+        ("max_size_mib", -2, "--max-size-mib: should be greater than 0 (found -2)"),
+        ("max_flips", -0.5, "--max-flips: should be greater than 0 (found -0.5)"),
+        ("min_sqnr", float("nan"), "--min-sqnr: should be a finite number (found nan)"),
         (
             "precision",
             "int4",
-            "--precision: Input should be 'auto', 'fp32', 'fp16' or 'w8a8' (found 'int4')",
+            "--precision: should be 'auto', 'fp32', 'fp16' or 'w8a8' (found 'int4')",
         ),
-        ("threads", 0, "--threads: Input should be greater than or equal to 1 (found 0)"),
-        ("seed", 2**32, "--seed: Input should be less than 4294967296 (found 4294967296)"),
+        ("threads", 0, "--threads: should be greater than or equal to 1 (found 0)"),
+        ("seed", 2**32, "--seed: should be less than 4294967296 (found 4294967296)"),
     ],
 )
 def test_problems_are_spelled_as_options(option, value, problem):
@@ -106,8 +106,8 @@ def test_all_problems_of_file_and_options_in_one_message(recipe_file):
     assert message({"seed": -1}, file) == (
         f"command line and {file}: "
         "fit.epohs: no such field, did you mean epochs?; "
-        "--max-drop: Input should be greater than 0 (found -3); "
-        "--seed: Input should be greater than or equal to 0 (found -1)"
+        "--max-drop: should be greater than 0 (found -3); "
+        "--seed: should be greater than or equal to 0 (found -1)"
     )
 
 
@@ -122,7 +122,7 @@ def test_a_task_that_is_close_to_one():
 def test_a_value_where_a_table_belongs(recipe_file, options):
     file = recipe_file('data = "photos"\n')
     assert message(options, file) == (
-        f"command line and {file}: data: Input should be an object (found 'photos')"
+        f"command line and {file}: data: should be an object (found 'photos')"
     )
 
 

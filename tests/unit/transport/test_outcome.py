@@ -75,9 +75,9 @@ def test_patience_grows_with_the_job():
     [
         ({}, "outputs: Field required; load_ms: Field required; "
              "first_inference_ms: Field required; deterministic: Field required"),
-        ({**GOOD, "load_ms": "1"}, "load_ms: Input should be a valid number (found '1')"),
-        ({**GOOD, "peak_mib": []}, "peak_mib: Input should be a valid number (found [])"),
-        ({**GOOD, "model": 1}, "model: Input should be an object (found 1)"),
+        ({**GOOD, "load_ms": "1"}, "load_ms: should be a valid number (found '1')"),
+        ({**GOOD, "peak_mib": []}, "peak_mib: should be a valid number (found [])"),
+        ({**GOOD, "model": 1}, "model: should be an object (found 1)"),
     ],
 )  # fmt: skip
 def test_an_answer_of_another_form(agent, out, result, told):

@@ -49,7 +49,7 @@ def _fitting(run: Run, name: str) -> list[Step]:
     steps = [
         Step("backbone", f"open {name}, trace it frozen"),
         Step("features", "run it over training and validation examples"),
-        Step("probe looks", "more looks at training pictures, where classes have few of them"),
+        Step("probe views", "augmented training pictures, where classes have few of them"),
         Step("probe", "logistic regression, strength by cross-validation"),
     ]
     if recipe.adapts:
@@ -89,7 +89,7 @@ def _teaching(run: Run, teacher: Source) -> list[Step]:
     return [
         *steps,
         Step("teacher", f"open {teacher.name} ({teacher.layout}), {how}"),
-        Step("teacher looks", "run it over every look at the examples to train on"),
+        Step("teacher views", "run it over every augmentation of the examples to train on"),
     ]
 
 

@@ -138,14 +138,14 @@ def _ask(
     run: Run, asked: TeacherNetwork, examples: tuple[Example, ...], views: Views
 ) -> tuple[StageResult, ...]:
     """Ask about every look in turn; each is kept on its own, so a killed run loses one at most."""
-    with telling(run.reporter, "teacher looks") as line:
+    with telling(run.reporter, "teacher views") as line:
         total = views.count * len(examples)
         kept = []
         for number in range(views.count):
             part = part_of(line.progress, number * len(examples), total)
             kept.append(keep_look(run, asked, examples, Look(views, number), part))
         line.reused = all(each.reused for each in kept)
-        line.summary = f"{views.count} at {len(examples)} examples"
+        line.summary = f"{views.count} of each of {len(examples)} examples"
     return tuple(kept)
 
 

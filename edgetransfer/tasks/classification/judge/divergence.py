@@ -79,14 +79,14 @@ def kl(found: Divergence, max_kl: float, *, named: bool = True) -> Gate:
     A decision that jumps costs about 1 nat. So rare a jump that it was not seen could still lift
     the mean over the limit, so that fewer examples than bound it never pass.
     """
-    limit = against(f"{max_kl:g} nats", named=named)
+    limit = against(f"{max_kl:g}", named=named)
     value, upper, lower = found.mean, found.ucb95, found.lcb95
     if isnan(value):
         if not named:
             return not_run("kl", BROKEN, decides=False)
         return held("kl", "FAIL", f"{BROKEN}{limit}", (None, max_kl, "nats"), decides=named)
     fewest = flips_needed(0.0, min(max_kl, 0.5)) or 0
-    head = f"mean {value:.2g} nats"
+    head = f"mean {value:.2g}"
     status: Status = "PASS"
     needed = None
     if found.identical:

@@ -118,7 +118,7 @@ class JudgedClasses:
     @property
     def _broken(self) -> Missing:
         count = self.raw.candidate.not_finite()
-        return Missing(f"{count} of the candidate's outputs are NaN or Inf")
+        return Missing(f"{count} of the shipped model's outputs are NaN or Inf")
 
     def _shares(self) -> Tree:
         if isnan(self.divergence.mean):
@@ -164,7 +164,7 @@ def hold(tried: TrialInput, budget: Budget, drift: Drift) -> TaskTrial:
     moved = divergence(reference, candidate).mean
     missed: list[tuple[str, float]] = []
     if budget.max_kl is not None and moved > budget.max_kl:
-        told = f"{moved:.2g} nats of {budget.max_kl:g} allowed"
+        told = f"KL divergence {moved:.2g} of {budget.max_kl:g} allowed"
         missed.append((told, (moved - budget.max_kl) / budget.max_kl))
     rows = len(tried.truth)
     if not rows:

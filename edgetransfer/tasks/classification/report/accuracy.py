@@ -95,7 +95,7 @@ CLASSES_TEMPLATE = """
 {{ legend("point") }}
 {{ table(
     ("Class", "n:number:n", (axis, "plot", ""), "Float:number quiet:float",
-     "Candidate:number quiet:candidate", "Change:number"),
+     "Shipped:number quiet:candidate", "Change:number"),
     shown, caption, "plotted reflow") }}
 {% if empty %}
 <p class="caption">Not shown, {{ empty_reason }}: {{ empty|join(", ") }}.</p>
@@ -105,7 +105,7 @@ Holm's correction over the classes.</p>
 {% if rest %}
 <details><summary>All {{ total }} as a table</summary>
 {{ table(
-    ("Class", "n:number", "Float:number", "Candidate:number", "Change:number", "p:number"),
+    ("Class", "n:number", "Float:number", "Shipped:number", "Change:number", "p:number"),
     rest, label="Recall of all classes") }}
 </details>
 {% endif %}
@@ -144,7 +144,10 @@ def accuracy(report: Node) -> dict[str, Any]:
     return {
         "reason": "",
         "caption": f"{metric} on {words.plural(whole['n'].value, 'labelled example')}",
-        "columns": ["Model", *(f"{head}:number" for head in (metric, *interval, "Right alone"))],
+        "columns": [
+            "Model",
+            *(f"{head}:number" for head in (metric, *interval, "Only this model right")),
+        ],
         "both": [_own(whole, side, bool(interval)) for side in ("reference", "candidate")],
         "no_interval": "" if interval else whole["reference_ci95"].reason,
         "axis": charts.axis(scale, words.CHANGE, "change from float, pp"),

@@ -189,7 +189,7 @@ def _compared(rows: list[Node]) -> dict[str, Any]:
     room = 0.05 * max(max(ends) - min(ends), 1.0)
     scale = Scale(min(0.0, *ends) - room, max(0.0, *ends) + room)
     return {
-        "axis": charts.axis(scale, words.CHANGE, "difference from the rival, pp"),
+        "axis": charts.axis(scale, words.CHANGE, "difference from the baseline, pp"),
         "n": ", ".join(dict.fromkeys(on)),
         "compared": [_row(row, scale) for row in rows],
     }
@@ -231,7 +231,7 @@ SOUNDNESS = Section(
     "soundness",
     40,
     "Is this transfer sound?",
-    "What was fitted, against rivals that know nothing, on examples that neither was fitted on and "
+    "What was fitted, against simple baselines, on examples that neither was fitted on and "
     "that are not the test set.",
     rows=soundness,
     template="""

@@ -6,6 +6,12 @@ import { ask, base, pause, quantile } from "./host.js";
 const EVERY_MS = 250; // progress to the host at most this often
 const ALIVE_MS = 2000;
 const LOST_MS = 30000;
+const MODELS = {
+  reference: "float model",
+  candidate: "shipped model",
+  reference_whole: "float model, from the picture",
+  candidate_whole: "shipped model, from the picture",
+};
 
 const $ = (id) => document.getElementById(id);
 
@@ -37,7 +43,7 @@ function showTimes(name, times) {
   $("results").hidden = false;
   const ms = (value) => `${value.toPrecision(3)} ms`;
   const row = $("rows").insertRow(0);
-  for (const text of [name.replace("_", ", "), ms(quantile(times, 0.5)), ms(quantile(times, 0.9)), times.length]) {
+  for (const text of [MODELS[name] ?? name, ms(quantile(times, 0.5)), ms(quantile(times, 0.9)), times.length]) {
     row.insertCell().textContent = text;
   }
 }

@@ -145,7 +145,7 @@ def test_a_configuration_with_a_mistake(board):
         ssh:board: ssh cannot read its configuration
           found: {board.config}: line {lines}: Bad configuration option: compresion
         {board.config}: terminating, 1 bad configuration options
-          fix: mend the line it names
+          fix: fix the line it names
         """
     )
 

@@ -104,15 +104,15 @@ def test_bytes_of_a_file_that_was_not_asked_for_are_not_written(answering, answe
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
-        ([], "the whole: Input should be an object (found [])"),
+        ([], "the whole: should be an object (found [])"),
         ({}, f"{UNREADABLE}no 'held' in {{}}"),
         ({"held": {}}, f"{UNREADABLE}no 'free' in {{'held': {{}}}}"),
         (
             {"held": {"x": -1}},
-            "held.x: Input should be greater than or equal to 0 (found -1)",
+            "held.x: should be greater than or equal to 0 (found -1)",
         ),
         ({"held": {"../x": 0}}, f"{UNREADABLE}files that were not named: {{'../x': 0}}"),
-        ({"busy": "1; rm -rf ~"}, "busy: Input should be a valid integer (found '1; rm -rf ~')"),
+        ({"busy": "1; rm -rf ~"}, "busy: should be a valid integer (found '1; rm -rf ~')"),
     ],
     ids=repr,
 )
