@@ -7,21 +7,28 @@ that this cache remembers, else of ``benchmarks/results/stages.json``.
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import ceil, floor, log
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
+
 from edgetransfer.agent.conditions import used_cores
 from edgetransfer.bundle.files import digest_of_value, write_json, writing
+from edgetransfer.bundle.forms import Form
+from edgetransfer.bundle.readers import BuildForm
 from edgetransfer.data.decode import PICTURE_SUFFIXES
-from edgetransfer.data.locate import is_leaving, locate
+from edgetransfer.data.locate import DataLocation, is_leaving, locate
+from edgetransfer.data.tables import FILE_COLUMNS
 from edgetransfer.errors import EdgeTransferError
 from edgetransfer.pipeline.stage.stage import cpu_seconds, joules
 from edgetransfer.spec.catalogue import shipped
-from edgetransfer.spec.outside import json_of
+from edgetransfer.spec.outside import json_of, validated
 from edgetransfer.transport.job import EFFORTS
 
 if TYPE_CHECKING:
@@ -142,9 +149,12 @@ def examples_in(source: str) -> tuple[str, int] | None:
     What is wrong with the data is said where they are read.
     """
     try:
-        located = locate(source)
-    except EdgeTransferError:
+        return _counted(locate(source))
+    except (EdgeTransferError, OSError):
         return None
+
+
+def _counted(located: DataLocation) -> tuple[str, int] | None:
     if not located.tables:
         number = sum(
             Path(name).suffix.lower() in PICTURE_SUFFIXES and not is_leaving(name)
@@ -159,8 +169,22 @@ def examples_in(source: str) -> tuple[str, int] | None:
         with table.path.open("rb") as file:
             head = head or file.readline(1 << 16)
             lines += sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
-    pictures = any(word in head.lower() for word in (b"file", b"image", b"path"))
-    return ("image" if pictures else "text", lines) if lines else None
+    words = set(re.findall(r"[a-z_]+", head.decode(errors="replace").lower()))
+    return ("image" if words & set(FILE_COLUMNS) else "text", lines) if lines else None
+
+
+class _PastBuild(BuildForm):
+    task: str
+    kind: str
+    fit: str
+    recipe: str
+    examples: int = Field(gt=0)
+    network_bytes: int = Field(gt=0)
+    targets: int = Field(gt=0)
+
+
+class _Remembered(Form):
+    builds: list[_PastBuild]
 
 
 def remember(run: Run, spent: Mapping[str, Any]) -> None:
@@ -171,19 +195,26 @@ def remember(run: Run, spent: Mapping[str, Any]) -> None:
     alone = sum(each["seconds"] for each in spent["stages"])
     found = any(each["found"] for each in spent["stages"])
     seconds = alone if found else spent["seconds"]  # opening and imports count once
-    mine = {**vars(work), "seconds": round(seconds, 2), "stages": spent["stages"]}
+    mine = {
+        **vars(work),
+        "seconds": round(seconds, 2),
+        "cpu_seconds": spent["cpu_seconds"],
+        "stages": spent["stages"],
+    }
     root = run.store.root
     others = [each for each in _remembered(root) if each["recipe"] != work.recipe]
-    with writing(root):
+    with suppress(EdgeTransferError), writing(root):  # what was built is not lost for it
         write_json(root / _REMEMBERED, {"builds": [*others, mine][-_MOST:]})
 
 
 def _remembered(root: Path) -> list[dict[str, Any]]:
+    """Return what `remember` wrote; nothing of a file that is none of ours."""
     try:
-        found: list[dict[str, Any]] = json_of(root / _REMEMBERED)["builds"]
-        return [each for each in found if each["stages"] and each["network_bytes"]]
-    except (EdgeTransferError, KeyError, TypeError):
+        found: dict[str, Any] = json_of(root / _REMEMBERED)
+        validated(_Remembered, found, root / _REMEMBERED)
+    except EdgeTransferError:
         return []
+    return list(found["builds"])
 
 
 def estimate(run: Run) -> str:

@@ -88,13 +88,18 @@ def test_a_build_of_this_cache_tells_more_than_one_of_another_machine(photos, tm
     assert re.fullmatch(r"about \d+( to \d+)? (s|min)", first)
     took = {"cpu_seconds": 1.0, "peak_memory_mib": 99.0, "found": False}
     rows = [{"stage": name, "seconds": 500.0, **took} for name in ("features", "rung")]
-    cost.remember(run, {"seconds": 1010.0, "stages": rows})
+    cost.remember(run, {"seconds": 1010.0, "cpu_seconds": 2.0, "stages": rows})
     assert cost.estimate(run) == "about 10 to 30 min, less what is kept of an earlier build"
     assert cost.estimate(run_of(photos, store, fit="probe", seed=1)) == "about 10 to 30 min"
     assert cost.estimate(run_of(photos, store, fit="finetune")).endswith(
         ", and what fine-tuning takes"
     )
-    (store.root / "builds.json").write_text("{}")
+    for odd in ("{}", '{"builds": [{"stages": [1]}]}', '{"builds": 3}', "\\x00"):
+        (store.root / "builds.json").write_text(odd)
+        assert cost.estimate(run) == first
+    (store.root / "builds.json").unlink()
+    (store.root / "builds.json").mkdir()  # where nothing can be written
+    cost.remember(run, {"seconds": 1.0, "cpu_seconds": 1.0, "stages": rows})
     assert cost.estimate(run) == first
 
 
@@ -117,6 +122,8 @@ def test_pictures_are_counted_by_their_names(tmp_path):
     assert cost.examples_in(str(tmp_path)) == ("image", 3)
     (tmp_path / "t.csv").write_text("file,label\n1.png,a\n")
     assert cost.examples_in(str(tmp_path / "t.csv")) == ("image", 1)
+    (tmp_path / "u.csv").write_text("profile,label\na text,a\n")
+    assert cost.examples_in(str(tmp_path / "u.csv")) == ("text", 1)
 
 
 def test_energy_is_told_where_a_counter_can_be_read_though_it_starts_again(monkeypatch, tmp_path):
