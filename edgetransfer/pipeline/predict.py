@@ -59,6 +59,10 @@ class LoadedModel:
             config={**exact_here(), **bundle.manifest["session"]["config"]},
         )
 
+    def __repr__(self) -> str:
+        """Return where it lies, and how many labels it has, in one line."""
+        return f"<LoadedModel {self._bundle.folder}: {len(self.labels)} labels>"
+
     def predict(
         self,
         inputs: str | Path | Iterable[str | Path],

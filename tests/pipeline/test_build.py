@@ -88,6 +88,7 @@ def test_the_bundle_is_whole_and_sealed(built):
 def test_an_outcome_shows_itself(built):
     folder = built.folders["this-machine"]
     assert repr(built) == f"<Outcome this-machine: {built.verdict}>"
+    assert repr(edgetransfer.load(folder)) == f"<LoadedModel {folder}: 3 labels>"
     shown = built._repr_html_()
     assert shown.startswith("<table><tr><th>target</th><th>verdict</th>")
     assert f'<a href="file://{folder}/report.html">this-machine</a>' in shown
