@@ -64,7 +64,7 @@ def notes(found: Sequence[str]) -> None:
 def stages(visits: Iterable[Visit]) -> None:
     """Print the stages of a run in the order in which each was entered, once, with its key."""
     rows = [
-        (name, "found" if kept.reused else f"{kept.cost.seconds:.2f} s", kept.key[:12])
+        (name, "cached" if kept.reused else f"{kept.cost.seconds:.2f} s", kept.key[:12])
         for name, kept in visits
     ]
     console = Console(sys.stderr)

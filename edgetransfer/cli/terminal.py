@@ -149,7 +149,7 @@ class TerminalReporter:
         self.stop()
         if self._quiet:
             return
-        took = "kept" if reused else f"{time.monotonic() - self._start:.1f} s"
+        took = "cached" if reused else f"{time.monotonic() - self._start:.1f} s"
         self._console.unbroken(f"  {stage:<{_NAME_WIDTH}} {took:>8}  {summary}")
 
     def stop(self) -> None:

@@ -282,4 +282,4 @@ def test_a_build_enters_each_stage_once_and_debug_shows_them_in_order(
     assert names[-1] == "measure"
     assert len(set(rows)) == len(rows)
     assert names.count("features") == 1
-    assert {how for _, how, _ in rows} == {"found"}
+    assert {how for _, how, _ in rows} == {"cached"}

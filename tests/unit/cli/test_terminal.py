@@ -46,6 +46,7 @@ def test_progress_lines_and_json(capsys):
     print_json({"label": ODD})
     captured = capsys.readouterr()
     assert SHOWN in captured.err
+    assert captured.err.startswith("  data                       cached  ")
     assert captured.out.startswith(SHOWN + "\n")
     told = captured.out.partition("\n")[2]
     assert json.loads(told) == {"label": ODD}
