@@ -198,7 +198,7 @@ def test_an_emulated_bench_says_how_long_and_takes_as_many_examples_as_are_asked
     )
     assert re.search(
         r"\n  time +0\.0 s  about \d+( to \d+)? (s|min) for 20 examples; "
-        r"--examples N takes fewer\n",
+        r"`bench --examples N` runs fewer\n",
         told,
     )
     note = "20 of 60 examples were drawn by label (--examples): all numbers are of these alone"

@@ -288,7 +288,7 @@ def _tell_time(bundle: Bundle, examples: int, reporter: Reporter, where: str) ->
     told = emulated(where, macs, examples) if macs else ""
     if told:
         with telling(reporter, "time") as line:
-            line.summary = f"{told} for {examples} examples; --examples N takes fewer"
+            line.summary = f"{told} for {examples} examples; `bench --examples N` runs fewer"
 
 
 def _question(
