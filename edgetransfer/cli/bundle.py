@@ -128,18 +128,20 @@ def report(
     from edgetransfer.cli.terminal import print_json
     from edgetransfer.measure.verdict import refuse_untrue
     from edgetransfer.pipeline.bench.judge import write_report
+    from edgetransfer.report.thumbnails import kept
     from edgetransfer.spec import tasks
 
     opened = open_bundle(bundle)
     found = read_report(bundle / "report.json")
     refuse_untrue(found, str(bundle / "report.json"), tasks.load(found["task"]).claims)
-    write_report(bundle, found, opened)
+    page = (bundle / "report.html").absolute()
+    old = page.read_text("utf-8", "replace") if page.is_file() else ""
+    write_report(bundle, found, opened, kept(old) or None)
     if json:
         print_json(found)
     else:
         render.notes(found.get("notes", ()))
         render.verdict(found, bundle)
-    page = (bundle / "report.html").absolute()
     if show and not webbrowser.open(page.as_uri()):
         sys.stderr.write(f"no browser was found: open {page}\n")
 

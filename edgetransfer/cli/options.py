@@ -155,7 +155,7 @@ def _parameter(name: str, *, required: bool) -> inspect.Parameter:
     if name == "data":
         told = typer.Argument(help=option.help)
     else:
-        spelled = "--" + name.replace("_", "-") + (f"/--no-{name}" if option.off else "")
+        spelled = "--" + name.replace("_", "-") + (f"/--{option.off}" if option.off else "")
         told = typer.Option(
             spelled,
             metavar=option.metavar,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from io import BytesIO
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+from PIL import Image
 
 from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 from edgetransfer.data.decode import decode
@@ -28,6 +30,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 _COLUMNS = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
 """What the tokenizer calls the inputs of a network."""
+THUMBNAIL, QUOTED = 96, 200
+"""Pixels of the longer side, and characters, that a report shows of an example."""
 _WORKERS = 2
 _DEPTH = 8
 
@@ -81,6 +85,14 @@ class PicturePreparer:
         assert example.path is not None  # the modality is checked where the manifest is made
         return {PICTURE: decode(example.path)[None]}
 
+    def thumbnail(self, example: Example) -> bytes:
+        """Return what a report shows of it: a small JPEG of the whole picture."""
+        assert example.path is not None
+        small, file = Image.fromarray(decode(example.path)), BytesIO()
+        small.thumbnail((THUMBNAIL, THUMBNAIL))
+        small.save(file, "JPEG", quality=70)
+        return file.getvalue()
+
     def prepare(self, example: Example) -> Batch:
         """Return what the network takes."""
         return {PREPARED: self._session.run(self.raw(example))[0]}
@@ -122,6 +134,11 @@ class TextPreparer:
     def raw(self, example: Example) -> Batch:
         """Return what ``model.onnx`` takes: the same token ids, for the tokenizer stays outside."""
         return self.prepare(example)
+
+    def thumbnail(self, example: Example) -> str:
+        """Return what a report shows of it: how it begins."""
+        text = " ".join((example.text or "").split())
+        return text if len(text) <= QUOTED else text[: QUOTED - 1] + "…"
 
     def prepare(self, example: Example) -> Batch:
         """Return what the network takes, by name: ids, mask, segments."""

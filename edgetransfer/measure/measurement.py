@@ -69,6 +69,7 @@ class Measurement:
         proofs: that the right thing was measured; what nobody looked at says so.
         sample: what stands behind the examples; None where nobody counted.
         recorded: how the shipped model did on the test set of its build.
+        names: keys of the examples, [N], where the report may show some; empty where it may not.
         identical: whether candidate and reference are the same file.
         standing: what a measurement at this place may say of the target.
         verify_with: what verifies the target, in words, where this does not.
@@ -103,6 +104,7 @@ class Measurement:
     proofs: Proofs = UNPROVEN
     sample: Sample | None = None
     notes: tuple[str, ...] = ()
+    names: Sequence[str] = ()
     recorded: Mapping[str, Any] | None = None
     identical: bool = False
     standing: Standing = ON_TARGET

@@ -180,9 +180,10 @@ def _build_target(
         bundle = assemble(run, fitted, compressed, target, place)
         question = Question.of(bundle, fitted.manifest, run.recipe.grouped_by)
         bench = Bench(run.store.keep, run.reporter, Local(), folder, run.recipe.data)
-        report = judge_bundle(bench, bundle, question, fitted.preparer())
+        prepare = fitted.preparer()
+        report = judge_bundle(bench, bundle, question, prepare)
         report["build"] = spending.written(run.store.visits, before)
-        finish(bundle, report)
+        finish(bundle, report, question.thumbnails(report, prepare, built=True))
     return report
 
 

@@ -55,11 +55,14 @@ class Usage:
         outputs: of each output of the network, what it means.
         code: in ``python``, ``javascript`` and ``kotlin``, what is done with the outputs, which are
             variables of their names (in Kotlin, ``outputs`` by name), and with ``labels``.
+        answer: JavaScript of a module that exports `answer(outputs, labels)`, which says of an
+            example what the task's `answer` does, for the page of a browser that measured.
         files: of those that it ships, what each is.
     """
 
     outputs: Mapping[str, str]
     code: Mapping[str, str]
+    answer: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
 
 

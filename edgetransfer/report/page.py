@@ -14,6 +14,7 @@ from edgetransfer.report.node import Form, Node
 from edgetransfer.report.sections import Section, sections_of
 from edgetransfer.report.sections.gates import CLAIMS, reason
 from edgetransfer.report.template import rendered
+from edgetransfer.report.thumbnails import THUMBNAILS, Thumbnails
 from edgetransfer.spec import tasks
 
 METHODS = {
@@ -50,7 +51,14 @@ def verdict(report: Node, manifest: Node) -> dict[str, Any]:
         "command": command,
         "soundness": words.sentence(soundness_told(report.value)),
         "notes": [str(row.value) for row in report["notes"].rows()],
+        "next": _next(report.value),
     }
+
+
+def _next(report: Mapping[str, Any]) -> list[str]:
+    mine = [each for each in sections_of(report) if each.asks == "next"]
+    told = [line for each in mine for block in each.read(report) for line in each.lines(block)]
+    return [words.sentence(line) for line in told]
 
 
 def _task(report: Node) -> Any:  # noqa: ANN401 (a `pipeline.task.Task`, which stands above this)
@@ -170,10 +178,17 @@ def _smaller(size: Node) -> str:
     return f"{before / after:.1f}× smaller" if before and after and before > after else ""
 
 
-def render_page(report: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
-    """Render a report and a manifest, which may lack parts, as a whole HTML document."""
+def render_page(
+    report: Mapping[str, Any], manifest: Mapping[str, Any], thumbnails: Thumbnails | None = None
+) -> str:
+    """Render a report and a manifest, which may lack parts, as a whole HTML document.
+
+    Thumbnails are None where the examples are not at hand.
+    """
     tasks.load(report.get("task", tasks.CLASSIFICATION))  # which declares its sections
-    told = Node(report, reasons=report.get("unavailable", {}), reason="not in this report")
+    shown_of = {key: {**report[key], THUMBNAILS: held} for key, held in (thumbnails or {}).items()}
+    reasons = report.get("unavailable", {})
+    told = Node({**report, **shown_of}, reasons=reasons, reason="not in this report")
     made = Node(manifest)
     banner = verdict(told, made)
     return document(

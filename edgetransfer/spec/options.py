@@ -28,7 +28,7 @@ class Option:
         metavar: what stands for its value; None for its type.
         shell: whether the command line has it, or Python and recipe files alone.
         many: whether the command line takes several where Python takes one.
-        off: whether the command line also takes `--no-NAME`.
+        off: what the command line takes to switch it off; empty for nothing.
     """
 
     help: str
@@ -36,9 +36,10 @@ class Option:
     metavar: str | None = None
     shell: bool = True
     many: bool = False
-    off: bool = False
+    off: str = ""
 
 
+_EXAMPLES = "Show examples in the report: what changed, the worst errors, labels that look wrong."
 _TIMING = "How long latencies are measured (build: quick, bench: standard)."
 
 
@@ -103,7 +104,8 @@ class Options(ColumnOptions, total=False):
         Option("Labelled examples of the device: --adapt is judged by them.", MODEL, "COL=VALUE"),
     ]
     soundness: Annotated[
-        bool, Option("Compare with a random network and simple baselines.", MODEL, off=True)
+        bool,
+        Option("Compare with a random network and simple baselines.", MODEL, off="no-soundness"),
     ]
     precision: Annotated[
         PrecisionChoice, Option("Number format of the shipped model; auto chooses.", MODEL)
@@ -148,6 +150,7 @@ class Options(ColumnOptions, total=False):
     seed: Annotated[int, Option("Seed of splits and fits (0).", RUN)]
     threads: Annotated[int, Option("Threads of the measured model.", RUN)]
     timing: Annotated[TimingEffort, Option(_TIMING, RUN)]
+    show_examples: Annotated[bool, Option(_EXAMPLES, RUN, off="no-examples")]
 
 
 class _Build(Options, total=False):
@@ -190,6 +193,7 @@ class BenchOptions(ColumnOptions, total=False):
     ]
     python: Annotated[str, Option("With --on ssh:HOST: the Python to use there.", metavar="PATH")]
     timing: Annotated[TimingEffort, Option(_TIMING, RUN)]
+    show_examples: Annotated[bool, Option(_EXAMPLES, RUN, off="no-examples")]
 
 
 _HINTS = get_type_hints(_Build, include_extras=True)

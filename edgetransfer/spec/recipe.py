@@ -143,6 +143,7 @@ class Recipe(Spec):
     threads: int | None = Field(None, ge=1, le=256, **asked("threads"))  # default: the target's
     soundness: bool = Field(True, **asked("soundness"))
     timing: words.TimingEffort = Field("quick", **asked("timing"))
+    show_examples: bool = Field(True, **asked("show_examples"))
 
     @field_validator("task")
     @classmethod

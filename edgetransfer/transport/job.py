@@ -109,7 +109,7 @@ from process to process, and by 2 % from block to block, which are cheaper."""
 class Job:
     """One thing to do in one fresh process."""
 
-    action: Literal["outputs", "time", "sustain", "energy", "optimise", "describe"]
+    action: Literal["outputs", "time", "sustain", "energy", "optimise", "describe", "show"]
     variants: tuple[Variant, ...] = ()
     plan: TimingPlan = field(default_factory=TimingPlan)
     seed: int = 0

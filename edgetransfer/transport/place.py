@@ -92,6 +92,9 @@ class Place(ABC):
     def end(self) -> None:  # noqa: B027 (no place has to do several jobs at once)
         """End the jobs that other threads wait for; a place that does one at a time has none."""
 
+    def show(self, found: Mapping[str, Any], model: Path) -> None:  # noqa: B027 (most have no screen)
+        """Show whoever holds the device what was found, and let them try the model there."""
+
     def outputs(
         self, variant: Variant, folder: Path, *, progress: Progress = silent
     ) -> tuple[Outputs, Mapping[str, Any]]:

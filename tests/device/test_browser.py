@@ -19,10 +19,12 @@ from edgetransfer.agent.benchmark import CHECKED
 from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 from edgetransfer.errors import EdgeTransferError, StageError
 from edgetransfer.graph.hosted import run_each
+from edgetransfer.tasks.classification.task import TASK
 from edgetransfer.transport.browser import place as browser
 from edgetransfer.transport.browser import place as browser_chromium
 from edgetransfer.transport.browser import runtime
 from edgetransfer.transport.job import Job, TimingPlan, Variant
+from tests import chromium
 
 AGENT = Path("agent.pyz")
 QUICK = TimingPlan(blocks=2, block_s=0.01, warmup_s=0.0, warmup_max_s=0.2)
@@ -269,3 +271,70 @@ def _members(group):
         if int(number) == group and state != "Z":
             found.append(stat.parent.name)
     return found
+
+
+def picture_model(path):
+    """Write a network that takes a picture and says how red, green and blue it is."""
+    graph = helper.make_graph(
+        [
+            NODE("Cast", ["picture"], ["numbers"], to=TensorProto.FLOAT),
+            NODE("ReduceMean", ["numbers", "axes"], ["mean"], keepdims=0),
+            NODE("Mul", ["mean", "scale"], ["logits"]),
+        ],
+        "colours",
+        [helper.make_tensor_value_info("picture", TensorProto.UINT8, ["batch", "h", "w", 3])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 3])],
+        initializer=[
+            numpy_helper.from_array(np.array([1, 2]), "axes"),
+            numpy_helper.from_array(np.float32(0.05), "scale"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
+    model.ir_version = 10
+    onnx.save(model, path)
+
+
+TAKE = """
+(async () => {
+  const canvas = new OffscreenCanvas(40, 30);
+  const context = canvas.getContext("2d");
+  context.fillStyle = "#0000ff";
+  context.fillRect(0, 0, 40, 30);
+  const taken = new DataTransfer();
+  taken.items.add(new File([await canvas.convertToBlob()], "taken.png", { type: "image/png" }));
+  const input = document.querySelector("#try input");
+  input.files = taken.files;
+  input.dispatchEvent(new Event("change"));
+})()
+"""
+FOUND = {
+    "verdict": "PASS",
+    "headline": "Every limit that was set is met.",
+    "figures": [["size", "8.46 MiB", "2.48 MiB"]],
+    "labels": ["red", "<b>green</b>", "blue"],
+    "input": "picture",
+    "answer": TASK.usage.answer,
+}
+
+
+def test_the_page_shows_the_verdict_and_answers_for_a_picture_when_the_host_is_gone(
+    tmp_path, monkeypatch
+):
+    picture_model(tmp_path / "model.onnx")
+    with ExitStack() as phone:
+        tab = phone.enter_context(chromium.opened())
+        monkeypatch.setattr(browser, "invite", tab.open)
+        with browser.connect("listen:127.0.0.1", AGENT) as place:
+            place.show(FOUND, tmp_path / "model.onnx")
+        shown = " ".join(tab.say("document.getElementById('found').innerText").split())
+        assert shown == (
+            "PASS Every limit that was set is met. Measured here Float Shipped "
+            "size 8.46 MiB 2.48 MiB"
+        )
+        tab.say(TAKE)
+        best = "document.getElementById('best').innerText"
+        until = time.monotonic() + 20
+        while not (said := tab.say(best)) and time.monotonic() < until:
+            time.sleep(0.1)
+        assert said.splitlines() == ["blue: 100.0 %", "red: 0.0 %", "<b>green</b>: 0.0 %"]
+        assert tab.faults() == {}

@@ -13,6 +13,7 @@ from edgetransfer.errors import SpecError
 from edgetransfer.pipeline.bench.bench import bench, golden_of
 from edgetransfer.pipeline.stage.reporter import SilentReporter
 from edgetransfer.spec.recipe import DataSpec
+from tests.pipeline.conftest import write_pictures
 
 
 @pytest.fixture
@@ -212,3 +213,21 @@ def test_what_the_build_saw_in_its_own_data_is_not_told_again(command, bundle, p
     assert "labels look wrong" not in out
     code, out = command("report", bundle)
     assert (code, "labels look wrong" in out) == (0, True)
+
+
+def test_examples_are_shown_with_new_data_unless_they_are_not_to_be(command, bundle, tmp_path):
+    root = write_pictures(tmp_path / "new", seed=5) / "test"
+    (root / "disc").rename(root / "swapped")
+    (root / "square").rename(root / "disc")
+    (root / "swapped").rename(root / "square")
+    pages = {}
+    for option in ("--show-examples", "--no-examples"):
+        out = tmp_path / option
+        assert command("bench", bundle, "--data", root, option, "--out", out)[0] in (0, 8)
+        report = json.loads((out / "report.json").read_text())
+        assert ("notable" in report) == (option == "--show-examples")
+        pages[option] = (out / "report.html").read_text()
+    section = pages["--show-examples"].partition('id="examples"')[2].partition("</section>")[0]
+    assert section.count('src="data:image/jpeg;base64,') == 12
+    assert section.count("Label:") >= 12
+    assert "data:image/jpeg" not in pages["--no-examples"]

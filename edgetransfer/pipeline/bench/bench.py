@@ -27,6 +27,7 @@ from edgetransfer.bundle.swap import LOCK, bundle_lock, locked
 from edgetransfer.data.manifest import Example, Manifest
 from edgetransfer.data.sources import load_for_evaluation
 from edgetransfer.errors import DataError, SpecError
+from edgetransfer.graph.embed import PICTURE
 from edgetransfer.graph.prepare import Preparer, preparer
 from edgetransfer.measure.speed.sustained import in_words
 from edgetransfer.measure.target_match import PROMISED, kind_of
@@ -37,6 +38,9 @@ from edgetransfer.pipeline.cost import emulated
 from edgetransfer.pipeline.stage.reporter import Reporter, telling
 from edgetransfer.pipeline.stage.stage import RECORD, Stage, StageResult, watched
 from edgetransfer.pipeline.task import task_of
+from edgetransfer.report.node import Node
+from edgetransfer.report.page import verdict
+from edgetransfer.report.sections import answers
 from edgetransfer.spec import catalogue
 from edgetransfer.spec.options import seconds_of
 from edgetransfer.spec.outside import json_of
@@ -72,6 +76,7 @@ class There:
         as_target: the target whose runtime and settings run the network; None: the bundle's own.
         timing: how long times are taken, however the bundle was built.
         examples: how many are run at most; None for all.
+        show_examples: whether the report may show some; None for as the bundle was built.
     """
 
     where: str = LOCAL
@@ -81,6 +86,7 @@ class There:
     as_target: str | None = None
     timing: TimingEffort = "standard"
     examples: int | None = None
+    show_examples: bool | None = None
 
     @classmethod
     def of(cls, options: Mapping[str, Any], where: str) -> There:
@@ -101,6 +107,7 @@ class There:
             options.get("as_target"),
             options.get("timing") or cls.timing,
             most,
+            options.get("show_examples"),
         )
 
 
@@ -202,7 +209,9 @@ def _bench(
             _tell_time(bundle, len(question.examples), reporter, there.where)
         prepare = preparer(bundle.preprocessing, bundle.file("tokenizer.json"))
         cut = prepare.cut(question.examples)
-        question = replace(question, notes=(*question.notes, *([cut] if cut else [])))
+        shows = question.shows if there.show_examples is None else there.show_examples
+        notes = (*question.notes, *([cut] if cut else []))
+        question = replace(question, notes=notes, shows=shows)
         with writing(out):  # not before: what cannot be measured leaves no folder
             out.mkdir(parents=True, exist_ok=True)
         with locked(out / LOCK), writing(out):
@@ -219,8 +228,23 @@ def _bench(
             if there.where != LOCAL and there.as_target is None:
                 report["portability"] = _portability(bundle, seen_here(), there.where, report)
             report |= _beside(there, place, bundle, prepare, question, reporter)
-            write_report(out, report, bundle)
+            shown = question.thumbnails(report, prepare, built=False)
+            write_report(out, report, bundle, shown)
+        place.show(_found(bundle, report), bundle.file("model.onnx"))
     return BenchResult(report, out, question.notes)
+
+
+def _found(bundle: Bundle, report: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a page shows of a measurement, and how it tries the model."""
+    figures = [row[:3] for _, rows, _ in answers(report, again=True) for row in rows]
+    return {
+        "verdict": report["verdict"],
+        "headline": verdict(Node(report), Node({}))["headline"],
+        "figures": figures,
+        "labels": bundle.labels,
+        "input": PICTURE,
+        "answer": task_of(bundle.recipe).usage.answer if bundle.preprocessing.in_graph else "",
+    }
 
 
 def _portability(

@@ -31,6 +31,7 @@ from edgetransfer.pipeline.stage.stage import RECORD, Stage, StageResult
 from edgetransfer.pipeline.task import task_of
 from edgetransfer.report.page import render_page
 from edgetransfer.report.readme import README, render_readme
+from edgetransfer.report.thumbnails import Thumbnails, thumbnails
 from edgetransfer.spec.target import Runtime, TargetSpec
 from edgetransfer.transport.job import EFFORTS
 
@@ -41,9 +42,11 @@ if TYPE_CHECKING:
     from edgetransfer.spec.words import TimingEffort
     from edgetransfer.transport.place import Place
 
+PAGE = "report.html"
 _LOADING = ("load_ms", "first_inference_ms")
 _CAP = 0xCA9
 """Keeps these draws apart from others with the same seed."""
+_SERIES = (measure.CORE, measure.WHOLE)
 _TRAVELLING = ("soundness", "adaptation", "labelling", "choice", "recorded")
 """What a manifest tells, and a report with it."""
 
@@ -54,6 +57,7 @@ class Question:
 
     Attributes:
         examples: those that are judged, see `measure.sample`.
+        shows: whether the report may show some of them.
     """
 
     manifest: Manifest
@@ -61,6 +65,7 @@ class Question:
     group_by: tuple[str, ...]
     sample: Sample
     notes: tuple[str, ...] = ()
+    shows: bool = True
 
     @classmethod
     def of(
@@ -83,7 +88,22 @@ class Question:
             judged = list(drawn(judged, most, [recipe.seed, _CAP], task_of(recipe).labels))
             sample = replace(sample, judged=most, capped=left_out)
         notes = (*manifest.notes, *sample.told())
-        return cls(manifest, judged, tuple(group_by), sample, notes)
+        shows = bundle.recipe.show_examples
+        return cls(manifest, judged, tuple(group_by), sample, notes, shows)
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """Keys of the examples, where the report may show some."""
+        return tuple(example.key for example in self.examples) if self.shows else ()
+
+    def thumbnails(
+        self, report: Mapping[str, Any], prepare: Preparer, *, built: bool
+    ) -> Thumbnails:
+        """Show examples that a report names; of its build's data where it was built now."""
+        keys = ("notable", *(_TRAVELLING if built else ()))
+        blocks = {key: report[key] for key in keys if key in report} if self.shows else {}
+        examples = {example.key: example for example in self.manifest.examples}
+        return thumbnails(blocks, examples, prepare.thumbnail)
 
 
 @dataclass(frozen=True)
@@ -171,10 +191,7 @@ def _measurement(
     costs = runs if standing.is_target else {}
     labelled = all(example.label is not None for example in question.examples)
     timed = record.get("timing", {}) if standing.is_target else {}
-    times = {
-        names: timing(kept, names) if standing.is_target else None
-        for names in (measure.CORE, measure.WHOLE)
-    }
+    times = {each: timing(kept, each) if standing.is_target else None for each in _SERIES}
     candidate = outputs_of(kept, "candidate")
     refuse_other_outputs(bundle, candidate.shapes)
     task = task_of(bundle.recipe)
@@ -208,6 +225,7 @@ def _measurement(
         proofs=proofs(kept, bundle, target),
         sample=question.sample,
         notes=question.notes,
+        names=question.named,
         identical=measure.same_network(bundle),
         standing=standing,
         verify_with=_verification(bundle, bench),
@@ -294,16 +312,18 @@ def _memory(run: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def finish(bundle: Bundle, report: dict[str, Any]) -> None:
+def finish(bundle: Bundle, report: dict[str, Any], shown: Thumbnails) -> None:
     """Write README and report, and into the manifest how the model did on its own test set."""
     write_whole(bundle.folder / README, render_readme(report, bundle).encode())
     record = task_of(bundle.recipe).record(report)
     facts = {} if record is None else {"recorded": record}
-    write_report(bundle.folder, report, add_facts(bundle, facts, README))
+    write_report(bundle.folder, report, add_facts(bundle, facts, README), shown)
 
 
-def write_report(folder: Path, report: dict[str, Any], bundle: Bundle) -> None:
+def write_report(
+    folder: Path, report: dict[str, Any], bundle: Bundle, shown: Thumbnails | None
+) -> None:
     """Seal the report, and write ``report.json`` and ``report.html``."""
     seal_report(report, bundle)
     write_json(folder / REPORT, report)
-    write_whole(folder / "report.html", render_page(report, bundle.manifest).encode())
+    write_whole(folder / PAGE, render_page(report, bundle.manifest, shown).encode())

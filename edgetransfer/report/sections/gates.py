@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 
+Rows = list[dict[str, Any]]
 CLAIMS = set(OF_ALL)
 """Names of gates that say how good the candidate is; a task adds its own."""
 GATES = {
@@ -88,7 +89,29 @@ def gates(rows: Node) -> dict[str, Any]:
         for key, head in heads.items()
     ]
     uncounted = "" if counted else " Nothing here counts yet: it was not measured on the target."
-    return {"groups": [group for group in groups if group["gates"]], "lede": LEDE + uncounted}
+    groups = [group for group in groups if group["gates"]]
+    return {"groups": groups, "folds": _folds(shown, groups), "lede": LEDE + uncounted}
+
+
+def _folds(shown: Rows, groups: Rows) -> Rows:
+    """Return what stands open and what is folded, each with the groups of its gates."""
+    ran = [row for row in shown if row["status"] != "NOT RUN"]
+    passed = sum(row["status"] == "PASS" for row in ran)
+    folds = {
+        "": {row["status"] for row in shown} - {"PASS", "NOT RUN"},
+        f"{passed} of {len(ran)} passed": {"PASS"},
+        f"{len(shown) - len(ran)} not run": {"NOT RUN"},
+    }
+    found = []
+    for summary, statuses in folds.items():
+        parts = [
+            {**group, "gates": [row for row in group["gates"] if row["status"] in statuses]}
+            for group in groups
+        ]
+        parts = [part for part in parts if part["gates"]]
+        if parts:
+            found.append({"summary": summary, "groups": parts})
+    return found
 
 
 def _gate(gate: Node) -> dict[str, Any]:
@@ -173,6 +196,10 @@ LEDE = (
     "takes."
 )
 TEMPLATE = """
+{% for fold in folds %}
+{% if fold.summary %}
+<details class="fold"><summary>{{ fold.summary }}</summary>
+{% endif %}
 <table class="gates reflow" role="table">
 <thead role="rowgroup">
 <tr role="row">
@@ -184,7 +211,7 @@ TEMPLATE = """
 <th scope="col" role="columnheader" class="number">Examples it takes</th>
 </tr>
 </thead>
-{% for group in groups %}
+{% for group in fold.groups %}
 <tbody role="rowgroup" class="head">
 <tr role="row"><th scope="rowgroup" role="rowheader" colspan="6">{{ group.head }}</th></tr>
 </tbody>
@@ -214,5 +241,9 @@ TEMPLATE = """
 {% endfor %}
 {% endfor %}
 </table>
+{% if fold.summary %}
+</details>
+{% endif %}
+{% endfor %}
 """
 SECTION = Section("budget", 10, "Checks", LEDE, "gates", gates, TEMPLATE, lines=counted, line=78)

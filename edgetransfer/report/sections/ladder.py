@@ -83,9 +83,10 @@ SECTION = Section(
     ladder,
     """
 {{ table(
-    ("Candidate", "Status", "Accuracy:number", "Changed:number", "SQNR:number", "p90:number",
-     "Speed:number", "Size:number", "Made in:number"),
-    rows, label="Compression candidates") }}
+    ("Candidate", "Status::status", "Accuracy:number:accuracy", "Changed:number:changed",
+     "SQNR:number:SQNR", "p90:number:p90", "Speed:number:speed", "Size:number:size",
+     "Made in:number:made in"),
+    rows, kind="ladder reflow", label="Compression candidates") }}
 """,
     lines=told,
     line=70,

@@ -232,6 +232,7 @@ SECTION = Section(
 </ul>
 {% endif %}
 {% for part in series %}
+<div class="series">
 <h3>{{ part.title }} <small>{{ part.of }}</small></h3>
 {% if part.reason %}
 <p class="absent">{{ part.reason }}</p>
@@ -245,6 +246,7 @@ SECTION = Section(
 The last bar of the plot holds the slowest 1 % of both together; the shipped model took
 {{ part.tail }} at most.</p>
 {% endif %}
+</div>
 {% endfor %}
 """,
     figures=figures,

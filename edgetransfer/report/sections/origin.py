@@ -41,20 +41,25 @@ RUN = {
 SPLITS = {"train": "fitted on", "validation": "chosen on", "test": "judged on, once"}
 
 
-def place(report: Node) -> dict[str, Rows]:
-    """The machine, the runtime and what the run says of itself."""
+def place(report: Node) -> dict[str, Any]:
+    """The machine and the runtime; all that the agent and the run tell of themselves, folded."""
+    told, run = report["environment"], report["validity"]
+    named = [(key, held) for key, held in told.items() if key in (*MACHINE, "runtime")]
     return {
-        "machine": _rows(report["environment"], MACHINE, without=("warnings",)),
-        "run": _rows(report["validity"], RUN),
+        "machine": [_pair(MACHINE, *each) for each in named if not each[1].missing],
+        "dumps": [
+            ("Everything the agent told", _rows(told, MACHINE, without=("warnings",))),
+            ("The run itself", _rows(run, RUN)),
+        ],
     }
 
 
 def _rows(node: Node, names: dict[str, str], without: Iterable[str] = ()) -> Rows:
-    return [
-        (names.get(key, words.titled(key)), words.anything(held, key))
-        for key, held in node.items()
-        if key not in without
-    ]
+    return [_pair(names, key, held) for key, held in node.items() if key not in without]
+
+
+def _pair(names: dict[str, str], key: str, held: Node) -> tuple[str, str]:
+    return names.get(key, words.titled(key)), words.anything(held, key)
 
 
 def making(manifest: Node) -> dict[str, Any]:
@@ -173,7 +178,7 @@ def _split(name: str, split: Node) -> list[str]:
 def _compression(node: Node) -> Rows:
     rows: Rows = []
     for key, held in node.items():
-        if key != "calibration":
+        if key not in ("calibration", "ladder"):  # which has a section of its own
             rows.append((words.titled(key), words.anything(held, key)))
         for inner, part in held.items() if key == "calibration" else ():
             shown = part.show(words.digest) if inner == "digest" else words.anything(part, inner)
@@ -209,10 +214,11 @@ PLACE = Section(
 {% else %}
 <p class="absent">The environment is not in this report.</p>
 {% endif %}
-{% if run %}
-<h3>The run itself</h3>
-{{ pairs(run) }}
-{% endif %}
+{% for title, rows in dumps if rows %}
+<details><summary>{{ title }}</summary>
+{{ pairs(rows) }}
+</details>
+{% endfor %}
 """,
 )
 PORTABILITY = Section(
@@ -241,8 +247,14 @@ MAKING = Section(
 </ul>
 {% endif %}
 {% for title, rows in parts.items() %}
+{% if title == "Backbone" %}
 <h3>{{ title }}</h3>
 {{ pairs(rows) }}
+{% else %}
+<details><summary>{{ title }}</summary>
+{{ pairs(rows) }}
+</details>
+{% endif %}
 {% if title == "Fit" and tried %}
 <details><summary>What the cross-validation tried</summary>
 {{ table(tried.columns, tried.rows, label="Cross-validation", headed=false) }}
@@ -250,8 +262,9 @@ MAKING = Section(
 {% endif %}
 {% endfor %}
 {% if versions %}
-<h3>Versions</h3>
+<details><summary>Versions</summary>
 {{ pairs(versions, "short") }}
+</details>
 {% endif %}
 {% if files %}
 <details><summary>{{ files|length }} files of the bundle, with their SHA-256</summary>

@@ -34,6 +34,14 @@ _JAVASCRIPT = """\
 const best = logits.data.indexOf(Math.max(...logits.data));
 const total = logits.data.reduce((sum, each) => sum + Math.exp(each - logits.data[best]), 0);
 console.log(labels[best], 1 / total);"""
+_ANSWER = """\
+export const answer = ({ logits }, labels) => {
+  const most = Math.max(...logits);
+  const shares = Array.from(logits, (each) => Math.exp(each - most));
+  const total = shares.reduce((sum, each) => sum + each, 0);
+  const said = shares.map((each, at) => [labels[at], each / total]);
+  return said.sort((one, other) => other[1] - one[1]).slice(0, 3);
+};"""
 _KOTLIN = """\
 val logits = (outputs["logits"].get() as OnnxTensor).floatBuffer
 return labels[(0 until logits.remaining()).maxByOrNull { logits[it] }!!]"""
@@ -56,6 +64,7 @@ class Classification:
             "softmax, where shares are wanted, is yours"
         },
         {"python": _PYTHON, "javascript": _JAVASCRIPT, "kotlin": _KOTLIN},
+        _ANSWER,
         {"statistics.safetensors": "means of the network's features, for `edgetransfer add-class`"},
     )
     shift_invariant = True

@@ -9,13 +9,14 @@ import socket
 import subprocess
 import sys
 import tempfile
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.agent import environment as machine
 from edgetransfer.errors import SpecError, StageError, UnsupportedError, first_line
+from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.transport.browser import runtime as browser_runtime
 from edgetransfer.transport.browser.exchange import (
     Arrays,
@@ -35,7 +36,6 @@ from edgetransfer.transport.place import Place
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from edgetransfer.spec.progress import Progress
     from edgetransfer.transport.browser.runtime import Engine
 
 PROGRAMS = (
@@ -237,6 +237,20 @@ class Browser(Place):
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             found = f"{type(error).__name__}: {first_line(error)}"
             raise ANSWER.unreadable(f"{self.where}, job {job.action!r}", found) from error
+
+    def show(self, found: Mapping[str, Any], model: Path) -> None:
+        """Show the verdict in the user's page, and let pictures be tried there; see `page.js`.
+
+        The measurement is over: where the page cannot do it, that is told there.
+        """
+        if self.opening is not None:
+            return
+        errand = Errand.of(Job("show"), self.engine)
+        errand = replace(errand, told={**errand.told, **found}, models=(model,))
+        listener = Listener(self.exchange, Arrays("show", Path()), silent, self.patience)
+        self.exchange.offer(errand)
+        with suppress(StageError):
+            listener.follow("show", self.where, lambda: None)
 
     def _environment(self, result: Message) -> Message:
         """Keep what matters later, and put what the page tells of itself in the agent's words."""

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from io import BytesIO
 
 import numpy as np
 import pytest
@@ -185,3 +186,12 @@ def test_work_is_not_done_far_ahead():
         assert next(results) == expected
     assert len(begun) <= 3 + 8
     results.close()
+
+
+def test_a_report_shows_a_small_jpeg_of_a_picture(tmp_path):
+    Image.new("RGB", (600, 300), (200, 30, 30)).save(tmp_path / "wide.png")
+    prepare = PicturePreparer(ImagePreprocessing(exact=(8, 8)))
+    shown = prepare.thumbnail(example(tmp_path / "wide.png"))
+    with Image.open(BytesIO(shown)) as image:
+        assert (image.format, image.size) == ("JPEG", (96, 48))
+    assert len(shown) < 4096

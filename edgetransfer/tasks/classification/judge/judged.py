@@ -7,6 +7,7 @@ from math import isnan
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.special import softmax
 
 from edgetransfer.measure.measurement import Measurement, TaskGates, TaskTrial, TrialInput
 from edgetransfer.measure.plain import Missing, or_missing
@@ -29,6 +30,7 @@ from edgetransfer.tasks.classification.judge.comparison import (
 from edgetransfer.tasks.classification.judge.divergence import Divergence, divergence, kl
 from edgetransfer.tasks.classification.judge.metrics import (
     LOGITS,
+    NO_DECISION,
     Outcomes,
     confusion,
     decisions,
@@ -110,6 +112,7 @@ class JudgedClasses:
                 for row in rows
             ],
             "confusion": _confusion(outcomes),
+            **({"notable": notable(raw)} if raw.names else {}),
             "groups": [
                 {"column": g.column, "value": g.value, **_accuracy(g.comparison)} for g in groups
             ],
@@ -156,6 +159,46 @@ def examine(raw: Measurement) -> JudgedClasses:
             calibrated = replace(calibrated, change_ucb95=0.0, loss_lcb95=0.0, identical=True)
         drops = tuple(replace(each, upper_pp=0.0, lower_pp=0.0) for each in drops)
     return JudgedClasses(raw, moved, outcomes, compared, calibrated, drops)
+
+
+MOST_NOTABLE = 12
+"""Examples of a kind that a report names."""
+
+
+def notable(raw: Measurement) -> dict[str, list[dict[str, Any]]]:
+    """Name the examples whose decision changed, lost ones first, and the other errors, worst first.
+
+    The worst are those that the candidate is surest of.
+    """
+    sides = raw.reference[LOGITS], raw.candidate[LOGITS]
+    before, after = (decisions(side) for side in sides)
+    truth = raw.truth if raw.truth is not None else np.full(len(after), NO_DECISION)
+    rows = np.arange(len(after))
+    with np.errstate(invalid="ignore"):
+        share = softmax(sides[1].astype(np.float64), axis=1)[rows, after]
+    share[after == NO_DECISION] = np.nan
+    changed, wrong = before != after, (after != truth) & (raw.truth is not None)
+    kinds = {
+        "changed": rows[changed][np.lexsort((-share[changed], (before != truth)[changed]))],
+        "wrong": rows[wrong & ~changed][np.argsort(-share[wrong & ~changed], kind="stable")],
+    }
+
+    def name(number: int) -> str | None:
+        return None if number == NO_DECISION else raw.labels[number]
+
+    return {
+        kind: [
+            {
+                "example": raw.names[row],
+                "label": name(truth[row]),
+                "reference": name(before[row]),
+                "candidate": name(after[row]),
+                "share": None if np.isnan(share[row]) else round(float(share[row]), 4),
+            }
+            for row in found[:MOST_NOTABLE]
+        ]
+        for kind, found in kinds.items()
+    }
 
 
 def hold(tried: TrialInput, budget: Budget, drift: Drift) -> TaskTrial:

@@ -105,8 +105,9 @@ Holm's correction over the classes.</p>
 {% if rest %}
 <details><summary>All {{ total }} as a table</summary>
 {{ table(
-    ("Class", "n:number", "Float:number", "Shipped:number", "Change:number", "p:number"),
-    rest, label="Recall of all classes") }}
+    ("Class", "n:number:n", "Float:number:float", "Shipped:number:shipped",
+     "Change:number:change", "p:number:p"),
+    rest, kind="listed reflow", label="Recall of all classes") }}
 </details>
 {% endif %}
 """
@@ -397,8 +398,8 @@ MERIT = Section("merit", 15, lines=merit, asks="merit")
 
 def to_gain(report: Mapping[str, Any]) -> Iterable[str]:
     """Name the class that more labels would help most, where one lags behind."""
-    classes = [row for row in report["per_class"] if row["recall_candidate"] is not None]
-    whole = report["accuracy"]["candidate"]
+    classes = [row for row in report["per_class"] or () if row["recall_candidate"] is not None]
+    whole = (report["accuracy"] or {}).get("candidate")
     worst = min(classes, key=lambda row: row["recall_candidate"], default=None)
     if worst and whole is not None and worst["recall_candidate"] < whole - LAGS:
         share = f"{100 * worst['recall_candidate']:.0f} % of its {worst['n']} test examples"

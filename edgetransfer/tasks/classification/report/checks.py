@@ -11,6 +11,7 @@ from edgetransfer.measure.verdict import soundness_told
 from edgetransfer.report import charts, words
 from edgetransfer.report.charts import Scale
 from edgetransfer.report.section import Section
+from edgetransfer.report.thumbnails import THUMBNAILS
 from edgetransfer.tasks.classification.study import told_adaptation, told_labels, unseen_cost
 
 if TYPE_CHECKING:
@@ -21,16 +22,17 @@ _ENDS = (("example", "split", "label"), ("other", "other_split", "other_label"))
 
 def labelling(block: Node) -> dict[str, Any]:
     """Return what was found, in sentences and rows."""
+    thumbnails = block[THUMBNAILS]
     suspects, near = block["suspects"].rows(), block["near_duplicates"]
     pairs = near["listed"].rows() if near["pairs"].value else []
     return {
         "told": [words.sentence(line) for line in told_labels(block.value)],
         "rest": block["suspect"].value - len(suspects),
-        "suspects": [_suspect(row) for row in suspects],
+        "suspects": [_suspect(row, thumbnails) for row in suspects],
         "near_rest": near["pairs"].value - len(pairs) if pairs else 0,
         "near": [
             [
-                f"{row[name].value} ({row[split].value}, {row[label].value})"
+                _seen(thumbnails, row[name], f"({row[split].value}, {row[label].value})")
                 for name, split, label in _ENDS
             ]
             for row in pairs
@@ -39,10 +41,17 @@ def labelling(block: Node) -> dict[str, Any]:
     }
 
 
-def _suspect(row: Node) -> list[str]:
+def _suspect(row: Node, thumbnails: Node) -> list[str]:
     chances = (words.PERCENT(row[f"{key}_probability"].value) for key in ("likely", "given"))
-    named = [str(row[key].value) for key in ("example", "given", "likely")]
-    return [*named, " against ".join(chances)]
+    named = [str(row[key].value) for key in ("given", "likely")]
+    return [_seen(thumbnails, row["example"]), *named, " against ".join(chances)]
+
+
+def _seen(thumbnails: Node, example: Node, more: str = "") -> str:
+    """Write the name of an example, with its thumbnail where there is one."""
+    thumbnail = thumbnails[str(example.value)].value
+    name = f"{example.value} {more}".rstrip()
+    return name if thumbnail is None else Markup("{} {}").format(thumbnail, name)
 
 
 def _curve_of(curve: Node) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -67,6 +67,16 @@ class SharesForm(Form):
     kl_mean: Number | None
 
 
+class NotableForm(Form):
+    """An example and what both models decide; null for none, as without labels."""
+
+    example: str
+    label: str | None
+    reference: str | None
+    candidate: str | None
+    share: Number | None
+
+
 class ClassesForm(Form):
     """The blocks of a report that are about classes."""
 
@@ -76,6 +86,7 @@ class ClassesForm(Form):
     per_class: list[RecallForm]
     confusion: ConfusionForm = ConfusionForm(reference=[], candidate=[])
     groups: list[GroupForm]
+    notable: dict[Literal["changed", "wrong"], list[NotableForm]] = Field({})
 
     @model_validator(mode="after")
     def _fits(self) -> ClassesForm:

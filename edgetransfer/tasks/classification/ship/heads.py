@@ -231,4 +231,4 @@ def _report(bundle: Bundle, out: Path, room: Path, reporter: Reporter) -> None:
     bench = Bench(measuring_afresh(room / "raw"), reporter, Local(), out, why_not=why_not)
     prepare = preparer(bundle.preprocessing, bundle.file(TOKENIZER))
     report = judge_bundle(bench, bundle, question, prepare)
-    finish(bundle, report)
+    finish(bundle, report, question.thumbnails(report, prepare, built=False))

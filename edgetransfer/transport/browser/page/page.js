@@ -1,5 +1,5 @@
 // Asks the host that serves this page for jobs, gives each to a fresh worker, and shows how it goes.
-// It does not measure: worker.js does.
+// It does not measure: worker.js does. At the end it shows what was found, and lets the model be tried.
 
 import { ask, base, pause, quantile } from "./host.js";
 
@@ -12,6 +12,7 @@ const MODELS = {
   reference_whole: "float model, from the picture",
   candidate_whole: "shipped model, from the picture",
 };
+const LONGEST = 2048; // pixels: what a camera gives more is of no use, and takes memory
 
 const $ = (id) => document.getElementById(id);
 
@@ -64,6 +65,60 @@ function showFacts(facts) {
   }));
 }
 
+function showFound({ verdict, headline, figures }) {
+  $("found").hidden = false;
+  $("verdict").textContent = verdict;
+  $("headline").textContent = headline;
+  for (const texts of figures) {
+    const row = $("figures").insertRow();
+    for (const text of texts) row.insertCell().textContent = text;
+  }
+}
+
+/** RGB of a picture as it is seen: turned by its EXIF orientation, over white, at most so large. */
+async function pixels(file) {
+  const bitmap = await createImageBitmap(file, { imageOrientation: "from-image", colorSpaceConversion: "none" });
+  const scale = Math.min(1, LONGEST / Math.max(bitmap.width, bitmap.height));
+  const canvas = $("seen");
+  [canvas.width, canvas.height] = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.round(scale * side)));
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.fillStyle = "#fff";
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  canvas.hidden = false;
+  const { data, width, height } = context.getImageData(0, 0, canvas.width, canvas.height);
+  return { rgb: new Uint8Array(data.filter((_, at) => at % 4 < 3)), width, height };
+}
+
+function showBest(best) {
+  $("best").replaceChildren(...best.map(([name, share]) => {
+    const item = document.createElement("li");
+    item.textContent = `${name}: ${(100 * share).toFixed(1)} %`;
+    return item;
+  }));
+}
+
+function offerTry(worker) {
+  const say = (text) => { $("said").textContent = text; };
+  $("try").hidden = false;
+  worker.onmessage = ({ data }) => {
+    say(data.event === "error" ? data.text : "");
+    if (data.event === "answer") showBest(data.best);
+  };
+  for (const input of document.querySelectorAll("#try input")) {
+    input.addEventListener("change", async () => {
+      if (!input.files.length) return;
+      showBest([]);
+      say("Looking");
+      try {
+        worker.postMessage(await pixels(input.files[0]));
+      } catch {
+        say("This browser cannot read that file as a picture.");
+      }
+    });
+  }
+}
+
 /** Say something to the host; it need not hear everything but results and errors. */
 function say(job, visitor, message) {
   const body = JSON.stringify({ ...message, hidden: document.hidden });
@@ -72,6 +127,7 @@ function say(job, visitor, message) {
 
 /** Do one job in a worker of its own, and resolve when it has ended, well or not. */
 async function work(job, visitor) {
+  if (job.action === "show") showFound(job);
   const worker = new Worker(new URL("worker.js", base), { type: "module" });
   const beat = setInterval(() => say(job, visitor, { event: "alive" }).catch(() => {}), ALIVE_MS);
   let saidAt = 0;
@@ -94,10 +150,17 @@ async function work(job, visitor) {
     });
     if (last.facts) showFacts(last.facts);
     await say(job, visitor, last);
-    if (last.event === "error") throw new Error(last.text);
+    if (last.event === "error" && job.action !== "show") throw new Error(last.text);
+    if (last.event === "result" && job.answer) {
+      offerTry(worker);
+      return;
+    }
+    worker.terminate();
+  } catch (error) {
+    worker.terminate();
+    throw error;
   } finally {
     clearInterval(beat);
-    worker.terminate();
   }
 }
 

@@ -1,5 +1,6 @@
 // Does one job in this worker with a runtime of its own: outputs, times, or what the browser is.
-// Raw numbers go back; it does not judge. The rules are those of edgetransfer/agent (etb-1), as far
+// Raw numbers go back; it does not judge. For "show" it stays, and answers what a model says of pictures.
+// The rules are those of edgetransfer/agent (etb-1), as far
 // as a browser lets them: it tells no CPU time, no frequency and no temperature.
 
 import { clockStep, environment, Probe } from "./device.js";
@@ -239,6 +240,22 @@ class Job {
     };
   }
 
+  /** Keep the shipped model open, for pictures that are taken or chosen here; nothing is fetched for them. */
+  async show() {
+    const { answer, input, labels } = this.job;
+    if (!answer) return {};
+    tell("step", { text: "Loading the model, to be tried here" });
+    await this.load();
+    const { run, outputs } = await this.session(0);
+    const source = URL.createObjectURL(new Blob([answer], { type: "text/javascript" }));
+    const told = await import(source);
+    tried = async ({ rgb, width, height }) => {
+      const given = await run({ [input]: new this.ort.Tensor("uint8", rgb, [1, height, width, 3]) });
+      return told.answer(Object.fromEntries(outputs.map((name, at) => [name, given[at].data])), labels);
+    };
+    return {};
+  }
+
   async describe() {
     return { facts: await environment() };
   }
@@ -255,9 +272,12 @@ function same(first, second) {
   return one.length === other.length && one.every((byte, at) => byte === other[at]);
 }
 
-onmessage = async ({ data: { job, visitor } }) => {
+let tried = null;
+
+onmessage = async ({ data }) => {
   try {
-    tell("result", await new Job(job, visitor)[job.action]());
+    if (data.rgb) tell("answer", { best: await tried(data) });
+    else tell("result", await new Job(data.job, data.visitor)[data.job.action]());
   } catch (error) {
     tell("error", { text: error?.message ?? String(error) });
   }
