@@ -20,7 +20,7 @@ from scipy.signal import lfilter
 
 from edgetransfer.measure.speed.latency import Samples, classify
 from edgetransfer.measure.speed.precision import RATIO_WITHIN, half_width
-from edgetransfer.measure.stats.bootstrap import percentile_bounds
+from edgetransfer.measure.stats.intervals import percentile_bounds
 from edgetransfer.measure.stats.ratio import of_processes
 from edgetransfer.transport.job import EFFORTS
 

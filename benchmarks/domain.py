@@ -28,7 +28,7 @@ from scipy.stats import sem, t
 
 from edgetransfer.agent.environment import fingerprint
 from edgetransfer.agent.runtimes.onnxruntime import build as runtime_facts
-from edgetransfer.measure.stats.bootstrap import area
+from edgetransfer.measure.stats.intervals import area
 from edgetransfer.pipeline.demo import write_digits
 from edgetransfer.tasks.classification.head.linear_heads import Known
 from edgetransfer.tasks.classification.head.probe import fit_probe

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.stats import binom
 
+from edgetransfer.measure.stats.intervals import z_value
 from edgetransfer.measure.stats.paired import Pairs, is_under, tango_excess
-from edgetransfer.measure.stats.proportions import z_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -26,8 +26,7 @@ from edgetransfer.agent.environment import fingerprint
 from edgetransfer.agent.runtimes.onnxruntime import build as runtime_facts
 from edgetransfer.data.decode import decode
 from edgetransfer.data.digests import picture_digest
-from edgetransfer.data.surface import surfaces
-from edgetransfer.transfer.study.near_duplicates import candidates, confirmed
+from edgetransfer.transfer.study.near_duplicates import candidates, confirmed, surfaces
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-import re
-from collections import Counter
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
-from edgetransfer.data.decode import PICTURE_SUFFIXES
 from edgetransfer.data.digests import normalise
-from edgetransfer.data.locate import DataLocation, NamedTable, kind_of, splits_of
+from edgetransfer.data.inputs import READERS
+from edgetransfer.data.locate import DataLocation, NamedTable, splits_of
 from edgetransfer.data.manifest import RawData, Record, Split, clean_label, count
-from edgetransfer.data.tables import Roles, Table, assign_roles, read_table
+from edgetransfer.data.tables import assign_roles, read_table
 from edgetransfer.errors import DataError
+from edgetransfer.spec.preprocess import INPUTS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from edgetransfer.data.labels import LabelRules
     from edgetransfer.spec.preprocess import Modality
@@ -33,7 +32,9 @@ def read_tables(
         raise DataError(
             "one table is about pictures and another about texts",
             where=str(located.root),
-            found=f"pictures in {modalities['image']}, texts in {modalities['text']}",
+            found=", ".join(
+                f"{INPUTS[kind].noun}s in {name}" for kind, name in sorted(modalities.items())
+            ),
         )
     notes = list(located.notes)
     if reader.blank:
@@ -74,7 +75,8 @@ class _TableReader:
             needs_label=not self._labels_optional,
             reads_split=named.split is None,
         )
-        _refuse_embedded(table, roles)
+        first = next((row[roles.content] for _, row in table.rows), "")
+        READERS[roles.modality].refuse_cell(first, roles.content, table.path)
         if roles.label is not None:
             labels = [row[roles.label].strip() for _, row in table.rows]
             self._rules.refuse_column(labels, roles.label, table.path)
@@ -96,10 +98,10 @@ class _TableReader:
             problems.append(f"empty {roles.content}")
         elif not all(map(_is_text, cells.values())):
             problems.append("half of a character (a surrogate alone)")
-        elif roles.modality == "image":
-            path = find_picture(table.parent, content.strip())
-            self.files.append(path)
-            problems.extend(_check_file(path, content.strip()))
+        else:
+            path, wrong = READERS[roles.modality].cell(table.parent, content)
+            self.files.extend([] if path is None else [path])
+            problems.extend(wrong)
         label = clean_label(cells[roles.label]) if roles.label else ""
         if not label:
             if self._labels_optional:
@@ -139,45 +141,6 @@ def _is_text(cell: str) -> bool:
     return cell.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in cell)
 
 
-def find_picture(folder: Path, cell: str) -> Path:
-    """The named file: relative to the table, else to the folder `images` beside it.
-
-    A path of Windows is read as one of this system where there is no file of its very name.
-    """
-    for name in dict.fromkeys((cell, cell.replace("\\", "/"))):
-        for candidate in (folder / name, folder / "images" / name):
-            if candidate.is_file():
-                return candidate
-    return folder / cell
-
-
-_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
-
-
-def _check_file(path: Path, cell: str) -> Sequence[str]:
-    if not path.is_file():
-        what = "is no regular file" if path.exists() else "does not exist"
-        windows = " (a path of another machine, with Windows)" if _DRIVE.match(cell) else ""
-        return [f"the file {cell[:100]} {what}{windows}"]
-    kind = kind_of(Counter([path.suffix.lower()]))
-    if kind is not None and path.suffix.lower() != ".txt":
-        return [f"the file {cell[:100]}: {kind[0]}"]
-    if path.suffix.lower() not in PICTURE_SUFFIXES:
-        return [f"the file {cell[:100]} is no picture (by its extension)"]
-    return []
-
-
 def _key(path: Path, root: Path) -> str:
     # normpath, so that "./a.png" and "a.png" are one picture; relpath, as a table may say "../".
     return PurePath(os.path.relpath(os.path.normpath(path), root)).as_posix()
-
-
-def _refuse_embedded(table: Table, roles: Roles) -> None:
-    first = next((row[roles.content] for _, row in table.rows), "")
-    if roles.modality == "image" and first.startswith("{"):
-        raise DataError(
-            f"the column {roles.content} holds pictures, not names of files",
-            where=str(table.path),
-            expected="the path of a picture in each row",
-            fix="save the pictures as files and name them in the table",
-        )

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from edgetransfer.errors import DataError, MissingExtraError, SpecError
 from edgetransfer.spec.outside import MIB, Kind, content_of
-from edgetransfer.spec.recipe import DataSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from edgetransfer.spec.preprocess import Modality
+    from edgetransfer.spec.recipe import DataSpec
 
 
 @dataclass(frozen=True)
@@ -180,31 +180,11 @@ _READERS: Mapping[str, Callable[[Path], Table]] = {
     ".parquet": _read_parquet,
 }
 TABLE_SUFFIXES = frozenset(_READERS)
-LINES = ".txt"
 
 
-def texts_of(file: Path, text_column: str | None) -> Iterator[tuple[str, str]]:
-    """Yield where a text stands, and the text: of a table's rows, or a file's lines.
-
-    DataError as `read_table`, or for a table of pictures; SpecError where the column is not there.
-    """
-    if file.suffix.lower() == LINES:
-        lines = _text(file, "file").replace("\r\n", "\n").split("\n")
-        for number, line in enumerate(lines, start=1):
-            yield f"{file.name} line {number}", line
-        return
-    table = read_table(file)
-    spec = DataSpec(source=str(file), text_column=text_column)
-    roles = assign_roles(table, spec, needs_label=False)
-    if roles.modality != "text":
-        raise DataError(
-            "the table is about pictures, and the labelled examples are texts",
-            where=str(file),
-            found=f"the column {roles.content}",
-            fix="name the column of texts with --text-column",
-        )
-    for number, cells in table.rows:
-        yield f"{file.name} row {number}", cells[roles.content]
+def read_lines(file: Path) -> list[str]:
+    """Return the lines of a text file; a DataError where it cannot be read."""
+    return _text(file, "file").replace("\r\n", "\n").split("\n")
 
 
 FILE_COLUMNS = ("file", "image", "path", "filename", "file_name")

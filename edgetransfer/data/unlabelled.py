@@ -5,15 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgetransfer.data import sources
-from edgetransfer.data.digests import add_digests, file_digests, normalise
-from edgetransfer.data.folders import pictures_below, unread_below
-from edgetransfer.data.locate import locate
+from edgetransfer.data.digests import add_digests, file_digests
+from edgetransfer.data.inputs import READERS
 from edgetransfer.data.manifest import Example, Manifest, Record, Split, count
-from edgetransfer.data.tables import LINES, texts_of
 from edgetransfer.errors import DataError
 from edgetransfer.spec.progress import Progress, silent
 
@@ -26,12 +23,11 @@ if TYPE_CHECKING:
     """Says which examples nearly repeat one that is judged on, by their keys: why they go."""
 
 JUDGED: tuple[Split, ...] = ("test", "validation")
-_EXPECTED = "a CSV, TSV, JSONL or Parquet table, or a .txt file with a text a line"
 
 
 def fingerprint(source: str, modality: Modality) -> str:
     """sha256 (hex) over names and bytes of all files that are read; DataError if there are none."""
-    root, files = _find(source, modality)
+    root, files = READERS[modality].find(source)
     names = [file.relative_to(root).as_posix() for file in files]
     content = [str(root), list(zip(names, file_digests(files), strict=True))]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
@@ -55,24 +51,9 @@ def load(
     DataError without such a folder or file, with nothing left in it or pictures that cannot be
     read; SpecError without `text_column`; MissingExtraError for Parquet without pyarrow.
     """
-    root, files = _find(source, labelled.modality)
-    texts = labelled.modality == "text"
-    records = (
-        [
-            Record(where, where, None, text, None, "train", {})
-            for file in files
-            for where, text in texts_of(file, text_column)
-            if normalise(text)
-        ]
-        if texts
-        else [
-            Record(key, key, file, None, None, "train", {})
-            for file in files
-            for key in [file.relative_to(root).as_posix()]
-        ]
-    )
-    unread = None if texts else unread_below(root)
-    found, unreadable = add_digests(records, progress)
+    reader = READERS[labelled.modality]
+    root, files = reader.find(source)
+    found, unreadable = add_digests(list(reader.unlabelled(root, files, text_column)), progress)
     sources.raise_if(unreadable, str(root))
     kept, dropped = _without(found, labelled, near)
     noun = labelled.input.noun
@@ -84,27 +65,8 @@ def load(
             found=told,
             fix=f"give other {noun}s, or leave --unlabelled out",
         )
-    notes = (*([told] if dropped else []), *([unread] if unread else []))
+    notes = (*([told] if dropped else []), *reader.unread(root))
     return Manifest(labelled.modality, kept, labelled.labels, str(root), notes, dropped)
-
-
-def _find(source: str, modality: Modality) -> tuple[Path, list[Path]]:
-    """Return the folder that keys are relative to, and the files that hold the examples."""
-    where, path = f"--unlabelled {source}", Path(source).expanduser().absolute()
-    if modality == "image":
-        if not path.is_dir():
-            expected = "a folder of pictures; folders in it may have any names"
-            raise DataError("no such folder", where=where, expected=expected)
-        found = sorted(pictures_below(path))
-        if not found:
-            raise DataError("no picture in the folder", where=where)
-        return path, found
-    if path.suffix.lower() == LINES and path.is_file():
-        return path.parent, [path]
-    located = locate(source)
-    if not located.tables:
-        raise DataError("no texts in the folder", where=where, expected=_EXPECTED)
-    return located.root, [named.path for named in located.tables]
 
 
 def _without(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetransfer.errors import StageError
-from edgetransfer.measure.stats.proportions import clopper_pearson_lower, clopper_pearson_upper
+from edgetransfer.measure.stats.intervals import clopper_pearson_lower, clopper_pearson_upper
 
 if TYPE_CHECKING:
     from edgetransfer.agent.outputs import Outputs

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from edgetransfer.measure.agreement import written
 from edgetransfer.measure.plain import Missing, decibels, or_missing, plain
 from edgetransfer.measure.speed.latency import LatencySummary, Ratio
-from edgetransfer.measure.stats.quantiles import early_stopping_needed, samples_needed
+from edgetransfer.measure.stats.intervals import early_stopping_needed, samples_needed
 from edgetransfer.measure.verdict import Findings, SeriesFindings, examine, judge
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from edgetransfer.measure.gates.gate import (
     not_run,
     number,
 )
-from edgetransfer.measure.stats.proportions import (
+from edgetransfer.measure.stats.intervals import (
     clopper_pearson_lower,
     clopper_pearson_upper,
     smallest_n,

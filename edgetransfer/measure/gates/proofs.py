@@ -9,7 +9,7 @@ from math import isfinite
 from edgetransfer.measure import proofs
 from edgetransfer.measure.gates.gate import Gate, apart, held, not_run
 from edgetransfer.measure.plain import Missing
-from edgetransfer.measure.stats.proportions import clopper_pearson_lower
+from edgetransfer.measure.stats.intervals import clopper_pearson_lower
 
 WHOLE_TOLERANCE = 1e-3
 """Largest difference between model.onnx and core.onnx, over the range of the outputs."""

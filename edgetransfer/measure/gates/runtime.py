@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgetransfer.measure.gates.gate import Gate, Status, apart, held, not_run, number
 from edgetransfer.measure.plain import Missing
-from edgetransfer.measure.stats.quantiles import samples_needed
+from edgetransfer.measure.stats.intervals import samples_needed
 
 if TYPE_CHECKING:
     from edgetransfer.measure.proofs import IntendedPrecision

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetransfer.measure.stats.quantiles import (
+from edgetransfer.measure.stats.intervals import (
     between,
     early_stopping,
     mad,

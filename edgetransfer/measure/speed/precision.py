@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgetransfer.measure.stats.quantiles import (
+from edgetransfer.measure.stats.intervals import (
     early_stopping_needed,
     interval_of_processes,
     quantile,
@@ -15,7 +15,7 @@ from edgetransfer.measure.stats.quantiles import (
 
 if TYPE_CHECKING:
     from edgetransfer.measure.speed.latency import Ratio, Samples
-    from edgetransfer.measure.stats.quantiles import Interval
+    from edgetransfer.measure.stats.intervals import Interval
 
 MEDIAN_WITHIN = 0.02
 """Half of the width that the interval of a median may have, over the median."""

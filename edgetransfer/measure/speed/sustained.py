@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from edgetransfer.measure.stats.quantiles import quantile
+from edgetransfer.measure.stats.intervals import quantile
 
 STEADY_SHARE = 0.25
 """Last part of a series that is taken for what the device can keep up."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgetransfer.measure.stats.proportions import clopper_pearson_upper, smallest_n, z_value
+from edgetransfer.measure.stats.intervals import clopper_pearson_upper, smallest_n, z_value
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

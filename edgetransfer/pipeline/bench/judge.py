@@ -21,7 +21,7 @@ from edgetransfer.measure.measurement import Measurement, Timing
 from edgetransfer.measure.record import make_report
 from edgetransfer.measure.sample import Sample, draw
 from edgetransfer.measure.speed import validity
-from edgetransfer.measure.stats.quantiles import quantile
+from edgetransfer.measure.stats.intervals import quantile
 from edgetransfer.measure.target_match import Standing, stand
 from edgetransfer.pipeline.bench import measure
 from edgetransfer.pipeline.bench.proofs import on_host, outputs_of, proofs, timing

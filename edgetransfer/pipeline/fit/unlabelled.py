@@ -12,13 +12,12 @@ import numpy as np
 
 from edgetransfer.data import unlabelled
 from edgetransfer.data.manifest import Example, Manifest
-from edgetransfer.data.surface import surfaces
 from edgetransfer.data.unlabelled import JUDGED
 from edgetransfer.pipeline.fit.backbone import OpenedBackbone
 from edgetransfer.pipeline.fit.data import label_rules
 from edgetransfer.pipeline.stage.reporter import SilentReporter
 from edgetransfer.pipeline.stage.stage import Stage
-from edgetransfer.transfer.study.near_duplicates import SAME, candidates, confirmed
+from edgetransfer.transfer.study.near_duplicates import SAME, candidates, confirmed, surfaces
 
 if TYPE_CHECKING:
     from edgetransfer.pipeline.stage.run import Run

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from edgetransfer.measure.stats.bootstrap import percentile_bounds
+from edgetransfer.measure.stats.intervals import percentile_bounds
 from edgetransfer.tasks.classification.judge.comparison import drops
 from edgetransfer.tasks.classification.judge.metrics import METRICS, Outcomes
 

@@ -7,7 +7,7 @@ from scipy import special, stats
 from edgetransfer.agent.outputs import Outputs
 from edgetransfer.errors import StageError
 from edgetransfer.measure.drift import cosine_mean, farthest, measure_drift, sqnr_db
-from edgetransfer.tasks.classification.judge.divergence import divergence, kl_each, mean_bounds
+from edgetransfer.tasks.classification.judge.shares import divergence, kl_each, mean_bounds
 from edgetransfer.tasks.classification.task import TASK
 
 

@@ -7,11 +7,11 @@ import pytest
 from edgetransfer.measure import gates
 from edgetransfer.measure.drift import Drift
 from edgetransfer.measure.speed.latency import Samples, summarise
-from edgetransfer.measure.stats.proportions import clopper_pearson_lower, clopper_pearson_upper
+from edgetransfer.measure.stats.intervals import clopper_pearson_lower, clopper_pearson_upper
 from edgetransfer.tasks.classification.judge.accuracy import accuracy
 from edgetransfer.tasks.classification.judge.comparison import compare
-from edgetransfer.tasks.classification.judge.divergence import Divergence, kl
 from edgetransfer.tasks.classification.judge.metrics import Outcomes
+from edgetransfer.tasks.classification.judge.shares import Divergence, kl
 
 
 def compared(n, lost=0, won=0, classes=3, metric="top1"):

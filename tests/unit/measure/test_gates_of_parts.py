@@ -6,14 +6,14 @@ import pytest
 from edgetransfer.measure import gates
 from edgetransfer.measure.speed.latency import Ratio, Speedup
 from edgetransfer.tasks.classification.judge.accuracy import classes
-from edgetransfer.tasks.classification.judge.calibration import (
+from edgetransfer.tasks.classification.judge.comparison import class_drops
+from edgetransfer.tasks.classification.judge.metrics import Outcomes
+from edgetransfer.tasks.classification.judge.shares import (
     BINS,
     Calibration,
     calibration,
     calibration_gate,
 )
-from edgetransfer.tasks.classification.judge.comparison import class_drops
-from edgetransfer.tasks.classification.judge.metrics import Outcomes
 
 
 def drops(each, lost=0, won=0, classes=3):

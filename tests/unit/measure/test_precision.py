@@ -5,7 +5,7 @@ import pytest
 
 from edgetransfer.measure.speed.latency import Samples
 from edgetransfer.measure.speed.precision import lacking
-from edgetransfer.measure.stats.quantiles import early_stopping, quantile
+from edgetransfer.measure.stats.intervals import early_stopping, quantile
 
 
 def samples(scale_ms, *, each=200, spread=0.01, seed=0):

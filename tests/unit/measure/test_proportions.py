@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from edgetransfer.measure.stats.proportions import (
+from edgetransfer.measure.stats.intervals import (
     clopper_pearson_lower,
     clopper_pearson_upper,
     smallest_n,

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from edgetransfer.measure.stats.quantiles import quantile, quantile_ci, samples_needed
+from edgetransfer.measure.stats.intervals import quantile, quantile_ci, samples_needed
 
 
 @pytest.mark.parametrize("p", [0.5, 0.9, 0.99])

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from edgetransfer.measure.stats.bootstrap import area
+from edgetransfer.measure.stats.intervals import area
 from edgetransfer.tasks.classification.head.linear_heads import Known
 from edgetransfer.tasks.classification.head.probe import fit_probe
 from edgetransfer.tasks.classification.head.shift import (

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 
-from edgetransfer.data.surface import surfaces
 from edgetransfer.pipeline.stage.stage import Stage
 from edgetransfer.tasks.classification.study import told_near
-from edgetransfer.transfer.study.near_duplicates import candidates, confirmed
+from edgetransfer.transfer.study.near_duplicates import candidates, confirmed, surfaces
 
 if TYPE_CHECKING:
     from edgetransfer.data.manifest import Example, Manifest

@@ -16,7 +16,7 @@ from safetensors.torch import load_file as load_tensors
 from safetensors.torch import save_file as save_tensors
 
 from edgetransfer.data.manifest import Example, Manifest, content_of
-from edgetransfer.measure.stats.bootstrap import area
+from edgetransfer.measure.stats.intervals import area
 from edgetransfer.pipeline.fit.trace import proving_batch, traced
 from edgetransfer.pipeline.stage.stage import Stage, StageResult
 from edgetransfer.tasks.classification.fit.probe import FittedNetwork, group_index, read_head

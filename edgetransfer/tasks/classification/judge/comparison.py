@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetransfer.measure.stats.bootstrap import percentile_bounds
+from edgetransfer.measure.stats.intervals import percentile_bounds
 from edgetransfer.measure.stats.paired import (
     FEW,
     Pairs,

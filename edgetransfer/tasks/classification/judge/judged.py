@@ -11,15 +11,10 @@ from scipy.special import softmax
 
 from edgetransfer.measure.measurement import Measurement, TaskGates, TaskTrial, TrialInput
 from edgetransfer.measure.plain import Missing, or_missing
+from edgetransfer.measure.stats.intervals import wilson
 from edgetransfer.measure.stats.paired import mcnemar_p
-from edgetransfer.measure.stats.proportions import wilson
 from edgetransfer.tasks.classification.judge import merit
 from edgetransfer.tasks.classification.judge.accuracy import NO_LABELS, accuracy, classes
-from edgetransfer.tasks.classification.judge.calibration import (
-    Calibration,
-    calibration,
-    calibration_gate,
-)
 from edgetransfer.tasks.classification.judge.comparison import (
     IDENTITY,
     by_group,
@@ -27,7 +22,6 @@ from edgetransfer.tasks.classification.judge.comparison import (
     compare,
     examples_to_decide,
 )
-from edgetransfer.tasks.classification.judge.divergence import Divergence, divergence, kl
 from edgetransfer.tasks.classification.judge.metrics import (
     LOGITS,
     NO_DECISION,
@@ -35,6 +29,14 @@ from edgetransfer.tasks.classification.judge.metrics import (
     confusion,
     decisions,
     per_class,
+)
+from edgetransfer.tasks.classification.judge.shares import (
+    Calibration,
+    Divergence,
+    calibration,
+    calibration_gate,
+    divergence,
+    kl,
 )
 
 if TYPE_CHECKING:

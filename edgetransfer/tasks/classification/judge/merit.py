@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgetransfer.measure.gates.gate import Gate, Status, held, more, not_run
-from edgetransfer.measure.stats.bootstrap import percentile_bounds
-from edgetransfer.measure.stats.proportions import (
+from edgetransfer.measure.stats.intervals import (
     clopper_pearson_lower,
     clopper_pearson_upper,
+    percentile_bounds,
     smallest_n,
     wilson,
     z_value,

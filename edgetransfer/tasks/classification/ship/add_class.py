@@ -19,7 +19,7 @@ from edgetransfer.errors import DataError, SpecError
 from edgetransfer.export.onnx_bundle import TOKENIZER
 from edgetransfer.graph.prepare import Preparer, preparer
 from edgetransfer.measure.sample import draw
-from edgetransfer.measure.stats.proportions import wilson
+from edgetransfer.measure.stats.intervals import wilson
 from edgetransfer.pipeline.bench.bench import golden_of, read_new, refuse_other_kind
 from edgetransfer.pipeline.stage.reporter import Reporter, telling
 from edgetransfer.spec.progress import silent

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgetransfer.measure.stats.bootstrap import percentile_bounds
+from edgetransfer.measure.stats.intervals import percentile_bounds
 from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.tasks.classification.head.probe import Score, differences, folds, score
 from edgetransfer.tasks.classification.judge.metrics import METRICS, decisions

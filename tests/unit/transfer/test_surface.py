@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from edgetransfer.data.manifest import Example
-from edgetransfer.data.surface import surfaces, thumbnail
+from edgetransfer.transfer.study.near_duplicates import surfaces, thumbnail
 
 
 def example(key, path=None, text=None):
