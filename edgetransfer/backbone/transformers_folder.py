@@ -17,10 +17,14 @@ from edgetransfer.spec.outside import json_of
 from edgetransfer.spec.preprocess import ImagePreprocessing, Modality, TextPreprocessing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from tokenizers import Tokenizer
+
+    Contract = Callable[
+        [Source, nn.Module], tuple[ImagePreprocessing | TextPreprocessing, Path | None]
+    ]
 
 
 class PooledImageEncoder(nn.Module):
@@ -88,7 +92,7 @@ def _refuse_other_modality(source: Source, modality: Modality) -> None:
     """Notice a text encoder for pictures, or the reverse, before the library opens it."""
     pictures = (source.path / "preprocessor_config.json").is_file()
     texts = (source.path / "tokenizer.json").is_file() or (source.path / "vocab.txt").is_file()
-    if pictures != texts and texts != (modality == "text"):
+    if pictures != texts and not {"image": pictures, "text": texts}[modality]:
         raise source.refused(
             "this is a text encoder, and the examples are pictures"
             if texts
@@ -171,17 +175,45 @@ def load(source: Source, modality: Modality) -> Backbone:
     config = read_config(source.path / "config.json")
     alone = config.get("model_type") in _ENCODER_ALONE
     whole, missing = _open("AutoModelForTextEncoding" if alone else "AutoModel", source)
-    # Of CLIP and its like the half for pictures, whether the other is in the file or not.
-    network = getattr(whole, "vision_model", whole) if modality == "image" else whole
-    missing &= _names_within(network, whole)
+    return _ENCODERS[modality](source, whole, missing, config)
+
+
+def _refuse_untrained(
+    source: Source, network: nn.Module, whole: nn.Module, missing: set[str]
+) -> set[str]:
+    """Return the missing weights that are a pooler's, which is then not used; refuse others."""
+    missing = missing & _names_within(network, whole)
     pooler = {key for key in missing if "pooler" in key}
     _refuse(source, _UNTRAINED, missing - pooler)
-    if modality == "text":
-        pooling = source.path / "1_Pooling" / "config.json"  # the mean is usual
-        first = pooling.is_file() and read_config(pooling).get("pooling_mode_cls_token") is True
-        encoder: nn.Module = PooledTextEncoder(network, class_token=first)
-        return Backbone(encoder, *_text_parts(source, network), config=config)
-    preprocessing = files.from_transformers(source.path / "preprocessor_config.json")
+    return pooler
+
+
+def _text_encoder(
+    source: Source, network: nn.Module, missing: set[str], config: Mapping[str, Any]
+) -> Backbone:
+    _refuse_untrained(source, network, network, missing)
+    told: Any = network.config
+    width = getattr(told, "hidden_size", None)
+    if width is None:
+        raise source.refused(
+            f"{type(network).__name__} does not say how wide its features are",
+            expected="a text encoder with hidden_size in its configuration",
+        )
+    pooling = source.path / "1_Pooling" / "config.json"  # the mean is usual
+    first = pooling.is_file() and read_config(pooling).get("pooling_mode_cls_token") is True
+    encoder = PooledTextEncoder(network, class_token=first)
+    preprocessing, tokenizer = _text_contract(source, network, _LONGEST_FITTED)
+    licence = _licence(source.path)
+    return Backbone(encoder, int(width), preprocessing, licence, tokenizer, config=config)
+
+
+def _picture_encoder(
+    source: Source, whole: nn.Module, missing: set[str], config: Mapping[str, Any]
+) -> Backbone:
+    # Of CLIP and its like the half for pictures, whether the other is in the file or not.
+    network = getattr(whole, "vision_model", whole)
+    pooler = _refuse_untrained(source, network, whole, missing)
+    preprocessing, _ = _picture_contract(source, network)
     example = torch.zeros(1, 3, *preprocessing.output_size)
     try:
         with torch.no_grad():
@@ -197,6 +229,9 @@ def load(source: Source, modality: Modality) -> Backbone:
     classifier = _own_classifier(source, network, encoder, example)
     licence = _licence(source.path)
     return Backbone(encoder, feature_dim, preprocessing, licence, None, classifier, config)
+
+
+_ENCODERS = {"image": _picture_encoder, "text": _text_encoder}
 
 
 def _own_classifier(
@@ -225,18 +260,8 @@ def _own_classifier(
     return None
 
 
-def _text_parts(
-    source: Source, network: nn.Module
-) -> tuple[int, TextPreprocessing, str | None, Path]:
-    config: Any = network.config
-    width = getattr(config, "hidden_size", None)
-    if width is None:
-        raise source.refused(
-            f"{type(network).__name__} does not say how wide its features are",
-            expected="a text encoder with hidden_size in its configuration",
-        )
-    preprocessing, tokenizer = _text_contract(source, network, _LONGEST_FITTED)
-    return int(width), preprocessing, _licence(source.path), tokenizer
+def _picture_contract(source: Source, _: nn.Module) -> tuple[ImagePreprocessing, None]:
+    return files.from_transformers(source.path / "preprocessor_config.json"), None
 
 
 def _text_contract(
@@ -373,23 +398,25 @@ def _labels(source: Source, network: nn.Module) -> tuple[str, ...]:
     return tuple(texts)
 
 
+_CLASSIFIERS: Mapping[Modality, tuple[str, tuple[str, ...], Contract]] = {
+    "image": ("AutoModelForImageClassification", ("pixel_values",), _picture_contract),
+    "text": (
+        "AutoModelForSequenceClassification", ("input_ids", "attention_mask"), _text_contract
+    ),
+}  # fmt: skip
+"""How transformers opens a whole classifier of each kind, its inputs, and what prepares them."""
+
+
 def load_fitted(source: Source, modality: Modality) -> FittedModel:
     """Open a whole classifier; SpecError without a trained head or contract; MissingExtraError."""
     _refuse_other_modality(source, modality)
-    image = modality == "image"
-    network, missing = _open(
-        "AutoModelForImageClassification" if image else "AutoModelForSequenceClassification", source
-    )
+    auto_class, inputs, contract = _CLASSIFIERS[modality]
+    network, missing = _open(auto_class, source)
     _refuse(source, _UNTRAINED, missing)
     labels = _labels(source, network)
-    preprocessing: ImagePreprocessing | TextPreprocessing
-    tokenizer = None
-    if image:
-        preprocessing = files.from_transformers(source.path / "preprocessor_config.json")
-    else:
-        preprocessing, tokenizer = _text_contract(source, network)
+    preprocessing, tokenizer = contract(source, network)
     return FittedModel(
-        Logits(network, ("pixel_values",) if image else ("input_ids", "attention_mask")).eval(),
+        Logits(network, inputs).eval(),
         labels,
         preprocessing,
         _licence(source.path),
