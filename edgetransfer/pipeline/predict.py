@@ -9,11 +9,14 @@ from pathlib import Path
 from edgetransfer.agent.outputs import Outputs
 from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 from edgetransfer.bundle.opened import open_bundle, refuse_other_outputs
-from edgetransfer.data.queries import Columns, Query, asked_about
+from edgetransfer.data.queries import Columns, asked_about
 from edgetransfer.errors import DataError
 from edgetransfer.graph.hosted import exact_here
 from edgetransfer.graph.prepare import preparer
 from edgetransfer.pipeline.task import task_of
+
+if TYPE_CHECKING:
+    from edgetransfer.data.inputs import Query
 
 
 @dataclass(frozen=True)
