@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgetransfer.agent.outputs import Outputs
 from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
