@@ -11,16 +11,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnx
+import onnx_ir as ir
 import torch
+from onnxscript import optimizer
 from torch import nn
 
+from edgetransfer.agent.outputs import Outputs
 from edgetransfer.errors import StageError, first_line, let_stop
 from edgetransfer.graph.clean import clean
+from edgetransfer.graph.hosted import parity, ranges
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-
-    import onnx
 
 Array = np.ndarray[Any, Any]
 OTHER_WAYS = (
@@ -77,15 +80,113 @@ def quiet(*names: str) -> Iterator[None]:
             logger.setLevel(level)
 
 
+@contextlib.contextmanager
+def _warned() -> Iterator[list[str]]:
+    """Collect what torch's tracer warns of: values that it takes for constants."""
+    risks: list[str] = []
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        yield risks
+        kind = torch.jit.TracerWarning
+        risks += [str(each.message) for each in said if issubclass(each.category, kind)]
+
+
 def trace(module: nn.Module, example: Sequence[Array], signature: Signature) -> onnx.ModelProto:
     """Export `module` with free first axes, batch norms and padding folded.
 
     The module takes one tensor per input name and gives one per output name; the example has one
     array per input, first axis the batch, of two examples or more. StageError where torch cannot
     export the module, or only for the sizes of the example.
+
+    A run of the network is recorded where that is enough; else torch's exporter reads its program,
+    which takes five times as long.
     """
-    free = {index: torch.export.Dim(name, min=1) for index, name in enumerate(signature.axes)}
+    recorded = record(module, example, signature)
+    return _exported(module, example, signature) if recorded is None else recorded
+
+
+def record(
+    module: nn.Module, example: Sequence[Array], signature: Signature
+) -> onnx.ModelProto | None:
+    """Return the graph of one run of a module; None where another run could take another way.
+
+    A record holds nothing of a branch that was not taken: torch warns of each value that became a
+    number of Python's. Whole numbers are let pass, for they are sizes of pictures, which stay; the
+    graph may compute nothing from a shape, and has to hold for one example and for three. Texts,
+    whose second axis is free too, always compute from shapes.
+    """
+    if len(signature.axes) > 1:
+        return None
     tensors = tuple(torch.from_numpy(array) for array in example)
+    network = _Positional(module).eval()
+    file, names = io.BytesIO(), (*signature.inputs, *signature.outputs)
+    free = dict(enumerate(signature.axes))
+    try:
+        with quiet("torch", "torch.onnx"), torch.no_grad(), _warned() as said:
+            torch.onnx.export(
+                network,
+                tensors,
+                file,
+                dynamo=False,
+                opset_version=signature.opset,
+                input_names=list(signature.inputs),
+                output_names=list(signature.outputs),
+                dynamic_axes=dict.fromkeys(names, free),
+            )
+        if any("to a Python integer" not in each for each in said):
+            return None
+        model = ir.from_proto(onnx.load_from_string(file.getvalue()))
+        optimizer.fold_constants(model, should_fold=_is_padding)
+        graph = clean(_with_means(ir.to_proto(model)), ir_version=signature.ir_version)
+        kinds = {node.op_type for node in graph.graph.node}
+        if kinds & _DEPENDENT:
+            return None
+        with torch.no_grad():
+            _hold(network, tensors, graph)
+        return graph
+    except Exception as error:  # whatever it is, the other exporter tells of it
+        let_stop(error)
+        return None
+
+
+_DEPENDENT = {"If", "Loop", "Scan", "Shape", "Size"}
+"""Operators that another run may need otherwise."""
+
+
+def _is_padding(node: ir.Node) -> bool | None:
+    """Have sizes of padding computed here, which onnxscript keeps as they are for their bytes."""
+    return True if node.op_type == "ConstantOfShape" else None
+
+
+def _with_means(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Write means over whole maps as the other exporter does: they stay in float."""
+    for node in model.graph.node:
+        if node.op_type == "GlobalAveragePool":
+            axes = onnx.numpy_helper.from_array(np.array([-2, -1]), f"{node.output[0]}_axes")
+            model.graph.initializer.append(axes)
+            node.op_type = "ReduceMean"
+            node.input.append(axes.name)
+    return model
+
+
+def _hold(network: nn.Module, tensors: tuple[torch.Tensor, ...], graph: onnx.ModelProto) -> None:
+    """Compare both on three examples and on one; StageError where they differ."""
+    spans: dict[str, float] = {}
+    for rows in ([0, 1, 0], [0]):
+        batch = [tensor[rows] for tensor in tensors]
+        given = network(*batch)
+        each = given if isinstance(given, tuple) else (given,)
+        named = zip(graph.graph.output, each, strict=True)
+        expected = Outputs({value.name: output.numpy() for value, output in named})
+        inputs = zip(graph.graph.input, batch, strict=True)
+        spans = spans or ranges(expected)
+        parity(expected, graph, {value.name: tensor.numpy() for value, tensor in inputs}, spans)
+
+
+def _exported(module: nn.Module, example: Sequence[Array], signature: Signature) -> onnx.ModelProto:
+    """Have torch's exporter read the program of a network."""
+    tensors = tuple(torch.from_numpy(array) for array in example)
+    free = {index: torch.export.Dim(name, min=1) for index, name in enumerate(signature.axes)}
     with quiet("torch", "torch.onnx", "onnxscript"), torch.no_grad():
         try:
             program = torch.onnx.export(

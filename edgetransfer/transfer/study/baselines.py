@@ -15,8 +15,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from edgetransfer.data.decode import decode
-from edgetransfer.graph.prepare import Batch, Preparer, ahead, batched, side_by_side
+from edgetransfer.graph.prepare import Batch, Preparer, ahead, batched, free_axes, side_by_side
+from edgetransfer.graph.trace import Signature, record
 from edgetransfer.spec.progress import Progress, silent
+from edgetransfer.transfer.features import run_over
 
 if TYPE_CHECKING:
     from edgetransfer.data.manifest import Example
@@ -53,7 +55,8 @@ def _words(texts: list[str]) -> Array:
 
 
 BATCH = 32
-CALIBRATION_BATCHES = 2
+SCALED = 8
+"""Examples by which layers are scaled: a map of each has as many values as it has places."""
 _IDENTITY = {"running_mean": 0.0, "running_var": 1.0, "weight": 1.0, "bias": 0.0}
 _SMALL = 0.02
 """Spread of parameters that no layer draws itself: tokens, positions."""
@@ -75,7 +78,7 @@ def drawn_anew(network: nn.Module, batches: Sequence[Sequence[Tensor]], *, seed:
         torch.manual_seed(seed)
         for module in fresh.modules():
             _draw(module)
-        _set_scale(fresh, batches[0])
+        _set_scale(fresh, [each[:SCALED] for each in batches[0]])
         _set_norms(fresh, batches)
     return fresh
 
@@ -157,15 +160,15 @@ def random_features(
 ) -> Array:
     """Return features float32 [N, D] of examples by a copy of the network with random weights.
 
-    Its norms see the first 64 of the examples in a seeded order; labels play no part.
+    Its norms see 32 of the examples, chosen by the seed; labels play no part.
     """
-    order = np.random.default_rng(seed).permutation(len(examples))
-    few = order[: BATCH * CALIBRATION_BATCHES].tolist()
-    size = max(2, min(BATCH, len(few)))
-    groups = [few[start : start + size] for start in range(0, len(few), size)]
-    full = [group for group in groups if len(group) > 1] or groups
-    batches = [_inputs(prepare.join([prepare.prepare(examples[i]) for i in g])) for g in full]
-    fresh = drawn_anew(network, batches, seed=seed)
+    few = np.random.default_rng(seed).permutation(len(examples))[:BATCH].tolist()
+    first = prepare.join([prepare.prepare(examples[i]) for i in few])
+    fresh = drawn_anew(network, [_inputs(first)], seed=seed)
+    names = Signature(prepare.input_names, ("features",), free_axes(first))
+    recorded = record(fresh, [array[:2] for array in first.values()], names)
+    if recorded is not None:
+        return run_over(recorded, prepare, examples, progress=progress)
 
     def features(batch: Batch) -> Array:
         found: Array = fresh(*_inputs(batch)).numpy()

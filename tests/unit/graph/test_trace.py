@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from edgetransfer.errors import StageError
+from edgetransfer.graph import trace as tracing
 from edgetransfer.graph.trace import Signature, trace
 
 FIX = (
@@ -113,6 +114,47 @@ def test_what_cannot_be_traced(module, reason, capfd):
     assert lines[1].startswith(f"  found: {reason}")
     assert lines[2:] == [FIX]
     assert tuple(capfd.readouterr()) == ("", "")
+
+
+class Sized(nn.Module):
+    """Takes the number of examples for a number of Python's."""
+
+    def forward(self, x):
+        return (x * 2).reshape(int(x.shape[0]), -1)
+
+
+class Clipped(nn.Module):
+    """Goes another way for dark pictures, none of which it is traced with."""
+
+    def forward(self, x):
+        return x if bool((x > 0.5).any()) else x * 0
+
+
+class Averaged(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.ZeroPad2d(1), nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1))
+
+    def forward(self, x):
+        return self.layers(x).flatten(1)
+
+
+def test_a_number_of_examples_that_the_network_reads_is_not_fixed():
+    with pytest.raises(StageError, match="takes the network for one size of examples only"):
+        trace(Sized(), [np.ones((2, 3, 4), np.float32)], Signature(("x",), ("y",)))
+
+
+def test_a_way_that_was_not_taken_is_not_forgotten():
+    with pytest.raises(StageError, match="torch could not export the network to ONNX"):
+        trace(Clipped(), [np.ones((2, 3, 4), np.float32)], Signature(("x",), ("y",)))
+
+
+def test_both_exporters_give_the_same_operators(kinds, monkeypatch):
+    made = [np.ones((2, 3, 8, 8), np.float32)], Signature(("x",), ("y",))
+    network = Averaged()
+    quick = kinds(trace(network, *made))
+    monkeypatch.setattr(tracing, "record", lambda *_: None)
+    assert quick == kinds(trace(network, *made)) == ["Conv", "ReduceMean", "Reshape"]
 
 
 class Positions(nn.Module):
