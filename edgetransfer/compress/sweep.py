@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-FEWEST_POSITIONS = 32
+FEWEST_POSITIONS = 16
 """Places of one example that are looked at, drawn at random; more for a row of more inputs."""
 
 

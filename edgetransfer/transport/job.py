@@ -83,9 +83,7 @@ class Effort:
 
 
 EFFORTS: Mapping[TimingEffort, Effort] = {
-    "quick": Effort(
-        3, TimingPlan(blocks=12, warmup_s=0.05, warmup_max_s=1.0), most=4, budget_s=8.0
-    ),
+    "quick": Effort(3, TimingPlan(blocks=12, warmup_s=0.05, warmup_max_s=1.0), most=3),
     "standard": Effort(
         5,
         TimingPlan(blocks=20, warmup_s=0.15, warmup_max_s=2.0),

@@ -140,6 +140,7 @@ class Trials:
             "preview": self._previewer.state(),
             "runtime": None if runtime is None else runtime.model_dump(),
             "threads": shop.run.recipe.threads,
+            "timing": shop.run.recipe.timing if self._here else None,
         }
 
         return Stage("trial", inputs, partial(self._measure, made.graph))
@@ -230,7 +231,7 @@ class Trials:
         files = input_files(self._prepare, self.examples[:TIMED_INPUTS], room)
         models = {"reference": shop.fitted.graph, "candidate": graph}
         variants = variants_of(models, files, shop.target, shop.run.recipe.threads)
-        stopped = take_times(variants, room)
+        stopped = take_times(variants, room, fewest=shop.run.recipe.timing == "quick")
         if stopped.violations:
             return {"not_timed": "; ".join(stopped.violations)}
         samples = stopped.samples
