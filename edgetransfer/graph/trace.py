@@ -87,8 +87,7 @@ def _warned() -> Iterator[list[str]]:
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         yield risks
-        kind = torch.jit.TracerWarning
-        risks += [str(each.message) for each in said if issubclass(each.category, kind)]
+        risks += [str(each.message) for each in said if each.category.__name__ == "TracerWarning"]
 
 
 def trace(module: nn.Module, example: Sequence[Array], signature: Signature) -> onnx.ModelProto:
@@ -126,7 +125,7 @@ def record(
             torch.onnx.export(
                 network,
                 tensors,
-                file,
+                file,  # type: ignore[arg-type]  # which it takes where it records
                 dynamo=False,
                 opset_version=signature.opset,
                 input_names=list(signature.inputs),
