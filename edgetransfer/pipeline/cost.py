@@ -120,7 +120,10 @@ class Workload:
         if run.candidates or run.teacher is not None:
             return None
         counted = examples_in(run.recipe.data.source)
-        size = sum(file.stat().st_size for file in _weights(run.source.path))
+        try:
+            size = sum(file.stat().st_size for file in _weights(run.source.path))
+        except OSError:
+            return None  # what is wrong with it is said where it is opened
         if counted is None or not size:
             return None
         kind, examples = counted
@@ -144,7 +147,7 @@ def _weights(place: Path) -> Iterator[Path]:
 
 
 def examples_in(source: str) -> tuple[str, int] | None:
-    """Count pictures by their names, or the lines of tables; None where that does not tell.
+    """Count pictures by their names, or about the lines of tables; None where that does not tell.
 
     What is wrong with the data is said where they are read.
     """
@@ -152,6 +155,10 @@ def examples_in(source: str) -> tuple[str, int] | None:
         return _counted(locate(source))
     except (EdgeTransferError, OSError):
         return None
+
+
+_LOOKED_AT = 1 << 20
+"""Bytes of a table whose lines are counted, for all of it."""
 
 
 def _counted(located: DataLocation) -> tuple[str, int] | None:
@@ -162,15 +169,17 @@ def _counted(located: DataLocation) -> tuple[str, int] | None:
             for name in names
         )
         return ("image", number) if number else None
-    lines, head = 0, b""
+    lines, head = 0.0, b""
     for table in located.tables:
         if table.path.suffix.lower() == ".parquet" or not table.path.is_file():
             return None
         with table.path.open("rb") as file:
-            head = head or file.readline(1 << 16)
-            lines += sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
+            first = file.read(_LOOKED_AT)
+        named, _, rows = first.partition(b"\n")
+        head = head or named
+        lines += rows.count(b"\n") * max(1.0, table.path.stat().st_size / _LOOKED_AT)
     words = set(re.findall(r"[a-z_]+", head.decode(errors="replace").lower()))
-    return ("image" if words & set(FILE_COLUMNS) else "text", lines) if lines else None
+    return ("image" if words & set(FILE_COLUMNS) else "text", round(lines)) if lines else None
 
 
 class _PastBuild(BuildForm):

@@ -177,7 +177,8 @@ def _rows(error):
 
 def _figures(error):
     before, after = error["reference"], error["candidate"]
-    yield "mean error", f"{before:.3f}", f"{after:.3f}", f"{after - before:+.3f} ranks"
+    if before is not None:  # else there were no labels
+        yield "mean error", f"{before:.3f}", f"{after:.3f}", f"{after - before:+.3f} ranks"
 
 
 SECTIONS["error"] = Section(

@@ -33,6 +33,8 @@ FEWEST = 2
 MANY = 500
 """Validation examples from which on the curve is judged on them alone."""
 DRAWS = 4
+DECIDES = 1e-5
+"""Tolerance of a fit of which the decisions alone are looked at, as in cross-validation."""
 FEWEST_SIZES = 3
 """With fewer there is no telling a curve from a line."""
 
@@ -109,7 +111,7 @@ def _wrong(data: CurveData, fitted: Array, judged: Array) -> Array:
     truth = data.labels[fitted]
     if len(np.unique(truth)) <= data.labels.max():
         return np.full(len(judged), np.nan)
-    head = fit_at(data.features[fitted], truth, data.strength)
+    head = fit_at(data.features[fitted], truth, data.strength, tolerance=DECIDES)
     decided = head.logits(data.features[judged]).argmax(axis=1)
     return np.asarray(decided != data.labels[judged], dtype=np.float32)
 

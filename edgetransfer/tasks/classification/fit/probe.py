@@ -11,6 +11,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from edgetransfer.backbone.model import LinearHead
+from edgetransfer.measure.stats.intervals import wilson
 from edgetransfer.pipeline.stage.stage import Stage, StageResult
 from edgetransfer.tasks.classification.head.linear_heads import Known
 from edgetransfer.tasks.classification.head.probe import Probe, fit_at, fit_probe
@@ -135,18 +136,34 @@ def _held_out(said: Array, truth: Array, fitted: int, metric: str, folds: int) -
     given = fitted < len(truth)
     rows = np.arange(fitted if given else 0, len(truth))
     rows = rows[np.isfinite(said[rows]).all(axis=1)]
+    right = truth[rows] == said[rows].argmax(axis=1)
     value = METRICS[metric](truth[rows], said[rows].argmax(axis=1), said.shape[1])
     by = "the validation set" if given or not folds else f"{folds} folds"
-    return {"metric": metric, "value": value if len(rows) else None, "n": len(rows), "by": by}
+    held: dict[str, Any] = {"metric": metric, "value": None, "n": len(rows), "by": by}
+    if len(rows):
+        held["value"] = value
+    if metric == "top1" and len(rows):
+        held["ci95"] = wilson(int(right.sum()), len(rows))
+        held["commonest"] = float(np.bincount(truth[rows]).max() / len(rows))
+    return held
 
 
 def told(record: Mapping[str, Any]) -> str:
-    """Say how a fit does on what it did not see."""
+    """Say how a fit does on what it did not see: the first look at whether the model is any good.
+
+    >>> held = {"metric": "top1", "value": 0.975, "n": 243, "by": "5 folds"}
+    >>> told({"held_out": held | {"ci95": (0.947, 0.989), "commonest": 0.543}, "strength": 0.1})
+    'held-out top1 0.975 [0.947, 0.989] (5 folds; the commonest class is 0.543), C = 0.1'
+    """
     held = record["held_out"]
     strength = f", C = {record['strength']}" if "strength" in record else ""
     if held["value"] is None:
         return f"nothing could be held out{strength}"
-    return f"held-out {held['metric']} {held['value']:.3f} ({held['by']}){strength}"
+    value, by = f"{held['value']:.3f}", held["by"]
+    if "ci95" in held:
+        value += " [{:.3f}, {:.3f}]".format(*held["ci95"])
+        by += f"; the commonest class is {held['commonest']:.3f}"
+    return f"held-out {held['metric']} {value} ({by}){strength}"
 
 
 def read_head(kept: StageResult) -> LinearHead:

@@ -306,9 +306,9 @@ class LinearHeads:
         self.features, self.labels, self.weights = features, labels, known.weights
         self.logits = len(self._shown) * (int(labels.max()) + 1)
 
-    def of_all(self, strength: float) -> LinearHead:
+    def of_all(self, strength: float, *, tolerance: float = KEPT) -> LinearHead:
         """Return the head that is kept: on all examples, with one C."""
-        ((head,),) = self.walk([np.arange(len(self.labels))], [strength], tolerance=KEPT)
+        ((head,),) = self.walk([np.arange(len(self.labels))], [strength], tolerance=tolerance)
         return head
 
     def walk(

@@ -14,7 +14,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from edgetransfer.spec.progress import Progress, silent
-from edgetransfer.tasks.classification.head.linear_heads import NOTHING, Known, LinearHeads
+from edgetransfer.tasks.classification.head.linear_heads import KEPT, NOTHING, Known, LinearHeads
 from edgetransfer.tasks.classification.judge.metrics import METRICS, decisions
 
 if TYPE_CHECKING:
@@ -166,10 +166,17 @@ def fit_probe(
     return Probe(head, strength, len(splits), scores, held_out)
 
 
-def fit_at(features: Array, labels: Array, strength: float, known: Known = NOTHING) -> LinearHead:
+def fit_at(
+    features: Array,
+    labels: Array,
+    strength: float,
+    known: Known = NOTHING,
+    *,
+    tolerance: float = KEPT,
+) -> LinearHead:
     """Fit a head as `fit_probe` does, with a C that is known."""
     with threadpool_limits(limits=1):
-        return LinearHeads(features, labels, known).of_all(strength)
+        return LinearHeads(features, labels, known).of_all(strength, tolerance=tolerance)
 
 
 def folds(
