@@ -8,6 +8,7 @@ import logging
 import re
 import warnings
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -80,16 +81,6 @@ def quiet(*names: str) -> Iterator[None]:
             logger.setLevel(level)
 
 
-@contextlib.contextmanager
-def _warned() -> Iterator[list[str]]:
-    """Collect what torch's tracer warns of: values that it takes for constants."""
-    risks: list[str] = []
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
-        yield risks
-        risks += [str(each.message) for each in said if each.category.__name__ == "TracerWarning"]
-
-
 def trace(module: nn.Module, example: Sequence[Array], signature: Signature) -> onnx.ModelProto:
     """Export `module` with free first axes, batch norms and padding folded.
 
@@ -109,10 +100,10 @@ def record(
 ) -> onnx.ModelProto | None:
     """Return the graph of one run of a module; None where another run could take another way.
 
-    A record holds nothing of a branch that was not taken: torch warns of each value that became a
-    number of Python's. Whole numbers are let pass, for they are sizes of pictures, which stay; the
-    graph may compute nothing from a shape, and has to hold for one example and for three. Texts,
-    whose second axis is free too, always compute from shapes.
+    A record holds nothing of a branch that was not taken: so the module is run without numbers
+    first, on sizes alone, where a branch over numbers fails. The graph may compute nothing from a
+    shape, and has to hold for one example and for three. Texts, whose second axis is free too,
+    always compute from shapes.
     """
     if len(signature.axes) > 1:
         return None
@@ -121,7 +112,8 @@ def record(
     file, names = io.BytesIO(), (*signature.inputs, *signature.outputs)
     free = dict(enumerate(signature.axes))
     try:
-        with quiet("torch", "torch.onnx"), torch.no_grad(), _warned() as said:
+        with quiet("torch", "torch.onnx"), torch.no_grad():
+            _run_without_numbers(network, tensors)
             torch.onnx.export(
                 network,
                 tensors,
@@ -132,8 +124,6 @@ def record(
                 output_names=list(signature.outputs),
                 dynamic_axes=dict.fromkeys(names, free),
             )
-        if any("to a Python integer" not in each for each in said):
-            return None
         model = ir.from_proto(onnx.load_from_string(file.getvalue()))
         optimizer.fold_constants(model, should_fold=_is_padding)
         graph = clean(_with_means(ir.to_proto(model)), ir_version=signature.ir_version)
@@ -146,6 +136,13 @@ def record(
     except Exception as error:  # whatever it is, the other exporter tells of it
         let_stop(error)
         return None
+
+
+def _run_without_numbers(network: nn.Module, tensors: Sequence[torch.Tensor]) -> None:
+    """Compute sizes and types alone; torch raises where anything asks for a number."""
+    state = chain(network.named_parameters(), network.named_buffers())
+    sizes = {name: tensor.to("meta") for name, tensor in state}
+    torch.func.functional_call(network, sizes, tuple(tensor.to("meta") for tensor in tensors))
 
 
 _DEPENDENT = {"If", "Loop", "Scan", "Shape", "Size"}

@@ -149,6 +149,20 @@ def test_a_way_that_was_not_taken_is_not_forgotten():
         trace(Clipped(), [np.ones((2, 3, 4), np.float32)], Signature(("x",), ("y",)))
 
 
+class Checked(Averaged):
+    """Asks for its sizes, as many networks do."""
+
+    def forward(self, x):
+        if x.shape[1] != 3 or int(x.shape[2]) < 3:
+            raise ValueError
+        return super().forward(x)
+
+
+def test_sizes_that_are_looked_at_are_no_reason_not_to_record(monkeypatch):
+    monkeypatch.setattr(tracing, "_exported", None)
+    trace(Checked(), [np.ones((2, 3, 8, 8), np.float32)], Signature(("x",), ("y",)))
+
+
 def test_both_exporters_give_the_same_operators(kinds, monkeypatch):
     made = [np.ones((2, 3, 8, 8), np.float32)], Signature(("x",), ("y",))
     network = Averaged()
