@@ -34,7 +34,7 @@ def _common(
 class _Program(TyperGroup):
     """Says what is wrong with a value as the errors of recipes do."""
 
-    def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]
+    def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]  # its own, narrower
         try:
             return super().invoke(ctx)
         except typer.BadParameter as error:
