@@ -137,49 +137,99 @@ def smoothed(
     most = largest(model, texts)
     wanted = run_each(open_here(model), texts)
     noise = partial(worst_sqnr_db, shift_invariant=shift_invariant)
+    first = quantise(smooth(model, most, SHARES[0]))
     found = []
     for share in SHARES:
-        made = quantise(smooth(model, most, share))
+        made = _smoothed_anew(first, model, _scales(model, most, share))
         found.append((noise(wanted, run_each(open_here(made), texts)), made, share))
     _, best, share = max(found, key=lambda each: each[0])
-    return best, share
+    return finished(best, "smoothing"), share
 
 
-def smooth(model: onnx.ModelProto, largest: dict[str, Array], share: float) -> onnx.ModelProto:
+def smooth(model: onnx.ModelProto, largest: Mapping[str, Array], share: float) -> onnx.ModelProto:
     """Divide every channel j of an activation by s_j, and multiply its weights' rows by it.
 
-    s_j = a_j^share / w_j^(1 - share) with the largest activation a_j and weight w_j of the channel
-    (SmoothQuant, Xiao et al. 2023, equation 4). The division is a product in front of the group of
-    matrix products that share the activation: in encoders that normalise after the sum, the norm
-    feeds the next sum too and cannot take it. Weights of several groups stay as they are. The model
-    stays as it is. `largest` holds the largest value of every channel, float [K], by the name of
-    the activation; a share of 0 leaves all that is hard to them, 1 moves it to the weights.
+    The division is a product in front of the group of matrix products that share the activation: in
+    encoders that normalise after the sum, the norm feeds the next sum too and cannot take it.
+    Weights of several groups stay as they are, and so does the model. For the rest see `_scales`.
     """
+    scales = _scales(model, largest, share)
     changed = onnx.ModelProto()
     changed.CopyFrom(model)
     weights = {each.name: each for each in changed.graph.initializer}
     groups = _groups(changed)
+    nodes: list[onnx.NodeProto] = []
     divided: set[str] = set()
-    nodes = []
-    for node in changed.graph.node:
+    for node in model.graph.node:
+        kept = onnx.NodeProto()
+        kept.CopyFrom(node)
         name = node.input[0] if node.input else ""
         if name in groups and node.input[1] in groups[name]:
             if name not in divided:
-                rows = [numpy_helper.to_array(weights[each]) for each in groups[name]]
-                scale = _scale(largest[name], rows, share)
-                factor = numpy_helper.from_array(1 / scale, f"{name}_smoothing")
+                factor = numpy_helper.from_array(1 / scales[name], _factor(name))
                 changed.graph.initializer.append(factor)
                 nodes.append(helper.make_node("Mul", [name, factor.name], [f"{name}_smooth"]))
-                for each, values in zip(groups[name], rows, strict=True):
-                    moved = numpy_helper.from_array(values * scale[:, None], each)
-                    weights[each].CopyFrom(moved)
                 divided.add(name)
-            node.input[0] = f"{name}_smooth"
-        nodes.append(node)
-    kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+            weight = weights[node.input[1]]
+            moved = numpy_helper.to_array(weight) * scales[name][:, None]
+            weight.CopyFrom(numpy_helper.from_array(moved, weight.name))
+            kept.input[0] = f"{name}_smooth"
+        nodes.append(kept)
     del changed.graph.node[:]
-    changed.graph.node.extend(kept)
+    changed.graph.node.extend(nodes)
     return finished(changed, "smoothing")
+
+
+def _factor(activation: str) -> str:
+    return f"{activation}_smoothing"
+
+
+def _smoothed_anew(
+    quantised: onnx.ModelProto, model: onnx.ModelProto, scales: Mapping[str, Array]
+) -> onnx.ModelProto:
+    """Return the quantised model as if the float model had been smoothed by other scales.
+
+    Only the weights of matrix products and the factors before them differ; ONNX Runtime's tool
+    takes seconds to write all of it, embeddings too. Codes are symmetric, rounded as it rounds.
+    """
+    made = onnx.ModelProto()
+    made.CopyFrom(quantised)
+    stored = {each.name: each for each in made.graph.initializer}
+    weights = {each.name: each for each in model.graph.initializer}
+    for activation, names in _groups(model).items():
+        put = {_factor(activation): 1 / scales[activation]}
+        for name in names:
+            moved = numpy_helper.to_array(weights[name]) * scales[activation][:, None]
+            if name in stored:  # left in float
+                put[name] = moved
+                continue
+            before = numpy_helper.to_array(stored[f"{name}_scale"])
+            largest = np.abs(moved).max(axis=0 if before.size > 1 else None).astype(np.float64)
+            scale = (2 * largest / 254).astype(np.float32)
+            scale = np.where(scale < np.finfo(np.float32).tiny, np.float32(1), scale)
+            put[f"{name}_scale"] = scale.reshape(before.shape)
+            codes = np.clip(np.rint(moved / scale), -128, 127).astype(np.int8)
+            put[f"{name}_quantized"] = codes
+        for name, values in put.items():
+            stored[name].CopyFrom(numpy_helper.from_array(values, name))
+    return made
+
+
+def _scales(model: onnx.ModelProto, largest: Mapping[str, Array], share: float) -> dict[str, Array]:
+    """Return s [K] of every activation that matrix products share, by its name.
+
+    s_j = a_j^share / w_j^(1 - share) with the largest activation a_j and weight w_j of the channel
+    (SmoothQuant, Xiao et al. 2023, equation 4). `largest` holds the largest value of every channel,
+    float [K], by the name of the activation; a share of 0 leaves all that is hard to them, 1 moves
+    it to the weights.
+    """
+    weights = {each.name: each for each in model.graph.initializer}
+    return {
+        activation: _scale(
+            largest[activation], [numpy_helper.to_array(weights[n]) for n in names], share
+        )
+        for activation, names in _groups(model).items()
+    }
 
 
 def _scale(largest: Array, weights: Sequence[Array], share: float) -> Array:

@@ -80,6 +80,10 @@ class PicturePreparer:
     def cut(self, examples: Sequence[Example]) -> None:
         """Say nothing: see `TextPreparer`."""
 
+    def order(self, examples: Sequence[Example]) -> Array:
+        """Return the rows as they come: see `TextPreparer`."""
+        return np.arange(len(examples))
+
     def raw(self, example: Example) -> Batch:
         """Return what ``model.onnx`` takes: ``uint8 [1, H, W, 3]``."""
         assert example.path is not None  # the modality is checked where the manifest is made
@@ -130,6 +134,11 @@ class TextPreparer:
             f"{number:,} of {len(examples):,} texts {verb} cut to the {self._longest:,} tokens "
             "that the network reads"
         )
+
+    def order(self, examples: Sequence[Example]) -> Array:
+        """Return the rows, int [N], from the fewest tokens to the most: batches need few pads."""
+        encodings = self._tokenizer.encode_batch([example.text or "" for example in examples])
+        return np.argsort([len(each) for each in encodings], kind="stable")
 
     def raw(self, example: Example) -> Batch:
         """Return what ``model.onnx`` takes: the same token ids, for the tokenizer stays outside."""

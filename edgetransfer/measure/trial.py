@@ -18,6 +18,8 @@ MARGIN_DB = 25.0
 """Signal over noise that a candidate has at least that holds with a margin."""
 MOST_CHANGED_PCT = 1.0
 """Decisions that may change in one that does."""
+MOST_LOST = 0.25
+"""Share of the loss allowed that one may have: less is a decision or two, told apart by chance."""
 ORDER: tuple[Status, ...] = ("holds", "untimed", "open", "misses")
 
 
@@ -37,12 +39,12 @@ class Trial:
     told: TaskTrial
     overshoot: float
 
-    def has_margin(self) -> bool:
+    def has_margin(self, budget: Budget) -> bool:
         """Tell whether it holds so well that another way of rounding is not worth its time."""
         drift, holds = self.drift, self.status in ("holds", "untimed")
         few_changed = 100 * drift.flips <= MOST_CHANGED_PCT * drift.n
-        nothing_lost = (self.told.lost_pp or 0.0) <= 0
-        return holds and nothing_lost and few_changed and drift.sqnr_db >= MARGIN_DB
+        little_lost = (self.told.lost_pp or 0.0) <= MOST_LOST * budget.max_drop_pp
+        return holds and little_lost and few_changed and drift.sqnr_db >= MARGIN_DB
 
     def rank(self) -> tuple[int, float, float, int, float]:
         """Return what is smaller for the better of two: status, overshoot, loss, flips, noise.

@@ -35,18 +35,19 @@ def run_over(
 ) -> Array:
     """Return the only output of a graph for every example, float32 [N, ...], in order.
 
-    `change` is given every prepared batch and the rows of its examples, int [B], and returns what
-    the graph gets instead.
+    Texts of like length share a batch, so that little of it is padding. `change` is given every
+    prepared batch and the rows of its examples, int [B], and returns what the graph gets instead.
     """
+    order = prepare.order(examples)
 
     def batches() -> Iterator[Batch]:
-        for start, batch in enumerate(batched(prepare, examples, BATCH)):
-            rows = np.arange(len(examples))[start * BATCH :][:BATCH]
+        for start, batch in enumerate(batched(prepare, [examples[i] for i in order], BATCH)):
+            rows = order[start * BATCH :][:BATCH]
             yield batch if change is None else change(batch, rows)
-            progress(int(rows[-1]) + 1, len(examples))
+            progress(start * BATCH + len(rows), len(examples))
 
     (found,) = run_each(open_here(model), batches()).values()
-    return found
+    return found[np.argsort(order)]
 
 
 def run_one_by_one(

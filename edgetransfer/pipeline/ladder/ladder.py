@@ -68,7 +68,7 @@ class Ladder:
         precision = "w8a8" if smaller else precision
         for rung in self._cheap(precision):
             self._try(rung)
-            if self.results and self._best().trial.has_margin():
+            if self.results and self._best().trial.has_margin(self._shop.run.recipe.budget):
                 break
         if asked == "auto" and precision == "w8a8":
             if self._is_slower():
@@ -133,8 +133,8 @@ class Ladder:
         elif precision == "fp16":
             yield self._shop.halves()
         elif not self._shop.fitted.preprocessing.one_shape:
-            yield self._shop.dynamic(smooth=False)
             yield self._shop.dynamic(smooth=True)
+            yield self._shop.dynamic(smooth=False)
         else:
             yield self._shop.post_training(equalised=True)
             yield self._shop.post_training(equalised=False)

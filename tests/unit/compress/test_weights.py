@@ -8,7 +8,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgetransfer.compress.weights import SHARES, quantise_weights, smooth, smoothed
+from edgetransfer.compress.weights import (
+    SHARES,
+    largest,
+    quantise_weights,
+    smooth,
+    smoothed,
+)
 from edgetransfer.graph.hosted import open_here
 from edgetransfer.measure.drift import sqnr_db
 from edgetransfer.spec.target import Int8Scheme
@@ -99,3 +105,19 @@ def test_loud_channels_cost_less_noise(texts):
     wanted = logits(model, texts)
     plain, better = (sqnr_db(wanted, logits(each, texts)) for each in (QUANTISE(model), made))
     assert better > plain + 6
+
+
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_shares_are_told_apart_by_what_the_tool_would_write(texts, monkeypatch, per_channel):
+    """All shares but the first are written by us, in a hundredth of its time."""
+    monkeypatch.setattr("edgetransfer.compress.weights.SHARES", (0.0, 0.6))
+    quantise = partial(quantise_weights, scheme=Int8Scheme(per_channel=per_channel))
+    model = encoder()
+    made, share = smoothed(model, texts, quantise, shift_invariant=True)
+    expected = quantise(smooth(model, largest(model, texts), share))
+    assert share == 0.6
+    assert made.graph.node == expected.graph.node
+    stored = {each.name: numpy_helper.to_array(each) for each in expected.graph.initializer}
+    for each in made.graph.initializer:
+        np.testing.assert_array_equal(numpy_helper.to_array(each), stored.pop(each.name))
+    assert not stored

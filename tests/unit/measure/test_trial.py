@@ -43,7 +43,8 @@ def held(candidate, metric="top1", **limits):
         (tried(), {}, True),
         (tried(labelled=0), {}, True),
         (tried(), {"max_latency_ms": 0.001}, True),  # untimed: no other rounding brings a time
-        (tried(wrong=1), {}, False),  # a labelled example is lost
+        (tried(n=2000, wrong=2), {}, True),  # loses 0.1 points
+        (tried(n=2000, wrong=2), {"max_drop_pp": 0.39}, False),  # more than a quarter of that
         (tried(n=2000, wrong=1, labelled=0), {}, True),
         (tried(n=2000, wrong=21, labelled=0), {}, False),
         (tried(noise=0.5), {}, False),
@@ -51,7 +52,7 @@ def held(candidate, metric="top1", **limits):
     ],
 )
 def test_who_holds_with_a_margin(candidate, limits, margin):
-    assert held(candidate, **limits).has_margin() is margin
+    assert held(candidate, **limits).has_margin(Budget(**limits)) is margin
 
 
 @pytest.mark.parametrize(
