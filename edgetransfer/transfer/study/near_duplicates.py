@@ -93,6 +93,8 @@ digits, 3,000 spectrograms and 2,000 pictures of tiny-imagenet no two came under
 CANDIDATE = 0.6
 """Ratio on the surface under which features are asked at all."""
 _ROWS_AT_ONCE = 512
+_ROUNDING = 1e-5
+"""What a cosine in float32 may be off."""
 _LEAST = 1e-6
 """Of a scale: where an example stands more than 16 times it would be 0."""
 
@@ -118,16 +120,26 @@ def scales(rows: Array | csr_matrix, labels: Array) -> Array:
     >>> [f"{each:.2f}" for each in scales(rows, np.array([0, 0, 1, 1, 1]))]
     ['1.44', '1.43', '1.41', '1.43', '1.44']
     """
-    found = np.full(len(labels), np.inf, dtype=np.float32)
-    for start, distance in _distances(rows, rows):
-        here = np.arange(len(distance))
-        distance[here, start + here] = np.inf
-        others = labels[start + here][:, None] != labels[None, :]
-        crowd = _nth(distance, CROWD) if len(labels) > CROWD else np.inf
-        rivals = _nth(np.where(others, distance, np.inf), min(RIVALS, len(labels)))
-        last = np.where(others, distance, -np.inf).max(axis=1)
-        rivals = np.where(np.isinf(rivals), np.where(last > 0, last, np.inf), rivals)
-        found[start + here] = np.maximum(np.minimum(crowd, rivals), _LEAST)
+    parts = [_scales(likeness, start, labels) for start, likeness in _likenesses(rows, rows)]
+    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
+
+
+def _scales(likeness: Array, start: int, labels: Array) -> Array:
+    """Return the scales of some rows, float32 [n], of which the first is `start`.
+
+    Of all rows they have the cosines [n, N], which are written over.
+    """
+    here = np.arange(len(likeness))
+    likeness[here, start + here] = -np.inf
+    crowd = _nth(likeness, CROWD) if len(labels) > CROWD else np.full(len(here), -np.inf)
+    others = labels[start + here][:, None] != labels[None, :]
+    likeness[~others] = -np.inf
+    rivals = _nth(likeness, min(RIVALS, len(labels)))
+    fewer = np.isinf(rivals)  # then the farthest of them counts
+    last = np.where(others[fewer], likeness[fewer], np.inf).min(axis=1, initial=np.inf)
+    rivals[fewer] = np.where(np.isinf(last), -np.inf, last)
+    nearest = np.maximum(crowd, rivals)
+    found = np.maximum(_distance(nearest), np.float32(_LEAST))
     return np.where(np.isinf(found), np.float32(1), found)  # nothing is known to be another
 
 
@@ -139,16 +151,21 @@ def candidates(rows: Array | csr_matrix, labels: Array) -> tuple[Array, Array]:
     L and below the second; nearness is their distance as a share of the smaller scale of both.
     """
     known = len(labels)
-    scale = np.concatenate([scales(rows[:known], labels), np.full(rows.shape[0] - known, np.inf)])
-    pairs, ratios = [np.zeros((0, 2), dtype=np.int64)], [np.zeros(0)]
-    for start, distance in _distances(rows[:known], rows):
-        ratio = distance / np.minimum(scale[start : start + len(distance), None], scale[None, :])
-        first, second = np.nonzero(ratio <= CANDIDATE)
+    scale = np.full(rows.shape[0], np.inf, dtype=np.float32)
+    firsts, seconds, found = [], [], [np.zeros(0, dtype=np.float32)]
+    for start, likeness in _likenesses(rows[:known], rows):
+        here = slice(start, start + len(likeness))
+        scale[here] = _scales(likeness[:, :known].copy(), start, labels)
+        least = 1 - (CANDIDATE * scale[here]) ** 2 / 2  # the cosine of the distance that may be
+        first, second = np.nonzero(likeness >= (least - _ROUNDING)[:, None])
         ahead = second > first + start
-        first, second = first[ahead], second[ahead]
-        pairs.append(np.stack([first + start, second], axis=1))
-        ratios.append(ratio[first, second])
-    return np.concatenate(pairs), np.concatenate(ratios)
+        firsts.append(first[ahead] + start)
+        seconds.append(second[ahead])
+        found.append(likeness[first[ahead], second[ahead]])
+    pairs = np.stack([np.concatenate([np.zeros(0, np.int64), *each]) for each in (firsts, seconds)])
+    ratios = _distance(np.concatenate(found)) / scale[pairs].min(axis=0)
+    near = ratios <= CANDIDATE
+    return pairs.T[near], ratios[near]
 
 
 def confirmed(pairs: Array, ratios: Array, features: Array, labels: Array) -> tuple[Array, Array]:
@@ -173,14 +190,20 @@ def confirmed(pairs: Array, ratios: Array, features: Array, labels: Array) -> tu
     return pairs[near], both[near]
 
 
-def _distances(rows: Array | csr_matrix, others: Array | csr_matrix) -> Iterator[tuple[int, Array]]:
-    """Yield the place of the first of some rows, and their distances to all others [n, M]."""
+def _likenesses(
+    rows: Array | csr_matrix, others: Array | csr_matrix
+) -> Iterator[tuple[int, Array]]:
+    """Yield the place of the first of some rows, and their cosines to all others [n, M]."""
     for start in range(0, rows.shape[0], _ROWS_AT_ONCE):
         likeness = rows[start : start + _ROWS_AT_ONCE] @ others.T
-        if not isinstance(likeness, np.ndarray):
-            likeness = likeness.toarray()
-        yield start, np.sqrt(np.maximum(2 - 2 * likeness, 0))
+        yield start, likeness if isinstance(likeness, np.ndarray) else likeness.toarray()
 
 
-def _nth(distance: Array, n: int) -> Array:
-    return np.asarray(np.partition(distance, n - 1, axis=1)[:, n - 1])
+def _distance(likeness: Array) -> Array:
+    """Return the distances of directions with these cosines; those of -inf are inf."""
+    return np.asarray(np.sqrt(np.maximum(2 - 2 * likeness, 0)))
+
+
+def _nth(likeness: Array, n: int) -> Array:
+    """Return the n-th largest of every row."""
+    return np.asarray(np.partition(likeness, -n, axis=1)[:, -n])
