@@ -50,17 +50,25 @@ def run_over(
     return found[np.argsort(order)]
 
 
-def run_one_by_one(
-    session: OnnxSession, prepare: Preparer, examples: Sequence[Example], progress: Progress
+def run_session(
+    session: OnnxSession,
+    prepare: Preparer,
+    examples: Sequence[Example],
+    progress: Progress,
+    *,
+    batch: int = 1,
 ) -> Outputs:
-    """Return all outputs of an opened graph for every example, each run by itself, in order.
+    """Return all outputs of an opened graph for every example, in order.
 
-    In a batch, examples would share the scales that 8-bit activations get as they come.
+    Each is run by itself: in a `batch`, examples would share the scales that 8-bit activations get
+    as they come. Floats may share one.
     """
+    places = prepare.order(examples) if batch > 1 else np.arange(len(examples))
+    order = places.tolist()
 
     def batches() -> Iterator[Batch]:
-        for done, batch in enumerate(batched(prepare, examples, 1), start=1):
-            yield batch
-            progress(done, len(examples))
+        for start, given in enumerate(batched(prepare, [examples[i] for i in order], batch)):
+            yield given
+            progress(min((start + 1) * batch, len(examples)), len(examples))
 
-    return run_each(session, batches())
+    return run_each(session, batches()).rows(np.argsort(order).tolist())

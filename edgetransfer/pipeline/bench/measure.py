@@ -9,6 +9,7 @@ import filecmp
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,9 @@ if TYPE_CHECKING:
     from edgetransfer.spec.progress import Progress
     from edgetransfer.spec.target import Runtime, TargetSpec
 
+SHARED = 500
+"""Examples in files of their own from which on processes share them: a process takes half a second
+to begin."""
 MODELS = ("reference.onnx", "core.onnx", "model.onnx")
 CORE = ("reference", "candidate")
 WHOLE = ("reference_whole", "candidate_whole")
@@ -198,7 +202,8 @@ class _Session:
         names = CORE[1:] if self._same else CORE
         with self._place.side_by_side() as pool:
             residency = pool.submit(self._residency)
-            runs = dict(zip(names, pool.map(self._outputs, names), strict=True))
+            given = {name: pool.map(self._part, self._parts(name)) for name in names}
+            runs = {name: self._joined(name, list(given[name])) for name in names}
         if self._same:
             reference, candidate = CORE
             shutil.copyfile(self._out / kept_as(candidate), self._out / kept_as(reference))
@@ -225,13 +230,42 @@ class _Session:
             self._place, self.core["candidate"], self._subject.activation, environment, self._out
         )
 
-    def _outputs(self, name: str) -> dict[str, Any]:
-        """Run one variant over all examples in a process of its own."""
-        progress = self._progress if name == CORE[0] or self._same else silent
-        found, told = outputs_in(self._place, self.core[name], self._scratch, progress)
+    def _parts(self, name: str) -> list[Variant]:
+        """Return a variant with all examples, or several with a part of them each.
+
+        Examples in files of their own are shared among the processes that the place runs at once.
+        """
+        variant = self.core[name]
+        counts = {len(files) for files in variant.inputs.values() if isinstance(files, list)}
+        count = counts.pop() if len(counts) == 1 and self._place.at_once > 1 else 0
+        if count < SHARED:
+            return [variant]
+        ends = np.linspace(0, count, self._place.at_once + 1, dtype=int)
+        return [
+            replace(variant, inputs={port: files[a:b] for port, files in variant.inputs.items()})
+            for a, b in pairwise(ends)
+        ]
+
+    def _part(self, variant: Variant) -> tuple[Outputs, dict[str, Any]]:
+        """Run a variant over its examples in a process of its own."""
+        progress = self._progress if variant.name == CORE[0] or self._same else silent
+        found, told = outputs_in(self._place, variant, self._scratch, progress)
+        return found, {key: value for key, value in told.items() if key != "event"}
+
+    def _joined(self, name: str, parts: Sequence[tuple[Outputs, dict[str, Any]]]) -> dict[str, Any]:
+        """Keep the outputs of all parts as one; return what the process of the first told.
+
+        The peak of memory is that of all, and so is whether they said the same twice.
+        """
+        found = Outputs.of(list(parts[0][0]), [list(part.values()) for part, _ in parts])
         self._judged[name] = _digest(found)
         found.save(self._out / kept_as(name))
-        return {key: value for key, value in told.items() if key != "event"}
+        record, *others = (told for _, told in parts)
+        for told in others:
+            record["deterministic"] &= told["deterministic"]
+            if told.get("peak_mib") is not None:
+                record["peak_mib"] = max(record["peak_mib"], told["peak_mib"])
+        return record
 
     def prove(self, whole: Variant) -> dict[str, Any]:
         """Run what proves that the right thing was measured, rightly."""

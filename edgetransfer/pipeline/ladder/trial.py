@@ -28,7 +28,7 @@ from edgetransfer.pipeline.ship.networks import networks
 from edgetransfer.pipeline.stage.stage import Stage
 from edgetransfer.pipeline.stage.store import scratch
 from edgetransfer.pipeline.task import task_of
-from edgetransfer.transfer.features import run_one_by_one
+from edgetransfer.transfer.features import BATCH, run_session
 from edgetransfer.transport.job import ON_CPU
 from edgetransfer.transport.place import connect
 
@@ -196,12 +196,14 @@ class Trials:
         """Return the stage that asks the float graph for its decisions."""
         fitted = self._shop.fitted
         inputs = {"float": fitted.key, "examples": content_of(self.examples)}
-        return Stage("reference", inputs, partial(self._outputs, fitted.graph))
+        return Stage("reference", inputs, partial(self._outputs, fitted.graph, batch=BATCH))
 
-    def _outputs(self, graph: Path, folder: Path, progress: Progress) -> dict[str, Any]:
-        """Run a graph over each example by itself, as the device will run it."""
+    def _outputs(
+        self, graph: Path, folder: Path, progress: Progress, *, batch: int = 1
+    ) -> dict[str, Any]:
+        """Run a graph over each example by itself, as the device will; floats may share a batch."""
         session = open_here(onnx.load(graph))
-        found = run_one_by_one(session, self._prepare, self.examples, progress)
+        found = run_session(session, self._prepare, self.examples, progress, batch=batch)
         found.save(folder / OUTPUTS)
         return {"shapes": found.shapes}
 

@@ -174,11 +174,11 @@ def random_features(
         found: Array = fresh(*_inputs(batch)).numpy()
         return found
 
-    rows: list[Array] = []
-    for found in side_by_side(features, batched(prepare, examples, BATCH)):
+    order, rows = prepare.order(examples), list[Array]()
+    for found in side_by_side(features, batched(prepare, [examples[i] for i in order], BATCH)):
         rows.append(found)
         progress(sum(map(len, rows)), len(examples))
-    return np.concatenate(rows).astype(np.float32)
+    return np.concatenate(rows).astype(np.float32)[np.argsort(order)]
 
 
 def _inputs(batch: Batch) -> list[Tensor]:

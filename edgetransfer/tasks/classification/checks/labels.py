@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.special import softmax
 
+from edgetransfer.graph.prepare import side_by_side
 from edgetransfer.measure.stats.power_law import FARTHEST, LabelGain, extrapolate
 from edgetransfer.pipeline.stage.stage import Stage, StageResult
 from edgetransfer.spec.progress import Progress, silent
@@ -87,18 +88,19 @@ def measure_curve(data: CurveData, *, seed: int = 0, progress: Progress = silent
         return None
     most = min(data.fitted, *(len(train) for cuts in every for train, _ in cuts))
     sizes = subset_sizes(most, int(data.labels.max()) + 1)
-    fits, done, draws = sum(map(len, every)) * len(sizes), 0, []
-    for number, cuts in enumerate(every):
-        wrong = np.full((len(sizes), len(data.labels)), np.nan, dtype=np.float32)
+    stacked = np.full((DRAWS, len(sizes), len(data.labels)), np.nan, dtype=np.float32)
+    fits = []
+    for draw, cuts in enumerate(every):
         for train, judged in cuts:
             groups = None if data.groups is None else data.groups[train]
-            order = train[nested_order(data.labels[train], groups, seed + number)]
-            for place, size in enumerate(sizes):
-                wrong[place, judged] = _wrong(data, order[:size], judged)
-                done += 1
-                progress(done, fits)
-        draws.append(wrong)
-    stacked = np.stack(draws)
+            order = train[nested_order(data.labels[train], groups, seed + draw)]
+            fits += [(draw, place, order[:size], judged) for place, size in enumerate(sizes)]
+    found = side_by_side(lambda fit: _wrong(data, *fit[2:]), fits)
+    for done, ((draw, place, _, judged), wrong) in enumerate(
+        zip(fits, found, strict=True), start=1
+    ):
+        stacked[draw, place, judged] = wrong
+        progress(done, len(fits))
     whole = ~np.isnan(stacked).all(axis=2).any(axis=0)  # sizes at which every class was there
     rows = np.flatnonzero(~np.isnan(stacked[:, whole]).any(axis=(0, 1)))
     if whole.sum() < FEWEST_SIZES or not len(rows):

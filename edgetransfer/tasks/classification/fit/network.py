@@ -34,6 +34,7 @@ from edgetransfer.tasks.classification.fit.teacher import (
     Teaching,
     keep_look,
 )
+from edgetransfer.tasks.classification.judge.accuracy import preview
 from edgetransfer.tasks.classification.judge.metrics import METRICS
 from edgetransfer.tasks.classification.own.own_model import take_fitted
 from edgetransfer.tasks.classification.train.layers import Classifier, projections
@@ -168,6 +169,7 @@ def fit_network(
         _refuse_without_attention(run, opened)
     look_before(run, manifest, opened, opened.features(manifest))
     kept, record = fit_head(run, manifest, opened)
+    _preview(run, manifest, record["held_out"])
     labels = look_at_labels(run, manifest, opened, kept)
     network = Classifier(opened.backbone.network, read_head(kept))
     fitted = FittedNetwork(opened, network, kept, record, kept, labels)
@@ -178,6 +180,16 @@ def fit_network(
     if run.recipe.fit.method in ("probe", "contrastive"):
         return fitted
     return _tuned(run, manifest, fitted, teaching)
+
+
+def _preview(run: Run, manifest: Manifest, held_out: Mapping[str, Any]) -> None:
+    """Tell which verdict is probable, where accuracy decides and 8 bits are meant."""
+    tested = len(
+        {example.digest for example in manifest.split("test") if example.label is not None}
+    )
+    recipe = run.recipe
+    if recipe.quant.precision in ("auto", "w8a8") and recipe.metric == "top1" and tested:
+        run.reporter.end("preview", preview(held_out, tested, recipe.budget), reused=False)
 
 
 def _tuned(

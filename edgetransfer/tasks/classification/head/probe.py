@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from edgetransfer.graph.prepare import side_by_side
 from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.tasks.classification.head.linear_heads import KEPT, NOTHING, Known, LinearHeads
 from edgetransfer.tasks.classification.judge.metrics import METRICS, decisions
@@ -151,7 +152,7 @@ def fit_probe(
     pairs of data and backbone the cross-validated loss of the root was the smallest, or within
     0.006 nats of it.
 
-    Without a metric the log loss alone decides. One BLAS thread is used: on two busy cores two
+    Without a metric the log loss alone decides. A fit has one BLAS thread: on two busy cores two
     threads that wait for each other in a loop took 219 s where one took 5 s.
     """
     splits = list(folds(labels, known.groups, seed))
@@ -243,11 +244,12 @@ def _cross_validate(
     take most of the time, and nothing comes back after the loss has turned.
     """
     tried: dict[float, _StrengthTrial] = {}
-    subsets, most = [each for each, _ in splits], max(1, SIDE_BY_SIDE // heads.logits)
+    subsets = [each for each, _ in splits]
+    most = max(1, min(SIDE_BY_SIDE // heads.logits, -(-len(subsets) // 2)))
     parts = [subsets[start : start + most] for start in range(0, len(subsets), most)]
     paths = [heads.walk(part, STRENGTHS) for part in parts]
     for done, strength in enumerate(STRENGTHS, start=1):
-        fitted = [head for path in paths for head in next(path)]
+        fitted = [head for part in side_by_side(next, paths) for head in part]
         tried[strength] = _judged(heads, splits, fitted)
         progress(done, len(STRENGTHS))
         risen = tried[strength].loss > RISEN * min(each.loss for each in tried.values())

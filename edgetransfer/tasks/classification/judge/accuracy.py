@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from math import ceil
+from typing import TYPE_CHECKING, Any
+
+from scipy.special import pdtr
 
 from edgetransfer.measure.gates.gate import Gate, Status, against, apart, held, more, number
-from edgetransfer.measure.stats.paired import Pairs, examples_needed
+from edgetransfer.measure.stats.paired import Pairs, examples_needed, is_under
 from edgetransfer.tasks.classification.judge.comparison import (
     DEGENERATE,
     IDENTITY,
@@ -15,10 +19,56 @@ from edgetransfer.tasks.classification.judge.comparison import (
     examples_to_decide,
 )
 
+if TYPE_CHECKING:
+    from edgetransfer.spec.budget import Budget
+
 DOES = {"w8a8": "quantising", "fp16": "16-bit floats"}
 """What costs accuracy, by the precision of the candidate."""
 NO_LABELS = "not judged, the examples have no labels"
 WORDS = {"top1": "accuracy", "macro-f1": "macro-F1", "balanced-accuracy": "balanced accuracy"}
+
+USUALLY_LOST = 0.005
+"""Share of decisions that 8 bits are taken to cost, before anything is known: half of those that
+may change in a candidate that holds with a margin (`measure.trial.MOST_CHANGED_PCT`)."""
+
+
+def preview(held_out: Mapping[str, Any], tested: int, budget: Budget) -> str:
+    """Say which verdict on the accuracy is probable before anything is compressed.
+
+    `held_out` is how the floats do on what they did not see: ``value``, its ``ci95`` where it is a
+    proportion; `tested` is how many test examples there are, of which losses are counted as a
+    Poisson number.
+
+    >>> from edgetransfer.spec.budget import Budget
+    >>> preview({"value": 0.95}, 1197, Budget())
+    'PASS is likely: 8 bits cost about 6 of 1,197 test decisions; 2.0 pp allow for 15'
+    >>> preview({"value": 0.95}, 153, Budget())
+    'open: 8 bits cost about 1 of 153 test decisions; 2.0 pp allow for none'
+    >>> preview({"value": 0.95}, 100, Budget())
+    'INCONCLUSIVE: to prove 2.0 pp takes 149 test examples or more, and there are 100'
+    >>> preview({"value": 0.8, "ci95": (0.75, 0.84)}, 1197, Budget(min_accuracy=0.9))
+    'FAIL is likely: the floats reach at most 0.840, and --min-accuracy asks for 0.9'
+    """
+    floor, (_, best) = budget.min_accuracy, held_out.get("ci95", (0, 1))
+    if floor is not None and best < floor:
+        reach = f"the floats reach at most {best:.3f}"
+        return f"FAIL is likely: {reach}, and --min-accuracy asks for {floor:g}"
+    limit, pp = budget.max_drop_pp / 100, number(budget.max_drop_pp)
+    fewest = examples_needed(limit, Pairs(0, 0, tested))
+    if fewest is None or tested < fewest:
+        needed = f"{fewest:,} test examples or more" if fewest else "more test examples than any"
+        return f"INCONCLUSIVE: to prove {pp} pp takes {needed}, and there are {tested:,}"
+
+    def too_many(lost: int) -> bool:
+        return not is_under(limit, Pairs(lost, 0, tested))
+
+    may = bisect_left(range(tested), True, key=too_many) - 1
+    usual = USUALLY_LOST * tested
+    chance, word = pdtr(may, usual), "open"
+    if not 0.2 < chance < 0.8:
+        word = "PASS is likely" if chance > 0.5 else "INCONCLUSIVE is likely"
+    told = f"{word}: 8 bits cost about {max(1, round(usual)):,} of {tested:,} test decisions"
+    return f"{told}; {pp} pp allow for {may or 'none'}"
 
 
 def accuracy(comparison: Comparison | None, max_drop_pp: float, precision: str = "w8a8") -> Gate:

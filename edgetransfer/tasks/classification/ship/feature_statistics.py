@@ -25,7 +25,7 @@ from edgetransfer.tasks.classification.ship.head_files import (
     with_features,
     write_statistics,
 )
-from edgetransfer.transfer.features import run_one_by_one
+from edgetransfer.transfer.features import run_session
 
 if TYPE_CHECKING:
     from edgetransfer.graph.prepare import Preparer
@@ -49,7 +49,7 @@ def run_as_shipped(
     """Return a network's output for every example, float32 [N, ...], run as the device runs it."""
     config = {**exact_here(), **session["config"]}
     opened = OnnxSession(model.SerializeToString(), threads=session["threads"], config=config)
-    (found,) = run_one_by_one(opened, prepare, examples, progress).values()
+    (found,) = run_session(opened, prepare, examples, progress).values()
     return found
 
 
