@@ -77,11 +77,11 @@ def names(report):
 @pytest.fixture
 def no_margin(monkeypatch):
     """Let no rung hold with a margin, whatever this machine's sums come to."""
-    monkeypatch.setattr(Trial, "has_margin", lambda _: False)
+    monkeypatch.setattr(Trial, "has_margin", lambda *_: False)
 
 
 def test_what_holds_with_a_margin_ends_the_ladder(climb, monkeypatch):
-    monkeypatch.setattr(Trial, "has_margin", lambda _: True)
+    monkeypatch.setattr(Trial, "has_margin", lambda *_: True)
     assert names(climb(max_drop=30)) == CHEAP[:1]
 
 

@@ -25,7 +25,7 @@ from tests.pipeline.readme_code import compiled, in_node, in_python
 def outcome(texts, encoder, cache, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trial, "has_margin", lambda _: False)
+        patch.setattr(Trial, "has_margin", lambda *_: False)
         return edgetransfer.build(
             texts, backbone=str(encoder), precision="w8a8", out=out, cache=cache, timing="quick"
         )
@@ -65,6 +65,17 @@ def test_rungs_are_judged_text_by_text_as_the_device_runs_them(outcome, texts):
     assert row["sqnr_db"] == pytest.approx(sqnr_db(reference, shipped), abs=1e-3)
 
 
+def test_many_texts_are_shared_among_processes(outcome, texts, tmp_path, monkeypatch):
+    monkeypatch.setattr("edgetransfer.pipeline.bench.measure.SHARED", 2)
+    shared = edgetransfer.bench(
+        outcome.folders["this-machine"], data=str(texts), out=tmp_path, timing="quick"
+    )
+    alone = outcome.reports["this-machine"]
+    for block in ("accuracy", "agreement", "numeric", "confusion", "per_class", "calibration"):
+        assert shared[block] == alone[block], block
+    assert shared["memory"]["candidate"]["peak_mib"] > 0
+
+
 def test_an_encoder_fits_into_16_bits_d1(outcome, texts):
     folder = outcome.folders["this-machine"]
     prepare = preparer(open_bundle(folder).preprocessing, folder / "tokenizer.json")
@@ -80,7 +91,7 @@ def test_an_encoder_fits_into_16_bits_d1(outcome, texts):
 
 
 def test_both_rungs_of_texts_are_tried_where_the_first_has_no_margin(outcome):
-    plain, smoothed = outcome.reports["this-machine"]["ladder"]
+    smoothed, plain = outcome.reports["this-machine"]["ladder"]
     assert plain["rung"] == "8-bit weights, scales as they come"
     assert smoothed["rung"] == "8-bit weights, activations smoothed, scales as they come"
     assert smoothed["smoothing"] in SHARES

@@ -83,7 +83,7 @@ def test_the_race_of_a_build(pictures, cache, tmp_path, monkeypatch):
     monkeypatch.setenv("EDGETRANSFER_CACHE", str(tmp_path))
     monkeypatch.setattr("edgetransfer.transport.qemu.architecture", lambda: "x86_64")
     monkeypatch.setattr(compress, "matches_this_machine", lambda _: False)
-    monkeypatch.setattr(Trial, "has_margin", lambda _: False)
+    monkeypatch.setattr(Trial, "has_margin", lambda *_: False)
     done = edgetransfer.build(
         pictures, target=TARGET, out=tmp_path / "out", cache=cache, timing="quick", max_drop=30
     )

@@ -127,6 +127,13 @@ def test_texts_are_padded_to_the_longest(tokenizer):
     assert joined["attention_mask"].tolist() == [[1, 1, 1, 0], [1, 1, 1, 1]]
 
 
+def test_texts_are_ordered_by_their_tokens_and_pictures_stay(tokenizer, pictures):
+    prepare = TextPreparer(TextPreprocessing(), tokenizer)
+    texts = [example(text=text) for text in ("ants and bees", "ants", "and bees", "bees")]
+    assert prepare.order(texts).tolist() == [1, 3, 2, 0]
+    assert PicturePreparer(SPEC).order(pictures[0]).tolist() == list(range(6))
+
+
 @pytest.mark.parametrize(
     "inputs",
     [("input_ids",), ("input_ids", "token_type_ids", "attention_mask"), ("attention_mask",)],
