@@ -149,12 +149,16 @@ _FLOATS = {"F64", "F32", "F16", "BF16"}
 
 def check_weights(source: Source, network: nn.Module) -> None:
     """Raise a SpecError where opened weights are integers in the file, not finite, or all zero."""
-    integers = [
-        f"{name} ({kind})"
-        for file in sorted(source.path.glob("*.safetensors"))
-        for name, kind in _kinds(str(file))
-        if kind not in _FLOATS and name.endswith((".weight", ".bias"))
-    ]
+    integers = []
+    for file in sorted(source.path.glob("*.safetensors")):
+        with safe_open(file, "pt") as opened:
+            names = opened.keys()  # a safetensors file is no mapping: it is not iterated by itself
+            kinds = {name: str(opened.get_slice(name).get_dtype()) for name in names}
+        integers += [
+            f"{name} ({kind})"
+            for name, kind in kinds.items()
+            if kind not in _FLOATS and name.endswith((".weight", ".bias"))
+        ]
     if integers:
         raise source.refused(
             "the weights are no floating point numbers of 16 bits or more",
@@ -174,12 +178,6 @@ def check_weights(source: Source, network: nn.Module) -> None:
             found=some(bad) if bad else None,
             fix="save or download them again, from a training that did not diverge",
         )
-
-
-def _kinds(file: str) -> list[tuple[str, str]]:
-    with safe_open(file, "pt") as opened:
-        names = opened.keys()  # a safetensors file is no mapping: it is not iterated by itself
-        return [(name, str(opened.get_slice(name).get_dtype())) for name in names]
 
 
 _theirs = partial(Kind, error=SpecError, once=False)
@@ -310,14 +308,12 @@ def read_config(path: Path) -> dict[str, Any]:
 
 def read_preprocessor(path: Path) -> dict[str, Any]:
     """Read ``preprocessor_config.json``, a number a channel; the SpecError names all misfits."""
-    value = json_of(path, PREPROCESSOR)
-    if isinstance(value, dict):
-        for key in ("image_mean", "image_std"):
-            if isinstance(value.get(key), float):
-                value[key] = [value[key]] * 3
+    value: dict[str, Any] = json_of(path, PREPROCESSOR)
+    for key in ("image_mean", "image_std") if isinstance(value, dict) else ():
+        if isinstance(value.get(key), float):
+            value[key] = [value[key]] * 3
     validated(_Preprocessor, value, path, PREPROCESSOR)
-    found: dict[str, Any] = value
-    return found
+    return value
 
 
 def read_timm(config: dict[str, Any], path: Path) -> dict[str, Any]:

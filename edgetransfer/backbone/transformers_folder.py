@@ -151,18 +151,9 @@ def _licence(folder: Path) -> str | None:
     if not readme.is_file():
         return None
     with readme.open("rb") as file:
-        text = file.read(_FRONT_MATTER).decode(errors="replace")
-    for line in text.splitlines()[:60]:
-        if line.startswith("license:"):
-            return line.partition(":")[2].strip() or None
-    return None
-
-
-def _names_within(part: nn.Module, network: nn.Module) -> set[str]:
-    """Return what a network calls the weights and buffers of its part."""
-    within = {id(each) for each in part.state_dict(keep_vars=True).values()}
-    named = network.state_dict(keep_vars=True)
-    return {name for name, each in named.items() if id(each) in within}
+        lines = file.read(_FRONT_MATTER).decode(errors="replace").splitlines()[:60]
+    stated = (line.partition(":")[2].strip() for line in lines if line.startswith("license:"))
+    return next(stated, "") or None
 
 
 def load(source: Source, modality: Modality) -> Backbone:
@@ -181,8 +172,13 @@ def load(source: Source, modality: Modality) -> Backbone:
 def _refuse_untrained(
     source: Source, network: nn.Module, whole: nn.Module, missing: set[str]
 ) -> set[str]:
-    """Return the missing weights that are a pooler's, which is then not used; refuse others."""
-    missing = missing & _names_within(network, whole)
+    """Return the missing weights that are a pooler's, which is then not used; refuse others.
+
+    Those of the network alone count, whatever the whole lacks that it is a part of.
+    """
+    within = {id(each) for each in network.state_dict(keep_vars=True).values()}
+    named = whole.state_dict(keep_vars=True)
+    missing = {key for key in missing if key in named and id(named[key]) in within}
     pooler = {key for key in missing if "pooler" in key}
     _refuse(source, _UNTRAINED, missing - pooler)
     return pooler
@@ -242,8 +238,7 @@ def _own_classifier(
     That is not read off names, which differ between architectures: its logits are compared with
     those of the whole network.
     """
-    config: Any = network.config
-    named = getattr(config, "architectures", None) or ()
+    named: Any = getattr(network.config, "architectures", None) or ()
     if not any(each.endswith("ForImageClassification") for each in named):
         return None
     whole, missing = _open("AutoModelForImageClassification", source)
@@ -361,10 +356,11 @@ def _labels(source: Source, network: nn.Module) -> tuple[str, ...]:
     config: Any = network.config
     problem = getattr(config, "problem_type", None)
     named: dict[int, Any] = config.id2label or {}
-    if problem in ("multi_label_classification", "regression") or len(named) == 1:
+    number = problem == "regression" or len(named) == 1
+    if number or problem == "multi_label_classification":
         raise source.refused(
             "the head gives a number, not a class, which is not supported"
-            if problem == "regression" or len(named) == 1
+            if number
             else "the head gives several labels to an example, which is not supported yet",
             found=f"problem_type = {problem}" if problem else "one output",
             expected="single_label_classification of two classes or more",
@@ -386,13 +382,15 @@ def _labels(source: Source, network: nn.Module) -> tuple[str, ...]:
         )
     reverse = read_config(source.path / "config.json").get("label2id")
     found = reverse if isinstance(reverse, dict) else {}
-    apart = [name for index, name in enumerate(texts) if found.get(name, index) != index]
+    apart = [
+        f"{name!r} is {index} and {found[name]}"
+        for index, name in enumerate(texts)
+        if found.get(name, index) != index
+    ]
     if apart:
         raise source.refused(
             "id2label and label2id in config.json disagree",
-            found=", ".join(
-                f"{name!r} is {texts.index(name)} and {found[name]}" for name in apart[:5]
-            ),
+            found=", ".join(apart[:5]),
             fix="correct the one that is not the order of the outputs",
         )
     return tuple(texts)

@@ -34,7 +34,9 @@ def with_head(
     graph.graph.value_info.append(given)
     given.CopyFrom(
         helper.make_tensor_value_info(
-            output, onnx.TensorProto.FLOAT, [first.dim_param or first.dim_value, len(weight)]
+            output,
+            onnx.TensorProto.FLOAT,
+            [first.dim_param or first.dim_value or None, len(weight)],
         )
     )
     return finished(graph, "trace")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -72,27 +73,18 @@ class Views:
             pictures, grid, padding_mode="reflection", align_corners=False
         )
 
+    def look(self, view: int, batch: Batch, rows: Array) -> Batch:
+        """Return one look at a prepared batch that stands at these rows; a text has but itself."""
+        if PREPARED not in batch:
+            return batch
+        return {PREPARED: self.show(torch.from_numpy(batch[PREPARED]), view, rows).numpy()}
+
 
 FEW = 20
 """Examples a stratum, on average, up to which the probe is fitted on several looks at each."""
 LOOKS = 6
 """Looks beside the picture itself. In 5-way episodes over seven pairs of data and backbone they
 gave 0.2 to 2.3 points at one example a class and -0.1 to 4.7 at ten (`docs/few-labels.md`)."""
-
-
-@dataclass(frozen=True)
-class Look:
-    """One look at every example: a number of the views; a text has but one, itself."""
-
-    views: Views
-    number: int
-
-    def change(self, batch: Batch, rows: Array) -> Batch:
-        """Return the look at a prepared batch that stands at these rows."""
-        if PREPARED not in batch:
-            return batch
-        shown = self.views.show(torch.from_numpy(batch[PREPARED]), self.number, rows)
-        return {PREPARED: shown.numpy()}
 
 
 def looks_over(
@@ -106,6 +98,6 @@ def looks_over(
     """Return the features of `LOOKS` looks at every picture, float32 [LOOKS, N, D], see `Views`."""
     views, count, found = Views(seed, LOOKS), len(examples), []
     for view in range(LOOKS):
-        look, told = Look(views, view), part_of(progress, view * count, LOOKS * count)
-        found.append(run_over(model, prepare, examples, change=look.change, progress=told))
+        look, told = partial(views.look, view), part_of(progress, view * count, LOOKS * count)
+        found.append(run_over(model, prepare, examples, change=look, progress=told))
     return np.stack(found)

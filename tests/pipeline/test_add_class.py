@@ -14,7 +14,11 @@ from edgetransfer.errors import SpecError
 from edgetransfer.pipeline.api import predict
 from edgetransfer.pipeline.stage.reporter import SilentReporter
 from edgetransfer.tasks.classification.ship.add_class import Addition, add_class
-from edgetransfer.tasks.classification.ship.heads import OfTheBackbone, apply_heads, export_heads
+from edgetransfer.tasks.classification.ship.heads import (
+    apply_heads,
+    export_heads,
+    facts_of_the_backbone,
+)
 
 SHAPES = ("disc", "square", "stripes")
 
@@ -89,7 +93,7 @@ def test_a11_no_fact_of_the_old_classes_is_told_of_the_new(bundle, added):
     (export,) = [gate for gate in report["gates"] if gate["name"] == "export"]
     assert export["status"] == "NOT RUN"
     newer = {**old, "labelling": {"judged": 54}, "of a later version": 96.1}
-    assert OfTheBackbone.facts(newer).keys() == new.keys() - sealed - {"head", "added"}
+    assert facts_of_the_backbone(newer).keys() == new.keys() - sealed - {"head", "added"}
 
 
 def test_the_report_does_not_claim_what_was_not_measured(added):

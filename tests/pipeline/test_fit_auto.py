@@ -179,7 +179,7 @@ def test_what_is_fitted_on_in_the_end_is_said():
 
 def test_epochs_are_what_is_left_after_the_race():
     schedule, machine = Schedule(12, 1e-3, 32, 0), Machine(1, bf16=False, step_seconds=1.0)
-    assert fit_epochs(None, schedule, machine, 320) == 12
+    assert fit_epochs(None, schedule, machine, 320) == fit_epochs(9.0, schedule, machine, 320) == 12
     assert fit_epochs(1.0, schedule, machine, 320) == 6
     assert fit_epochs(1.0, schedule, machine, 320, before=30) == 3
     with pytest.raises(OutOfTimeError) as caught:

@@ -18,13 +18,13 @@ from edgetransfer.pipeline.stage.reporter import Prefixed, telling
 from edgetransfer.tasks.classification.checks.transferability import transferability
 from edgetransfer.tasks.classification.cost import cost
 from edgetransfer.tasks.classification.fit.probe import HELD_OUT, fit_head
+from edgetransfer.tasks.classification.head.probe import held
 from edgetransfer.tasks.classification.judge.metrics import METRICS
 
 if TYPE_CHECKING:
     from edgetransfer.backbone.model import Source
     from edgetransfer.data.manifest import Manifest
     from edgetransfer.pipeline.stage.run import Run
-    from edgetransfer.pipeline.stage.stage import StageResult
 
 SCHEMA = "edgetransfer.ranking/1"
 Row = dict[str, Any]
@@ -70,23 +70,17 @@ def _row(run: Run, manifest: Manifest, source: Source) -> Row:
             expected="at least 2 training examples of every class",
         )
     best = next(r for r in record["cross_validated"] if r["strength"] == record["strength"])
+    truth = manifest.label_index(manifest.fitted)
+    said = np.load(kept.file(HELD_OUT))[: len(truth)]
     return {
         "backbone": source.name,
         "licence": opened.card["licence"] or "not stated",
-        "accuracy": _cross_validated(run, manifest, kept),
+        "accuracy": METRICS[run.recipe.metric](*held(said, truth), said.shape[1]),
         "log_loss": best["log_loss"],
         **transferability(own, manifest, opened, kept),
         **{k: opened.card[k] for k in ("parameters", "macs", "feature_dim") if opened.card[k]},
         **cost(own, manifest, opened, here=matches_this_machine(run.targets[0])),
     }
-
-
-def _cross_validated(run: Run, manifest: Manifest, probe: StageResult) -> float:
-    """Return the metric of what every fold of the fitted examples decided of the others."""
-    truth = manifest.label_index(manifest.fitted)
-    said = np.load(probe.file(HELD_OUT))[: len(truth)]
-    there = np.isfinite(said).all(axis=1)
-    return METRICS[run.recipe.metric](truth[there], said[there].argmax(axis=1), said.shape[1])
 
 
 def _cost(row: Row) -> tuple[float, float]:

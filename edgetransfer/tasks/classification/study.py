@@ -216,26 +216,27 @@ def hold_contest(contest: Rivals, metric: str, *, seed: int) -> list[dict[str, A
     Returns:
         One row a rival, in plain JSON types; differences in points, subject - rival.
     """
-    rows = []
-    for name, decided in contest.rivals.items():
-        outcomes = Outcomes(contest.truth, decided, contest.decided, contest.classes)
-        found = compare(outcomes, metric, seed=seed)
-        rows.append(
-            {
-                "subject": contest.subject,
-                "rival": name,
-                "metric": metric,
-                "n": found.n,
-                "examples": contest.where,
-                "subject_score": found.candidate,
-                "rival_score": found.reference,
-                "delta_pp": found.delta_pp,
-                "ci95_pp": list(found.ci95_pp),
-                "finding": finding(found.ci95_pp),
-                "method": found.method,
-            }
-        )
-    return rows
+    outcomes = {
+        name: Outcomes(contest.truth, decided, contest.decided, contest.classes)
+        for name, decided in contest.rivals.items()
+    }
+    compared = {name: compare(each, metric, seed=seed) for name, each in outcomes.items()}
+    return [
+        {
+            "subject": contest.subject,
+            "rival": name,
+            "metric": metric,
+            "n": found.n,
+            "examples": contest.where,
+            "subject_score": found.candidate,
+            "rival_score": found.reference,
+            "delta_pp": found.delta_pp,
+            "ci95_pp": list(found.ci95_pp),
+            "finding": finding(found.ci95_pp),
+            "method": found.method,
+        }
+        for name, found in compared.items()
+    ]
 
 
 def finding(ci95_pp: Sequence[float]) -> Finding:

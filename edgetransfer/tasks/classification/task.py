@@ -11,7 +11,7 @@ from edgetransfer.pipeline.task import Usage
 from edgetransfer.spec.tasks import CLASSIFICATION
 from edgetransfer.tasks.classification import report
 from edgetransfer.tasks.classification.judge import judged
-from edgetransfer.tasks.classification.judge.merit import written_record
+from edgetransfer.tasks.classification.judge.gates import written_record
 from edgetransfer.tasks.classification.judge.metrics import LOGITS, changed_outputs
 from edgetransfer.tasks.classification.labels import CLASSES
 from edgetransfer.tasks.classification.report.form import ClassesForm

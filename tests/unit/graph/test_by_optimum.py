@@ -21,7 +21,7 @@ MBART = {
 
 
 def test_without_optimum(tmp_path, monkeypatch):
-    monkeypatch.setattr(own_model, "_installed", lambda: False)
+    monkeypatch.setattr(own_model, "find_spec", lambda _: None)
     with pytest.raises(MissingExtraError) as caught:
         export(tmp_path, "text", tmp_path)
     assert str(caught.value) == (

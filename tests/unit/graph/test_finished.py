@@ -45,8 +45,7 @@ def smoothed(model, feeds, folder):
 
 
 def other_head(model, feeds, folder):
-    found = find_head(model)
-    return with_head(model, found, found.head)
+    return with_head(model, find_head(model).head)
 
 
 def whole(model, feeds, folder):
@@ -86,7 +85,7 @@ OF_PICTURES = {
     "whole int8": lambda model, feeds, folder: whole(integers(model, feeds, folder), feeds, folder),
     "whole": whole,
     "classifier": classifier,
-    "features": lambda model, feeds, folder: with_features(model, find_head(model)),
+    "features": lambda model, feeds, folder: with_features(model),
 }
 OF_TEXTS = {
     "traced": lambda model, feeds, folder: finished(model, "here"),

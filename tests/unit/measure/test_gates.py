@@ -8,8 +8,8 @@ from edgetransfer.measure import gates
 from edgetransfer.measure.drift import Drift
 from edgetransfer.measure.speed.latency import Samples, summarise
 from edgetransfer.measure.stats.intervals import clopper_pearson_lower, clopper_pearson_upper
-from edgetransfer.tasks.classification.judge.accuracy import accuracy
 from edgetransfer.tasks.classification.judge.comparison import compare
+from edgetransfer.tasks.classification.judge.gates import accuracy
 from edgetransfer.tasks.classification.judge.metrics import Outcomes
 from edgetransfer.tasks.classification.judge.shares import Divergence, kl
 

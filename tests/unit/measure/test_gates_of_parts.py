@@ -5,8 +5,8 @@ import pytest
 
 from edgetransfer.measure import gates
 from edgetransfer.measure.speed.latency import Ratio, Speedup
-from edgetransfer.tasks.classification.judge.accuracy import classes
 from edgetransfer.tasks.classification.judge.comparison import class_drops
+from edgetransfer.tasks.classification.judge.gates import classes
 from edgetransfer.tasks.classification.judge.metrics import Outcomes
 from edgetransfer.tasks.classification.judge.shares import (
     BINS,

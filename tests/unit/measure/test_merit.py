@@ -5,7 +5,7 @@ import pytest
 
 from edgetransfer.measure.sample import Sample, draw
 from edgetransfer.spec.budget import Budget
-from edgetransfer.tasks.classification.judge import merit
+from edgetransfer.tasks.classification.judge import gates
 from edgetransfer.tasks.classification.judge.metrics import Outcomes
 
 LABELS = ("ant", "bee")
@@ -49,7 +49,7 @@ def outcomes(n=100, wrong=0, share=0.5):
 )
 def test_a_model_has_to_be_better_than_the_commonest_class(found, status, decides, message):
     """A2: the gate decided nothing."""
-    gate = merit.chance(found, LABELS, "top1", seed=0)
+    gate = gates.chance(found, LABELS, "top1", seed=0)
     assert (gate.status, gate.decides, gate.message) == (status, decides, message)
 
 
@@ -64,10 +64,10 @@ RECORD = {
 
 
 def test_what_is_recorded_is_right_by_class():
-    record = merit.written_record(RECORD)
+    record = gates.written_record(RECORD)
     assert record["by_class"] == {"ant": [60, 60], "bee": [30, 40]}
     assert (record["n"], record["accuracy"]) == (100, 0.9)
-    assert merit.written_record(RECORD | {"examples": {"counts": False}}) is None
+    assert gates.written_record(RECORD | {"examples": {"counts": False}}) is None
 
 
 @pytest.mark.parametrize(
@@ -82,13 +82,13 @@ def test_what_is_recorded_is_right_by_class():
 )
 def test_significantly_worse_than_recorded_fails_class_by_class(found, status):
     """A2."""
-    gate = merit.recorded(found, LABELS, merit.written_record(RECORD))
+    gate = gates.recorded(found, LABELS, gates.written_record(RECORD))
     assert (gate.status, gate.decides) == (status, True)
 
 
 def test_classes_that_the_build_had_not_cannot_be_compared():
-    record = merit.written_record(RECORD)
-    assert merit.recorded(outcomes(), ("wasp", "fly"), record).status == "NOT RUN"
+    record = gates.written_record(RECORD)
+    assert gates.recorded(outcomes(), ("wasp", "fly"), record).status == "NOT RUN"
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_classes_that_the_build_had_not_cannot_be_compared():
 )
 def test_floors_are_judged_by_bounds(budget, found, status, message):
     """A2: there were none."""
-    (gate,) = merit.floors(found, LABELS, budget, seed=0)
+    (gate,) = gates.floors(found, LABELS, budget, seed=0)
     assert (gate.status, gate.message) == (status, message)
     assert gate.decides
 

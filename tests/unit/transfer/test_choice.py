@@ -9,7 +9,6 @@ from edgetransfer.tasks.classification.train.choice import (
     RATES,
     HeldOut,
     best,
-    epochs_within,
     gain,
     parts,
     race,
@@ -180,8 +179,3 @@ def test_the_race_leaves_the_network_as_it_was_and_finds_a_rate_that_learns(
 
 def test_rates_are_tried_from_the_safe_one_up():
     assert list(RATES) == sorted(RATES)
-
-
-@pytest.mark.parametrize(("seconds", "epochs"), [(1e9, 12), (10.0, 5), (1.0, 0), (-9.0, 0)])
-def test_epochs_fit_the_time(seconds, epochs):
-    assert epochs_within(seconds, SCHEDULE, step_seconds=0.5, rows=30) == epochs

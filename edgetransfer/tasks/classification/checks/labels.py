@@ -18,7 +18,7 @@ from edgetransfer.measure.stats.power_law import FARTHEST, LabelGain, extrapolat
 from edgetransfer.pipeline.stage.stage import Stage, StageResult
 from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.tasks.classification.fit.probe import HELD_OUT, group_index
-from edgetransfer.tasks.classification.head.probe import fit_at, folds
+from edgetransfer.tasks.classification.head.probe import fit_at, folds, ranks_within
 from edgetransfer.tasks.classification.study import told_labels
 
 if TYPE_CHECKING:
@@ -142,12 +142,8 @@ def nested_order(labels: Array, groups: Array | None, seed: int) -> Array:
     if groups is not None:
         rank = generator.permutation(int(groups.max()) + 1)
         return np.asarray(shuffled[np.argsort(rank[groups[shuffled]], kind="stable")])
-    sizes = np.bincount(labels)
-    place = np.empty(len(labels))
-    for label in np.unique(labels):
-        own = shuffled[labels[shuffled] == label]
-        place[own] = np.arange(len(own)) / sizes[label]
-    return np.asarray(shuffled[np.argsort(place[shuffled], kind="stable")])
+    ranks = ranks_within(labels, shuffled)
+    return np.asarray(shuffled[np.argsort(ranks[shuffled], kind="stable")])
 
 
 @dataclass(frozen=True)
@@ -271,9 +267,8 @@ def look_for_suspects(
             found["curve"] = _curve((curve, data), now, manifest.labels, seed)
         return found
 
-    return run.keep(
-        Stage("labels", inputs, make, lambda record: "; ".join(told_labels(record)))
-    ).record
+    stage = Stage("labels", inputs, make, lambda record: "; ".join(told_labels(record)))
+    return run.keep(stage).record
 
 
 def _suspects(

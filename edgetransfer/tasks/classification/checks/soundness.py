@@ -21,7 +21,7 @@ from edgetransfer.tasks.classification import study as judged
 from edgetransfer.tasks.classification.checks.transferability import ask_neighbours, ask_unseen
 from edgetransfer.tasks.classification.fit.probe import HELD_OUT, FittedNetwork, group_index
 from edgetransfer.tasks.classification.head.linear_heads import Known
-from edgetransfer.tasks.classification.head.probe import fit_probe
+from edgetransfer.tasks.classification.head.probe import fit_probe, ranks_within
 from edgetransfer.transfer.study.baselines import random_features, trivial_features
 from edgetransfer.transfer.study.domain import compare_with_source, read_statistics
 
@@ -58,14 +58,13 @@ class Chosen:
 
 def choose(run: Run, manifest: Manifest) -> Chosen:
     """Take all of train and validation, or a stratified part of each."""
-    train, validation = manifest.split("train"), manifest.split("validation")
-    truth = manifest.label_index((*train, *validation))
+    train = manifest.split("train")
+    every = (*train, *manifest.split("validation"))
+    truth, groups = manifest.label_index(every), group_index(run.recipe.data.split_by, train)
     most = max(MOST, MOST_OF_A_CLASS * len(manifest.labels))
     first = stratified(truth[: len(train)], most, run.recipe.seed)
     second = len(train) + stratified(truth[len(train) :], most, run.recipe.seed)
     rows = np.concatenate([first, second])
-    groups = group_index(run.recipe.data.split_by, train)
-    every = (*train, *validation)
     groups = None if groups is None else groups[first]
     return Chosen(tuple(every[int(row)] for row in rows), rows, truth[rows], len(first), groups)
 
@@ -76,12 +75,8 @@ def stratified(labels: Array, most: int, seed: int) -> Array:
     >>> stratified(np.array([0, 0, 0, 0, 1, 1]), 3, seed=0).tolist()
     [2, 3, 5]
     """
-    shuffled = np.random.default_rng(seed).permutation(len(labels))
-    place, classes = np.empty(len(labels)), np.unique(labels)
-    for label in classes:
-        own = shuffled[labels[shuffled] == label]
-        place[own] = np.arange(len(own)) / len(own)  # 0 for the first of every class
-    return np.sort(np.argsort(place, kind="stable")[: max(most, len(classes))])
+    ranks = ranks_within(labels, np.random.default_rng(seed).permutation(len(labels)))
+    return np.sort(np.argsort(ranks, kind="stable")[: max(most, len(np.unique(labels)))])
 
 
 RANDOM = "the same network with random weights"
@@ -215,14 +210,11 @@ def _block(
     run: Run, before: Mapping[str, Any], contests: Sequence[judged.Rivals]
 ) -> dict[str, Any]:
     """Put what was found together; only what accuses the network that is shipped warns."""
-    rows: list[dict[str, Any]] = []
-    warnings: list[dict[str, Any]] = []
-    for contest in contests:
-        found = judged.hold_contest(contest, run.recipe.metric, seed=run.recipe.seed)
-        rows += found
-        if contest is contests[-1]:
-            warnings = judged.contest_warnings(contest, found)
+    recipe = run.recipe
+    held = [judged.hold_contest(each, recipe.metric, seed=recipe.seed) for each in contests]
+    warnings = judged.contest_warnings(contests[-1], held[-1]) if held else []
     warnings += judged.neighbour_warnings(before.get("neighbours"))
+    rows = [row for found in held for row in found]
     return {"tested": True, **before, "comparisons": rows, "warnings": warnings}
 
 

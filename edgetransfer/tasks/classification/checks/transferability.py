@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from edgetransfer.measure.stats.ratio import student
@@ -75,18 +74,12 @@ def ask_unseen(features: Array, labels: Array, known: Known, *, seed: int = 0) -
             for rows in (np.flatnonzero(judged & (groups == name)) for name in names)
         ]
     )
-    means = scores.mean(axis=0)
+    means, count = scores.mean(axis=0), int(judged.sum())
     costs = 100 * (scores[:, 1] - scores[:, 0])
-    half = max(_half_width(costs), 300 / int(judged.sum()))
     cost = float(costs.mean())
-    return Unseen(
-        groups=len(names),
-        n=int(judged.sum()),
-        apart=float(means[0]),
-        mixed=float(means[1]),
-        cost_pp=cost,
-        ci95_pp=(cost - half, cost + half),
-    )
+    half = max(_half_width(costs), 300 / count)
+    between = cost - half, cost + half
+    return Unseen(len(names), count, float(means[0]), float(means[1]), cost, between)
 
 
 def _shuffled(groups: Array, labels: Array, seed: int) -> Array:
@@ -159,8 +152,7 @@ def ask_neighbours(
     weight = np.concatenate([weights for _, weights in parts])
     accuracy = _right(who, weight, labels)
     rng = np.random.default_rng(seed)
-    shuffled = (rng.permutation(labels) for _ in range(PERMUTATIONS))
-    draws = np.array([_right(who, weight, each) for each in shuffled])
+    draws = np.array([_right(who, weight, rng.permutation(labels)) for _ in range(PERMUTATIONS)])
     p = (1 + int((draws >= accuracy).sum())) / (1 + PERMUTATIONS)
     return NeighbourVotes(k, len(labels), accuracy, float(draws.mean()), p)
 
@@ -251,12 +243,14 @@ def h_score(features: Array, labels: Array) -> float:
     not always better: rethinking transferability metrics", section 3). Higher is better; at most C
     - 1. Features are [N, D], labels int [N] from 0 to C - 1.
     """
+    from sklearn.covariance import ledoit_wolf_shrinkage
+
     centred = features - features.mean(axis=0, dtype=np.float64)
     count, width = centred.shape
     with threadpool_limits(limits=1):
         _, singular, rotation = np.linalg.svd(centred, full_matrices=False)
         variances = singular**2 / count
-        shrinkage = ledoit_wolf_shrinkage(centred, variances)
+        shrinkage = ledoit_wolf_shrinkage(centred, assume_centered=True)
         each_class = range(labels.max() + 1)
         means = np.stack([centred[labels == each].mean(axis=0) for each in each_class]) @ rotation.T
     level = variances.sum() / width
@@ -266,23 +260,6 @@ def h_score(features: Array, labels: Array) -> float:
     weights = np.bincount(labels) / count
     between = (weights[:, None] * means**2).sum(axis=0)
     return float((1 - shrinkage) * (between / np.maximum(shrunk, 1e-12 * level)).sum())
-
-
-def ledoit_wolf_shrinkage(centred: Array, variances: Array) -> float:
-    """Return how far a covariance is drawn to a multiple of the identity, 0 to 1.
-
-    Ledoit and Wolf 2004, "A well-conditioned estimator for large-dimensional covariance matrices",
-    section 3.3, from norms alone: nothing of size D x D is made. Features [N, D] are of mean 0;
-    variances [min(N, D)] are along the principal components.
-    """
-    count, width = centred.shape
-    level = variances.sum() / width
-    distance = (variances**2).sum() / width - level**2  # |S - level I|^2 / D
-    if distance <= 0:  # all directions vary alike: nothing to shrink
-        return 0.0
-    fourth: NDArray[np.float64] = (centred.astype(np.float64) ** 2).sum(axis=1) ** 2
-    noise = (fourth.sum() / count - (variances**2).sum()) / (count * width)
-    return float(min(max(noise, 0.0), distance) / distance)
 
 
 Row = dict[str, Any]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from sklearn.model_selection import StratifiedKFold
 
 from edgetransfer.data.manifest import Example, Manifest, count
 from edgetransfer.errors import DataError, SpecError
@@ -29,19 +29,8 @@ from edgetransfer.tasks.classification.train.layers import Classifier
 if TYPE_CHECKING:
     from edgetransfer.pipeline.stage.run import Run
 
-Array = np.ndarray[Any, Any]
 FEWEST_TO_CHOOSE = 2
 """Labelled device examples a class that `auto` needs: each half is judged by the other's choice."""
-
-
-@dataclass(frozen=True)
-class AdaptationResult:
-    """What adaptation leads to, without the device's labelled examples; a block of the report."""
-
-    manifest: Manifest
-    student: FittedNetwork
-    unlabelled: tuple[Example, ...]
-    block: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -122,8 +111,11 @@ def _refuse_too_few(rest: Manifest, part: str) -> None:
     )
 
 
-def adapt(run: Run, manifest: Manifest) -> AdaptationResult:
+def adapt(run: Run, manifest: Manifest) -> tuple[Manifest, FittedNetwork, dict[str, Any]]:
     """Fit a probe, and move it to the device's pictures in the way that was asked for.
+
+    Returned are the examples without the device's labelled ones, the network, and the block of the
+    report.
 
     Raises:
         SpecError: texts, or a network without batch norms whose batch norms are to be set.
@@ -151,10 +143,9 @@ def adapt(run: Run, manifest: Manifest) -> AdaptationResult:
     moved = {way: move(setting, way) for way in ways}
     labels = look_at_labels(run, rest, opened, kept)
     network = Classifier(opened.backbone.network, read_head(kept))
-    plain = FittedNetwork(opened, network, kept, record, kept, labels)
+    plain = FittedNetwork(opened, network, kept, record, kept, labels, more.examples)
     block, way = _judge(setting, parts, moved)
-    student = plain if way is None else moved[way].fitted(plain)
-    return AdaptationResult(rest, student, more.examples, block)
+    return rest, plain if way is None else moved[way].fitted(plain), block
 
 
 def _pictures_of_the_device(run: Run, parts: DeviceSplit) -> Manifest:
@@ -219,9 +210,9 @@ def _judge(
     }
     if not parts.device:
         block["unmeasured"] = "no labelled examples of the device were named (--device-part)"
-        return {**block, "method": way, **moved[str(way)].facts, "warnings": []}, way
+        return {**block, "method": way, **moved[str(way)].kept.record, "warnings": []}, way
     truth = setting.manifest.label_index(parts.device)
-    plain = setting.decide_plain()
+    plain = ShiftResult(setting, judged.PLAIN, setting.head).decide()
     decided = {name: each.decide() for name, each in moved.items()}
     shown = decided[str(way)]
     where = f"labelled examples of the device ({recipe.adapt.device_part})"
@@ -229,7 +220,8 @@ def _judge(
         block["tried"] = judged.choose_method(truth, plain, decided, recipe.metric)
         best = block["tried"][0]
         way = best["method"] if best["taken"] else None
-        both = halves(truth, recipe.seed)
+        halves = StratifiedKFold(2, shuffle=True, random_state=recipe.seed)
+        both = next(halves.split(truth, truth))
         shown = judged.crossed(truth, plain, decided, both, recipe.metric)
         where += ", each by the method that the other half of them chooses"
     comparison = None
@@ -239,20 +231,5 @@ def _judge(
         contest = judged.Rivals("adapted", "", truth, shown, rivals, classes, where)
         comparison = judged.hold_contest(contest, recipe.metric, seed=recipe.seed)[0]
         block["comparison"] = comparison
-    facts = {} if way is None else moved[way].facts
+    facts = {} if way is None else moved[way].kept.record
     return {**block, "method": way or "none", **facts, "warnings": judged.warnings(comparison)}, way
-
-
-def halves(truth: Array, seed: int) -> tuple[Array, Array]:
-    """Part rows of classes int [N] into two halves with the same share of every class.
-
-    >>> [half.tolist() for half in halves(np.array([0, 0, 1, 1, 1, 1]), seed=0)]
-    [[0, 2, 4], [1, 3, 5]]
-    """
-    rng = np.random.default_rng(seed)
-    first: list[int] = []
-    for each in np.unique(truth):
-        members = rng.permutation(np.flatnonzero(truth == each))
-        first += members[: len(members) // 2].tolist()
-    taken = np.isin(np.arange(len(truth)), first)
-    return np.flatnonzero(taken), np.flatnonzero(~taken)

@@ -24,7 +24,6 @@ from edgetransfer.tasks.classification.train.choice import (
     Gain,
     HeldOut,
     Part,
-    epochs_within,
     gain,
     parts,
 )
@@ -60,15 +59,10 @@ class OutOfTimeError(StageError):
 class LabelledExamples:
     """The labelled examples of a fit: train first, then validation, and what is held out of them.
 
-    Attributes:
-        truth: int [N].
-        parts: what is held out in turn; the validation set first.
-        fitted: how many of the first are fitted on in the end.
-        given: whether there is a validation set that somebody gave, which is only judged on.
-        refits: whether what is chosen has to be fitted again, for no part has seen all of those.
-
-    Raises:
-        StageError: nothing can be held out.
+    Labels `truth` are int [N]; of the `parts` that are held out in turn the validation set is the
+    first. The first `fitted` examples are fitted on in the end; `given` is whether somebody gave a
+    validation set, which is only judged on, `refits` whether what is chosen has to be fitted again,
+    for no part has seen all of those. StageError where nothing can be held out.
     """
 
     def __init__(self, run: Run, manifest: Manifest) -> None:
@@ -165,13 +159,10 @@ Asked = tuple[StageResult, Array]
 
 @dataclass(frozen=True)
 class ContestPlan:
-    """How long a contest takes here, in seconds, about.
+    """How long a contest takes here, in seconds, about, and how many minutes it may take.
 
-    Attributes:
-        before: what comes first, such as a race of rates.
-        part: fitting without one part.
-        again: fitting on all labels what has won.
-        minutes: that all of it may take; None for no limit.
+    `before` comes first, such as a race of rates; then the fit without a part, and `again` is the
+    fit on all labels of what has won. Minutes are None without a limit.
     """
 
     before: float
@@ -232,19 +223,14 @@ def hold(
 def fit_epochs(
     minutes: float | None, schedule: Schedule, machine: Machine, rows: int, *, before: int = 0
 ) -> int:
-    """Return how many epochs fit the time after some steps; all where there is no limit.
-
-    Raises:
-        OutOfTimeError: not even one does.
-    """
-    if minutes is None:
+    """Return how many epochs fit the time after some steps, all without limit; OutOfTimeError."""
+    if minutes is None or not machine.step_seconds:
         return schedule.epochs
-    lead = before * machine.step_seconds
-    epochs = epochs_within(60 * minutes - lead, schedule, machine.step_seconds, rows)
-    if epochs == 0:
-        needed = (lead + machine.step_seconds * schedule.steps_of(rows)) / 60
-        raise OutOfTimeError(minutes, needed, rows)
-    return epochs
+    lead, each = (machine.step_seconds * steps for steps in (before, schedule.steps_of(rows)))
+    epochs = int((60 * minutes - lead) / each)
+    if epochs < 1:
+        raise OutOfTimeError(minutes, (lead + each) / 60, rows)
+    return min(schedule.epochs, epochs)
 
 
 SAID = "said.npy"
@@ -254,11 +240,8 @@ WEIGHTS = "network.safetensors"
 class Contender(ABC):
     """A way of fitting that starts from the probe and takes longer.
 
-    Attributes:
-        name: in words.
-        stage: what its stages are called.
-        opened: libraries whose networks are trained, without an import from here.
-        together: whether every process of a team trains.
+    It has a name in words, and one for its stages; `opened` are libraries whose networks are
+    trained without an import from here, `together` whether every process of a team trains.
     """
 
     name: str
@@ -281,9 +264,7 @@ class Contender(ABC):
 
         Which way of training is fastest here depends on timing, so it is found once, kept, and
         taken again by every later run with the same start: a resumed run does the same arithmetic.
-
-        Raises:
-            OutOfTimeError: not one epoch fits the time.
+        OutOfTimeError where not one epoch fits the time.
         """
         run = self._run
         with telling(run.reporter, f"{self.stage} time") as line:
@@ -330,8 +311,7 @@ class Contender(ABC):
         return Machine(**self._machine.record)
 
     def _ran(self) -> dict[str, Any]:
-        way = self._way()
-        return {"threads": way.threads, "bf16": way.bf16, "device": way.device}
+        return {name: getattr(self._way(), name) for name in ("threads", "bf16", "device")}
 
     def _within(
         self, schedule: Schedule, machine: Machine, rows: tuple[int, int], *, before: int = 0
@@ -405,8 +385,7 @@ class Contender(ABC):
 def keep_if_better(run: Run, fitted: FittedNetwork, contender: Contender) -> FittedNetwork:
     """Fit in the dearer way where the metric is better on held-out labels; a tie keeps the probe.
 
-    Raises:
-        SpecError: torch cannot train on the device that was asked for.
+    SpecError where torch cannot train on the device that was asked for.
     """
     held = fitted.record["held_out"]
     if held["value"] is not None and held["value"] >= 1 - WORTH:

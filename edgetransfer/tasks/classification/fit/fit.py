@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgetransfer.pipeline.fit.data import read_data
 from edgetransfer.pipeline.task import Step
+from edgetransfer.spec.words import AUTO
 from edgetransfer.tasks.classification.judge.metrics import LOGITS, changed_outputs
 
 if TYPE_CHECKING:
@@ -54,8 +55,11 @@ def _fitting(run: Run, name: str) -> list[Step]:
     ]
     if recipe.adapts:
         told = Step("shift", "how well the device's pictures are told from the labelled ones")
-        steps = [_unlabelled(run), *steps[:2], told, *steps[2:]]
-        return [*steps, Step("adapt", _adapting(recipe.adapt.method))]
+        how = f"by {recipe.adapt.method}, to the device's pictures"
+        if recipe.adapt.method == AUTO:
+            how = "every method, the best kept where it is better on labelled examples of the "
+            how += "device"
+        return [_unlabelled(run), *steps[:2], told, *steps[2:], Step("adapt", how)]
     if recipe.fit.method == "contrastive":
         steps.append(Step("contrastive", "the encoder by pairs of texts, then the head again"))
     if recipe.guesses:
@@ -72,22 +76,12 @@ def _fitting(run: Run, name: str) -> list[Step]:
     return steps
 
 
-def _adapting(method: str) -> str:
-    if method == "auto":
-        return "every method, the best kept where it is better on labelled examples of the device"
-    return f"by {method}, to the device's pictures"
-
-
 def _teaching(run: Run, teacher: Source) -> list[Step]:
     """List what is done before the student's own stages."""
-    steps = []
-    if run.recipe.distill.unlabelled is not None:
-        steps.append(_unlabelled(run))
-    fit = run.recipe.distill.fit
-    how = "fit a probe on" if fit == "probe" else "fine-tune it on"
+    how = "fit a probe on" if run.recipe.distill.fit == "probe" else "fine-tune it on"
     how = "take it as it is" if teacher.layout == "onnx" else f"{how} the same split"
     return [
-        *steps,
+        *([] if run.recipe.distill.unlabelled is None else [_unlabelled(run)]),
         Step("teacher", f"open {teacher.name} ({teacher.layout}), {how}"),
         Step("teacher views", "run it over every augmentation of the examples to train on"),
     ]
@@ -112,18 +106,15 @@ def _fit(run: Run, manifest: Manifest) -> FittedGraph:
     from edgetransfer.pipeline.fit.trace import keep_graph
     from edgetransfer.pipeline.fit.unlabelled import read_unlabelled
     from edgetransfer.tasks.classification.checks.soundness import examine
-    from edgetransfer.tasks.classification.fit.network import fit_network
+    from edgetransfer.tasks.classification.fit.network import fit_network, teach
 
-    teaching = adapted = None
+    teaching = adaptation = None
     if run.teacher is not None:
-        from edgetransfer.tasks.classification.fit.network import teach
-
         manifest, teaching = teach(run, manifest)
     if run.recipe.adapts:
         from edgetransfer.tasks.classification.fit.adapt import adapt
 
-        adapted = adapt(run, manifest)
-        manifest, student = adapted.manifest, adapted.student
+        manifest, student, adaptation = adapt(run, manifest)
     elif run.recipe.guesses:
         from edgetransfer.tasks.classification.fit.text import refuse_pictures
 
@@ -138,15 +129,14 @@ def _fit(run: Run, manifest: Manifest) -> FittedGraph:
     fitted = keep_graph(
         run, manifest, student.opened.backbone, student.kept.key, facts, _prover(student)
     )
-    facts = {**fitted.facts, "soundness": examine(run, student, fitted)}
-    if student.labels is not None:
-        facts["labelling"] = student.labels
-    if run.choice is not None:
-        facts["choice"] = run.choice
-    if adapted is not None:
-        facts["adaptation"] = adapted.block
-    beside = teaching or adapted or student
-    return replace(fitted, facts=facts, unlabelled=beside.unlabelled)
+    found = {
+        "soundness": examine(run, student, fitted),
+        "labelling": student.labels,
+        "choice": run.choice,
+        "adaptation": adaptation,
+    }
+    facts = {**fitted.facts, **{name: each for name, each in found.items() if each is not None}}
+    return replace(fitted, facts=facts, unlabelled=(teaching or student).unlabelled)
 
 
 def _prover(student: FittedNetwork) -> Prove:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.special import pdtr
 
 from edgetransfer.backbone.model import linear_head
 from edgetransfer.bundle.files import digest_of_value
 from edgetransfer.data.manifest import Example, Manifest, content_of
 from edgetransfer.errors import SpecError
+from edgetransfer.measure.gates.gate import number
+from edgetransfer.measure.stats.paired import Pairs, examples_needed, is_under
 from edgetransfer.pipeline.fit.backbone import OpenedBackbone
 from edgetransfer.pipeline.fit.trace import trace_features
 from edgetransfer.pipeline.fit.unlabelled import read_unlabelled
@@ -34,17 +38,59 @@ from edgetransfer.tasks.classification.fit.teacher import (
     Teaching,
     keep_look,
 )
-from edgetransfer.tasks.classification.judge.accuracy import preview
 from edgetransfer.tasks.classification.judge.metrics import METRICS
 from edgetransfer.tasks.classification.own.own_model import take_fitted
 from edgetransfer.tasks.classification.train.layers import Classifier, projections
 from edgetransfer.transfer.features import run_over
-from edgetransfer.transfer.looks import Look, Views
+from edgetransfer.transfer.looks import Views
 
 if TYPE_CHECKING:
     from edgetransfer.pipeline.stage.run import Run
+    from edgetransfer.spec.budget import Budget
 
 Array = np.ndarray[Any, Any]
+USUALLY_LOST = 0.005
+"""Share of decisions that 8 bits are taken to cost, before anything is known: half of those that
+may change in a candidate that holds with a margin (`measure.trial.MOST_CHANGED_PCT`)."""
+
+
+def preview(held_out: Mapping[str, Any], tested: int, budget: Budget) -> str:
+    """Say which verdict on the accuracy is probable before anything is compressed.
+
+    `held_out` is how the floats do on what they did not see: ``value``, its ``ci95`` where it is a
+    proportion; `tested` is how many test examples there are, of which losses are counted as a
+    Poisson number.
+
+    >>> from edgetransfer.spec.budget import Budget
+    >>> preview({"value": 0.95}, 1197, Budget())
+    'PASS is likely: 8 bits cost about 6 of 1,197 test decisions; 2.0 pp allow for 15'
+    >>> preview({"value": 0.95}, 153, Budget())
+    'open: 8 bits cost about 1 of 153 test decisions; 2.0 pp allow for none'
+    >>> preview({"value": 0.95}, 100, Budget())
+    'INCONCLUSIVE: to prove 2.0 pp takes 149 test examples or more, and there are 100'
+    >>> preview({"value": 0.8, "ci95": (0.75, 0.84)}, 1197, Budget(min_accuracy=0.9))
+    'FAIL is likely: the floats reach at most 0.840, and --min-accuracy asks for 0.9'
+    """
+    floor, (_, best) = budget.min_accuracy, held_out.get("ci95", (0, 1))
+    if floor is not None and best < floor:
+        reach = f"the floats reach at most {best:.3f}"
+        return f"FAIL is likely: {reach}, and --min-accuracy asks for {floor:g}"
+    limit, pp = budget.max_drop_pp / 100, number(budget.max_drop_pp)
+    fewest = examples_needed(limit, Pairs(0, 0, tested))
+    if fewest is None or tested < fewest:
+        needed = f"{fewest:,} test examples or more" if fewest else "more test examples than any"
+        return f"INCONCLUSIVE: to prove {pp} pp takes {needed}, and there are {tested:,}"
+
+    def too_many(lost: int) -> bool:
+        return not is_under(limit, Pairs(lost, 0, tested))
+
+    may = bisect_left(range(tested), True, key=too_many) - 1
+    usual = USUALLY_LOST * tested
+    chance, word = pdtr(may, usual), "open"
+    if not 0.2 < chance < 0.8:
+        word = "PASS is likely" if chance > 0.5 else "INCONCLUSIVE is likely"
+    told = f"{word}: 8 bits cost about {max(1, round(usual)):,} of {tested:,} test decisions"
+    return f"{told}; {pp} pp allow for {may or 'none'}"
 
 
 def fit_teacher(run: Run, manifest: Manifest) -> Teacher:
@@ -144,7 +190,7 @@ def _ask(
         kept = []
         for number in range(views.count):
             part = part_of(line.progress, number * len(examples), total)
-            kept.append(keep_look(run, asked, examples, Look(views, number), part))
+            kept.append(keep_look(run, asked, examples, views, number, part))
         line.reused = all(each.reused for each in kept)
         line.summary = f"{views.count} of each of {len(examples)} examples"
     return tuple(kept)

@@ -14,7 +14,7 @@ from edgetransfer.backbone.model import LinearHead
 from edgetransfer.measure.stats.intervals import wilson
 from edgetransfer.pipeline.stage.stage import Stage, StageResult
 from edgetransfer.tasks.classification.head.linear_heads import Known
-from edgetransfer.tasks.classification.head.probe import Probe, fit_at, fit_probe
+from edgetransfer.tasks.classification.head.probe import Probe, fit_at, fit_probe, held
 from edgetransfer.tasks.classification.judge.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -134,18 +134,16 @@ def _hold_out(
 def _held_out(said: Array, truth: Array, fitted: int, metric: str, folds: int) -> dict[str, Any]:
     """Return what the metric says of a given validation set, or of what was held out of train."""
     given = fitted < len(truth)
-    rows = np.arange(fitted if given else 0, len(truth))
-    rows = rows[np.isfinite(said[rows]).all(axis=1)]
-    right = truth[rows] == said[rows].argmax(axis=1)
-    value = METRICS[metric](truth[rows], said[rows].argmax(axis=1), said.shape[1])
+    first = fitted if given else 0
+    truth, decided = held(said[first:], truth[first:])
     by = "the validation set" if given or not folds else f"{folds} folds"
-    held: dict[str, Any] = {"metric": metric, "value": None, "n": len(rows), "by": by}
-    if len(rows):
-        held["value"] = value
-    if metric == "top1" and len(rows):
-        held["ci95"] = wilson(int(right.sum()), len(rows))
-        held["commonest"] = float(np.bincount(truth[rows]).max() / len(rows))
-    return held
+    found: dict[str, Any] = {"metric": metric, "value": None, "n": len(truth), "by": by}
+    if len(truth):
+        found["value"] = METRICS[metric](truth, decided, said.shape[1])
+    if metric == "top1" and len(truth):
+        found["ci95"] = wilson(int((truth == decided).sum()), len(truth))
+        found["commonest"] = float(np.bincount(truth).max() / len(truth))
+    return found
 
 
 def told(record: Mapping[str, Any]) -> str:

@@ -49,10 +49,8 @@ _STATISTICS = "norms.safetensors"
 class ShiftSetting:
     """What every method starts from.
 
-    Attributes:
-        head: the stage that fitted the head without adaptation.
-        device: labelled examples of the device.
-        features: the stage that ran the backbone over the unlabelled ones.
+    `device` are its labelled examples; `head` was fitted without adaptation, and `features` are
+    those of the unlabelled ones.
     """
 
     run: Run
@@ -64,25 +62,14 @@ class ShiftSetting:
     features: StageResult
     shift: StageResult
 
-    def decide_plain(self) -> Array:
-        """Return what is decided without adaptation about the device's examples, int [N]."""
-        decided: Array = read_head(self.head).logits(self.plain_features()).argmax(axis=1)
-        return decided
-
-    def plain_features(self) -> Array:
-        """Return the backbone's features of the device's labelled examples."""
-        found: Array = np.load(self.opened.features_of(self.device).file("features.npy"))
-        return found
-
 
 @dataclass(frozen=True)
 class ShiftResult:
-    """What one method made: its stage, and what the report says of it."""
+    """What one method made in its stage; no method leaves the setting's head as it is."""
 
     setting: ShiftSetting
     way: str
     kept: StageResult
-    facts: dict[str, Any]
 
     def head(self) -> LinearHead:
         """Return the head that goes with it."""
@@ -90,11 +77,9 @@ class ShiftResult:
 
     def decide(self) -> Array:
         """Return what it decides about the labelled examples of the device, int [N]."""
-        if self.way == "norms":
-            rows = np.load(self.kept.file("features.npy"))
-        else:
-            rows = self.setting.plain_features()
-        decided: Array = self.head().logits(rows).argmax(axis=1)
+        opened, device = self.setting.opened, self.setting.device
+        made = self.kept if self.way == "norms" else opened.features_of(device)
+        decided: Array = self.head().logits(np.load(made.file("features.npy"))).argmax(axis=1)
         return decided
 
     def fitted(self, plain: FittedNetwork) -> FittedNetwork:
@@ -124,8 +109,7 @@ def shift_stage(features: StageResult, count: int, device: StageResult, seed: in
 
 def move(setting: ShiftSetting, way: str) -> ShiftResult:
     """Run the stage of one method."""
-    run = setting.run
-    train = setting.manifest.fitted
+    run, train = setting.run, setting.manifest.fitted
     inputs = {
         "way": way,
         "head": setting.head.key,
@@ -135,11 +119,9 @@ def move(setting: ShiftSetting, way: str) -> ShiftResult:
         "device": content_of(setting.device),
         "seed": run.recipe.seed,
     }
-
     make, told = partial(METHODS[way], setting), partial(_told, way)
     stage = Stage(f"adapt-{way}", inputs, make, told, packages=("timm", "transformers"))
-    kept = run.keep(stage, f"adapt {way}")
-    return ShiftResult(setting, way, kept, kept.record)
+    return ShiftResult(setting, way, run.keep(stage, f"adapt {way}"))
 
 
 def _told(way: str, facts: Mapping[str, Any]) -> str:
@@ -174,18 +156,16 @@ def _align(setting: ShiftSetting, folder: Path, _: Progress) -> dict[str, Any]:
 
 def _norms(setting: ShiftSetting, folder: Path, _: Progress) -> dict[str, Any]:
     opened, train = setting.opened, setting.manifest.fitted
-    one = opened.prepare.prepare(train[0])
-    (shape,) = (array.shape for array in one.values())
-    most = most_pictures(*shape[2:])
+    (one,) = opened.prepare.prepare(train[0]).values()
+    most = most_pictures(*one.shape[2:])
     labelled, device = (_some(setting, each, most) for each in (train, setting.unlabelled))
     network = renormalise(opened.backbone.network, labelled, device)
     names = {id(module): name for name, module in network.named_modules()}
     layers = batch_norms(network)
     kept = {
-        f"{names[id(layer)]}.{name}": buffer.contiguous()
+        f"{names[id(layer)]}.{name}": layer.get_buffer(name).contiguous()
         for layer in layers
-        for name, buffer in layer.named_buffers()
-        if name in ("running_mean", "running_var")
+        for name in ("running_mean", "running_var")
     }
     save_tensors(kept, folder / _STATISTICS)
     if setting.device:
@@ -213,9 +193,8 @@ def _fit(
 ) -> None:
     """Fit a head as the probe stage does."""
     recipe, train = setting.run.recipe, setting.manifest.fitted
-    groups = group_index(recipe.data.split_by, train)
+    groups, truth = group_index(recipe.data.split_by, train), setting.manifest.label_index(train)
     known = Known(groups, looks, setting.opened.backbone.classifier, weights)
-    truth = setting.manifest.label_index(train)
     probe = fit_probe(rows, truth, known=known, metric=recipe.metric, seed=recipe.seed)
     save_file(asdict(probe.head), folder / "head.safetensors")
 

@@ -11,16 +11,16 @@ import numpy as np
 
 from edgetransfer.data.manifest import Example, content_of
 from edgetransfer.pipeline.stage.rows import over, rows_stage
-from edgetransfer.pipeline.stage.stage import StageResult, made_by
 from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.tasks.classification.train.distill import Distillation, Hints, TeacherLogits, ask
-from edgetransfer.transfer.looks import Look, Views
 
 if TYPE_CHECKING:
     from edgetransfer.backbone.model import LinearHead
     from edgetransfer.graph.prepare import Preparer
     from edgetransfer.pipeline.fit.backbone import OpenedBackbone
     from edgetransfer.pipeline.stage.run import Run
+    from edgetransfer.pipeline.stage.stage import StageResult
+    from edgetransfer.transfer.looks import Views
 
 Array = np.ndarray[Any, Any]
 _SAID = "said.npy"
@@ -40,13 +40,10 @@ class TeacherNetwork:
 
 @dataclass(frozen=True)
 class Teacher:
-    """A fitted teacher.
+    """A fitted teacher; its record goes into the manifest of every bundle.
 
-    Attributes:
-        asked: gives features where there is a head, else logits in an order of its own.
-        head: on those features; None of a model that shows its decisions only.
-        order: where the classes of the data stand among the logits.
-        record: goes into the manifest of every bundle.
+    `asked` gives features where there is a head, which is on those, else logits: of a model that
+    shows its decisions only. `order` says where the classes of the data stand among the logits.
     """
 
     asked: TeacherNetwork
@@ -63,12 +60,10 @@ class Teacher:
 
 @dataclass(frozen=True)
 class Teaching:
-    """All that a student's training needs of its teacher.
+    """All that a student's training needs of its teacher, and a digest of it.
 
-    Attributes:
-        looks: what the teacher's graph gave, kept for each look.
-        examples: those trained on; the unlabelled pictures come last.
-        key: digest of all that the training depends on.
+    `looks` is what the teacher's graph gave for each look at the examples trained on, of which the
+    unlabelled pictures come last.
     """
 
     teacher: Teacher
@@ -93,7 +88,7 @@ class Teaching:
             asked = TeacherNetwork(
                 student.kept.file("features.onnx"), student.kept.key, student.prepare
             )
-            start = keep_look(run, asked, self.examples, Look(self.views, 0))
+            start = keep_look(run, asked, self.examples, self.views, 0)
             hints = Hints(np.load(start.file(_SAID)), said.features[0])
         return Distillation(run.recipe.distill, said, hints)
 
@@ -102,16 +97,17 @@ def keep_look(
     run: Run,
     asked: TeacherNetwork,
     examples: tuple[Example, ...],
-    look: Look,
+    views: Views,
+    number: int,
     progress: Progress = silent,
 ) -> StageResult:
     """Run the stage that asks a network about one look at every example."""
     inputs = {
         "network": asked.key,
         "examples": content_of(examples),
-        "seed": look.views.seed,
-        "look": look.number,
-        "shown_by": made_by((type(look.views).__module__,)),
+        "seed": views.seed,
+        "look": number,
     }
+    look = partial(views.look, number)
     said = partial(ask, prepare=asked.prepare, examples=examples, look=look)
     return run.store.keep(rows_stage("look", inputs, _SAID, over(asked.graph, said)), progress)

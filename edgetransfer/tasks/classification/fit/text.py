@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -50,11 +51,7 @@ Array = np.ndarray[Any, Any]
 
 
 def refuse_pictures(run: Run, manifest: Manifest) -> None:
-    """Meet pictures before the work: nothing was measured of guessing theirs.
-
-    Raises:
-        SpecError: the examples are pictures.
-    """
+    """Raise a SpecError for pictures, before the work: nothing was measured of guessing theirs."""
     if "self-training" not in manifest.input.offers:
         raise SpecError(
             "labels are guessed of texts only",
@@ -81,12 +78,9 @@ def learn_from_guesses(
         "seed": run.recipe.seed,
     }
 
-    def make(folder: Path, _: Progress) -> dict[str, Any]:
-        return _fit(run, manifest, fitted, more, folder)
-
-    kept = run.keep(
-        Stage("self-training", inputs, make, _told_guesses, packages=ContrastiveFit.opened)
-    )
+    make = partial(_fit, run, manifest, fitted, more)
+    stage = Stage("self-training", inputs, make, _told_guesses, ContrastiveFit.opened)
+    kept = run.keep(stage)
     told = kept.record
     record = {**fitted.record, "self_training": told}
     if not told["better"]:
@@ -103,7 +97,12 @@ def _told_guesses(record: Mapping[str, Any]) -> str:
 
 
 def _fit(
-    run: Run, manifest: Manifest, fitted: FittedNetwork, more: Sequence[Example], folder: Path
+    run: Run,
+    manifest: Manifest,
+    fitted: FittedNetwork,
+    more: Sequence[Example],
+    folder: Path,
+    _: Progress,
 ) -> dict[str, Any]:
     """Leave ``head.safetensors``, and return what examples say of it that it was not fitted on."""
     labelled, metric = (*manifest.fitted, *manifest.given), run.recipe.metric
@@ -144,24 +143,8 @@ TRIED_TEXTS = 16
 """Texts on which the fastest way of training here is found."""
 
 
-def course_of(run: Run, manifest: Manifest) -> ContrastiveSchedule:
-    """Return what the recipe says of it, and what is usual for so many labels beside that."""
-    fit = run.recipe.fit
-    usual = course_for(manifest.label_index(manifest.fitted))
-    return replace(
-        usual,
-        epochs=fit.epochs or usual.epochs,
-        learning_rate=fit.learning_rate or usual.learning_rate,
-        seed=run.recipe.seed,
-    )
-
-
 def refuse_what_it_cannot(run: Run, manifest: Manifest) -> None:
-    """Meet pictures, and a device that it was not tried on, before the work.
-
-    Raises:
-        SpecError: there is one of these.
-    """
+    """Raise a SpecError for pictures, or a device that was not tried, before the work."""
     if "contrastive" not in manifest.input.offers:
         raise SpecError(
             "contrastive fine-tuning is for texts",
@@ -204,7 +187,13 @@ class ContrastiveFit(Contender):
         self._strength: float = fitted.record["strength"]
         found = [each for each in machine_settings.devices() if each in DEVICES]
         self.where = run.recipe.fit.device or found[0]
-        self._asked = course_of(run, manifest)
+        usual, fit = course_for(manifest.label_index(manifest.fitted)), run.recipe.fit
+        self._asked = replace(
+            usual,
+            epochs=fit.epochs or usual.epochs,
+            learning_rate=fit.learning_rate or usual.learning_rate,
+            seed=run.recipe.seed,
+        )
         course = asdict(self._asked)
         asked = {"labels": manifest.labels, "course": course, "device": self.where}
         super().__init__(run, manifest, fitted, asked)
@@ -286,9 +275,8 @@ class ContrastiveFit(Contender):
             judging = Judging(self._data.metric, groups, self._schedule.seed)
             known, named = features_of(encoder, train), features_of(encoder, names)
             gained = worth(known, train.labels, named, self._strength, judging)
-        if gained is None:
-            return {"heard": False, "gain": None}
-        return {"heard": gained.clear, "gain": asdict(gained)}
+        clear = gained is not None and gained.clear
+        return {"heard": clear, "gain": None if gained is None else asdict(gained)}
 
     def _texts(self, chosen: Sequence[Example]) -> Texts:
         return texts_of(self._prepare, chosen, self._manifest.label_index(chosen))

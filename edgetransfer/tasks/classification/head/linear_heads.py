@@ -57,7 +57,7 @@ class LogisticPath:
     """
 
     def __init__(self, features: Array) -> None:
-        energy, rotation = _principal(features.astype(np.float64))
+        energy, rotation = principal(features.astype(np.float64))
         kept = energy > 1e-12 * max(float(energy.max()), 1e-60)
         self._rotation = rotation[kept].astype(np.float32)  # [R, D]
         self._variance = (energy[kept] / len(features)).astype(np.float32)
@@ -184,8 +184,8 @@ def _inner(one: Array, other: Array) -> float:
     return float((one * other).sum(dtype=np.float64))
 
 
-def _principal(features: Array) -> tuple[Array, Array]:
-    """Return the squared singular values [R] of features [N, D], and their directions [R, D].
+def principal(features: Array) -> tuple[Array, Array]:
+    """Return the squared singular values [R] of features [N, D], ascending, and directions [R, D].
 
     The smaller Gram matrix is taken apart, in a third or less of the time of the matrix itself:
     directions that its squares make inexact are those that are dropped as constant.

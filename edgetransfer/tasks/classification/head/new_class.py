@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from edgetransfer.backbone.model import LinearHead
-from edgetransfer.tasks.classification.head.linear_heads import in_16_bits, scaling
+from edgetransfer.tasks.classification.head.linear_heads import in_16_bits, principal, scaling
 
 Array = np.ndarray[Any, Any]
 TRACE = 1e-10
@@ -97,8 +97,9 @@ def measure_statistics(features: Array, labels: Array, classes: int) -> FeatureS
         means[each] = features[own].mean(axis=0, dtype=np.float64)
         rest[own] = features[own] - means[each]
     freedom = len(labels) - int(np.count_nonzero(counts))
-    energy, components = principal(rest, min(COMPONENTS, freedom))
-    kept = energy.clip(min=0) / freedom
+    energy, directions = principal(rest.astype(np.float64))
+    largest = np.flatnonzero(energy > TRACE * energy[-1])[::-1][: min(COMPONENTS, freedom)]
+    kept, components = energy[largest] / freedom, directions[largest]
     variances = np.einsum("nd,nd->d", rest, rest, dtype=np.float64) / freedom
     residual = (variances - (components**2 * kept[:, None]).sum(axis=0)).clip(min=0)
     return FeatureStatistics(
@@ -108,23 +109,6 @@ def measure_statistics(features: Array, labels: Array, classes: int) -> FeatureS
         kept.astype(np.float32),
         residual.astype(np.float32),
     )
-
-
-def principal(rows: Array, most: int) -> tuple[Array, Array]:
-    """Return the largest squared singular values [R] of rows [N, D], and their directions [R, D].
-
-    Rows are of mean 0, and R is at most `most`; directions in which nothing lies are left out. The
-    smaller of both Gram matrices is taken apart.
-    """
-    count, width = rows.shape
-    wide = rows.astype(np.float64) if width <= count else rows
-    gram = wide.T @ wide if width <= count else wide @ wide.T
-    energy, vectors = np.linalg.eigh(gram.astype(np.float64))
-    kept = [each for each in range(len(energy)) if energy[each] > TRACE * energy[-1]]
-    top = kept[::-1][:most]
-    if width <= count:
-        return energy[top], vectors[:, top].T
-    return energy[top], vectors[:, top].T @ wide / np.sqrt(energy[top])[:, None]
 
 
 def fit_row(
@@ -168,11 +152,11 @@ def capped(head: LinearHead, rows: Array, labels: Array, max_drop: float) -> Lin
 
     Rows [N, D] and labels [N] are of the old classes; the head's last row is the new class.
     """
-    logits = head.logits(rows)
-    old, bias = logits[:, :-1], float(head.bias[-1])
-    lead = (old.max(axis=1) - logits[:, -1])[old.argmax(axis=1) == labels]
-    lowered = bias + min(0.0, _most_added(lead, max_drop * len(rows)))
-    return replace(head, bias=np.append(head.bias[:-1], lowered).astype(np.float32))
+    logits, allowed = head.logits(rows), int(max_drop * len(rows))
+    old = logits[:, :-1]
+    lead = np.sort((old.max(axis=1) - logits[:, -1])[old.argmax(axis=1) == labels])
+    above = min(0.0, float(lead[allowed])) if allowed < len(lead) else 0.0
+    return replace(head, bias=np.append(head.bias[:-1], head.bias[-1] + above).astype(np.float32))
 
 
 def _predicted(statistics: FeatureStatistics, features: Array, rng: np.random.Generator) -> Array:
@@ -183,16 +167,6 @@ def _predicted(statistics: FeatureStatistics, features: Array, rng: np.random.Ge
     wider = np.sqrt(1 + ratio / (ratio * count + 1))
     drawn: Array = mean + wider * statistics.noise(rng, DRAWN_NEW)
     return drawn
-
-
-def _most_added(lead: Array, allowed: float) -> float:
-    """Return the most by which a logit may rise to overcome at most `allowed` of the leads [N].
-
-    >>> _most_added(np.array([3.0, 1.0, 2.0]), 1.5)
-    2.0
-    """
-    lost = int(allowed)
-    return float("inf") if lost >= len(lead) else float(np.sort(lead)[lost])
 
 
 def _logistic(rows: Array, truth: Array, weights: Array, against: Array) -> tuple[Array, float]:
@@ -235,11 +209,10 @@ def held_out(
 
     None for one example. This leave-one-out count is of rows that saw one example fewer.
     """
-    if len(features) < 2:
+    count, new = len(features), len(head.bias)
+    if count < 2:
         return None
-    right = 0
-    for place in range(len(features)):
-        others = np.delete(features, place, axis=0)
-        fitted = fit_row(statistics, head, others, max_drop, seed)
-        right += int(fitted.logits(features[place : place + 1])[0].argmax() == len(head.bias))
-    return right
+    others = (np.delete(features, place, axis=0) for place in range(count))
+    fitted = [fit_row(statistics, head, each, max_drop, seed) for each in others]
+    pairs = zip(fitted, features, strict=True)
+    return sum(int(own.logits(row[None]).argmax() == new) for own, row in pairs)

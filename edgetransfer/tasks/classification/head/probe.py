@@ -180,6 +180,19 @@ def fit_at(
         return LinearHeads(features, labels, known).of_all(strength, tolerance=tolerance)
 
 
+def ranks_within(labels: Array, order: Array) -> Array:
+    """Return float [N]: what share of its class, int [N], comes before each example in an order.
+
+    >>> ranks_within(np.array([0, 0, 1, 1]), np.array([1, 0, 2, 3])).tolist()
+    [0.5, 0.0, 0.0, 0.5]
+    """
+    ranks = np.empty(len(labels))
+    for label in np.unique(labels):
+        own = order[labels[order] == label]
+        ranks[own] = np.arange(len(own)) / len(own)
+    return ranks
+
+
 def folds(
     labels: Array, groups: Array | None, seed: int, *, most: int = MAX_FOLDS
 ) -> Iterator[tuple[Array, Array]]:
@@ -227,12 +240,13 @@ class _StrengthTrial:
     """One strength, cross-validated: means over the folds, and held-out logits.
 
     The loss is in nats; logits are float32 [N, C], by the fit on the other folds, NaN where none
-    held an example out.
+    held an example out; `value` is the metric of all that were, 0 without a metric.
     """
 
     loss: float
     accuracy: float
     logits: Array
+    value: float
 
 
 def _cross_validate(
@@ -250,52 +264,34 @@ def _cross_validate(
     paths = [heads.walk(part, STRENGTHS) for part in parts]
     for done, strength in enumerate(STRENGTHS, start=1):
         fitted = [head for part in side_by_side(next, paths) for head in part]
-        tried[strength] = _judged(heads, splits, fitted)
+        before, last = [*tried.values()], _judged(heads, splits, fitted, metric)
+        tried[strength] = last
         progress(done, len(STRENGTHS))
-        risen = tried[strength].loss > RISEN * min(each.loss for each in tried.values())
-        if risen and not _leads(tried, strength, heads.labels, metric):
+        risen = any(last.loss > RISEN * each.loss for each in before)
+        if risen and not all(last.value > each.value for each in before):
             progress(len(STRENGTHS), len(STRENGTHS))
             break
     return tried
 
 
-def _leads(
-    tried: dict[float, _StrengthTrial], strength: float, labels: Array, metric: str | None
-) -> bool:
-    """Tell whether the metric of the last strength is above that of all before it."""
-    if metric is None:
-        return False
-    values = {c: _value(each, labels, metric) for c, each in tried.items()}
-    return all(values[strength] > value for c, value in values.items() if c != strength)
-
-
-def _held(tried: _StrengthTrial, labels: Array) -> tuple[Array, Array]:
-    """Return truth and decisions int [M] of what was held out."""
-    there = ~np.isnan(tried.logits).any(axis=1)
-    return labels[there], tried.logits[there].argmax(axis=1)
-
-
-def _value(tried: _StrengthTrial, labels: Array, metric: str) -> float:
-    return METRICS[metric](*_held(tried, labels), tried.logits.shape[1])
+def held(logits: Array, labels: Array) -> tuple[Array, Array]:
+    """Return truth and decisions int [M] of what was held out: rows of logits without a NaN."""
+    there = ~np.isnan(logits).any(axis=1)
+    return labels[there], logits[there].argmax(axis=1)
 
 
 def _strength(found: dict[float, _StrengthTrial], labels: Array, metric: str | None) -> float:
     """Return the C with the least loss among those that the metric cannot tell from the best."""
-    if metric is None:
-        return min(found, key=lambda c: found[c].loss)
-    values = {c: _value(each, labels, metric) for c, each in found.items()}
-    leader = max(values, key=lambda c: values[c])
-    alike = [
-        c
-        for c in found
-        if values[leader] - values[c] <= _error(found[leader], found[c], labels, metric)
-    ]
+    alike, best = [*found], max(found.values(), key=lambda each: each.value)
+    if metric is not None:
+        errors = {c: _error(best, each, labels, metric) for c, each in found.items()}
+        alike = [c for c, each in found.items() if best.value - each.value <= errors[c]]
     return min(alike, key=lambda c: found[c].loss)
 
 
 def _error(one: _StrengthTrial, other: _StrengthTrial, labels: Array, metric: str) -> float:
     """Return the standard error of a difference of the metric: a paired bootstrap."""
-    (truth, first), (_, second) = _held(one, labels), _held(other, labels)
+    (truth, first), (_, second) = held(one.logits, labels), held(other.logits, labels)
     if (first == second).all():
         return 0.0
 
@@ -306,7 +302,10 @@ def _error(one: _StrengthTrial, other: _StrengthTrial, labels: Array, metric: st
 
 
 def _judged(
-    heads: LinearHeads, splits: list[tuple[Array, Array]], fitted: list[LinearHead]
+    heads: LinearHeads,
+    splits: list[tuple[Array, Array]],
+    fitted: list[LinearHead],
+    metric: str | None,
 ) -> _StrengthTrial:
     labels, losses, right = heads.labels, [], []
     said = np.full((len(labels), len(fitted[0].bias)), np.nan, dtype=np.float32)
@@ -316,4 +315,5 @@ def _judged(
         losses.append(log_loss(logits, truth, counts))
         right.append(float(np.average(logits.argmax(axis=1) == truth, weights=counts)))
         said[held_out] = logits
-    return _StrengthTrial(float(np.mean(losses)), float(np.mean(right)), said)
+    value = 0.0 if metric is None else METRICS[metric](*held(said, labels), said.shape[1])
+    return _StrengthTrial(float(np.mean(losses)), float(np.mean(right)), said, value)

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 SURE = 0.7
 """Share of the unlabelled examples whose guessed label is learnt from: the surest."""
-ROUNDS = 1
 BALANCINGS = 30
 
 
@@ -68,11 +67,9 @@ def fit_with_guesses(
     head = fit_with_names(features, labels, named, strength)
     shares = np.bincount(labels) / len(labels)
     known, truth = beside(features, labels, named)
-    for _ in range(ROUNDS):
-        guesses = guess(head.logits(more), shares)
-        both = np.concatenate([known, more[guesses.rows]])
-        head = fit_at(both, np.concatenate([truth, guesses.labels]), strength)
-    return head, guesses
+    guesses = guess(head.logits(more), shares)
+    both = np.concatenate([known, more[guesses.rows]])
+    return fit_at(both, np.concatenate([truth, guesses.labels]), strength), guesses
 
 
 def held_out(

@@ -37,10 +37,6 @@ class ClassDrop:
     upper_pp: float
     lower_pp: float
 
-    def needed(self, limit_pp: float) -> int | None:
-        """Examples of this class that would decide, at the rates that were seen."""
-        return examples_needed(limit_pp / 100, self.pairs)
-
 
 def class_drops(outcomes: Outcomes, labels: Sequence[str]) -> tuple[ClassDrop, ...]:
     """Bound the loss of every class that has examples.
@@ -160,11 +156,14 @@ def examples_to_decide(comparison: Comparison, max_drop_pp: float) -> int | None
     scaled = ceil(comparison.n * ratio * ratio)
     if drop_pp > max_drop_pp or comparison.method == BOOTSTRAP:
         return scaled
-    quiet = examples_needed(limit, Pairs(0, 0, comparison.n_effective))
-    if quiet is None:
-        return None
-    quiet = ceil(quiet * comparison.n / comparison.n_effective)
-    return quiet if comparison.method == DEGENERATE else max(scaled, quiet)
+    quiet = fewest_examples(comparison, max_drop_pp)
+    return quiet if quiet is None or comparison.method == DEGENERATE else max(scaled, quiet)
+
+
+def fewest_examples(comparison: Comparison, limit_pp: float) -> int | None:
+    """Examples that would pass the limit if none of them flipped."""
+    quiet = examples_needed(limit_pp / 100, Pairs(0, 0, comparison.n_effective))
+    return None if quiet is None else ceil(quiet * comparison.n / comparison.n_effective)
 
 
 def by_group(

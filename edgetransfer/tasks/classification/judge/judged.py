@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.special import softmax
 
+from edgetransfer.measure.gates.outputs import BROKEN
 from edgetransfer.measure.measurement import Measurement, TaskGates, TaskTrial, TrialInput
 from edgetransfer.measure.plain import Missing, or_missing
 from edgetransfer.measure.stats.intervals import wilson
 from edgetransfer.measure.stats.paired import mcnemar_p
-from edgetransfer.tasks.classification.judge import merit
-from edgetransfer.tasks.classification.judge.accuracy import NO_LABELS, accuracy, classes
+from edgetransfer.tasks.classification.judge import gates
 from edgetransfer.tasks.classification.judge.comparison import (
     IDENTITY,
     by_group,
@@ -71,17 +71,15 @@ class JudgedClasses:
         """Hold them against the budget: G3's accuracy and divergence, merit, G9 and G10."""
         raw, budget = self.raw, self.raw.budget
         drop, ece = budget.max_class_drop_pp, budget.max_ece_change
-        reason = NO_LABELS
-        if isnan(self.divergence.mean):
-            reason = "not defined with NaN or Inf among the outputs"
+        reason = BROKEN if isnan(self.divergence.mean) else gates.NO_LABELS
         found, limit = self.calibration or reason, _or(ece, USUAL_ECE_CHANGE)
         parts = (
-            classes(self.class_drops, _or(drop, USUAL_CLASS_DROP_PP), named=drop is not None),
+            gates.classes(self.class_drops, _or(drop, USUAL_CLASS_DROP_PP), named=drop is not None),
             calibration_gate(found, limit, named=ece is not None),
         )
         named = budget.max_kl is not None
         return TaskGates(
-            loss=(accuracy(self.accuracy, budget.max_drop_pp, raw.precision),),
+            loss=(gates.accuracy(self.accuracy, budget.max_drop_pp, raw.precision),),
             values=(kl(self.divergence, _or(budget.max_kl, USUAL_KL), named=named),),
             merit=self._merit(),
             parts=parts,
@@ -89,12 +87,12 @@ class JudgedClasses:
 
     def _merit(self) -> tuple[Gate, ...]:
         raw, outcomes = self.raw, self.outcomes
-        held = merit.floors(outcomes, raw.labels, raw.budget, seed=raw.seed)
+        held = gates.floors(outcomes, raw.labels, raw.budget, seed=raw.seed)
         if outcomes is None:
             return held
-        held += (merit.chance(outcomes, raw.labels, raw.metric, seed=raw.seed),)
+        held += (gates.chance(outcomes, raw.labels, raw.metric, seed=raw.seed),)
         if raw.recorded is not None:
-            held += (merit.recorded(outcomes, raw.labels, raw.recorded),)
+            held += (gates.recorded(outcomes, raw.labels, raw.recorded),)
         return held
 
     def written(self) -> Tree:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from edgetransfer.errors import EdgeTransferError, SpecError, first_line
 from edgetransfer.graph.clean import clean, to_supported_opset
 from edgetransfer.graph.finished import STANDARD, inner_graphs
 from edgetransfer.graph.hosted import alone, open_here, parity, run_each
-from edgetransfer.spec.outside import Kind, refuse_no_file, some
+from edgetransfer.spec.outside import Kind, printable, refuse_no_file, some
 from edgetransfer.tasks.classification.judge.metrics import LOGITS, changed_outputs
 from edgetransfer.tasks.classification.own.softmax import OUTPUT, with_logits
 
@@ -52,7 +53,8 @@ def take(
     that many classes with the contract's inputs, StageError of operators too old or too new.
     """
     model = _read(file)
-    session = _open(file)
+    with _refusing(file, "ONNX Runtime cannot load the model"):
+        session = open_here(str(file))
     renamed, turned = _matched(file, session, batches[0])
     fitted = _FedInput(file, session, renamed, turned)
     said = fitted.outputs(batches)
@@ -71,15 +73,26 @@ def take(
 
 
 _FILE = Kind("ONNX file", 1 << 46, SpecError)
+_ANY_LENGTH = "texts are of any length: export it with a free second axis"
+
+
+@contextmanager
+def _refusing(file: Path, what: str, fix: str | None = None) -> Iterator[None]:
+    """Refuse the file where protobuf, the checker or the runtime raises a kind of its own."""
+    try:
+        yield
+    except EdgeTransferError:
+        raise
+    except Exception as error:
+        where = printable(str(file))
+        raise SpecError(what, where=where, found=first_line(error), fix=fix) from error
 
 
 def _read(file: Path) -> onnx.ModelProto:
     refuse_no_file(file, _FILE)
-    try:
+    with _refusing(file, "not a valid ONNX file"):
         model = onnx.load(file)
         onnx.checker.check_model(model)
-    except Exception as error:  # protobuf and the checker raise kinds of their own
-        raise _FILE.fault("not a valid ONNX file", file, first_line(error)) from error
     nodes = [*model.graph.node, *(node for each in model.functions for node in each.node)]
     nodes += [node for graph in inner_graphs(nodes) for node in graph.node]
     _refuse_foreign(file, model, nodes)
@@ -163,13 +176,6 @@ def _refuse_chance(file: Path, model: onnx.ModelProto, nodes: Sequence[onnx.Node
         )
 
 
-def _open(file: Path) -> OnnxSession:
-    try:
-        return open_here(str(file))
-    except Exception as error:  # the runtime raises kinds of its own
-        raise _FILE.fault("ONNX Runtime cannot load the model", file, first_line(error)) from error
-
-
 def _matched(
     file: Path, session: OnnxSession, batch: Mapping[str, Array]
 ) -> tuple[dict[str, str], bool]:
@@ -194,13 +200,12 @@ def _matched(
         prepared = np.moveaxis(array, 1, 3) if turned else array
         wrong = _wrong_port(port["type"], shape, prepared)
         if wrong is not None:
+            wanted = ["N", *array.shape[1:]] if picture else ["N", "length"]
             raise SpecError(
                 wrong[0],
                 where=str(file),
                 found=f"{port['name']}: {port['type']} {shape}",
-                expected=f"{_RUNTIME_TYPES.get(array.dtype.name)} {['N', *array.shape[1:]]}"
-                if picture
-                else f"{_RUNTIME_TYPES.get(array.dtype.name)} ['N', 'length']",
+                expected=f"{_RUNTIME_TYPES.get(array.dtype.name)} {wanted}",
                 fix=wrong[1],
             )
     return renamed, turned
@@ -227,10 +232,7 @@ def _wrong_port(kind: str, shape: Sequence[object], array: Array) -> tuple[str, 
     if array.ndim != 4:
         if fixed[1] in (None, array.shape[1]):
             return None
-        return (
-            "the model takes texts of one length only",
-            "texts are of any length: export it with a free second axis",
-        )
+        return "the model takes texts of one length only", _ANY_LENGTH
     if all(want in (None, has) for want, has in zip(fixed[1:], array.shape[1:], strict=True)):
         return None
     if 1 in (fixed[1], fixed[3]):
@@ -265,17 +267,9 @@ class _FedInput:
             fed = {old: batch[new] for old, new in self.renamed.items()}
             if self.turned:
                 fed = {k: np.ascontiguousarray(np.moveaxis(v, 1, 3)) for k, v in fed.items()}
-            try:
+            fix = _ANY_LENGTH if "attention_mask" in batch else None
+            with _refusing(self.file, "the model does not run on what the contract prepares", fix):
                 rows.append(self.session.run(fed)[0])
-            except Exception as error:  # the runtime raises kinds of its own
-                raise SpecError(
-                    "the model does not run on what the contract prepares",
-                    where=str(self.file),
-                    found=first_line(error),
-                    fix="texts are of any length: export it with a free second axis"
-                    if "attention_mask" in batch
-                    else None,
-                ) from error
         return np.concatenate(rows)
 
 
@@ -324,18 +318,10 @@ def _proof(
     file: Path,
     span: float | None = None,
 ) -> dict[str, Any]:
-    try:
-        spans = None if span is None else {LOGITS: span}
+    fix = "export it again with a dynamic first axis"
+    spans = None if span is None else {LOGITS: span}
+    with _refusing(file, "the model runs on one example at a time only", fix):
         return parity(Outputs({LOGITS: expected}), graph, inputs, spans, changed_outputs)
-    except EdgeTransferError:
-        raise
-    except Exception as error:  # the runtime raises kinds of its own
-        raise SpecError(
-            "the model runs on one example at a time only",
-            where=str(file),
-            found=first_line(error),
-            fix="export it again with a dynamic first axis",
-        ) from error
 
 
 def _with_names(

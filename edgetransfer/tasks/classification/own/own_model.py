@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -44,7 +45,10 @@ def export(folder: Path, modality: Modality, into: Path) -> Path:
     ONNX file returned, or beside it. MissingExtraError without optimum's exporter, StageError where
     it cannot export the network either.
     """
-    if not _installed():
+    installed = False
+    with suppress(ModuleNotFoundError):
+        installed = find_spec("optimum.exporters.onnx") is not None
+    if not installed:
         raise MissingExtraError("optimum-onnx", "optimum", purpose="exporting with optimum")
     task = f"{modality}-classification"
     asked = ["--model", str(folder), "--task", task, "--opset", _OPSET, str(into)]
@@ -72,13 +76,6 @@ def _reason(said: str) -> str:
     """Return the line that names the exception, else the last."""
     lines = said.strip().splitlines() or ["nothing"]
     return next((line for line in reversed(lines) if _EXCEPTION.match(line)), lines[-1])
-
-
-def _installed() -> bool:
-    try:
-        return find_spec("optimum.exporters.onnx") is not None
-    except ModuleNotFoundError:
-        return False
 
 
 def take_fitted(run: Run, manifest: Manifest) -> FittedGraph:

@@ -30,12 +30,12 @@ from edgetransfer.tasks.classification.head.new_class import (
     held_out,
     measure_statistics,
 )
-from edgetransfer.tasks.classification.judge.accuracy import accuracy
 from edgetransfer.tasks.classification.judge.comparison import compare
+from edgetransfer.tasks.classification.judge.gates import accuracy
 from edgetransfer.tasks.classification.judge.metrics import Outcomes
 from edgetransfer.tasks.classification.labels import CLASSES
 from edgetransfer.tasks.classification.ship.feature_statistics import run_as_shipped
-from edgetransfer.tasks.classification.ship.head_files import find_head, with_features, with_head
+from edgetransfer.tasks.classification.ship.head_files import with_features, with_head
 from edgetransfer.tasks.classification.ship.heads import (
     Networks,
     heads_of,
@@ -55,11 +55,7 @@ if TYPE_CHECKING:
 
 
 def refuse_name(bundle: Bundle, name: str) -> None:
-    """Refuse what is no name of a new class.
-
-    Raises:
-        SpecError: it is not one line, or a class of the bundle.
-    """
+    """Raise a SpecError where a name is not one line, or a class of the bundle."""
     if name in bundle.labels:
         raise SpecError(
             "the bundle has this class already",
@@ -213,8 +209,7 @@ class _AddClass:
     addition: Addition
 
     def features(self, examples: Sequence[Example]) -> Array:
-        core = self.networks.core
-        return self.run(with_features(core, find_head(core)), examples)
+        return self.run(with_features(self.networks.core), examples)
 
     def run(self, model: onnx.ModelProto, examples: Sequence[Example]) -> Array:
         session = self.bundle.manifest["session"]
@@ -313,7 +308,7 @@ def _check(
     old = [each for each in judges if each.label in labels]
     new = [each for each in judges if each.label == work.addition.name]
     core = work.networks.core
-    longer = with_head(core, find_head(core), head)
+    longer = with_head(core, head)
     before = work.run(core, old).argmax(axis=1)
     after = work.run(longer, old).argmax(axis=1)
     truth = np.array([labels.index(each.label or "") for each in old])

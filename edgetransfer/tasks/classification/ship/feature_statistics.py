@@ -97,7 +97,7 @@ def ship(
     }
 
     def make(folder: Path, progress: Progress) -> dict[str, Any]:
-        features = with_features(core, find_head(core))
+        features = with_features(core)
         rows = run_as_shipped(features, session, prepare, examples, progress)
         found = measure_statistics(rows, truth, len(manifest.labels))
         if found is not None:

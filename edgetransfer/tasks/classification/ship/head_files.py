@@ -21,6 +21,7 @@ from edgetransfer.backbone.model import LinearHead
 from edgetransfer.bundle.files import read_tensors, write_whole
 from edgetransfer.bundle.forms import AddedClassForm, Digest, Form
 from edgetransfer.errors import UnsupportedError
+from edgetransfer.graph import embed
 from edgetransfer.graph.finished import finished
 from edgetransfer.spec.outside import Kind, parsed, validated
 from edgetransfer.tasks.classification.head.new_class import FeatureStatistics
@@ -145,10 +146,6 @@ def read_heads(file: Path) -> HeadTensors:
         said.spread,
         tuple(each.model_dump(mode="json") for each in said.added),
     )
-
-
-_OWN = "head/"
-"""What all names of a head that was put in begin with."""
 
 
 @dataclass(frozen=True)
@@ -294,41 +291,6 @@ def _as_it_comes(graph: _Graph, name: str) -> tuple[str, Array, None] | None:
     return source.input[0], weight.T, None
 
 
-def with_head(model: onnx.ModelProto, found: FoundHead, head: LinearHead) -> onnx.ModelProto:
-    """Return the network with another head, in 32-bit floats, on the same features.
-
-    Nodes and weights before the features stay as they are, byte for byte. Putting in the head that
-    stands there already gives the same network again, so the result depends on the backbone and the
-    head alone. The head that takes the place of the one found has weight float32 [C, D], bias
-    float32 [C].
-    """
-    graph, output = _Graph(model), model.graph.output[0].name
-    nodes = graph.before(found.features)
-    source = found.features
-    if found.half:
-        source = f"{_OWN}features"
-        nodes.append(
-            helper.make_node("Cast", [found.features], [source], source, to=TensorProto.FLOAT)
-        )
-    weights = {f"{_OWN}weight": head.weight, f"{_OWN}bias": head.bias}
-    nodes.append(helper.make_node("Gemm", [source, *weights], [output], f"{_OWN}linear", transB=1))
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
-    del result.graph.node[:], result.graph.initializer[:]
-    result.graph.node.extend(nodes)
-    result.graph.initializer.extend(
-        each for each in model.graph.initializer if not each.name.startswith(_OWN)
-    )
-    result.graph.initializer.extend(
-        numpy_helper.from_array(np.ascontiguousarray(array, dtype=np.float32), name)
-        for name, array in weights.items()
-    )
-    last = result.graph.output[0].type.tensor_type.shape.dim[-1]
-    last.Clear()
-    last.dim_value = len(head.bias)
-    return finished(result, "head")
-
-
 def backbone_digest(model: onnx.ModelProto) -> str:
     """Return the SHA-256 of all that a network's features depend on, in hexadecimal.
 
@@ -348,15 +310,31 @@ def backbone_digest(model: onnx.ModelProto) -> str:
     return total.hexdigest()
 
 
-def with_features(model: onnx.ModelProto, found: FoundHead) -> onnx.ModelProto:
+def with_features(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return the network before its head: its output is the features, float [N, D]."""
-    graph = _Graph(model)
-    nodes = graph.before(found.features)
-    result = onnx.ModelProto()
+    found, result = find_head(model), onnx.ModelProto()
     result.CopyFrom(model)
-    del result.graph.node[:], result.graph.output[:]
-    result.graph.node.extend(nodes)
+    batch = result.graph.output[0].type.tensor_type.shape.dim[0]
+    shape = [batch.dim_param or batch.dim_value or None, found.head.weight.shape[1]]
     kind = TensorProto.FLOAT16 if found.half else TensorProto.FLOAT
-    shape = [None, found.head.weight.shape[1]]
+    del result.graph.output[:]
     result.graph.output.append(helper.make_tensor_value_info(found.features, kind, shape))
     return finished(result, "head")
+
+
+def with_head(model: onnx.ModelProto, head: LinearHead) -> onnx.ModelProto:
+    """Return the network with another head, in 32-bit floats, on the same features.
+
+    Nodes and weights before the features stay as they are, byte for byte. Putting in the head that
+    stands there already gives the same network again, so the result depends on the backbone and the
+    head alone.
+    """
+    graph = with_features(model)
+    (given,) = graph.graph.output
+    if given.type.tensor_type.elem_type != TensorProto.FLOAT:
+        wide = f"{given.name}/float32"
+        graph.graph.node.append(
+            helper.make_node("Cast", [given.name], [wide], wide, to=TensorProto.FLOAT)
+        )
+        given.name, given.type.tensor_type.elem_type = wide, TensorProto.FLOAT
+    return embed.with_head(graph, head.weight, head.bias, model.graph.output[0].name)

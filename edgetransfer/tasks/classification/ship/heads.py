@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import onnx
-from pydantic import BaseModel
 
 from edgetransfer.bundle.files import read_json, writing
 from edgetransfer.bundle.opened import (
@@ -48,38 +47,20 @@ if TYPE_CHECKING:
     from edgetransfer.tasks.classification.head.new_class import FeatureStatistics
 
 
-class _Compression(BaseModel):
-    """How the backbone was made small; no rung was tried with its new head."""
+def facts_of_the_backbone(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what stays true of a bundle when it gets another head, and the digest of its base.
 
-    precision: str
-    rung: str | None = None
-    scheme: dict[str, Any] | None = None
-    calibration: dict[str, Any] | None = None
-    ladder: tuple[()] = ()
-
-
-class OfTheBackbone(BaseModel):
-    """What stays true of a bundle when it gets another head; no other fact of it does.
-
-    How it was fitted, exported, proven, labelled and judged was told of other classes.
+    How it was fitted, exported, proven, labelled and judged was told of other classes, and no rung
+    was tried with its new head.
     """
-
-    task: str
-    target: dict[str, Any]
-    recipe: dict[str, Any]
-    session: dict[str, Any]
-    compression: _Compression
-    backbone: dict[str, Any] | None = None
-    seed: int | None = None
-    versions: dict[str, str | None] = {}
-
-    @staticmethod
-    def facts(manifest: Mapping[str, Any]) -> dict[str, Any]:
-        """Return them as a manifest has them, with the digest of what was built."""
-        held = {**manifest, "compression": {**manifest["compression"], "ladder": ()}}
-        kept = OfTheBackbone.model_validate(held).model_dump(mode="json", exclude_none=True)
-        base = manifest.get("base", {"core.onnx": digest_of_file(manifest, "core.onnx")})
-        return {**kept, "base": base}
+    whole = ("task", "target", "recipe", "session", "backbone", "seed", "versions")
+    made_small = ("precision", "rung", "scheme", "calibration")
+    compression = {k: v for k, v in manifest["compression"].items() if k in made_small}
+    return {
+        **{k: v for k, v in manifest.items() if k in whole},
+        "compression": {**compression, "ladder": []},
+        "base": manifest.get("base", {"core.onnx": digest_of_file(manifest, "core.onnx")}),
+    }
 
 
 @dataclass(frozen=True)
@@ -166,11 +147,7 @@ def _short(digests: tuple[str, str]) -> str:
 
 
 def refuse_to_overwrite(out: Path) -> None:
-    """Refuse to write where something is.
-
-    Raises:
-        SpecError: `out` exists.
-    """
+    """Raise a SpecError where something is already."""
     if out.exists():
         raise SpecError(
             "exists already, and is not written over",
@@ -186,9 +163,9 @@ def rebuild(
     prepare = preparer(bundle.preprocessing, bundle.file(TOKENIZER))
     old = {digest for each in bundle.manifest.get("added", ()) for digest in each["digests"]}
     fitted_on = bundle.fitted_on - old
-    core = with_head(networks.core, find_head(networks.core), heads.shipped)
+    core = with_head(networks.core, heads.shipped)
     parts = BundleParts(
-        reference=with_head(networks.reference, find_head(networks.reference), heads.reference),
+        reference=with_head(networks.reference, heads.reference),
         core=core,
         preprocessing=bundle.preprocessing,
         tokenizer=bundle.file(TOKENIZER) if bundle.file(TOKENIZER).is_file() else None,
@@ -200,7 +177,7 @@ def rebuild(
         outputs=task_of(bundle.recipe).usage.outputs,
         task=bundle.recipe.task,
     )
-    facts = OfTheBackbone.facts(bundle.manifest)
+    facts = facts_of_the_backbone(bundle.manifest)
     with writing(out.parent):
         out.parent.mkdir(parents=True, exist_ok=True)
     with locked(bundle_lock(out)), replacing(out) as place:

@@ -234,14 +234,3 @@ def race(
         scores[rate] = score(tuned.said[-1], few.validation.labels, few.metric)
         progress(done, len(RATES))
     return scores
-
-
-def epochs_within(seconds: float, schedule: Schedule, step_seconds: float, rows: int) -> int:
-    """Return how many epochs fit a time, 0 where not even one does.
-
-    >>> from edgetransfer.tasks.classification.train.lesson import Schedule
-    >>> epochs_within(60.0, Schedule(12, 1e-3, 32, 0), step_seconds=1.0, rows=320)
-    6
-    """
-    each = step_seconds * schedule.steps_of(rows)
-    return min(schedule.epochs, int(max(0.0, seconds) / each)) if each > 0 else schedule.epochs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     import onnx
 
     from edgetransfer.data.manifest import Example
-    from edgetransfer.graph.prepare import Preparer
+    from edgetransfer.graph.prepare import Batch, Preparer
     from edgetransfer.spec.recipe import DistillSpec
-    from edgetransfer.transfer.looks import Look
 
 Array = np.ndarray[Any, Any]
 
@@ -30,7 +29,7 @@ def ask(
     model: onnx.ModelProto,
     prepare: Preparer,
     examples: Sequence[Example],
-    look: Look,
+    look: Callable[[Batch, Array], Batch],
     *,
     progress: Progress = silent,
 ) -> Array:
@@ -38,7 +37,7 @@ def ask(
 
     In float16 where that is exact enough (`linear_heads.in_16_bits`), else in float32.
     """
-    rows = run_over(model, prepare, examples, change=look.change, progress=progress)
+    rows = run_over(model, prepare, examples, change=look, progress=progress)
     return in_16_bits(rows, rows.std(axis=0, dtype=np.float64))
 
 
@@ -62,22 +61,6 @@ def soft_targets(student: Tensor, teacher: Tensor, temperature: float) -> Tensor
     asked = nn.functional.log_softmax(teacher / temperature, dim=1)
     divergence = nn.functional.kl_div(said, asked, reduction="batchmean", log_target=True)
     return divergence * temperature**2
-
-
-def hint(mapped: Tensor, target: Tensor) -> Tensor:
-    """Return the mean squared difference of mapped student features from the teacher's.
-
-    The student's features went through a learnt linear map, which is thrown away afterwards
-    (Romero et al. 2015, "FitNets: Hints for thin deep nets", equation 3, without its factor 1/2).
-    Where the target's features have a mean of 0 and a mean square of 1, so that 1 is what a
-    student reaches that knows nothing, the loss is the share of variance not explained.
-
-    Both are float32 [B, D].
-
-    >>> float(hint(torch.zeros(2, 2), torch.tensor([[1.0, -1.0], [-1.0, 1.0]])))
-    1.0
-    """
-    return nn.functional.mse_loss(mapped, target)
 
 
 def distances(student: Tensor, teacher: Tensor) -> Tensor:
@@ -163,10 +146,8 @@ class Distillation(nn.Module):
 
     def __init__(self, spec: DistillSpec, said: TeacherLogits, hints: Hints | None) -> None:
         super().__init__()
-        self._spec = spec
-        self._said = said
+        self._spec, self._said, self.hints = spec, said, hints
         self._labels = CrossEntropy()
-        self.hints = hints
 
     def forward(self, seen: Seen) -> Tensor:
         """Return the loss of a batch; what has no weight is not computed."""
@@ -188,12 +169,14 @@ class Distillation(nn.Module):
 
 
 class Hints(nn.Module):
-    """The loss of features through a linear map, which learns along and is thrown away.
+    """The mean squared error of features through a linear map that is thrown away afterwards.
 
-    The map begins as the ridge regression of the teacher's features on the student's: a random one
-    would first pull the student's features to where it happens to point. Features are [N, E],
-    before the student learns, and [N, D] of the same looks; the teacher's are centred, and divided
-    by one number so that their mean square is 1.
+    Romero et al. 2015, "FitNets: Hints for thin deep nets", equation 3, without its factor 1/2. The
+    map learns along, and begins as the ridge regression of the teacher's features on the student's:
+    a random one would first pull the student's features to where it happens to point. Features are
+    [N, E], before the student learns, and [N, D] of the same looks; the teacher's are centred, and
+    divided by one number so that their mean square is 1: that is what a student reaches that knows
+    nothing.
     """
 
     def __init__(self, student: Array, teacher: Array) -> None:
@@ -210,8 +193,8 @@ class Hints(nn.Module):
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Return the share of the teacher's variance that the mapped features do not explain."""
-        mapped: Tensor = self.map(student)
-        return hint(mapped, (teacher - self._mean) / self._scale)
+        target = (teacher - self._mean) / self._scale
+        return nn.functional.mse_loss(self.map(student), target)
 
 
 def _ridge(inputs: Array, outputs: Array) -> tuple[Array, Array]:

@@ -1,32 +1,173 @@
-"""Whether the shipped model is any good: floors, chance, and what its build recorded of it.
+"""Gates of classes: what the candidate loses (G3, G9), and whether the shipped model is any good.
 
-A loss that is small against the floats says nothing of that. What makes the transfer itself
-doubtful is warned of, and decides with `--strict` alone.
+A loss that is small against the floats says nothing of that: there are floors, chance, and what its
+build recorded of it. What makes the transfer itself doubtful is warned of, and decides with
+`--strict` alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import sqrt
+from math import ceil, sqrt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgetransfer.measure.gates.gate import Gate, Status, held, more, not_run
+from edgetransfer.measure.gates.gate import (
+    Gate,
+    Status,
+    against,
+    apart,
+    held,
+    more,
+    not_run,
+    number,
+)
+from edgetransfer.measure.gates.outputs import flips_needed
 from edgetransfer.measure.stats.intervals import (
     clopper_pearson_lower,
     clopper_pearson_upper,
     percentile_bounds,
-    smallest_n,
     wilson,
     z_value,
 )
-from edgetransfer.tasks.classification.judge.comparison import compare, drops, effective_examples
+from edgetransfer.measure.stats.paired import Pairs, examples_needed
+from edgetransfer.tasks.classification.judge.comparison import (
+    DEGENERATE,
+    IDENTITY,
+    ClassDrop,
+    Comparison,
+    compare,
+    drops,
+    effective_examples,
+    examples_to_decide,
+    fewest_examples,
+)
 from edgetransfer.tasks.classification.judge.metrics import METRICS, NO_DECISION, Outcomes
 
 if TYPE_CHECKING:
     from edgetransfer.spec.budget import Budget
+
+DOES = {"w8a8": "quantising", "fp16": "16-bit floats"}
+"""What costs accuracy, by the precision of the candidate."""
+NO_LABELS = "not judged, the examples have no labels"
+WORDS = {"top1": "accuracy", "macro-f1": "macro-F1", "balanced-accuracy": "balanced accuracy"}
+
+
+def accuracy(comparison: Comparison | None, max_drop_pp: float, precision: str = "w8a8") -> Gate:
+    """One-sided non-inferiority test of the paired loss, 5 % level on either side.
+
+    PASS where the upper bound lies under the limit, FAIL where the lower bound lies over it.
+
+    Without labels there is no comparison.
+    """
+    if comparison is None:
+        return held("accuracy", "NOT RUN", NO_LABELS, (None, max_drop_pp, "pp"))
+    upper, lower = comparison.drop_ucb95_pp, comparison.drop_lcb95_pp
+    status: Status = "INCONCLUSIVE"
+    needed = None
+    change = _change(comparison.delta_pp)
+    if comparison.method == IDENTITY:
+        status = "PASS"
+        message = f"{IDENTITY}: it costs nothing, whatever the examples"
+    elif upper < max_drop_pp:
+        status = "PASS"
+        message = (
+            f"{_cost(comparison, max_drop_pp, precision)}; {change} on {comparison.n} examples"
+        )
+    elif lower > max_drop_pp:
+        status = "FAIL"
+        sure = f"95 % sure of over {apart(lower, max_drop_pp)} pp"
+        message = f"{change} ({sure}) of {number(max_drop_pp)} pp allowed"
+    else:
+        needed = examples_to_decide(comparison, max_drop_pp)
+        message = _undecided(comparison, max_drop_pp, needed)
+    examples = needed, fewest_examples(comparison, max_drop_pp)
+    return held("accuracy", status, message, (upper, max_drop_pp, "pp"), examples=examples)
+
+
+def _undecided(comparison: Comparison, limit_pp: float, needed: int | None) -> str:
+    """Say what was seen and how many examples would decide."""
+    n, effective = comparison.n, comparison.n_effective
+    limit = number(limit_pp)
+    top1 = comparison.metric == "top1"
+    quiet = comparison.pairs.discordant == 0 if top1 else comparison.method == DEGENERATE
+    upper = apart(comparison.drop_ucb95_pp, limit_pp)
+    if not quiet or needed is None:
+        of = " of the loss" if comparison.delta_pp > 0 else ""
+        seen = f"{_change(comparison.delta_pp)} (95 % bound{of} {upper} pp) of {limit} pp allowed"
+        return f"{seen}; {more(needed, n, 'this rate of changes')}"
+    worth = "" if effective == n else f" (worth {effective}: the smallest class decides)"
+    quietly = f"{needed} without a flip would bound it under {limit} pp"
+    return f"{n} examples{worth} bound a drop at {upper} pp at best; {quietly}"
+
+
+def _cost(comparison: Comparison, limit_pp: float, precision: str) -> str:
+    """Say what is shown to cost how much at most."""
+    what, upper = WORDS[comparison.metric], comparison.drop_ucb95_pp
+    bound = f"costs at most {apart(upper, limit_pp)} pp of {what}"
+    if upper < 0:
+        bound = f"costs no {what}: it gains at least {-upper:.1f} pp"
+    return f"{DOES.get(precision, precision)} {bound} (95 % bound), limit {number(limit_pp)} pp"
+
+
+def _change(delta_pp: float) -> str:
+    """Say which way it went.
+
+    >>> _change(-0.654), _change(1.3)
+    ('lost 0.65 pp', 'gained 1.30 pp')
+    """
+    return f"gained {delta_pp:.2f} pp" if delta_pp > 0 else f"lost {abs(delta_pp):.2f} pp"
+
+
+def classes(drops: Sequence[ClassDrop], max_class_drop_pp: float, *, named: bool = True) -> Gate:
+    """PASS where every class's bound of its loss lies under the limit, FAIL where one's lies over.
+
+    Without labels there are no drops, and nothing is judged.
+    """
+    if not drops:
+        status: Status = "INCONCLUSIVE" if named else "NOT RUN"
+        return held("classes", status, NO_LABELS, (None, None, ""), decides=named)
+    limit = against(f"{number(max_class_drop_pp)} pp", named=named)
+    worst = max(drops, key=lambda each: each.upper_pp)
+    sure = max(drops, key=lambda each: each.lower_pp)
+    n = sum(each.pairs.n for each in drops)
+    fewest = examples_needed(max_class_drop_pp / 100, Pairs(0, 0, 1)) or 0
+    needed = None
+    if sure.lower_pp > max_class_drop_pp:
+        status = "FAIL"
+        bound = f"95 % sure of over {apart(sure.lower_pp, max_class_drop_pp)} pp"
+        told = f"{_lost(sure)} ({bound}, corrected for {len(drops)} classes){limit}"
+    elif worst.upper_pp < max_class_drop_pp:
+        status = "PASS"
+        told = f"{_lost(worst)} ({_class_bound(worst, max_class_drop_pp)}){limit}"
+    else:
+        status = "INCONCLUSIVE"
+        needed = _needed(drops, max_class_drop_pp, n)
+        told = f"{_lost(worst)} ({_class_bound(worst, max_class_drop_pp)}){limit}"
+        told += f"; {fewest} examples of each class without a loss would bound it"
+    numbers, examples = (worst.upper_pp, max_class_drop_pp, "pp"), (needed, fewest * len(drops))
+    return held("classes", status, told, numbers, decides=named, examples=examples)
+
+
+def _needed(drops: Sequence[ClassDrop], limit_pp: float, n: int) -> int | None:
+    """Examples of all classes, mixed as they are, at which the last class would be decided."""
+    undecided = [each.pairs for each in drops if each.upper_pp >= limit_pp]
+    needed = [(examples_needed(limit_pp / 100, pairs), pairs.n) for pairs in undecided]
+    found = [ceil(own * n / count) for own, count in needed if own is not None]
+    return max(found) if len(found) == len(needed) else None
+
+
+def _lost(drop: ClassDrop) -> str:
+    lost = 100 * drop.pairs.drop
+    change = f"gained {-lost:.1f}" if lost < 0 else f"lost {lost:.1f}"
+    return f"{drop.label!r} {change} pp of its recall on {drop.pairs.n} examples"
+
+
+def _class_bound(drop: ClassDrop, limit_pp: float) -> str:
+    return f"95 % bound {apart(drop.upper_pp, limit_pp)} pp, the highest of all classes"
+
 
 SURE = 0.99
 """Level at which the model has to be worse than its record to fail: it is asked at every bench, and
@@ -106,10 +247,9 @@ def recorded(outcomes: Outcomes, labels: Sequence[str], record: Mapping[str, Any
         return not_run("recorded", "no class of these was in the build's tests", decides=False)
     excess, variance, expected = 0.0, 0.0, 0.0
     for right, new, was_right, old in tables:
-        total, good = new + old, right + was_right
+        total, good = new + old, right + was_right  # two at least: one of each
         excess += new * good / total - right
-        if total > 1:
-            variance += new * old * good * (total - good) / (total * total * (total - 1))
+        variance += new * old * good * (total - good) / (total * total * (total - 1))
         expected += new * was_right / old
     z = max(0.0, excess - 0.5) / sqrt(variance) if variance else 0.0
     got = sum(right for right, *_ in tables)
@@ -187,19 +327,11 @@ def _proportion(
     if status == "FAIL":
         bound = f"95 % sure of at most {100 * high:.1f} %"
     elif status == "INCONCLUSIVE":
-        needed = _needed(rate, floor)
+        needed = flips_needed(1 - rate, 1 - floor)
         tail = f"; {more(needed, n, 'this rate')}"
     told = f"{what} {100 * rate:.1f} % ({bound}), {100 * floor:.1f} % demanded{tail}"
-    examples = needed, smallest_n(lambda k: clopper_pearson_lower(k, k) >= floor)
+    examples = needed, flips_needed(0.0, 1 - floor)
     return held(name, status, told, (100 * low, 100 * floor, "%"), examples=examples)
-
-
-def _needed(rate: float, floor: float) -> int | None:
-    if rate > floor:
-        return smallest_n(lambda n: clopper_pearson_lower(rate * n, n) >= floor)
-    if rate < floor:
-        return smallest_n(lambda n: clopper_pearson_upper(rate * n, n) < floor)
-    return None
 
 
 def _macro_f1(outcomes: Outcomes, floor: float, seed: int) -> Gate:
