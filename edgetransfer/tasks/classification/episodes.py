@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
+from sklearn.preprocessing import normalize
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -231,18 +232,11 @@ def fit_prototypes(features: Array, labels: Array) -> LinearHead:
     centred = (features - mean) / scale
     lengths = np.linalg.norm(centred, axis=1)
     typical = float(lengths.mean()) or 1.0
-    directions = _unit(centred)
+    directions = normalize(centred)
     classes = range(int(labels.max()) + 1)
-    prototypes = _unit(np.stack([directions[labels == each].mean(axis=0) for each in classes]))
+    prototypes = normalize([directions[labels == each].mean(axis=0) for each in classes])
     weight = SHARPNESS / typical * prototypes / scale
     return LinearHead(weight.astype(np.float32), (-weight @ mean).astype(np.float32))
-
-
-def _unit(rows: Array) -> Array:
-    """Divide rows by their lengths; a row of zeros stays."""
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit: Array = rows / np.where(lengths > 0, lengths, 1.0)
-    return unit
 
 
 @dataclass(frozen=True)

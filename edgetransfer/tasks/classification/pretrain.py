@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,22 +43,13 @@ from edgetransfer.tasks.classification.head.probe import fit_probe
 from edgetransfer.transfer.train.machine_settings import threads
 
 if TYPE_CHECKING:
-    from edgetransfer.backbone.model import Backbone, LinearHead, Source
+    from edgetransfer.backbone.model import Source
     from edgetransfer.pipeline.stage.run import Run
     from edgetransfer.spec.progress import Progress
     from edgetransfer.spec.words import MetaMethod
-    from edgetransfer.tasks.classification.episodes import FitHead
+    from edgetransfer.tasks.classification.episodes import FitHead, Load
 
 Array = np.ndarray[Any, Any]
-
-
-def heads_of(backbone: Backbone) -> dict[str, FitHead]:
-    """Return the kinds of head; the regression is fitted on one look, as prototypes are."""
-
-    def regression(features: Array, labels: Array) -> LinearHead:
-        return fit_probe(features, labels, known=Known(source=backbone.classifier)).head
-
-    return {"prototypes": fit_prototypes, "regression": regression}
 
 
 @dataclass(frozen=True)
@@ -93,14 +86,19 @@ def fewshot(run: Run, trial: EpisodeTrial) -> list[EpisodeScore]:
     drawn = [Episodes(labels, task, run.recipe.seed) for task in tasks]
     opened = OpenedBackbone(run, manifest)
     features = np.load(opened.features_of(manifest.examples).file("features.npy"))
-    heads, scores = heads_of(opened.backbone), []
-    inner, pictures = inner_of(run.source), Pictures(opened.prepare, manifest.examples)
+    known = Known(source=opened.backbone.classifier)  # one look, as prototypes have
+    heads: dict[str, FitHead] = {
+        "prototypes": fit_prototypes,
+        "regression": lambda rows, classes: fit_probe(rows, classes, known=known).head,
+    }
+    scores: list[EpisodeScore] = []
+    inner, load = inner_of(run.source), partial(pictures, opened.prepare, manifest.examples)
     for task, episodes in zip(tasks, drawn, strict=True):
         with telling(run.reporter, f"{task.ways}-way {task.shots}-shot") as line:
             right = accuracies(features, episodes, trial.episodes, heads, progress=line.progress)
             if inner is not None:
                 right["adapted"] = adapted_accuracies(
-                    opened.backbone.network, pictures, episodes, trial.episodes, inner
+                    opened.backbone.network, load, episodes, trial.episodes, inner
                 )
             found = [
                 EpisodeScore(head, task.shots, *mean_and_half_width(values))
@@ -159,9 +157,9 @@ def pretrain(run: Run, plan: PretrainPlan, out: Path) -> dict[str, Any]:
     method = plan.method
     training = MetaTraining(backbone.network, method, INNER[method], RATES[method])
     work = _Pretraining(out, facts, training)
-    pictures = Pictures(preparer(backbone.preprocessing, None), train)
+    load = partial(pictures, preparer(backbone.preprocessing, None), train)
     with telling(run.reporter, "pretrain") as line, threads(1):
-        losses = work.train(pictures, episodes, plan, line.progress)
+        losses = work.train(load, episodes, plan, line.progress)
         few = max(1, len(losses) // 10)
         first, last = float(np.mean(losses[:few])), float(np.mean(losses[-few:]))
         line.summary = (
@@ -183,16 +181,10 @@ def inner_of(source: Source) -> Inner | None:
     return inner if inner is not None and inner.steps else None
 
 
-class Pictures:
-    """Prepares the pictures of an episode when it is drawn, so that memory does not grow."""
-
-    def __init__(self, prepare: Preparer, examples: tuple[Example, ...]) -> None:
-        self._prepare, self._examples = prepare, examples
-
-    def __call__(self, rows: np.ndarray[Any, Any]) -> torch.Tensor:
-        """Return float32 [len(rows), 3, h, w]."""
-        each = [self._prepare.prepare(self._examples[int(row)])[PREPARED] for row in rows]
-        return torch.from_numpy(np.concatenate(each))
+def pictures(prepare: Preparer, examples: Sequence[Example], rows: Array) -> torch.Tensor:
+    """Return some pictures, float32 [len(rows), 3, h, w], prepared when their episode is drawn."""
+    each = [prepare.prepare(examples[int(row)])[PREPARED] for row in rows]
+    return torch.from_numpy(np.concatenate(each))
 
 
 class _Pretraining:
@@ -222,13 +214,13 @@ class _Pretraining:
             )
 
     def train(
-        self, pictures: Pictures, episodes: Episodes, plan: PretrainPlan, progress: Progress
+        self, load: Load, episodes: Episodes, plan: PretrainPlan, progress: Progress
     ) -> list[float]:
         """Train up to the number of episodes or the time; returns the loss of each."""
         end = None if plan.minutes is None else time.monotonic() + 60 * plan.minutes
         while len(self._losses) < plan.episodes:
             episode = episodes.draw(len(self._losses))
-            self._losses.append(self._training.step(pictures, episode))
+            self._losses.append(self._training.step(load, episode))
             progress(len(self._losses), plan.episodes)
             if end is not None and time.monotonic() > end:
                 break
@@ -238,10 +230,8 @@ class _Pretraining:
 
     def _save(self) -> None:
         """Leave all that going on takes, in one file that is whole or not there."""
-        state = {
-            **self._training.state(),
-            "losses": torch.tensor(self._losses, dtype=torch.float64),
-        }
+        losses = torch.tensor(self._losses, dtype=torch.float64)
+        state = {**self._training.state(), "losses": losses}
         self._leave(_STATE, save(state, {"asked": json.dumps(self._asked)}))
 
     def _leave(self, name: str, content: bytes) -> Path:

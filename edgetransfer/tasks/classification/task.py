@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgetransfer.pipeline.task import Usage
 from edgetransfer.spec.tasks import CLASSIFICATION
 from edgetransfer.tasks.classification import report
+from edgetransfer.tasks.classification.fit import fit as method
 from edgetransfer.tasks.classification.judge import judged
 from edgetransfer.tasks.classification.judge.gates import written_record
 from edgetransfer.tasks.classification.judge.metrics import LOGITS, changed_outputs
 from edgetransfer.tasks.classification.labels import CLASSES
+from edgetransfer.tasks.classification.report import accuracy
 from edgetransfer.tasks.classification.report.form import ClassesForm
 
 if TYPE_CHECKING:
     from edgetransfer.agent.outputs import Outputs
-    from edgetransfer.measure.drift import Drift
-    from edgetransfer.measure.measurement import Measurement, Shape
+    from edgetransfer.measure.measurement import Shape
     from edgetransfer.pipeline.graphs import CompressedGraph, FittedGraph
     from edgetransfer.pipeline.stage.run import Run
-    from edgetransfer.pipeline.task import Shipped, Step
-    from edgetransfer.report.node import Node
+    from edgetransfer.pipeline.task import Shipped
     from edgetransfer.spec.progress import Progress
     from edgetransfer.spec.target import TargetSpec
 
@@ -71,23 +71,16 @@ class Classification:
     claims = report.CLAIMS
     report_form = ClassesForm
     changed = staticmethod(changed_outputs)
+    plan = staticmethod(method.plan)
+    fit = staticmethod(method.fit)
+    examine = staticmethod(judged.examine)
     hold = staticmethod(judged.hold)
     record = staticmethod(written_record)
+    tiles = staticmethod(accuracy.tiles)
 
     def outputs(self, labels: Sequence[str]) -> Mapping[str, Shape]:
         """Return that there is a logit a class."""
         return {LOGITS: (len(labels),)}
-
-    def examine(self, raw: Measurement, drift: Drift) -> judged.JudgedClasses:
-        """Compute the statistics of classes."""
-        del drift
-        return judged.examine(raw)
-
-    def plan(self, run: Run) -> list[Step]:
-        """List the stages of choosing a backbone and of fitting."""
-        from edgetransfer.tasks.classification.fit.fit import plan
-
-        return plan(run)
 
     def choose(self, run: Run) -> Run:
         """Choose a backbone by probes and by time, where it was not named."""
@@ -96,12 +89,6 @@ class Classification:
         from edgetransfer.tasks.classification.rank import choose
 
         return choose(run)
-
-    def fit(self, run: Run) -> FittedGraph:
-        """Fit by the method that the recipe names."""
-        from edgetransfer.tasks.classification.fit.fit import fit
-
-        return fit(run)
 
     def ship(
         self,
@@ -122,12 +109,6 @@ class Classification:
 
         shares = softmax(outputs[LOGITS][0].astype(np.float64))
         return tuple((labels[i], float(shares[i])) for i in np.argsort(-shares)[:BEST])
-
-    def tiles(self, report: Node) -> list[dict[str, Any]]:
-        """Return the metric, and its change from the floats."""
-        from edgetransfer.tasks.classification.report.accuracy import tiles
-
-        return tiles(report)
 
 
 TASK = Classification()

@@ -17,8 +17,7 @@ from edgetransfer.data.decode import Pixels, decode
 from edgetransfer.data.digests import THREADS, normalise
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from scipy.sparse import csr_matrix
 
@@ -35,7 +34,10 @@ _GRAM = 3
 def surfaces(examples: Sequence[Example]) -> Array | csr_matrix:
     """Return one row of length 1 an example, float32 [N, S]: dense of pictures, sparse of texts."""
     paths = [example.path for example in examples if example.path is not None]
-    return thumbnails(paths) if paths else grams([example.text or "" for example in examples])
+    if not paths:
+        return grams([example.text or "" for example in examples])
+    with ThreadPoolExecutor(THREADS) as pool:
+        return np.stack(list(pool.map(lambda path: thumbnail(decode(path)), paths)))
 
 
 def thumbnail(pixels: Pixels) -> Array:
@@ -56,13 +58,6 @@ def thumbnail(pixels: Pixels) -> Array:
         return np.zeros_like(contrast)
     scaled: Array = contrast / np.linalg.norm(contrast)
     return scaled
-
-
-def thumbnails(paths: Iterable[Path]) -> Array:
-    """Return the thumbnails of picture files, float32 [N, 256]."""
-    with ThreadPoolExecutor(THREADS) as pool:
-        found = list(pool.map(lambda path: thumbnail(decode(path)), paths))
-    return np.stack(found) if found else np.zeros((0, SIDE * SIDE), np.float32)
 
 
 def grams(texts: Sequence[str]) -> csr_matrix:

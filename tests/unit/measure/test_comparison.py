@@ -100,12 +100,12 @@ def test_groups_split_the_examples_by_every_column():
     data = outcomes(n=90)
     site = ["north", "south", "north"] * 30
     results = by_group(data, {"site": site, "year": [2020] * 90}, "top1", seed=0)
-    assert [(r.column, r.value, r.comparison.n) for r in results] == [
+    assert [(column, value, found.n) for column, value, found in results] == [
         ("site", "north", 60),
         ("site", "south", 30),
         ("year", "2020", 90),
     ]
-    assert results[2].comparison == compare(data, "top1", seed=0)
+    assert results[2][2] == compare(data, "top1", seed=0)
 
 
 def test_a_column_of_another_length_is_refused():

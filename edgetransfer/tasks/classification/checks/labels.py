@@ -225,12 +225,10 @@ def find_suspects(probabilities: Array, labels: Array) -> list[Suspect]:
 
 def _typical(probabilities: Array, labels: Array) -> Array:
     """Return [C]: the median probability of a class where it is rightly the most probable."""
-    decided = probabilities.argmax(axis=1)
+    right = probabilities.argmax(axis=1) == labels
     typical = np.full(probabilities.shape[1], np.inf)
-    for label in np.unique(labels):
-        right = (labels == label) & (decided == label)
-        if right.any():
-            typical[label] = np.median(probabilities[right, label])
+    for label in np.unique(labels[right]):
+        typical[label] = np.median(probabilities[right & (labels == label), label])
     return typical
 
 

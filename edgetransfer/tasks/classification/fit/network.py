@@ -115,9 +115,8 @@ def fit_teacher(run: Run, manifest: Manifest) -> Teacher:
 def _fitted(run: Run, manifest: Manifest) -> Teacher:
     fitted = fit_network(run, manifest)
     opened = fitted.opened
-    if fitted.record["method"] == "probe":  # which leaves the network as it was, and that is traced
-        kept = opened.kept
-    else:
+    kept = opened.kept  # the frozen network is traced already
+    if not fitted.frozen:
         network, key = fitted.network.network, fitted.kept.key
         kept = trace_features(run, manifest, opened.prepare, network, key)
     record = _record(run, opened.card, fitted.record)

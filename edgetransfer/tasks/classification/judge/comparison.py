@@ -90,15 +90,6 @@ class Comparison:
     method: str
 
 
-@dataclass(frozen=True)
-class GroupResult:
-    """The comparison among the examples that have one value in one column."""
-
-    column: str
-    value: str
-    comparison: Comparison
-
-
 class _Bounds(NamedTuple):
     """Bounds of the drop, as fractions."""
 
@@ -168,18 +159,17 @@ def fewest_examples(comparison: Comparison, limit_pp: float) -> int | None:
 
 def by_group(
     outcomes: Outcomes, columns: Mapping[str, Sequence[str]], metric: str, *, seed: int
-) -> tuple[GroupResult, ...]:
-    """Compare within each value of each column [N], columns as given, values sorted."""
-    results = []
+) -> list[tuple[str, str, Comparison]]:
+    """Compare within each value of each column [N]: columns as given, values sorted."""
+    results: list[tuple[str, str, Comparison]] = []
     for column, given in columns.items():
         values = np.array([str(value) for value in given], dtype=object)
         if len(values) != outcomes.n:
             msg = f"column {column} has {len(values)} values for {outcomes.n} examples"
             raise ValueError(msg)
-        for value in sorted(set(values.tolist())):
-            part = outcomes.where(values == value)
-            results.append(GroupResult(column, value, compare(part, metric, seed=seed)))
-    return tuple(results)
+        parts = {value: outcomes.where(values == value) for value in sorted(set(values.tolist()))}
+        results += [(column, k, compare(part, metric, seed=seed)) for k, part in parts.items()]
+    return results
 
 
 def _bounds(outcomes: Outcomes, metric: str, effective: int, seed: int) -> _Bounds:

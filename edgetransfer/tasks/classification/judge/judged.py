@@ -101,7 +101,7 @@ class JudgedClasses:
         unlabelled = {**dict.fromkeys(_ACCURACY, _UNLABELLED), "metric": raw.metric, "n": 0}
         rows = () if outcomes is None else per_class(outcomes, raw.labels)
         groups = (
-            () if outcomes is None else by_group(outcomes, raw.groups, raw.metric, seed=raw.seed)
+            [] if outcomes is None else by_group(outcomes, raw.groups, raw.metric, seed=raw.seed)
         )
         return {
             "accuracy": unlabelled if self.accuracy is None else _accuracy(self.accuracy),
@@ -113,9 +113,7 @@ class JudgedClasses:
             ],
             "confusion": _confusion(outcomes),
             **({"notable": notable(raw)} if raw.names else {}),
-            "groups": [
-                {"column": g.column, "value": g.value, **_accuracy(g.comparison)} for g in groups
-            ],
+            "groups": [{"column": c, "value": v, **_accuracy(found)} for c, v, found in groups],
         }
 
     @property
@@ -137,8 +135,9 @@ class JudgedClasses:
         return {key: getattr(self.calibration, key.removesuffix("_ece")) for key in keys}
 
 
-def examine(raw: Measurement) -> JudgedClasses:
+def examine(raw: Measurement, drift: Drift) -> JudgedClasses:
     """Compute the statistics; a network against itself loses nothing, whatever the examples."""
+    del drift
     reference, candidate = raw.reference[LOGITS], raw.candidate[LOGITS]
     moved = divergence(reference, candidate)
     if raw.identical:

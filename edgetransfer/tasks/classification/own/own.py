@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,8 +56,8 @@ def take(
     with _refusing(file, "ONNX Runtime cannot load the model"):
         session = open_here(str(file))
     renamed, turned = _matched(file, session, batches[0])
-    fitted = _FedInput(file, session, renamed, turned)
-    said = fitted.outputs(batches)
+    run = partial(_outputs, file, session, renamed, turned)
+    said = run(batches)
     _check_outputs(file, said, classes)
     named = to_supported_opset(_with_names(model, renamed, turned=turned))
     named, expected, notes = with_logits(named, said, batches)
@@ -65,7 +65,7 @@ def take(
     inputs = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
     record = _proof(expected, graph, inputs, file)
     one = alone(inputs)
-    told = run_each(open_here(named), [one])[LOGITS] if notes else fitted.outputs([one])
+    told = run_each(open_here(named), [one])[LOGITS] if notes else run([one])
     _proof(told, graph, one, file, record["range"])
     if turned:
         notes.append("the file takes pictures with the channels last: they are turned in the graph")
@@ -252,25 +252,23 @@ def _wrong_port(kind: str, shape: Sequence[object], array: Array) -> tuple[str, 
     )
 
 
-@dataclass(frozen=True)
-class _FedInput:
-    """The file as it is, the contract's name of each of its inputs, and the order of its axes."""
-
-    file: Path
-    session: OnnxSession
-    renamed: Mapping[str, str]
-    turned: bool
-
-    def outputs(self, batches: Sequence[dict[str, Any]]) -> Array:
-        rows = []
-        for batch in batches:
-            fed = {old: batch[new] for old, new in self.renamed.items()}
-            if self.turned:
-                fed = {k: np.ascontiguousarray(np.moveaxis(v, 1, 3)) for k, v in fed.items()}
-            fix = _ANY_LENGTH if "attention_mask" in batch else None
-            with _refusing(self.file, "the model does not run on what the contract prepares", fix):
-                rows.append(self.session.run(fed)[0])
-        return np.concatenate(rows)
+def _outputs(
+    file: Path,
+    session: OnnxSession,
+    renamed: Mapping[str, str],
+    turned: bool,
+    batches: Sequence[dict[str, Any]],
+) -> Array:
+    """Run the file as it is, by its own names of inputs and, where turned, order of axes."""
+    rows = []
+    for batch in batches:
+        fed = {old: batch[new] for old, new in renamed.items()}
+        if turned:
+            fed = {k: np.ascontiguousarray(np.moveaxis(v, 1, 3)) for k, v in fed.items()}
+        fix = _ANY_LENGTH if "attention_mask" in batch else None
+        with _refusing(file, "the model does not run on what the contract prepares", fix):
+            rows.append(session.run(fed)[0])
+    return np.concatenate(rows)
 
 
 def _check_outputs(file: Path, said: Array, classes: int) -> None:

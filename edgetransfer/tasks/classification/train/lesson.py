@@ -265,10 +265,8 @@ def batches(labels: Array, schedule: Schedule, generator: torch.Generator) -> It
 
 def _evened(labels: Array) -> Tensor:
     """Return how likely each example is drawn: one over its class's size, 1 without a label."""
-    known = labels[labels != UNLABELLED]
-    sizes = np.bincount(known) if len(known) else np.ones(1, dtype=np.int64)
-    weights = np.where(labels == UNLABELLED, 1.0, 1.0 / np.maximum(sizes[labels], 1))
-    labelled = labels != UNLABELLED
+    weights, labelled = np.ones(len(labels)), labels != UNLABELLED
     if labelled.any():
-        weights[labelled] /= weights[labelled].mean()
+        own = 1 / np.bincount(labels[labelled])[labels[labelled]]
+        weights[labelled] = own / own.mean()
     return torch.from_numpy(weights)
