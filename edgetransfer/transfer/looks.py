@@ -33,16 +33,11 @@ MAX_SHIFT, MAX_ZOOM = 0.06, 0.12
 
 @dataclass(frozen=True)
 class Views:
-    """A bounded number of looks at every example.
+    """A bounded number of looks at every example, which can be kept; later epochs see them again.
 
     A teacher and its student have to see the same look (Beyer et al. 2022, "Knowledge
     distillation: A good teacher is patient and consistent", section 3.1); as shifts and zooms are
-    shares of the picture, they are the same for networks of different input sizes. The bound
-    makes what a teacher says of them something that can be kept.
-
-    Attributes:
-        seed: of all looks.
-        count: epochs beyond it see the first ones again.
+    shares of the picture, they are the same for networks of different input sizes.
     """
 
     seed: int

@@ -47,8 +47,8 @@ def contest(before, after, metric="top1", sure=1.0):
     """Return what 40 held-out examples say, of which so many are decided rightly."""
     labels, number = np.arange(40) % 2, np.arange(40)
     said = np.stack([logits(number < before, labels), logits(number < after, labels, sure)])
-    held = HeldOut(number, (said,))
-    return Contest(held, labels, gain(*said, labels, metric, 0), metric, 5, reused=False)
+    held = HeldOut(number, (said,), labels, metric)
+    return Contest(held, gain(*said, labels, metric, 0), 5, reused=False)
 
 
 class Pretending:

@@ -71,15 +71,23 @@ class Processes(Team):
         summed: Array = self._sum(torch.from_numpy(values).to(self.device)).cpu().numpy()
         return summed
 
-    def meet(self, *, flag: bool = False) -> bool:
-        """Wait for all, and tell whether one of them raised the flag; alone there is no wait."""
-        return flag if self._over else self._meet(flag, None)
+    def meet(self, *, flag: bool = False, message: str | None = None) -> bool:
+        """Wait for all, and tell whether one of them raised the flag; alone there is no wait.
+
+        The message says what failed here.
+        """
+        if self._over:
+            return flag
+        said = torch.tensor([message is not None, flag], dtype=torch.int64, device=self.device)
+        failed, flags = self._sum(said).tolist()
+        if failed:
+            self._end(message)
+        return bool(flags)
 
     def fail(self, message: str) -> None:
         """Tell the others; every process but the first ends here."""
-        if not self._over:
-            with suppress(StageError):
-                self._meet(flag=False, message=message)
+        with suppress(StageError):
+            self.meet(message=message)
 
     def part(self) -> None:
         """End all processes but the first, which goes on alone."""
@@ -88,13 +96,6 @@ class Processes(Team):
         distributed.destroy_process_group()
         if self.rank > 0:
             sys.exit(0)
-
-    def _meet(self, flag: bool, message: str | None) -> bool:
-        said = torch.tensor([message is not None, flag], dtype=torch.int64, device=self.device)
-        failed, flags = self._sum(said).tolist()
-        if failed:
-            self._end(message)
-        return bool(flags)
 
     def _end(self, message: str | None) -> None:
         """Hear what failed; the first process says so, the others end without a word."""

@@ -107,9 +107,9 @@ def test_a_length_is_chosen_by_the_other_parts():
     right, wrong = decisions(np.ones(4, bool), labels[:4]), decisions(np.zeros(4, bool), labels[:4])
     half = decisions(np.arange(4) < 2, labels[:4])
     said = (np.stack([half, right, wrong]), np.stack([half, wrong, half]))
-    held = HeldOut(np.arange(8), said)
-    assert held.length(labels, "top1") == 0
-    assert held.length(labels, "top1", shortest=1) == 1
+    held = HeldOut(np.arange(8), said, labels, "top1")
+    assert held.length() == 0
+    assert held.length(shortest=1) == 1
 
 
 def test_what_is_chosen_by_other_examples_does_not_look_too_good():
@@ -119,10 +119,10 @@ def test_what_is_chosen_by_other_examples_does_not_look_too_good():
     for seed in range(150):
         labels = rng.integers(0, 2, 100)
         said = np.stack([decisions(rng.random(100) < 0.5, labels) for _ in range(12)])
-        held = HeldOut(np.arange(100), (said,))
-        best_one = held.after(held.length(labels, "top1", shortest=1))
+        held = HeldOut(np.arange(100), (said,), labels, "top1")
+        best_one = held.after(held.length(shortest=1))
         chosen.append((best_one.argmax(axis=1) == labels).mean())
-        other = held.crossed(labels, "top1", seed)
+        other = held.crossed(seed)
         crossed.append((other.argmax(axis=1) == labels).mean())
     assert np.mean(chosen) > 0.56
     assert abs(np.mean(crossed) - 0.5) < 0.02
@@ -136,7 +136,7 @@ def test_a_large_part_is_not_judged_at_the_length_that_a_small_one_likes():
     small = np.stack(
         [decisions(each[:50], labels[400:]) for each in (wrong, right, np.arange(400) % 9 > 0)]
     )
-    crossed = HeldOut(np.arange(450), (large, small)).crossed(labels, "top1")
+    crossed = HeldOut(np.arange(450), (large, small), labels, "top1").crossed()
     assert (crossed.argmax(axis=1) == labels)[:400].all()
 
 
@@ -146,16 +146,17 @@ def test_a_part_that_stopped_early_does_not_end_the_others():
     right, wrong = np.ones(6, bool), np.arange(6) < 2
     whole = np.stack([decisions(each, labels[:6]) for each in (wrong, wrong, wrong, right)])
     ended = np.stack([decisions(each, labels[6:]) for each in (right, wrong)])
-    held = HeldOut(np.arange(12), (whole, ended))
+    held = HeldOut(np.arange(12), (whole, ended), labels, "top1")
     assert held.epochs == 3
-    assert held.length(labels, "top1", shortest=1) == 3
+    assert held.length(shortest=1) == 3
     np.testing.assert_array_equal(held.after(3), np.concatenate([whole[3], ended[1]]))
 
 
 def test_one_example_is_judged_at_the_length_that_it_likes():
     labels = np.array([1])
     said = np.stack([decisions(np.array([each]), labels) for each in (False, False, True)])
-    np.testing.assert_array_equal(HeldOut(np.arange(1), (said,)).crossed(labels, "top1"), said[2])
+    held = HeldOut(np.arange(1), (said,), labels, "top1")
+    np.testing.assert_array_equal(held.crossed(), said[2])
 
 
 def test_the_race_leaves_the_network_as_it_was_and_finds_a_rate_that_learns(

@@ -13,9 +13,7 @@ from edgetransfer.pipeline.fit.backbone import OpenedBackbone
 from edgetransfer.pipeline.fit.unlabelled import read_unlabelled
 from edgetransfer.spec.words import AUTO
 from edgetransfer.tasks.classification import study as judged
-from edgetransfer.tasks.classification.checks.soundness import look_before
-from edgetransfer.tasks.classification.fit.network import look_at_labels
-from edgetransfer.tasks.classification.fit.probe import FittedNetwork, fit_head, read_head
+from edgetransfer.tasks.classification.fit.network import fit_on_frozen
 from edgetransfer.tasks.classification.fit.shift import (
     METHODS,
     ShiftResult,
@@ -24,10 +22,10 @@ from edgetransfer.tasks.classification.fit.shift import (
     shift_stage,
 )
 from edgetransfer.tasks.classification.head.shift import FEWEST, batch_norms
-from edgetransfer.tasks.classification.train.layers import Classifier
 
 if TYPE_CHECKING:
     from edgetransfer.pipeline.stage.run import Run
+    from edgetransfer.tasks.classification.fit.probe import FittedNetwork
 
 FEWEST_TO_CHOOSE = 2
 """Labelled device examples a class that `auto` needs: each half is judged by the other's choice."""
@@ -133,19 +131,14 @@ def adapt(run: Run, manifest: Manifest) -> tuple[Manifest, FittedNetwork, dict[s
     rest = replace(parts.manifest, notes=(*parts.manifest.notes, *more.notes))
     opened = OpenedBackbone(run, rest)
     ways = _ways(run, opened)
-    features = opened.features(rest)
-    device = opened.features_of(more.examples)
+    features, device = opened.features(rest), opened.features_of(more.examples)
     stage = shift_stage(features, len(rest.fitted), device, run.recipe.seed)
     shift = run.keep(replace(stage, told=judged.told_shift))
-    look_before(run, rest, opened, features)
-    kept, record = fit_head(run, rest, opened)
-    setting = ShiftSetting(run, rest, opened, kept, more.examples, parts.device, device, shift)
+    plain = replace(fit_on_frozen(run, rest, opened), unlabelled=more.examples)
+    setting = ShiftSetting(run, rest, plain, parts.device, device, shift)
     moved = {way: move(setting, way) for way in ways}
-    labels = look_at_labels(run, rest, opened, kept)
-    network = Classifier(opened.backbone.network, read_head(kept))
-    plain = FittedNetwork(opened, network, kept, record, kept, labels, more.examples)
     block, way = _judge(setting, parts, moved)
-    return rest, plain if way is None else moved[way].fitted(plain), block
+    return rest, plain if way is None else moved[way].fitted(), block
 
 
 def _pictures_of_the_device(run: Run, parts: DeviceSplit) -> Manifest:
@@ -205,14 +198,14 @@ def _judge(
     way: str | None = next(iter(moved))
     block: dict[str, Any] = {
         "asked": recipe.adapt.method,
-        "unlabelled": len(setting.unlabelled),
+        "unlabelled": len(setting.plain.unlabelled),
         "shift": setting.shift.record,
     }
     if not parts.device:
         block["unmeasured"] = "no labelled examples of the device were named (--device-part)"
         return {**block, "method": way, **moved[str(way)].kept.record, "warnings": []}, way
     truth = setting.manifest.label_index(parts.device)
-    plain = ShiftResult(setting, judged.PLAIN, setting.head).decide()
+    plain = ShiftResult(setting, judged.PLAIN, setting.plain.kept).decide()
     decided = {name: each.decide() for name, each in moved.items()}
     shown = decided[str(way)]
     where = f"labelled examples of the device ({recipe.adapt.device_part})"

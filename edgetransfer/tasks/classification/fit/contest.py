@@ -100,21 +100,15 @@ class LabelledExamples:
 
 @dataclass(frozen=True)
 class Contest:
-    """What the parts that were held out say, of labels int [N].
+    """What the parts that were held out say, `of` so many that can be.
 
     The gain over the probe is at lengths that were chosen without the examples judged.
     """
 
     held: HeldOut
-    truth: Array
     gain: Gain
-    metric: str
     of: int
     reused: bool
-
-    def length(self, shortest: int = 0) -> int:
-        """Return the number of epochs that the metric likes best."""
-        return self.held.length(self.truth, self.metric, shortest=shortest)
 
     def told(self) -> str:
         """Say what was found."""
@@ -122,26 +116,27 @@ class Contest:
 
     def history(self) -> list[list[float]]:
         """Return [log loss at its own temperature, metric] after each epoch, the probe first."""
-        after = (self.held.after(epoch) for epoch in range(self.held.epochs + 1))
-        scores = [score(each, self.truth, self.metric) for each in after]
+        held = self.held
+        after = (held.after(epoch) for epoch in range(held.epochs + 1))
+        scores = [score(each, held.truth, held.metric) for each in after]
         return [[-each.mended, each.value] for each in scores]
 
     def settled(self, length: int, count: int) -> tuple[float, Array]:
         """Return the temperature after some epochs, and logits [count, C], NaN of the others."""
         said = self.held.after(length)
-        found = temperature(said, self.truth) if length else 1.0
+        found = temperature(said, self.held.truth) if length else 1.0
         every = np.full((count, said.shape[1]), np.nan, dtype=np.float32)
         every[self.held.rows] = said / found
         return found, every
 
     def record(self, length: int, data: LabelledExamples) -> dict[str, Any]:
         """Return what the manifest says of it."""
-        parted = len(self.held.said)
-        value = self.gain.after if parted > 1 else self.history()[length][1]
+        parted, gained = len(self.held.said), self.gain
+        value = gained.after if parted > 1 else self.history()[length][1]
         by = "the validation set" if parted == 1 else f"{parted} parts held out in turn"
         return {
-            "held_out": {"metric": self.metric, "value": value, "n": len(self.truth), "by": by},
-            "gain": {key: each for key, each in asdict(self.gain).items() if key != "error"},
+            "held_out": {"metric": gained.metric, "value": value, "n": gained.n, "by": by},
+            "gain": {key: each for key, each in asdict(gained).items() if key != "error"},
             "parts": {"held_out": parted, "of": self.of},
             "fitted_on": told_fitted(data),
         }
@@ -211,13 +206,12 @@ def hold(
         said.append(logits)
         seconds.append(kept.cost.seconds)
         reused = reused and kept.reused
-        held = HeldOut(np.concatenate([each.held for each in data.parts[: len(said)]]), tuple(said))
-        truth = data.truth[held.rows]
-        crossed = held.crossed(truth, data.metric, data.seed)
-        gained = gain(held.after(0), crossed, truth, data.metric, data.seed)
+        rows = np.concatenate([each.held for each in data.parts[: len(said)]])
+        held = HeldOut(rows, tuple(said), data.truth[rows], data.metric)
+        gained = gain(held.after(0), held.crossed(data.seed), held.truth, data.metric, data.seed)
         if gained.settled or len(said) == most or not plan.fits(seconds):
             break
-    return Contest(held, truth, gained, data.metric, len(data.parts), reused)
+    return Contest(held, gained, len(data.parts), reused)
 
 
 def fit_epochs(
@@ -292,7 +286,7 @@ class Contender(ABC):
 
     def settle(self, contest: Contest, *, shortest: int = 0) -> FittedNetwork:
         """Fit on all labels for as many epochs as held-out ones like best, of so many at least."""
-        length = contest.length(shortest)
+        length = contest.held.length(shortest)
         inputs = {**self._started, "parts": len(contest.held.said), "length": length}
         make = partial(self._train, contest, length)
         stage = Stage(self.stage, inputs, make, self._told, self.opened, together=self.together)

@@ -212,12 +212,7 @@ def fit_network(
     opened = OpenedBackbone(run, manifest)
     if run.recipe.rank:
         _refuse_without_attention(run, opened)
-    look_before(run, manifest, opened, opened.features(manifest))
-    kept, record = fit_head(run, manifest, opened)
-    _preview(run, manifest, record["held_out"])
-    labels = look_at_labels(run, manifest, opened, kept)
-    network = Classifier(opened.backbone.network, read_head(kept))
-    fitted = FittedNetwork(opened, network, kept, record, kept, labels)
+    fitted = fit_on_frozen(run, manifest, opened)
     if run.recipe.fit.method == "contrastive":
         fitted = text.contrast(run, manifest, fitted)
     if more:
@@ -249,6 +244,16 @@ def _tuned(
     if "contrastive" in manifest.input.offers and run.recipe.fit.device in (None, *text.DEVICES):
         contender = text.ContrastiveFit(run, manifest, fitted)
     return keep_if_better(run, fitted, contender)
+
+
+def fit_on_frozen(run: Run, manifest: Manifest, opened: OpenedBackbone) -> FittedNetwork:
+    """Fit the probe, between what is asked before it and what it says of labels."""
+    look_before(run, manifest, opened, opened.features(manifest))
+    kept, record = fit_head(run, manifest, opened)
+    _preview(run, manifest, record["held_out"])
+    labels = look_at_labels(run, manifest, opened, kept)
+    network = Classifier(opened.backbone.network, read_head(kept))
+    return FittedNetwork(opened, network, kept, record, kept, labels)
 
 
 def look_at_labels(

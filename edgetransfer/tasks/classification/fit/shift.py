@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from edgetransfer.backbone.model import LinearHead
-    from edgetransfer.pipeline.fit.backbone import OpenedBackbone
     from edgetransfer.pipeline.stage.run import Run
     from edgetransfer.spec.progress import Progress
 
@@ -47,17 +46,14 @@ _STATISTICS = "norms.safetensors"
 
 @dataclass(frozen=True)
 class ShiftSetting:
-    """What every method starts from.
+    """What every method starts from: `plain` was fitted without adaptation.
 
-    `device` are its labelled examples; `head` was fitted without adaptation, and `features` are
-    those of the unlabelled ones.
+    `device` are labelled examples of the device, and `features` those of its unlabelled ones.
     """
 
     run: Run
     manifest: Manifest
-    opened: OpenedBackbone
-    head: StageResult
-    unlabelled: tuple[Example, ...]
+    plain: FittedNetwork
     device: tuple[Example, ...]
     features: StageResult
     shift: StageResult
@@ -65,7 +61,7 @@ class ShiftSetting:
 
 @dataclass(frozen=True)
 class ShiftResult:
-    """What one method made in its stage; no method leaves the setting's head as it is."""
+    """What one method made in its stage, which for none is that of the setting's head."""
 
     setting: ShiftSetting
     way: str
@@ -73,17 +69,18 @@ class ShiftResult:
 
     def head(self) -> LinearHead:
         """Return the head that goes with it."""
-        return read_head(self.setting.head if self.way == "norms" else self.kept)
+        return read_head(self.setting.plain.kept if self.way == "norms" else self.kept)
 
     def decide(self) -> Array:
         """Return what it decides about the labelled examples of the device, int [N]."""
-        opened, device = self.setting.opened, self.setting.device
+        opened, device = self.setting.plain.opened, self.setting.device
         made = self.kept if self.way == "norms" else opened.features_of(device)
         decided: Array = self.head().logits(np.load(made.file("features.npy"))).argmax(axis=1)
         return decided
 
-    def fitted(self, plain: FittedNetwork) -> FittedNetwork:
+    def fitted(self) -> FittedNetwork:
         """Return the network to ship."""
+        plain = self.setting.plain
         record, network = {**plain.record, "adapted": self.way}, plain.opened.backbone.network
         if self.way == "norms":
             network = copy.deepcopy(network)
@@ -112,7 +109,7 @@ def move(setting: ShiftSetting, way: str) -> ShiftResult:
     run, train = setting.run, setting.manifest.fitted
     inputs = {
         "way": way,
-        "head": setting.head.key,
+        "head": setting.plain.kept.key,
         "shift": setting.shift.key,
         "unlabelled": setting.features.key,
         "truth": setting.manifest.label_index(train).tolist(),
@@ -155,10 +152,11 @@ def _align(setting: ShiftSetting, folder: Path, _: Progress) -> dict[str, Any]:
 
 
 def _norms(setting: ShiftSetting, folder: Path, _: Progress) -> dict[str, Any]:
-    opened, train = setting.opened, setting.manifest.fitted
+    opened, train = setting.plain.opened, setting.manifest.fitted
     (one,) = opened.prepare.prepare(train[0]).values()
     most = most_pictures(*one.shape[2:])
-    labelled, device = (_some(setting, each, most) for each in (train, setting.unlabelled))
+    unlabelled = setting.plain.unlabelled
+    labelled, device = (_some(setting, each, most) for each in (train, unlabelled))
     network = renormalise(opened.backbone.network, labelled, device)
     names = {id(module): name for name, module in network.named_modules()}
     layers = batch_norms(network)
@@ -179,8 +177,9 @@ METHODS = {"reweight": _reweight, "align": _align, "norms": _norms}
 
 def _labelled(setting: ShiftSetting) -> tuple[Array, Array | None]:
     """Return features of the training pictures, and of other looks at them."""
-    manifest, looks = setting.manifest, setting.opened.looks(setting.manifest)
-    rows = np.load(setting.opened.features(manifest).file("features.npy"))[: len(manifest.fitted)]
+    manifest, opened = setting.manifest, setting.plain.opened
+    looks = opened.looks(manifest)
+    rows = np.load(opened.features(manifest).file("features.npy"))[: len(manifest.fitted)]
     return rows, None if looks is None else np.load(looks.file("looks.npy"))
 
 
@@ -194,7 +193,7 @@ def _fit(
     """Fit a head as the probe stage does."""
     recipe, train = setting.run.recipe, setting.manifest.fitted
     groups, truth = group_index(recipe.data.split_by, train), setting.manifest.label_index(train)
-    known = Known(groups, looks, setting.opened.backbone.classifier, weights)
+    known = Known(groups, looks, setting.plain.opened.backbone.classifier, weights)
     probe = fit_probe(rows, truth, known=known, metric=recipe.metric, seed=recipe.seed)
     save_file(asdict(probe.head), folder / "head.safetensors")
 
@@ -202,7 +201,7 @@ def _fit(
 def _some(setting: ShiftSetting, examples: Sequence[Example], most: int) -> Tensor:
     """Return prepared pictures, a seeded part where there are more than one pass takes."""
     order = np.random.default_rng(setting.run.recipe.seed).permutation(len(examples))[:most]
-    prepare = setting.opened.prepare
+    prepare = setting.plain.opened.prepare
     batch = prepare.join([prepare.prepare(examples[place]) for place in sorted(order)])
     (array,) = batch.values()
     return torch.from_numpy(array)

@@ -147,13 +147,9 @@ def fit_probe(
     as good as that for all that these examples can tell; of those the C with the smallest log loss
     is taken, for with few examples the metric moves in steps too coarse to tell neighbours apart.
     Features are centred and divided by the root of their standard deviation (Pareto scaling, van
-    den Berg et al. 2006, BMC Genomics 7:142, table 1). Dividing by all of it lifts the noise of
-    features that hardly vary, by none of it mutes small ones that tell classes apart: over six
-    pairs of data and backbone the cross-validated loss of the root was the smallest, or within
-    0.006 nats of it.
-
-    Without a metric the log loss alone decides. A fit has one BLAS thread: on two busy cores two
-    threads that wait for each other in a loop took 219 s where one took 5 s.
+    den Berg et al. 2006, BMC Genomics 7:142, table 1): over six pairs of data and backbone the
+    cross-validated loss of the root was the smallest, or within 0.006 nats of it. Without a metric
+    the log loss alone decides. A fit has one BLAS thread, see ARCHITECTURE.md.
     """
     splits = list(folds(labels, known.groups, seed))
     with threadpool_limits(limits=1):

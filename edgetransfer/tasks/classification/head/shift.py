@@ -75,7 +75,14 @@ def renormalise(
     share = len(device) / (len(device) + prior)
 
     def correct(layer: _BatchNorm, given: tuple[Tensor, ...]) -> None:
-        _correct(layer, own[layer], _statistics(given[0]), share)
+        (mean, spread), (there, spread_there) = own[layer], _statistics(given[0])
+        there, spread_there = there.lerp(mean, 1 - share), spread_there.lerp(spread, 1 - share)
+        ratio = (spread_there + layer.eps) / (spread + layer.eps)
+        centre, variance = layer.running_mean, layer.running_var
+        assert centre is not None
+        assert variance is not None  # `batch_norms` took those that keep them
+        centre.copy_(there - (mean - centre) * ratio.sqrt())
+        variance.copy_(((variance + layer.eps) * ratio - layer.eps).clamp(min=0.0))
 
     with _watched(layers, correct):
         fresh(device)
@@ -93,20 +100,6 @@ def _statistics(given: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean and variance [C] of inputs [N, C, ...]."""
     axes = [axis for axis in range(given.ndim) if axis != 1]
     return given.mean(dim=axes), given.var(dim=axes, unbiased=False)
-
-
-def _correct(
-    layer: _BatchNorm, own: tuple[Tensor, Tensor], device: tuple[Tensor, Tensor], share: float
-) -> None:
-    (mean, spread), (there, spread_there) = own, device
-    there = share * there + (1 - share) * mean
-    spread_there = share * spread_there + (1 - share) * spread
-    ratio = (spread_there + layer.eps) / (spread + layer.eps)
-    centre, variance = layer.running_mean, layer.running_var
-    assert centre is not None
-    assert variance is not None  # `batch_norms` took those that keep them
-    centre.copy_(there - (mean - centre) * ratio.sqrt())
-    variance.copy_(((variance + layer.eps) * ratio - layer.eps).clamp(min=0.0))
 
 
 Array = np.ndarray[Any, Any]

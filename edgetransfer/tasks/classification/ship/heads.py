@@ -43,6 +43,7 @@ from edgetransfer.tasks.classification.ship.head_files import (
 from edgetransfer.transport.local import Local
 
 if TYPE_CHECKING:
+    from edgetransfer.graph.prepare import Preparer
     from edgetransfer.pipeline.stage.reporter import Reporter
     from edgetransfer.tasks.classification.head.new_class import FeatureStatistics
 
@@ -188,7 +189,7 @@ def rebuild(
             write_statistics(partial / MEASURE / STATISTICS, statistics)
         made = seal(partial, {**facts, **head_facts(core), "added": list(heads.added), **stored})
         with scratch(partial) as room:
-            _report(made, out, room, reporter)
+            _report(made, prepare, out, room, reporter)
 
 
 def _statistics(bundle: Bundle, heads: HeadTensors) -> FeatureStatistics | None:
@@ -201,11 +202,10 @@ def _statistics(bundle: Bundle, heads: HeadTensors) -> FeatureStatistics | None:
     return replace(kept, means=heads.means, counts=heads.counts)
 
 
-def _report(bundle: Bundle, out: Path, room: Path, reporter: Reporter) -> None:
+def _report(bundle: Bundle, prepare: Preparer, out: Path, room: Path, reporter: Reporter) -> None:
     """Write a report without accuracy or times: nothing of these classes was measured."""
     question = Question.of(bundle, unlabelled_golden(bundle), ())
     why_not = "nothing was measured of these classes yet"
     bench = Bench(measuring_afresh(room / "raw"), reporter, Local(), out, why_not=why_not)
-    prepare = preparer(bundle.preprocessing, bundle.file(TOKENIZER))
     report = judge_bundle(bench, bundle, question, prepare)
     finish(bundle, report, question.thumbnails(report, prepare, built=False))

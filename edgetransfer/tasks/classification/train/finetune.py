@@ -43,9 +43,9 @@ def measure(
 ) -> Machine:
     """Time one small step with one thread and with all, and return the faster way.
 
-    More threads are not always faster: on two busy cores two threads that wait for each other
-    in a loop were four times slower than one. bf16 is taken where the CPU has the instructions
-    (1.8 times faster for MobileNetV2 on Zen 4). Norms are fused where the features stay the same.
+    On two busy cores two threads were four times slower than one. bf16 is taken where the CPU has
+    the instructions (1.8 times faster for MobileNetV2 on Zen 4). Norms are fused where the features
+    stay the same.
     """
     cpu = where == "cpu"
     bf16 = not BF16_FLAGS.isdisjoint(isa_flags()) if cpu else where == "cuda"

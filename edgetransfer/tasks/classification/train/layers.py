@@ -64,9 +64,7 @@ def parameter_groups(
 
     A step of Adam moves every weight by about its learning rate, whatever the weight's size. Rates
     are therefore relative to the root mean square of each tensor (Shazeer & Stern 2018, Adafactor,
-    section 8): the head of a probe on wide features, and networks whose batch norms were folded,
-    hold weights of very different sizes, and one absolute rate threw away in an epoch what they
-    had learnt.
+    section 8), as weights of folded batch norms and of a probe's head are of very different sizes.
     """
     groups = []
     for place, parameters in enumerate(grouped(network)):
