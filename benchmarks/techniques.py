@@ -55,7 +55,7 @@ from edgetransfer.tasks.classification.train.lesson import (
     Texts,
     run_in_groups,
 )
-from edgetransfer.transfer.train.machine_settings import Machine
+from edgetransfer.transfer.machine_settings import Machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -26,7 +26,7 @@ from edgetransfer.pipeline.task import task_of
 from edgetransfer.pipeline.verification import Verification
 from edgetransfer.spec import catalogue
 from edgetransfer.spec.words import AUTO
-from edgetransfer.transfer.train.team import ALONE, Team
+from edgetransfer.transfer.team import ALONE, Team
 from edgetransfer.transport.local import Local
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def resolve(recipe: Recipe, store: Store, reporter: Reporter, team: Team = ALONE
     candidates = backbones.candidates_of(recipe.backbone.candidates) if auto else ()
     source = candidates[0] if candidates else backbones.locate(recipe.backbone.source)
     if recipe.fit.device is not None:
-        from edgetransfer.transfer.train.machine_settings import device
+        from edgetransfer.transfer.machine_settings import device
 
         device(recipe.fit.device)
     asked = recipe.distill.source

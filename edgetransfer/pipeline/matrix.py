@@ -20,7 +20,7 @@ from edgetransfer.pipeline.build import build
 from edgetransfer.pipeline.stage.reporter import Prefixed, Reporter
 from edgetransfer.spec.base import slug
 from edgetransfer.spec.recipe import BackboneSpec, Recipe
-from edgetransfer.transfer.train.machine_settings import threads
+from edgetransfer.transfer.machine_settings import threads
 
 if TYPE_CHECKING:
     from edgetransfer.pipeline.stage.store import Store

@@ -20,7 +20,7 @@ from edgetransfer.pipeline.stage.reporter import Reporter, SilentReporter, telli
 from edgetransfer.pipeline.stage.store import Store
 from edgetransfer.pipeline.task import task_of
 from edgetransfer.spec.recipe import Recipe
-from edgetransfer.transfer.train.machine_settings import device, threads
+from edgetransfer.transfer.machine_settings import device, threads
 
 if TYPE_CHECKING:
     from types import ModuleType

@@ -1,1 +1,1 @@
-"""Fits a backbone to examples: features, probe, fine-tuning."""
+"""What any network is fitted with: features, augmented views, this machine, several processes."""

@@ -24,7 +24,7 @@ from edgetransfer.tasks.classification.fit.probe import FittedNetwork
 from edgetransfer.tasks.classification.train.choice import HeldOut, gain, parts
 from edgetransfer.tasks.classification.train.layers import Classifier
 from edgetransfer.tasks.classification.train.lesson import Schedule
-from edgetransfer.transfer.train.machine_settings import Machine
+from edgetransfer.transfer.machine_settings import Machine
 
 RUN = SimpleNamespace(reporter=SilentReporter())
 ENDLESS = ContestPlan(0.0, 1.0, 1.0, None)

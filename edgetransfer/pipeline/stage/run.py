@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.pipeline.stage.reporter import Line, Reporter, telling
-from edgetransfer.transfer.train.team import ALONE, Team
+from edgetransfer.transfer.team import ALONE, Team
 
 if TYPE_CHECKING:
     from edgetransfer.backbone.model import Source

@@ -17,7 +17,7 @@ from edgetransfer.errors import EdgeTransferError, MissingExtraError, SpecError,
 from edgetransfer.pipeline.stage.store import Store, one_thread
 from edgetransfer.spec.memory import reused
 from edgetransfer.spec.progress import Progress, silent
-from edgetransfer.transfer.train.team import ALONE, Team
+from edgetransfer.transfer.team import ALONE, Team
 
 if TYPE_CHECKING:
     from edgetransfer.pipeline.stage.stage import Stage, StageResult
@@ -65,12 +65,12 @@ def _team(recipe: Recipe, asked: int | None) -> Team:
     if started == 1:
         return ALONE
     try:
-        from edgetransfer.transfer.train.accelerated import Processes
+        from edgetransfer.transfer.accelerated import Processes
     except ModuleNotFoundError as error:
         if error.name != "accelerate":
             raise
         raise MissingExtraError("accelerate", "accelerate", purpose="a shared fit") from None
-    from edgetransfer.transfer.train.machine_settings import device
+    from edgetransfer.transfer.machine_settings import device
 
     team = Processes(cpu=device(recipe.fit.device) == "cpu")
     if team.size != started:

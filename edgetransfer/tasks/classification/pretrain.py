@@ -40,7 +40,7 @@ from edgetransfer.tasks.classification.episodes import (
 )
 from edgetransfer.tasks.classification.head.linear_heads import Known
 from edgetransfer.tasks.classification.head.probe import fit_probe
-from edgetransfer.transfer.train.machine_settings import threads
+from edgetransfer.transfer.machine_settings import threads
 
 if TYPE_CHECKING:
     from edgetransfer.backbone.model import Source

@@ -27,8 +27,8 @@ from edgetransfer.tasks.classification.train.lesson import (
     Schedule,
     Technique,
 )
-from edgetransfer.transfer.train.machine_settings import Machine
-from edgetransfer.transfer.train.team import ALONE
+from edgetransfer.transfer.machine_settings import Machine
+from edgetransfer.transfer.team import ALONE
 
 SCHEDULE = Schedule(3, 0.02, 7, 3, Technique(smoothing=0.1, averaging=0.5, gradual=True))
 
@@ -118,6 +118,6 @@ def main():
 
 
 if __name__ == "__main__":
-    from edgetransfer.transfer.train.accelerated import Processes
+    from edgetransfer.transfer.accelerated import Processes
 
     main()

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from edgetransfer.transfer.train.team import ALONE
+from edgetransfer.transfer.team import ALONE
 
 SCRIPT = Path(__file__).with_name("shared_fit.py")
 

@@ -14,7 +14,7 @@ from edgetransfer.tasks.classification.train.choice import (
     race,
 )
 from edgetransfer.tasks.classification.train.lesson import Lesson, Schedule
-from edgetransfer.transfer.train.machine_settings import Machine
+from edgetransfer.transfer.machine_settings import Machine
 
 SCHEDULE = Schedule(epochs=12, learning_rate=1e-3, batch_size=8, seed=0)
 

@@ -17,7 +17,7 @@ from edgetransfer.tasks.classification.train.contrastive import (
     tune,
 )
 from edgetransfer.tasks.classification.train.lesson import Texts, run_in_groups
-from edgetransfer.transfer.train.machine_settings import Machine
+from edgetransfer.transfer.machine_settings import Machine
 
 ONE_THREAD = Machine(threads=1, bf16=False)
 COURSE = ContrastiveSchedule(epochs=4, learning_rate=0.02, together=4, batch_size=16, seed=3)

@@ -23,7 +23,7 @@ from edgetransfer.tasks.classification.train.lesson import (
     Technique,
 )
 from edgetransfer.transfer.looks import Views
-from edgetransfer.transfer.train.machine_settings import Machine
+from edgetransfer.transfer.machine_settings import Machine
 
 ONE_THREAD = Machine(threads=1, bf16=False)
 SCHEDULE = Schedule(epochs=4, learning_rate=0.02, batch_size=8, seed=3)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from edgetransfer.transfer.train.machine_settings import Fusing, fusible
+from edgetransfer.transfer.machine_settings import Fusing, fusible
 
 
 class Net(nn.Module):

@@ -24,7 +24,7 @@ from edgetransfer.tasks.classification.train.lesson import (
     Technique,
     Texts,
 )
-from edgetransfer.transfer.train.machine_settings import Machine
+from edgetransfer.transfer.machine_settings import Machine
 
 ONE_THREAD = Machine(threads=1, bf16=False)
 

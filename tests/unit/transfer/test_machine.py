@@ -9,8 +9,8 @@ import torch
 from edgetransfer.errors import SpecError
 from edgetransfer.tasks.classification.train import finetune
 from edgetransfer.tasks.classification.train.lesson import Schedule
-from edgetransfer.transfer.train import machine_settings
-from edgetransfer.transfer.train.machine_settings import Machine
+from edgetransfer.transfer import machine_settings
+from edgetransfer.transfer.machine_settings import Machine
 
 SCHEDULE = Schedule(epochs=12, learning_rate=0.01, batch_size=8, seed=0)
 

@@ -75,19 +75,17 @@ def _with_test(
 def _record(
     examples: tuple[Example, ...], of: int, pairs: Array, nearness: Array
 ) -> dict[str, Any]:
-    named = [
-        ((examples[first], examples[second]), float(near))
-        for (first, second), near in zip(pairs, nearness, strict=True)
-    ]
-    across = [each for each in named if each[0][0].split != each[0][1].split]
-    tested = {pair[1].key for pair, _ in across if pair[1].split == "test"}
-    named.sort(key=lambda each: (_order(each[0]), each[1]))
+    both = zip(pairs, nearness.tolist(), strict=True)
+    named = [(examples[first], examples[second], near) for (first, second), near in both]
+    # Pairs with a test example come first, then those across train and validation.
+    named.sort(key=lambda row: (row[1].split != "test", row[0].split == row[1].split, row[2]))
+    tested = {two.key for _, two, _ in named if two.split == "test"}
     return {
         "compared": len(examples),
         "examples": of,
         "pairs": len(named),
-        "across": len(across),
-        "contrary": sum(one.label != two.label for (one, two), _ in named),
+        "across": sum(one.split != two.split for one, two, _ in named),
+        "contrary": sum(one.label != two.label for one, two, _ in named),
         "test_examples": len(tested),
         "listed": [
             {
@@ -95,12 +93,6 @@ def _record(
                 "other": two.key, "other_split": two.split, "other_label": two.label,
                 "nearness": round(near, 4),
             }
-            for (one, two), near in named[:MOST_LISTED]
+            for one, two, near in named[:MOST_LISTED]
         ],
     }  # fmt: skip
-
-
-def _order(pair: tuple[Example, Example]) -> int:
-    """Pairs with a test example come first, then those across train and validation."""
-    one, two = pair
-    return 0 if two.split == "test" else int(one.split == two.split) + 1

@@ -28,7 +28,7 @@ from edgetransfer.tasks.classification.train.choice import (
     parts,
 )
 from edgetransfer.tasks.classification.train.layers import Classifier
-from edgetransfer.transfer.train.machine_settings import Machine
+from edgetransfer.transfer.machine_settings import Machine
 
 if TYPE_CHECKING:
     from edgetransfer.backbone.model import LinearHead

@@ -29,7 +29,7 @@ from edgetransfer.tasks.classification.train.lesson import (
     Technique,
     Texts,
 )
-from edgetransfer.transfer.train import machine_settings
+from edgetransfer.transfer import machine_settings
 
 if TYPE_CHECKING:
     from edgetransfer.data.manifest import Example, Manifest
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from edgetransfer.tasks.classification.fit.teacher import Teaching
     from edgetransfer.tasks.classification.train.layers import Classifier
     from edgetransfer.tasks.classification.train.lesson import Objective
-    from edgetransfer.transfer.train.machine_settings import Machine
+    from edgetransfer.transfer.machine_settings import Machine
 
 Array = np.ndarray[Any, Any]
 PASSES = 3

@@ -37,7 +37,7 @@ from edgetransfer.tasks.classification.train.contrastive import (
 from edgetransfer.tasks.classification.train.finetune import measure
 from edgetransfer.tasks.classification.train.layers import Classifier
 from edgetransfer.tasks.classification.train.lesson import Schedule, Texts, run_in_groups
-from edgetransfer.transfer.train import machine_settings
+from edgetransfer.transfer import machine_settings
 
 if TYPE_CHECKING:
     from torch import nn

@@ -19,12 +19,12 @@ from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.tasks.classification.head.probe import Score, differences, folds, score
 from edgetransfer.tasks.classification.judge.metrics import METRICS, decisions
 from edgetransfer.tasks.classification.train.finetune import finetune
-from edgetransfer.transfer.train.team import ALONE, Team
+from edgetransfer.transfer.team import ALONE, Team
 
 if TYPE_CHECKING:
     from edgetransfer.tasks.classification.train.layers import Classifier
     from edgetransfer.tasks.classification.train.lesson import Lesson, Schedule
-    from edgetransfer.transfer.train.machine_settings import Machine
+    from edgetransfer.transfer.machine_settings import Machine
 
 Array = np.ndarray[Any, Any]
 RATES = (3e-4, 1e-3, 3e-3, 1e-2)

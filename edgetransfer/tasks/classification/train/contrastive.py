@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.tasks.classification.train.lesson import Texts, run_in_groups, warm_cosine
-from edgetransfer.transfer.train.machine_settings import Machine, forward, threads
+from edgetransfer.transfer.machine_settings import Machine, forward, threads
 
 
 def tables(network: nn.Module) -> list[nn.Embedding]:

@@ -26,8 +26,8 @@ from edgetransfer.tasks.classification.train.layers import (
     set_free,
 )
 from edgetransfer.tasks.classification.train.lesson import Lesson, Seen, batches, warm_cosine
-from edgetransfer.transfer.train.machine_settings import Machine, forward, fusible, threads
-from edgetransfer.transfer.train.team import ALONE, Team
+from edgetransfer.transfer.machine_settings import Machine, forward, fusible, threads
+from edgetransfer.transfer.team import ALONE, Team
 
 if TYPE_CHECKING:
     from edgetransfer.tasks.classification.train.layers import Classifier

@@ -145,17 +145,13 @@ class CrossEntropy(nn.Module):
 
     def __init__(self, smoothing: float = 0.0) -> None:
         super().__init__()
-        self._smoothing = smoothing
+        self._total = nn.CrossEntropyLoss(
+            ignore_index=UNLABELLED, reduction="sum", label_smoothing=smoothing
+        )
 
     def forward(self, seen: Seen) -> Tensor:
         """Return the mean over the batch, in nats; an example without a label adds nothing."""
-        total: Tensor = nn.functional.cross_entropy(
-            seen.logits,
-            seen.labels,
-            ignore_index=UNLABELLED,
-            reduction="sum",
-            label_smoothing=self._smoothing,
-        )
+        total: Tensor = self._total(seen.logits, seen.labels)
         return total / len(seen.labels)
 
 

@@ -20,7 +20,7 @@ from accelerate import Accelerator, InitProcessGroupKwargs
 from torch import Tensor, distributed, nn
 
 from edgetransfer.errors import StageError
-from edgetransfer.transfer.train.team import Team
+from edgetransfer.transfer.team import Team
 
 Array = np.ndarray[Any, Any]
 PATIENCE = timedelta(days=7)

@@ -1,1 +1,0 @@
-"""Training of networks: schedule, layers, adapters, processes, and the choice between results."""
