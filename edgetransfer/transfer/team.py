@@ -16,11 +16,9 @@ Array = np.ndarray[Any, Any]
 class Team:
     """One process; what several do instead is in `accelerated.Processes`.
 
-    Attributes:
-        rank: 0 is the one that keeps stages, tells of them, and goes on after the fit.
-        size: how many processes there are.
-        told: how many, by what they talk and where they train, in words.
-        device: where this process trains; None where the machine may choose.
+    Rank 0 is the one that keeps stages, tells of them, and goes on after the fit. In words is
+    `told` how many there are, by what they talk and where they train; this one trains on `device`,
+    None where the machine may choose.
     """
 
     rank = 0

@@ -33,12 +33,10 @@ FEWEST_TO_CHOOSE = 2
 
 @dataclass(frozen=True)
 class DeviceSplit:
-    """Labelled examples, parted.
+    """Labelled examples, less the device's in train and validation, and those of the `device`.
 
-    Attributes:
-        manifest: without the device's examples in train and validation; the test set is whole.
-        device: the device's own, of train and validation; of the test set where they have none.
-        tested: whether they are of the test set, by which nothing may be chosen.
+    Where train and validation have none, the device's are those of the test set, which is whole in
+    any case: then they are `tested`, and nothing may be chosen by them.
     """
 
     manifest: Manifest

@@ -29,11 +29,9 @@ if TYPE_CHECKING:
 class FittedNetwork:
     """A network with what is known of it.
 
-    Attributes:
-        kept: what the last stage that changed its weights left.
-        record: how it was fitted, for the manifest.
-        probe: what the stage left that fitted a head on the frozen backbone.
-        labels: what the probe says of labels, for the manifest (docs/labels.md).
+    `kept` is what the last stage left that changed its weights, `probe` what the stage left that
+    fitted a head on the frozen backbone. For the manifest are the record of how it was fitted and
+    what the probe says of labels (docs/labels.md).
     """
 
     opened: OpenedBackbone

@@ -178,12 +178,10 @@ FEWEST = 5
 
 @dataclass(frozen=True)
 class Weights:
-    """What labelled examples weigh when they are to stand for device examples.
+    """What labelled examples weigh when they are to stand for device examples, float32 [N], mean 1.
 
-    Attributes:
-        values: float32 [N], mean 1.
-        exponent: between 0 (all alike) and 1 (the density ratio as estimated, bounded).
-        effective: the effective sample size, ``sum(w)**2 / sum(w**2)`` (Kish 1965).
+    The exponent is between 0 (all alike) and 1 (the density ratio as estimated, bounded), the
+    effective sample size ``sum(w)**2 / sum(w**2)`` (Kish 1965).
     """
 
     values: Array

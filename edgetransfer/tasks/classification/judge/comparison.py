@@ -24,12 +24,10 @@ from edgetransfer.tasks.classification.judge.metrics import METRICS, Outcomes
 
 @dataclass(frozen=True)
 class ClassDrop:
-    """What one class loses.
+    """What one class loses: how many of its examples only one of the two models gets right.
 
-    Args:
-        pairs: among its examples, those that only one of the two models gets right.
-        upper_pp: one-sided 95 % upper bound of the loss.
-        lower_pp: lower bound, at 5 % for all classes together.
+    `upper_pp` is the one-sided 95 % upper bound of the loss, `lower_pp` the lower one, at 5 % for
+    all classes together.
     """
 
     label: str

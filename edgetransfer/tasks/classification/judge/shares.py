@@ -19,11 +19,9 @@ from edgetransfer.measure.stats.ratio import student
 class Divergence:
     """Mean KL(softmax reference || softmax candidate) over `n` examples, in nats.
 
-    Args:
-        mean: nan where the candidate gives NaN or infinities.
-        lcb95: one-sided 95 % lower bound of its expectation, by Student's t; `ucb95` is the upper.
-            Both are nan with one example.
-        identical: whether both are the same file, so that nothing has to be bounded.
+    It is nan where the candidate gives NaN or infinities; `lcb95` and `ucb95` are one-sided 95 %
+    bounds of its expectation, by Student's t, nan with one example. Of `identical` files nothing
+    has to be bounded.
     """
 
     n: int

@@ -169,12 +169,10 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Addition:
-    """What is to be added.
+    """What is to be added: a class by the inputs of its examples, picture files or texts.
 
-    Attributes:
-        inputs: its examples: picture files, or texts.
-        data: labelled examples of the old classes to check with; None for the golden ones.
-        max_drop: accuracy points that the old classes may lose; None for the bundle's budget.
+    It is checked with labelled examples of the old classes in `data`, None for the golden ones;
+    these may lose `max_drop` accuracy points, None for the bundle's budget.
     """
 
     name: str
@@ -186,12 +184,9 @@ class Addition:
 
 @dataclass(frozen=True)
 class AddClassResult:
-    """What came of it.
+    """What came of it: the old classes' loss against what is allowed, and the new bundle or None.
 
-    Attributes:
-        status: of the old classes' loss against what is allowed.
-        record: every number, in plain JSON types; it goes into the manifest as well.
-        folder: the new bundle; None where it was refused.
+    The record has every number, in plain JSON types, and goes into the manifest as well.
     """
 
     status: Status

@@ -157,13 +157,10 @@ class CrossEntropy(nn.Module):
 
 @dataclass(frozen=True)
 class PreparedExamples:
-    """Prepared examples; `inputs` may be memory maps.
+    """Prepared examples: an array [N, ...] or memory map for each input of the network, in order.
 
-    Attributes:
-        inputs: one array [N, ...] for each input of the network, in order.
-        labels: int64 [N], `UNLABELLED` where there is none.
-        places: int [N], where they stand among all examples, which is what looks and objectives
-            know them by; None where these are all.
+    Labels are int64 [N], `UNLABELLED` where there is none; places int [N] say where they stand
+    among all examples, which looks and objectives know them by, and are None where these are all.
     """
 
     inputs: Sequence[Array]
