@@ -162,7 +162,8 @@ def test_a_second_run_does_nothing_again_and_says_the_same(built, pictures, cach
     again = edgetransfer.build(pictures, out=tmp_path, cache=cache, timing="quick", reporter=stages)
     assert stages.reused == {
         "time": False, "data": True, "backbone": True, "features": True, "neighbours": True,
-        "probe views": True, "probe": True, "labels": True, "near duplicates": True, "fit": True,
+        "probe views": True, "probe": True, "preview": True, "labels": True,
+        "near duplicates": True, "fit": True,
         "trace": True, "random start": True, "soundness": True,
         "compress this-machine": True, "try this-machine": True, "export this-machine": False,
         "measure this-machine": True,

@@ -67,7 +67,8 @@ def test_who_taught_is_told(fitted):
     assert set(taught["weights"]) == {"labels", "soft", "hints", "relations"}
     assert list(stages.reused) == [
         "data", "teacher backbone", "teacher features", "teacher probe views", "teacher probe",
-        "teacher views", "backbone", "features", "neighbours", "probe views", "probe", "labels",
+        "teacher views", "backbone", "features", "neighbours", "probe views", "probe", "preview",
+        "labels",
         "near duplicates", "finetune time", "finetune parts", "finetune",
         "trace", "random start", "soundness",
     ]  # fmt: skip

@@ -222,14 +222,16 @@ def fit_network(
     return _tuned(run, manifest, fitted, teaching)
 
 
-def _preview(run: Run, manifest: Manifest, held_out: Mapping[str, Any]) -> None:
-    """Tell which verdict is probable, where accuracy decides and 8 bits are meant."""
+def _preview(run: Run, manifest: Manifest, probe: StageResult) -> None:
+    """Tell which verdict is probable, where accuracy decides and 8 bits are meant; no teacher's."""
     tested = len(
         {example.digest for example in manifest.split("test") if example.label is not None}
     )
     recipe = run.recipe
-    if recipe.quant.precision in ("auto", "w8a8") and recipe.metric == "top1" and tested:
-        run.reporter.end("preview", preview(held_out, tested, recipe.budget), reused=False)
+    asked = recipe.soundness and recipe.quant.precision in ("auto", "w8a8")
+    if asked and recipe.metric == "top1" and tested:
+        told = preview(probe.record["held_out"], tested, recipe.budget)
+        run.reporter.end("preview", told, reused=probe.reused)
 
 
 def _tuned(
@@ -250,7 +252,7 @@ def fit_on_frozen(run: Run, manifest: Manifest, opened: OpenedBackbone) -> Fitte
     """Fit the probe, between what is asked before it and what it says of labels."""
     look_before(run, manifest, opened, opened.features(manifest))
     kept, record = fit_head(run, manifest, opened)
-    _preview(run, manifest, record["held_out"])
+    _preview(run, manifest, kept)
     labels = look_at_labels(run, manifest, opened, kept)
     network = Classifier(opened.backbone.network, read_head(kept))
     return FittedNetwork(opened, network, kept, record, kept, labels)
