@@ -18,10 +18,8 @@ import numpy as np
 from block_bootstrap import Blocked, median_ratios
 from scipy.signal import lfilter
 
-from edgetransfer.measure.speed.latency import Samples, classify
-from edgetransfer.measure.speed.precision import RATIO_WITHIN, half_width
+from edgetransfer.measure.speed.latency import RATIO_WITHIN, Samples, classify, estimate, half_width
 from edgetransfer.measure.stats.intervals import percentile_bounds
-from edgetransfer.measure.stats.ratio import of_processes
 from edgetransfer.transport.job import EFFORTS
 
 if TYPE_CHECKING:
@@ -115,7 +113,7 @@ def new_rule(times: Array, fewest: int) -> str:
     logs = np.log(np.median(times, axis=-1))
     each = np.median(logs[0] - logs[1], axis=-1)
     for count in range(fewest, len(each) + 1):
-        found = of_processes(each[:count])
+        found = estimate(each[:count])
         assert found.ci95 is not None  # two processes at least
         if half_width(found.ci95, found.ratio) <= RATIO_WITHIN:
             break

@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Dict, FrozenSet, List, Mapping, Optional
 
-from edgetransfer.agent import conditions, cpuid, machine
+from edgetransfer.agent import conditions, machine
 from edgetransfer.agent.system import REAL, Reader, System, ask
 from edgetransfer.agent.system import read_text as read_text
 
@@ -61,7 +61,7 @@ def isa_flags(read: Reader = read_text) -> FrozenSet[str]:
         ]
         return frozenset(held)
     if architecture() == "x86_64" and machine.emulator(read):
-        return cpuid.flags() or frozenset()  # the file is the host's
+        return machine.cpu_flags() or frozenset()  # the file is the host's
     words = _field(read("/proc/cpuinfo"), "flags", "Features").split()
     return KERNEL_FLAGS.intersection(words)
 

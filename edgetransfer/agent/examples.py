@@ -71,6 +71,8 @@ class ExampleFiles:
         return self._count
 
     def __getitem__(self, index: int) -> Dict[str, np.ndarray[Any, Any]]:
+        if index >= len(self):
+            raise IndexError(index)
         batch = {
             name: stack.read(index * self._batch, (index + 1) * self._batch)
             for name, stack in self._stacks.items()

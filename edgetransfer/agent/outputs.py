@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any, Dict, Iterator, Mapping, Sequence, Tuple, Union
+from typing import Any, Dict, Mapping, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -12,25 +12,13 @@ MOST_OUTPUTS = 32
 """Outputs of one model that are taken."""
 
 
-class Outputs(Mapping[str, "np.ndarray[Any, Any]"]):
+class Outputs(Dict[str, "np.ndarray[Any, Any]"]):
     """Arrays [N, ...] of the same N examples by the names of the outputs, in the model's order.
 
     >>> made = Outputs({"boxes": np.zeros((2, 5, 4)), "scores": np.ones((2, 5))})
     >>> made.examples, made.rows(slice(1)).shapes
     (2, {'boxes': (5, 4), 'scores': (5,)})
     """
-
-    def __init__(self, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
-        self._arrays = dict(arrays)
-
-    def __getitem__(self, name: str) -> np.ndarray[Any, Any]:
-        return self._arrays[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._arrays)
-
-    def __len__(self) -> int:
-        return len(self._arrays)
 
     @classmethod
     def of(cls, names: Sequence[str], batches: Sequence[Sequence[np.ndarray[Any, Any]]]) -> Outputs:
@@ -46,32 +34,32 @@ class Outputs(Mapping[str, "np.ndarray[Any, Any]"]):
 
     def save(self, file: Path) -> None:
         """Write them as NumPy's ``.npz``: by their places, as a name may be any word."""
-        arrays: Dict[str, Any] = {str(i): array for i, array in enumerate(self._arrays.values())}
+        arrays: Dict[str, Any] = {str(i): array for i, array in enumerate(self.values())}
         with file.open("wb") as opened:
             np.savez(opened, names=np.array(list(self), dtype=np.str_), **arrays)
 
     @property
     def examples(self) -> int:
         """How many examples there are."""
-        return min((len(array) for array in self._arrays.values()), default=0)
+        return min((len(array) for array in self.values()), default=0)
 
     @property
     def shapes(self) -> Mapping[str, Tuple[int, ...]]:
         """What one example has of every output."""
-        return {name: array.shape[1:] for name, array in self._arrays.items()}
+        return {name: array.shape[1:] for name, array in self.items()}
 
     @property
     def size(self) -> int:
         """How many numbers there are."""
-        return sum(array.size for array in self._arrays.values())
+        return sum(array.size for array in self.values())
 
     def rows(self, chosen: Union[slice, Sequence[int]]) -> Outputs:
         """Return those of some examples."""
-        return Outputs({name: array[chosen] for name, array in self._arrays.items()})
+        return Outputs({name: array[chosen] for name, array in self.items()})
 
     def not_finite(self) -> int:
         """Count NaN and infinities."""
-        return sum(int(np.sum(~np.isfinite(array))) for array in self._arrays.values())
+        return sum(int(np.sum(~np.isfinite(array))) for array in self.values())
 
     def equals(self, other: Outputs) -> bool:
         """Tell whether every number is the same."""
@@ -82,7 +70,7 @@ class Outputs(Mapping[str, "np.ndarray[Any, Any]"]):
     def digest(self) -> str:
         """Return the SHA-256 of all numbers as float32, one output after the other."""
         found = hashlib.sha256()
-        for array in self._arrays.values():
+        for array in self.values():
             found.update(array.astype(np.float32).tobytes())
         return found.hexdigest()
 

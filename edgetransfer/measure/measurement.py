@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from edgetransfer.agent.outputs import Outputs
     from edgetransfer.measure.agreement import OnHost
-    from edgetransfer.measure.gates.gate import Gate
+    from edgetransfer.measure.gates import Gate
     from edgetransfer.measure.sample import Sample
     from edgetransfer.measure.speed.latency import Samples
     from edgetransfer.spec.budget import Budget

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from edgetransfer.agent.runtimes import CPU, version_of
+
 if TYPE_CHECKING:
     from edgetransfer.measure.gates import Gate
     from edgetransfer.spec.target import Isa, TargetSpec
 
-CPU = "CPUExecutionProvider"
 OF_THE_DEVICE = frozenset(
     (
         *("contract", "integrity", "preprocessing", "fusion", "device", "determinism"),
@@ -202,7 +203,7 @@ def other_software(
     name, version = _runtime(target, told, session)
     if name != runtime.name:
         return (f"measured with {name}, the target runs {runtime.name}",)
-    if version is not None and release(version) < release(runtime.min_version):
+    if version is not None and version_of(version) < version_of(runtime.min_version):
         least = runtime.min_version
         return (f"measured with {name} {version}, the target runs {least} or newer",)
     return _other_provider(runtime.provider, told, session)
@@ -250,15 +251,6 @@ def _other_processor(target: TargetSpec, told: Mapping[str, Any]) -> tuple[str, 
         return (f"emulated {told.get('arch')}, the target is {isa.arch}",)
     found = () if target.preview.any_flags else _other_flags(target, told)
     return tuple(each.replace("measured on", "emulated", 1) for each in found)
-
-
-def release(version: str) -> tuple[int, ...]:
-    """Return a version as what can be compared.
-
-    >>> release("1.9.2") < release("1.19"), release("10.0.0b6") < release("10.12")
-    (True, True)
-    """
-    return tuple(int(part) for part in re.findall(r"\d+", version))
 
 
 def as_preview(gates: Sequence[Gate]) -> tuple[Gate, ...]:

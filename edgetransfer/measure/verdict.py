@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgetransfer.errors import BUDGET_MISSED, UNDECIDED, UNMEASURED, IntegrityError
-from edgetransfer.measure import gates
+from edgetransfer.measure import gates, proofs
 from edgetransfer.measure.agreement import Agreement, compare_with_host, elsewhere
 from edgetransfer.measure.drift import Drift, measure_drift
 from edgetransfer.measure.speed.latency import (
@@ -128,26 +128,26 @@ def judge(found: Findings) -> Verdict:
 
 def run_gates(found: Findings) -> tuple[Gate, ...]:
     """Run every gate: G0 to G12, the task's, latency and size where the budget names them."""
-    raw, proofs, task = found.raw, found.raw.proofs, found.judged.gates()
+    raw, proven, task = found.raw, found.raw.proofs, found.judged.gates()
     flips, sqnr = raw.budget.max_flips_pct, raw.budget.min_sqnr_db
     run = (
-        gates.contract(proofs.contract),
-        gates.integrity(proofs.integrity),
-        gates.preprocessing(proofs.preprocessing),
-        gates.export(proofs.export),
+        proofs.contract(proven.contract),
+        proofs.integrity(proven.integrity),
+        proofs.preprocessing(proven.preprocessing),
+        proofs.export(proven.export),
         gates.finite(found.drift, raw.candidate.size),
         *task.loss,
         gates.flips(found.drift, _or(flips, USUAL_FLIPS_PCT), named=flips is not None),
         gates.sqnr(found.drift, _or(sqnr, USUAL_SQNR_DB), named=sqnr is not None),
         *task.values,
         *task.merit,
-        gates.fusion(proofs.fusion),
+        proofs.fusion(proven.fusion),
         *_agreement(found),
-        gates.determinism(proofs.repeats),
-        gates.residency(raw.residency or {}, proofs.intended),
+        proofs.determinism(proven.repeats),
+        proofs.residency(raw.residency or {}, proven.intended),
         *task.parts,
         *_costs(found),
-        gates.rebuild(proofs.rebuilds),
+        proofs.rebuild(proven.rebuilds),
     )
     uncounted = "" if raw.sample is None else raw.sample.why_not()
     if not uncounted:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from edgetransfer.agent.runtimes import version_of
 from edgetransfer.errors import EdgeTransferError, SpecError
-from edgetransfer.measure.target_match import other_machine, release
+from edgetransfer.measure.target_match import other_machine
 from edgetransfer.pipeline.stage.reporter import Reporter, telling
 from edgetransfer.spec import catalogue
 from edgetransfer.transport import qemu
@@ -178,7 +179,7 @@ def _lacking(
         return (Finding(f"no {runtime.provider} there", install),)
     told = str(environment.get("runtime") or "").rpartition(" ")[2]
     version = told if own else others[runtime.provider]
-    if version is not None and release(version) < release(runtime.min_version):
+    if version is not None and version_of(version) < version_of(runtime.min_version):
         what = f"{runtime.package} {version} there, older than {runtime.min_version}"
         return (Finding(what, runtime.update or install),)
     wanted = {"ir_version": runtime.ir_version, "opset": runtime.opset} if own else {}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgetransfer.bundle.opened import MANIFEST, REPORT, open_bundle
 from edgetransfer.bundle.readers import read_manifest, read_report
-from edgetransfer.measure.stats.ratio import Estimate, unpaired
+from edgetransfer.measure.speed.latency import Estimate, unpaired
 from edgetransfer.measure.verdict import refuse_untrue
 from edgetransfer.report.ci import plain
 from edgetransfer.report.node import Node

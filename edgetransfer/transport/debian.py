@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import tarfile
@@ -29,25 +30,8 @@ class Mirror:
     keyring: Path
 
 
-@dataclass(frozen=True)
-class PackageRequest:
-    """Packages of one suite and architecture; with or without what they depend on."""
-
-    architecture: str
-    suite: str
-    packages: Sequence[str]
-    with_dependencies: bool = True
-
-
 def own_architecture() -> str:
     """Return what Debian calls this machine; UnsupportedError without Debian's tools."""
-    check_tools()
-    asked = ["dpkg", "--print-architecture"]
-    return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
-
-
-def check_tools() -> None:
-    """Raise an UnsupportedError unless Debian's package tools are here."""
     missing = [program for program in _PROGRAMS if shutil.which(program) is None]
     if missing:
         raise UnsupportedError(
@@ -56,16 +40,14 @@ def check_tools() -> None:
             found=f"no {', '.join(missing)} on the path",
             fix="prepare on a Debian system",
         )
+    asked = ["dpkg", "--print-architecture"]
+    return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def system_mirror(etc: Path = Path("/etc")) -> Mirror:
     """Return this system's Debian mirror; SpecError without a source of Debian's main packages."""
-    release = dict(
-        line.split("=", 1)
-        for line in _read(etc / "os-release").splitlines()
-        if "=" in line and not line.startswith("#")
-    )
-    release = {key: value.strip("\"'") for key, value in release.items()}
+    words = shlex.split(_read(etc / "os-release"), comments=True)
+    release = dict(word.split("=", 1) for word in words if "=" in word)
     if release.get("ID") == "debian":
         suite = release.get("VERSION_CODENAME", "")
         for source in _sources(etc / "apt"):
@@ -113,24 +95,33 @@ def _sources(apt: Path) -> Iterator[Mapping[str, str]]:
                 }
 
 
-def fetch(wanted: PackageRequest, mirror: Mirror, room: Path) -> list[Path]:
+def fetch(
+    packages: Sequence[str],
+    suite: str,
+    architecture: str,
+    mirror: Mirror,
+    room: Path,
+    *,
+    with_dependencies: bool = True,
+) -> list[Path]:
     """Download packages with a private apt in an empty folder; StageError where it cannot."""
-    environment = {**os.environ, "APT_CONFIG": str(_settings(wanted, mirror, room)), "LC_ALL": "C"}
+    settings = _settings(suite, architecture, mirror, room)
+    environment = {**os.environ, "APT_CONFIG": str(settings), "LC_ALL": "C"}
     _run(["apt-get", "update"], room, environment)
     # Nothing is installed: with an empty status file, -d fetches all that they depend on.
-    get = ["install", "-y", "-d"] if wanted.with_dependencies else ["download"]
+    get = ["install", "-y", "-d"] if with_dependencies else ["download"]
     archives = room / "cache" / "archives"
-    _run(["apt-get", *get, *wanted.packages], archives, environment)
+    _run(["apt-get", *get, *packages], archives, environment)
     return sorted(archives.glob("*.deb"))
 
 
-def _settings(wanted: PackageRequest, mirror: Mirror, room: Path) -> Path:
+def _settings(suite: str, architecture: str, mirror: Mirror, room: Path) -> Path:
     """Lay out a state for apt that shares nothing with the system's but how it gets out."""
     for folder in ("etc", "lists/partial", "cache/archives/partial"):
         (room / folder).mkdir(parents=True)
     (room / "status").touch()
     (room / "etc" / "sources.list").write_text(
-        f"deb [signed-by={mirror.keyring}] {mirror.uri} {wanted.suite} main\n", encoding="utf-8"
+        f"deb [signed-by={mirror.keyring}] {mirror.uri} {suite} main\n", encoding="utf-8"
     )
     dumped = subprocess.run(
         ["apt-config", "dump", "Acquire"], capture_output=True, text=True, check=False
@@ -145,8 +136,8 @@ def _settings(wanted: PackageRequest, mirror: Mirror, room: Path) -> Path:
         f'Dir::Etc "{room}/etc";',
         'Dir::Etc::netrc "/etc/apt/auth.conf";',
         'Dir::Etc::netrcparts "/etc/apt/auth.conf.d";',
-        f'APT::Architecture "{wanted.architecture}";',
-        f'APT::Architectures {{"{wanted.architecture}";}};',
+        f'APT::Architecture "{architecture}";',
+        f'APT::Architectures {{"{architecture}";}};',
         'APT::Sandbox::User "";',
         'APT::Install-Recommends "false";',
         'Acquire::Languages "none";',

@@ -215,11 +215,9 @@ def _fill(
     if preview.sysroot is not None:
         guest = preview.sysroot
         tell(f"{len(guest.packages)} packages of {guest.suite} for {guest.architecture}")
-        wanted = debian.PackageRequest(guest.architecture, guest.suite, guest.packages)
-        debian.unpack(
-            debian.fetch(wanted, debian.system_mirror(), _new(room / "guest")),
-            _new(unready / "root"),
-        )
+        mirror, apart = debian.system_mirror(), _new(room / "guest")
+        files = debian.fetch(guest.packages, guest.suite, guest.architecture, mirror, apart)
+        debian.unpack(files, _new(unready / "root"))
         if guest.wheel_platforms:
             tell(" and ".join(f"{name} {version(name)}" for name in _RUNTIME))
             wheels = _wheels(guest, _new(room / "wheels"), unready / "site")
@@ -255,10 +253,10 @@ def _emulator(
     tell(f"{wanted.program} of {wanted.suite}")
     kept = room.parent.parent / f"qemu-user-{wanted.suite}.deb"
     if not kept.is_file():
-        package = debian.PackageRequest(
-            debian.own_architecture(), wanted.suite, ("qemu-user",), False
+        here, mirror = debian.own_architecture(), debian.system_mirror()
+        (file,) = debian.fetch(
+            ("qemu-user",), wanted.suite, here, mirror, _new(room), with_dependencies=False
         )
-        (file,) = debian.fetch(package, debian.system_mirror(), _new(room))
         file.replace(kept)
     program = _new(unready / _PROGRAMS) / wanted.program
     debian.unpack_one(kept, f"usr/bin/{wanted.program}", program)

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-PROTOCOL = "etb-1"
 FEWEST_PROCESSES = 2
 """One process has one layout of memory: what differs between processes would not show."""
 DISTURBED_SHARE = 0.25
@@ -47,26 +46,27 @@ def block(
 def _series(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return what was seen of one series; a key that the agent did not tell is not there."""
     processes: Sequence[Mapping[str, Any]] = record["processes"]
+
+    def told(key: str) -> list[Any]:
+        return [each[key] for each in processes if key in each]
+
     turns, disturbed = disturbed_turns(record)
     seen: dict[str, Any] = {
         "processes": len(processes),
         "turns": turns,
         "disturbed_turns": disturbed,
         "disturbed_by": dict(sorted(marks_of(record).items())),
-        "waited_s": sum(each.get("waited_s", 0.0) for each in processes),
+        "waited_s": sum(told("waited_s")),
         "lacking": record.get("lacking", {}),
     }
-    floors = [each["floor_ns"] for each in processes if "floor_ns" in each]
-    if floors:
+    if floors := told("floor_ns"):
         seen["floor_us"] = round(min(floors) / 1e3, 2)
-    probes = [each["probe"] for each in processes if "probe" in each]
-    if probes:
+    if probes := told("probe"):
         seen["probe_us"] = [round(each["baseline_ns"] / 1e3, 2) for each in probes]
         seen["probe_rel_iqr"] = round(max(each["rel_iqr"] for each in probes), 4)
     for key in ("load_ms", "first_inference_ms"):
-        told = [each[key] for each in processes if key in each]
-        if told:
-            seen[key] = {name: [round(each[name], 3) for each in told] for name in told[0]}
+        if rows := told(key):
+            seen[key] = {name: [round(each[name], 3) for each in rows] for name in rows[0]}
     return seen
 
 

@@ -15,9 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetransfer.measure.stats.ratio import student
-
 LARGEST_N = 10**9
+Interval = tuple[float, float]
+_MISS = (1 - 0.95) / 2
+"""What an interval misses on each side."""
+_SURE = 0.99
+"""Confidence of MLPerf's early stopping."""
 
 
 def z_value(level: float) -> float:
@@ -27,6 +30,17 @@ def z_value(level: float) -> float:
     1.645
     """
     return NormalDist().inv_cdf(level)
+
+
+def student(freedom: float, level: float = 0.95) -> float:
+    """Two-sided quantile of Student's distribution.
+
+    >>> round(student(4), 3)
+    2.776
+    """
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, (1 + level) / 2))
 
 
 def clopper_pearson_upper(successes: float, n: float, level: float = 0.95) -> float:
@@ -55,8 +69,8 @@ def clopper_pearson_lower(successes: float, n: float, level: float = 0.95) -> fl
     return 1.0 - clopper_pearson_upper(n - successes, n, level)
 
 
-def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Two-sided score interval of one proportion.
+def wilson(successes: int, n: int) -> Interval:
+    """Two-sided 95 % score interval of one proportion.
 
     Source: Wilson, JASA 22 (1927); method 3 of Newcombe, Statistics in Medicine 17 (1998)
     857-872, whose example of 81 of 263 is this one:
@@ -64,7 +78,7 @@ def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
     >>> [round(bound, 4) for bound in wilson(81, 263)]
     [0.2553, 0.3662]
     """
-    z = z_value((1 + level) / 2)
+    z = z_value(0.975)
     rate = successes / n
     centre = rate + z * z / (2 * n)
     half = z * sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
@@ -92,9 +106,6 @@ def smallest_n(decides: Callable[[int], bool]) -> int | None:
         middle = (low + high) // 2
         low, high = (low, middle) if decides(middle) else (middle, high)
     return high
-
-
-Interval = tuple[float, float]
 
 
 def mad(values: NDArray[Any]) -> float:
@@ -141,8 +152,8 @@ def between(medians: NDArray[Any]) -> float | None:
     return float(round(medians.std(ddof=1) / medians.mean(), 12))
 
 
-def interval_of_processes(medians: NDArray[Any], level: float = 0.95) -> Interval | None:
-    """Student's interval of the mean of the processes' medians [K], None for one process.
+def interval_of_processes(medians: NDArray[Any]) -> Interval | None:
+    """Student's 95 % interval of the mean of the processes' medians [K], None for one process.
 
     It is honest about what differs from process to process, which order statistics of pooled
     samples do not see (Kalibera and Jones, ISMM 2013).
@@ -153,7 +164,7 @@ def interval_of_processes(medians: NDArray[Any], level: float = 0.95) -> Interva
     count = len(medians)
     if count < 2:
         return None
-    reach = student(count - 1, level) * medians.std(ddof=1) / np.sqrt(count)
+    reach = student(count - 1) * medians.std(ddof=1) / np.sqrt(count)
     return float(medians.mean() - reach), float(medians.mean() + reach)
 
 
@@ -169,58 +180,56 @@ def quantile(values: NDArray[Any], p: float) -> float:
     return float(np.quantile(values, p, method="inverted_cdf"))
 
 
-def quantile_ci(values: NDArray[Any], p: float, level: float = 0.95) -> tuple[float, float] | None:
-    """Interval of the p quantile of what the sample [N] was drawn from.
+def quantile_ci(values: NDArray[Any], p: float) -> Interval | None:
+    """Two-sided 95 % interval of the p quantile of what the sample [N] was drawn from.
 
     Source: David and Nagaraja, Order Statistics (2003), section 7.1. Exact for independent
     draws of a continuous quantity; latencies are somewhat autocorrelated, so read it with the
     spread between processes.
 
-    Both ends, or None where the sample is too small (see `samples_needed`).
+    None where the sample is too small (see `samples_needed`).
 
     >>> quantile_ci(np.arange(1, 101), 0.5)
     (40.0, 61.0)
     >>> quantile_ci(np.arange(35), 0.9) is None
     True
     """
-    ranks = _ranks(len(values), p, level)
+    ranks = _ranks(len(values), p)
     if ranks is None:
         return None
     ordered = np.sort(values)
     return float(ordered[ranks[0] - 1]), float(ordered[ranks[1] - 1])
 
 
-def samples_needed(p: float, level: float = 0.95) -> int:
+def samples_needed(p: float) -> int:
     """Smallest sample that has an interval for the p quantile.
 
     >>> samples_needed(0.5), samples_needed(0.9), samples_needed(0.99)
     (6, 36, 368)
     """
-    return _smallest(lambda n: _ranks(n, p, level) is not None, p)
+    return _smallest(lambda n: _ranks(n, p) is not None, p)
 
 
-def early_stopping(values: NDArray[Any], p: float, confidence: float = 0.99) -> float | None:
+def early_stopping(values: NDArray[Any], p: float) -> float | None:
     """Estimate the p quantile of a sample [N] from above, as MLPerf's LoadGen does.
 
-    Source: MLPerf inference rules, appendix "Early Stopping", tolerance 0: with t slower
-    queries of N allowed at this confidence, the t-th slowest is reported.
-
-    The estimate, or None where the sample is too small (see `early_stopping_needed`).
+    Source: MLPerf inference rules, appendix "Early Stopping", tolerance 0: with t slower queries of
+    N allowed at 99 % confidence, the t-th slowest is reported. None where the sample is too small.
 
     >>> early_stopping(np.arange(1, 101), 0.9), early_stopping(np.arange(63), 0.9)
     (98.0, None)
     """
-    allowed = _allowed_over(len(values), p, confidence)
+    allowed = _allowed_over(len(values), p)
     return float(np.sort(values)[-allowed]) if allowed else None
 
 
-def early_stopping_needed(p: float, confidence: float = 0.99) -> int:
+def early_stopping_needed(p: float) -> int:
     """Smallest sample that has an early-stopping estimate of the p quantile.
 
     >>> [early_stopping_needed(p) for p in (0.9, 0.95, 0.99)]
     [64, 130, 662]
     """
-    return _smallest(lambda n: _allowed_over(n, p, confidence) > 0, p)
+    return _smallest(lambda n: _allowed_over(n, p) > 0, p)
 
 
 def _smallest(decides: Callable[[int], bool], p: float) -> int:
@@ -231,26 +240,22 @@ def _smallest(decides: Callable[[int], bool], p: float) -> int:
     return found
 
 
-def _allowed_over(n: int, p: float, confidence: float) -> int:
-    """Largest number of slower queries by which the quantile is still met at the confidence."""
+def _allowed_over(n: int, p: float) -> int:
+    """Largest number of slower queries by which the quantile is still met with confidence."""
     from scipy.special import bdtr
 
     over = np.arange(n + 1)
-    return int(np.count_nonzero(bdtr(over, n, 1 - p) <= 1 - confidence)) - 1
+    return int(np.count_nonzero(bdtr(over, n, 1 - p) <= 1 - _SURE)) - 1
 
 
-def _ranks(n: int, p: float, level: float) -> tuple[int, int] | None:
-    """Ranks, counted from 1, of the interval's ends; each side misses at most (1 - level) / 2."""
+def _ranks(n: int, p: float) -> tuple[int, int] | None:
+    """Ranks, counted from 1, of the 95 % interval's ends; each side misses at most 2.5 %."""
     from scipy.special import bdtr, bdtrc
 
-    miss = (1 - level) / 2
     below = np.arange(n + 1)
-    low = int(np.count_nonzero(bdtr(below, n, p) <= miss))
-    high = n + 1 - int(np.count_nonzero(bdtrc(below, n, p) <= miss)) + 1
+    low = int(np.count_nonzero(bdtr(below, n, p) <= _MISS))
+    high = n + 1 - int(np.count_nonzero(bdtrc(below, n, p) <= _MISS)) + 1
     return (low, high) if low >= 1 and high <= n else None
-
-
-Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -261,10 +266,10 @@ class Area:
     """
 
     auc: float
-    ci95: tuple[float, float]
+    ci95: Interval
 
 
-def area(positives: Array, negatives: Array, level: float = 0.95) -> Area:
+def area(positives: NDArray[Any], negatives: NDArray[Any]) -> Area:
     """Return the area for scores [M] of positives and [N] of negatives, two at least of each.
 
     The variance is that of DeLong et al. (1988, Biometrics 44:837-845, equation 4), from the
@@ -282,7 +287,7 @@ def area(positives: Array, negatives: Array, level: float = 0.95) -> Area:
     inside = min(max(auc, 0.5 / pairs), 1 - 0.5 / pairs)
     deviation = sqrt(above.var(ddof=1) / len(above) + below.var(ddof=1) / len(below))
     centre = log(inside / (1 - inside))
-    reach = z_value((1 + level) / 2) * deviation / (inside * (1 - inside))
+    reach = z_value(0.975) * deviation / (inside * (1 - inside))
     return Area(auc, (_logistic(centre - reach), _logistic(centre + reach)))
 
 
@@ -290,16 +295,16 @@ def _logistic(log_odds: float) -> float:
     return 1 / (1 + exp(min(-log_odds, 700.0)))
 
 
-def _placements(scores: Array, others: Array) -> Array:
+def _placements(scores: NDArray[Any], others: NDArray[Any]) -> NDArray[Any]:
     """Return the share of the others that each score [N] lies above; ties count half."""
     ordered = np.sort(others)
     under = np.searchsorted(ordered, scores, side="left")
     not_over = np.searchsorted(ordered, scores, side="right")
-    shares: Array = (under + not_over) / (2 * len(others))
+    shares: NDArray[Any] = (under + not_over) / (2 * len(others))
     return shares
 
 
-def percentile_bounds(draws: NDArray[Any], level: float) -> tuple[float, float]:
+def percentile_bounds(draws: NDArray[Any], level: float) -> Interval:
     """Two-sided percentile interval of bootstrap draws [R], by symmetric order statistics.
 
     Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), section 13.3.

@@ -19,11 +19,11 @@ import onnx
 from edgetransfer.agent.benchmark import CHECKED
 from edgetransfer.agent.environment import architecture
 from edgetransfer.agent.outputs import Outputs
+from edgetransfer.agent.runtimes import CPU
 from edgetransfer.graph.census import read_residency
 from edgetransfer.graph.embed import whole_model
 from edgetransfer.graph.hosted import exact_here
 from edgetransfer.graph.prepare import Preparer, write_each
-from edgetransfer.measure.target_match import CPU
 from edgetransfer.pipeline.bench.proofs import (
     RAW_EXAMPLES,
     Prover,

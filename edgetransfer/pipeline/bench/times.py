@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetransfer.graph.prepare import Preparer, stack, write_each
-from edgetransfer.measure.speed.latency import Samples, speedup
-from edgetransfer.measure.speed.precision import lacking, lacking_of_ratio
+from edgetransfer.measure.speed.latency import Samples, lacking, lacking_of_ratio, speedup
 from edgetransfer.measure.speed.validity import FEWEST_PROCESSES, violations
 from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.spec.target import Runtime, TargetSpec

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from edgetransfer.measure.gates.gate import rounded
+from edgetransfer.measure.gates import rounded
 from edgetransfer.measure.verdict import CLAIMS as OF_ALL
 from edgetransfer.report import charts, words
 from edgetransfer.report.charts import Scale

@@ -12,7 +12,7 @@ import time
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
@@ -48,7 +48,6 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-T = TypeVar("T", covariant=True)
 _POLL_S = 10.0
 _MOST_SAID = 2**20
 _ARRAYS = {"float32": np.float32, "float16": np.float16, "float64": np.float64}
@@ -59,17 +58,6 @@ class _RefusedError(Exception):
 
     def __init__(self, status: int) -> None:
         self.status = status
-
-
-class _Held(Protocol[T]):
-    def __len__(self) -> int: ...
-    def __getitem__(self, place: int, /) -> T: ...
-
-
-def _at(held: _Held[T], place: str) -> T:
-    if int(place) >= len(held):
-        raise _RefusedError(404)
-    return held[int(place)]
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -93,6 +81,8 @@ class Handler(BaseHTTPRequestHandler):
             answer(self._allowed())
         except _RefusedError as refused:
             self._answer(b"", "text/plain", status=refused.status)
+        except IndexError:  # no such model, example or input
+            self._answer(b"", "text/plain", status=404)
 
     def _get(self, path: str) -> None:
         if path in self.server.files:
@@ -103,11 +93,11 @@ class Handler(BaseHTTPRequestHandler):
             told = self.server.exchange.take(self.headers["X-Visitor"], _POLL_S)
             self._answer(json.dumps(told).encode(), "application/json")
         elif found := re.fullmatch(r"(\w+)/model/(\d+)", path):
-            model = _at(self._errand(found[1]).models, found[2])
+            model = self._errand(found[1]).models[int(found[2])]
             self._answer(model if isinstance(model, bytes) else model.read_bytes())
         elif found := re.fullmatch(r"(\w+)/example/(\d+)/(\d+)/(\d+)", path):
-            example = _at(_at(self._errand(found[1]).examples, found[2]), found[3])
-            array = _at(list(example.values()), found[4])
+            example = self._errand(found[1]).examples[int(found[2])][int(found[3])]
+            array = list(example.values())[int(found[4])]
             shape = {"X-Type": array.dtype.name, "X-Shape": json.dumps(array.shape)}
             self._answer(array.tobytes(), more=shape)
         else:

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from edgetransfer.agent import cpuid, environment
+from edgetransfer.agent import environment
 from edgetransfer.agent import machine as emulation
 
 KERNEL = "/proc/sys/kernel/arch"
@@ -15,7 +15,7 @@ KERNEL = "/proc/sys/kernel/arch"
 def machine(monkeypatch):
     monkeypatch.delenv("EDGETRANSFER_EMULATOR", raising=False)
     monkeypatch.setattr(platform, "system", lambda: "Linux")
-    monkeypatch.setattr(cpuid, "hypervisor", lambda: "KVMKVMKVM")
+    monkeypatch.setattr(emulation, "hypervisor", lambda: "KVMKVMKVM")
 
     def be(word):
         monkeypatch.setattr(platform, "machine", lambda: word)
@@ -47,7 +47,7 @@ def test_what_started_the_agent_says_so(machine, monkeypatch):
 
 def test_an_emulated_processor_of_the_same_family_says_so_itself(machine, monkeypatch):
     machine("x86_64")
-    monkeypatch.setattr(cpuid, "hypervisor", lambda: "TCGTCGTCGTCG")
+    monkeypatch.setattr(emulation, "hypervisor", lambda: "TCGTCGTCGTCG")
     assert emulation.emulator({}.get) == "QEMU"
 
 
@@ -62,13 +62,13 @@ def test_the_processor_says_of_itself_what_the_system_says():
             if line.startswith("flags")
         ).split()
     )
-    found = cpuid.flags()
+    found = emulation.cpu_flags()
     if found is None:
         pytest.skip("this system lets no program make code")
     assert found == listed
 
 
 def test_a_processor_that_may_not_be_asked(monkeypatch):
-    monkeypatch.setattr(cpuid, "ask", lambda *_: None)
-    assert cpuid.flags() is None
-    assert cpuid.hypervisor() == ""
+    monkeypatch.setattr(emulation, "cpuid", lambda *_: None)
+    assert emulation.cpu_flags() is None
+    assert emulation.hypervisor() == ""

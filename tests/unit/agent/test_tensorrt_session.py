@@ -10,7 +10,7 @@ import pytest
 
 from edgetransfer.agent.runtimes import Unavailable
 from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
-from edgetransfer.agent.runtimes.tensorrt.cuda_driver import Cuda, Gpu
+from edgetransfer.agent.runtimes.tensorrt.cuda_driver import Cuda
 from edgetransfer.agent.runtimes.tensorrt.session import TensorRtSession
 from tests.tensorrt_board import MODULES, make_driver
 
@@ -193,8 +193,8 @@ def test_a_graph_that_cannot_be_built_is_refused_in_tensorrt_s_words(
 
 def test_the_gpu_is_described(driver):
     gpu = Cuda(driver).gpu()
-    assert (gpu.name, gpu.compute_capability) == ("Orin", "8.7")
-    assert isinstance(gpu, Gpu)
+    assert (gpu["gpu"], gpu["compute_capability"]) == ("Orin", "8.7")
+    assert gpu.keys() == {"gpu", "compute_capability", "driver", "power_mode"}
 
 
 def test_a_machine_without_a_gpu_is_refused(driver, monkeypatch):

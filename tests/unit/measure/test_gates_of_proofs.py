@@ -5,8 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edgetransfer.measure import gates
-from edgetransfer.measure.gates.proofs import takes
+from edgetransfer.measure import proofs
 from edgetransfer.measure.plain import Missing
 from edgetransfer.measure.proofs import (
     Contract,
@@ -15,6 +14,7 @@ from edgetransfer.measure.proofs import (
     IntendedPrecision,
     Port,
     TensorParity,
+    takes,
     tensor_parity,
 )
 
@@ -35,12 +35,12 @@ VERSION = "opset 20, IR 10, opened by onnxruntime 1.32.0"
     ("gate", "status", "message"),
     [
         (
-            gates.contract(CONTRACT),
+            proofs.contract(CONTRACT),
             "PASS",
             f"contract: 2 inputs and outputs of 1 files are as promised ({VERSION})",
         ),
         (
-            gates.contract(
+            proofs.contract(
                 replace(CONTRACT, found={"core.onnx": (INPUT, replace(LOGITS, shape=("batch", 3)))})
             ),
             "FAIL",
@@ -49,87 +49,87 @@ VERSION = "opset 20, IR 10, opened by onnxruntime 1.32.0"
             f" ({VERSION})",
         ),
         (
-            gates.contract(replace(CONTRACT, found={})),
+            proofs.contract(replace(CONTRACT, found={})),
             "FAIL",
             "contract: core.onnx has nothing, expected input float32 [batch, 3, 64, 64],"
             f" logits float32 [batch, 2] ({VERSION})",
         ),
         (
-            gates.contract(replace(CONTRACT, opset=22, ir_version=14)),
+            proofs.contract(replace(CONTRACT, opset=22, ir_version=14)),
             "FAIL",
             "contract: the oldest runtime that the target names, 1.19.2, reads opset 21 at most;"
             " the oldest runtime that the target names, 1.19.2, reads IR 10 at most"
             " (opset 22, IR 14, opened by onnxruntime 1.32.0)",
         ),
         (
-            gates.contract(replace(CONTRACT, loads=True)),
+            proofs.contract(replace(CONTRACT, loads=True)),
             "PASS",
             "contract: 2 inputs and outputs of 1 files are as promised"
             f" ({VERSION}, which a child process imports)",
         ),
         (
-            gates.contract(
+            proofs.contract(
                 replace(CONTRACT, loads=False, why_not="import onnxruntime was killed by SIGSEGV")
             ),
             "FAIL",
             f"contract: import onnxruntime was killed by SIGSEGV ({VERSION})",
         ),
         (
-            gates.integrity(Integrity({"core.onnx": ("a", "a")}, 1e-5, 20.0, 12)),
+            proofs.integrity(Integrity({"core.onnx": ("a", "a")}, 1e-5, 20.0, 12)),
             "PASS",
             "integrity: 1 files there have the digests of those here;"
             " model.onnx gives the outputs of core.onnx within 1.0e-05 on 12 examples",
         ),
         (
-            gates.integrity(Integrity({}, 0.0, 20.0, 12)),
+            proofs.integrity(Integrity({}, 0.0, 20.0, 12)),
             "PASS",
             "integrity: model.onnx gives the outputs of core.onnx within 0.0e+00 on 12 examples",
         ),
         (
-            gates.integrity(Integrity({"core.onnx": ("a", "b")}, 0.5, 20.0, 12)),
+            proofs.integrity(Integrity({"core.onnx": ("a", "b")}, 0.5, 20.0, 12)),
             "FAIL",
             "integrity: core.onnx is another file there; model.onnx does not give the outputs of"
             " core.onnx: they differ by 0.5 on 12 examples",
         ),
         (
-            gates.integrity(Integrity({}, 0.18, 15.0, 12, 0.31)),
+            proofs.integrity(Integrity({}, 0.18, 15.0, 12, 0.31)),
             "PASS",
             "integrity: model.onnx gives the outputs of core.onnx within 1.8e-01 on 12 examples;"
             " the runtime rounds once what both files round twice, and quantising moved outputs by"
             " 3.1e-01",
         ),
         (
-            gates.integrity(Integrity({}, 0.32, 15.0, 12, 0.31)),
+            proofs.integrity(Integrity({}, 0.32, 15.0, 12, 0.31)),
             "FAIL",
             "integrity: model.onnx does not give the outputs of core.onnx: they differ by 0.32 on"
             " 12 examples",
         ),
         (
-            gates.preprocessing(TensorParity(1.0, 0.02, 12)),
+            proofs.preprocessing(TensorParity(1.0, 0.02, 12)),
             "PASS",
             "preprocessing: 12 pictures prepared there differ from the training's by 1.00 of 255"
             " levels at most (mean 0.020), 2 (mean 0.25) allowed",
         ),
         (
-            gates.preprocessing(TensorParity(50.0, 5.9, 12)),
+            proofs.preprocessing(TensorParity(50.0, 5.9, 12)),
             "FAIL",
             "preprocessing: 12 pictures prepared there differ from the training's by 50.00 of 255"
             " levels at most (mean 5.900), 2 (mean 0.25) allowed",
         ),
         (
-            gates.export(Export(3e-5, 15.0, 1.0, 16, 0)),
+            proofs.export(Export(3e-5, 15.0, 1.0, 16, 0)),
             "PASS",
             "export: the graph gives the network's outputs within 2.0e-06 of their range on 16"
             " examples (smallest cosine 1.000000, 0 decisions changed), 0.001 allowed",
         ),
         (
-            gates.export(Export(3e-5, 15.0, 1.0, 16)),
+            proofs.export(Export(3e-5, 15.0, 1.0, 16)),
             "PASS",
             "export: the graph gives the network's outputs within 2.0e-06 of their range on 16"
             " examples (smallest cosine 1.000000), 0.001 allowed",
         ),
         (
-            gates.export(Export(3e-5, 15.0, 1.0, 16, 1)),
+            proofs.export(Export(3e-5, 15.0, 1.0, 16, 1)),
             "FAIL",
             "export: the graph gives the network's outputs within 2.0e-06 of their range on 16"
             " examples (smallest cosine 1.000000, 1 decisions changed), 0.001 allowed",
@@ -144,13 +144,13 @@ def test_what_ran_is_what_was_built(gate, status, message):
 @pytest.mark.parametrize(
     ("gate", "code", "decides"),
     [
-        (gates.contract, "G0", True),
-        (gates.integrity, "G0", True),
-        (gates.preprocessing, "G1", True),
-        (gates.export, "G2", True),
-        (gates.fusion, "G4", False),
-        (gates.determinism, "G7", True),
-        (gates.rebuild, "G12", False),
+        (proofs.contract, "G0", True),
+        (proofs.integrity, "G0", True),
+        (proofs.preprocessing, "G1", True),
+        (proofs.export, "G2", True),
+        (proofs.fusion, "G4", False),
+        (proofs.determinism, "G7", True),
+        (proofs.rebuild, "G12", False),
     ],
 )
 def test_what_was_not_looked_at_is_not_run_and_says_why(gate, code, decides):
@@ -217,7 +217,7 @@ def test_a_port_of_any_batch_takes_no_other_type_or_rank():
     ],
 )
 def test_residency_is_held_against_what_the_bundle_says(found, intended, status, message):
-    gate = gates.residency(
+    gate = proofs.residency(
         dict(zip(("float_conv", "int8_conv", "float_ops"), found, strict=True)), intended
     )
     assert (gate.message, gate.status) == (f"residency: {message}", status)
@@ -225,10 +225,10 @@ def test_residency_is_held_against_what_the_bundle_says(found, intended, status,
 
 
 def test_residency_is_not_run_where_the_graph_was_not_seen():
-    assert gates.residency({}, IntendedPrecision(52, ())).message == (
+    assert proofs.residency({}, IntendedPrecision(52, ())).message == (
         "residency: the graph was not looked at"
     )
     found = {"float_conv": 0, "int8_conv": 1, "float_ops": []}
-    assert gates.residency(found, Missing("a browser has no graph")).message == (
+    assert proofs.residency(found, Missing("a browser has no graph")).message == (
         "residency: a browser has no graph"
     )

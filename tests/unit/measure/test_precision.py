@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from edgetransfer.measure.speed.latency import Samples
-from edgetransfer.measure.speed.precision import lacking
+from edgetransfer.measure.speed.latency import Samples, lacking
 from edgetransfer.measure.stats.intervals import early_stopping, quantile
 
 

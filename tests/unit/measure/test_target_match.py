@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 from pydantic import ValidationError
 
-from edgetransfer.measure.gates.gate import Gate
-from edgetransfer.measure.target_match import CPU, OF_THE_DEVICE, as_preview, release, stand
+from edgetransfer.agent.runtimes import CPU, version_of
+from edgetransfer.measure.gates import Gate
+from edgetransfer.measure.target_match import OF_THE_DEVICE, as_preview, stand
 from edgetransfer.measure.verdict import CLAIMS
 from edgetransfer.spec import catalogue
 from edgetransfer.spec.target import Runtime
@@ -260,7 +261,9 @@ def test_what_a_session_alone_can_tell_is_left_open_before_there_is_one():
     assert stand(TARGETS["nvidia-rtx"], xeon).is_target
     old = {**xeon, "other_runtimes": {"TensorRT": "10.3.0"}}
     least = TARGETS["nvidia-rtx"].runtime.min_version
-    assert (stand(TARGETS["nvidia-rtx"], old).why == ()) == (release("10.3.0") >= release(least))
+    assert (stand(TARGETS["nvidia-rtx"], old).why == ()) == (
+        version_of("10.3.0") >= version_of(least)
+    )
     assert stand(TARGETS["openvino-cpu"], MACHINES["Xeon"][0]).why == (
         "measured with onnxruntime, the target runs openvino",
     )

@@ -91,10 +91,9 @@ def test_apt_has_a_state_of_its_own(tmp_path, monkeypatch):
         return subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setattr(subprocess, "run", run)
-    wanted = debian.PackageRequest("arm64", "bookworm", ("a", "b"))
     mirror = debian.Mirror("http://mirror.example/debian", tmp_path / "key.gpg")
     room = tmp_path / "room"
-    (file,) = debian.fetch(wanted, mirror, room)
+    (file,) = debian.fetch(("a", "b"), "bookworm", "arm64", mirror, room)
     assert file == room / "cache" / "archives" / "got_1.deb"
     assert seen["install"] == (["-y", "-d", "a", "b"], room / "cache" / "archives")
     assert (room / "etc" / "sources.list").read_text() == (
@@ -114,7 +113,7 @@ def test_a_failed_fetch_tells_what_apt_said(tmp_path, monkeypatch):
     monkeypatch.setattr(subprocess, "run", run)
     mirror = debian.Mirror("http://mirror.example/debian", tmp_path / "key.gpg")
     with pytest.raises(StageError) as caught:
-        debian.fetch(debian.PackageRequest("arm64", "bookworm", ("a",)), mirror, tmp_path / "room")
+        debian.fetch(("a",), "bookworm", "arm64", mirror, tmp_path / "room")
     assert str(caught.value) == (
         "apt-get update: Debian's packages could not be fetched and unpacked\n"
         "  found: E: no way out\n"

@@ -31,8 +31,8 @@ def packages(monkeypatch):
     """Stand in for Debian: the emulator is a script, the guest's Python a file."""
     fetched = []
 
-    def fetch(wanted, mirror, room):
-        fetched.append(wanted.packages)
+    def fetch(packages, suite, architecture, mirror, room, **_):
+        fetched.append(packages)
         (room / "package.deb").touch()
         return [room / "package.deb"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from typing import Any, Dict, NamedTuple, Tuple
+from typing import Any, Dict, Tuple
 
 import numpy as np
 
@@ -15,20 +15,6 @@ Rooms = Dict[str, Tuple[int, int]]
 LIBRARY = "libcuda.so.1"
 _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
 _DRIVER_FILES = ("/proc/driver/nvidia/version", "/etc/nv_tegra_release")
-
-
-class Gpu(NamedTuple):
-    """What an engine is bound to.
-
-    The name is the driver's, the capability like ``8.7``; `driver` is the newest CUDA that it
-    serves, and its own build where the system tells; `power_mode` a Jetson's (nvpmodel), empty
-    elsewhere.
-    """
-
-    name: str
-    compute_capability: str
-    driver: str
-    power_mode: str
 
 
 class Cuda:
@@ -63,8 +49,13 @@ class Cuda:
         """Return the handle of the stream."""
         return self._stream.value or 0
 
-    def gpu(self) -> Gpu:
-        """Describe the GPU."""
+    def gpu(self) -> Dict[str, str]:
+        """Describe the GPU, as far as an engine is bound to it.
+
+        `gpu` is its name by the driver, the compute capability like ``8.7``; `driver` the newest
+        CUDA that it serves, and its own build where the system tells; `power_mode` a Jetson's
+        (nvpmodel), empty elsewhere.
+        """
         name = ctypes.create_string_buffer(256)
         self._call("cuDeviceGetName", name, ctypes.c_int(256), self._device)
         version = ctypes.c_int()
@@ -73,8 +64,12 @@ class Cuda:
         capability = "%d.%d" % (self._attribute(_MAJOR), self._attribute(_MINOR))
         told = [cuda, *((read_text(file) or "").partition("\n")[0] for file in _DRIVER_FILES)]
         driver = "; ".join(each.strip() for each in told if each)
-        mode = " ".join((ask(["nvpmodel", "-q"]) or "").split())
-        return Gpu(name.value.decode("utf-8", "replace"), capability, driver, mode)
+        return {
+            "gpu": name.value.decode("utf-8", "replace"),
+            "compute_capability": capability,
+            "driver": driver,
+            "power_mode": " ".join((ask(["nvpmodel", "-q"]) or "").split()),
+        }
 
     def _attribute(self, which: int) -> int:
         number = ctypes.c_int()

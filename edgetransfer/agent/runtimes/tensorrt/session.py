@@ -19,7 +19,7 @@ import numpy as np
 from edgetransfer.agent.runtimes import Arrays, Tell, Unavailable, quiet
 from edgetransfer.agent.runtimes.tensorrt import build
 from edgetransfer.agent.runtimes.tensorrt.build import Settings, settings_from
-from edgetransfer.agent.runtimes.tensorrt.cuda_driver import Cuda, Gpu
+from edgetransfer.agent.runtimes.tensorrt.cuda_driver import Cuda
 
 FOLDER = "EDGETRANSFER_ENGINES"
 """Environment variable that names the folder."""
@@ -163,19 +163,6 @@ def _type_of(details: Mapping[str, Any]) -> str:
     return next((name for word, name in _TYPES if word in words), "fp32")
 
 
-def key_of(trt: Any, gpu: Gpu, model: bytes, settings: Settings) -> Key:  # noqa: ANN401
-    """Return all that an engine is bound to."""
-    return {
-        "runtime": "%s %s" % (trt.__name__.partition("_bindings")[0], trt.__version__),
-        "gpu": gpu.name,
-        "compute_capability": gpu.compute_capability,
-        "driver": gpu.driver,
-        "power_mode": gpu.power_mode,
-        "model": hashlib.sha256(model).hexdigest(),
-        "settings": repr(tuple(settings)),
-    }
-
-
 class TensorRtSession:
     """A model file as an engine of this GPU, for ``TensorRT`` or ``TensorRT-RTX``.
 
@@ -197,9 +184,10 @@ class TensorRtSession:
         settings = settings_from(config)
         trt = build.load(provider, settings.at_least)
         self._cuda = cuda or Cuda()
-        gpu = self._cuda.gpu()
-        key = key_of(trt, gpu, Path(model).read_bytes(), settings)
-        told = {k: v for k, v in key.items() if k not in ("model", "settings")}
+        name = trt.__name__.partition("_bindings")[0]
+        told = {"runtime": "%s %s" % (name, trt.__version__), **self._cuda.gpu()}
+        file = {"model": _digest(Path(model).read_bytes()), "settings": repr(tuple(settings))}
+        key: Key = {**told, **file}
         self.facts: Mapping[str, object] = {**told, "provider": provider}
         self.built_ms = 0.0
         self._log = build.logger(trt)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from edgetransfer.measure.stats.ratio import student
+from edgetransfer.measure.stats.intervals import student
 from edgetransfer.pipeline.stage.stage import Stage, StageResult
 from edgetransfer.tasks.classification.head.probe import fit_probe
 from edgetransfer.transfer.study.near_duplicates import directions

@@ -15,7 +15,7 @@ from edgetransfer.backbone.model import linear_head
 from edgetransfer.bundle.files import digest_of_value
 from edgetransfer.data.manifest import Example, Manifest, content_of
 from edgetransfer.errors import SpecError
-from edgetransfer.measure.gates.gate import number
+from edgetransfer.measure.gates import number
 from edgetransfer.measure.stats.paired import Pairs, examples_needed, is_under
 from edgetransfer.pipeline.fit.backbone import OpenedBackbone
 from edgetransfer.pipeline.fit.trace import trace_features

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgetransfer.measure.gates.gate import (
+from edgetransfer.measure.gates import (
     Gate,
     Status,
     against,
     apart,
+    flips_needed,
     held,
     more,
     not_run,
     number,
 )
-from edgetransfer.measure.gates.outputs import flips_needed
 from edgetransfer.measure.stats.intervals import (
     clopper_pearson_lower,
     clopper_pearson_upper,

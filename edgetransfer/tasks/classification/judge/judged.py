@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.special import softmax
 
-from edgetransfer.measure.gates.outputs import BROKEN
+from edgetransfer.measure.gates import BROKEN
 from edgetransfer.measure.measurement import Measurement, TaskGates, TaskTrial, TrialInput
 from edgetransfer.measure.plain import Missing, or_missing
 from edgetransfer.measure.stats.intervals import wilson
@@ -41,7 +41,7 @@ from edgetransfer.tasks.classification.judge.shares import (
 
 if TYPE_CHECKING:
     from edgetransfer.measure.drift import Drift
-    from edgetransfer.measure.gates.gate import Gate
+    from edgetransfer.measure.gates import Gate
     from edgetransfer.spec.budget import Budget
     from edgetransfer.tasks.classification.judge.comparison import ClassDrop, Comparison
 

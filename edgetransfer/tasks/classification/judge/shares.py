@@ -9,10 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetransfer.measure.gates.gate import Gate, Status, against, apart, held, more, not_run
-from edgetransfer.measure.gates.outputs import BROKEN, flips_needed
-from edgetransfer.measure.stats.intervals import percentile_bounds
-from edgetransfer.measure.stats.ratio import student
+from edgetransfer.measure.gates import (
+    BROKEN,
+    Gate,
+    Status,
+    against,
+    apart,
+    flips_needed,
+    held,
+    more,
+    not_run,
+)
+from edgetransfer.measure.stats.intervals import percentile_bounds, student
 
 
 @dataclass(frozen=True)

@@ -49,8 +49,7 @@ if TYPE_CHECKING:
 
     from edgetransfer.backbone.model import LinearHead
     from edgetransfer.data.manifest import Example
-    from edgetransfer.measure.gates import Status
-    from edgetransfer.measure.gates.gate import Gate
+    from edgetransfer.measure.gates import Gate, Status
     from edgetransfer.spec.recipe import DataSpec
 
 
