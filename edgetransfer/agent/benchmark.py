@@ -87,6 +87,16 @@ class OpenedVariant(NamedTuple):
     load_ms: float
     first_inference_ms: float
 
+    def cycle(self) -> timing.Cycle:
+        """Return a call that runs one of some examples after the other."""
+        return timing.Cycle(self.session.run, self.examples.some(CYCLED))
+
+    def digest(self) -> str:
+        """Return the digest of what the first few examples give, see `Outputs.digest`."""
+        few = range(min(CHECKED, len(self.examples)))
+        given = [self.session.run(self.examples[i]) for i in few]
+        return Outputs.of(self.session.output_names, given).digest()
+
 
 def open_variant(variant: Mapping[str, Any], open_session: Open) -> OpenedVariant:
     """Load a variant and run its first example."""
@@ -97,43 +107,21 @@ def open_variant(variant: Mapping[str, Any], open_session: Open) -> OpenedVarian
     loaded = time.perf_counter_ns()
     session.run(example)
     first = time.perf_counter_ns()
-    built_ms = getattr(session, "built_ms", 0.0)
-    return OpenedVariant(
-        session, examples, (loaded - start) / 1e6 - built_ms, (first - loaded) / 1e6
-    )
-
-
-def digest_of_outputs(opened: OpenedVariant) -> str:
-    """Return the digest of what the first few examples give, see `Outputs.digest`."""
-    few = range(min(CHECKED, len(opened.examples)))
-    session = opened.session
-    given = [session.run(opened.examples[i]) for i in few]
-    return Outputs.of(session.output_names, given).digest()
-
-
-def make_guard(told: Mapping[str, Any]) -> tuple[conditions.ThrottleWatch, timing.Baseline, float]:
-    """Return a guard, what its kernel took here, and the best of that and an earlier process's."""
-    kernel = timing.Kernel()
-    own = timing.baseline(kernel)
-    usual = min(own.ns, told.get("baseline_ns") or own.ns)
-    return (
-        conditions.ThrottleWatch(conditions.sensors(kernel), usual, told["cooldown_s"]),
-        own,
-        usual,
-    )
+    load_ms = (loaded - start) / 1e6 - session.built_ms
+    return OpenedVariant(session, examples, load_ms, (first - loaded) / 1e6)
 
 
 def time_variants(job: Mapping[str, Any], open_session: Open, _: Tell) -> Dict[str, object]:
     """Time the variants of a job, write their samples, and return what else was seen."""
-    plan = timing.TimingPlan(**job["plan"])
+    plan, asked = timing.TimingPlan(**job["plan"]), job["guard"]
     before = conditions.snapshot()
-    guard, own, usual = make_guard(job.get("guard") or {"cooldown_s": 0.0})
+    kernel = timing.Kernel()
+    own = timing.baseline(kernel)
+    usual = min(own.ns, asked["baseline_ns"] or own.ns)  # or an earlier process's
+    guard = conditions.ThrottleWatch(conditions.Sensors(kernel), usual, asked["cooldown_s"])
     opened = {each["name"]: open_variant(each, open_session) for each in job["variants"]}
-    outputs = {name: [digest_of_outputs(each)] for name, each in opened.items()}
-    calls = {
-        name: timing.Cycle(each.session.run, each.examples.some(CYCLED))
-        for name, each in opened.items()
-    }
+    outputs = {name: [each.digest()] for name, each in opened.items()}
+    calls = {name: each.cycle() for name, each in opened.items()}
     converged = {name: timing.warm_up(call, plan) for name, call in calls.items()}
     null = {**job["variants"][0], "model": timing.NULL_MODEL, "threads": 1, "config": {}}
     lowest_ns = timing.floor_ns(open_session(null).run)
@@ -141,7 +129,7 @@ def time_variants(job: Mapping[str, Any], open_session: Open, _: Tell) -> Dict[s
     for name, samples in measured.samples.items():
         np.save(Path(job["out"]) / (name + ".npy"), samples)
     for name, each in opened.items():
-        outputs[name].append(digest_of_outputs(each))
+        outputs[name].append(each.digest())
     after = conditions.snapshot()
     return {
         "warmed_up": converged,
@@ -159,8 +147,7 @@ def time_variants(job: Mapping[str, Any], open_session: Open, _: Tell) -> Dict[s
 
 def _warm_cycle(variant: Mapping[str, Any], open_session: Open) -> timing.Cycle:
     """Open a variant and run it a little: the first window is of a warm session, a cool machine."""
-    opened = open_variant(variant, open_session)
-    call = timing.Cycle(opened.session.run, opened.examples.some(CYCLED))
+    call = open_variant(variant, open_session).cycle()
     end = time.monotonic() + WARM_S
     while time.monotonic() < end:
         call()

@@ -23,78 +23,6 @@ _GLANCES, _GLANCE_S = 10, 0.01
 Reading = Dict[str, object]
 
 
-class Sensors(NamedTuple):
-    """Where the guard looks, so that a test can bring its own.
-
-    The fixed kernel's time, what changes when the machine throttles, and the frequency of the
-    fastest core in use.
-    """
-
-    kernel_ns: Callable[[], int]
-    counters: Callable[[], Mapping[str, int]]
-    frequency_khz: Callable[[], Optional[int]]
-    sleep: Callable[[float], None] = time.sleep
-
-
-def sensors(kernel_ns: Callable[[], int], system: System = REAL) -> Sensors:
-    """Return the sensors of this machine."""
-    return Sensors(kernel_ns, lambda: throttling(system), lambda: frequency_khz(system))
-
-
-class ThrottleWatch:
-    """Marks turns that a slower machine disturbed.
-
-    The kernel takes `baseline_ns` when the machine is fresh; it waits for the machine `cooldown_s`,
-    all turns together.
-    """
-
-    def __init__(self, sensors: Sensors, baseline_ns: float, cooldown_s: float) -> None:
-        self._sensors = sensors
-        self._baseline_ns = baseline_ns
-        self._left_s = cooldown_s
-        self._frequency: Optional[int] = None
-        self._first = sensors.counters()
-        self._before: Mapping[str, int] = self._first
-        self._kernel_ns = 0
-        self.waited_s = 0.0
-
-    def begin(self) -> None:
-        """Look before a turn."""
-        self._before = self._sensors.counters()
-        self._kernel_ns = self._sensors.kernel_ns()
-
-    def end(self) -> Reading:
-        """Look after it, and return what was seen, with `marks` in words where it was disturbed."""
-        frequency = self._sensors.frequency_khz()
-        if self._frequency is None:
-            self._frequency = frequency
-        marks = self._marks(frequency, self._sensors.counters())
-        return {"probe_ns": self._kernel_ns, "frequency_khz": frequency, "marks": marks}
-
-    def _marks(self, frequency: Optional[int], counters: Mapping[str, int]) -> List[str]:
-        marks = []
-        if self._kernel_ns > SLOWER_BY * self._baseline_ns:
-            marks.append("probe")
-        for name, told in sorted(counters.items()):
-            usual = self._first if is_state(name) else self._before
-            if told > usual.get(name, told):
-                marks.append(name)
-        first = self._frequency
-        if frequency is not None and first is not None and frequency < FREQUENCY_SHARE * first:
-            marks.append("frequency")
-        return marks
-
-    def cool_down(self) -> None:
-        """Wait until the kernel is as fast as it was, or until no time for that is left."""
-        while self._left_s > 0:
-            nap = min(NAP_S, self._left_s)
-            self._sensors.sleep(nap)
-            self._left_s -= nap
-            self.waited_s += nap
-            if self._sensors.kernel_ns() < COOL_BELOW * self._baseline_ns:
-                return
-
-
 CPU = "/sys/devices/system/cpu/"
 _FIRMWARE = "/sys/devices/platform/soc/soc:firmware/get_throttled"
 _THROTTLED_BITS = {
@@ -150,6 +78,73 @@ def is_state(name: str) -> bool:
     (True, False)
     """
     return name.startswith("cooling_device")
+
+
+class Sensors(NamedTuple):
+    """Where the guard looks, so that a test can bring its own.
+
+    The fixed kernel's time, what changes when the machine throttles, and the frequency of the
+    fastest core in use.
+    """
+
+    kernel_ns: Callable[[], int]
+    counters: Callable[[], Mapping[str, int]] = throttling
+    frequency_khz: Callable[[], Optional[int]] = frequency_khz
+    sleep: Callable[[float], None] = time.sleep
+
+
+class ThrottleWatch:
+    """Marks turns that a slower machine disturbed.
+
+    The kernel takes `baseline_ns` when the machine is fresh; it waits for the machine `cooldown_s`,
+    all turns together.
+    """
+
+    def __init__(self, sensors: Sensors, baseline_ns: float, cooldown_s: float) -> None:
+        self._sensors = sensors
+        self._baseline_ns = baseline_ns
+        self._left_s = cooldown_s
+        self._frequency: Optional[int] = None
+        self._first = sensors.counters()
+        self._before: Mapping[str, int] = self._first
+        self._kernel_ns = 0
+        self.waited_s = 0.0
+
+    def begin(self) -> None:
+        """Look before a turn."""
+        self._before = self._sensors.counters()
+        self._kernel_ns = self._sensors.kernel_ns()
+
+    def end(self) -> Reading:
+        """Look after it, and return what was seen, with `marks` in words where it was disturbed."""
+        frequency = self._sensors.frequency_khz()
+        if self._frequency is None:
+            self._frequency = frequency
+        marks = self._marks(frequency, self._sensors.counters())
+        return {"probe_ns": self._kernel_ns, "frequency_khz": frequency, "marks": marks}
+
+    def _marks(self, frequency: Optional[int], counters: Mapping[str, int]) -> List[str]:
+        marks = []
+        if self._kernel_ns > SLOWER_BY * self._baseline_ns:
+            marks.append("probe")
+        for name, told in sorted(counters.items()):
+            usual = self._first if is_state(name) else self._before
+            if told > usual.get(name, told):
+                marks.append(name)
+        first = self._frequency
+        if frequency is not None and first is not None and frequency < FREQUENCY_SHARE * first:
+            marks.append("frequency")
+        return marks
+
+    def cool_down(self) -> None:
+        """Wait until the kernel is as fast as it was, or until no time for that is left."""
+        while self._left_s > 0:
+            nap = min(NAP_S, self._left_s)
+            self._sensors.sleep(nap)
+            self._left_s -= nap
+            self.waited_s += nap
+            if self._sensors.kernel_ns() < COOL_BELOW * self._baseline_ns:
+                return
 
 
 def throttle_bits(system: System = REAL) -> Optional[int]:
@@ -282,7 +277,5 @@ def stolen_pct(before: Any, after: Any) -> Optional[float]:  # noqa: ANN401 (wha
     >>> stolen_pct({"all": 100, "idle": 50, "stolen": 0}, {"all": 200, "idle": 100, "stolen": 5})
     10.0
     """
-    if before is None or after is None:
-        return None
-    busy = (after["all"] - after["idle"]) - (before["all"] - before["idle"])
-    return None if busy <= 0 else round(100 * (after["stolen"] - before["stolen"]) / busy, 2)
+    used = core_seconds(before, after)
+    return round(100 * used["stolen_s"] / used["busy_s"], 2) if used.get("busy_s", 0) > 0 else None

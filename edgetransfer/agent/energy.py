@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Callable, Dict, List, NamedTuple, Optional
+from functools import partial
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from edgetransfer.agent.system import REAL, System
 
@@ -79,30 +80,25 @@ def _ina3221(system: System) -> Optional[EnergyCounter]:
     for chip in system.find(_HWMON):
         if system.read(chip + "/name") != "ina3221":
             continue
-        rails = [n for n in (1, 2, 3) if system.number("%s/curr%d_input" % (chip, n)) is not None]
-        if rails:
-            total = [n for n in rails if system.read("%s/in%d_label" % (chip, n)) == "VDD_IN"]
-            used = total or rails
-            names = [system.read("%s/in%d_label" % (chip, n)) or "rail %d" % n for n in used]
-
-            def watts(chip: str = chip, used: List[int] = used) -> Optional[float]:
-                return _milli_product(
-                    [(system.number("%s/in%d_input" % (chip, n)) or 0) for n in used],
-                    [(system.number("%s/curr%d_input" % (chip, n)) or 0) for n in used],
-                )
-
-            method = "INA3221: %s, mean of power read every %g s" % (", ".join(names), SAMPLED_S)
+        files = {n: ("%s/in%d_input" % (chip, n), "%s/curr%d_input" % (chip, n)) for n in (1, 2, 3)}
+        rails = [n for n, both in files.items() if None not in map(system.number, both)]
+        labels = {n: system.read("%s/in%d_label" % (chip, n)) or "rail %d" % n for n in rails}
+        used = [n for n in rails if labels[n] == "VDD_IN"] or rails
+        if used:
+            names = ", ".join(labels[n] for n in used)
+            method = "INA3221: %s, mean of power read every %g s" % (names, SAMPLED_S)
+            watts = partial(_watts_now, system, [files[n] for n in used], 1e6)
             return EnergyCounter(method, "steps of 8 mV and 40 uV over the shunt", watts=watts)
     return None
 
 
-def _milli_product(millivolts: List[int], milliamperes: List[int]) -> float:
-    """Return watts.
-
-    >>> _milli_product([5000, 1000], [200, 1000])
-    2.0
-    """
-    return sum(v * a for v, a in zip(millivolts, milliamperes)) / 1e6
+def _watts_now(system: System, files: List[Tuple[str, str]], parts: float) -> Optional[float]:
+    """Return the power by files of voltage and current, of whose product so many parts are 1 W."""
+    read = [system.number(file) for both in files for file in both]
+    told = [each for each in read if each is not None]
+    if len(told) < len(read):
+        return None
+    return abs(sum(volts * amperes for volts, amperes in zip(told[::2], told[1::2]))) / parts
 
 
 def _fuel_gauge(system: System) -> Optional[EnergyCounter]:
@@ -112,16 +108,10 @@ def _fuel_gauge(system: System) -> Optional[EnergyCounter]:
             continue
         if system.number(voltage) is None or system.read(supply + "/status") != "Discharging":
             continue
-
-        def watts(current: str = current, voltage: str = voltage) -> Optional[float]:
-            both = system.number(current), system.number(voltage)
-            return None if None in both else abs(both[0] * both[1]) / 1e12  # type: ignore[operator]
-
         method = "battery gauge %s, mean of power read every %g s"
-        name = supply.rpartition("/")[2]
-        return EnergyCounter(
-            method % (name, SAMPLED_S), "as coarse as the gauge: often 1 s", watts=watts
-        )
+        method %= (supply.rpartition("/")[2], SAMPLED_S)
+        watts = partial(_watts_now, system, [(voltage, current)], 1e12)
+        return EnergyCounter(method, "as coarse as the gauge: often 1 s", watts=watts)
     return None
 
 

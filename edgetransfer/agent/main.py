@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any, Dict, Mapping
 
-from edgetransfer.agent import machine
+from edgetransfer.agent import benchmark, machine
 from edgetransfer.agent.examples import ExampleFiles
 from edgetransfer.agent.outputs import OutputFiles
 from edgetransfer.agent.runtimes import Session, open_session, other_runtimes
@@ -84,8 +84,6 @@ def _outputs(job: Mapping[str, Any]) -> Dict[str, object]:
 
 
 def _benchmark(job: Mapping[str, Any]) -> Dict[str, object]:
-    from edgetransfer.agent import benchmark
-
     def tell(done: int, total: int) -> None:
         emit("progress", done=done, total=total)
 
@@ -110,11 +108,9 @@ def _describe(job: Mapping[str, Any]) -> Dict[str, object]:
     return {"environment": environment.fingerprint(known), "capabilities": takes}
 
 
-TIMED = frozenset(["time", "sustain", "energy"])
-"""Actions whose result depends on the speed of the processor: those of `benchmark`."""
 ACTIONS = {
     "outputs": _outputs,
-    **dict.fromkeys(TIMED, _benchmark),
+    **dict.fromkeys(benchmark.ACTIONS, _benchmark),
     "optimise": _optimise,
     "describe": _describe,
 }
@@ -133,7 +129,7 @@ def main(argv: list[str]) -> int:
         )
         return 2
     emulator = machine.emulator(read_text)
-    if job["action"] in TIMED and emulator:
+    if job["action"] in benchmark.ACTIONS and emulator:
         sys.stderr.write(
             "%s: no times are taken on an emulated processor: they say nothing of any device "
             "(found %s)\n" % (argv[0], emulator)

@@ -52,7 +52,7 @@ class Measurement:
     What is a mapping goes into the report as it is; None where nobody looked.
 
     Args:
-        labels: what the task's labels are, in the order of the outputs; none where it has none.
+        labels: in the order of the outputs; none where the task has none.
         reference, candidate: outputs, float32 [N, ...] by name.
         truth: [N], as the task reads labels; None where the examples have none.
         precision: of the candidate: "fp32", "fp16" or "w8a8".
@@ -60,18 +60,14 @@ class Measurement:
         core, end_to_end: times of core.onnx, and of model.onnx from RGB.
         residency: {"float_conv": int, "int8_conv": int, "float_ops": [names]}, after the
             runtime's own optimisation.
-        validity: {"valid": bool, "violations": [words]}, and more.
         soundness: whether a random network would do as well; its warnings, and those of
             `adaptation` (what moving to the device's pictures brought), become gates that do not
             decide.
         labelling: labels that are probably wrong, and what more would give.
         on_host: the candidate on the build host, where this was measured on another device.
-        proofs: that the right thing was measured; what nobody looked at says so.
-        sample: what stands behind the examples; None where nobody counted.
         recorded: how the shipped model did on the test set of its build.
         names: keys of the examples, [N], where the report may show some; empty where it may not.
         identical: whether candidate and reference are the same file.
-        standing: what a measurement at this place may say of the target.
         verify_with: what verifies the target, in words, where this does not.
     """
 

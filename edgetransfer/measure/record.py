@@ -6,11 +6,10 @@ from dataclasses import asdict, fields
 from math import isinf, isnan
 from typing import TYPE_CHECKING, Any
 
-from edgetransfer.measure.agreement import written
 from edgetransfer.measure.plain import Missing, decibels, or_missing, plain
 from edgetransfer.measure.speed.latency import LatencySummary, Ratio
 from edgetransfer.measure.stats.intervals import early_stopping_needed, samples_needed
-from edgetransfer.measure.verdict import Findings, SeriesFindings, examine, judge
+from edgetransfer.measure.verdict import SeriesFindings, examine, judge
 
 if TYPE_CHECKING:
     from edgetransfer.measure.drift import Drift
@@ -121,7 +120,7 @@ def make_report(raw: Measurement) -> dict[str, Any]:
                 "reference_bytes": raw.reference_bytes,
                 "candidate_bytes": raw.candidate_bytes,
             },
-            **_host(found),
+            **({"host_agreement": found.agreement.written()} if found.agreement else {}),
             "residency": raw.residency
             or dict.fromkeys(("float_conv", "int8_conv", "float_ops"), NOT_LOOKED_AT),
             "ladder": raw.ladder,
@@ -151,12 +150,6 @@ def _numeric(drift: Drift) -> Tree:
     several = {name: decibels(value) for name, value in drift.by_output.items()}
     more = {"sqnr_db_by_output": several} if len(several) > 1 else {}
     return {**kept, "non_finite": drift.non_finite, **more}
-
-
-def _host(found: Findings) -> Tree:
-    if found.agreement is None or found.raw.on_host is None:
-        return {}
-    return {"host_agreement": written(found.agreement, found.raw.on_host)}
 
 
 def _gate(gate: Gate) -> Tree:

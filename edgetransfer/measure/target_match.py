@@ -11,7 +11,7 @@ from edgetransfer.agent.runtimes import CPU, version_of
 
 if TYPE_CHECKING:
     from edgetransfer.measure.gates import Gate
-    from edgetransfer.spec.target import Isa, TargetSpec
+    from edgetransfer.spec.target import TargetSpec
 
 OF_THE_DEVICE = frozenset(
     (
@@ -28,7 +28,6 @@ _OS = {
     "windows": "Windows",
     "browser": "a browser",
 }
-_SYSTEMS = {"Linux": "linux", "Darwin": "macos", "Windows": "windows"}
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ def stand(
     """
     software = other_software(target, told, session)
     if emulated or told.get("emulator"):
-        if software or (_os(told) == "browser") != ("browser" in target.device.os):
+        if software or (told.get("os_family") == "browser") != ("browser" in target.device.os):
             return Standing("preview", software or other_machine(target, told))
         return Standing("numbers", _other_processor(target, told))
     machine = other_machine(target, told) or _other_gpu(target, session)
@@ -87,19 +86,12 @@ def other_machine(target: TargetSpec, told: Mapping[str, Any]) -> tuple[str, ...
     return _other_kind(target, told) or _other_flags(target, told) or _other_board(target, told)
 
 
-def _os(told: Mapping[str, Any]) -> str | None:
-    if str(told.get("runtime")).startswith("onnxruntime-web"):
-        return "browser"
-    system = str(told.get("os")).partition(" ")[0]
-    return told.get("os_family") or _SYSTEMS.get(system)
-
-
 def _other_kind(target: TargetSpec, told: Mapping[str, Any]) -> tuple[str, ...]:
     """Compare system and architecture."""
-    system, arch = _os(told), told.get("arch")
+    system, arch = told.get("os_family"), told.get("arch")
     seen, wanted = [], []
     if system not in target.device.os:
-        seen.append("a system that was not told" if system is None else _OS[system])
+        seen.append("a system that was not told" if system is None else _OS.get(system, system))
         wanted.append(" or ".join(_OS[each] for each in target.device.os))
     if system == "browser" and seen:
         host = f" on {told['os']}" if told.get("os") else ""
@@ -244,11 +236,10 @@ def _other_provider(
 
 def _other_processor(target: TargetSpec, told: Mapping[str, Any]) -> tuple[str, ...]:
     """Say why an emulated processor does not compute what the target does."""
-    if target.isa is None or _os(told) == "browser":
+    if target.isa is None or told.get("os_family") == "browser":
         return ()
-    isa: Isa = target.isa
-    if told.get("arch") != isa.arch:
-        return (f"emulated {told.get('arch')}, the target is {isa.arch}",)
+    if told.get("arch") != target.isa.arch:
+        return (f"emulated {told.get('arch')}, the target is {target.isa.arch}",)
     found = () if target.preview.any_flags else _other_flags(target, told)
     return tuple(each.replace("measured on", "emulated", 1) for each in found)
 
@@ -290,13 +281,10 @@ def told_portability(record: Mapping[str, Any]) -> str:
     'the same bits on arm64; not shown yet on x86_64 with VNNI, x86_64 without VNNI, wasm32'
     """
     kinds = record["kinds"]
-    same = [kind for kind, row in kinds.items() if row["bit_equal"]]
-    other = [kind for kind, row in kinds.items() if not row["bit_equal"]]
-    absent = [kind for kind in PROMISED if kind not in kinds]
-    parts = [f"the same bits on {', '.join(same)}"] if same else []
-    if other:
-        parts.append(f"other bits on {', '.join(other)}")
-    if absent:
-        parts.append(f"not shown yet on {', '.join(absent)}")
+    found = {
+        "the same bits on": [kind for kind, row in kinds.items() if row["bit_equal"]],
+        "other bits on": [kind for kind, row in kinds.items() if not row["bit_equal"]],
+        "not shown yet on": [kind for kind in PROMISED if kind not in kinds],
+    }
     promise = "portable-exact: " if record["portable_exact"] else ""
-    return promise + "; ".join(parts)
+    return promise + "; ".join(f"{told} {', '.join(of)}" for told, of in found.items() if of)

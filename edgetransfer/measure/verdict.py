@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from edgetransfer.errors import BUDGET_MISSED, UNDECIDED, UNMEASURED, IntegrityError
 from edgetransfer.measure import gates, proofs
-from edgetransfer.measure.agreement import Agreement, compare_with_host, elsewhere
+from edgetransfer.measure.agreement import Agreement, compare_with_host
 from edgetransfer.measure.drift import Drift, measure_drift
 from edgetransfer.measure.speed.latency import (
     LatencySummary,
@@ -51,16 +51,14 @@ def examine(raw: Measurement) -> Findings:
     """Compute the statistics; StageError where the reference's outputs are not finite."""
     drift = measure_drift(raw.reference, raw.candidate, raw.task)
     drift = drift.of_itself() if raw.identical else drift
-    host, agreement = raw.on_host, None
-    if host is not None:
-        agreement = compare_with_host(raw.reference, raw.candidate, host, raw.task)
+    host, pair = raw.on_host, (raw.reference, raw.candidate)
     return Findings(
         raw=raw,
         drift=drift,
         judged=raw.task.examine(raw, drift),
         core=_series(raw.core),
         end_to_end=_series(raw.end_to_end),
-        agreement=agreement,
+        agreement=None if host is None else compare_with_host(*pair, host, raw.task),
     )
 
 
@@ -142,7 +140,7 @@ def run_gates(found: Findings) -> tuple[Gate, ...]:
         *task.values,
         *task.merit,
         proofs.fusion(proven.fusion),
-        *_agreement(found),
+        *_agreement(found.agreement),
         proofs.determinism(proven.repeats),
         proofs.residency(raw.residency or {}, proven.intended),
         *task.parts,
@@ -180,14 +178,16 @@ def _costs(found: Findings) -> tuple[Gate, ...]:
     return tuple(run)
 
 
-def _agreement(found: Findings) -> tuple[Gate, ...]:
+def _agreement(agreement: Agreement | None) -> Iterable[Gate]:
     """G5 and G6: one of them where this is another machine, or an emulated one."""
-    preview = gates.not_run("preview", "nothing ran on an emulated processor")
-    device = gates.not_run("device", "nothing ran on another machine than the build host")
-    if found.agreement is None or found.raw.on_host is None:
-        return preview, device
-    gate = elsewhere(found.agreement, found.raw.on_host)
-    return (gate, device) if gate.code == "G5" else (preview, gate)
+    found = {
+        "preview": gates.not_run("preview", "nothing ran on an emulated processor"),
+        "device": gates.not_run("device", "nothing ran on another machine than the build host"),
+    }
+    if agreement is not None:
+        gate = agreement.gate()
+        found[gate.name] = gate
+    return found.values()
 
 
 def _or(limit: float | None, usual: float) -> float:

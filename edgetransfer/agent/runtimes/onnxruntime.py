@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from edgetransfer.agent import machine
 from edgetransfer.agent.runtimes import CPU, Arrays, Session, Tell, Unavailable, version_of
@@ -121,29 +121,23 @@ class OnnxSession:
 _LOADS_S = 120.0
 """Loading takes under a second, and a minute on a board with a slow card."""
 _PROGRAM = "import sys; sys.path[:] = %r; import onnxruntime; print(onnxruntime.__version__)"
-Start = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
 
 
-def _start(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "ORT_DISABLE_TELEMETRY": "1"}
-    return subprocess.run(
-        list(command),
-        capture_output=True,
-        text=True,
-        timeout=_LOADS_S,
-        check=False,
-        env=environment,
-    )
-
-
-def try_import(start: Start = _start) -> Dict[str, object]:
+def try_import() -> Dict[str, object]:
     """Import the runtime in a child process: does it load, None where none starts, and why not."""
     if machine.emulator(read_text):  # where a child starts at all, it runs on the host
         return {"loads": None, "why": "no child process runs on an emulated processor"}
     if not sys.executable:
         return {"loads": None, "why": "no child process can be started: Python has no file here"}
     try:
-        done = start([sys.executable, "-c", _PROGRAM % (sys.path,)])
+        done = subprocess.run(
+            [sys.executable, "-c", _PROGRAM % (sys.path,)],
+            capture_output=True,
+            text=True,
+            timeout=_LOADS_S,
+            check=False,
+            env={**os.environ, "ORT_DISABLE_TELEMETRY": "1"},
+        )
     except OSError as error:
         return {"loads": None, "why": "no child process can be started: %s" % error.strerror}
     except subprocess.TimeoutExpired:

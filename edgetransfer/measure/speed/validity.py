@@ -28,12 +28,15 @@ def block(
     """
     broken = [each for one in timing.values() for each in violations(one)]
     noted = [each for one in timing.values() for each in warnings(one)]
+    cold = [name for one in timing.values() for name, n in _cold(one["processes"]).items() if n]
     for one in timing.values():
         for name in one["processes"][0]["warmed_up"]:
-            told = above_floor(one, name, medians_ms[name])
-            mostly = floor_share(one, medians_ms[name]) > MOSTLY_FLOOR
-            (broken if mostly else noted).extend([told] if told else [])
-    cold = [name for one in timing.values() for name, n in _cold(one["processes"]).items() if n]
+            share = floor_share(one, medians_ms[name])
+            if share > NEAR_FLOOR:
+                (broken if share > MOSTLY_FLOOR else noted).append(
+                    f"{name}: a model that does nothing takes "
+                    f"{1e3 * share * medians_ms[name]:.1f} us, {100 * share:.0f} % of the median"
+                )
     return {
         "valid": not broken,
         "violations": broken,
@@ -117,26 +120,12 @@ def warnings(record: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def above_floor(record: Mapping[str, Any], name: str, p50_ms: float) -> str:
-    """Say that a median lies near the time of a model that does nothing, empty where it does not.
-
-    >>> record = {"processes": [{"floor_ns": 5_000}]}
-    >>> above_floor(record, "candidate", 0.05)
-    'candidate: a model that does nothing takes 5.0 us, 10 % of the median'
-    >>> above_floor(record, "candidate", 0.1)
-    ''
-    """
-    share = floor_share(record, p50_ms)
-    if share <= NEAR_FLOOR:
-        return ""
-    return (
-        f"{name}: a model that does nothing takes {1e3 * share * p50_ms:.1f} us, "
-        f"{100 * share:.0f} % of the median"
-    )
-
-
 def floor_share(record: Mapping[str, Any], p50_ms: float) -> float:
-    """Return which share of a median a model that does nothing takes, 0 where none was timed."""
+    """Return which share of a median a model that does nothing takes, 0 where none was timed.
+
+    >>> floor_share({"processes": [{"floor_ns": 5_000}]}, 0.05)
+    0.1
+    """
     floors = [each["floor_ns"] for each in record["processes"] if "floor_ns" in each]
     return min(floors) / (p50_ms * 1e6) if floors and p50_ms > 0 else 0.0
 

@@ -67,7 +67,8 @@ def do(tmp_path, capsys):
     """Do one job in this process; returns the exit code and the lines that were told."""
 
     def run(action, *variants, **fields):
-        job = {"schema": agent_main.SCHEMA, "action": action, "out": str(tmp_path)}
+        guard = {"cooldown_s": 0.0, "baseline_ns": None}
+        job = {"schema": agent_main.SCHEMA, "action": action, "out": str(tmp_path), "guard": guard}
         file = tmp_path / "job.json"
         file.write_text(json.dumps({**job, "variants": variants, **fields}))
         code = agent_main.main([str(file)])

@@ -139,6 +139,7 @@ def test_a_device_needs_no_other_runtime(variant, tmp_path):
         "out": str(tmp_path),
         "variants": [variant("candidate", provider="OpenVINO", runtime="openvino")],
         "plan": {"blocks": 3, "block_s": 0.002, "warmup_s": 0.0, "warmup_max_s": 0.02},
+        "guard": {"cooldown_s": 0.0, "baseline_ns": None},
         "seed": 0,
     }
     (tmp_path / "job.json").write_text(json.dumps(asked))

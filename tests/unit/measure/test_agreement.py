@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgetransfer.agent.outputs import Outputs
-from edgetransfer.measure.agreement import Cure, OnHost, compare_with_host, elsewhere, written
+from edgetransfer.measure.agreement import Cure, OnHost, compare_with_host
 from edgetransfer.tasks.classification.task import TASK
 
 rng = np.random.default_rng(0)
@@ -25,8 +25,7 @@ def compared(on_device, on_host):
 
 
 def gate(on_device, cure=None, *, emulated=False):
-    on_host = OnHost(given(HOST), {}, cure, emulated)
-    return elsewhere(compared(on_device, on_host), on_host)
+    return compared(on_device, OnHost(given(HOST), {}, cure, emulated)).gate()
 
 
 def test_an_emulated_processor_is_a_preview():
@@ -105,7 +104,7 @@ def test_numbers_that_are_none_fail():
 def test_what_the_report_says():
     cure = Cure(given(HOST.copy()), CONFIG, WHY, ("old",))
     on_host = OnHost(given(HOST), {"session.qdqisint8allowed": "1"}, cure)
-    row = written(compared(noisy(2.0), on_host), on_host)
+    row = compared(noisy(2.0), on_host).written()
     assert row.pop("max_abs") == pytest.approx(np.abs(noisy(2.0) - HOST).max())
     assert row.pop("sqnr_db") == pytest.approx(5.9, abs=0.2)
     assert row.pop("host_sqnr_db") == pytest.approx(31.1, abs=0.1)

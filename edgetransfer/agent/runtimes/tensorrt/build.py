@@ -101,11 +101,6 @@ _WORDS = 4
 """Messages of TensorRT that are quoted when a build fails."""
 
 
-def is_strongly_typed(trt: Any) -> bool:  # noqa: ANN401
-    """Tell whether this TensorRT builds networks whose every type stands in the graph."""
-    return hasattr(trt, "ComputeCapability") or version_of(trt.__version__) >= _STRONGLY_TYPED
-
-
 def load(provider: str, at_least: Optional[str] = None) -> ModuleType:
     """Import TensorRT or TensorRT-RTX; `Unavailable` where it does not load, or is too old."""
     wanted = at_least or _OLDEST[provider]
@@ -193,7 +188,7 @@ def build(
     """
     log = logger(trt)
     builder = trt.Builder(log)
-    typed = is_strongly_typed(trt)
+    typed = hasattr(trt, "ComputeCapability") or version_of(trt.__version__) >= _STRONGLY_TYPED
     flag = int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     network = builder.create_network(1 << flag if typed else 0)
     parser = trt.OnnxParser(network, log)

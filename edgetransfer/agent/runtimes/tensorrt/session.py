@@ -16,7 +16,8 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional
 
 import numpy as np
 
-from edgetransfer.agent.runtimes import Arrays, Tell, Unavailable, quiet
+from edgetransfer.agent.runtimes import Arrays, Session, Tell, Unavailable, quiet
+from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 from edgetransfer.agent.runtimes.tensorrt import build
 from edgetransfer.agent.runtimes.tensorrt.build import Settings, settings_from
 from edgetransfer.agent.runtimes.tensorrt.cuda_driver import Cuda
@@ -161,6 +162,19 @@ def _type_of(details: Mapping[str, Any]) -> str:
         return "unknown"
     words = str(taken.get("Format/Datatype", taken.get("Datatype", ""))).lower()
     return next((name for word, name in _TYPES if word in words), "fp32")
+
+
+def open_session(variant: Mapping[str, Any], tell: Tell) -> Session:
+    """Open the model of a variant; an engine of what is no file would say nothing of a device."""
+    if isinstance(variant["model"], bytes):
+        return OnnxSession(variant["model"])
+    return TensorRtSession(
+        variant["model"],
+        variant["config"],
+        variant["provider"],
+        optimised_to=variant.get("optimised_to"),
+        tell=tell,
+    )
 
 
 class TensorRtSession:
