@@ -132,7 +132,7 @@ class _Given(_Answer):
 class _Turn(_Answer):
     name: str
     block: int
-    marks: list[str] = Field(default_factory=list)
+    marks: list[str]
 
 
 class _Probe(_Answer):
@@ -150,10 +150,10 @@ class _Times(_Answer):
     load_ms: dict[str, Milliseconds]
     first_inference_ms: dict[str, Milliseconds]
     outputs: dict[str, list[str]] = Field(default_factory=dict)
-    turns: list[_Turn] = Field(default_factory=list)
-    floor_ns: Annotated[float, Field(ge=0, le=1e15)] | None = None
-    probe: _Probe | None = None
-    waited_s: Annotated[float, Field(ge=0, le=1e9)] | None = None
+    turns: list[_Turn]
+    floor_ns: Annotated[float, Field(ge=0, le=1e15)]
+    probe: _Probe
+    waited_s: Annotated[float, Field(ge=0, le=1e9)]
     stolen_pct: Annotated[float, Field(ge=-1e3, le=1e3)] | None = None
     conditions: _Conditions | None = None
 

@@ -33,8 +33,8 @@ class Device:
             rows = np.stack([block, wall, wall], axis=1).astype(np.int64)
             np.save(out / f"{variant.name}.npy", rows)
         told = {"event": "result", "warmed_up": dict.fromkeys(("reference", "candidate"), True)}
-        if self._probes:
-            told["probe"] = {"baseline_ns": self._probes[number]}
+        told |= {"turns": [], "floor_ns": 1.0, "waited_s": 0.0}
+        told["probe"] = {"baseline_ns": self._probes[number] if self._probes else 50.0}
         if self._disturbed:
             marked = [
                 {"name": "candidate", "block": b, "marks": ["probe"]} for b in self._disturbed

@@ -47,30 +47,25 @@ def block(
 
 
 def _series(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what was seen of one series; a key that the agent did not tell is not there."""
+    """Return what was seen of one series."""
     processes: Sequence[Mapping[str, Any]] = record["processes"]
-
-    def told(key: str) -> list[Any]:
-        return [each[key] for each in processes if key in each]
-
     turns, disturbed = disturbed_turns(record)
-    seen: dict[str, Any] = {
+    names = processes[0]["warmed_up"]
+    return {
         "processes": len(processes),
         "turns": turns,
         "disturbed_turns": disturbed,
         "disturbed_by": dict(sorted(marks_of(record).items())),
-        "waited_s": sum(told("waited_s")),
-        "lacking": record.get("lacking", {}),
+        "waited_s": sum(each["waited_s"] for each in processes),
+        "lacking": record["lacking"],
+        "floor_us": round(min(each["floor_ns"] for each in processes) / 1e3, 2),
+        "probe_us": [round(each["probe"]["baseline_ns"] / 1e3, 2) for each in processes],
+        "probe_rel_iqr": round(max(each["probe"]["rel_iqr"] for each in processes), 4),
+        **{
+            key: {name: [round(each[key][name], 3) for each in processes] for name in names}
+            for key in ("load_ms", "first_inference_ms")
+        },
     }
-    if floors := told("floor_ns"):
-        seen["floor_us"] = round(min(floors) / 1e3, 2)
-    if probes := told("probe"):
-        seen["probe_us"] = [round(each["baseline_ns"] / 1e3, 2) for each in probes]
-        seen["probe_rel_iqr"] = round(max(each["rel_iqr"] for each in probes), 4)
-    for key in ("load_ms", "first_inference_ms"):
-        if rows := told(key):
-            seen[key] = {name: [round(each[name], 3) for each in rows] for name in rows[0]}
-    return seen
 
 
 def violations(record: Mapping[str, Any]) -> tuple[str, ...]:
@@ -90,7 +85,7 @@ def violations(record: Mapping[str, Any]) -> tuple[str, ...]:
         if 2 * cold > len(processes)
     ]
     standing = [turn for process in processes for turn in _standing(process)]
-    disturbed = sum(bool(turn.get("marks")) for turn in standing)
+    disturbed = sum(bool(turn["marks"]) for turn in standing)
     if disturbed > DISTURBED_SHARE * len(standing):
         why = " and ".join(sorted(marks_of(record)))
         found.append(f"the machine was slower in {disturbed} of {len(standing)} turns ({why})")
@@ -112,7 +107,7 @@ def warnings(record: Mapping[str, Any]) -> tuple[str, ...]:
     ]
     found += [
         f"{name}: {'; '.join(lacks)} after {count} processes"
-        for name, lacks in record.get("lacking", {}).items()
+        for name, lacks in record["lacking"].items()
     ]
     stolen = [each["stolen_pct"] for each in processes if each.get("stolen_pct") is not None]
     if stolen and max(stolen) > STOLEN_PCT:
@@ -121,24 +116,24 @@ def warnings(record: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def floor_share(record: Mapping[str, Any], p50_ms: float) -> float:
-    """Return which share of a median a model that does nothing takes, 0 where none was timed.
+    """Return which share of a median a model that does nothing takes.
 
     >>> floor_share({"processes": [{"floor_ns": 5_000}]}, 0.05)
     0.1
     """
-    floors = [each["floor_ns"] for each in record["processes"] if "floor_ns" in each]
-    return min(floors) / (p50_ms * 1e6) if floors and p50_ms > 0 else 0.0
+    floor_ns: float = min(each["floor_ns"] for each in record["processes"])
+    return floor_ns / (p50_ms * 1e6) if p50_ms > 0 else 0.0
 
 
 def disturbed_turns(record: Mapping[str, Any]) -> tuple[int, int]:
     """Return how many turns were taken, and how many of them the machine was slower in."""
-    turns = [turn for process in record["processes"] for turn in process.get("turns", ())]
-    return len(turns), sum(bool(turn.get("marks")) for turn in turns)
+    turns = [turn for process in record["processes"] for turn in process["turns"]]
+    return len(turns), sum(bool(turn["marks"]) for turn in turns)
 
 
 def _standing(process: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Return the turns of a process but those that were taken again: see `agent.timing.measure`."""
-    turns = list(process.get("turns", ()))
+    turns = process["turns"]
     again = {
         number
         for number, (turn, after) in enumerate(pairwise(turns))
@@ -152,8 +147,8 @@ def marks_of(record: Mapping[str, Any]) -> Counter[str]:
     return Counter(
         mark
         for process in record["processes"]
-        for turn in process.get("turns", ())
-        for mark in turn.get("marks", ())
+        for turn in process["turns"]
+        for mark in turn["marks"]
     )
 
 

@@ -131,6 +131,8 @@ def test_every_kind_of_answer_has_a_form(action, tmp_path):
 
 def test_times_need_their_arrays(tmp_path):
     result = {"warmed_up": {"a": True}, "load_ms": {"a": 1}, "first_inference_ms": {"a": 1}}
+    result |= {"turns": [], "floor_ns": 1, "waited_s": 0}
+    result["probe"] = {"baseline_ns": 1, "rel_iqr": 0}
     job = Job("time", ONE)
     assert "a.npy: not a readable array" in message(lambda: checked(job, result, tmp_path, "x"))
     np.save(tmp_path / "a.npy", np.zeros((4, 3), np.int64))
