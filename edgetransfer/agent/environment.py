@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 import shutil
 import sys
@@ -96,7 +95,7 @@ def warnings(system: System = REAL) -> List[str]:
     governor = system.read(_CPUFREQ + "scaling_governor")
     if governor not in (None, "performance"):
         found.append("frequency governor is %s, not performance" % governor)
-    load, cores = os.getloadavg()[0], len(conditions.used_cores())
+    load, cores = conditions.load_average() or 0.0, len(conditions.used_cores())
     if load > 0.5 * cores and conditions.others_run(system):  # else the load is the build's own
         found.append("load average is %.1f on %d cores: other work is running" % (load, cores))
     pressure = conditions.pressure(system)

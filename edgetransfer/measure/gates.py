@@ -131,6 +131,8 @@ def rounded(count: int) -> int:
     return -(-count // step) * step
 
 
+USUAL_FLIPS_PCT, USUAL_SQNR_DB = 2.0, 20.0
+"""What gates that the budget does not name warn by: starting points, not promises."""
 BROKEN = "not defined with NaN or Inf among the outputs"
 
 
@@ -141,29 +143,31 @@ def finite(drift: Drift, total: int) -> Gate:
     return held("finite", not count, told, (count, 0, "outputs"))
 
 
-def flips(drift: Drift, max_flips_pct: float, *, named: bool = True) -> Gate:
-    """Holds the bounds of the rate of changed decisions against the limit."""
-    n, count, limit = drift.n, drift.flips, max_flips_pct / 100
+def flips(drift: Drift, max_pct: float | None) -> Gate:
+    """Holds the bounds of the rate of changed decisions against the limit, or the usual one."""
+    named, most = max_pct is not None, USUAL_FLIPS_PCT if max_pct is None else max_pct
+    n, count, limit = drift.n, drift.flips, most / 100
     upper, lower = drift.flip_rate_ucb95, drift.flip_rate_lcb95
-    allowed = against(f"{number(max_flips_pct)} %", named=named)
-    tail = f"(95 % bound {apart(100 * upper, max_flips_pct)} %){allowed}"
+    allowed = against(f"{number(most)} %", named=named)
+    tail = f"(95 % bound {apart(100 * upper, most)} %){allowed}"
     status: Status = "PASS"
     needed = None
     if lower > limit:
         status = "FAIL"
-        tail = f"(95 % sure of over {apart(100 * lower, max_flips_pct)} %){allowed}"
+        tail = f"(95 % sure of over {apart(100 * lower, most)} %){allowed}"
     elif upper >= limit:
         status = "INCONCLUSIVE"
         needed = flips_needed(count / n, limit)
         tail = f"{tail}; {more(needed, n, 'this rate')}"
     told = f"{count} of {n} decisions changed {tail}"
-    numbers, examples = (100 * upper, max_flips_pct, "%"), (needed, flips_needed(0.0, limit))
+    numbers, examples = (100 * upper, most, "%"), (needed, flips_needed(0.0, limit))
     return held("flips", status, told, numbers, decides=named, examples=examples)
 
 
-def sqnr(drift: Drift, min_sqnr_db: float, *, named: bool = True) -> Gate:
-    """Holds the signal to quantisation noise ratio of the outputs against the limit."""
-    limit, value = f"{number(min_sqnr_db)} dB", drift.sqnr_db
+def sqnr(drift: Drift, min_db: float | None) -> Gate:
+    """Holds the outputs' signal to quantisation noise ratio against the limit, or the usual one."""
+    named, least = min_db is not None, USUAL_SQNR_DB if min_db is None else min_db
+    limit, value = f"{number(least)} dB", drift.sqnr_db
     wanted = f", at least {limit} demanded" if named else f", where at least {limit} is usual"
     if isnan(value):
         if not named:
@@ -172,9 +176,9 @@ def sqnr(drift: Drift, min_sqnr_db: float, *, named: bool = True) -> Gate:
     elif value == inf:
         told = "the outputs are identical"
     else:
-        told = f"{apart(value, min_sqnr_db)} dB"
-    numbers = None if isnan(value) else value, min_sqnr_db, "dB"
-    return held("sqnr", value >= min_sqnr_db, f"{told}{wanted}", numbers, decides=named)
+        told = f"{apart(value, least)} dB"
+    numbers = None if isnan(value) else value, least, "dB"
+    return held("sqnr", value >= least, f"{told}{wanted}", numbers, decides=named)
 
 
 def flips_needed(rate: float, limit: float) -> int | None:

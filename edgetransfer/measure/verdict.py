@@ -72,8 +72,6 @@ def _series(timing: Timing | None) -> SeriesFindings | None:
 
 VerdictName = Literal["PASS", "FAIL", "INCONCLUSIVE", "UNVERIFIED"]
 WORST_FIRST: tuple[VerdictName, ...] = ("FAIL", "INCONCLUSIVE", "UNVERIFIED", "PASS")
-USUAL_FLIPS_PCT, USUAL_SQNR_DB = 2.0, 20.0
-"""What gates that the budget does not name warn by: starting points, not promises."""
 OF_EXAMPLES = frozenset(("flips", "sqnr"))
 """Gates that the examples speak for, as the task's claims are, so that none passes on examples that
 the model knew."""
@@ -127,7 +125,6 @@ def judge(found: Findings) -> Verdict:
 def run_gates(found: Findings) -> tuple[Gate, ...]:
     """Run every gate: G0 to G12, the task's, latency and size where the budget names them."""
     raw, proven, task = found.raw, found.raw.proofs, found.judged.gates()
-    flips, sqnr = raw.budget.max_flips_pct, raw.budget.min_sqnr_db
     run = (
         proofs.contract(proven.contract),
         proofs.integrity(proven.integrity),
@@ -135,8 +132,8 @@ def run_gates(found: Findings) -> tuple[Gate, ...]:
         proofs.export(proven.export),
         gates.finite(found.drift, raw.candidate.size),
         *task.loss,
-        gates.flips(found.drift, _or(flips, USUAL_FLIPS_PCT), named=flips is not None),
-        gates.sqnr(found.drift, _or(sqnr, USUAL_SQNR_DB), named=sqnr is not None),
+        gates.flips(found.drift, raw.budget.max_flips_pct),
+        gates.sqnr(found.drift, raw.budget.min_sqnr_db),
         *task.values,
         *task.merit,
         proofs.fusion(proven.fusion),
@@ -188,10 +185,6 @@ def _agreement(agreement: Agreement | None) -> Iterable[Gate]:
         gate = agreement.gate()
         found[gate.name] = gate
     return found.values()
-
-
-def _or(limit: float | None, usual: float) -> float:
-    return usual if limit is None else limit
 
 
 def _added_up(

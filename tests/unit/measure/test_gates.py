@@ -221,12 +221,12 @@ def test_finite():
 
 
 def test_a_limit_that_nobody_named_warns_in_other_words():
-    gate = gates.flips(drifted(100, 12), 2.0, named=False)
+    gate = gates.flips(drifted(100, 12), None)
     assert (gate.status, gate.decides) == ("FAIL", False)
     assert gate.message == (
         "flips: 12 of 100 decisions changed (95 % sure of over 7.1 %), where 2.0 % is usual"
     )
-    noisy = gates.sqnr(drifted(sqnr_db=12.3), 20.0, named=False)
+    noisy = gates.sqnr(drifted(sqnr_db=12.3), None)
     assert noisy.message == "sqnr: 12.3 dB, where at least 20.0 dB is usual"
 
 
