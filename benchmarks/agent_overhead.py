@@ -25,7 +25,7 @@ from timed_models import CHANNELS, SIDE, convolutions, inputs, product
 
 from edgetransfer.agent.examples import ExampleFiles
 from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
-from edgetransfer.agent.timing import REAL_CLOCK, Cycle, timed
+from edgetransfer.agent.timing import REAL_CLOCK, cycled, timed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +57,7 @@ def overhead(model: Path, files: dict[str, str]) -> dict[str, Any]:
     """Compare both on one model."""
     session = OnnxSession(str(model))
     example = ExampleFiles(files)[0]
-    cycle = Cycle(session.run, [example])
+    cycle = cycled(session.run, [example])
     inner = session._session.run
 
     def plain() -> object:

@@ -77,7 +77,7 @@ def main() -> None:
         plan = timing.TimingPlan(**job["plan"])
         chosen = np.linspace(0, len(rows) - 1, num=min(_CYCLED, len(rows))).astype(int)
         examples: list[Array] = [np.ascontiguousarray(rows[i : i + 1]) for i in chosen]
-        calls = {name: timing.Cycle(run, examples) for name, (run, _) in opened.items()}
+        calls = {name: timing.cycled(run, examples) for name, (run, _) in opened.items()}
         made["warmed_up"] = {name: timing.warm_up(call, plan) for name, call in calls.items()}
         for name, samples in timing.measure(calls, plan, job["seed"]).samples.items():
             np.save(out / f"{name}.npy", samples)

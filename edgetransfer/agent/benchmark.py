@@ -87,9 +87,9 @@ class OpenedVariant(NamedTuple):
     load_ms: float
     first_inference_ms: float
 
-    def cycle(self) -> timing.Cycle:
+    def cycle(self) -> Call:
         """Return a call that runs one of some examples after the other."""
-        return timing.Cycle(self.session.run, self.examples.some(CYCLED))
+        return timing.cycled(self.session.run, self.examples.some(CYCLED))
 
     def digest(self) -> str:
         """Return the digest of what the first few examples give, see `Outputs.digest`."""
@@ -145,7 +145,7 @@ def time_variants(job: Mapping[str, Any], open_session: Open, _: Tell) -> Dict[s
     }
 
 
-def _warm_cycle(variant: Mapping[str, Any], open_session: Open) -> timing.Cycle:
+def _warm_cycle(variant: Mapping[str, Any], open_session: Open) -> Call:
     """Open a variant and run it a little: the first window is of a warm session, a cool machine."""
     call = open_variant(variant, open_session).cycle()
     end = time.monotonic() + WARM_S

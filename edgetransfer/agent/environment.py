@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 import platform
 import shutil
 import sys
@@ -121,7 +122,7 @@ def fingerprint(runtime: Mapping[str, Any], system: System = REAL) -> Dict[str, 
         "cores": len(conditions.used_cores()),
         "topology": machine.cores(system),
         "memory_mib": _memory_mib(system.read, "MemTotal"),
-        "page_kib": machine.page_kib(),
+        "page_kib": mmap.PAGESIZE // 1024,
         "governor": system.read(_CPUFREQ + "scaling_governor"),
         "frequency": machine.frequency(system),
         "os": "%s %s" % (platform.system(), platform.release()),

@@ -148,14 +148,6 @@ def identity(system: System = REAL) -> List[str]:
     return [each for each in dict.fromkeys(told) if each]
 
 
-def page_kib() -> Optional[int]:
-    """Return the size of a page of memory in KiB."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") // 1024
-    except (AttributeError, ValueError, OSError):
-        return None
-
-
 def enclosure(system: System = REAL) -> Dict[str, Optional[str]]:
     """Return the kind of container and of virtual machine around this process, as far as told."""
     groups = system.read("/proc/1/cgroup") or ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Callable, List, NamedTuple, Optional, Sequence
 Reader = Callable[[str], Optional[str]]
 ASKED_S = 5.0
 """A program that says nothing for so long says nothing."""
+_SHELL_SIGNAL = 128
+"""A shell gives 128 plus the number of the signal that ended a command."""
 
 
 def read_text(path: str) -> Optional[str]:
@@ -64,6 +67,19 @@ def ask(command: Sequence[str]) -> Optional[str]:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
+
+
+def ending(returncode: int) -> str:
+    """Say how a process ended, by its return code as Python or a shell has it.
+
+    >>> ending(-11), ending(139), ending(3)
+    ('killed by SIGSEGV', 'killed by SIGSEGV', 'exit code 3')
+    """
+    number = -returncode if returncode < 0 else returncode - _SHELL_SIGNAL
+    try:
+        return "killed by %s" % signal.Signals(number).name
+    except ValueError:
+        return "killed by signal %d" % number if returncode < 0 else "exit code %d" % returncode
 
 
 class System(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +9,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from edgetransfer.agent.outputs import MOST_OUTPUTS, Outputs, output_file
+from edgetransfer.agent.system import ending
 from edgetransfer.errors import EdgeTransferError, StageError
 from edgetransfer.spec.outside import MIB, Kind, parsed, printable, refuse_no_file, validated
 
@@ -22,21 +22,6 @@ if TYPE_CHECKING:
 
 _STDERR_LINES = 8
 _MOST_WORDS = 4000
-_SHELL_SIGNAL = 128
-"""A shell gives 128 plus the number of the signal that ended a command."""
-
-
-def ending(returncode: int) -> str:
-    """Say how a process ended, by its return code as Python or a shell has it.
-
-    >>> ending(-11), ending(139), ending(3)
-    ('killed by SIGSEGV', 'killed by SIGSEGV', 'exit code 3')
-    """
-    number = -returncode if returncode < 0 else returncode - _SHELL_SIGNAL
-    try:
-        return f"killed by {signal.Signals(number).name}"
-    except ValueError:
-        return f"killed by signal {number}" if returncode < 0 else f"exit code {returncode}"
 
 
 def last_words(text: str) -> str:

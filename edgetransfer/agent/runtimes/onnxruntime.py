@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from edgetransfer.agent import machine
 from edgetransfer.agent.runtimes import CPU, Arrays, Session, Tell, Unavailable, version_of
-from edgetransfer.agent.system import read_text
+from edgetransfer.agent.system import ending, read_text
+from edgetransfer.agent.timing import NULL_MODEL
 
 if TYPE_CHECKING:
     import numpy as np
@@ -145,17 +145,9 @@ def try_import() -> Dict[str, object]:
     if done.returncode == 0:
         return {"loads": True}
     if done.returncode < 0:
-        name = _signal_name(-done.returncode)
-        return {"loads": False, "why": "import onnxruntime was killed by %s" % name}
-    last = (done.stderr.strip().splitlines() or ["exit code %d" % done.returncode])[-1]
+        return {"loads": False, "why": "import onnxruntime was %s" % ending(done.returncode)}
+    last = (done.stderr.strip().splitlines() or [ending(done.returncode)])[-1]
     return {"loads": False, "why": "import onnxruntime failed: %s" % last}
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return "signal %d" % number
 
 
 def build() -> Dict[str, Any]:
@@ -174,7 +166,6 @@ IR_VERSION = 10
 OPSET = 17
 """What a runtime is asked for first: every release since 1.17 takes both."""
 _MOST = 40
-Takes = Callable[[bytes], bool]
 
 
 def takes() -> Dict[str, int]:
@@ -185,25 +176,6 @@ def takes() -> Dict[str, int]:
     }
 
 
-def newest(model: Callable[[int], bytes], start: int, takes: Optional[Takes] = None) -> int:
-    """Return the largest version whose model is taken, near to `start`; 0 if none is.
-
-    >>> newest(lambda version: bytes([version]), 10, lambda model: model[0] <= 14)
-    14
-    >>> newest(lambda version: bytes([version]), 10, lambda model: model[0] <= 8)
-    8
-    """
-    taken = takes or _loads
-    version = start
-    if taken(model(version)):
-        while version < _MOST and taken(model(version + 1)):
-            version += 1
-        return version
-    while version > 0 and not taken(model(version)):
-        version -= 1
-    return version
-
-
 def _loads(model: bytes) -> bool:
     try:
         OnnxSession(model)
@@ -212,26 +184,21 @@ def _loads(model: bytes) -> bool:
     return True
 
 
+def newest(
+    model: Callable[[int], bytes], start: int, taken: Callable[[bytes], bool] = _loads
+) -> int:
+    """Return the largest version whose model is taken, near to `start`; 0 if none is.
+
+    >>> newest(lambda version: bytes([version]), 10, lambda model: model[0] <= 14)
+    14
+    >>> newest(lambda version: bytes([version]), 10, lambda model: model[0] <= 8)
+    8
+    """
+    if not taken(model(start)):
+        return next((older for older in range(start - 1, 0, -1) if taken(model(older))), 0)
+    return next((last for last in range(start, _MOST) if not taken(model(last + 1))), _MOST)
+
+
 def identity(ir_version: int, opset: int) -> bytes:
-    """Return an ONNX file with one Identity node, by the field numbers of ``onnx.proto``."""
-    one = _field(1, _number(1, 1))  # a dimension of 1
-    tensor = _number(1, 1) + _field(2, one)  # float [1]
-    typed = _field(2, _field(1, tensor))
-    node = _field(1, b"x") + _field(2, b"y") + _field(4, b"Identity")
-    graph = (
-        _field(1, node)
-        + _field(2, b"identity")
-        + _field(11, _field(1, b"x") + typed)
-        + _field(12, _field(1, b"y") + typed)
-    )
-    return _number(1, ir_version) + _field(7, graph) + _field(8, _number(2, opset))
-
-
-def _number(field: int, value: int) -> bytes:
-    """Write a small whole number (under 128, so that it is one byte)."""
-    return bytes([field << 3, value])
-
-
-def _field(field: int, content: bytes) -> bytes:
-    """Write bytes, a text or another message (under 128 bytes)."""
-    return bytes([field << 3 | 2, len(content)]) + content
+    """Return the null model in another file format and of another operator set, both below 128."""
+    return NULL_MODEL[:1] + bytes([ir_version]) + NULL_MODEL[2:-1] + bytes([opset])

@@ -6,6 +6,7 @@ statistics, free of a distribution; the rest by resampling; and ROC areas.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import exp, log, sqrt
@@ -101,11 +102,7 @@ def smallest_n(decides: Callable[[int], bool]) -> int | None:
         high *= 2
         if high > LARGEST_N:
             return None
-    low = high // 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if decides(middle) else (middle, high)
-    return high
+    return bisect_left(range(high), True, lo=high // 2 + 1, key=decides)
 
 
 def mad(values: NDArray[Any]) -> float:

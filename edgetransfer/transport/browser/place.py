@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.agent import environment as machine
+from edgetransfer.agent.system import ending
 from edgetransfer.errors import SpecError, StageError, UnsupportedError, first_line
 from edgetransfer.spec.progress import Progress, silent
 from edgetransfer.transport.browser import runtime as browser_runtime
@@ -30,7 +31,7 @@ from edgetransfer.transport.browser.exchange import (
 )
 from edgetransfer.transport.browser.server import serving
 from edgetransfer.transport.job import Job
-from edgetransfer.transport.outcome import ANSWER, ending, last_words
+from edgetransfer.transport.outcome import ANSWER, last_words
 from edgetransfer.transport.place import Place
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgetransfer.agent.system import ending
 from edgetransfer.errors import UnsupportedError
-from edgetransfer.transport.outcome import ending, last_words
+from edgetransfer.transport.outcome import last_words
 from edgetransfer.transport.ssh import look as ssh_look
 from edgetransfer.transport.ssh.link import LOST, Client
 from edgetransfer.transport.wheels import PACKAGES, WheelTarget

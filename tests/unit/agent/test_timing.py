@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgetransfer.agent.conditions import Sensors, ThrottleWatch
-from edgetransfer.agent.timing import Clock, Cycle, TimingPlan, measure, timed, warm_up
+from edgetransfer.agent.timing import Clock, TimingPlan, cycled, measure, timed, warm_up
 
 MS = 1_000_000
 PLAN = TimingPlan(blocks=3, block_s=0.05, warmup_s=0.0, warmup_max_s=1.0)
@@ -213,7 +213,7 @@ def test_a_cooling_device_above_its_first_state_marks_the_turn(machine):
 
 def test_a_cycle_goes_round():
     seen = []
-    cycle = Cycle(seen.append, ["x", "y", "z"])
+    cycle = cycled(seen.append, ["x", "y", "z"])
     for _ in range(7):
         cycle()
     assert seen == ["x", "y", "z", "x", "y", "z", "x"]
