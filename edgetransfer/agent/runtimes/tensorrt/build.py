@@ -188,7 +188,8 @@ def build(
     """
     log = logger(trt)
     builder = trt.Builder(log)
-    typed = hasattr(trt, "ComputeCapability") or version_of(trt.__version__) >= _STRONGLY_TYPED
+    is_rtx = hasattr(trt, "ComputeCapability")
+    typed = is_rtx or version_of(trt.__version__) >= _STRONGLY_TYPED
     flag = int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     network = builder.create_network(1 << flag if typed else 0)
     parser = trt.OnnxParser(network, log)
@@ -201,7 +202,7 @@ def build(
     if _set_shapes(network, profile, settings):
         config.add_optimization_profile(profile)
     cache = None
-    if timings is not None:
+    if timings is not None and not is_rtx:
         cache = config.create_timing_cache(timings)
         config.set_timing_cache(cache, False)
     config.progress_monitor = _monitor(trt, tell)

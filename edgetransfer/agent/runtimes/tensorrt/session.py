@@ -11,15 +11,16 @@ import os
 import re
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Optional
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional
 
 import numpy as np
 
 from edgetransfer.agent.runtimes import Arrays, Session, Tell, Unavailable, quiet
 from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 from edgetransfer.agent.runtimes.tensorrt import build
-from edgetransfer.agent.runtimes.tensorrt.build import Settings, settings_from
+from edgetransfer.agent.runtimes.tensorrt.build import settings_from
 from edgetransfer.agent.runtimes.tensorrt.cuda_driver import Cuda
 
 FOLDER = "EDGETRANSFER_ENGINES"
@@ -209,7 +210,8 @@ class TensorRtSession:
         cache = None if settings.rebuild else EngineCache(folder_of(os.environ))
         plan = None if cache is None else cache.take(key)  # None too of a kept one that cannot load
         kept = None if plan is None else self._runtime.deserialize_cuda_engine(plan)
-        self._engine = kept or self._built(trt, model, settings, cache, key, tell or quiet)
+        make = partial(build.build, trt, model, settings, tell=tell or quiet)
+        self._engine = kept or self._built(make, model, key, cache)
         self._context = self._engine.create_execution_context()
         names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
         modes = {name: self._engine.get_tensor_mode(name) for name in names}
@@ -224,19 +226,10 @@ class TensorRtSession:
             Path(optimised_to).write_text(written, encoding="utf-8")
 
     def _built(
-        self,
-        trt: Any,  # noqa: ANN401
-        model: str,
-        settings: Settings,
-        cache: Optional[EngineCache],
-        key: Key,
-        tell: Tell,
+        self, make: Callable[..., build.Built], model: str, key: Key, cache: Optional[EngineCache]
     ) -> Any:  # noqa: ANN401
         start = time.perf_counter_ns()
-        timings = None
-        if cache is not None and not hasattr(trt, "ComputeCapability"):
-            timings = cache.timings(key)
-        built = build.build(trt, model, settings, timings, tell)
+        built = make(timings=None if cache is None else cache.timings(key))
         self.built_ms = (time.perf_counter_ns() - start) / 1e6
         engine = self._runtime.deserialize_cuda_engine(built.plan)
         if engine is None:
