@@ -10,8 +10,7 @@ import pytest
 
 from edgetransfer.agent.runtimes import Unavailable
 from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
-from edgetransfer.agent.runtimes.tensorrt.cuda_driver import Cuda
-from edgetransfer.agent.runtimes.tensorrt.session import TensorRtSession
+from edgetransfer.agent.runtimes.tensorrt.session import Cuda, TensorRtSession
 from tests.tensorrt_board import MODULES, make_driver
 
 
