@@ -20,7 +20,7 @@ from pydantic import BaseModel, Field
 
 from edgetransfer.errors import EdgeTransferError, SpecError, StageError
 from edgetransfer.spec.outside import MIB, Kind, parsed, shortened, validated
-from edgetransfer.transport.outcome import last_words
+from edgetransfer.transport.outcome import last_words, ran
 from edgetransfer.transport.ssh import far
 
 T = TypeVar("T")
@@ -212,9 +212,7 @@ class Client:
         self._options: list[str] = []
         self.socket = folder / "s"
         options = list(_ALWAYS)
-        code, told, words = self._run(["-G", *self._target])
-        if code:
-            raise self.complaint(words)
+        told = self._run(["-G", *self._target])
         wishes = dict(line.partition(" ")[::2] for line in told.splitlines())
         options += [o for key, (unset, o) in _UNLESS_SET.items() if wishes.get(key) == unset]
         self._shared = wishes.get("controlpath", "none") != "none"
@@ -222,15 +220,9 @@ class Client:
             options += ["ControlMaster=auto", "ControlPersist=60", f"ControlPath={self.socket}"]
         self._options = [word for option in options for word in ("-o", option)]
 
-    def _run(self, words: list[str]) -> tuple[int, str, str]:
+    def _run(self, words: list[str]) -> str:
         try:
-            done = subprocess.run(
-                [*self._command, *words],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
+            return ran([*self._command, *words], self.complaint)
         except FileNotFoundError as error:
             raise StageError(
                 "the program ssh is not installed",
@@ -238,7 +230,6 @@ class Client:
                 found=str(error.filename),
                 fix="sudo apt install openssh-client",
             ) from error
-        return done.returncode, done.stdout, done.stderr
 
     @contextmanager
     def call(self, command: str) -> Iterator[Call]:
@@ -267,17 +258,17 @@ class Client:
                     with suppress(BrokenPipeError):
                         stream.close()
 
-    def complaint(self, words: str) -> EdgeTransferError:
+    def complaint(self, found: str) -> EdgeTransferError:
         """Return the error for what ssh says."""
-        said = next((each for each in _COMPLAINTS if each.says in words), _NOANSWER)
+        said = next((each for each in _COMPLAINTS if each.says in found), _NOANSWER)
         login = shlex.join([*self._command, *self._target])
         program, *options = self._command
         copy = [str(Path(program).with_name("ssh-copy-id")), *options, *self._target]
-        forget = re.search(r"ssh-keygen -f .*", words)
+        forget = re.search(r"ssh-keygen -f .*", found)
         return StageError(
             said.what,
             where=self.where,
-            found=last_words(words),
+            found=last_words(found),
             fix=said.fix.format(
                 login=login,
                 copy=shlex.join(copy),
@@ -288,7 +279,8 @@ class Client:
     def close(self) -> None:
         """End the shared connection, unless it is the user's own."""
         if not self._shared and self.socket.exists():
-            self._run([*self._options, "-O", "exit", *self._target])
+            with suppress(EdgeTransferError):
+                self._run([*self._options, "-O", "exit", *self._target])
 
 
 def target(address: str) -> list[str]:

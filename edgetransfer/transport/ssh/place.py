@@ -127,8 +127,7 @@ def _send(stream: IO[bytes], parts: Iterable[tuple[StagedFile, int]]) -> None:
         stream.write(frame.encode() + b"\n")
         with staged.path.open("rb") as file:
             file.seek(offset)
-            while block := file.read(_CHUNK):
-                stream.write(block)
+            shutil.copyfileobj(file, stream, _CHUNK)
     stream.write(b"\n")
     stream.flush()
 
