@@ -23,10 +23,10 @@ def main() -> None:
         return
     if platform.machine() != "x86_64":
         sys.exit("the tests start adbd by the loader of x86_64")
-    wanted = debian.PackageRequest("amd64", SUITE, ("adbd",))
     root.mkdir(parents=True)
     with tempfile.TemporaryDirectory() as room:
-        packages = debian.fetch(wanted, debian.system_mirror(), Path(room))
+        mirror = debian.system_mirror()
+        packages = debian.fetch(("adbd",), SUITE, "amd64", mirror, Path(room))
         debian.unpack(packages, root)
         size = sum(file.stat().st_size for file in packages)
     print(f"{root}: {len(packages)} packages, {size / 2**20:.0f} MiB")

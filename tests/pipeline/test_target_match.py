@@ -10,9 +10,10 @@ import pytest
 
 import edgetransfer
 from edgetransfer.agent.environment import architecture
+from edgetransfer.agent.runtimes import CPU
 from edgetransfer.bundle.opened import open_bundle
 from edgetransfer.errors import EdgeTransferError
-from edgetransfer.measure.target_match import CPU, OF_THE_DEVICE
+from edgetransfer.measure.target_match import OF_THE_DEVICE
 from edgetransfer.pipeline.bench.proofs import _promised
 from edgetransfer.spec import catalogue
 from edgetransfer.transport.browser import place, runtime

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgetransfer.agent.benchmark import OpenedVariant, digest_of_outputs
+from edgetransfer.agent.benchmark import OpenedVariant
 from edgetransfer.agent.outputs import Outputs
 from edgetransfer.bundle.opened import Bundle
 from edgetransfer.pipeline.bench import measure
@@ -28,7 +28,7 @@ def test_judged_outputs_have_the_digest_that_the_agent_tells_of_a_timed_session(
     rows = np.random.default_rng(0).normal(size=(count, 3)).astype(np.float32)
     fields = dict.fromkeys(OpenedVariant._fields)
     opened = OpenedVariant(**{**fields, "session": Answering(rows), "examples": range(count)})
-    assert measure._digest(Outputs({"logits": rows})) == digest_of_outputs(opened)
+    assert measure._digest(Outputs({"logits": rows})) == opened.digest()
 
 
 def test_the_floats_themselves_are_shipped_where_both_files_are_one():
