@@ -124,8 +124,7 @@ def take(
         result = dict(place.run(job, room))
         result.pop("event", None)
         told.append(result)
-        own: float = result["probe"]["baseline_ns"]
-        baseline = own if baseline is None else min(baseline, own)  # on the coolest machine so far
+        baseline = _fastest(baseline, result)
         for name, rows in parts.items():
             rows.append(_table(np.load(room / f"{name}.npy"), process, name, result))
         if len(told) >= effort.processes:
@@ -155,12 +154,20 @@ def _wanting(parts: Mapping[str, Sequence[NDArray[np.int64]]]) -> dict[str, tupl
     return {name: lacks for name, lacks in found.items() if lacks}
 
 
+def _fastest(baseline: float | None, result: Mapping[str, Any]) -> float | None:
+    """Return the baseline of the probe on the coolest machine so far; a browser has none."""
+    own = result.get("probe", {}).get("baseline_ns")
+    return min((each for each in (baseline, own) if each is not None), default=None)
+
+
 def _table(
     rows: NDArray[np.int64], process: int, name: str, result: Mapping[str, Any]
 ) -> NDArray[np.int64]:
     """Put the number of the process before, and whether the turn was disturbed behind."""
     disturbed = [
-        turn["block"] for turn in result["turns"] if turn["name"] == name and turn["marks"]
+        turn["block"]
+        for turn in result.get("turns", ())
+        if turn["name"] == name and turn.get("marks")
     ]
     marked = np.isin(rows[:, 0], disturbed).astype(np.int64)
     return np.column_stack([np.full(len(rows), process, np.int64), rows, marked])
