@@ -2,7 +2,7 @@
 
 Usage: python benchmarks/compression.py [--bundles FOLDER] [--candidate NAME=FILE] [--help]
 
-One float network at a time is quantised by every method from the same 64 training pictures, judged
+One float network at a time is quantised by every method from the same 128 training pictures, judged
 on the same test set and timed in one interleaved job, one thread. Peers whose pins conflict with
 ours run in environments of their own, made on the first run from the lines in ``peers/*.txt``.
 A peer that cannot be installed or fails is a row with the reason.

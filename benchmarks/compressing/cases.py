@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from edgetransfer.data.manifest import Example, Manifest
 
 SHARED = ROOT.parent / "shared"
-CALIBRATION = 64
+CALIBRATION = 128
 TIMED = 16
 DATA = ("hymenoptera", "fsdd-spectrograms")
 BACKBONES = ("mobilenet_v2_1.0_224", "mobilenet_v1_0.25_128")

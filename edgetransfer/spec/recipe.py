@@ -19,7 +19,8 @@ Weight = Annotated[float, Field(ge=0)]
 EPOCHS, TAUGHT_EPOCHS = 12, 30
 RANK = 8
 GUESSING = ("probe", "contrastive")  # after these a head may learn from texts without labels
-AUTO_MINUTES = 30.0
+AUTO_MINUTES = 3.0
+"""What fine-tuning may take unasked: a build has its verdict in minutes."""
 USUAL_METRIC = "top1"
 TAUGHT_LEARNING_RATE = 2e-3
 """A teacher has more to say than the labels, so its student may go further without learning the

@@ -11,7 +11,9 @@ from torch import nn
 from edgetransfer.backbone.model import LinearHead
 from edgetransfer.pipeline.stage.reporter import SilentReporter
 from edgetransfer.pipeline.stage.stage import Cost
+from edgetransfer.spec.recipe import recipe_from
 from edgetransfer.tasks.classification.fit.contest import (
+    Contender,
     Contest,
     ContestPlan,
     OutOfTimeError,
@@ -120,6 +122,29 @@ def test_too_little_time_leaves_the_probe():
         "fine-tuning does not fit the time: one epoch over 320 examples, with what comes before "
         "and after it, takes about 2.0 minutes here",
     )
+
+
+def test_unasked_it_gets_minutes_for_all_its_epochs_or_none():
+    assert decide(probe(0.7), OutOfTimeError(3.0, 21.6, 7498, 6))[2] == (
+        "fine-tuning does not fit the time: 6 epochs over 7498 examples, parts held out included, "
+        "take about 22 minutes here, and unasked it gets 3: --time-budget 22 gives it those"
+    )
+
+
+def test_epochs_are_cut_only_where_the_time_was_asked_for():
+    """12 epochs of 20 steps of a second take 4 minutes."""
+    schedule, machine = Schedule(12, 1e-3, 32, 0), Machine(1, bf16=False, step_seconds=1.0)
+
+    def epochs(given):
+        recipe = recipe_from({"data": ".", "fit": "auto", "time_budget": given})
+        run = SimpleNamespace(recipe=recipe)
+        contender = SimpleNamespace(_run=run, _data=SimpleNamespace(refits=True))
+        return Contender._within(contender, schedule, machine, (320, 320))[0]
+
+    assert (epochs(3.0), epochs(9.0)) == (9, 12)
+    with pytest.raises(OutOfTimeError) as caught:
+        epochs(None)
+    assert caught.value.told.startswith("12 epochs over 640 examples")
 
 
 def labelled(count=100, train=80):

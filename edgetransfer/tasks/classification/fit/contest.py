@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,13 +42,19 @@ Array = np.ndarray[Any, Any]
 
 
 class OutOfTimeError(StageError):
-    """Not one epoch fits the time; `told` says what one takes."""
+    """Not one epoch fits the time, or not all unasked; `told` says what they take."""
 
-    def __init__(self, minutes: float, needed: float, rows: int) -> None:
+    def __init__(self, minutes: float, needed: float, rows: int, epochs: int = 1) -> None:
         self.told = (
             f"one epoch over {rows} examples, with what comes before and after it, takes about "
             f"{needed:.1f} minutes here"
         )
+        if epochs > 1:
+            self.told = (
+                f"{epochs} epochs over {rows} examples, parts held out included, take about "
+                f"{needed:.0f} minutes here, and unasked it gets {minutes:g}: "
+                f"--time-budget {ceil(needed)} gives it those"
+            )
         super().__init__(
             "fine-tuning does not fit the time",
             where=f"--time-budget {minutes:g}",
@@ -316,8 +323,11 @@ class Contender(ABC):
         """
         minutes, (one, every) = self._run.recipe.time_budget, rows
         again = every if self._data.refits else 0
+        step, asked = machine.step_seconds, schedule.epochs
+        needed = step * (before + asked * schedule.steps_of(one + again)) / 60
+        if minutes is not None and needed > minutes and self._run.recipe.fit.time_budget is None:
+            raise OutOfTimeError(minutes, needed, one + again, asked)  # unasked: all or nothing
         epochs = fit_epochs(minutes, schedule, machine, one + again, before=before)
-        step = machine.step_seconds
         part, whole = (epochs * step * schedule.steps_of(count) for count in (one, again))
         return epochs, ContestPlan(before * step, part, whole, minutes)
 
