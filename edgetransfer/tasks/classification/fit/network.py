@@ -230,8 +230,9 @@ def _preview(run: Run, manifest: Manifest, probe: StageResult) -> None:
     recipe = run.recipe
     asked = recipe.soundness and recipe.quant.precision in ("auto", "w8a8")
     if asked and recipe.metric == "top1" and tested:
-        told = preview(probe.record["held_out"], tested, recipe.budget)
-        run.reporter.end("preview", told, reused=probe.reused)
+        with telling(run.reporter, "preview") as line:
+            line.summary = preview(probe.record["held_out"], tested, recipe.budget)
+            line.reused = probe.reused
 
 
 def _tuned(
