@@ -103,7 +103,7 @@ def _plot(timed: Node, key: str, title: str, limit: float | None) -> Markup:
     bars = Bars(*(counts[part].value for part in ("edges_ms", *SIDES)))
     markers = [
         Marker(side, timed[side]["p50_ms"].value, _percentiles(name, timed[side]))
-        for side, name in (("candidate", "candidate"), ("reference", "float"))
+        for side, name in (("candidate", "shipped"), ("reference", "float"))
     ]
     if limit is not None:
         markers.append(Marker("limit", limit, f"limit {limit:g} ms"))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from edgetransfer.report.node import Node
 
-FILES = {"reference": ("reference.onnx", "float"), "candidate": ("model.onnx", "candidate")}
+FILES = {"reference": ("reference.onnx", "float"), "candidate": ("model.onnx", "shipped")}
 NAMES = {
     "load_delta_mib": "Memory that loading adds",
     "peak_mib": "Peak memory of the process",

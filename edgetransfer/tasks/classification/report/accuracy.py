@@ -168,7 +168,7 @@ def accuracy(report: Node) -> dict[str, Any]:
 def _own(whole: Node, side: str, interval: bool) -> list[str]:
     ends = [whole[f"{side}_ci95"].show(words.PERCENT.between)] if interval else []
     alone = whole[f"{side}_only"].show(words.COUNT)
-    name = "Float" if side == "reference" else "Candidate"
+    name = "Float" if side == "reference" else "Shipped"
     return [name, whole[side].show(words.PERCENT), *ends, alone]
 
 
@@ -332,7 +332,7 @@ share of the row.
 <p>{{ confusion.errors }} of {{ confusion.kinds }} among {{ confusion.classes }}.</p>
 <div class="side-by-side">
 {% for title, rows in confusion.lists.items() if rows %}
-{{ table(("Label → decision", "Float:number", "Cand.:number", "Change:number"),
+{{ table(("Label → decision", "Float:number", "Shipped:number", "Change:number"),
          rows, title, "confusions") }}
 {% endfor %}
 </div>
