@@ -127,8 +127,8 @@ def demo(
 def plan(**given: Any) -> None:  # noqa: ANN401 (what `build` takes)
     """Show the resolved recipe and the stages, before any work; takes what `build` takes."""
     from edgetransfer.cli.terminal import print_json
+    from edgetransfer.pipeline.build import plan as steps_of
     from edgetransfer.pipeline.build import resolve
-    from edgetransfer.pipeline.plan import plan as steps_of
     from edgetransfer.pipeline.stage.reporter import SilentReporter
     from edgetransfer.spec.recipe import recipe_from
 

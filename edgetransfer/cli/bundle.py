@@ -49,15 +49,15 @@ def bench(
     reports = {}
     for there in theirs:
         mine = room if places == (LOCAL,) else room / slug(there.where)
-        done = run(bundle, examples, mine, TerminalReporter(quiet=quiet), there)
-        reports[there.where] = done.report
+        found = run(bundle, examples, mine, TerminalReporter(quiet=quiet), there)
+        reports[there.where] = found
         if not json:
-            render.notes(() if quiet else done.notes)
-            render.verdict(done.report, done.folder, again=True, quiet=quiet)
+            render.notes(() if quiet else found["notes"])
+            render.verdict(found, mine, again=True, quiet=quiet)
     named = {f"{each['target']} on {where}": each for where, each in reports.items()}
     render.write(named, markdown, junit, strict=strict)
     if json:
-        print_json(done.report if len(places) == 1 else {"reports": reports})
+        print_json(found if len(places) == 1 else {"reports": reports})
     render.leave(reports.values(), strict=strict)
 
 

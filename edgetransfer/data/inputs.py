@@ -1,11 +1,13 @@
-"""How examples of each kind of input are named and read: pictures are files, texts stand in them.
+"""How examples of each kind of input are named and read, in tables and on a command line.
 
-Each kind has a reader of the same methods, so that nobody else asks which it is.
+Pictures are files, texts stand in them: each kind has a reader of the same methods, so that nobody
+else asks which it is.
 """
 
 from __future__ import annotations
 
 import re
+import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,16 +18,17 @@ from edgetransfer.data.digests import normalise
 from edgetransfer.data.folders import pictures_below, unread_below
 from edgetransfer.data.locate import kind_of, locate
 from edgetransfer.data.manifest import Example, Record
-from edgetransfer.data.tables import assign_roles, read_lines, read_table
+from edgetransfer.data.tables import TABLE_SUFFIXES, assign_roles, read_lines, read_table
 from edgetransfer.errors import DataError, EdgeTransferError
+from edgetransfer.spec.preprocess import INPUTS
 from edgetransfer.spec.recipe import DataSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from edgetransfer.spec.preprocess import Modality
 
-LINES = ".txt"
+LINES, PIPE = ".txt", "-"
 _TEXTS = "a text in quotes, a table, or a .txt file with a text a line"
 
 
@@ -63,7 +66,7 @@ class PictureReader:
 
     def asked(self, each: str, path: Path, file: Path | None) -> Iterator[Query]:
         """Yield what a word of a command line asks about; it is a `file` where it may name one."""
-        if not is_there(path, Path.is_dir):
+        if not _is_there(path, Path.is_dir):
             yield _picture(Path(each) if each == str(path) else path)
             return
         inside = sorted(pictures_below(path))
@@ -111,11 +114,11 @@ class TextReader:
     def asked(self, each: str, path: Path, file: Path | None) -> Iterator[Query]:
         """Yield a text, or the lines of a file."""
         if file is not None and path.suffix.lower() == LINES:
-            refuse_missing(path)
+            _refuse_missing(path)
             yield from (_text(text, where) for where, text in _texts(path, None) if text.strip())
-        elif "/" in each and is_there(path, Path.is_dir):
+        elif "/" in each and _is_there(path, Path.is_dir):
             raise DataError("a folder, and the model is for texts", where=each, expected=_TEXTS)
-        elif "/" in each and is_there(path, Path.is_file):
+        elif "/" in each and _is_there(path, Path.is_file):
             raise DataError("a file that holds no texts", where=each, expected=_TEXTS)
         else:
             yield _text(each, "")
@@ -156,7 +159,56 @@ READERS: Mapping[Modality, PictureReader | TextReader] = {
 }
 
 
-def is_there(path: Path, what: Callable[[Path], bool]) -> bool:
+def asked_about(given: Iterable[str], modality: Modality, **columns: str | None) -> Iterator[Query]:
+    """Yield every example that is asked about, in order; what is wrong with one ends no other.
+
+    A folder stands for the pictures in it, a table for its rows, a .txt file for its lines, ``-``
+    for the lines of standard input, each a path or a text. The user gave the names of columns,
+    ``text_column`` and ``file_column``.
+    """
+    for each in given:
+        try:
+            if each == PIPE:
+                lines = (line.rstrip("\r\n") for line in sys.stdin)
+                yield from asked_about(
+                    (line for line in lines if line.strip()), modality, **columns
+                )
+            else:
+                yield from _of_one(each, modality, columns)
+        except EdgeTransferError as error:
+            yield Query(each, None, problem=error)
+
+
+def _of_one(each: str, modality: Modality, columns: Mapping[str, str | None]) -> Iterator[Query]:
+    path = Path(each).expanduser()
+    file = path if not any(map(str.isspace, each)) or _is_there(path, Path.is_file) else None
+    if file is not None and path.suffix.lower() in TABLE_SUFFIXES:
+        yield from _of_table(path, modality, columns)
+    else:
+        yield from READERS[modality].asked(each, path, file)
+
+
+def _of_table(path: Path, modality: Modality, columns: Mapping[str, str | None]) -> Iterator[Query]:
+    _refuse_missing(path)
+    table = read_table(path)
+    spec = DataSpec.model_validate({"source": str(path), **columns})
+    roles = assign_roles(table, spec, needs_label=False)
+    if roles.modality != modality:
+        raise DataError(
+            f"the table is about {INPUTS[roles.modality].noun}s, and the model is for "
+            f"{INPUTS[modality].noun}s",
+            where=str(path),
+            found=f"the column {roles.content}",
+        )
+    for problem in table.problems:
+        yield Query(problem, None, problem, DataError(problem))
+    for number, cells in table.rows:
+        if any(each.strip() for each in cells.values()):
+            where = f"{path.name} row {number}"
+            yield READERS[modality].query(path.parent, cells[roles.content], where)
+
+
+def _is_there(path: Path, what: Callable[[Path], bool]) -> bool:
     """Tell whether it is a file or a folder, as asked; a long text is no name of either."""
     try:
         return what(path)
@@ -164,7 +216,7 @@ def is_there(path: Path, what: Callable[[Path], bool]) -> bool:
         return False
 
 
-def refuse_missing(path: Path) -> None:
+def _refuse_missing(path: Path) -> None:
     """Meet a file that was named and is not there: a DataError."""
     if not path.is_file():
         found = "no such file" if not path.exists() else "no regular file"

@@ -130,7 +130,7 @@ def bench(
     asked = None if data is None else recipe_from({"data": str(data), **columns}).data
     there = There.of(options, options.get("on", LOCAL))
     room = Path(bundle, "bench") if out is None else Path(out)
-    return measure(Path(bundle), asked, room, reporter or SilentReporter(), there).report
+    return measure(Path(bundle), asked, room, reporter or SilentReporter(), there)
 
 
 def load(bundle: str | Path) -> LoadedModel:

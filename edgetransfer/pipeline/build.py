@@ -15,25 +15,31 @@ from typing import TYPE_CHECKING, Any
 from edgetransfer.agent.environment import architecture, isa_flags
 from edgetransfer.backbone import sources as backbones
 from edgetransfer.bundle.files import write_json, writing
+from edgetransfer.bundle.opened import BENCH
 from edgetransfer.bundle.swap import LOCK, bundle_lock, foreign_in, locked, replacing
+from edgetransfer.measure.target_match import stand
 from edgetransfer.measure.verdict import VerdictName, worst
+from edgetransfer.pipeline.bench.target_match import matches_this_machine, seen_at
 from edgetransfer.pipeline.cost import Spending, estimate, remember
 from edgetransfer.pipeline.stage.reporter import Reporter, SilentReporter, telling
 from edgetransfer.pipeline.stage.run import Run
 from edgetransfer.pipeline.stage.shared import SharedStore
 from edgetransfer.pipeline.stage.stage import versions
-from edgetransfer.pipeline.task import task_of
-from edgetransfer.pipeline.verification import Verification
+from edgetransfer.pipeline.task import Step, task_of
 from edgetransfer.spec import catalogue
+from edgetransfer.spec.base import slug
 from edgetransfer.spec.words import AUTO
 from edgetransfer.transfer.team import ALONE, Team
 from edgetransfer.transport.local import Local
+from edgetransfer.transport.place import connect
 
 if TYPE_CHECKING:
     from edgetransfer.pipeline.graphs import FittedGraph
     from edgetransfer.pipeline.stage.store import Store
     from edgetransfer.spec.recipe import Recipe
     from edgetransfer.spec.target import TargetSpec
+
+    Reports = Mapping[str, dict[str, Any]]
 
 RUN_SCHEMA = "edgetransfer.run/1"
 
@@ -43,7 +49,7 @@ class Outcome:
     """What a build ends on: the worst of its verdicts; report and bundle by target; notes."""
 
     verdict: VerdictName
-    reports: Mapping[str, dict[str, Any]]
+    reports: Reports
     folders: Mapping[str, Path]
     notes: tuple[str, ...]
 
@@ -60,11 +66,7 @@ class Outcome:
 
 
 def resolve(recipe: Recipe, store: Store, reporter: Reporter, team: Team = ALONE) -> Run:
-    """Look up targets and backbone before any work is done.
-
-    Raises:
-        SpecError: a target, a calibration recipe, the backbone or the device does not exist.
-    """
+    """Look up targets and backbone before any work; SpecError where one does not exist."""
     flags, arch = isa_flags(), architecture()
     targets = tuple(catalogue.resolve(name, arch, flags) for name in dict.fromkeys(recipe.targets))
     catalogue.calibration_recipe(recipe.quant.calibration)
@@ -85,6 +87,27 @@ def resolve(recipe: Recipe, store: Store, reporter: Reporter, team: Team = ALONE
     return Run(recipe, targets, source, store, reporter, teacher, candidates, team=team)
 
 
+def plan(run: Run) -> list[Step]:
+    """List the stages of a build in order, before any work."""
+    recipe = run.recipe
+    steps = [Step("data", f"read, check and split {recipe.data.source}")]
+    steps += task_of(recipe).plan(run)
+    for target in run.targets:
+        precision: str = recipe.quant.precision
+        if precision == AUTO:
+            precision = f"{target.precision}, then costlier candidates while the budget is not met"
+        numbers = "accuracy as a preview; this machine is not the target, so no times"
+        if matches_this_machine(target):
+            numbers = "accuracy, latency, memory on this machine"
+        steps += [
+            Step(f"compress {target.name}", precision),
+            Step(f"export {target.name}", "model, contract, golden vectors, agent"),
+            Step(f"measure {target.name}", numbers),
+        ]
+    told = estimate(run)
+    return [*steps, *([Step("time", told)] if told else [])]
+
+
 def build(
     recipe: Recipe,
     out: Path,
@@ -98,9 +121,8 @@ def build(
     Of a team, all but the first end after the fit. What cannot be verified here is measured at
     `verify_on` too, where that is a device, or the emulated processor, of the target.
 
-    Raises:
-        EdgeTransferError: one of its kinds, for every failure that is not a bug; at once where
-            another run works in `out`, or what stands in a bundle's place is none of ours.
+    An EdgeTransferError for every failure that is not a bug; at once where another run works in
+    `out`, or what stands in a bundle's place is none of ours.
     """
     spending, run = Spending(), resolve(recipe, store, reporter, team)
     there = None if verify_on is None or team.rank > 0 else Verification.at(verify_on)
@@ -114,8 +136,7 @@ def build(
         for target in run.targets:
             held.enter_context(locked(bundle_lock(out / target.name)))
             foreign_in(out / target.name)
-        told = estimate(run)
-        if told:
+        if told := estimate(run):
             with telling(reporter, "time") as line:
                 line.summary = told
         outcome = _build(run, out, spending)
@@ -139,11 +160,7 @@ def _build(run: Run, out: Path, spending: Spending) -> Outcome:
 
 
 def _ended(
-    run: Run,
-    out: Path,
-    reports: Mapping[str, dict[str, Any]],
-    folders: Mapping[str, Path],
-    spending: Spending,
+    run: Run, out: Path, reports: Reports, folders: Mapping[str, Path], spending: Spending
 ) -> Outcome:
     from edgetransfer.report.index import write_index
 
@@ -165,13 +182,8 @@ def _ended(
 def _build_target(
     run: Run, fitted: FittedGraph, target: TargetSpec, folder: Path, spending: Spending
 ) -> dict[str, Any]:
-    from edgetransfer.pipeline.bench.judge import (
-        Bench,
-        Question,
-        finish,
-        judge_bundle,
-    )
-    from edgetransfer.pipeline.ladder.compress import compress
+    from edgetransfer.pipeline.bench.judge import Bench, Question, finish, judge_bundle
+    from edgetransfer.pipeline.ladder.ladder import compress
     from edgetransfer.pipeline.ship.assemble import assemble
 
     before = len(run.store.visits)
@@ -203,3 +215,43 @@ def _record(run: Run, outcome: Outcome) -> dict[str, Any]:
         "notes": list(outcome.notes),
         "versions": versions(),
     }
+
+
+@dataclass(frozen=True)
+class Verification:
+    """A place that was met before the work, where what a build made is measured too.
+
+    Attributes:
+        where: what `transport.place.connect` takes.
+        seen: its environment, as the agent told it.
+        emulated: whether its processor is.
+    """
+
+    where: str
+    seen: Mapping[str, Any]
+    emulated: bool
+
+    @classmethod
+    def at(cls, where: str) -> Verification:
+        """Look at a place; an EdgeTransferError where it is not there, or not prepared."""
+        with connect(where) as place:
+            return cls(where, seen_at(place), place.emulated)
+
+    def reports(self, run: Run, built: Reports, folders: Mapping[str, Path]) -> Reports:
+        """Measure the bundles of those targets there which are UNVERIFIED, and which it may prove.
+
+        Returns their reports by target; `bench/` of each bundle holds them too.
+        """
+        from edgetransfer.pipeline.bench.bench import There, bench
+
+        found = {}
+        for target in run.targets:
+            name = target.name
+            open_yet = built[name]["verdict"] == "UNVERIFIED"
+            if open_yet and stand(target, self.seen, emulated=self.emulated).proves:
+                room = folders[name] / BENCH / slug(self.where)
+                there = There(self.where)
+                report = bench(folders[name], run.recipe.data, room, run.reporter, there)
+                note = f"{name} was measured on {self.where}: {room / 'report.html'}"
+                found[name] = {**report, "notes": [*built[name]["notes"], note]}
+        return found

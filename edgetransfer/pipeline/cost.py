@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from math import ceil, floor, log
@@ -97,13 +97,8 @@ class Spending:
 class Workload:
     """What the time of a build depends on, as far as it is known before it.
 
-    Attributes:
-        task: what is learnt.
-        kind: ``image`` or ``text``.
-        examples: all that are labelled.
-        network_bytes: of the backbone's weights.
-        fit: how it is fitted.
-        recipe: digest of all that was asked for.
+    Examples are all that are labelled, the bytes those of the backbone's weights, and the recipe is
+    a digest of all that was asked for.
     """
 
     task: str
@@ -121,7 +116,9 @@ class Workload:
             return None
         counted = examples_in(run.recipe.data.source)
         try:
-            size = sum(file.stat().st_size for file in _weights(run.source.path))
+            place = run.source.path
+            weights = place.glob("*.safetensors") if place.is_dir() else (place,)
+            size = sum(file.stat().st_size for file in weights)
         except OSError:
             return None  # what is wrong with it is said where it is opened
         if counted is None or not size:
@@ -140,10 +137,6 @@ class Workload:
     def is_like(self, other: Mapping[str, Any]) -> bool:
         """Tell whether a measured build tells anything of this one."""
         return (self.task, self.kind) == (other["task"], other["kind"])
-
-
-def _weights(place: Path) -> Iterator[Path]:
-    return place.glob("*.safetensors") if place.is_dir() else iter((place,))
 
 
 def examples_in(source: str) -> tuple[str, int] | None:

@@ -40,12 +40,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class TargetRow:
-    """How one target stands to a place.
-
-    Attributes:
-        state: ``ready`` where the place can measure it.
-        findings: what is lacking, or how to come to its numbers without it.
-    """
+    """How one target stands to a place; what is lacking, or how to do without it."""
 
     name: str
     title: str
@@ -79,9 +74,7 @@ class Examination:
 def examine(where: str, targets: Sequence[str], cache: Path) -> Examination:
     """Ask the agent at a place, and hold the targets against what it tells.
 
-    Raises:
-        SpecError: there is no such place, or no such target.
-        StageError: the agent does not run there.
+    SpecError where there is no such place or target, StageError where the agent does not run.
     """
     specs = [catalogue.target(name) for name in targets or catalogue.names("targets")]
     with tempfile.TemporaryDirectory() as folder, connect(where) as place:
@@ -89,14 +82,9 @@ def examine(where: str, targets: Sequence[str], cache: Path) -> Examination:
     environment, capabilities = told["environment"], told.get("capabilities")
     previews = tuple(_preview(name, cache) for name in catalogue.names("targets/previews"))
     ready = frozenset(row.where for row in previews if row.prepared)
-    return Examination(
-        where,
-        environment,
-        capabilities,
-        findings_of(environment, capabilities),
-        tuple(row_of(spec, environment, capabilities, ready) for spec in specs),
-        previews,
-    )
+    rows = tuple(row_of(spec, environment, capabilities, ready) for spec in specs)
+    findings = findings_of(environment, capabilities)
+    return Examination(where, environment, capabilities, findings, rows, previews)
 
 
 def findings_of(
@@ -110,7 +98,9 @@ def findings_of(
         found.append(Finding(str(loads.get("why")), install))
     if not environment.get("emulator"):
         found += [Finding(warning, _cure(warning)) for warning in environment.get("warnings", ())]
-        found += _heat(environment.get("conditions") or {})
+        heat = (environment.get("conditions") or {}).get("temperatures_c") or {}
+        hot = {sensor: told for sensor, told in heat.items() if told >= _HOT_C}
+        found += [Finding(f"{each} tells {told:.0f} °C: let it cool") for each, told in hot.items()]
     for key, what in (("free_memory_mib", "memory"), ("free_disk_mib", "disk")):
         free = (capabilities or {}).get(key)
         if free is not None and free < _LITTLE_MIB:
@@ -125,11 +115,6 @@ def _cure(warning: str) -> str | None:
     if "other work is running" in warning or "waited for a core" in warning:
         return "ps -eo pid,pcpu,comm --sort=-pcpu | head"
     return None
-
-
-def _heat(conditions: Mapping[str, Any]) -> list[Finding]:
-    hot = {k: v for k, v in (conditions.get("temperatures_c") or {}).items() if v >= _HOT_C}
-    return [Finding(f"{sensor} tells {told:.0f} °C: let it cool") for sensor, told in hot.items()]
 
 
 def row_of(
@@ -205,17 +190,17 @@ def _preview(name: str, cache: Path) -> PreviewRow:
 def prepare(places: Sequence[str], cache: Path, reporter: Reporter) -> list[dict[str, Any]]:
     """Prepare emulated processors, and the runtime of browsers; return what each took.
 
-    They are named as ``--on`` takes them: ``qemu:NAME``, ``browser``.
-
-    Raises:
-        SpecError: a place that needs no preparing, or that is not known.
-        UnsupportedError: it cannot be emulated on this machine.
-        StageError: something could not be fetched, or does not run.
+    They are named as ``--on`` takes them: ``qemu:NAME``, ``browser``. SpecError of a place that
+    needs no preparing, or is not known; UnsupportedError where it cannot be emulated on this
+    machine; StageError where something could not be fetched, or does not run.
     """
     previews, done, known = [], [], catalogue.names("targets/previews")
     for where in places:
         if where == BROWSER:
-            done.append(_prepare_browser(reporter))
+            with telling(reporter, f"prepare {BROWSER}") as line:
+                folder = browser_runtime.prepare()
+                line.summary = browser_runtime.PACKAGE
+            done.append({"where": BROWSER, "folder": str(folder)})
             continue
         word, _, name = where.partition(":")
         if word != qemu.WORD:
@@ -237,10 +222,3 @@ def prepare(places: Sequence[str], cache: Path, reporter: Reporter) -> list[dict
             line.summary = f"{size}, {runtimes}, emulator {record['emulator_version']}"
         done.append({"where": f"{qemu.WORD}:{preview.name}", **record})
     return done
-
-
-def _prepare_browser(reporter: Reporter) -> dict[str, Any]:
-    with telling(reporter, f"prepare {BROWSER}") as line:
-        folder = browser_runtime.prepare()
-        line.summary = browser_runtime.PACKAGE
-    return {"where": BROWSER, "folder": str(folder)}

@@ -32,13 +32,7 @@ _WRITTEN = ("data", "target", "backbone", "max_drop")
 
 @dataclass(frozen=True)
 class FirstRecipe:
-    """A recipe to begin with.
-
-    Attributes:
-        recipe: what it says.
-        seen: what a look at the data found, in lines.
-        warnings: what may be wrong with the data, or with too few of them.
-    """
+    """A recipe to begin with, and lines: what was seen in the data, and what may be wrong there."""
 
     recipe: Recipe
     seen: tuple[str, ...]
@@ -67,10 +61,9 @@ _HOW = "A line that begins with # is off: take the sign away, and give a value, 
 
 
 def _help(option: str) -> str:
-    kind = next((each for each in (TYPES[option], *get_args(TYPES[option]))
-                 if get_origin(each) is Literal), None)  # fmt: skip
-    words = f" One of {', '.join(map(str, get_args(kind)))}." if kind else ""
-    return OPTIONS[option].help + words
+    kinds = TYPES[option], *get_args(TYPES[option])
+    words = (f" One of {', '.join(get_args(k))}." for k in kinds if get_origin(k) is Literal)
+    return OPTIONS[option].help + "".join(words)
 
 
 def _entry(option: str, value: object) -> str:
@@ -94,11 +87,7 @@ def _toml(value: object) -> str:
 
 
 def look(run: Run) -> FirstRecipe:
-    """Read the data of a run, and return a recipe for them; all that `build` needs is in it.
-
-    Raises:
-        EdgeTransferError: what `build` would say of the data.
-    """
+    """Read the data of a run, and return a recipe for them; all that `build` needs is in it."""
     recipe, manifest = run.recipe, read_data(run)
     located = locate(recipe.data.source)
     if located.tables:
@@ -136,11 +125,7 @@ def _warnings(manifest: Manifest, recipe: Recipe) -> Iterator[str]:
 
 
 def write(found: FirstRecipe, file: Path) -> None:
-    """Write a recipe into a file that is not there yet.
-
-    Raises:
-        SpecError: there is one, which is left as it is.
-    """
+    """Write a recipe into a file; SpecError where there is one, which is left as it is."""
     with writing(file.parent):
         file.parent.mkdir(parents=True, exist_ok=True)
         try:

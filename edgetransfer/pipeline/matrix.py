@@ -63,12 +63,9 @@ class Cell:
 def cells_of(
     recipe: Recipe, backbones: Sequence[str], seeds: Sequence[int], out: Path
 ) -> list[Cell]:
-    """Return every backbone with every seed.
+    """Return every backbone with every seed; SpecError where two backbones would share a folder.
 
     Without backbones the recipe's is taken; `out` gets BACKBONE/seed-S/TARGET.
-
-    Raises:
-        SpecError: two backbones would share a folder.
     """
     names = list(dict.fromkeys(backbones or (recipe.backbone.source,)))
     folders = {name: slug(name) for name in names}

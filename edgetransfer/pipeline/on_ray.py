@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgetransfer.errors import MissingExtraError, SpecError
 from edgetransfer.pipeline.build import resolve
-from edgetransfer.pipeline.ladder.compress import compress
+from edgetransfer.pipeline.ladder.ladder import compress
 from edgetransfer.pipeline.matrix import Cell, Trouble
 from edgetransfer.pipeline.stage.reporter import Reporter, SilentReporter, telling
 from edgetransfer.pipeline.stage.store import Store
@@ -35,9 +35,8 @@ LOCAL = "local"
 def prepare(recipe: str, cache: str, cores: int, here: str) -> dict[str, Any] | None:
     """Fit and compress one cell into the store, without timing; what a worker runs.
 
-    The recipe is JSON; relative paths start from `here`.
-
-    The fields of a `Trouble`, None where all went well.
+    The recipe is JSON; relative paths start from `here`. Returns the fields of a `Trouble`, None
+    where all went well.
     """
     os.chdir(here)
     try:
@@ -59,11 +58,8 @@ def prepare_all(
     """Prepare all cells on Ray, and return those that cannot be built, by name.
 
     The address is of a running Ray, ``auto`` for the one of this machine, or ``local``; all
-    workers share the store's file system.
-
-    Raises:
-        MissingExtraError: Ray is not installed.
-        SpecError: no Ray answers there.
+    workers share the store's file system. MissingExtraError where Ray is not installed, SpecError
+    where none answers.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from edgetransfer.agent.outputs import Outputs
 from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
 from edgetransfer.bundle.opened import open_bundle, refuse_other_outputs
-from edgetransfer.data.queries import Columns, asked_about
+from edgetransfer.data.inputs import asked_about
 from edgetransfer.errors import DataError
 from edgetransfer.graph.hosted import exact_here
 from edgetransfer.graph.prepare import preparer
@@ -38,17 +38,11 @@ class Prediction:
 
 
 class LoadedModel:
-    """The shipped model of a bundle, opened once.
-
-    Args:
-        folder: of the bundle.
+    """The shipped model of a bundle, opened once; IntegrityError of a bundle that was changed.
 
     Attributes:
         labels: the classes, in the order of the model's outputs.
         columns: what the words and the numbers of an answer are.
-
-    Raises:
-        IntegrityError: not a bundle, or a changed one.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -74,7 +68,7 @@ class LoadedModel:
         text_column: str | None = None,
         file_column: str | None = None,
     ) -> list[Prediction]:
-        """Classify pictures, or texts where the bundle is for texts; see `queries.asked_about`.
+        """Classify pictures, or texts where the bundle is for texts; see `data.inputs.asked_about`.
 
         An input that cannot be read gets an error, and the others their answers.
 
@@ -88,9 +82,9 @@ class LoadedModel:
             IntegrityError: the model gives other outputs than the bundle's labels call for.
         """
         given = [inputs] if isinstance(inputs, str | Path) else inputs
-        columns = Columns(text_column, file_column)
+        columns = {"text_column": text_column, "file_column": file_column}
         kind = self._bundle.preprocessing.kind
-        return [self._said(each) for each in asked_about(map(str, given), kind, columns)]
+        return [self._said(each) for each in asked_about(map(str, given), kind, **columns)]
 
     def _said(self, asked: Query) -> Prediction:
         if asked.example is None:

@@ -16,8 +16,8 @@ COMPOSING = [
     *(
         f"edgetransfer.pipeline.{name}"
         for name in (
-            "api", "build", "doctor", "plan", "bench.bench", "bench.judge", "ladder.compress",
-            "ladder.trials", "matrix", "on_ray", "ship.assemble",
+            "api", "build", "doctor", "bench.bench", "bench.judge", "ladder.ladder",
+            "matrix", "on_ray", "ship.assemble",
         )
     ),
     *(

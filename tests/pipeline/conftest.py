@@ -20,8 +20,8 @@ from PIL import Image
 import edgetransfer
 from edgetransfer.bundle.agent_archive import installed_agent
 from edgetransfer.cli import app
+from edgetransfer.pipeline.ladder.ladder import RungJudge
 from edgetransfer.pipeline.ladder.trial import Trials
-from edgetransfer.pipeline.ladder.trials import RungJudge
 from edgetransfer.pipeline.stage.reached import FOLDER
 from edgetransfer.pipeline.stage.store import Store
 from edgetransfer.spec.progress import silent

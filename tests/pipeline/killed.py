@@ -48,7 +48,7 @@ def build(data, out, cache, fit, how, when):
     import torch
 
     import edgetransfer
-    from edgetransfer.pipeline.ladder.trials import RungJudge
+    from edgetransfer.pipeline.ladder.ladder import RungJudge
     from edgetransfer.tasks.classification.train import choice
     from edgetransfer.transport import job
 

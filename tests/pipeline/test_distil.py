@@ -188,8 +188,7 @@ def test_a_teacher_of_pictures_does_not_teach_texts(fitted, tmp_path):
 
 
 def test_the_plan_names_teacher_and_looks(cache, more):
-    from edgetransfer.pipeline.build import resolve
-    from edgetransfer.pipeline.plan import plan
+    from edgetransfer.pipeline.build import plan, resolve
 
     options = {"data": "photos", "distill_from": BUILTIN, "unlabelled": str(more)}
     run = resolve(recipe_from(options), Store(cache), Stages())

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgetransfer.pipeline.bench.measure import oracle
-from edgetransfer.pipeline.verification import Verification
+from edgetransfer.pipeline.build import Verification
 from edgetransfer.spec import catalogue
 from edgetransfer.spec.target import SessionOptions
 from edgetransfer.transport import place as transports

@@ -16,8 +16,8 @@ from edgetransfer.errors import NumericalError
 from edgetransfer.graph import prepare
 from edgetransfer.measure.trial import Trial
 from edgetransfer.pipeline.ladder import ladder, rungs
+from edgetransfer.pipeline.ladder.ladder import RungJudge
 from edgetransfer.pipeline.ladder.trial import Trials
-from edgetransfer.pipeline.ladder.trials import RungJudge
 from edgetransfer.pipeline.ship import assemble
 from edgetransfer.report.sections.ladder import told
 

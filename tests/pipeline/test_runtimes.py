@@ -11,8 +11,8 @@ from edgetransfer.agent.environment import architecture
 from edgetransfer.bundle.agent_archive import add_runtime, installed_agent
 from edgetransfer.errors import SpecError, StageError
 from edgetransfer.pipeline.ladder import trial
+from edgetransfer.pipeline.ladder.ladder import RungJudge
 from edgetransfer.pipeline.ladder.trial import Trials
-from edgetransfer.pipeline.ladder.trials import RungJudge
 from edgetransfer.spec import catalogue
 from edgetransfer.spec.target import RUNTIMES
 

@@ -56,11 +56,11 @@ def test_the_link_is_cut_twenty_times_and_the_report_is_whole(
     built, pictures, board, cut_often, tmp_path  # noqa: F811 (fixture)
 ):  # fmt: skip
     bundle, out = built.folders["this-machine"], tmp_path / "bench"
-    done = bench(
+    report = bench(
         bundle, DataSpec(source=str(pictures)), out, SilentReporter(), There("ssh:board", HERE)
     )
     assert board.wire.cuts == CUTS
-    here, there = built.reports["this-machine"], done.report
+    here, there = built.reports["this-machine"], report
     assert set(here) - {"build"} <= set(there)
     assert {key: fields(there[key]) for key in MEASURED} == {
         key: fields(here[key]) for key in MEASURED

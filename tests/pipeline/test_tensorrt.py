@@ -53,8 +53,7 @@ def test_a_jetson_gets_what_it_needs_and_no_32_bit_floats(pictures, cache, built
 def test_the_report_is_that_of_any_device_and_its_engine_is_built_again(
     bundle, built, pictures, board, tmp_path
 ):
-    done = bench(bundle, DataSpec(source=str(pictures)), tmp_path / "bench", SilentReporter())
-    report = done.report
+    report = bench(bundle, DataSpec(source=str(pictures)), tmp_path / "bench", SilentReporter())
     assert set(built.reports["this-machine"]) - {"build"} <= set(report)
     assert report["agreement"]["n"] == 60
     assert report["validity"]["not_the_target"] == []

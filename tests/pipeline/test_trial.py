@@ -8,7 +8,7 @@ import edgetransfer
 from edgetransfer.graph.hosted import open_here, run_each
 from edgetransfer.measure.drift import farthest
 from edgetransfer.measure.trial import Trial
-from edgetransfer.pipeline.ladder import compress
+from edgetransfer.pipeline.ladder import ladder as climbing
 from edgetransfer.pipeline.ladder.trial import LOOKED_AT, Previewer
 from edgetransfer.spec import catalogue
 from edgetransfer.spec.target import SessionOptions
@@ -45,20 +45,19 @@ def test_the_hosts_numbers_stand_where_the_emulated_ones_are_the_same(
     overflowing, prepared, tmp_path
 ):
     prepared(WHERE)
-    found = Previewer(catalogue.target(TARGET), Rows(), TASK, here=False).numbers(
-        *overflowing, tmp_path
-    )
-    assert found.by == f"{WHERE}: bit-equal to the build host on {LOOKED_AT} examples"
-    assert found.outputs is overflowing[2]
+    previewer = Previewer(catalogue.target(TARGET), Rows(), TASK, here=False)
+    outputs, by = previewer.numbers(*overflowing, tmp_path)
+    assert by == f"{WHERE}: bit-equal to the build host on {LOOKED_AT} examples"
+    assert outputs is overflowing[2]
 
 
 def test_other_numbers_are_taken_for_all_examples(overflowing, prepared, tmp_path):
     prepared(WHERE)
     unset = catalogue.target(TARGET).model_copy(update={"session": SessionOptions()})
-    found = Previewer(unset, Rows(), TASK, here=False).numbers(*overflowing, tmp_path)
-    assert found.by == f"{WHERE}: not those of the build host"
-    assert found.outputs.examples == LOOKED_AT + 1
-    assert farthest(overflowing[2], found.outputs)[1] > 1
+    outputs, by = Previewer(unset, Rows(), TASK, here=False).numbers(*overflowing, tmp_path)
+    assert by == f"{WHERE}: not those of the build host"
+    assert outputs.examples == LOOKED_AT + 1
+    assert farthest(overflowing[2], outputs)[1] > 1
 
 
 def test_without_an_emulator_the_host_judges_and_says_so(overflowing, tmp_path, monkeypatch):
@@ -66,9 +65,9 @@ def test_without_an_emulator_the_host_judges_and_says_so(overflowing, tmp_path, 
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setattr("edgetransfer.transport.qemu.architecture", lambda: "x86_64")
     previewer = Previewer(catalogue.target(TARGET), Rows(), TASK, here=False)
-    found = previewer.numbers(*overflowing, tmp_path)
-    assert found.by == f"the build host: {WHERE} is not prepared"
-    assert found.outputs is overflowing[2]
+    outputs, by = previewer.numbers(*overflowing, tmp_path)
+    assert by == f"the build host: {WHERE} is not prepared"
+    assert outputs is overflowing[2]
     assert previewer.state() == f"{WHERE}: not prepared"
 
 
@@ -82,7 +81,7 @@ def test_the_race_of_a_build(pictures, cache, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setenv("EDGETRANSFER_CACHE", str(tmp_path))
     monkeypatch.setattr("edgetransfer.transport.qemu.architecture", lambda: "x86_64")
-    monkeypatch.setattr(compress, "matches_this_machine", lambda _: False)
+    monkeypatch.setattr(climbing, "matches_this_machine", lambda _: False)
     monkeypatch.setattr(Trial, "has_margin", lambda *_: False)
     done = edgetransfer.build(
         pictures, target=TARGET, out=tmp_path / "out", cache=cache, timing="quick", max_drop=30

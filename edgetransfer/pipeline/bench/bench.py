@@ -58,15 +58,6 @@ PORTABILITY = "portability.json"
 
 
 @dataclass(frozen=True)
-class BenchResult:
-    """What a measurement ends on."""
-
-    report: dict[str, Any]
-    folder: Path
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class There:
     """Where to measure, and what beside the verdict.
 
@@ -92,8 +83,7 @@ class There:
     def of(cls, options: Mapping[str, Any], where: str) -> There:
         """Return what was asked for, by the names of `BenchOptions`, at one place.
 
-        Raises:
-            SpecError: no duration, or no number of examples.
+        SpecError for what is no duration, or no number of examples.
         """
         most = options.get("examples")
         if most is not None and most < 1:
@@ -116,18 +106,14 @@ HERE = There()
 
 def bench(
     folder: Path, data: DataSpec | None, out: Path, reporter: Reporter, there: There = HERE
-) -> BenchResult:
-    """Measure a bundle somewhere, now, and write report and raw samples to `out`.
+) -> dict[str, Any]:
+    """Measure a bundle somewhere, now; write report and raw samples to `out`, return the report.
 
-    With labelled data the verdict is the same kind as a build's; with unlabelled data, or none,
-    everything but accuracy is judged. The budget is the one the bundle was built with.
-
-    Without data the golden examples are taken, unlabelled.
-
-    Raises:
-        SpecError: there is no such place, or it cannot do what is asked.
-        IntegrityError: not a bundle, or a changed one.
-        DataError: the data cannot be read, or is of the other kind.
+    With labelled data the verdict is the same kind as a build's; with unlabelled data, or none (the
+    golden examples), everything but accuracy is judged, by the budget that the bundle was built
+    with. SpecError where there is no such place, or it cannot do what is asked; IntegrityError of
+    what is no bundle, or a changed one; DataError of data that cannot be read, or of the other
+    kind.
     """
     with ExitStack() as held:
         if os.access(folder.absolute().parent, os.W_OK):  # else nobody replaces it meanwhile
@@ -144,8 +130,7 @@ def bench(
 def _as(bundle: Bundle, name: str | None) -> Bundle:
     """Return a bundle as if its files had been made for another target, None for its own.
 
-    Raises:
-        SpecError: no such target, or one that takes other files than these.
+    SpecError where there is no such target, or it takes other files than these.
     """
     if name is None:
         return bundle
@@ -164,14 +149,10 @@ def _as(bundle: Bundle, name: str | None) -> Bundle:
 
 
 def _refuse_foreign(out: Path, bundle: Bundle) -> None:
-    """Refuse a folder whose files a measurement would replace, and a place within the bundle.
-
-    Raises:
-        SpecError: it is one.
-    """
+    """Refuse, by a SpecError, files that a measurement would replace, and a place in the bundle."""
     fix = "name another folder with --out"
-    inside = out.resolve(), bundle.folder.resolve()
-    if inside[0].is_relative_to(inside[1]) and not inside[0].is_relative_to(inside[1] / BENCH):
+    place, sealed = out.resolve(), bundle.folder.resolve()
+    if place.is_relative_to(sealed) and not place.is_relative_to(sealed / BENCH):
         raise SpecError(
             "in a bundle, measurements go to its folder bench/ alone", where=f"--out {out}", fix=fix
         )
@@ -202,7 +183,7 @@ def _is_raw(folder: Path) -> bool:
 
 def _bench(
     bundle: Bundle, data: DataSpec | None, out: Path, reporter: Reporter, there: There
-) -> BenchResult:
+) -> dict[str, Any]:
     with connect(there.where, there.software) as place:
         question = _question(bundle, data, reporter, there.examples)
         if place.emulated:
@@ -215,15 +196,8 @@ def _bench(
         with writing(out):  # not before: what cannot be measured leaves no folder
             out.mkdir(parents=True, exist_ok=True)
         with locked(out / LOCK), writing(out):
-            asked = Bench(
-                measuring_afresh(out / RAW),
-                reporter,
-                place,
-                bundle.folder,
-                data,
-                bundle.unsealed,
-                there.timing,
-            )
+            keep, why_not = measuring_afresh(out / RAW), bundle.unsealed
+            asked = Bench(keep, reporter, place, bundle.folder, data, why_not, there.timing)
             report = judge_bundle(asked, bundle, question, prepare)
             if there.where != LOCAL and there.as_target is None:
                 report["portability"] = _portability(bundle, seen_here(), there.where, report)
@@ -231,7 +205,7 @@ def _bench(
             shown = question.thumbnails(report, prepare, built=False)
             write_report(out, report, bundle, shown)
         place.show(_found(bundle, report), bundle.file("model.onnx"))
-    return BenchResult(report, out, question.notes)
+    return report
 
 
 def _found(bundle: Bundle, report: Mapping[str, Any]) -> dict[str, Any]:
@@ -270,12 +244,8 @@ def _portability(
         }
     kinds = {**kept, **mine}
     exact = all(kinds.get(kind, {}).get("bit_equal") for kind in PROMISED)
-    record = {
-        "schema": "edgetransfer.portability/1",
-        **held,
-        "portable_exact": exact,
-        "kinds": kinds,
-    }
+    schema = "edgetransfer.portability/1"
+    record = {"schema": schema, **held, "portable_exact": exact, "kinds": kinds}
     write_json(bundle.file(PORTABILITY), record)
     return record
 
@@ -348,8 +318,7 @@ def read_new(
 ) -> Manifest:
     """Read examples with labels of a model, and warn of those that it was fitted on.
 
-    Raises:
-        DataError: they cannot be read, are of the other kind, or have other labels.
+    DataError where they cannot be read, are of the other kind, or have other labels.
     """
     rules = task_of(bundle.recipe).labels
     manifest = load_for_evaluation(data, rules, progress=progress)
@@ -358,11 +327,7 @@ def read_new(
 
 
 def refuse_other_kind(bundle: Bundle, manifest: Manifest, data: DataSpec) -> None:
-    """Refuse texts for a bundle of pictures, and pictures for one of texts.
-
-    Raises:
-        DataError: that is what they are.
-    """
+    """Refuse, by a DataError, texts for a bundle of pictures, and pictures for one of texts."""
     if manifest.modality != bundle.preprocessing.kind:
         raise DataError(
             f"the bundle classifies {bundle.preprocessing.noun}s, and the examples are "

@@ -69,11 +69,7 @@ class Question:
 
     @classmethod
     def of(
-        cls,
-        bundle: Bundle,
-        manifest: Manifest,
-        group_by: Sequence[str],
-        most: int | None = None,
+        cls, bundle: Bundle, manifest: Manifest, group_by: Sequence[str], most: int | None = None
     ) -> Question:
         """Ask of every content of the test set once, as far as the model did not know it.
 
@@ -90,11 +86,6 @@ class Question:
         notes = (*manifest.notes, *sample.told())
         shows = bundle.recipe.show_examples
         return cls(manifest, judged, tuple(group_by), sample, notes, shows)
-
-    @property
-    def named(self) -> tuple[str, ...]:
-        """Keys of the examples, where the report may show some."""
-        return tuple(example.key for example in self.examples) if self.shows else ()
 
     def thumbnails(
         self, report: Mapping[str, Any], prepare: Preparer, *, built: bool
@@ -144,7 +135,7 @@ def judge_bundle(
     before = seen_at(bench.place)
     standing = bench.standing(target, before)
     timed, preview = standing.is_target, standing.kind == "preview"
-    session = bundle.manifest["session"]
+    session, files = bundle.manifest["session"], bundle.manifest["files"]
     runtime = (not preview and target.runtime) or Runtime.of_any_machine()
     timing = bench.timing or recipe.timing
     subject = measure.Subject(
@@ -163,9 +154,7 @@ def judge_bundle(
             "models": [bundle.digest(name) for name in measure.MODELS],
             "agent": agent_digest(),
             "examples": content_of(question.examples),
-            "contract": [
-                bundle.manifest["files"].get(name) for name in ("preprocess.json", "tokenizer.json")
-            ],
+            "contract": [files.get(name) for name in ("preprocess.json", "tokenizer.json")],
             "session": session,
             "runtime": [runtime.name, runtime.provider],
             "timing": timing if timed else None,
@@ -225,17 +214,13 @@ def _measurement(
         proofs=proofs(kept, bundle, target),
         sample=question.sample,
         notes=question.notes,
-        names=question.named,
+        names=[example.key for example in question.examples] if question.shows else (),
         identical=measure.same_network(bundle),
         standing=standing,
-        verify_with=_verification(bundle, bench),
+        verify_with="build it again with this version"
+        if bundle.unsealed
+        else how_to_verify(bundle.target, bench.folder, bench.data),
     )
-
-
-def _verification(bundle: Bundle, bench: Bench) -> str:
-    if bundle.unsealed:
-        return "build it again with this version"
-    return how_to_verify(bundle.target, bench.folder, bench.data)
 
 
 def _validity(
@@ -244,22 +229,21 @@ def _validity(
     times: Mapping[tuple[str, str], Timing | None],
     standing: Standing,
 ) -> dict[str, Any]:
-    return {
-        **validity.block(timed, _medians_ms(times)),
-        "measured_on_target": standing.is_target,
-        "standing": standing.kind,
-        "not_the_target": list(standing.why),
-        "deterministic": {name: run["deterministic"] for name, run in record["runs"].items()},
-        "model_against_core": _whole(record),
-    }
-
-
-def _medians_ms(times: Mapping[tuple[str, str], Timing | None]) -> dict[str, float]:
-    return {
+    medians_ms = {
         name: quantile(samples.wall_ns, 0.5) / 1e6
         for names, both in times.items()
         if both is not None
         for name, samples in zip(names, (both.reference, both.candidate), strict=True)
+    }
+    whole = record.get("proofs", {}).get("whole")  # None where there was no running model.onnx
+    apart = None if whole is None else {key: whole[key] for key in ("examples", "max_abs")}
+    return {
+        **validity.block(timed, medians_ms),
+        "measured_on_target": standing.is_target,
+        "standing": standing.kind,
+        "not_the_target": list(standing.why),
+        "deterministic": {name: run["deterministic"] for name, run in record["runs"].items()},
+        "model_against_core": apart,
     }
 
 
@@ -272,12 +256,6 @@ def _environment(bundle: Bundle, kept: StageResult, record: Mapping[str, Any]) -
         "session": bundle.manifest["session"],
         "measured_at": made_at.isoformat(" ", "seconds"),
     }
-
-
-def _whole(record: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return how far model.onnx was from core.onnx; None where there was no running it."""
-    found = record.get("proofs", {}).get("whole")
-    return None if found is None else {key: found[key] for key in ("examples", "max_abs")}
 
 
 def _conditions(timed: Mapping[str, Any]) -> dict[str, Any]:

@@ -118,13 +118,12 @@ def _remedy(environment: Mapping[str, Any], tried: Mapping[str, str]) -> TargetS
 
 @dataclass(frozen=True)
 class Subject:
-    """What is measured, and how its sessions are made.
+    """What is measured, where each of `MODELS` lies, and how its sessions are made.
 
     Attributes:
-        models: where each of `MODELS` lies.
         effort: how times are taken; None where the place may not stand for the target.
         activation: type of the activations' codes, None where they are floats.
-        environment: of the place, None where it was not asked yet.
+        environment: of the place, before anything was measured.
     """
 
     models: Mapping[str, Path]
@@ -134,8 +133,8 @@ class Subject:
     runtime: Runtime
     effort: Effort | None
     place: Place
-    activation: str | None = None
-    environment: Mapping[str, Any] | None = None
+    activation: str | None
+    environment: Mapping[str, Any]
 
 
 def same_network(bundle: Bundle) -> bool:
@@ -153,9 +152,8 @@ def measure(
             inputs = input_files(prepare, examples, folder)
             session = _Session(subject, inputs, folder, out, progress)
             record: dict[str, Any] = {"examples": len(examples)}
-            before = subject.environment or describe(subject.place)
             record |= session.run()
-            record["on_host"] = session.on_host(before)
+            record["on_host"] = session.on_host()
             whole: dict[str, Variant] = {}
             if not subject.runtime.builds_engines:
                 whole = session.whole_variants(prepare, examples)
@@ -222,13 +220,12 @@ class _Session:
         self._place.run(Job("optimise", (variant,)), self._scratch)
         return asdict(read_residency(target))
 
-    def on_host(self, environment: Mapping[str, Any]) -> dict[str, Any] | None:
+    def on_host(self) -> dict[str, Any] | None:
         """Run the candidate on this machine too, where the device is another."""
         if self._place.where == LOCAL:
             return None
-        return agree(
-            self._place, self.core["candidate"], self._subject.activation, environment, self._out
-        )
+        activation, seen = self._subject.activation, self._subject.environment
+        return agree(self._place, self.core["candidate"], activation, seen, self._out)
 
     def _parts(self, name: str) -> list[Variant]:
         """Return a variant with all examples, or several with a part of them each.
@@ -269,10 +266,8 @@ class _Session:
 
     def prove(self, whole: Variant) -> dict[str, Any]:
         """Run what proves that the right thing was measured, rightly."""
-        subject, candidate = self._subject, self.core["candidate"]
-        rooms = self._scratch, self._out
-        prover = Prover(self._place, candidate, whole, subject.preprocessing, *rooms)
-        record, given = prover.prove()
+        spec, rooms = self._subject.preprocessing, (self._scratch, self._out)
+        record, given = Prover(self._place, self.core["candidate"], whole, spec, *rooms).prove()
         self._judged[whole.name] = _digest(given)
         return record
 
@@ -302,13 +297,10 @@ class _Session:
             onnx.load(self.core["reference"].model), self._subject.preprocessing
         )
         onnx.save(reference, self._scratch / "reference_whole.onnx")
-        models = {
-            "reference_whole": str(self._scratch / "reference_whole.onnx"),
-            "candidate_whole": str(self._subject.models["model.onnx"]),
-        }
+        models = self._scratch / "reference_whole.onnx", self._subject.models["model.onnx"]
         return {
-            name: replace(self.core["reference"], name=name, model=model, inputs=files)
-            for name, model in models.items()
+            name: replace(self.core["reference"], name=name, model=str(model), inputs=files)
+            for name, model in zip(WHOLE, models, strict=True)
         }
 
 

@@ -14,6 +14,7 @@ import onnx
 from edgetransfer.agent.outputs import Outputs
 from edgetransfer.graph.census import intended
 from edgetransfer.graph.embed import PREPARED, ports, preparation
+from edgetransfer.graph.finished import opset_of
 from edgetransfer.graph.hosted import with_float_products
 from edgetransfer.measure.agreement import Cure, OnHost
 from edgetransfer.measure.drift import farthest
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from edgetransfer.pipeline.stage.stage import StageResult
     from edgetransfer.spec.preprocess import ImagePreprocessing, TextPreprocessing
     from edgetransfer.spec.target import TargetSpec
-    from edgetransfer.transport.job import InputFiles, Variant
+    from edgetransfer.transport.job import Variant
     from edgetransfer.transport.place import Place
 
 
@@ -55,11 +56,11 @@ _TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(doub
 
 def proofs(kept: StageResult, bundle: Bundle, target: TargetSpec) -> Proofs:
     """Return all proofs of a measurement; what it lacks says why."""
-    record, export = kept.record, _export(bundle.manifest.get("export"))
+    record, task = kept.record, task_of(bundle.recipe)
+    export = _export(bundle.manifest.get("export"))
     if "proofs" not in record:
-        rebuilds = _rebuilds(record, kept, task_of(bundle.recipe))
         nothing = Proofs(*[Missing("the runtime there takes prepared tensors alone")] * 7)
-        return replace(nothing, export=export, rebuilds=rebuilds)
+        return replace(nothing, export=export, rebuilds=_rebuilds(record, kept, task))
     found = record["proofs"]
     told = {file: record["runs"][name].get("model") for name, file in _FILES.items()}
     told["model.onnx"] = found["whole"]["model"]
@@ -69,11 +70,15 @@ def proofs(kept: StageResult, bundle: Bundle, target: TargetSpec) -> Proofs:
     return Proofs(
         contract=_contract(record, bundle, target, told) if told else NOT_TOLD,
         integrity=_integrity(found["whole"], bundle, told, _moved(record, kept)),
-        preprocessing=_preprocessing(found),
+        preprocessing=TensorParity(**found["preprocessing"])
+        if "preprocessing" in found
+        else Missing("texts come as token ids, the device prepares nothing"),
         export=export,
-        fusion=_again(found, kept, UNFUSED, few, task_of(bundle.recipe)),
-        repeats=_repeats(record, kept, few, task_of(bundle.recipe)),
-        intended=_intended(record),
+        fusion=_again(found, kept, UNFUSED, few, task),
+        repeats=_repeats(record, kept, few, task),
+        intended=Missing("the runtime there cannot write its graph back")
+        if record.get("residency") is None
+        else IntendedPrecision(**found["intended"]),
     )
 
 
@@ -141,12 +146,6 @@ def _integrity(
     return Integrity(digests, whole["max_abs"], whole["range"], whole["examples"], moved)
 
 
-def _preprocessing(found: Record) -> TensorParity | Missing:
-    if "preprocessing" not in found:
-        return Missing("texts come as token ids, the device prepares nothing")
-    return TensorParity(**found["preprocessing"])
-
-
 def _export(record: Record | None) -> Export | Missing:
     if record is None:
         return Missing("the manifest does not tell how the export was proven")
@@ -179,22 +178,11 @@ def _again(
     return Twice.of(first, second, decision)
 
 
-def _intended(record: Record) -> IntendedPrecision | Missing:
-    if record.get("residency") is None:
-        return Missing("the runtime there cannot write its graph back")
-    found = record["proofs"]["intended"]
-    return IntendedPrecision(found["int8_conv"], tuple(found["float_conv"]))
-
-
 def on_host(kept: StageResult, record: Mapping[str, Any] | None) -> OnHost | None:
     """Read what `agree` left; None where the device is this machine."""
     if record is None:
         return None
-    cure = None
-    if "cure" in record:
-        found = record["cure"]
-        tried = outputs_of(kept, "cured")
-        cure = Cure(tried, found["config"], found["why"], tuple(found["targets"]))
+    cure = Cure(outputs_of(kept, "cured"), **record["cure"]) if "cure" in record else None
     return OnHost(outputs_of(kept, "host"), record["config"], cure, record["emulated"])
 
 
@@ -254,7 +242,7 @@ class Prover:
         whole = onnx.load(self.whole.model)
         record: dict[str, Any] = {
             "intended": asdict(intended(model)),
-            "opset": max(_opset(each) for each in (model, whole)),
+            "opset": max(opset_of(each) for each in (model, whole)),
             "ir_version": max(each.ir_version for each in (model, whole)),
             "dynamic": any(n.op_type == "DynamicQuantizeLinear" for n in model.graph.node),
         }
@@ -282,11 +270,11 @@ class Prover:
         onnx.save(graph, path)
         variant = replace(self.whole, name="preprocessing", model=str(path))
         there = self._run(variant)[0][PREPARED]
-        here = np.load(_file(self.candidate.inputs), mmap_mode="r")
+        (file,) = self.candidate.inputs.values()  # the stack: a model of pictures has one input
+        here = np.load(str(file), mmap_mode="r")
         here = here[spread(len(here), RAW_EXAMPLES)]
         told = asdict(tensor_parity(here, there, np.array(self.spec.level)))
-        same = there.tobytes() == np.ascontiguousarray(here).tobytes()
-        if same:
+        if there.tobytes() == np.ascontiguousarray(here).tobytes():
             return told, None
         np.save(self.scratch / "prepared.npy", there)
         return told, str(self.scratch / "prepared.npy")
@@ -305,12 +293,10 @@ class Prover:
     def _variations(
         self, model: onnx.ModelProto, *, obeyed: bool
     ) -> tuple[dict[str, Variant], dict[str, Any]]:
-        """Return what runs a few examples with other threads, in batches and unfused.
+        """Return what runs a few examples with other threads, in batches and unfused, and a record.
 
-        And a record of it, with what is not varied and why.
-
-        An agent that does not tell what it opened comes from before these settings, and would leave
-        them out of account without a word.
+        That has what is not varied and why. An agent that does not tell what it opened comes from
+        before these settings, and would leave them out of account without a word.
         """
         few = self._few()
         threads = 2 if self.candidate.threads == 1 else 1
@@ -388,14 +374,3 @@ def spread(count: int, few: int) -> Sequence[int]:
     [0, 2, 4]
     """
     return [int(index) for index in np.linspace(0, count - 1, num=min(few, count))]
-
-
-def _opset(model: onnx.ModelProto) -> int:
-    return int(max(o.version for o in model.opset_import if o.domain in ("", "ai.onnx")))
-
-
-def _file(inputs: InputFiles) -> str:
-    """Return the stack of prepared pictures: a model of pictures has one input."""
-    (file,) = inputs.values()
-    assert isinstance(file, str)
-    return file

@@ -33,8 +33,7 @@ def sustained(
 ) -> dict[str, Any]:
     """Run a variant for so long without a rest; return the report's block `sustained`.
 
-    Raises:
-        SpecError: the place takes no such job, or its processor is emulated.
+    SpecError where the place takes no such job, or its processor is emulated.
     """
     _needs(place, "sustain", "--sustained")
     asked = SustainedLoad(seconds, min(WINDOW_S, seconds / 4))
@@ -48,8 +47,7 @@ def sustained(
 def energy(place: Place, variants: Sequence[Variant]) -> dict[str, Any]:
     """Measure the energy of an inference of each variant; return the report's block `energy`.
 
-    Raises:
-        SpecError: the place takes no such job, or its processor is emulated.
+    SpecError as `sustained`.
     """
     _needs(place, "energy", "--energy")
     with tempfile.TemporaryDirectory() as folder:
@@ -63,12 +61,9 @@ def core_variants(
     """Return reference and candidate of a bundle, fed with a few prepared examples."""
     files = input_files(prepare, examples[:TIMED_INPUTS], room)
     models = {"reference": bundle.file("reference.onnx"), "candidate": bundle.file("core.onnx")}
-    target = bundle.target
     session = bundle.manifest["session"]
-    return tuple(
-        replace(each, config=session["config"])
-        for each in variants_of(models, files, target, session["threads"])
-    )
+    variants = variants_of(models, files, bundle.target, session["threads"])
+    return tuple(replace(each, config=session["config"]) for each in variants)
 
 
 def _needs(place: Place, action: str, option: str) -> None:

@@ -58,7 +58,7 @@ def how_to_verify(target: TargetSpec, folder: Path, data: DataSpec | None) -> st
     command = bench_command(folder, data, target.reached)
     if not target.instead:
         return f"to verify: {command}"
-    return f"{target.instead}" + (f"; the preview there: {command}" if target.reached else "")
+    return target.instead + (f"; the preview there: {command}" if target.reached else "")
 
 
 def bench_command(folder: Path, data: DataSpec | None, on: str = "") -> str:

@@ -113,7 +113,7 @@ def take(
     """Time variants, interleaved in every process; `seed` is of the order of the blocks."""
     parts: dict[str, list[NDArray[np.int64]]] = {each.name: [] for each in variants}
     told: list[dict[str, Any]] = []
-    baseline: float | None = None
+    baseline: float | None = None  # of the probe, on the coolest machine so far
     most, start = max(effort.processes, effort.most), time.monotonic()
     stopped: str | None = None
     wanting: dict[str, tuple[str, ...]] = {}
@@ -124,23 +124,18 @@ def take(
         result = dict(place.run(job, room))
         result.pop("event", None)
         told.append(result)
-        baseline = _fastest(baseline, result)
+        own = result.get("probe", {}).get("baseline_ns")  # a browser has none
+        baseline = min((each for each in (baseline, own) if each is not None), default=None)
         for name, rows in parts.items():
             rows.append(_table(np.load(room / f"{name}.npy"), process, name, result))
         if len(told) >= effort.processes:
             wanting = _wanting(parts)
-            spent_s = time.monotonic() - start
-            stopped = _stopped(wanting, len(told) >= most, spent_s > effort.budget_s)
+            late = time.monotonic() - start > effort.budget_s
+            full = "processes" if len(told) >= most else "seconds" if late else None
+            stopped = full if wanting else "precise"
         progress(most if stopped else len(told), most)
     tables = {name: np.concatenate(rows) for name, rows in parts.items()}
     return TimesTaken(tables, {"processes": told, "lacking": wanting, "stopped": stopped})
-
-
-def _stopped(wanting: Mapping[str, object], most: bool, late: bool) -> str | None:
-    """Say why no more processes are taken, None where more are."""
-    if not wanting:
-        return "precise"
-    return "processes" if most else "seconds" if late else None
 
 
 def _wanting(parts: Mapping[str, Sequence[NDArray[np.int64]]]) -> dict[str, tuple[str, ...]]:
@@ -152,12 +147,6 @@ def _wanting(parts: Mapping[str, Sequence[NDArray[np.int64]]]) -> dict[str, tupl
         if wide := lacking_of_ratio(speedup(samples[first], samples[name]).wall):
             found[name] += (f"{wide} against {first}",)
     return {name: lacks for name, lacks in found.items() if lacks}
-
-
-def _fastest(baseline: float | None, result: Mapping[str, Any]) -> float | None:
-    """Return the baseline of the probe on the coolest machine so far; a browser has none."""
-    own = result.get("probe", {}).get("baseline_ns")
-    return min((each for each in (baseline, own) if each is not None), default=None)
 
 
 def _table(

@@ -2,48 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from edgetransfer.graph.prepare import Preparer, batched, preparer
+from edgetransfer.graph.prepare import Preparer, batched
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from edgetransfer.data.manifest import Example
-    from edgetransfer.pipeline.graphs import FittedGraph
 
 BATCH = 8
 TRAINING_BATCH = 16
+Batches = Callable[[], Iterator[dict[str, "Tensor"]]]
 
 
-def batches_of(
-    fitted: FittedGraph, examples: Sequence[Example]
-) -> Callable[[], Iterator[dict[str, Tensor]]]:
+def batches_through(prepare: Preparer, examples: Sequence[Example]) -> Batches:
     """Return what makes all batches of some examples, in order."""
-    return batches_through(preparer(fitted.preprocessing, fitted.tokenizer), examples)
+    return lambda: _tensors(prepare, examples, BATCH)
 
 
-def batches_through(
-    prepare: Preparer, examples: Sequence[Example]
-) -> Callable[[], Iterator[dict[str, Tensor]]]:
-    """Return what makes all batches of some examples by a contract, in order."""
-
-    def make() -> Iterator[dict[str, Tensor]]:
-        for batch in batched(prepare, examples, BATCH):
-            yield {name: torch.from_numpy(array) for name, array in batch.items()}
-
-    return make
-
-
-def shuffled(
-    fitted: FittedGraph, examples: Sequence[Example], seed: int
-) -> Callable[[], Iterator[dict[str, Tensor]]]:
+def shuffled(prepare: Preparer, examples: Sequence[Example], seed: int) -> Batches:
     """Return what makes an endless stream of training batches, the same at every call."""
-    prepare = preparer(fitted.preprocessing, fitted.tokenizer)
 
     def order() -> Iterator[Example]:
         rng = np.random.default_rng(seed)
@@ -51,8 +34,11 @@ def shuffled(
             for place in rng.permutation(len(examples)):
                 yield examples[place]
 
-    def make() -> Iterator[dict[str, Tensor]]:
-        for batch in batched(prepare, order(), TRAINING_BATCH):
-            yield {name: torch.from_numpy(array) for name, array in batch.items()}
+    return lambda: _tensors(prepare, order(), TRAINING_BATCH)
 
-    return make
+
+def _tensors(
+    prepare: Preparer, examples: Iterable[Example], size: int
+) -> Iterator[dict[str, Tensor]]:
+    for batch in batched(prepare, examples, size):
+        yield {name: torch.from_numpy(array) for name, array in batch.items()}

@@ -3,37 +3,101 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass
+from math import isinf
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from edgetransfer.agent.outputs import Outputs
 from edgetransfer.compress import training
 from edgetransfer.compress.execution import without_gradient
-from edgetransfer.compress.posttraining import fit_again
-from edgetransfer.compress.training import QuantisedTraining, rank_layers
-from edgetransfer.data.manifest import content_of
-from edgetransfer.errors import first_line, is_numerical, let_stop
-from edgetransfer.pipeline.ladder.batches import batches_of, shuffled
+from edgetransfer.errors import UnsupportedError, first_line, is_numerical, let_stop
+from edgetransfer.measure.measurement import TrialInput
+from edgetransfer.measure.trial import Trial, hold_trial
+from edgetransfer.pipeline.bench.target_match import matches_this_machine
+from edgetransfer.pipeline.graphs import CompressedGraph
 from edgetransfer.pipeline.ladder.rungs import Rung, RungResult, Workshop
-from edgetransfer.pipeline.stage.stage import Stage
-from edgetransfer.pipeline.stage.store import scratch
+from edgetransfer.pipeline.ladder.trial import OUTPUTS, Trials
+from edgetransfer.pipeline.stage.reporter import telling
 from edgetransfer.pipeline.task import task_of
 from edgetransfer.spec.outside import MIB
 
 if TYPE_CHECKING:
-    from edgetransfer.pipeline.ladder.trials import Result, RungJudge
-    from edgetransfer.spec.progress import Progress
+    from edgetransfer.pipeline.graphs import FittedGraph
+    from edgetransfer.pipeline.stage.run import Run
+    from edgetransfer.spec.target import TargetSpec
     from edgetransfer.spec.words import PrecisionChoice
 
 QUIET_DB = 20.0
 """Integers noisier than this have their noisiest layers named."""
 TOLD_LAYERS = 3
-RANKED_EXAMPLES = 16
-"""Examples that the layers' noise is measured on."""
 FLOAT_LAYERS = (1, 2, 4, 8)
 """How many of the most sensitive layers are left in float, one try after the other."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One rung with its trial.
+
+    Attributes:
+        faster: False where the runtime was measured to be slower than with floats, True where it
+            was measured to be faster, None where it was not measured or does not tell.
+        speed_ci95: bounds of its speed against the floats, None where it was not measured.
+    """
+
+    made: RungResult
+    trial: Trial
+    faster: bool | None
+    speed_ci95: tuple[float, ...] | None
+    row: dict[str, Any]
+
+    def is_faster_than(self, other: Result) -> bool:
+        """Tell whether it was measured to be, beyond doubt."""
+        if self.speed_ci95 is None or other.speed_ci95 is None:
+            return False
+        return self.speed_ci95[0] > other.speed_ci95[1]
+
+
+class RungJudge:
+    """Tries the rungs of one target; `here` where this machine may stand for it, and times."""
+
+    def __init__(self, workshop: Workshop, *, here: bool) -> None:
+        self._shop = workshop
+        self._trials = Trials(workshop, here=here)
+
+    def race(self, made: RungResult) -> dict[str, Any]:
+        """Return what the runtimes of this processor take for a rung; nothing where one is all."""
+        stage, run = self._trials.race(made), self._shop.run
+        if stage is None:
+            return {}
+        return {"runtimes": run.keep(stage, f"runtimes {self._shop.target.name}").record}
+
+    def hold(self, made: RungResult) -> Result:
+        """Run a rung on the examples and hold it against the budget."""
+        shop, recipe = self._shop, self._shop.run.recipe
+        with telling(shop.run.reporter, f"try {shop.target.name}") as line:
+            reference = shop.run.store.keep(self._trials.reference(), line.progress)
+            kept = shop.run.keep_in(line, self._trials.of(made))
+            record = kept.record
+            task = task_of(recipe)
+            truth = task.labels.truth(shop.fitted.manifest, self._trials.labelled)
+            tried = TrialInput(
+                Outputs.load(reference.file(OUTPUTS)),
+                Outputs.load(kept.file(OUTPUTS)),
+                truth,
+                record["p90_ms"],
+                record["bytes"],
+                len({each.digest for each in shop.fitted.manifest.split("test")}),
+                record.get("not_timed", "not the target, so not timed"),
+                recipe.metric,
+                recipe.seed,
+            )
+            trial = hold_trial(tried, recipe.budget, task)
+            line.summary = f"{trial.status}: {trial.why}"
+        bounds = tuple(record["cpu_ci95"]) if record.get("cpu_ci95") else None
+        row = _row(made, trial, record)
+        if trial.told.row and shop.fitted.manifest.carved and recipe.fits:
+            row["labelled_fitted"] = True
+        return Result(made, trial, record["faster"], bounds, row)
 
 
 class Ladder:
@@ -45,6 +109,7 @@ class Ladder:
     def __init__(self, workshop: Workshop, judge: RungJudge) -> None:
         self._shop = workshop
         self._judge = judge
+        self._ranged = workshop.fitted.preprocessing.one_shape
         self.results: list[Result] = []
         self._left_out: list[tuple[int, dict[str, Any]]] = []
         self._failed: Exception | None = None
@@ -74,7 +139,7 @@ class Ladder:
             if self._is_slower():
                 self._try(self._shop.floats())
                 return self._fastest()
-            if self._shop.fitted.preprocessing.one_shape and not smaller:
+            if self._ranged and not smaller:
                 self._climb_integers()
         dropped = self._misses() or (smaller and not self._holds())
         if asked == "auto" and precision != "fp32" and dropped:
@@ -99,8 +164,7 @@ class Ladder:
         up for them.
         """
         schemes = self._shop.target.schemes
-        ranged = self._shop.fitted.preprocessing.one_shape
-        if "u8u8" in schemes and ranged and best.made.rung.precision == "w8a8":
+        if "u8u8" in schemes and self._ranged and best.made.rung.precision == "w8a8":
             unsigned = self._try(self._shop.unsigned(best.made))
             if unsigned is None:
                 return best
@@ -112,17 +176,16 @@ class Ladder:
 
     def rows(self, chosen: Result) -> list[dict[str, Any]]:
         """Return what the report says of every rung; of noisy integers also where noise is from."""
-        rows: list[dict[str, Any]]
-        rows = [{**each.row, "shipped": each is chosen} for each in self.results]
+        rows: list[dict[str, Any]] = [
+            {**each.row, "shipped": each is chosen} for each in self.results
+        ]
         row = rows[self.results.index(chosen)]
         row |= self._judge.race(chosen.made)
         if self._shop.target.precision == "fp32" and chosen.made.rung.precision == "w8a8":
             row["why"] = "; ".join(filter(None, (row["why"], self._download())))
         sqnr_db = chosen.trial.drift.sqnr_db
-        ranged = self._shop.fitted.preprocessing.one_shape
-        if ranged and chosen.made.rung.precision == "w8a8" and not sqnr_db >= QUIET_DB:
-            ranked = self._ranked(chosen.made)
-            row["noisiest_layers"] = [name for name, _ in ranked[:TOLD_LAYERS]]
+        if self._ranged and chosen.made.rung.precision == "w8a8" and not sqnr_db >= QUIET_DB:
+            row["noisiest_layers"] = self._shop.ranked(chosen.made)[:TOLD_LAYERS]
         for place, row in self._left_out:
             rows.insert(place, row)
         return rows
@@ -132,7 +195,7 @@ class Ladder:
             yield self._shop.floats()
         elif precision == "fp16":
             yield self._shop.halves()
-        elif not self._shop.fitted.preprocessing.one_shape:
+        elif not self._ranged:
             yield self._shop.dynamic(smooth=True)
             yield self._shop.dynamic(smooth=False)
         else:
@@ -149,13 +212,14 @@ class Ladder:
         start = self._best()
         blocked = without_gradient(self._shop.open(start.made).model.graph)
         if not blocked:
-            self._try(self._trained(self._best(), "learned rounding", training.ROUNDING))
+            self._try(self._shop.trained(start.made, "learned rounding", training.ROUNDING))
         if not self._holds() and self._misses():
-            self._leave_floats(self._best())
+            self._leave_floats(self._best().made)
         if not self._holds() and not blocked:
             whole = [each for each in self.results if "floats" not in each.made.rung.inputs]
             best = min(whole, key=lambda each: each.trial.rank())
-            self._try(self._trained(best, "quantisation-aware training", training.QAT))
+            name = "quantisation-aware training"
+            self._try(self._shop.trained(best.made, name, training.QAT))
 
     def _try(self, rung: Rung) -> Result | None:
         """Make a rung and hold it against the budget; None where it fails numerically."""
@@ -198,66 +262,64 @@ class Ladder:
         chosen = self.results[-1]
         return chosen if chosen.trial.status != "misses" else self._best()
 
-    def _trained(self, start: Result, name: str, course: QuantisedTraining) -> Rung:
-        """Train the integers of a rung towards the float network, without labels."""
-        shop = self._shop
-        course = replace(course, shift_invariant=task_of(shop.run.recipe).shift_invariant)
-        examples = (*shop.fitted.manifest.split("train"), *shop.fitted.unlabelled)
-
-        def make(folder: Path, progress: Progress) -> dict[str, Any]:
-            quantised = shop.open(start.made)
-            encoding, losses = training.train(
-                quantised.model.graph,
-                quantised.layout,
-                quantised.encoding,
-                shuffled(shop.fitted, examples, shop.run.recipe.seed),
-                course,
-                progress=progress,
-            )
-            record = shop.leave(folder, replace(quantised, encoding=encoding))
-            tenth = max(1, len(losses) // 10)
-            return record | {
-                "steps": len(losses),
-                "noise_before": float(np.mean(losses[:tenth])),
-                "noise_after": float(np.mean(losses[-tenth:])),
-            }
-
-        inputs = {"from": start.made.kept.key, "course": course.settings()}
-        return Rung(name, "w8a8", inputs | {"trained_on": content_of(examples)}, make)
-
-    def _leave_floats(self, start: Result) -> None:
+    def _leave_floats(self, start: RungResult) -> None:
         """Leave the most sensitive layers in float, as few as do."""
-        ranked = self._ranked(start.made)
+        ranked = self._shop.ranked(start)
         for count in FLOAT_LAYERS:
             if count > len(ranked):
                 return
-            self._try(self._with_floats(start, [name for name, _ in ranked[:count]]))
+            self._try(self._shop.with_floats(start, ranked[:count]))
             if not self._misses():
                 return
 
-    def _ranked(self, made: RungResult) -> list[tuple[str, float]]:
-        shop = self._shop
-        examples = shop.examples[:RANKED_EXAMPLES]
-        free = task_of(shop.run.recipe).shift_invariant
 
-        def make(_: Path, progress: Progress) -> dict[str, Any]:
-            batches = batches_of(shop.fitted, examples)()
-            ranked = rank_layers(shop.open(made), batches, progress, shift_invariant=free)
-            return {"layers": ranked}
+def _row(made: RungResult, trial: Trial, record: dict[str, Any]) -> dict[str, Any]:
+    """Return what the report says of a rung; what was not measured is not there."""
+    drift = trial.drift
+    row: dict[str, Any] = {
+        "rung": made.rung.name,
+        "precision": made.rung.precision,
+        "status": trial.status,
+        "why": trial.why,
+        "examples": drift.n,
+        "flips": drift.flips,
+        "sqnr_db": None if drift.non_finite or isinf(drift.sqnr_db) else drift.sqnr_db,
+        "p90_ms": record["p90_ms"],
+        "cpu_ratio": record.get("cpu_ratio"),
+        "slower": record["faster"] is False,
+        "not_timed": record.get("not_timed"),
+        "numbers_by": record.get("numbers_by"),
+        "bytes": record["bytes"],
+        "seconds": round(made.kept.cost.seconds, 1),
+    }
+    whole = {**row, **trial.told.row, **made.record}
+    return {key: value for key, value in whole.items() if value is not None}
 
-        told = "most of the noise from {layers[0][0]}".format_map
-        stage = Stage("sensitivity", {"rung": made.kept.key}, make, told)
-        kept = shop.run.keep(stage, f"sensitivity {shop.target.name}")
-        layers: list[tuple[str, float]] = kept.record["layers"]
-        return layers
 
-    def _with_floats(self, start: Result, names: list[str]) -> Rung:
-        def make(folder: Path, progress: Progress) -> dict[str, Any]:
-            quantised = self._shop.open(start.made).keeping_float(set(names))
-            with scratch(folder) as room:
-                quantised = fit_again(quantised, self._shop.calibration(room), progress)
-            return self._shop.leave(folder, quantised)
+def compress(
+    run: Run, fitted: FittedGraph, target: TargetSpec, *, timed: bool = True
+) -> CompressedGraph:
+    """Climb the ladder for one target and return the best rung.
 
-        plural = "layer" if len(names) == 1 else "layers"
-        inputs = {"from": start.made.kept.key, "floats": names}
-        return Rung(f"{len(names)} more {plural} in float", "w8a8", inputs, make)
+    Not `timed` where other work would be timed along: trials are then not those of a build.
+
+    Raises:
+        UnsupportedError: the target takes static shapes alone, and these are texts.
+    """
+    if target.static_shapes and not fitted.preprocessing.one_shape:
+        raise UnsupportedError(
+            f"{fitted.preprocessing.noun}s differ in length, and the target takes static shapes "
+            "alone",
+            where=f"target {target.name}",
+            fix="name a target that computes on the CPU (edgetransfer targets)",
+        )
+    shop = Workshop.of(run, fitted, target)
+    ladder = Ladder(shop, RungJudge(shop, here=timed and matches_this_machine(target)))
+    chosen = ladder.climb(run.recipe.quant.precision)
+    rung = chosen.made.rung
+    facts: dict[str, Any] = {"precision": rung.precision, "rung": rung.name}
+    if rung.precision == "w8a8":
+        facts |= shop.facts()
+        facts["scheme"]["weight"] = chosen.made.record.get("weight", target.int8.weight)
+    facts["ladder"] = ladder.rows(chosen)
+    return CompressedGraph(chosen.made.graph, chosen.made.kept.key, facts)

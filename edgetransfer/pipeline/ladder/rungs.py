@@ -8,25 +8,28 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 
+from edgetransfer.compress import training
 from edgetransfer.compress.layout import find_layout
 from edgetransfer.compress.posttraining import (
     MOST_FITTED,
     CalibrationBatches,
     QuantisedGraph,
+    fit_again,
     quantise,
 )
 from edgetransfer.compress.qdq import read_encoding
+from edgetransfer.compress.training import QuantisedTraining, rank_layers
 from edgetransfer.compress.weights import Array, quantise_weights, smoothed, to_half
 from edgetransfer.data.manifest import Example, content_of
 from edgetransfer.data.split import calibration_sample
 from edgetransfer.errors import SpecError
 from edgetransfer.graph.finished import finished
 from edgetransfer.graph.hosted import exact_here
-from edgetransfer.graph.prepare import preparer
-from edgetransfer.pipeline.ladder.batches import batches_of
+from edgetransfer.pipeline.ladder.batches import batches_through, shuffled
 from edgetransfer.pipeline.stage.reporter import telling
 from edgetransfer.pipeline.stage.stage import Stage, StageResult
 from edgetransfer.pipeline.stage.store import scratch
@@ -45,6 +48,8 @@ CODES = "codes.onnx"
 EQUALISED = "float.onnx"
 RANGE_EXAMPLES = 16
 """Examples whose largest numbers decide what 16-bit floats can hold."""
+RANKED_EXAMPLES = 16
+"""Examples that the layers' noise is measured on."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +106,11 @@ class Workshop:
         few = few if len(examples) > MOST_FITTED else examples
         return Workshop(run, fitted, target, recipe, examples, few)
 
+    @property
+    def shift_invariant(self) -> bool:
+        """Whether a number that is added to all outputs of an example changes nothing."""
+        return task_of(self.run.recipe).shift_invariant
+
     def make(self, rung: Rung) -> RungResult:
         """Make a rung, or take what an earlier run made."""
         inputs = {"float": self.fitted.key, "rung": rung.name, "seed": self.run.recipe.seed}
@@ -154,16 +164,15 @@ class Workshop:
                 where=f"target {self.target.name}",
                 fix="build with --precision fp16",
             )
-
         stored = partial(quantise_weights, scheme=self.target.int8)
-        free = task_of(self.run.recipe).shift_invariant
+        free = self.shift_invariant
 
         def make(folder: Path, _: Progress) -> dict[str, Any]:
             graph = onnx.load(self.fitted.graph)
             if not smooth:
                 onnx.save(stored(graph), folder / CORE)
                 return {}
-            prepare = preparer(self.fitted.preprocessing, self.fitted.tokenizer)
+            prepare = self.fitted.preparer()
             texts = [prepare.prepare(each) for each in self.examples]
             made, share = smoothed(graph, texts, stored, shift_invariant=free)
             onnx.save(made, folder / CORE)
@@ -202,11 +211,64 @@ class Workshop:
 
         return Rung("the same, weights unsigned", "w8a8", {"from": made.kept.key}, make)
 
+    def trained(self, start: RungResult, name: str, course: QuantisedTraining) -> Rung:
+        """Train the integers of a rung towards the float network, without labels."""
+        course = replace(course, shift_invariant=self.shift_invariant)
+        examples = (*self.fitted.manifest.split("train"), *self.fitted.unlabelled)
+
+        def make(folder: Path, progress: Progress) -> dict[str, Any]:
+            quantised = self.open(start)
+            encoding, losses = training.train(
+                quantised.model.graph,
+                quantised.layout,
+                quantised.encoding,
+                shuffled(self.fitted.preparer(), examples, self.run.recipe.seed),
+                course,
+                progress=progress,
+            )
+            record = self.leave(folder, replace(quantised, encoding=encoding))
+            tenth = max(1, len(losses) // 10)
+            return record | {
+                "steps": len(losses),
+                "noise_before": float(np.mean(losses[:tenth])),
+                "noise_after": float(np.mean(losses[-tenth:])),
+            }
+
+        inputs = {"from": start.kept.key, "course": course.settings()}
+        return Rung(name, "w8a8", inputs | {"trained_on": content_of(examples)}, make)
+
+    def with_floats(self, start: RungResult, names: list[str]) -> Rung:
+        """Leave some layers of a rung in float."""
+
+        def make(folder: Path, progress: Progress) -> dict[str, Any]:
+            quantised = self.open(start).keeping_float(set(names))
+            with scratch(folder) as room:
+                quantised = fit_again(quantised, self.calibration(room), progress)
+            return self.leave(folder, quantised)
+
+        plural = "layer" if len(names) == 1 else "layers"
+        inputs = {"from": start.kept.key, "floats": names}
+        return Rung(f"{len(names)} more {plural} in float", "w8a8", inputs, make)
+
+    def ranked(self, made: RungResult) -> list[str]:
+        """Return the layers of a rung, the noisiest first."""
+
+        def make(_: Path, progress: Progress) -> dict[str, Any]:
+            batches = batches_through(self.fitted.preparer(), self.examples[:RANKED_EXAMPLES])()
+            free = self.shift_invariant
+            ranked = rank_layers(self.open(made), batches, progress, shift_invariant=free)
+            return {"layers": ranked}
+
+        told = "most of the noise from {layers[0][0]}".format_map
+        stage = Stage("sensitivity", {"rung": made.kept.key}, make, told)
+        kept = self.run.keep(stage, f"sensitivity {self.target.name}")
+        return [name for name, _ in kept.record["layers"]]
+
     def calibration(self, room: Path) -> CalibrationBatches:
         """Return the calibration examples as batches; `room` is for what does not fit in memory."""
-        return CalibrationBatches(
-            batches_of(self.fitted, self.examples), batches_of(self.fitted, self.few), room
-        )
+        prepare = self.fitted.preparer()
+        every, few = (batches_through(prepare, each) for each in (self.examples, self.few))
+        return CalibrationBatches(every, few, room)
 
     def open(self, made: RungResult) -> QuantisedGraph:
         """Read the integers of a rung back, to go on from them."""
@@ -232,5 +294,5 @@ class Workshop:
 
     def _few(self) -> Iterator[Mapping[str, Array]]:
         """Prepare the examples whose largest numbers decide what 16-bit floats can hold."""
-        prepare = preparer(self.fitted.preprocessing, self.fitted.tokenizer)
+        prepare = self.fitted.preparer()
         return (prepare.prepare(each) for each in self.examples[:RANGE_EXAMPLES])

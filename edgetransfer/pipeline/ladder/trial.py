@@ -1,13 +1,10 @@
-"""Runs candidates over examples: here, timed if this is the target, or on an emulated processor.
-
-Runs candidates on the emulated processor that stands for a target, while there is no device.
-"""
+"""Runs candidates over examples: here, timed if this is the target, or on an emulated processor."""
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,14 +41,6 @@ LOOKED_AT = 12
 OUTPUTS = "outputs.npz"
 
 
-@dataclass(frozen=True)
-class Numbers:
-    """Which outputs a candidate is judged by, and what computed them, in words."""
-
-    outputs: Outputs
-    by: str
-
-
 class Previewer:
     """Stands for a target that races schemes, where this machine may not (`here`)."""
 
@@ -77,8 +66,8 @@ class Previewer:
 
     def numbers(
         self, graph: Path, examples: Sequence[Example], host: Outputs, room: Path
-    ) -> Numbers:
-        """Return what the target would compute.
+    ) -> tuple[Outputs, str]:
+        """Return what the target would compute, and what computed it, in words.
 
         A few examples are computed there. Where they come out as on the build host, the host's
         outputs of all stand; where they do not, all are computed there.
@@ -86,17 +75,17 @@ class Previewer:
         Of all examples `host` has the outputs as this machine computed them; `room` is empty.
         """
         if not self.is_prepared():
-            return Numbers(host, f"the build host: {self.on} is not prepared")
+            return host, f"the build host: {self.on} is not prepared"
         few = self._run(graph, examples[:LOOKED_AT], room)
         expected = host.rows(slice(few.examples))
         told = f"on {few.examples} examples"
         if few.equals(expected):
-            return Numbers(host, f"{self.on}: bit-equal to the build host {told}")
+            return host, f"{self.on}: bit-equal to the build host {told}"
         near = measure_drift(expected, few, self._decision)
         if near.non_finite == 0 and near.sqnr_db >= CLOSE_DB:
-            return Numbers(host, f"{self.on}: {near.sqnr_db:.0f} dB from the build host {told}")
+            return host, f"{self.on}: {near.sqnr_db:.0f} dB from the build host {told}"
         every = self._run(graph, examples, room)
-        return Numbers(every, f"{self.on}: not those of the build host")
+        return every, f"{self.on}: not those of the build host"
 
     def _run(self, graph: Path, examples: Sequence[Example], room: Path) -> Outputs:
         folder = room / f"inputs-{len(examples)}"
@@ -142,7 +131,6 @@ class Trials:
             "threads": shop.run.recipe.threads,
             "timing": shop.run.recipe.timing if self._here else None,
         }
-
         return Stage("trial", inputs, partial(self._measure, made.graph))
 
     def race(self, made: RungResult) -> Stage | None:
@@ -184,12 +172,13 @@ class Trials:
                 return {"why": first_line(error)}
         if timed.violations:
             return {"why": "; ".join(timed.violations)}
-        first = timed.samples[own.runtime]
-        rows: dict[str, dict[str, Any]] = {}
+        rows = {}
         for name, samples in timed.samples.items():
-            ratio = speedup(first, samples).cpu
-            rows[name] = {"p50_ms": summarise(samples).p50_ms, "cpu_ratio": ratio.ratio}
-            rows[name]["cpu_ci95"] = ratio.ci95
+            ratio, p50_ms = (
+                speedup(timed.samples[own.runtime], samples).cpu,
+                summarise(samples).p50_ms,
+            )
+            rows[name] = {"p50_ms": p50_ms, "cpu_ratio": ratio.ratio, "cpu_ci95": ratio.ci95}
         return rows
 
     def reference(self) -> Stage:
@@ -209,19 +198,17 @@ class Trials:
 
     def _measure(self, graph: Path, folder: Path, progress: Progress) -> dict[str, Any]:
         with scratch(folder) as room:
-            shipped = networks(
-                self._shop.run, self._shop.fitted, onnx.load(graph), self._shop.target
-            )
-            write_models(room, room, shipped)
+            shop = self._shop
+            write_models(room, room, networks(shop.run, shop.fitted, onnx.load(graph), shop.target))
             size = (room / "model.onnx").stat().st_size
         record: dict[str, Any] = {"bytes": size, "p90_ms": None, "faster": None}
         self._outputs(graph, folder, progress)
         if self._previewer.on:
             with scratch(folder) as room:
                 host = Outputs.load(folder / OUTPUTS)
-                numbers = self._previewer.numbers(graph, self.examples, host, room)
-            numbers.outputs.save(folder / OUTPUTS)
-            record["numbers_by"] = numbers.by
+                outputs, by = self._previewer.numbers(graph, self.examples, host, room)
+            outputs.save(folder / OUTPUTS)
+            record["numbers_by"] = by
         if self._here:
             with scratch(folder) as room:
                 record |= self._time(graph, room)

@@ -33,11 +33,9 @@ def build_engine(
 ) -> BuiltEngine:
     """Build an engine of a bundle's ``core.onnx`` without its GPU; nothing is executed.
 
-    The compute capability is that of its GPU: ``8.9``; `out` is the file that is written.
-
-    Raises:
-        SpecError: the bundle is not for TensorRT.
-        UnsupportedError: TensorRT-RTX is not installed, or does not build this.
+    The compute capability is that of its GPU: ``8.9``; `out` is the file that is written. SpecError
+    where the bundle is not for TensorRT, UnsupportedError where TensorRT-RTX is not installed, or
+    does not build this.
     """
     bundle = open_bundle(folder)
     target = bundle.target
@@ -58,12 +56,9 @@ def build_engine(
     with telling(reporter, "engine") as line:
         try:
             settings = settings_from(bundle.manifest["session"]["config"])
+            settings = settings._replace(compute_capability=compute_capability, at_least=None)
             trt = build.load(_PROVIDER)
-            built = build.build(
-                trt,
-                str(bundle.file("core.onnx")),
-                settings._replace(compute_capability=compute_capability, at_least=None),
-            )
+            built = build.build(trt, str(bundle.file("core.onnx")), settings)
         except Unavailable as error:
             raise UnsupportedError(str(error), where=str(folder)) from error
         with writing(out.parent):

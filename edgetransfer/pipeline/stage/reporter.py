@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Protocol
 
 from edgetransfer.spec.progress import Progress, silent
@@ -30,29 +31,29 @@ class SilentReporter:
         """End a stage."""
 
 
+@dataclass(frozen=True)
 class Prefixed:
     """Tells of stages that one run does for several networks under names of their own."""
 
-    def __init__(self, reporter: Reporter, prefix: str) -> None:
-        self._reporter = reporter
-        self._prefix = prefix
+    reporter: Reporter
+    prefix: str
 
     def begin(self, stage: str) -> Progress:
         """Begin a stage."""
-        return self._reporter.begin(f"{self._prefix} {stage}")
+        return self.reporter.begin(f"{self.prefix} {stage}")
 
     def end(self, stage: str, summary: str, *, reused: bool) -> None:
         """End a stage."""
-        self._reporter.end(f"{self._prefix} {stage}", summary, reused=reused)
+        self.reporter.end(f"{self.prefix} {stage}", summary, reused=reused)
 
 
+@dataclass
 class Line:
     """The one line that a stage leaves: set by the stage, told when it ends."""
 
-    def __init__(self, progress: Progress) -> None:
-        self.progress = progress
-        self.summary = ""
-        self.reused = False
+    progress: Progress
+    summary: str = ""
+    reused: bool = False
 
 
 @contextmanager

@@ -36,11 +36,9 @@ def launched() -> int:
 def joined(recipe: Recipe, asked: int | None = None) -> Iterator[Team]:
     """Yield the processes that share this build, and end all where one fails.
 
-    There have to be as many as were `asked` for; None for as many as the launcher says.
-
-    Raises:
-        SpecError: there are not as many as were asked for, or the fit is not one that is shared.
-        MissingExtraError: there are several, and accelerate is not installed.
+    There have to be as many as were `asked` for; None for as many as the launcher says. SpecError
+    where there are not, or the fit is not one that is shared; MissingExtraError where there are
+    several, and accelerate is not installed.
     """
     team = _team(recipe, asked)
     try:
@@ -130,12 +128,9 @@ class SharedStore(Store):
                     stage.make(Path(room), progress)
             self._team.meet()
         if kept is None and not self.has(stage):
-            raise self._not_seen()
+            raise StageError(
+                "the first process keeps its stages where this one does not see them",
+                where=str(self.root),
+                fix="give a folder that all machines share: --cache",
+            )
         return kept or super().keep(stage, progress)
-
-    def _not_seen(self) -> StageError:
-        return StageError(
-            "the first process keeps its stages where this one does not see them",
-            where=str(self.root),
-            fix="give a folder that all machines share: --cache",
-        )

@@ -47,10 +47,8 @@ class Visit(NamedTuple):
 class Store:
     """A folder of finished stages.
 
-    It is made if it is not there; `visits` are the stages that were entered, in order, each once.
-
-    Raises:
-        StageError: the folder cannot be made or written.
+    It is made if it is not there, with a StageError where it cannot be; `visits` are the stages
+    that were entered, in order, each once.
     """
 
     def __init__(self, root: Path) -> None:
@@ -72,10 +70,8 @@ class Store:
 
         It is made in a folder of its own, which gets its final name only when all its files
         are on the disk: a crash leaves nothing that could be taken for a result. Where another run
-        was faster, what that one kept is taken: a finished stage is never written twice.
-
-        Raises:
-            StageError: no space, or no right to write.
+        was faster, what that one kept is taken: a finished stage is never written twice. StageError
+        without space, or the right to write.
         """
         known = self._known.get((stage.name, stage.key))
         if known is not None and known.folder.is_dir():  # of this run: nothing is read again
@@ -214,6 +210,6 @@ def _is_alive(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
-        return True
+    except PermissionError:  # it is somebody else's
+        pass
     return True

@@ -133,7 +133,7 @@ def test_it_is_fitted_measured_and_asked(asked, sizes, toys, tmp_path):
     assert report["error"]["candidate"] < 0.3
     assert open_bundle(out / TARGET).labels == ("value",)
     again = bench(out / TARGET, DataSpec(source=str(sizes)), tmp_path / "again", SilentReporter())
-    assert again.report["error"] == report["error"]
+    assert again["error"] == report["error"]
     (told,) = LoadedModel(out / TARGET).predict([str(sizes / "0.png")])
     size = float((sizes / "metadata.csv").read_text().splitlines()[1].split(",")[1])
     assert told.best[0] == ("value", pytest.approx(size, abs=0.5))

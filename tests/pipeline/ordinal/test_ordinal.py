@@ -9,8 +9,7 @@ from edgetransfer.bundle.readers import read_golden, read_report
 from edgetransfer.cli import render
 from edgetransfer.measure.verdict import refuse_untrue
 from edgetransfer.pipeline.bench.bench import bench
-from edgetransfer.pipeline.build import build, resolve
-from edgetransfer.pipeline.plan import plan
+from edgetransfer.pipeline.build import build, plan, resolve
 from edgetransfer.pipeline.predict import LoadedModel
 from edgetransfer.pipeline.stage.reporter import SilentReporter
 from edgetransfer.spec import tasks
@@ -84,11 +83,11 @@ def test_it_is_fitted_quantised_and_judged(made):
 
 def test_it_is_measured_again(made, ranks, tmp_path):
     found = bench(made[1], DataSpec(source=str(ranks)), tmp_path / "again", SilentReporter())
-    assert found.report["verdict"] == "PASS"
-    assert found.report["error"] == made[0].reports[TARGET]["error"]
+    assert found["verdict"] == "PASS"
+    assert found["error"] == made[0].reports[TARGET]["error"]
     bare = bench(made[1], None, tmp_path / "bare", SilentReporter())
-    assert bare.report["error"]["reference"] is None
-    assert bare.report["unavailable"]["error.reference"] == "the examples have no labels"
+    assert bare["error"]["reference"] is None
+    assert bare["unavailable"]["error.reference"] == "the examples have no labels"
 
 
 def test_it_is_shown(made, capsys):

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from edgetransfer.data.queries import Columns, asked_about
+from edgetransfer.data.inputs import asked_about
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
 
-def texts(*given: object, columns: Columns | None = None) -> list[tuple[str, str, str | None]]:
-    found = asked_about(map(str, given), "text", columns)
+def texts(*given: object, **columns: str) -> list[tuple[str, str, str | None]]:
+    found = asked_about(map(str, given), "text", **columns)
     return [(a.shown, a.where, None if a.problem is None else str(a.problem)) for a in found]
 
 
@@ -29,7 +29,7 @@ def test_c7_a_table_is_read(tmp_path: Path, table: Callable[..., Path]) -> None:
         ("two", "a.csv row 4", None),
         ("three", "", None),
     ]
-    assert texts(path, columns=Columns(text="label"))[0] == ("x", "a.csv row 2", None)
+    assert texts(path, text_column="label")[0] == ("x", "a.csv row 2", None)
 
 
 def test_c7_lines_of_a_file_and_of_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from edgetransfer.bundle.opened import Bundle, open_bundle
 from edgetransfer.data.decode import decode
 from edgetransfer.data.digests import picture_digest, text_digest
-from edgetransfer.data.queries import asked_about
+from edgetransfer.data.inputs import asked_about
 from edgetransfer.data.sources import load
 from edgetransfer.errors import DataError, SpecError
 from edgetransfer.export.onnx_bundle import TOKENIZER
