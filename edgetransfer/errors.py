@@ -113,23 +113,7 @@ def let_stop(error: BaseException) -> None:
 
 
 BUDGET_MISSED, UNDECIDED, UNMEASURED = 8, 10, 11
-EXIT_CODES = {
-    0: "PASS; also INCONCLUSIVE and UNVERIFIED, unless `--strict`",
-    2: "usage: the command line cannot be read",
-    3: "an option, recipe, target, backbone or bundle that cannot be",
-    4: "the data; every problem in one message, with file and row",
-    5: "a missing extra, with the `pip` line",
-    6: "not supported",
-    7: "a stage failed: no space, no right to write, no connection, a crash",
-    BUDGET_MISSED: "FAIL: it works but misses the budget; with `--strict` also a PASS with a "
-    "warning of soundness",
-    9: "a file is not what its digest says, weights are damaged, or a pickle",
-    UNDECIDED: "with `--strict`: INCONCLUSIVE, too few examples to tell",
-    UNMEASURED: "with `--strict`: UNVERIFIED, not measured on the target yet",
-    130: "stopped by Ctrl-C",
-    141: "the reader of a pipe went away",
-}
-"""What each exit code tells a program that calls `edgetransfer`; docs/budgets.md has the table."""
+"""Exit codes of verdicts; docs/budgets.md has the table of all."""
 
 
 def is_numerical(error: Exception) -> bool:

@@ -168,9 +168,9 @@ def _misfit(array: NDArray[Any], form: str, known: dict[str, int]) -> str | None
     import numpy as np
 
     what, *axes = form.split()
-    whole = what == "count"
-    if array.dtype.kind not in ("iu" if whole else "f"):
-        return f"{array.dtype} where {'whole numbers' if whole else 'floats'} belong"
+    kinds, said = ("iu", "whole numbers") if what == "count" else ("f", "floats")
+    if array.dtype.kind not in kinds:
+        return f"{array.dtype} where {said} belong"
     if array.ndim != len(axes):
         return f"{array.ndim} axes where {len(axes)} belong"
     for letter, length in zip(axes, array.shape, strict=True):

@@ -16,12 +16,6 @@ from edgetransfer.bundle.files import (
     weight_files,
     write_json,
 )
-from edgetransfer.bundle.readers import (
-    read_contract,
-    read_digests,
-    read_labels,
-    read_manifest,
-)
 from edgetransfer.errors import IntegrityError, SpecError
 from edgetransfer.measure.measurement import fits
 from edgetransfer.spec import catalogue, tasks
@@ -35,8 +29,8 @@ if TYPE_CHECKING:
     from edgetransfer.spec.target import TargetSpec
 
 SCHEMA = "edgetransfer.bundle/1"
-_LABELS = "labels.txt"
-MANIFEST, REPORT, FITTED_ON = "manifest.json", "report.json", "fitted_on.txt"
+MANIFEST, REPORT = "manifest.json", "report.json"
+LABELS, FITTED_ON = "labels.txt", "fitted_on.txt"
 REWRITTEN = frozenset({MANIFEST, REPORT, "report.html", "portability.json"})
 """Files that are written again when the bundle is measured again."""
 MEASURE = "measure"
@@ -45,7 +39,7 @@ BENCH = "bench"
 """Where measurements go: what lies there is nothing that the bundle ships."""
 _LARGEST = 1 << 32
 """Bytes of a file of a bundle: ONNX goes up to half of it. More is not read for its digest."""
-NEEDED = ("model.onnx", "core.onnx", "reference.onnx", "labels.txt", "preprocess.json")
+NEEDED = ("model.onnx", "core.onnx", "reference.onnx", LABELS, "preprocess.json")
 STORED_AS = "stored_as"
 """Of the manifest: which file stands for one that has the same bytes, and is not stored twice."""
 SEAL = "seal"
@@ -83,17 +77,17 @@ class Bundle:
     @property
     def labels(self) -> tuple[str, ...]:
         """The lines of ``labels.txt``: of classes, in the order of the outputs."""
-        return read_labels(self.file("labels.txt"))
+        return readers.read_labels(self.file(LABELS))
 
     @property
     def preprocessing(self) -> ImagePreprocessing | TextPreprocessing:
         """The contract between a picture or text and the network."""
-        return read_contract(self.file("preprocess.json"))
+        return readers.read_contract(self.file("preprocess.json"))
 
     @property
     def fitted_on(self) -> set[str]:
         """Digests of the examples that the model was fitted or chosen on."""
-        return read_digests(self.file(FITTED_ON))
+        return readers.read_digests(self.file(FITTED_ON))
 
     @property
     def recipe(self) -> Recipe:
@@ -135,7 +129,7 @@ def refuse_other_outputs(bundle: Bundle, found: Mapping[str, tuple[int, ...]]) -
     only = [shape[0] for shape in found.values() if len(shape) == 1 == len(found)]
     raise readers.LABELS.fault(
         "not as many labels as the model has outputs",
-        bundle.file("labels.txt"),
+        bundle.file(LABELS),
         f"{len(bundle.labels)} labels, {only[0] if only else shapes} outputs",
     )
 
@@ -160,9 +154,8 @@ def seal(folder: Path, facts: Mapping[str, Any], beside: Sequence[str] = ()) -> 
 def add_facts(bundle: Bundle, facts: Mapping[str, Any], *files: str) -> Bundle:
     """Add what is known only once the bundle was measured and judged to the manifest; return it.
 
-    Files are those that were written since.
-
-    Call it before `seal_report`: a report is of one manifest.
+    Files are those that were written since. Call it before `seal_report`: a report is of one
+    manifest.
     """
     listed = bundle.manifest["files"] | {name: digest_of(bundle.folder / name) for name in files}
     return _sealed(bundle.folder, {**bundle.manifest, **facts, "files": listed})
@@ -198,14 +191,15 @@ def open_bundle(folder: Path) -> Bundle:
     """
     if not (folder / MANIFEST).is_file():
         inside = sorted(folder.glob(f"*/{MANIFEST}"))
+        there = "a file" if os.path.lexists(folder) else "no such folder"
         raise SpecError(
             "not a bundle",
             where=str(folder),
-            found=_in_place_of_a_bundle(folder),
+            found=f"no {MANIFEST}" if folder.is_dir() else there,
             expected="a folder that `edgetransfer build` wrote: OUT/TARGET",
             fix=f"did you mean {inside[0].parent}?" if inside else None,
         )
-    manifest = read_manifest(folder / MANIFEST)
+    manifest = readers.read_manifest(folder / MANIFEST)
     files: Mapping[str, str] = manifest["files"]
     needed = {name: stored_as(manifest, name) for name in NEEDED}
     wrong = [f"{name} is not listed" for name, stored in needed.items() if stored not in files]
@@ -215,13 +209,12 @@ def open_bundle(folder: Path) -> Bundle:
         wrong.insert(0, f"{MANIFEST} was edited: it is not what its seal was taken of")
     if not wrong:
         models = (name for name in files if name.endswith(".onnx"))
-        outside = [name for name in models if weight_files(folder / name)]
-        wrong = [f"{name} keeps weights in other files" for name in outside]
+        wrong = [f"{m} keeps weights in other files" for m in models if weight_files(folder / m)]
         wrong += _edited(folder, manifest)
         said = readers.read_description(folder / "model.onnx") or {}
         told = said.get("labels")
-        if told is not None and tuple(told) != readers.read_labels(folder / _LABELS):
-            wrong.append(f"{_LABELS} does not name the labels that model.onnx tells of")
+        if told is not None and tuple(told) != readers.read_labels(folder / LABELS):
+            wrong.append(f"{LABELS} does not name the labels that model.onnx tells of")
     if wrong:
         raise IntegrityError(
             printable("; ".join(wrong)),
@@ -229,12 +222,6 @@ def open_bundle(folder: Path) -> Bundle:
             fix="build it again, or copy the bundle again",
         )
     return Bundle(folder, manifest)
-
-
-def _in_place_of_a_bundle(folder: Path) -> str:
-    if folder.is_dir():
-        return f"no {MANIFEST}"
-    return "a file" if os.path.lexists(folder) else "no such folder"
 
 
 def walked(folder: Path) -> dict[str, Path]:

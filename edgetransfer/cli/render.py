@@ -17,7 +17,6 @@ from edgetransfer.bundle.readers import read_manifest
 from edgetransfer.cli.terminal import Console, table
 from edgetransfer.measure.verdict import exit_code, is_sound, worst
 from edgetransfer.report.sections import QUESTIONS, answers
-from edgetransfer.spec import tasks
 from edgetransfer.spec.preprocess import INPUTS, TextPreprocessing
 
 if TYPE_CHECKING:
@@ -45,8 +44,6 @@ def write(
 
     for file, text in ((markdown, ci.markdown), (junit, lambda r: ci.junit(r, strict=strict))):
         if file is not None:
-            for report in reports.values():
-                tasks.load(report.get("task", tasks.CLASSIFICATION))
             with writing(file.parent):
                 file.parent.mkdir(parents=True, exist_ok=True)
                 write_whole(file, text(reports).encode())
@@ -82,7 +79,6 @@ def verdict(
     if quiet:
         Console().unbroken(f"{report['verdict']}  {report['target']}  {folder / 'report.html'}")
         return
-    tasks.load(report.get("task", tasks.CLASSIFICATION))  # which declares its sections
     console = Console()
     _head(console, report, again=again)
     if report["verdict"] == "UNVERIFIED":
@@ -101,7 +97,6 @@ def targets(reports: Mapping[str, Mapping[str, Any]], out: Path) -> None:
 
     console = Console()
     for report in reports.values():
-        tasks.load(report.get("task", tasks.CLASSIFICATION))
         _head(console, report, again=False)
     heads, rows = summary(reports)
     console.print()
@@ -122,13 +117,13 @@ def targets(reports: Mapping[str, Mapping[str, Any]], out: Path) -> None:
 
 def _in_common(reports: Mapping[str, Mapping[str, Any]], asks: str) -> Iterator[str]:
     """Yield what is told of a question, once; what is not of all targets, with theirs."""
-    told = {
-        name: next(lines for key, _, lines in answers(report, again=False) if key == asks)
-        for name, report in reports.items()
-    }
-    for line in dict.fromkeys(line for lines in told.values() for line in lines):
-        whose = [name for name, lines in told.items() if line in lines]
-        yield line if len(whose) == len(told) else f"{', '.join(whose)}: {line}"
+    whose: dict[str, list[str]] = {}
+    for name, report in reports.items():
+        lines = next(lines for key, _, lines in answers(report, again=False) if key == asks)
+        for line in dict.fromkeys(lines):
+            whose.setdefault(line, []).append(name)
+    for line, names in whose.items():
+        yield line if len(names) == len(reports) else f"{', '.join(names)}: {line}"
 
 
 def _head(console: Console, report: Mapping[str, Any], *, again: bool) -> None:
@@ -151,15 +146,12 @@ def _reason(console: Console, report: Mapping[str, Any], text: str, *, again: bo
         return
     why, *commands = _COMMAND.split(rest)
     built = "" if again else "Built. "
-    console.indented(f"{built}Not measured on {report['target']} yet{_then(why, commands)}")
+    then = f": {why}" if why else ". To measure it there:" if commands else "."
+    console.indented(f"{built}Not measured on {report['target']} yet{then}")
     for command in commands:
         console.unbroken(f"    {command}")
         if "ssh:HOST" in command:
             console.indented("with the device's name or address, as ssh takes it, for HOST")
-
-
-def _then(why: str, commands: Sequence[str]) -> str:
-    return f": {why}" if why else ". To measure it there:" if commands else "."
 
 
 def _answers(console: Console, report: Mapping[str, Any], folder: Path, *, again: bool) -> None:

@@ -276,17 +276,15 @@ def _add(into: _FolderContents, path: Path, label: str | None, split: Split | No
 
 def pictures_below(folder: Path) -> Iterator[Path]:
     """All pictures in a folder and the folders in it, whatever those are called."""
-    return (path for path in files_below(folder) if _is_picture(path))
+    return filter(_is_picture, files_below(folder))
 
 
 def unread_below(folder: Path) -> str | None:
     """Say how many files are pictures that are not read; None where there is none."""
     suffixes = (p.suffix.lower() for p in files_below(folder) if not locate.is_leaving(p.name))
     counted = Counter(suffix for suffix in suffixes if suffix in locate.OTHER_PICTURES)
-    if not counted:
-        return None
-    number = count(counted.total(), "picture")
-    return f"{number} left out that cannot be read: {locate.suffixes_told(counted)}"
+    number, told = count(counted.total(), "picture"), locate.suffixes_told(counted)
+    return f"{number} left out that cannot be read: {told}" if counted else None
 
 
 def files_below(folder: Path, leavings: Counter[str] | None = None) -> Iterator[Path]:
@@ -325,7 +323,7 @@ def _left_out(into: _FolderContents) -> list[str]:
 
 
 def _nothing(root: Path, unplaced: int) -> DataError:
-    files = itertools.islice(files_below(root), _LOOKED_AT)
+    files = itertools.islice(files_below(root), 100_000)
     suffixes = Counter(p.suffix.lower() for p in files if not locate.is_leaving(p.name))
     kind = locate.kind_of(suffixes) if not unplaced else None
     found = f"{count(unplaced, 'picture')} without class" if unplaced else "no picture, no table"
@@ -339,6 +337,3 @@ def _nothing(root: Path, unplaced: int) -> DataError:
         "or a table metadata.csv",
         fix=kind[1] if kind else None,
     )
-
-
-_LOOKED_AT = 100_000

@@ -95,10 +95,9 @@ class PictureReader:
             key = file.relative_to(root).as_posix()
             yield Record(key, key, file, None, None, "train", {})
 
-    def unread(self, root: Path) -> Sequence[str]:
+    def unread(self, root: Path) -> str | None:
         """Say how many are of a format that is not read."""
-        said = unread_below(root)
-        return [said] if said else []
+        return unread_below(root)
 
 
 class TextReader:
@@ -148,9 +147,8 @@ class TextReader:
                 if normalise(text):
                     yield Record(where, where, None, text, None, "train", {})
 
-    def unread(self, root: Path) -> Sequence[str]:
+    def unread(self, root: Path) -> None:
         """Say nothing: all is read."""
-        return ()
 
 
 READERS: Mapping[Modality, PictureReader | TextReader] = {

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
-_FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +107,6 @@ class Manifest:
             found.append(position[example.label])
         return np.array(found, dtype=np.int64)
 
-    @property
-    def labelled(self) -> bool:
-        """Whether every example has a label."""
-        return all(e.label is not None for e in self.examples)
-
     @cached_property
     def digest(self) -> str:
         """sha256 (hex) over keys, contents, labels, splits: not place, order or other columns."""
@@ -125,40 +119,17 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``json.dumps``; paths are relative to `root`."""
-        return {
-            "format": _FORMAT,
-            "modality": self.modality,
-            "labels": list(self.labels),
-            "root": self.root,
-            "notes": list(self.notes),
-            "dropped": dict(self.dropped),
-            "carved": self.carved,
-            "examples": [_pack(example, self.root) for example in self.examples],
-        }
+        fields = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
+        return {**fields, "examples": [_pack(example, self.root) for example in self.examples]}
 
     @classmethod
-    def from_json(cls, payload: Mapping[str, Any], *, root: str | None = None) -> Manifest:
-        """Read what `to_json` wrote, maybe of data elsewhere; DataError of another format."""
-        if payload.get("format") != _FORMAT:
-            raise DataError(
-                "the stored list of examples has another format",
-                found=f"format {payload.get('format')}",
-                expected=f"format {_FORMAT}",
-                fix="delete the cached file; it is made again",
-            )
-        base = str(payload["root"]) if root is None else root
-        return cls(
-            modality=payload["modality"],
-            examples=tuple(
-                Example(**{**row, "path": row["path"] and Path(base, row["path"])})
-                for row in payload["examples"]
-            ),
-            labels=tuple(payload["labels"]),
-            root=base,
-            notes=tuple(payload["notes"]),
-            dropped=dict(payload["dropped"]),
-            carved=payload["carved"],
-        )
+    def from_json(cls, payload: Mapping[str, Any]) -> Manifest:
+        """Read what `to_json` wrote."""
+        paths = [row["path"] and Path(payload["root"], row["path"]) for row in payload["examples"]]
+        rows = zip(payload["examples"], paths, strict=True)
+        examples = tuple(Example(**{**row, "path": path}) for row, path in rows)
+        listed = {key: tuple(payload[key]) for key in ("labels", "notes")}
+        return cls(**{**payload, **listed, "examples": examples})
 
 
 def content_of(examples: Iterable[Example]) -> str:
@@ -178,7 +149,6 @@ def _pack(example: Example, root: str) -> dict[str, Any]:
     if path is not None and path.is_relative_to(root):
         path = path.relative_to(root)
     fields = {each.name: getattr(example, each.name) for each in dataclasses.fields(example)}
-    fields["metadata"] = dict(example.metadata)
     return {**fields, "path": None if path is None else path.as_posix()}
 
 

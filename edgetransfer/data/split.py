@@ -203,8 +203,7 @@ def across_note(records: Records, split_by: str) -> str | None:
     """Say if values of a column stand on both sides of the test set."""
     test = {r.metadata[split_by].strip() for r in records if r.split == "test"}
     rest = {r.metadata[split_by].strip() for r in records if r.split != "test"}
-    both = len(test & rest)
-    if not both:
+    if not (both := len(test & rest)):
         return None
     return (
         f"{both:,} of the {count(len(test), 'value')} of {split_by} in the test set also "

@@ -65,7 +65,7 @@ def load(
             found=told,
             fix=f"give other {noun}s, or leave --unlabelled out",
         )
-    notes = (*([told] if dropped else []), *reader.unread(root))
+    notes = tuple(filter(None, (told if dropped else None, reader.unread(root))))
     return Manifest(labelled.modality, kept, labelled.labels, str(root), notes, dropped)
 
 
@@ -85,13 +85,14 @@ def _without(
             repeated = f"duplicate of another unlabelled {labelled.input.noun}"
             reasons.setdefault(record.key, repeated)
         seen.add(record.digest)
-
-    def left() -> tuple[Example, ...]:
-        kept = (record for record in found if record.key not in reasons)
-        return tuple(Example(r.key, r.path, r.text, None, "train", {}, r.digest) for r in kept)
-
-    reasons |= near(left()) if near else {}
-    return left(), dict(Counter(reasons.values()))
+    kept = tuple(
+        Example(r.key, r.path, r.text, None, "train", {}, r.digest)
+        for r in found
+        if r.key not in reasons
+    )
+    reasons |= near(kept) if near else {}
+    kept = tuple(each for each in kept if each.key not in reasons)
+    return kept, dict(Counter(reasons.values()))
 
 
 def _told(dropped: dict[str, int], total: int, noun: str) -> str:

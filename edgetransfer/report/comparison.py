@@ -24,12 +24,9 @@ _TOLD = ("verdict", "reasons", "target", "task", "precision", "examples", "agree
 
 @dataclass(frozen=True)
 class ComparedReport:
-    """One of two reports.
+    """One of two reports, as the user named it.
 
-    Attributes:
-        where: what the user named.
-        report: ``report.json``.
-        judged_on: digest of the test examples; None where the report is not a bundle's own.
+    `judged_on` is the digest of the test examples, None where the report is not a bundle's own.
     """
 
     where: str
@@ -41,11 +38,9 @@ class ComparedReport:
 class ReportComparison:
     """What two reports say of each other.
 
-    Attributes:
-        ratio: how many times as fast the second is, with its interval where there is one; None
-            where their times may not be compared.
-        why: why they may not, or what to know of the ratio.
-        same_examples: whether both were judged on the same; None where that is not known.
+    The ratio is how many times as fast the second is, with its interval where there is one, None
+    where their times may not be compared; `why` says why not, or what to know of the ratio. Whether
+    both were judged on the same examples is None where that is not known.
     """
 
     first: ComparedReport
@@ -60,7 +55,8 @@ class ReportComparison:
         yield "", self.first.where, self.second.where
         for key in ("verdict", "target", "precision"):
             yield key, str(one[key]), str(other[key])
-        sides = [{row["label"]: row for row in tiles(_node(report))} for report in both]
+        nodes = [Node(report, reasons=report.get("unavailable", {})) for report in both]
+        sides = [{row["label"]: row for row in tiles(node)} for node in nodes]
         for label in dict.fromkeys(label for side in sides for label in side):
             if label != _OF_BOTH_MODELS:
                 yield (label, *(_cell(side.get(label)) for side in sides))
@@ -96,9 +92,7 @@ class ReportComparison:
 def read_side(path: Path) -> ComparedReport:
     """Read a bundle, a folder that `bench` wrote, or a report.
 
-    Raises:
-        SpecError: it is none of them.
-        IntegrityError: it was changed.
+    SpecError where it is none of them, IntegrityError where it was changed.
     """
     bundle = path / MANIFEST
     if path.is_dir() and (bundle.is_file() or not (path / REPORT).is_file()):
@@ -118,10 +112,10 @@ def compare(first: ComparedReport, second: ComparedReport) -> ReportComparison:
     if why:
         return ReportComparison(first, second, None, why, same)
     medians = [side.report["latency"]["candidate"]["process_p50_ms"] for side in (first, second)]
-    cpu = first.report["environment"].get("cpu", "one machine")
-    return ReportComparison(
-        first, second, unpaired(*medians), f"on {cpu}, in two runs, not side by side", same
+    why = (
+        f"on {first.report['environment'].get('cpu', 'one machine')}, in two runs, not side by side"
     )
+    return ReportComparison(first, second, unpaired(*medians), why, same)
 
 
 def _incomparable(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
@@ -140,10 +134,6 @@ def _incomparable(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
     if machines[0].get("digest") != machines[1].get("digest"):
         return "timed in two environments of one processor: another system, runtime or setting"
     return ""
-
-
-def _node(report: Mapping[str, Any]) -> Node:
-    return Node(report, reasons=report.get("unavailable", {}))
 
 
 def _cell(row: Mapping[str, Any] | None) -> str:

@@ -13,7 +13,6 @@ from edgetransfer.report.ci import SHORT, summary
 from edgetransfer.report.node import Node
 from edgetransfer.report.section import Section
 from edgetransfer.report.template import rendered
-from edgetransfer.spec import tasks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,8 +45,6 @@ TARGETS = Section(
 
 def render_index(reports: Reports, folders: Mapping[str, str]) -> str:
     """Render a whole HTML page; `folders` are those of the targets, seen from the page."""
-    for report in reports.values():
-        tasks.load(report.get("task", tasks.CLASSIFICATION))
     heads, rows = summary(reports)
     block = {
         "heads": [*heads[:2], *(f"{h}:number:{h}" for h in (SHORT.get(h, h) for h in heads[2:]))],

@@ -32,6 +32,7 @@ PREVIEW = "What follows was measured on another machine: a preview, not a result
 def verdict(report: Node, manifest: Node) -> dict[str, Any]:
     """Say the verdict, what it is of, and the reasons as sentences."""
     name, gates = str(report["verdict"].value), [row.value for row in report["gates"].rows()]
+    claims = _task(report).claims
     reasons, warnings, command = [], [], ""
     for text in (str(row.value) for row in report["reasons"].rows()):
         if text.startswith("warning: "):
@@ -44,21 +45,21 @@ def verdict(report: Node, manifest: Node) -> dict[str, Any]:
     return {
         "name": name,
         "icon": charts.icon(name),
-        "headline": _headline(name, gates, _task(report).claims),
+        "headline": _headline(name, gates, claims),
         "subject": subject(report, manifest),
         "reasons": reasons,
         "warnings": warnings,
         "command": command,
         "soundness": words.sentence(soundness_told(report.value)),
         "notes": [str(row.value) for row in report["notes"].rows()],
-        "next": _next(report.value),
+        "next": [
+            words.sentence(line)
+            for each in sections_of(report.value)
+            if each.asks == "next"
+            for block in each.read(report.value)
+            for line in each.lines(block)
+        ],
     }
-
-
-def _next(report: Mapping[str, Any]) -> list[str]:
-    mine = [each for each in sections_of(report) if each.asks == "next"]
-    told = [line for each in mine for block in each.read(report) for line in each.lines(block)]
-    return [words.sentence(line) for line in told]
 
 
 def _task(report: Node) -> Any:  # noqa: ANN401 (a `pipeline.task.Task`, which stands above this)
@@ -185,7 +186,6 @@ def render_page(
 
     Thumbnails are None where the examples are not at hand.
     """
-    tasks.load(report.get("task", tasks.CLASSIFICATION))  # which declares its sections
     shown_of = {key: {**report[key], THUMBNAILS: held} for key, held in (thumbnails or {}).items()}
     reasons = report.get("unavailable", {})
     told = Node({**report, **shown_of}, reasons=reasons, reason="not in this report")

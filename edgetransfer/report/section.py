@@ -7,6 +7,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
 
+from edgetransfer.spec import tasks
 from edgetransfer.spec.tasks import CLASSIFICATION
 
 if TYPE_CHECKING:
@@ -90,8 +91,9 @@ def declare(package: str, path: Iterable[str], task: str = "") -> None:
 
 def sections_of(report: Mapping[str, Any]) -> list[Section]:
     """Return the sections that a report may have: those of all, and those of its task."""
-    whose = ("", report.get("task", CLASSIFICATION))
-    return [each for each in SECTIONS.values() if each.task in whose]
+    task = report.get("task", CLASSIFICATION)
+    tasks.load(task)  # which declares them
+    return [each for each in SECTIONS.values() if each.task in ("", task)]
 
 
 def answers(
@@ -99,9 +101,7 @@ def answers(
 ) -> Iterator[tuple[str, list[Figure], list[str]]]:
     """Yield each question with the rows of the terminal's table, and the sentences below it.
 
-    Args:
-        report: ``report.json``.
-        again: whether a bundle is measured again, where what its build saw was told before.
+    Where a bundle is measured `again`, what its build saw was told before.
     """
     for asks in QUESTIONS:
         mine = [each for each in sections_of(report) if each.asks == asks]

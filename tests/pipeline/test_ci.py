@@ -114,10 +114,10 @@ def test_a_pass_that_is_not_sound_is_a_failure_where_it_is_strict(report, strict
 
 def test_every_exit_code_is_in_the_docs():
     text = (ROOT / "docs" / "budgets.md").read_text()
-    rows = re.findall(r"^\| (\d+) \| (.+) \|$", text, re.MULTILINE)
-    assert {int(code): told for code, told in rows} == errors.EXIT_CODES
+    told = {int(code) for code in re.findall(r"^\| (\d+) \| .+ \|$", text, re.MULTILINE)}
     kinds = [errors.EdgeTransferError, *errors.EdgeTransferError.__subclasses__()]
-    assert {kind.exit_code for kind in kinds} < errors.EXIT_CODES.keys()
+    verdicts = {errors.BUDGET_MISSED, errors.UNDECIDED, errors.UNMEASURED}
+    assert told == {kind.exit_code for kind in kinds} | verdicts | {0, 2, 130, 141}
 
 
 def test_bench_writes_both_files(built, command, tmp_path):

@@ -7,8 +7,9 @@ from importlib.metadata import version
 import pytest
 
 from edgetransfer.backbone import sources as backbones
-from edgetransfer.pipeline.fit.backbone import OpenedBackbone, open_frozen
+from edgetransfer.pipeline.fit.backbone import OpenedBackbone
 from edgetransfer.pipeline.fit.data import read_data
+from edgetransfer.pipeline.fit.frozen import open_frozen
 from edgetransfer.pipeline.stage import reached
 from edgetransfer.pipeline.stage import stage as stages
 from edgetransfer.pipeline.stage.reached import FOLDER, Sources

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +37,7 @@ from edgetransfer.pipeline.task import task_of
 from edgetransfer.spec import catalogue
 
 if TYPE_CHECKING:
+    from edgetransfer.graph.prepare import Preparer
     from edgetransfer.pipeline.graphs import FittedGraph
     from edgetransfer.pipeline.stage.run import Run
     from edgetransfer.spec.progress import Progress
@@ -93,8 +94,9 @@ class Workshop:
     fitted: FittedGraph
     target: TargetSpec
     recipe: catalogue.CalibrationRecipe
-    examples: Sequence[Example] = field(default=())
-    few: Sequence[Example] = field(default=())
+    prepare: Preparer
+    examples: Sequence[Example]
+    few: Sequence[Example]
 
     @staticmethod
     def of(run: Run, fitted: FittedGraph, target: TargetSpec) -> Workshop:
@@ -104,7 +106,7 @@ class Workshop:
         examples = calibration_sample(fitted.manifest, recipe.examples, seed, rules)
         few = calibration_sample(fitted.manifest, MOST_FITTED, seed, rules)
         few = few if len(examples) > MOST_FITTED else examples
-        return Workshop(run, fitted, target, recipe, examples, few)
+        return Workshop(run, fitted, target, recipe, fitted.preparer(), examples, few)
 
     @property
     def shift_invariant(self) -> bool:
@@ -172,8 +174,7 @@ class Workshop:
             if not smooth:
                 onnx.save(stored(graph), folder / CORE)
                 return {}
-            prepare = self.fitted.preparer()
-            texts = [prepare.prepare(each) for each in self.examples]
+            texts = [self.prepare.prepare(each) for each in self.examples]
             made, share = smoothed(graph, texts, stored, shift_invariant=free)
             onnx.save(made, folder / CORE)
             return {"smoothing": share}
@@ -222,7 +223,7 @@ class Workshop:
                 quantised.model.graph,
                 quantised.layout,
                 quantised.encoding,
-                shuffled(self.fitted.preparer(), examples, self.run.recipe.seed),
+                shuffled(self.prepare, examples, self.run.recipe.seed),
                 course,
                 progress=progress,
             )
@@ -254,7 +255,7 @@ class Workshop:
         """Return the layers of a rung, the noisiest first."""
 
         def make(_: Path, progress: Progress) -> dict[str, Any]:
-            batches = batches_through(self.fitted.preparer(), self.examples[:RANKED_EXAMPLES])()
+            batches = batches_through(self.prepare, self.examples[:RANKED_EXAMPLES])()
             free = self.shift_invariant
             ranked = rank_layers(self.open(made), batches, progress, shift_invariant=free)
             return {"layers": ranked}
@@ -266,8 +267,7 @@ class Workshop:
 
     def calibration(self, room: Path) -> CalibrationBatches:
         """Return the calibration examples as batches; `room` is for what does not fit in memory."""
-        prepare = self.fitted.preparer()
-        every, few = (batches_through(prepare, each) for each in (self.examples, self.few))
+        every, few = (batches_through(self.prepare, each) for each in (self.examples, self.few))
         return CalibrationBatches(every, few, room)
 
     def open(self, made: RungResult) -> QuantisedGraph:
@@ -294,5 +294,4 @@ class Workshop:
 
     def _few(self) -> Iterator[Mapping[str, Array]]:
         """Prepare the examples whose largest numbers decide what 16-bit floats can hold."""
-        prepare = self.fitted.preparer()
-        return (prepare.prepare(each) for each in self.examples[:RANGE_EXAMPLES])
+        return (self.prepare.prepare(each) for each in self.examples[:RANGE_EXAMPLES])

@@ -1,4 +1,4 @@
-"""Where a report was measured, and how the artefact was made."""
+"""Where a report was measured, how the artefact was made, and what that took, stage by stage."""
 
 from __future__ import annotations
 
@@ -202,6 +202,25 @@ def _target(manifest: Node) -> Rows:
     return [(name, text) for name, text in rows if text]
 
 
+def cost(block: Node) -> dict[str, Any]:
+    """Return the whole in a sentence, and a row of each stage in the order it was entered."""
+    parts = [
+        f"{block['seconds'].show(words.SECONDS)} until this report",
+        f"{block['cpu_seconds'].show(words.SECONDS)} of CPU time",
+        block["energy_j"].show(lambda joules: f"{joules:,.0f} J by the processor's counter", ""),
+    ]
+    rows = [
+        [
+            str(each["stage"].value) + (" (from the cache)" if each["found"].value else ""),
+            each["seconds"].show(words.SECONDS),
+            each["cpu_seconds"].show(words.SECONDS),
+            each["peak_memory_mib"].show(lambda mib: f"{mib:,.0f} MiB"),
+        ]
+        for each in block["stages"].rows()
+    ]
+    return {"whole": ", ".join(part for part in parts if part), "rows": rows}
+
+
 PLACE = Section(
     "place",
     130,
@@ -223,6 +242,21 @@ PLACE = Section(
 )
 PORTABILITY = Section(
     "portability", 76, block="portability", lines=lambda block: [told_portability(block)]
+)
+COST = Section(
+    "cost",
+    135,
+    "What the build took",
+    "A stage from the cache says what it took when it was made; one that enters another counts "
+    "that too. CPU time is of child processes too, peak memory of the build's own.",
+    "build",
+    cost,
+    """
+<p>{{ whole }}.</p>
+<details><summary>{{ rows|length }} stages</summary>
+{{ table(("Stage", "Time:number", "CPU time:number", "Peak memory:number"), rows, label="Stages") }}
+</details>
+""",
 )
 MAKING = Section(
     "making",

@@ -23,8 +23,6 @@ NAMES = {
     "load_ms": "Load",
     "first_inference_ms": "First inference",
 }
-
-
 SHARE = Markup('<span class="unseen">Share of the larger</span>')
 
 

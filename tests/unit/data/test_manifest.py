@@ -34,26 +34,10 @@ def test_round_trip() -> None:
     assert payload["examples"][0]["path"] == "a/1.png"
 
 
-def test_moved_data() -> None:
-    moved = Manifest.from_json(manifest().to_json(), root="/elsewhere")
-    assert moved == manifest("/elsewhere")
-    assert moved.digest == manifest().digest
-
-
 def test_picture_outside_the_root_keeps_its_path() -> None:
     stray = replace(manifest().examples[0], path=Path("/other/1.png"))
     kept = replace(manifest(), examples=(stray,))
     assert Manifest.from_json(kept.to_json()) == kept
-
-
-def test_other_format() -> None:
-    with pytest.raises(DataError) as caught:
-        Manifest.from_json({"format": 0})
-    assert str(caught.value) == (
-        "the stored list of examples has another format\n"
-        "  found: format 0\n  expected: format 1\n"
-        "  fix: delete the cached file; it is made again"
-    )
 
 
 def test_splits_and_indices() -> None:
@@ -64,7 +48,6 @@ def test_splits_and_indices() -> None:
     assert index.dtype == np.int64
     assert index.tolist() == [1, 1, 0]
     assert m.label_index(()).shape == (0,)
-    assert m.labelled
 
 
 def test_no_index_without_label() -> None:
@@ -75,7 +58,6 @@ def test_no_index_without_label() -> None:
         "a/1.png: the example has no label of this data set\n"
         "  found: no label\n  expected: one of a, b"
     )
-    assert not replace(manifest(), examples=(bare,)).labelled
 
 
 @pytest.mark.parametrize(

@@ -197,7 +197,6 @@ def test_new_pictures_without_labels(tmp_path: Path, picture: Callable[..., Path
         ("b.png", None, "test"),
     ]
     assert m.labels == ("x", "y")
-    assert not m.labelled
 
 
 def test_new_texts_with_labels(table: Callable[..., Path], texts: Callable[..., list]) -> None:
