@@ -181,10 +181,7 @@ def store_at(cache: Path | None) -> Store:
 
 
 def whole_numbers(text: str, option: str, *, least: int) -> tuple[int, ...]:
-    """Read a list with commas.
-
-    Raises:
-        SpecError: it is not one of whole numbers, or one is too small.
+    """Read a list with commas; SpecError where it is not one of whole numbers from `least`.
 
     >>> whole_numbers("0,7", "--seeds", least=0)
     (0, 7)

@@ -31,11 +31,7 @@ _EVERY_S = 10.0
 
 
 class Console(rich.console.Console):
-    """Shows text plainly: control characters of labels, files and devices are spelled out.
-
-    Args:
-        file: default: standard output.
-    """
+    """Shows text plainly: control characters of labels, files and devices are spelled out."""
 
     def __init__(self, file: TextIO | None = None) -> None:
         super().__init__(file=file, highlight=False)
@@ -112,11 +108,7 @@ def print_json(value: Any) -> None:  # noqa: ANN401 (any plain JSON value)
 
 
 class TerminalReporter:
-    """Tells of every stage as it goes: a bar with the time left on a terminal, else plain lines.
-
-    Args:
-        quiet: tell nothing.
-    """
+    """Tells of every stage as it goes: a bar with the time left on a terminal, else plain lines."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet
@@ -146,17 +138,13 @@ class TerminalReporter:
 
     def end(self, stage: str, summary: str, *, reused: bool) -> None:
         """End a stage: one line of what came out and how long it took."""
-        self.stop()
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
         if self._quiet:
             return
         took = "cached" if reused else f"{time.monotonic() - self._start:.1f} s"
         self._console.unbroken(f"  {stage:<{_NAME_WIDTH}} {took:>8}  {summary}")
-
-    def stop(self) -> None:
-        """Take the bar away."""
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
 
 
 class _Done(MofNCompleteColumn):

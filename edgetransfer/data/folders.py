@@ -16,7 +16,7 @@ from edgetransfer.errors import DataError, SpecError
 from edgetransfer.spec.outside import some
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from edgetransfer.data.labels import LabelRules
     from edgetransfer.data.locate import DataLocation
@@ -68,7 +68,10 @@ def read_folder(
         for split, folder in by_split.items() or [(None, top)]:
             _add_labels_of(into, folder, split)
     if labels_optional and into.unplaced and not into.records:
-        _add_flat(into, [*by_split.items()] or [(None, top)])
+        into.unplaced = 0
+        for split, folder in by_split.items() or [(None, top)]:
+            for path in (each for each in folder.iterdir() if not each.is_dir()):
+                _add(into, path, None, split)
     if not into.records and (labels_optional or not into.problems):
         raise _nothing(located.root, into.unplaced)
     notes.extend(_left_out(into))
@@ -80,14 +83,8 @@ def read_folder(
 
 
 def _refuse_columns(spec: DataSpec, root: Path) -> None:
-    given = {
-        "--label-column": spec.label_column,
-        "--text-column": spec.text_column,
-        "--file-column": spec.file_column,
-        "--split-by": spec.split_by,
-        "--group-by": ", ".join(spec.group_by) or None,
-    }
-    named = [f"{option} {column}" for option, column in given.items() if column is not None]
+    given = {**spec.model_dump(exclude={"source"}), "group_by": ", ".join(spec.group_by)}
+    named = [f"--{name.replace('_', '-')} {column}" for name, column in given.items() if column]
     if named:
         raise SpecError(
             "a folder of pictures has no columns",
@@ -250,14 +247,6 @@ def _add_labels(
             told = locate.suffixes_told(into.others - others)
             more = f" that can be read, but {told}" if told else ""
             into.problems.append(f"{name}: the folder holds no picture{more}")
-
-
-def _add_flat(into: _FolderContents, parents: Sequence[tuple[Split | None, Path]]) -> None:
-    into.unplaced = 0
-    for split, parent in parents:
-        for path in parent.iterdir():
-            if not path.is_dir():
-                _add(into, path, None, split)
 
 
 def _add(into: _FolderContents, path: Path, label: str | None, split: Split | None) -> None:

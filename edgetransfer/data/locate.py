@@ -220,12 +220,11 @@ def _refuse_twice(folder: Path, tables: list[NamedTable]) -> None:
     """train.csv beside train.tsv is one set saved twice; numbered shards are one set in parts."""
     seen: dict[str, Path] = {}
     for table in tables:
-        split = str(table.split)
-        first = seen.setdefault(split, table.path)
+        first = seen.setdefault(str(table.split), table.path)
         shards = _SHARD.search(table.path.stem) and _SHARD.search(first.stem)
         if first != table.path and not shards:
             raise DataError(
-                f"two tables for the split {split}",
+                f"two tables for the split {table.split}",
                 where=str(folder),
                 found=f"{first.name} and {table.path.name}",
                 fix="put them together, or take one away",

@@ -112,7 +112,7 @@ class Manifest:
         """sha256 (hex) over keys, contents, labels, splits: not place, order or other columns."""
         return _digest(self.examples, [self.modality, *self.labels])
 
-    def split_digests(self) -> dict[str, str]:
+    def split_digests(self) -> dict[Split, str]:
         """`digest` for each split that has examples."""
         head = [self.modality, *self.labels]
         return {name: _digest(part, head) for name in SPLITS if (part := self.split(name))}

@@ -113,8 +113,8 @@ class _TableReader:
         split = self._split(cells, problems)
         if self._spec.split_by is not None and not cells[self._spec.split_by].strip():
             problems.append(f"empty {self._spec.split_by}")
-        prefix = f"{table.name} " if len(self._located.tables) > 1 else ""
-        key = f"{prefix}row {number}" if path is None else _key(path, self._located.root)
+        key = where if len(self._located.tables) > 1 else f"row {number}"
+        key = key if path is None else _key(path, self._located.root)
         if path is not None and not problems and key in self._first_row:
             problems.append(f"{key} stands in {self._first_row[key]} already")
         if problems:

@@ -218,14 +218,13 @@ def assign_roles(
     modality, content = _content(table, spec)
     free = tuple(c for c in columns if c != content)
     label: str | None
-    if spec.label_column is not None:
-        label = _given(spec.label_column, "--label-column", columns, where)
-        if label == content:
-            raise SpecError(
-                "one column cannot be both the example and its label", where=where, found=label
-            )
-    else:
+    if spec.label_column is None:
         label = _by_convention(LABEL_COLUMNS, free, "--label-column", where)
+    else:
+        label = _given(spec.label_column, "--label-column", columns, where)
+    if label == content:
+        what = "one column cannot be both the example and its label"
+        raise SpecError(what, where=where, found=label)
     if label is None and needs_label:
         raise DataError(
             "no column holds the labels",
@@ -237,7 +236,10 @@ def assign_roles(
     free = tuple(c for c in free if c != label)
     split = _by_convention(SPLIT_COLUMNS, free, None, where) if reads_split else None
     metadata = tuple(c for c in free if c != split)
-    _require_metadata(spec, metadata, where)
+    wanted = [("--split-by", spec.split_by)] if spec.split_by is not None else []
+    for option, name in (*wanted, *(("--group-by", name) for name in spec.group_by)):
+        if name not in metadata:
+            raise _no_column(option, name, where, metadata)
     return Roles(modality, content, label, split, metadata)
 
 
@@ -324,15 +326,6 @@ def _by_convention(
             fix=f"choose with {option}" if option else "rename one of them",
         )
     return matches[0] if matches else None
-
-
-def _require_metadata(spec: DataSpec, metadata: tuple[str, ...], where: str) -> None:
-    wanted = [("--group-by", name) for name in spec.group_by]
-    if spec.split_by is not None:
-        wanted.insert(0, ("--split-by", spec.split_by))
-    for option, name in wanted:
-        if name not in metadata:
-            raise _no_column(option, name, where, metadata)
 
 
 def _or(names: tuple[str, ...]) -> str:

@@ -58,8 +58,7 @@ def write_transformers_files(
         "problem_type": "single_label_classification",
     }
     write_json(folder / CONFIG, {**kept, **names})
-    told = preprocessing.transformers()
-    if told:
+    if told := preprocessing.transformers():
         write_json(folder / PICTURES, told)
 
 
@@ -98,8 +97,7 @@ def write_golden(
     `models` says where ``core.onnx`` and ``reference.onnx`` lie.
     """
     folder.mkdir()
-    core = open_here(models["core.onnx"])
-    reference = open_here(models["reference.onnx"])
+    sessions = {each: open_here(models[f"{each}.onnx"]) for each in OTHERS}
     cases = []
     for index, example in enumerate(examples):
         stem = f"{index:02d}"
@@ -113,7 +111,7 @@ def write_golden(
             case["picture"] = _dump(folder, f"{stem}.{PICTURE}.bin", picture)
         for name, array in prepared.items():
             case["prepared"][name] = _dump(folder, f"{stem}.{name}.bin", array[0])
-        for side, session in (("core", core), ("reference", reference)):
+        for side, session in sessions.items():
             given = zip(session.output_names, session.run(prepared), strict=True)
             case[side] = {name: array[0].astype(float).tolist() for name, array in given}
         cases.append(case)
@@ -188,9 +186,8 @@ def _with_metadata(model: onnx.ModelProto, said: Mapping[str, str]) -> onnx.Mode
     """Return a copy that says this in place of what we wrote into it before."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    theirs = {each.key: each.value for each in model.metadata_props}
-    kept = {key: value for key, value in theirs.items() if not key.startswith(DESCRIPTION)}
-    onnx.helper.set_model_props(copy, {**kept, **said})
+    theirs = (each for each in model.metadata_props if not each.key.startswith(DESCRIPTION))
+    onnx.helper.set_model_props(copy, {**{each.key: each.value for each in theirs}, **said})
     return copy
 
 
@@ -207,9 +204,7 @@ def write_models(folder: Path, others: Path, parts: BundleParts) -> dict[str, st
     for name, model in plain.items():
         onnx.save(model, others / f"{name}.onnx")
     same = digest_of(others / "core.onnx") == digest_of(others / "reference.onnx")
-    stored = {}
-    if alone:
-        stored["core.onnx"] = "model.onnx"
+    stored = {"core.onnx": "model.onnx"} if alone else {}
     if same:
         stored["reference.onnx"] = "model.onnx" if alone else "core.onnx"
     for name in stored:

@@ -219,13 +219,7 @@ def _record(run: Run, outcome: Outcome) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Verification:
-    """A place that was met before the work, where what a build made is measured too.
-
-    Attributes:
-        where: what `transport.place.connect` takes.
-        seen: its environment, as the agent told it.
-        emulated: whether its processor is.
-    """
+    """A place, as `connect` takes it, that was looked at before the work and is to measure too."""
 
     where: str
     seen: Mapping[str, Any]

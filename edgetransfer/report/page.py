@@ -75,13 +75,11 @@ def _headline(name: str, gates: list[dict[str, Any]], claims: frozenset[str]) ->
         return f"{claim}: e{met}" if claim else f"E{met}"
     if name == "FAIL":
         missed = [gate["name"] for gate in deciding if gate["status"] == "FAIL"]
-        what = (
-            ("limit is missed", "limits are missed")
-            if CLAIMS.issuperset(missed)
-            else ("check failed", "checks failed")
-        )
-        many = len(missed) != 1
-        return f"{len(missed) if many else 'One'} {what[many]}."
+        if CLAIMS.issuperset(missed):
+            one, several = "limit is missed", "limits are missed"
+        else:
+            one, several = "check failed", "checks failed"
+        return f"One {one}." if len(missed) == 1 else f"{len(missed)} {several}."
     if name == "UNVERIFIED":
         return "Built, but not measured on the target."
     return "No limit is shown to be missed, but not every limit is shown to be met."
@@ -92,9 +90,8 @@ def _shown(gates: list[dict[str, Any]], claims: frozenset[str]) -> str:
     first = next((gate for gate in gates if gate["name"] in claims), None)
     if first is None or first["status"] != "PASS":
         return ""
-    claim = (
-        str(first["message"]).removeprefix(f"{first['name']}: ").split(" (95 %")[0].split(":")[0]
-    )
+    claim = str(first["message"]).removeprefix(f"{first['name']}: ")
+    claim = claim.partition(" (95 %")[0].partition(":")[0]
     return claim[:1].upper() + claim[1:]
 
 
@@ -118,12 +115,13 @@ def tiles(report: Node) -> list[dict[str, Any]]:
     speedup = report["latency"]["speedup"]
     before, after = (report["latency"][side] for side in ("reference", "candidate"))
     agreement, size = report["agreement"], report["size"]
+    judged = agreement["n"].show(words.COUNT)
     invalid = report["validity"]["valid"].value is False
     return [
         *_task(report).tiles(report),
         tile(
             "Changed decisions",
-            _flips(agreement),
+            agreement["flips"].show(lambda flips: f"{flips:,} of {judged}"),
             told("95 % bound {}", agreement["flip_rate_ucb95"], words.PERCENT),
         ),
         tile(
@@ -166,12 +164,6 @@ def tile(label: str, value: str, *notes: str) -> dict[str, Any]:
 def told(text: str, node: Node, form: Form) -> str:
     """Write a text around a number; nothing where there is none."""
     return node.show(lambda value: text.format(form(value)), "")
-
-
-def _flips(agreement: Node) -> str:
-    if agreement["flips"].missing or agreement["n"].missing:
-        return agreement["flips"].show()
-    return f"{agreement['flips'].value:,} of {agreement['n'].value:,}"
 
 
 def _smaller(size: Node) -> str:

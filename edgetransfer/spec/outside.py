@@ -238,10 +238,10 @@ def parsed(content: bytes | str, where: object, kind: Kind = JSON) -> Any:  # no
     return _read(read, where, kind)
 
 
-def toml_of(path: Path, kind: Kind = TOML) -> dict[str, Any]:
+def toml_of(path: Path) -> dict[str, Any]:
     """Read a TOML file."""
-    text = text_of(path, kind)
-    found = _read(lambda: tomllib.loads(text), path, kind)
+    text = text_of(path, TOML)
+    found = _read(lambda: tomllib.loads(text), path, TOML)
     assert isinstance(found, dict)  # TOML is one table
     return found
 
@@ -340,8 +340,7 @@ def plainer(message: str) -> str:
 def _beside(model: object, place: Sequence[str]) -> Iterable[str]:
     """Return the fields that a model has where another one was named."""
     for part in place[:-1]:
-        field = getattr(model, "model_fields", {}).get(part)
-        model = getattr(field, "annotation", None)
+        model = getattr(getattr(model, "model_fields", {}).get(part), "annotation", None)
     return getattr(model, "model_fields", ())
 
 

@@ -207,11 +207,7 @@ class Recipe(Spec):
     @classmethod
     def _layers_learn(cls, distill: DistillSpec, info: ValidationInfo) -> DistillSpec:
         fit = info.data.get("fit")
-        if (
-            distill.source is not None
-            and fit is not None
-            and fit.method in ("probe", "lora", "contrastive", "none")
-        ):
+        if distill.source is not None and fit and fit.method not in ("auto", "finetune"):
             msg = f"a teacher trains all layers: take --fit auto or finetune, not {fit.method}"
             raise ValueError(msg)
         return distill

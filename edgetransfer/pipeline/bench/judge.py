@@ -53,12 +53,7 @@ _TRAVELLING = ("soundness", "adaptation", "labelling", "choice", "recorded")
 
 @dataclass(frozen=True)
 class Question:
-    """What a bundle is judged by.
-
-    Attributes:
-        examples: those that are judged, see `measure.sample`.
-        shows: whether the report may show some of them.
-    """
+    """What a bundle is judged by; `shows` is whether the report may show some of the examples."""
 
     manifest: Manifest
     examples: Sequence[Example]

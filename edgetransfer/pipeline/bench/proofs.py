@@ -61,15 +61,21 @@ def proofs(kept: StageResult, bundle: Bundle, target: TargetSpec) -> Proofs:
     if "proofs" not in record:
         nothing = Proofs(*[Missing("the runtime there takes prepared tensors alone")] * 7)
         return replace(nothing, export=export, rebuilds=_rebuilds(record, kept, task))
-    found = record["proofs"]
+    found, whole = record["proofs"], record["proofs"]["whole"]
     told = {file: record["runs"][name].get("model") for name, file in _FILES.items()}
-    told["model.onnx"] = found["whole"]["model"]
+    told["model.onnx"] = whole["model"]
     told = {file: model for file, model in told.items() if model is not None}
     candidate = outputs_of(kept, "candidate")
     few = candidate.rows(spread(candidate.examples, FEW))
     return Proofs(
         contract=_contract(record, bundle, target, told) if told else NOT_TOLD,
-        integrity=_integrity(found["whole"], bundle, told, _moved(record, kept)),
+        integrity=Integrity(
+            {file: (bundle.digest(file), model["sha256"]) for file, model in told.items()},
+            whole["max_abs"],
+            whole["range"],
+            whole["examples"],
+            _moved(record, kept),
+        ),
         preprocessing=TensorParity(**found["preprocessing"])
         if "preprocessing" in found
         else Missing("texts come as token ids, the device prepares nothing"),
@@ -137,13 +143,6 @@ def _moved(record: Record, kept: StageResult) -> float:
     output = record["proofs"]["whole"]["output"]
     reference, candidate = (outputs_of(kept, name)[output] for name in _FILES)
     return float(np.abs(reference - candidate).max())
-
-
-def _integrity(
-    whole: Record, bundle: Bundle, told: Mapping[str, Record], moved: float
-) -> Integrity:
-    digests = {file: (bundle.digest(file), model["sha256"]) for file, model in told.items()}
-    return Integrity(digests, whole["max_abs"], whole["range"], whole["examples"], moved)
 
 
 def _export(record: Record | None) -> Export | Missing:
@@ -217,13 +216,10 @@ the next time."""
 
 @dataclass(frozen=True)
 class Prover:
-    """Runs what is to be proven of one candidate.
+    """Runs what is to be proven of one candidate: core.onnx on all examples, model.onnx on a few.
 
-    Attributes:
-        candidate: core.onnx on all examples.
-        whole: model.onnx on a few, spread evenly.
-        scratch: for files that are not kept.
-        out: of the measurement, where the outputs of the candidate lie already.
+    Files that are not kept go to `scratch`; in `out`, the measurement's, the outputs of the
+    candidate lie already.
     """
 
     place: Place

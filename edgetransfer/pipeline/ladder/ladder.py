@@ -36,12 +36,10 @@ FLOAT_LAYERS = (1, 2, 4, 8)
 
 @dataclass(frozen=True)
 class Result:
-    """One rung with its trial.
+    """One rung with its trial, and its row of the report.
 
-    Attributes:
-        faster: False where the runtime was measured to be slower than with floats, True where it
-            was measured to be faster, None where it was not measured or does not tell.
-        speed_ci95: bounds of its speed against the floats, None where it was not measured.
+    Whether it was measured to be `faster` than floats is None where the runtime was not measured,
+    or that does not tell; bounds of that speed are None where it was not measured.
     """
 
     made: RungResult
@@ -117,12 +115,9 @@ class Ladder:
     def climb(self, asked: PrecisionChoice) -> Result:
         """Try rungs until one holds the budget, and return the best.
 
-        Args:
-            asked: ``auto`` begins with the target's precision and ends with floats where nothing
-                else holds; any other word keeps to that precision.
-
-        Raises:
-            NumericalError: no rung of the precision asked for could be made, as ONNX Runtime's own.
+        ``auto`` begins with the target's precision and ends with floats where nothing else holds;
+        any other word keeps to that precision. Where no rung of it could be made, the first one's
+        numerical error is raised.
         """
         best = self._climb(asked)
         return self._race(best) if asked == "auto" else best
@@ -213,7 +208,7 @@ class Ladder:
         blocked = without_gradient(self._shop.open(start.made).model.graph)
         if not blocked:
             self._try(self._shop.trained(start.made, "learned rounding", training.ROUNDING))
-        if not self._holds() and self._misses():
+        if self._misses():
             self._leave_floats(self._best().made)
         if not self._holds() and not blocked:
             whole = [each for each in self.results if "floats" not in each.made.rung.inputs]
@@ -266,11 +261,8 @@ class Ladder:
         """Leave the most sensitive layers in float, as few as do."""
         ranked = self._shop.ranked(start)
         for count in FLOAT_LAYERS:
-            if count > len(ranked):
-                return
-            self._try(self._shop.with_floats(start, ranked[:count]))
-            if not self._misses():
-                return
+            if count <= len(ranked) and self._misses():
+                self._try(self._shop.with_floats(start, ranked[:count]))
 
 
 def _row(made: RungResult, trial: Trial, record: dict[str, Any]) -> dict[str, Any]:
@@ -292,7 +284,7 @@ def _row(made: RungResult, trial: Trial, record: dict[str, Any]) -> dict[str, An
         "bytes": record["bytes"],
         "seconds": round(made.kept.cost.seconds, 1),
     }
-    whole = {**row, **trial.told.row, **made.record}
+    whole = {**row, **trial.told.row, **made.kept.record}
     return {key: value for key, value in whole.items() if value is not None}
 
 
@@ -302,9 +294,7 @@ def compress(
     """Climb the ladder for one target and return the best rung.
 
     Not `timed` where other work would be timed along: trials are then not those of a build.
-
-    Raises:
-        UnsupportedError: the target takes static shapes alone, and these are texts.
+    UnsupportedError where the target takes static shapes alone, and these are texts.
     """
     if target.static_shapes and not fitted.preprocessing.one_shape:
         raise UnsupportedError(
@@ -320,6 +310,6 @@ def compress(
     facts: dict[str, Any] = {"precision": rung.precision, "rung": rung.name}
     if rung.precision == "w8a8":
         facts |= shop.facts()
-        facts["scheme"]["weight"] = chosen.made.record.get("weight", target.int8.weight)
+        facts["scheme"]["weight"] = chosen.made.kept.record.get("weight", target.int8.weight)
     facts["ladder"] = ladder.rows(chosen)
     return CompressedGraph(chosen.made.graph, chosen.made.kept.key, facts)

@@ -57,9 +57,8 @@ RANKED_EXAMPLES = 16
 class Rung:
     """One way of storing the network, not made yet.
 
-    Attributes:
-        inputs: what it depends on beside the float graph.
-        make: writes `CORE` and what later rungs need into a folder, and returns what is to be told.
+    The inputs are what it depends on beside the float graph; `make` writes `CORE` and what later
+    rungs need into a folder, and returns what is to be told.
     """
 
     name: str
@@ -79,11 +78,6 @@ class RungResult:
     def graph(self) -> Path:
         """The candidate."""
         return self.kept.file(CORE)
-
-    @property
-    def record(self) -> dict[str, Any]:
-        """What was told of making it."""
-        return self.kept.record
 
 
 @dataclass(frozen=True)
@@ -157,8 +151,7 @@ class Workshop:
     def dynamic(self, *, smooth: bool) -> Rung:
         """Store a text encoder's weights in 8 bits; `smooth` moves there what is hard to quantise.
 
-        Raises:
-            SpecError: the target's runtime finds no ranges while it runs.
+        SpecError where the target's runtime finds no ranges while it runs.
         """
         if not self.target.int8.own_operators:
             raise SpecError(
@@ -273,12 +266,11 @@ class Workshop:
     def open(self, made: RungResult) -> QuantisedGraph:
         """Read the integers of a rung back, to go on from them."""
         model = ir.load(made.kept.file(EQUALISED))
-        floats = set(made.record.get("float_layers", ()))
-        layout = find_layout(model.graph, floats)
-        scheme = self.target.int8
+        layout = find_layout(model.graph, set(made.kept.record.get("float_layers", ())))
         written = made.kept.file(CODES)
         graph = onnx.load(written if written.is_file() else made.graph)
-        return QuantisedGraph(model, layout, read_encoding(graph, model.graph, layout, scheme))
+        encoding = read_encoding(graph, model.graph, layout, self.target.int8)
+        return QuantisedGraph(model, layout, encoding)
 
     def leave(self, folder: Path, quantised: QuantisedGraph) -> dict[str, Any]:
         """Leave the candidate and what later rungs go on from; name the layers in float."""

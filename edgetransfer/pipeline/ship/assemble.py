@@ -10,7 +10,6 @@ import numpy as np
 import onnx
 
 from edgetransfer.bundle.opened import Bundle, seal
-from edgetransfer.data.manifest import SPLITS, Example, Manifest
 from edgetransfer.export.onnx_bundle import write_bundle
 from edgetransfer.export.tensorrt import refuse_unfit
 from edgetransfer.pipeline.ship.networks import networks
@@ -20,6 +19,7 @@ from edgetransfer.pipeline.task import task_of
 
 if TYPE_CHECKING:
     from edgetransfer.bundle.swap import Draft
+    from edgetransfer.data.manifest import Example, Manifest
     from edgetransfer.pipeline.graphs import CompressedGraph, FittedGraph
     from edgetransfer.pipeline.stage.run import Run
     from edgetransfer.spec.target import TargetSpec
@@ -71,18 +71,17 @@ def _facts(
 ) -> dict[str, Any]:
     """Collect what the manifest says: what went in, what was decided, with which versions."""
     manifest = fitted.manifest
-    digests = manifest.split_digests()
+    splits = {
+        name: {"digest": digest, "examples": len(manifest.split(name))}
+        for name, digest in manifest.split_digests().items()
+    }
     return {
         "task": f"{manifest.modality} {run.recipe.task}",
         "target": target.model_dump(mode="json"),
         "recipe": run.recipe.model_dump(mode="json"),
         "data": {
             "digest": manifest.digest,
-            "splits": {
-                name: {"digest": digests[name], "examples": len(manifest.split(name))}
-                for name in SPLITS
-                if name in digests
-            },
+            "splits": splits,
             "dropped": dict(manifest.dropped),
             "notes": list(manifest.notes),
         },

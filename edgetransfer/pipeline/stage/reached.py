@@ -131,7 +131,9 @@ class Sources:
         for node in ast.walk(tree):
             if isinstance(node, ast.Attribute) and node.attr == "__file__":
                 found |= self._below(ast.unparse(node.value))
-            if isinstance(node, ast.Call) and node.args and _called(node) in _BY_NAME:
+            if not isinstance(node, ast.Call) or not node.args:
+                continue
+            if ast.unparse(node.func).rpartition(".")[2] in _BY_NAME:
                 asked = node.args[0]
                 if isinstance(asked, ast.Constant):
                     found.add(str(asked.value))
@@ -169,10 +171,6 @@ def _bodies(node: ast.AST) -> Iterator[list[ast.stmt]]:
         yield getattr(node, name, [])
     for part in (*getattr(node, "handlers", ()), *getattr(node, "cases", ())):
         yield part.body
-
-
-def _called(call: ast.Call) -> str:
-    return ast.unparse(call.func).rpartition(".")[2]
 
 
 def _data(tree: ast.Module, folder: Path) -> list[Path]:

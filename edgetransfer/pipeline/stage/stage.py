@@ -41,10 +41,6 @@ DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn"}
 """Libraries that are imported by another name than they are installed by."""
 
 
-def _nothing(_: Mapping[str, Any]) -> str:
-    return ""
-
-
 @dataclass(frozen=True)
 class Stage:
     """One step, not made yet.
@@ -63,7 +59,7 @@ class Stage:
     name: str
     inputs: Mapping[str, Any]
     make: Callable[[Path, Progress], Mapping[str, Any]]
-    told: Callable[[Mapping[str, Any]], str] = _nothing
+    told: Callable[[Mapping[str, Any]], str] = lambda _: ""
     packages: tuple[str, ...] = ()
     together: bool = False
 
@@ -75,9 +71,8 @@ class Stage:
     @cached_property
     def key(self) -> str:
         """Digest of the inputs, of all source that `make` reaches, and of all versions."""
-        return digest_of_value(
-            {"stage": self.name, "inputs": self.inputs, **made_by(self.modules, self.packages)}
-        )
+        made = made_by(self.modules, self.packages)
+        return digest_of_value({"stage": self.name, "inputs": self.inputs, **made})
 
 
 class Cost(NamedTuple):
@@ -129,12 +124,9 @@ def joules() -> float | None:
 
 @dataclass(frozen=True)
 class StageResult:
-    """What a stage left.
+    """What a stage left; whether that was there already, and what it had cost then.
 
-    Attributes:
-        key: digest of what went into it; goes into the keys of the stages after it.
-        reused: whether it was there already.
-        cost: of making it, then.
+    The key, a digest of what went into it, goes into the keys of the stages after it.
     """
 
     folder: Path

@@ -101,18 +101,14 @@ def _plot(timed: Node, key: str, title: str, limit: float | None) -> Markup:
     if counts.missing:
         return absent(counts.reason)
     bars = Bars(*(counts[part].value for part in ("edges_ms", *SIDES)))
-    markers = [
-        Marker(side, timed[side]["p50_ms"].value, _percentiles(name, timed[side]))
-        for side, name in (("candidate", "shipped"), ("reference", "float"))
-    ]
+    markers = []
+    for side, name in (("candidate", "shipped"), ("reference", "float")):
+        middle, tail = timed[side]["p50_ms"], timed[side]["p90_ms"].show(words.MS)
+        told = f"{name}: p50 {middle.show(words.MS.bare)}, p90 {tail}"
+        markers.append(Marker(side, middle.value, told))
     if limit is not None:
         markers.append(Marker("limit", limit, f"limit {limit:g} ms"))
     return draw(bars, markers, key.replace("_", "-"), f"{title}: distribution of times")
-
-
-def _percentiles(name: str, side: Node) -> str:
-    middle, tail = side["p50_ms"].show(words.MS.bare), side["p90_ms"].show(words.MS)
-    return f"{name}: p50 {middle}, p90 {tail}"
 
 
 def _percentile(label: str, timed: Node, key: str, ratio: str = "") -> list[str]:
@@ -141,8 +137,8 @@ def _processes(side: Node) -> str:
 def cautions(report: Node) -> list[str]:
     """What may have disturbed the measurement, in sentences."""
     validity = report["validity"]
-    found = [words.sentence(str(row.value)) for row in validity["violations"].rows()]
-    found += [words.sentence(str(row.value)) for row in report["environment"]["warnings"].rows()]
+    said = (*validity["violations"].rows(), *report["environment"]["warnings"].rows())
+    found = [words.sentence(str(row.value)) for row in said]
     cold = [str(row.value) for row in validity["not_warmed_up"].rows()]
     if cold:
         found.append(f"Times had not settled after the warm-up: {', '.join(cold)}.")

@@ -69,7 +69,7 @@ def residency(report: Node) -> dict[str, Any]:
     held = report["residency"]
     floats, ints = held["float_conv"], held["int8_conv"]
     if floats.missing or ints.missing:
-        return {"reason": words.sentence(held["float_conv"].reason)}
+        return {"reason": words.sentence(floats.reason)}
     total = floats.value + ints.value
     names = [words.name(row.value) for row in held["float_ops"].rows()]
     quantised = report["precision"].value == "w8a8"
@@ -91,16 +91,13 @@ def figures(report: Mapping[str, Any]) -> Iterable[Figure]:
     """Yield size and, where it was measured, memory of both."""
     before, after = (report["size"][f"{side}_bytes"] for side in FILES)
     shown = "{:.2f} MiB".format
-    yield "size", shown(before / MIB), shown(after / MIB), _smaller(before / after)
+    ratio = before / after
+    size = f"{ratio:.1f} x smaller" if ratio > 1 else f"{1 / ratio:.1f} x larger"
+    size = "same size" if 0.95 < ratio < 1.05 else size
+    yield "size", shown(before / MIB), shown(after / MIB), size
     peaks = [report["memory"].get(side, {}).get("peak_mib") for side in FILES]
     if None not in peaks:
         yield "peak memory", f"{peaks[0]:.0f} MiB", f"{peaks[1]:.0f} MiB", ""
-
-
-def _smaller(ratio: float) -> str:
-    if 0.95 < ratio < 1.05:
-        return "same size"
-    return f"{ratio:.1f} x smaller" if ratio > 1 else f"{1 / ratio:.1f} x larger"
 
 
 def in_int8(block: Mapping[str, Any]) -> Iterable[str]:

@@ -91,5 +91,5 @@ def test_a_bar_of_unknown_length_tells_no_time_left(monkeypatch, capsys, done, t
     reporter.begin("trace")(done, total)
     (task,) = reporter._bar.tasks
     told = " ".join(str(each.render(task)) for each in reporter._bar.columns[2:])
-    reporter.stop()
+    reporter._bar.stop()
     assert told.split() == shown.split()
