@@ -67,7 +67,8 @@ class Bundle:
 
     def digest(self, name: str) -> str:
         """Return the SHA-256 of one of its files, as the manifest has it."""
-        return digest_of_file(self.manifest, name)
+        found: str = self.manifest["files"][stored_as(self.manifest, name)]
+        return found
 
     @property
     def unsealed(self) -> str:
@@ -110,12 +111,6 @@ def stored_as(manifest: Mapping[str, Any], name: str) -> str:
     found: str = manifest.get(STORED_AS, {}).get(name, name)
     apart = f"{MEASURE}/{found}"
     return apart if apart in manifest.get("files", ()) else found
-
-
-def digest_of_file(manifest: Mapping[str, Any], name: str) -> str:
-    """Return what a manifest says is the SHA-256 of a file."""
-    found: str = manifest["files"][stored_as(manifest, name)]
-    return found
 
 
 def refuse_other_outputs(bundle: Bundle, found: Mapping[str, tuple[int, ...]]) -> None:

@@ -38,19 +38,18 @@ def bench(
     """Measure a bundle on a device, and judge it by its own budget."""
     from edgetransfer.cli import render
     from edgetransfer.cli.terminal import TerminalReporter, print_json
-    from edgetransfer.pipeline.bench.bench import There
-    from edgetransfer.pipeline.bench.bench import bench as run
+    from edgetransfer.pipeline.api import bench as run
     from edgetransfer.spec.base import slug
     from edgetransfer.transport.place import LOCAL
 
-    examples, room = _examples(asked, data), out or bundle / "bench"
+    room = out or bundle / "bench"
     places = tuple(dict.fromkeys(asked["on"] or (LOCAL,)))
-    theirs = [There.of(asked, where) for where in places]
     reports = {}
-    for there in theirs:
-        mine = room if places == (LOCAL,) else room / slug(there.where)
-        found = run(bundle, examples, mine, TerminalReporter(quiet=quiet), there)
-        reports[there.where] = found
+    for where in places:
+        mine = room if places == (LOCAL,) else room / slug(where)
+        told = TerminalReporter(quiet=quiet)
+        found = run(bundle, data or None, out=mine, reporter=told, **{**asked, "on": where})
+        reports[where] = found
         if not json:
             render.notes(() if quiet else found["notes"])
             render.verdict(found, mine, again=True, quiet=quiet)
@@ -59,13 +58,6 @@ def bench(
     if json:
         print_json(found if len(places) == 1 else {"reports": reports})
     render.leave(reports.values(), strict=strict)
-
-
-def _examples(asked: o.Asked, data: str | None) -> DataSpec | None:
-    from edgetransfer.spec.recipe import PLACES, recipe_from
-
-    columns = {name: value for name, value in asked.items() if name in PLACES}
-    return recipe_from({**columns, "data": data}).data if data else None
 
 
 @o.asks("text_column", "file_column")
@@ -101,9 +93,8 @@ def predict(
         if rows:
             what, number = model.columns
             Console().print(table(("input", what, number, "then"), rows, right=[number]))
-    wrong = [each for each in found if each.error is not None]
-    for each in wrong:
-        sys.stderr.write(f"error: {each.error}\n")
+    wrong = [f"error: {each.error}\n" for each in found if each.error is not None]
+    sys.stderr.writelines(wrong)
     if wrong:
         sys.exit(DataError.exit_code)
 
@@ -214,11 +205,11 @@ def add_class(
 
 def _told(done: AddClassResult, data: DataSpec | None) -> list[str]:
     record = done.record
-    count, old = record["examples"], record["old_examples"]
+    count, changed = record["examples"], record["old_decisions_changed"]
     lines = [
         "",
         f"{done.status}  {record['name']!r} from {count} examples",
-        f"  {record['old_decisions_changed']} of {old} decisions on old classes changed"
+        f"  {changed} of {record['old_examples']} decisions on old classes changed"
         f" ({record['checked_on']})",
     ]
     if record["leave_one_out"] is not None:

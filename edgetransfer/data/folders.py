@@ -83,8 +83,9 @@ def read_folder(
 
 
 def _refuse_columns(spec: DataSpec, root: Path) -> None:
-    given = {**spec.model_dump(exclude={"source"}), "group_by": ", ".join(spec.group_by)}
-    named = [f"--{name.replace('_', '-')} {column}" for name, column in given.items() if column]
+    given = spec.model_dump(exclude={"source"}, exclude_defaults=True)
+    given |= {"group_by": ", ".join(spec.group_by)} if spec.group_by else {}
+    named = [f"--{name.replace('_', '-')} {column}" for name, column in given.items()]
     if named:
         raise SpecError(
             "a folder of pictures has no columns",

@@ -131,17 +131,16 @@ def _faults(model: onnx.ModelProto) -> Iterator[str]:
         yield f"opset {opset_of(model)}"
     constants = {each.name: each for each in model.graph.initializer}
     producers = {name: node for node in model.graph.node for name in node.output}
-    takers: dict[str, list[onnx.NodeProto]] = {}
-    for node in model.graph.node:
-        for name in node.input:
-            takers.setdefault(name, []).append(node)
+    quantised = {n.input[0] for n in model.graph.node if n.op_type == "QuantizeLinear"}
     for node in model.graph.node:
         told = f"{node.op_type} {node.name or node.output[0]}"
         if node.domain not in STANDARD:
             yield f"{told} of {node.domain}"
         elif node.op_type in ("QuantizeLinear", "DequantizeLinear"):
             yield from (f"{told} {fault}" for fault in _faulty_grid(node, constants))
-        elif node.op_type == "Add" and _is_quantised_unevenly(node, producers, takers, constants):
+        elif node.op_type == "Add" and _is_quantised_unevenly(
+            node, producers, quantised, constants
+        ):
             yield f"{told} adds integers to floats"
 
 
@@ -162,13 +161,13 @@ def _faulty_grid(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto]) -
 def _is_quantised_unevenly(
     node: onnx.NodeProto,
     producers: dict[str, onnx.NodeProto],
-    takers: dict[str, list[onnx.NodeProto]],
+    quantised: set[str],
     constants: dict[str, onnx.TensorProto],
 ) -> bool:
-    """Tell whether a sum takes an integer and a float, and gives an integer: it would not fuse."""
-    gives = any(each.op_type == "QuantizeLinear" for each in takers.get(node.output[0], ()))
-    moving = [name for name in node.input if name not in constants]
-    integers = [
-        name in producers and producers[name].op_type == "DequantizeLinear" for name in moving
-    ]
-    return gives and any(integers) and not all(integers)
+    """Tell whether a sum takes an integer and a float, and gives an integer: it would not fuse.
+
+    The names in `quantised` are those that become integers.
+    """
+    moving = [producers.get(name) for name in node.input if name not in constants]
+    integers = [each is not None and each.op_type == "DequantizeLinear" for each in moving]
+    return node.output[0] in quantised and any(integers) and not all(integers)

@@ -150,12 +150,12 @@ def _build(run: Run, out: Path, spending: Spending) -> Outcome:
     task = task_of(run.recipe)
     run = task.choose(run)
     fitted = task.fit(run)
-    reports: dict[str, dict[str, Any]] = {}
-    folders: dict[str, Path] = {}
     spending.shared = len(run.store.visits)
-    for target in run.targets:
-        folders[target.name] = out / target.name
-        reports[target.name] = _build_target(run, fitted, target, folders[target.name], spending)
+    folders = {target.name: out / target.name for target in run.targets}
+    reports = {
+        target.name: _build_target(run, fitted, target, folders[target.name], spending)
+        for target in run.targets
+    }
     return _ended(run, out, reports, folders, spending)
 
 

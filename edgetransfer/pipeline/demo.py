@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-TRAIN_PER_CLASS = 20
-VALIDATION_PER_CLASS = 40
+ROLES = ("train",) * 20 + ("validation",) * 40
+"""Of the first examples of a class; the others are for the test."""
 SEED = 0
 _BRIGHTEST = 16
 
@@ -32,15 +32,10 @@ def write_digits(folder: Path) -> None:
         name = f"images/{index:04d}.png"
         grey = np.round(values * (255 / _BRIGHTEST)).astype(np.uint8)
         Image.fromarray(grey).save(folder / name)
-        rows.append((name, int(label), _role(int(seen[label]))))
+        role = ROLES[seen[label]] if seen[label] < len(ROLES) else "test"
+        rows.append((name, int(label), role))
         seen[label] += 1
     with (folder / "metadata.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(("file", "label", "split"))
         table.writerows(rows)
-
-
-def _role(place: int) -> str:
-    if place < TRAIN_PER_CLASS:
-        return "train"
-    return "validation" if place < TRAIN_PER_CLASS + VALIDATION_PER_CLASS else "test"

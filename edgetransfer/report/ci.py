@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from html import escape
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
@@ -87,9 +90,7 @@ def _cell(text: str) -> str:
     'a\\|b &lt;c&gt; \\*d\\*'
     """
     text = " ".join(printable(text).split())
-    for sign in "\\`*_[]|":
-        text = text.replace(sign, "\\" + sign)
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return escape(re.sub(r"[\\`*_\[\]|]", r"\\\g<0>", text), quote=False)
 
 
 def junit(reports: Reports, *, strict: bool) -> str:
@@ -105,15 +106,16 @@ def junit(reports: Reports, *, strict: bool) -> str:
         cases = [("verdict", "FAIL" if doubtful else report["verdict"], True, reasons)]
         cases += [(g["name"], g["status"], g["decides"], _found(g)) for g in report["gates"]]
         suite = ElementTree.SubElement(root, "testsuite", name=printable(name))
-        counts = dict.fromkeys(("failure", "skipped"), 0)
+        counts = Counter[str]()
         for case, status, decides, message in cases:
             found = ElementTree.SubElement(suite, "testcase", classname=printable(name), name=case)
             kind = _ends(status, decides=decides, strict=strict)
+            counts[kind] += 1
+            told = printable(f"{status}: {message}")
             if kind:
-                counts[kind] += 1
-                ElementTree.SubElement(found, kind, message=printable(f"{status}: {message}"))
+                ElementTree.SubElement(found, kind, message=told)
             else:
-                ElementTree.SubElement(found, "system-out").text = printable(f"{status}: {message}")
+                ElementTree.SubElement(found, "system-out").text = told
         suite.attrib |= {"tests": str(len(cases)), "errors": "0"}
         suite.attrib |= {"failures": str(counts["failure"]), "skipped": str(counts["skipped"])}
     ElementTree.indent(root)

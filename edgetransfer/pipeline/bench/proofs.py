@@ -245,7 +245,7 @@ class Prover:
         with self.place.side_by_side() as pool:
             preparing = pool.submit(self._prepared, model)
             given, told = pool.submit(self._run, self.whole).result()
-            runs, varied = self._variations(model, obeyed="model" in told)
+            runs, varied = self._variations(model)
             others = dict(zip(runs, pool.map(self._run, runs.values()), strict=True))
             prepared = preparing.result()
             held = self._whole(given, None if prepared is None else prepared[1])
@@ -286,19 +286,16 @@ class Prover:
         output, moved, span = farthest(core, whole)
         return {"examples": core.examples, "output": output, "max_abs": moved, "range": span}
 
-    def _variations(
-        self, model: onnx.ModelProto, *, obeyed: bool
-    ) -> tuple[dict[str, Variant], dict[str, Any]]:
+    def _variations(self, model: onnx.ModelProto) -> tuple[dict[str, Variant], dict[str, Any]]:
         """Return what runs a few examples with other threads, in batches and unfused, and a record.
 
-        That has what is not varied and why. An agent that does not tell what it opened comes from
-        before these settings, and would leave them out of account without a word.
+        That has what is not varied, and why: a browser takes no such settings.
         """
         few = self._few()
         threads = 2 if self.candidate.threads == 1 else 1
         runs = {THREADS: replace(few, threads=threads), UNFUSED: self._unfused(model, few)}
         missing = {}
-        if not obeyed or "optimise" not in self.place.actions:
+        if "optimise" not in self.place.actions:
             missing = dict.fromkeys((*runs, BATCHED), "the agent there takes no such settings")
             runs = {}
         elif not self.spec.one_shape:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,14 +9,7 @@ from typing import TYPE_CHECKING, Any
 import onnx
 
 from edgetransfer.bundle.files import read_json, writing
-from edgetransfer.bundle.opened import (
-    MEASURE,
-    Bundle,
-    digest_of_file,
-    open_bundle,
-    refuse_other_outputs,
-    seal,
-)
+from edgetransfer.bundle.opened import MEASURE, Bundle, open_bundle, refuse_other_outputs, seal
 from edgetransfer.bundle.swap import bundle_lock, locked, replacing
 from edgetransfer.errors import SpecError
 from edgetransfer.export.onnx_bundle import CONFIG, TOKENIZER, BundleParts, write_bundle
@@ -48,19 +40,20 @@ if TYPE_CHECKING:
     from edgetransfer.tasks.classification.head.new_class import FeatureStatistics
 
 
-def facts_of_the_backbone(manifest: Mapping[str, Any]) -> dict[str, Any]:
+def facts_of_the_backbone(bundle: Bundle) -> dict[str, Any]:
     """Return what stays true of a bundle when it gets another head, and the digest of its base.
 
     How it was fitted, exported, proven, labelled and judged was told of other classes, and no rung
     was tried with its new head.
     """
+    manifest = bundle.manifest
     whole = ("task", "target", "recipe", "session", "backbone", "seed", "versions")
     made_small = ("precision", "rung", "scheme", "calibration")
     compression = {k: v for k, v in manifest["compression"].items() if k in made_small}
     return {
         **{k: v for k, v in manifest.items() if k in whole},
         "compression": {**compression, "ladder": []},
-        "base": manifest.get("base", {"core.onnx": digest_of_file(manifest, "core.onnx")}),
+        "base": manifest.get("base", {"core.onnx": bundle.digest("core.onnx")}),
     }
 
 
@@ -178,7 +171,7 @@ def rebuild(
         outputs=task_of(bundle.recipe).usage.outputs,
         task=bundle.recipe.task,
     )
-    facts = facts_of_the_backbone(bundle.manifest)
+    facts = facts_of_the_backbone(bundle)
     with writing(out.parent):
         out.parent.mkdir(parents=True, exist_ok=True)
     with locked(bundle_lock(out)), replacing(out) as place:
