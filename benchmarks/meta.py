@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from edgetransfer.backbone.model import LinearHead
-    from edgetransfer.spec.words import MetaMethod
+    from edgetransfer.spec.options import MetaMethod
 
 Array = np.ndarray[Any, Any]
 

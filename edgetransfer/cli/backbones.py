@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgetransfer.cli import options as o
-from edgetransfer.spec.words import MetaMethod
+from edgetransfer.spec.options import MetaMethod
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgetransfer.errors import SpecError
-from edgetransfer.spec.options import OPTIONS, RUN, TYPES, takes_many
+from edgetransfer.spec.options import AUTO, OPTIONS, RUN, TYPES, takes_many
 from edgetransfer.spec.tasks import TASKS
-from edgetransfer.spec.words import AUTO
 
 if TYPE_CHECKING:
     from edgetransfer.pipeline.stage.store import Store

@@ -28,7 +28,7 @@ from edgetransfer.pipeline.stage.stage import versions
 from edgetransfer.pipeline.task import Step, task_of
 from edgetransfer.spec import catalogue
 from edgetransfer.spec.base import slug
-from edgetransfer.spec.words import AUTO
+from edgetransfer.spec.options import AUTO
 from edgetransfer.transfer.team import ALONE, Team
 from edgetransfer.transport.local import Local
 from edgetransfer.transport.place import connect

@@ -9,11 +9,19 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypedDict, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypedDict, get_args, get_origin, get_type_hints
 
 from edgetransfer.errors import SpecError
-from edgetransfer.spec.words import AdaptMethod, FitMethod, Metric, PrecisionChoice, TimingEffort
 
+AUTO = "auto"
+"""The backbone that means: choose one."""
+FitMethod = Literal["auto", "probe", "finetune", "lora", "contrastive", "none"]
+AdaptMethod = Literal["none", "auto", "reweight", "align", "norms"]
+MetaMethod = Literal["protonet", "anil", "maml"]
+TeacherFit = Literal["probe", "finetune"]
+PrecisionChoice = Literal["auto", "fp32", "fp16", "w8a8"]
+TimingEffort = Literal["standard", "quick", "thorough"]
+Metric = Literal["top1", "macro-f1", "balanced-accuracy"]
 MODEL, BUDGET, DATA, RUN = PANELS = ("Model", "Budget", "Data", "Run")
 """Headings of `--help`, in its order."""
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationInfo, field_validator
 
 from edgetransfer.errors import SpecError
-from edgetransfer.spec import tasks, words
+from edgetransfer.spec import options, tasks
 from edgetransfer.spec.base import Positive, Share, Spec
 from edgetransfer.spec.budget import Budget
 from edgetransfer.spec.options import asked, takes_many
@@ -51,7 +51,7 @@ class BackboneSpec(Spec):
     @field_validator("candidates")
     @classmethod
     def _to_choose_from(cls, candidates: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        if candidates and info.data.get("source") != words.AUTO:
+        if candidates and info.data.get("source") != options.AUTO:
             raise ValueError("needs --backbone auto, which chooses")
         return candidates
 
@@ -59,7 +59,7 @@ class BackboneSpec(Spec):
 class FitSpec(Spec):
     """How the backbone is fitted to the examples."""
 
-    method: words.FitMethod = Field("auto", **asked("fit"))
+    method: options.FitMethod = Field("auto", **asked("fit"))
     epochs: int | None = Field(None, ge=1, le=1000, **asked("epochs"))
     learning_rate: Positive | None = Field(None, **asked("learning_rate"))
     batch_size: int = Field(32, ge=1, le=4096, **asked("batch_size"))
@@ -86,14 +86,14 @@ class FitSpec(Spec):
 class AdaptSpec(Spec):
     """Domain adaptation of what is fitted on labelled pictures to those that the device sees."""
 
-    method: words.AdaptMethod = Field("none", **asked("adapt"))
+    method: options.AdaptMethod = Field("none", **asked("adapt"))
     device_part: str | None = Field(None, validate_default=True, **asked("device_part"))
 
     @field_validator("device_part")
     @classmethod
     def _names_a_part(cls, part: str | None, info: ValidationInfo) -> str | None:
         method = info.data.get("method", "none")
-        if part is None and method == words.AUTO:
+        if part is None and method == options.AUTO:
             msg = "--adapt auto chooses by labelled examples of the device: name them COLUMN=VALUE"
             raise ValueError(msg)
         if part is not None and method == "none":
@@ -112,7 +112,7 @@ class DistillSpec(Spec):
 
     source: str | None = Field(None, **asked("distill_from"))
     unlabelled: str | None = Field(None, **asked("unlabelled"))
-    fit: words.TeacherFit = Field("probe", description="how the teacher is fitted first")
+    fit: options.TeacherFit = Field("probe", description="how the teacher is fitted first")
     temperature: Positive = Field(4.0, description="what logits are divided by")
     labels: Weight = Field(1.0, description="weight of the cross-entropy to the labels")
     soft: Weight = Field(1.0, description="weight of the softened decisions")
@@ -123,7 +123,7 @@ class DistillSpec(Spec):
 class QuantSpec(Spec):
     """How numbers are stored and calibrated."""
 
-    precision: words.PrecisionChoice = Field("auto", **asked("precision"))
+    precision: options.PrecisionChoice = Field("auto", **asked("precision"))
     calibration: str = Field("default", **asked("calibration"))
 
 
@@ -143,7 +143,7 @@ class Recipe(Spec):
     seed: int = Field(0, ge=0, lt=2**32, **asked("seed"))
     threads: int | None = Field(None, ge=1, le=256, **asked("threads"))  # default: the target's
     soundness: bool = Field(True, **asked("soundness"))
-    timing: words.TimingEffort = Field("quick", **asked("timing"))
+    timing: options.TimingEffort = Field("quick", **asked("timing"))
     show_examples: bool = Field(True, **asked("show_examples"))
 
     @field_validator("task")
@@ -173,7 +173,7 @@ class Recipe(Spec):
     @classmethod
     def _a_model_is_named(cls, fit: FitSpec, info: ValidationInfo) -> FitSpec:
         backbone = info.data.get("backbone")
-        if fit.method == "none" and backbone is not None and backbone.source == words.AUTO:
+        if fit.method == "none" and backbone is not None and backbone.source == options.AUTO:
             raise ValueError("takes your own model, and --backbone auto names none")
         return fit
 
@@ -283,14 +283,14 @@ PLACES: Mapping[str, tuple[str, ...]] = dict(_places(Recipe))
 """Where each option stands in a recipe."""
 
 
-def recipe_from(options: Mapping[str, Any], recipe_file: Path | None = None) -> Recipe:
+def recipe_from(given: Mapping[str, Any], recipe_file: Path | None = None) -> Recipe:
     """Make a recipe: what is in the TOML file, and over it every option that was given.
 
     Options are named as in `PLACES`; None and empty values count as not given. The SpecError of a
     file or option that is not valid names every problem by its option.
     """
     raw = toml_of(recipe_file) if recipe_file is not None else {}
-    for name, value in options.items():
+    for name, value in given.items():
         if value is None or value == () or value == []:
             continue
         if takes_many(name) and isinstance(value, str):

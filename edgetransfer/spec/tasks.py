@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any, NamedTuple, get_args
 
-from edgetransfer.spec.words import Metric
+from edgetransfer.spec.options import Metric
 
 CLASSIFICATION = "classification"
 

@@ -12,7 +12,7 @@ from edgetransfer.agent.outputs import MOST_OUTPUTS, output_file
 from edgetransfer.agent.timing import TimingPlan
 
 if TYPE_CHECKING:
-    from edgetransfer.spec.words import TimingEffort
+    from edgetransfer.spec.options import TimingEffort
 
 InputFiles = Mapping[str, str | list[str]]
 

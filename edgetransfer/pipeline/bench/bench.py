@@ -47,9 +47,9 @@ from edgetransfer.spec.outside import json_of
 from edgetransfer.transport.place import AS_IT_IS, LOCAL, Place, Software, connect
 
 if TYPE_CHECKING:
+    from edgetransfer.spec.options import TimingEffort
     from edgetransfer.spec.progress import Progress
     from edgetransfer.spec.recipe import DataSpec
-    from edgetransfer.spec.words import TimingEffort
 
 
 INDEX = "golden/index.json"

@@ -37,9 +37,9 @@ from edgetransfer.transport.job import EFFORTS
 
 if TYPE_CHECKING:
     from edgetransfer.graph.prepare import Preparer
+    from edgetransfer.spec.options import TimingEffort
     from edgetransfer.spec.progress import Progress
     from edgetransfer.spec.recipe import DataSpec
-    from edgetransfer.spec.words import TimingEffort
     from edgetransfer.transport.place import Place
 
 PAGE = "report.html"

@@ -24,8 +24,8 @@ from edgetransfer.spec.outside import MIB
 if TYPE_CHECKING:
     from edgetransfer.pipeline.graphs import FittedGraph
     from edgetransfer.pipeline.stage.run import Run
+    from edgetransfer.spec.options import PrecisionChoice
     from edgetransfer.spec.target import TargetSpec
-    from edgetransfer.spec.words import PrecisionChoice
 
 QUIET_DB = 20.0
 """Integers noisier than this have their noisiest layers named."""

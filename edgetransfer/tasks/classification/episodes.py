@@ -20,7 +20,7 @@ from edgetransfer.tasks.classification.head.linear_heads import scaling
 from edgetransfer.tasks.classification.train.layers import parameter_group
 
 if TYPE_CHECKING:
-    from edgetransfer.spec.words import MetaMethod
+    from edgetransfer.spec.options import MetaMethod
 
     Load = Callable[["Array"], Tensor]
 

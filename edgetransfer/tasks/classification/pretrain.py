@@ -45,8 +45,8 @@ from edgetransfer.transfer.machine_settings import threads
 if TYPE_CHECKING:
     from edgetransfer.backbone.model import Source
     from edgetransfer.pipeline.stage.run import Run
+    from edgetransfer.spec.options import MetaMethod
     from edgetransfer.spec.progress import Progress
-    from edgetransfer.spec.words import MetaMethod
     from edgetransfer.tasks.classification.episodes import FitHead, Load
 
 Array = np.ndarray[Any, Any]

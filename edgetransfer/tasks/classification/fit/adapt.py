@@ -11,7 +11,7 @@ from edgetransfer.data.manifest import Example, Manifest, count
 from edgetransfer.errors import DataError, SpecError
 from edgetransfer.pipeline.fit.backbone import OpenedBackbone
 from edgetransfer.pipeline.fit.unlabelled import read_unlabelled
-from edgetransfer.spec.words import AUTO
+from edgetransfer.spec.options import AUTO
 from edgetransfer.tasks.classification import study as judged
 from edgetransfer.tasks.classification.fit.network import fit_on_frozen
 from edgetransfer.tasks.classification.fit.shift import (
