@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edgetransfer.data.decode import Pixels, decode
-from edgetransfer.data.manifest import Record, Split, count
+from edgetransfer.data.manifest import Example, Split, count
 from edgetransfer.errors import DataError
 from edgetransfer.spec.outside import Kind, opened
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from edgetransfer.spec.progress import Progress
 
-Records = tuple["Record", ...]
+Records = tuple[Example, ...]
 _SHOWN = 3
 
 
@@ -51,10 +51,10 @@ def drop_duplicates(records: Records) -> tuple[Records, Counter[str], list[str]]
     return records, dropped, notes
 
 
-def repeat_notes(records: Iterable[Record]) -> list[str]:
+def repeat_notes(records: Iterable[Example]) -> list[str]:
     """Say how many examples repeat one of their own split, and which in train contradict it."""
     notes = []
-    by_split: dict[Split, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
+    by_split: dict[Split, dict[str, list[Example]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
         if record.split is not None:
             by_split[record.split][record.digest].append(record)
@@ -108,8 +108,8 @@ def text_digest(text: str) -> str:
 
 
 def add_digests(
-    records: Sequence[Record], progress: Progress
-) -> tuple[tuple[Record, ...], list[str]]:
+    records: Sequence[Example], progress: Progress
+) -> tuple[tuple[Example, ...], list[str]]:
     """Return the readable records in their order with digests, and a line for each that is not."""
     readable, problems = [], []
     with ThreadPoolExecutor(THREADS) as pool:
@@ -138,7 +138,7 @@ def file_digests(paths: Iterable[Path]) -> list[str]:
         return list(pool.map(one, paths))
 
 
-def _digest(record: Record) -> Record | str:
+def _digest(record: Example) -> Example | str:
     if record.path is None:
         return replace(record, digest=text_digest(record.text or ""))
     try:

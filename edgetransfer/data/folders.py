@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from edgetransfer.data import locate
 from edgetransfer.data.decode import PICTURE_SUFFIXES
-from edgetransfer.data.manifest import RawData, Record, Split, clean_label, count
+from edgetransfer.data.manifest import Example, RawData, Split, clean_label, count
 from edgetransfer.errors import DataError, SpecError
 from edgetransfer.spec.outside import some
 
@@ -28,7 +28,7 @@ class _FolderContents:
     """What grows while folders are walked."""
 
     root: Path
-    records: list[Record] = field(default_factory=list)
+    records: list[Example] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)  # that are no pictures, by extension
     leavings: Counter[str] = field(default_factory=Counter)  # of a system, by name
@@ -261,7 +261,7 @@ def _add(into: _FolderContents, path: Path, label: str | None, split: Split | No
         what = "a link to nothing" if path.is_symlink() and not path.exists() else "no regular file"
         into.problems.append(f"{key}: {what}")
     else:
-        into.records.append(Record(key, key, path, None, label, split, {}))
+        into.records.append(Example(key, path, None, label, split, {}, where=key))
 
 
 def pictures_below(folder: Path) -> Iterator[Path]:

@@ -17,7 +17,7 @@ from edgetransfer.data.decode import PICTURE_SUFFIXES
 from edgetransfer.data.digests import normalise
 from edgetransfer.data.folders import pictures_below, unread_below
 from edgetransfer.data.locate import kind_of, locate
-from edgetransfer.data.manifest import Example, Record
+from edgetransfer.data.manifest import Example
 from edgetransfer.data.tables import TABLE_SUFFIXES, assign_roles, read_lines, read_table
 from edgetransfer.errors import DataError, EdgeTransferError
 from edgetransfer.spec.preprocess import INPUTS
@@ -89,11 +89,13 @@ class PictureReader:
             raise DataError("no picture in the folder", where=where)
         return path, found
 
-    def unlabelled(self, root: Path, files: Sequence[Path], column: str | None) -> Iterator[Record]:
+    def unlabelled(
+        self, root: Path, files: Sequence[Path], column: str | None
+    ) -> Iterator[Example]:
         """Yield each file."""
         for file in files:
             key = file.relative_to(root).as_posix()
-            yield Record(key, key, file, None, None, "train", {})
+            yield Example(key, file, None, None, "train", {}, where=key)
 
     def unread(self, root: Path) -> str | None:
         """Say how many are of a format that is not read."""
@@ -140,12 +142,14 @@ class TextReader:
             )
         return located.root, [named.path for named in located.tables]
 
-    def unlabelled(self, root: Path, files: Sequence[Path], column: str | None) -> Iterator[Record]:
+    def unlabelled(
+        self, root: Path, files: Sequence[Path], column: str | None
+    ) -> Iterator[Example]:
         """Yield the texts of those files that are not empty."""
         for file in files:
             for where, text in _texts(file, column):
                 if normalise(text):
-                    yield Record(where, where, None, text, None, "train", {})
+                    yield Example(where, None, text, None, "train", {}, where=where)
 
     def unread(self, root: Path) -> None:
         """Say nothing: all is read."""
@@ -225,7 +229,7 @@ def _text(text: str, where: str) -> Query:
     if not text.strip():
         problem = DataError("empty text", where=where or "INPUT", expected="a word at least")
         return Query(text, None, where, problem)
-    return Query(text, Example(where or text, None, text, None, "test", {}, ""), where)
+    return Query(text, Example(where or text, None, text, None, "test", {}), where)
 
 
 def _texts(file: Path, text_column: str | None) -> Iterator[tuple[str, str]]:
@@ -252,7 +256,7 @@ def _texts(file: Path, text_column: str | None) -> Iterator[tuple[str, str]]:
 
 
 def _picture(path: Path, where: str = "") -> Query:
-    return Query(str(path), Example(str(path), path, None, None, "test", {}, ""), where)
+    return Query(str(path), Example(str(path), path, None, None, "test", {}), where)
 
 
 def _find_picture(folder: Path, cell: str) -> Path:

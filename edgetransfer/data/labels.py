@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edgetransfer.data.manifest import Example, Manifest, Record, Split
+    from edgetransfer.data.manifest import Example, Manifest, Split
 
 
 class LabelRules(Protocol):
@@ -51,14 +51,14 @@ class LabelRules(Protocol):
         """Return new data with a model's labels; DataError where it does not know some."""
         return replace(manifest, labels=names)
 
-    def problems(self, records: Sequence[Record], carved: Collection[Split]) -> list[str]:
+    def problems(self, records: Sequence[Example], carved: Collection[Split]) -> list[str]:
         """Say what keeps records from being learned, where these splits will be carved."""
         wrong = ((each, self.problem(each.label)) for each in records if each.label is not None)
         found = [f"{each.where}: label {each.label!r}, {why}" for each, why in wrong if why]
         trained = not records or any(each.split in {"train", None} for each in records)
         return found if trained else [*found, "no example is for training"]
 
-    def notes(self, records: Sequence[Record], names: Sequence[str]) -> list[str]:
+    def notes(self, records: Sequence[Example], names: Sequence[str]) -> list[str]:
         """Say what of sound labels is good to know."""
         return []
 

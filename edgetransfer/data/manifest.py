@@ -34,17 +34,20 @@ class Example:
     data root, for a text ``row N`` (``train.csv row N`` where there are several tables). A text
     stands as it does in the table; the label is the text of its cell or the name of its folder,
     None where the data has none. It is fitted on in train, chosen on in validation, judged once in
-    test; the metadata are the table's other columns. The digest, sha256 (hex) of the decoded RGB
-    content with its shape, or of the normalised text, tells what counts as the same example.
+    test; the split is None until there is one, and the metadata are the table's other columns. The
+    digest, sha256 (hex) of the decoded RGB content with its shape, or of the normalised text, tells
+    what counts as the same example; it is empty until that was decoded. `where` is how messages
+    name what is being read: the picture, or the table and its row.
     """
 
     key: str
     path: Path | None
     text: str | None
     label: str | None
-    split: Split
+    split: Split | None
     metadata: Mapping[str, str] = field(hash=False)
-    digest: str
+    digest: str = ""
+    where: str = field(default="", compare=False)
 
     @property
     def content(self) -> str:
@@ -149,24 +152,8 @@ def _pack(example: Example, root: str) -> dict[str, Any]:
     if path is not None and path.is_relative_to(root):
         path = path.relative_to(root)
     fields = {each.name: getattr(example, each.name) for each in dataclasses.fields(example)}
+    del fields["where"]
     return {**fields, "path": None if path is None else path.as_posix()}
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One example as found: `split` is None where none was given, `digest` empty until decoded.
-
-    `where` is how messages name it: the picture, or the table and its row.
-    """
-
-    key: str
-    where: str
-    path: Path | None
-    text: str | None
-    label: str | None
-    split: Split | None
-    metadata: Mapping[str, str] = field(hash=False)
-    digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -180,7 +167,7 @@ class RawData:
 
     modality: Modality
     root: Path
-    records: tuple[Record, ...]
+    records: tuple[Example, ...]
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     tables: tuple[Path, ...] = ()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from edgetransfer.data.digests import normalise
 from edgetransfer.data.inputs import READERS
 from edgetransfer.data.locate import DataLocation, NamedTable, splits_of
-from edgetransfer.data.manifest import RawData, Record, Split, clean_label, count
+from edgetransfer.data.manifest import Example, RawData, Split, clean_label, count
 from edgetransfer.data.tables import assign_roles, read_table
 from edgetransfer.errors import DataError
 from edgetransfer.spec.preprocess import INPUTS
@@ -60,7 +60,7 @@ class _TableReader:
     ) -> None:
         self._located, self._spec, self._rules = located, spec, rules
         self._labels_optional = labels_optional
-        self.records: list[Record] = []
+        self.records: list[Example] = []
         self.problems: list[str] = []
         self.files: list[Path] = []
         self._first_row: dict[str, str] = {}
@@ -123,7 +123,8 @@ class _TableReader:
         self._first_row[key] = where
         text = content if path is None else None
         metadata = {name: cells[name] for name in roles.metadata}
-        self.records.append(Record(key, where, path, text, label or None, split, metadata))
+        found = Example(key, path, text, label or None, split, metadata, where=where)
+        self.records.append(found)
 
     def _split(self, cells: Mapping[str, str], problems: list[str]) -> Split | None:
         column = self._roles.split

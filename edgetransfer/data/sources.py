@@ -17,7 +17,7 @@ from edgetransfer.data.decode import brightest_of_16_bits
 from edgetransfer.data.digests import add_digests, file_digests
 from edgetransfer.data.folders import read_folder
 from edgetransfer.data.locate import locate
-from edgetransfer.data.manifest import Example, Manifest, RawData, Record, count
+from edgetransfer.data.manifest import Example, Manifest, RawData, count
 from edgetransfer.data.rows import read_tables
 from edgetransfer.errors import DataError
 from edgetransfer.spec.progress import Progress, silent
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _VERSION = 1
 """Raised when the same files would give another manifest than before."""
 SHOWN = 20
-Records = tuple["Record", ...]
+Records = tuple[Example, ...]
 
 
 def load(
@@ -133,7 +133,7 @@ def _where(reading: RawData) -> str:
     return str(reading.tables[0] if len(reading.tables) == 1 else reading.root)
 
 
-def _judged(records: tuple[Record, ...]) -> tuple[tuple[Record, ...], list[str]]:
+def _judged(records: Records) -> tuple[Records, list[str]]:
     given = {r.split for r in records}
     name = next((each for each in ("test", "validation") if each in given), None)
     chosen = tuple(replace(r, split="test") for r in records if name is None or r.split == name)
@@ -144,19 +144,13 @@ def _judged(records: tuple[Record, ...]) -> tuple[tuple[Record, ...], list[str]]
 
 def _manifest(
     reading: RawData,
-    records: tuple[Record, ...],
+    records: Records,
     labels: tuple[str, ...],
     notes: list[str],
     dropped: Mapping[str, int],
 ) -> Manifest:
-    examples = tuple(
-        Example(r.key, r.path, r.text, r.label, r.split, r.metadata, r.digest)
-        for r in records
-        if r.split is not None
-    )
-    return Manifest(
-        reading.modality, examples, labels, str(reading.root), tuple(notes), dict(dropped)
-    )
+    root, examples = str(reading.root), tuple(each for each in records if each.split is not None)
+    return Manifest(reading.modality, examples, labels, root, tuple(notes), dict(dropped))
 
 
 def raise_if(problems: Sequence[str], where: str) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgetransfer.data.manifest import Example, Manifest, Record, Split, count
+from edgetransfer.data.manifest import Example, Manifest, Split, count
 from edgetransfer.errors import DataError, SpecError
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ MOST_CALIBRATION, CALIBRATION_SHARE = 128, 0.2
 labels. All the rest is judged on."""
 VALIDATION_SHARES: Mapping[Split, float] = {"train": 0.80, "validation": 0.20}
 """Of the training data, where a test set but no validation set was given."""
-Records = tuple["Record", ...]
+Records = tuple[Example, ...]
 
 
 def name_roles(records: Records) -> tuple[Records, list[str]]:
@@ -110,7 +110,7 @@ def carve(
     if not shares:
         return records, []
     pool = [r for r in records if r.split != "test"]
-    units: dict[str, list[Record]] = defaultdict(list)
+    units: dict[str, list[Example]] = defaultdict(list)
     for record in pool:
         units[record.digest if split_by is None else record.metadata[split_by].strip()].append(
             record

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from edgetransfer.data import sources
 from edgetransfer.data.digests import add_digests, file_digests
 from edgetransfer.data.inputs import READERS
-from edgetransfer.data.manifest import Example, Manifest, Record, Split, count
+from edgetransfer.data.manifest import Example, Manifest, Split, count
 from edgetransfer.errors import DataError
 from edgetransfer.spec.progress import Progress, silent
 
@@ -70,7 +70,7 @@ def load(
 
 
 def _without(
-    found: tuple[Record, ...], labelled: Manifest, near: Near | None
+    found: tuple[Example, ...], labelled: Manifest, near: Near | None
 ) -> tuple[tuple[Example, ...], dict[str, int]]:
     """Return what is left of some records, and how many went, by the gravest reason."""
     reasons: dict[str, str] = {}
@@ -85,13 +85,8 @@ def _without(
             repeated = f"duplicate of another unlabelled {labelled.input.noun}"
             reasons.setdefault(record.key, repeated)
         seen.add(record.digest)
-    kept = tuple(
-        Example(r.key, r.path, r.text, None, "train", {}, r.digest)
-        for r in found
-        if r.key not in reasons
-    )
-    reasons |= near(kept) if near else {}
-    kept = tuple(each for each in kept if each.key not in reasons)
+    reasons |= near([each for each in found if each.key not in reasons]) if near else {}
+    kept = tuple(each for each in found if each.key not in reasons)
     return kept, dict(Counter(reasons.values()))
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from edgetransfer.data.decode import PICTURE_SUFFIXES
 from edgetransfer.data.folders import files_below, folders_in
 from edgetransfer.data.labels import LabelRules
-from edgetransfer.data.manifest import Example, Manifest, Record, Split, count
+from edgetransfer.data.manifest import Example, Manifest, Split, count
 from edgetransfer.errors import DataError, SpecError
 from edgetransfer.spec.outside import some
 
@@ -120,7 +120,7 @@ class ClassLabels(LabelRules):
         )
         return replace(manifest, examples=examples, labels=names)
 
-    def problems(self, records: Sequence[Record], carved: Collection[Split]) -> list[str]:
+    def problems(self, records: Sequence[Example], carved: Collection[Split]) -> list[str]:
         """Say what keeps these classes from being learned.
 
         Equal contents count once, as they stay together when a split is carved.
@@ -144,7 +144,7 @@ class ClassLabels(LabelRules):
                     f"class {label!r}: {count(number, 'different example')} for training, "
                     f"{needed} needed ({reason})"
                 )
-        untrained: dict[str, list[Record]] = defaultdict(list)
+        untrained: dict[str, list[Example]] = defaultdict(list)
         for record in records:
             if record.label is not None and record.label not in contents:
                 untrained[record.label].append(record)
@@ -154,7 +154,7 @@ class ClassLabels(LabelRules):
             for label in self.names(untrained)
         ]
 
-    def notes(self, records: Sequence[Record], names: Sequence[str]) -> list[str]:
+    def notes(self, records: Sequence[Example], names: Sequence[str]) -> list[str]:
         """Say which classes cannot be chosen or judged on, and which may be one."""
         notes = []
         for part in ("validation", "test"):

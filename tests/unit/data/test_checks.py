@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgetransfer.data import sources
-from edgetransfer.data.manifest import Record
+from edgetransfer.data.manifest import Example
 from edgetransfer.data.sources import depth_problems, raise_if
 from edgetransfer.errors import DataError
 from edgetransfer.spec.recipe import DataSpec
@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def records(*rows: str) -> tuple[Record, ...]:
+def records(*rows: str) -> tuple[Example, ...]:
     """Records from "split label number"; "-" is no split."""
     return tuple(
-        Record(
-            f"{row} {i}", f"row {n}.{i}", None, "", label, None if s == "-" else s, {}, f"{n}{i}"
+        Example(
+            *(f"{row} {i}", None, "", label, None if s == "-" else s, {}, f"{n}{i}"),
+            where=f"row {n}.{i}",
         )
         for n, row in enumerate(rows)
         for s, label, number in [row.split()]
@@ -75,7 +76,7 @@ def test_small_classes() -> None:
 
 
 def test_equal_contents_count_once() -> None:
-    twins = tuple(Record(str(i), "", None, "", "a", "train", {}, "same") for i in range(5))
+    twins = tuple(Example(str(i), None, "", "a", "train", {}, "same") for i in range(5))
     assert CLASSES.problems(twins + records("train b 2"), ()) == [
         "class 'a': 1 different example for training, 2 needed (2 to fit on)"
     ]
@@ -124,7 +125,7 @@ def test_c5_sixteen_bits_of_which_twelve_are_used(
         path = tmp_path / f"{index}.png"
         values = np.linspace(0, brightest, 64).astype(np.uint16).reshape(8, 8)
         path.write_bytes(wide_png(values, colours=colours))
-        records.append(Record(f"{index}", f"{index}", path, None, "a", None, {}))
+        records.append(Example(f"{index}", path, None, "a", None, {}))
     problems, notes = depth_problems(tuple(records))
     assert (len(problems), len(notes)) == {True: (1, 0), False: (0, 1), None: (0, 0)}[problem]
     if problem is not None:

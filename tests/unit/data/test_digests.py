@@ -11,7 +11,7 @@ from PIL import Image
 
 from edgetransfer.data.decode import decode
 from edgetransfer.data.digests import add_digests, file_digests, picture_digest, text_digest
-from edgetransfer.data.manifest import Record
+from edgetransfer.data.manifest import Example
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +44,8 @@ def test_unreadable_pictures_are_listed_in_order(picture: Callable[..., Path]) -
     good, bad = picture("good.png", 1), picture("bad.png", 2)
     bad.write_bytes(b"nothing")
     records = [
-        Record(f"{i}", f"row {i}", path, None, "a", None, {}) for i, path in enumerate([bad, good])
+        Example(f"{i}", path, None, "a", None, {}, where=f"row {i}")
+        for i, path in enumerate([bad, good])
     ]
     calls = []
     readable, problems = add_digests(records, lambda done, total: calls.append((done, total)))

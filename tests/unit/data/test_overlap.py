@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from edgetransfer.data.digests import drop_duplicates, repeat_notes
-from edgetransfer.data.manifest import Record
+from edgetransfer.data.manifest import Example
 
 
-def records(*rows: str) -> tuple[Record, ...]:
+def records(*rows: str) -> tuple[Example, ...]:
     """Records from "split digest label"; they are named by their place."""
     parts = [row.split() for row in rows]
     return tuple(
-        Record(f"{i}", f"row {i}", None, "", label, None if split == "-" else split, {}, digest)
+        Example(
+            *(f"{i}", None, "", label, None if split == "-" else split, {}, digest),
+            where=f"row {i}",
+        )
         for i, (split, digest, label) in enumerate(parts)
     )
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgetransfer.data.manifest import Record
+from edgetransfer.data.manifest import Example
 from edgetransfer.data.split import (
     ALL_SHARES,
     VALIDATION_SHARES,
@@ -23,12 +23,11 @@ from edgetransfer.errors import DataError
 from edgetransfer.tasks.classification.labels import CLASSES
 
 
-def records(split: str | None = None, who: int = 1, **numbers: int) -> tuple[Record, ...]:
+def records(split: str | None = None, who: int = 1, **numbers: int) -> tuple[Example, ...]:
     """Records by label, all different, dealt to `who` speakers in turn."""
     return tuple(
-        Record(
+        Example(
             key=f"{split} {label} {i}",
-            where="",
             path=None,
             text="",
             label=label,
@@ -41,7 +40,7 @@ def records(split: str | None = None, who: int = 1, **numbers: int) -> tuple[Rec
     )
 
 
-def sizes(done: tuple[Record, ...]) -> Counter:
+def sizes(done: tuple[Example, ...]) -> Counter:
     return Counter((r.split, r.label) for r in done)
 
 
@@ -139,7 +138,7 @@ def test_every_example_can_go_anywhere() -> None:
 def test_equal_contents_stay_together() -> None:
     data = records(a=30, b=30)
     twins = data + tuple(
-        Record(f"twin {r.key}", "", None, "", r.label, None, {}, r.digest) for r in data
+        Example(f"twin {r.key}", None, "", r.label, None, {}, r.digest) for r in data
     )
     done, _ = carve(twins, CLASSES, seed=1, split_by=None)
     assert [r.split for r in done[:60]] == [r.split for r in done[60:]]
