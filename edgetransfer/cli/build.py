@@ -133,10 +133,9 @@ def plan(**given: Any) -> None:  # noqa: ANN401 (what `build` takes)
     from edgetransfer.spec.recipe import recipe_from
 
     recipe = recipe_from({name: given[name] for name in SHELL}, given["recipe"])
-    steps = steps_of(resolve(recipe, o.store_at(None), SilentReporter()))
-    stages = [(step.stage, step.what) for step in steps]
+    stages = steps_of(resolve(recipe, o.store_at(None), SilentReporter()))
     if given["json"]:
-        told = [{"stage": stage, "what": what} for stage, what in stages]
+        told = [step._asdict() for step in stages]
         print_json({"recipe": recipe.model_dump(mode="json"), "stages": told})
     else:
         _show_plan(recipe.model_dump(mode="json", exclude_none=True), stages)

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from edgetransfer.data.labels import LabelRules
     from edgetransfer.spec.recipe import DataSpec
 
-_VERSION = 1
-"""Raised when the same files would give another manifest than before."""
 SHOWN = 20
 Records = tuple[Example, ...]
 
@@ -111,7 +109,6 @@ def fingerprint(spec: DataSpec, rules: LabelRules) -> str:
     paths = [*reading.tables, *dict.fromkeys(reading.files)]
     names = [os.path.relpath(path, reading.root) for path in paths]
     content = {
-        "version": _VERSION,
         "spec": spec.model_dump(mode="json"),
         "root": str(reading.root),
         "files": list(zip(names, file_digests(paths), strict=True)),

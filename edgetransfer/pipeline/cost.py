@@ -11,7 +11,6 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from math import ceil, floor, log
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,8 +92,7 @@ class Spending:
         }
 
 
-@dataclass(frozen=True)
-class Workload:
+class Workload(Form):
     """What the time of a build depends on, as far as it is known before it.
 
     Examples are all that are labelled, the bytes those of the backbone's weights, and the recipe is
@@ -103,10 +101,10 @@ class Workload:
 
     task: str
     kind: str
-    examples: int
-    network_bytes: int
+    examples: int = Field(gt=0)
+    network_bytes: int = Field(gt=0)
     fit: str
-    targets: int
+    targets: int = Field(gt=0)
     recipe: str
 
     @classmethod
@@ -124,9 +122,15 @@ class Workload:
         if counted is None or not size:
             return None
         kind, examples = counted
-        asked = digest_of_value(run.recipe.model_dump(mode="json"))
-        fit = run.recipe.fit.method
-        return cls(run.recipe.task, kind, examples, size, fit, len(run.targets), asked)
+        return cls(
+            task=run.recipe.task,
+            kind=kind,
+            examples=examples,
+            network_bytes=size,
+            fit=run.recipe.fit.method,
+            targets=len(run.targets),
+            recipe=digest_of_value(run.recipe.model_dump(mode="json")),
+        )
 
     def distance(self, other: Mapping[str, Any]) -> float:
         """Say how little a measured build tells of this one."""
@@ -175,14 +179,8 @@ def _counted(located: DataLocation) -> tuple[str, int] | None:
     return ("image" if words & set(FILE_COLUMNS) else "text", round(lines)) if lines else None
 
 
-class _PastBuild(BuildForm):
-    task: str
-    kind: str
-    fit: str
-    recipe: str
-    examples: int = Field(gt=0)
-    network_bytes: int = Field(gt=0)
-    targets: int = Field(gt=0)
+class _PastBuild(Workload, BuildForm):
+    """A build that was finished, and what it took."""
 
 
 class _Remembered(Form):
@@ -198,7 +196,7 @@ def remember(run: Run, spent: Mapping[str, Any]) -> None:
     found = any(each["found"] for each in spent["stages"])
     seconds = alone if found else spent["seconds"]  # opening and imports count once
     mine = {
-        **vars(work),
+        **work.model_dump(),
         "seconds": round(seconds, 2),
         "cpu_seconds": spent["cpu_seconds"],
         "stages": spent["stages"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from edgetransfer.measure.measurement import Judge
 from edgetransfer.spec import tasks
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from edgetransfer.spec.target import TargetSpec
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """One stage and what it would do."""
 
     stage: str

@@ -132,8 +132,8 @@ class Ladder:
                 break
         if asked == "auto" and precision == "w8a8":
             if self._is_slower():
-                self._try(self._shop.floats())
-                return self._fastest()
+                floats = self._try(self._shop.floats())  # taken unless they miss the budget
+                return floats if floats and floats.trial.status != "misses" else self._best()
             if self._ranged and not smaller:
                 self._climb_integers()
         dropped = self._misses() or (smaller and not self._holds())
@@ -251,11 +251,6 @@ class Ladder:
         limit = self._shop.run.recipe.budget.max_size_mib
         fits = limit is None or self._shop.fitted.graph.stat().st_size / MIB <= limit
         return fits and all(each.faster is False for each in self.results)
-
-    def _fastest(self) -> Result:
-        """Return the float rung, which came last, unless it misses what integers hold."""
-        chosen = self.results[-1]
-        return chosen if chosen.trial.status != "misses" else self._best()
 
     def _leave_floats(self, start: RungResult) -> None:
         """Leave the most sensitive layers in float, as few as do."""

@@ -113,7 +113,7 @@ class Sources:
                 now.update(each.name for each in node.names)
             elif isinstance(node, ast.ImportFrom):
                 now.update(self._from(node))
-            elif isinstance(node, ast.If) and _is_for_types(node.test):
+            elif isinstance(node, ast.If) and _last_name(node.test) == "TYPE_CHECKING":
                 self._imports(node.orelse, now, later)
             else:
                 called = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
@@ -133,7 +133,7 @@ class Sources:
                 found |= self._below(ast.unparse(node.value))
             if not isinstance(node, ast.Call) or not node.args:
                 continue
-            if ast.unparse(node.func).rpartition(".")[2] in _BY_NAME:
+            if _last_name(node.func) in _BY_NAME:
                 asked = node.args[0]
                 if isinstance(asked, ast.Constant):
                     found.add(str(asked.value))
@@ -161,9 +161,8 @@ def _parents(name: str) -> Iterator[str]:
         yield name
 
 
-def _is_for_types(test: ast.expr) -> bool:
-    name = test.id if isinstance(test, ast.Name) else getattr(test, "attr", "")
-    return bool(name == "TYPE_CHECKING")
+def _last_name(expression: ast.expr) -> str:
+    return ast.unparse(expression).rpartition(".")[2]
 
 
 def _bodies(node: ast.AST) -> Iterator[list[ast.stmt]]:

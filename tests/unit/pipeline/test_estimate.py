@@ -45,7 +45,7 @@ def photos(tmp_path):
 def test_the_estimate_of_a_measured_build_spans_what_it_took(name, photos):
     """Every run of ``benchmarks/results/stages.json``, on a machine as it was measured on."""
     measured = MEASURED[name]
-    work = cost.Workload(*(measured[each] for each in NAMED), recipe="")
+    work = cost.Workload(**{each: measured[each] for each in NAMED}, recipe="")
     seconds = cost.seconds_like(measured, work, measured["environment"]["cores"], run_of(photos))
     least, most = (seconds * factor for factor in cost.SPREAD)
     assert [each for each in measured["each"] if not least < each < most] == []
@@ -57,7 +57,7 @@ PAIRS = [(a, b) for a in MEASURED for b in MEASURED if MEASURED[a]["kind"] == ME
 
 @pytest.mark.parametrize(("name", "other"), PAIRS)
 def test_one_measured_build_tells_of_another_within_a_factor_of_two(name, other, photos):
-    work = cost.Workload(*(MEASURED[other][each] for each in NAMED), recipe="")
+    work = cost.Workload(**{each: MEASURED[other][each] for each in NAMED}, recipe="")
     found = cost.seconds_like(MEASURED[name], work, 2, run_of(photos))
     assert 0.5 < found / MEASURED[other]["seconds"] < 2
 
