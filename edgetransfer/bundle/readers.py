@@ -1,8 +1,7 @@
 """Reads the files of a bundle: one function for each kind, each within limits and of a known form.
 
-What it returns are plain JSON values that fit their form in `forms`: readers may index what is
-required there and compute with it. What does not fit raises the error of the kind, an
-`IntegrityError` of our own files, that names every such field.
+What it returns are plain JSON values that fit their form: readers may index what is required there
+and compute with it. What does not fit raises an `IntegrityError` that names every such field.
 """
 
 from __future__ import annotations

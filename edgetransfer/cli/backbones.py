@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgetransfer.bundle.files import writing
 from edgetransfer.cli import options as o
+from edgetransfer.cli.terminal import Console, TerminalReporter, print_json, show, table
 from edgetransfer.spec.options import MetaMethod
 
 if TYPE_CHECKING:
@@ -46,7 +48,6 @@ def listed(json: o.Json = False) -> None:
     """List the built-in backbones, and say what else can be given."""
     from edgetransfer.backbone.sources import WEIGHTS, builtin_names
     from edgetransfer.bundle.files import read_json
-    from edgetransfer.cli.terminal import Console, print_json, table
 
     cards = [read_json(WEIGHTS / name / "card.json") for name in builtin_names()]
     if json:
@@ -81,8 +82,6 @@ def rank(
 ) -> None:
     """Rank backbones for your examples: what each knows of them, and what it costs here."""
     from edgetransfer.backbone.sources import candidates_of
-    from edgetransfer.bundle.files import writing
-    from edgetransfer.cli.terminal import print_json
     from edgetransfer.pipeline.fit.data import read_data
     from edgetransfer.tasks.classification.rank import rank as run
     from edgetransfer.tasks.classification.report.candidates import render_ranking
@@ -100,7 +99,6 @@ def rank(
 
 
 def _resolved(asked: o.Asked, cache: Path | None, *, quiet: bool) -> Run:
-    from edgetransfer.cli.terminal import TerminalReporter
     from edgetransfer.pipeline.build import resolve
     from edgetransfer.spec.recipe import recipe_from
 
@@ -109,8 +107,6 @@ def _resolved(asked: o.Asked, cache: Path | None, *, quiet: bool) -> Run:
 
 def _show_ranking(record: Mapping[str, Any], page: Path) -> None:
     """Print what each backbone knows and costs, best first, and where the page is."""
-    from edgetransfer.cli.terminal import Console, table
-
     console = Console()
     for title, columns in _COLUMNS.items():
         heads = [head for head, *_ in columns]
@@ -150,7 +146,6 @@ def fewshot(
     """Judge a frozen backbone by N-way K-shot episodes, for each kind of head."""
     from dataclasses import asdict
 
-    from edgetransfer.cli.terminal import print_json, show
     from edgetransfer.tasks.classification.pretrain import EpisodeTrial
     from edgetransfer.tasks.classification.pretrain import fewshot as run
 
@@ -185,7 +180,6 @@ def pretrain(
     quiet: o.Quiet = False,
 ) -> None:
     """Train a backbone over episodes of a source, to be fitted well to few examples."""
-    from edgetransfer.cli.terminal import print_json, show
     from edgetransfer.tasks.classification.episodes import EpisodeShape
     from edgetransfer.tasks.classification.pretrain import PretrainPlan
     from edgetransfer.tasks.classification.pretrain import pretrain as run

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgetransfer.bundle.files import writing
 from edgetransfer.cli import DEBUG
 from edgetransfer.cli import options as o
+from edgetransfer.cli.terminal import Console, TerminalReporter, flat, print_json, show, table
 from edgetransfer.spec.options import SHELL
 
 if TYPE_CHECKING:
@@ -47,7 +49,6 @@ def build(
 ) -> None:
     """Build for one or more targets, and end on a verdict for each."""
     from edgetransfer.cli import render
-    from edgetransfer.cli.terminal import TerminalReporter, print_json
     from edgetransfer.pipeline.build import build as run
     from edgetransfer.pipeline.stage.shared import joined
     from edgetransfer.spec.recipe import recipe_from
@@ -85,7 +86,6 @@ def init(
     quiet: o.Quiet = False,
 ) -> None:
     """Look at the data, and write a commented recipe that `build --recipe` takes."""
-    from edgetransfer.cli.terminal import Console, TerminalReporter, print_json
     from edgetransfer.pipeline import first_recipe
     from edgetransfer.pipeline.build import resolve
     from edgetransfer.spec.recipe import recipe_from
@@ -113,7 +113,6 @@ def demo(
     quiet: o.Quiet = False,
 ) -> None:
     """Build on scikit-learn's digits for this machine: no data, no network, no fine-tuning."""
-    from edgetransfer.bundle.files import writing
     from edgetransfer.pipeline.demo import write_digits
 
     digits = out / "digits"
@@ -126,7 +125,6 @@ def demo(
 
 def plan(**given: Any) -> None:  # noqa: ANN401 (what `build` takes)
     """Show the resolved recipe and the stages, before any work; takes what `build` takes."""
-    from edgetransfer.cli.terminal import print_json
     from edgetransfer.pipeline.build import plan as steps_of
     from edgetransfer.pipeline.build import resolve
     from edgetransfer.pipeline.stage.reporter import SilentReporter
@@ -145,8 +143,6 @@ o.signed(plan, inspect.signature(build).parameters.values())
 
 
 def _show_plan(recipe: Mapping[str, Any], stages: Sequence[tuple[str, str]]) -> None:
-    from edgetransfer.cli.terminal import Console, flat, table
-
     console = Console()
     console.print("Recipe", style="bold")
     console.indented(table(("", ""), flat(recipe, _value)), below=1)
@@ -173,9 +169,7 @@ def matrix(
     out: o.Out = Path("edgetransfer-matrix"),
 ) -> None:
     """Build backbones x seeds for every target; report mean and spread over the seeds."""
-    from edgetransfer.bundle.files import writing
     from edgetransfer.bundle.swap import LOCK, locked
-    from edgetransfer.cli.terminal import TerminalReporter, print_json, show
     from edgetransfer.pipeline import matrix as use
     from edgetransfer.spec.recipe import recipe_from
 
@@ -210,8 +204,6 @@ def exit_code(record: Mapping[str, Any], *, strict: bool) -> int:
 
 
 def _show_matrix(record: Mapping[str, Any], file: Path) -> None:
-    from edgetransfer.cli.terminal import Console, table
-
     console = Console()
     console.print()
     cells = [
@@ -238,8 +230,6 @@ def _show_matrix(record: Mapping[str, Any], file: Path) -> None:
 
 def _summary(target: str, rows: Sequence[Mapping[str, Any]]) -> Table:
     """Mean and spread over the seeds; a row has to fit into 80 columns."""
-    from edgetransfer.cli.terminal import table
-
     cells = []
     for row in rows:
         verdicts = [f"{count} {name}" for name, count in row["verdicts"].items()]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgetransfer.cli import options as o
+from edgetransfer.cli.terminal import Console, TerminalReporter, print_json, show, table
 from edgetransfer.spec.options import BENCH
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ def bench(
 ) -> None:
     """Measure a bundle on a device, and judge it by its own budget."""
     from edgetransfer.cli import render
-    from edgetransfer.cli.terminal import TerminalReporter, print_json
     from edgetransfer.pipeline.api import bench as run
     from edgetransfer.spec.base import slug
     from edgetransfer.transport.place import LOCAL
@@ -75,7 +75,6 @@ def predict(
     json: o.Json = False,
 ) -> None:
     """Classify pictures, or texts, with the shipped model."""
-    from edgetransfer.cli.terminal import Console, print_json, table
     from edgetransfer.errors import DataError
     from edgetransfer.pipeline.predict import LoadedModel
 
@@ -116,7 +115,6 @@ def report(
     from edgetransfer.bundle.opened import open_bundle
     from edgetransfer.bundle.readers import read_report
     from edgetransfer.cli import render
-    from edgetransfer.cli.terminal import print_json
     from edgetransfer.measure.verdict import refuse_untrue
     from edgetransfer.pipeline.bench.judge import write_report
     from edgetransfer.report.thumbnails import kept
@@ -145,7 +143,6 @@ def compare(
     json: o.Json = False,
 ) -> None:
     """Compare two bundles or reports: accuracy, changed decisions, latency, size."""
-    from edgetransfer.cli.terminal import Console, print_json, table
     from edgetransfer.report.comparison import compare as run
     from edgetransfer.report.comparison import read_side
 
@@ -180,7 +177,6 @@ def add_class(
 ) -> None:
     """Add a class to a bundle from a few examples; the backbone stays as it is."""
     from edgetransfer.cli import render
-    from edgetransfer.cli.terminal import TerminalReporter, print_json, show
     from edgetransfer.measure.verdict import exit_code
     from edgetransfer.spec.base import slug
     from edgetransfer.spec.recipe import recipe_from
@@ -251,7 +247,6 @@ def engine(
     """Build a TensorRT-RTX engine of a bundle without its GPU; engines hold code: ship yours."""
     from dataclasses import asdict
 
-    from edgetransfer.cli.terminal import TerminalReporter, print_json, show
     from edgetransfer.pipeline.ship.engine import build_engine
 
     file = out or Path(f"engine-{compute_capability}.plan")
@@ -271,7 +266,6 @@ def head_export(
     bundle: o.Bundle, file: Annotated[Path, typer.Argument(help="The head file that is written.")]
 ) -> None:
     """Write the head of a bundle to a file of its own."""
-    from edgetransfer.cli.terminal import show
     from edgetransfer.tasks.classification.ship.heads import export_heads
 
     heads, size = export_heads(bundle, file)
@@ -285,7 +279,6 @@ def head_apply(
     quiet: o.Quiet = False,
 ) -> None:
     """Make the bundle that has the head of a file on the same backbone."""
-    from edgetransfer.cli.terminal import TerminalReporter, show
     from edgetransfer.tasks.classification.ship.heads import apply_heads
 
     heads = apply_heads(bundle, file, out, TerminalReporter(quiet=quiet))

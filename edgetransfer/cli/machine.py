@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgetransfer.cli import options as o
+from edgetransfer.cli.terminal import Console, TerminalReporter, flat, print_json, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -48,7 +49,6 @@ def doctor(
     """
     from dataclasses import asdict
 
-    from edgetransfer.cli.terminal import TerminalReporter, print_json
     from edgetransfer.pipeline import doctor as use_case
     from edgetransfer.spec.catalogue import default_cache
 
@@ -77,8 +77,6 @@ def _show_prepared(done: Sequence[Mapping[str, Any]], cache: Path | None) -> Non
 
 
 def _show_examined(found: Examination) -> None:
-    from edgetransfer.cli.terminal import Console, table
-
     console = Console()
 
     def show(
@@ -141,7 +139,6 @@ def targets(
     json: o.Json = False,
 ) -> None:
     """List the devices that can be built for."""
-    from edgetransfer.cli.terminal import Console, flat, print_json, table
     from edgetransfer.spec import catalogue
 
     names = catalogue.names("targets") if name is None else [name]
@@ -169,8 +166,6 @@ def cache_list(cache: o.Cache = None) -> None:
     """List finished stages, newest first."""
     from datetime import datetime
 
-    from edgetransfer.cli.terminal import Console, table
-
     rows = []
     for entry in o.store_at(cache).entries():
         made = datetime.fromtimestamp(entry.made_at).astimezone().strftime("%Y-%m-%d %H:%M")
@@ -180,8 +175,6 @@ def cache_list(cache: o.Cache = None) -> None:
 
 def cache_size(cache: o.Cache = None) -> None:
     """Say how much is kept, and where."""
-    from edgetransfer.cli.terminal import Console
-
     store = o.store_at(cache)
     entries = store.entries()
     total = sum(entry.bytes for entry in entries)
@@ -195,7 +188,5 @@ def cache_clean(
     ] = 0.0,
 ) -> None:
     """Delete finished stages; a later build makes them again."""
-    from edgetransfer.cli.terminal import Console
-
     freed = o.store_at(cache).clean(older_than_s=older_than * _DAY_S)
     Console().print(f"freed {freed / _MIB:.1f} MiB")

@@ -1,8 +1,7 @@
 """Draws the small plots in rows of tables, their axis, and the histogram of times, as inline SVG.
 
-All x are percents of the cell's width and all colours are classes, so that the plots fit any screen
-and either colour scheme. The numbers stand in the same row, so the plots are hidden from screen
-readers; a pointer gets them as a title.
+All x are percents of the cell's width and all colours are classes: plots fit any screen and either
+colour scheme. Screen readers read the numbers in the same row; a pointer gets them as a title.
 """
 
 from __future__ import annotations

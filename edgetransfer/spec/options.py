@@ -1,8 +1,7 @@
 """What can be asked of a build: the command line's options and the keywords of `build()`.
 
-Each is said once, here: its type and its help, which is also what the recipe's field is described
-by. Limits, defaults and what goes with what are the recipe's (`spec.recipe`). `--help` reads this
-module, so pydantic is not loaded here.
+Its type and its help are said here, limits, defaults and what goes with what by the recipe
+(`spec.recipe`). `--help` reads this module, so pydantic is not loaded here.
 """
 
 import re

@@ -1,9 +1,7 @@
 """Reads files and messages that somebody else may have written, within limits.
 
-Every reader of one kind of outside file stands on this: only a regular file is opened (a pipe, a
-device or a socket never makes it wait), no more is read than its `Kind` allows, and what is wrong
-ends in one error of the `Kind`, that says where, what was found and what was expected. `validated`
-adds the form: a pydantic model, with every field that does not fit.
+Only a regular file is opened (a pipe or a device never makes it wait), no more is read than its
+`Kind` allows, and what is wrong ends in one error of the `Kind`. `validated` adds the form.
 """
 
 from __future__ import annotations

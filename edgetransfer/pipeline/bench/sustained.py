@@ -1,7 +1,4 @@
-"""Lets a bundle work for minutes on a device, and measures the energy of an inference there.
-
-It is not part of a verdict: what it finds stands beside it in the report.
-"""
+"""Lets a bundle work for minutes on a device, and measures the energy of an inference there."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Several processes on one build: who joins, and how stages are shared among them.
 
 All of them run the same stages up to the fit. The first makes what is made by one, while the others
-wait and read what it kept; what is marked as done together they do together. It does not train.
+wait and read what it kept; what is marked as done together they do together.
 """
 
 from __future__ import annotations
