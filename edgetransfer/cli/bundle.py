@@ -47,8 +47,8 @@ def bench(
     reports = {}
     for where in places:
         mine = room if places == (LOCAL,) else room / slug(where)
-        told = TerminalReporter(quiet=quiet)
-        found = run(bundle, data or None, out=mine, reporter=told, **{**asked, "on": where})
+        reporter = TerminalReporter(quiet=quiet)
+        found = run(bundle, data or None, out=mine, reporter=reporter, **{**asked, "on": where})
         reports[where] = found
         if not json:
             render.notes(() if quiet else found["notes"])

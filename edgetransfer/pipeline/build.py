@@ -94,7 +94,7 @@ def plan(run: Run) -> list[Step]:
     steps += task_of(recipe).plan(run)
     for target in run.targets:
         precision: str = recipe.quant.precision
-        if precision == AUTO:
+        if precision == "auto":
             precision = f"{target.precision}, then costlier candidates while the budget is not met"
         numbers = "accuracy as a preview; this machine is not the target, so no times"
         if matches_this_machine(target):
