@@ -183,8 +183,7 @@ def _carry(folder: Path, partial: Path, beside: tuple[str, ...]) -> None:
         _link(str(folder / name), str(partial / name))
 
 
-def _link(source: str, target: str, *, follow_symlinks: bool = False) -> str:
-    del follow_symlinks
+def _link(source: str, target: str) -> str:
     try:
         os.link(source, target, follow_symlinks=False)
     except OSError:  # a file system without hard links

@@ -133,11 +133,10 @@ def resolve(name: str, arch: str, flags: frozenset[str]) -> TargetSpec:
             where=f"target {name}",
             fix="name a target yourself with --target",
         )
-    taken = {"name": spec.name, "title": f"{spec.title} ({best.name})", "extends": best.name}
+    mine = {name: getattr(spec, name) for name in ("name", "detect", "evidence", "reached")}
+    taken = {"title": f"{spec.title} ({best.name})", "extends": best.name, "device_class": False}
     # This machine is timed: whether integers pay shows without a race of schemes.
-    mine = {"device_class": False, "detect": True, "evidence": spec.evidence, "schemes": ()}
-    mine["reached"] = spec.reached
-    return best.model_copy(update={**taken, **mine})
+    return best.model_copy(update={**mine, **taken, "schemes": ()})
 
 
 def remembered(raw: Mapping[str, Any]) -> TargetSpec:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from threadpoolctl import threadpool_limits
 
@@ -25,6 +25,8 @@ from edgetransfer.spec.progress import Progress, silent
 
 ENTRY = "stage.json"
 _PARTIAL = ".partial"
+Visit = tuple[str, StageResult]
+"""The name of a stage that was entered, and what it left."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +37,6 @@ class Entry:
     key: str
     bytes: int
     made_at: float
-
-
-class Visit(NamedTuple):
-    """A stage that was entered, and what it left."""
-
-    stage: str
-    result: StageResult
 
 
 class Store:
@@ -78,7 +73,7 @@ class Store:
             return replace(known, reused=True)
         kept = self._reuse(self._folder(stage), stage.key) or self._make(stage, progress)
         self._known[stage.name, stage.key] = kept
-        self.visits.append(Visit(stage.name, kept))
+        self.visits.append((stage.name, kept))
         return kept
 
     def _make(self, stage: Stage, progress: Progress) -> StageResult:
