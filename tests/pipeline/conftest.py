@@ -20,7 +20,7 @@ from PIL import Image
 import edgetransfer
 from edgetransfer.bundle.agent_archive import installed_agent
 from edgetransfer.cli import app
-from edgetransfer.pipeline.ladder.ladder import RungJudge
+from edgetransfer.pipeline.ladder.ladder import Ladder
 from edgetransfer.pipeline.ladder.trial import Trials
 from edgetransfer.pipeline.stage.reached import FOLDER
 from edgetransfer.pipeline.stage.store import Store
@@ -112,10 +112,10 @@ def untimed():
 @pytest.fixture(scope="session", autouse=True)
 def race():
     """Let no runtimes be held side by side but in the test that takes this fixture's value."""
-    kept = RungJudge.race
-    RungJudge.race = lambda *_: {}
+    kept = Ladder.runtimes
+    Ladder.runtimes = lambda *_: {}
     yield kept
-    RungJudge.race = kept
+    Ladder.runtimes = kept
 
 
 @pytest.fixture(scope="session")

@@ -48,13 +48,13 @@ def build(data, out, cache, fit, how, when):
     import torch
 
     import edgetransfer
-    from edgetransfer.pipeline.ladder.ladder import RungJudge
+    from edgetransfer.pipeline.ladder.ladder import Ladder
     from edgetransfer.tasks.classification.train import choice
     from edgetransfer.transport import job
 
     torch.set_num_threads(1)
     choice.RACED_STEPS = 2
-    RungJudge.race = lambda *_: {}  # it tells of other runtimes, and changes nothing
+    Ladder.runtimes = lambda *_: {}  # it tells of other runtimes, and changes nothing
     plan = job.TimingPlan(blocks=6, warmup_s=0.02, warmup_max_s=0.3)
     job.EFFORTS |= {"quick": job.Effort(2, plan, most=2)}
     reporter = Killer(when if how == "STAGE" else None)

@@ -16,7 +16,7 @@ from edgetransfer.errors import NumericalError
 from edgetransfer.graph import prepare
 from edgetransfer.measure.trial import Trial
 from edgetransfer.pipeline.ladder import ladder, rungs
-from edgetransfer.pipeline.ladder.ladder import RungJudge
+from edgetransfer.pipeline.ladder.ladder import Ladder
 from edgetransfer.pipeline.ladder.trial import Trials
 from edgetransfer.pipeline.ship import assemble
 from edgetransfer.report.sections.ladder import told
@@ -255,14 +255,14 @@ def interrupted(*_, **__):
 
 
 def test_noisy_layers_are_named_where_some_layers_are_in_float(climb, monkeypatch):
-    hold = RungJudge.hold
+    hold = Ladder.hold
 
     def only_with_floats(self, made):
         result = hold(self, made)
         status = "holds" if "more" in result.row["rung"] else "misses"
         return replace(result, trial=replace(result.trial, status=status))
 
-    monkeypatch.setattr(RungJudge, "hold", only_with_floats)
+    monkeypatch.setattr(Ladder, "hold", only_with_floats)
     monkeypatch.setattr(ladder, "QUIET_DB", 1000)
     row = shipped(climb())
     assert row["rung"] == "1 more layer in float"

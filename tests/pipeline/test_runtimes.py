@@ -11,7 +11,7 @@ from edgetransfer.agent.environment import architecture
 from edgetransfer.bundle.agent_archive import add_runtime, installed_agent
 from edgetransfer.errors import SpecError, StageError
 from edgetransfer.pipeline.ladder import trial
-from edgetransfer.pipeline.ladder.ladder import RungJudge
+from edgetransfer.pipeline.ladder.ladder import Ladder
 from edgetransfer.pipeline.ladder.trial import Trials
 from edgetransfer.spec import catalogue
 from edgetransfer.spec.target import RUNTIMES
@@ -102,7 +102,7 @@ def test_a_build_holds_the_runtimes_side_by_side(pictures, cache, tmp_path, race
     pytest.importorskip("openvino")
     if architecture() != "x86_64":
         pytest.skip("there is one runtime on this processor")
-    monkeypatch.setattr(RungJudge, "race", race)
+    monkeypatch.setattr(Ladder, "runtimes", race)
     done = edgetransfer.build(pictures, out=tmp_path / "out", cache=cache, timing="quick")
     rows = done.reports["this-machine"]["ladder"]
     raced = [row for row in rows if "runtimes" in row]

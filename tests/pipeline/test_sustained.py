@@ -3,7 +3,7 @@
 import pytest
 
 from edgetransfer.errors import SpecError
-from edgetransfer.pipeline.bench.sustained import energy, sustained
+from edgetransfer.pipeline.bench.bench import energy, sustained
 from edgetransfer.transport.job import Variant
 
 CORE = Variant("candidate", "core.onnx")

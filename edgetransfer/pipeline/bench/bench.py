@@ -1,11 +1,14 @@
-"""Measures a bundle again, on data the user names or on its golden pictures alone."""
+"""Measures a bundle again, on data the user names or on its golden pictures alone.
+
+Beside the verdict it may work for minutes on a device, and take the energy of an inference there.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,11 +32,11 @@ from edgetransfer.data.sources import load_for_evaluation
 from edgetransfer.errors import DataError, SpecError
 from edgetransfer.graph.embed import PICTURE
 from edgetransfer.graph.prepare import Preparer, preparer
-from edgetransfer.measure.speed.sustained import in_words
+from edgetransfer.measure.speed.sustained import energy_of_its_own, in_words, summarise_series
 from edgetransfer.measure.target_match import PROMISED, kind_of
 from edgetransfer.pipeline.bench.judge import Bench, Question, judge_bundle, write_report
-from edgetransfer.pipeline.bench.sustained import core_variants, energy, sustained
 from edgetransfer.pipeline.bench.target_match import seen_here
+from edgetransfer.pipeline.bench.times import TIMED_INPUTS, input_files, variants_of
 from edgetransfer.pipeline.cost import emulated
 from edgetransfer.pipeline.stage.reporter import Reporter, telling
 from edgetransfer.pipeline.stage.stage import RECORD, Stage, StageResult, watched
@@ -44,17 +47,21 @@ from edgetransfer.report.sections import answers
 from edgetransfer.spec import catalogue
 from edgetransfer.spec.options import seconds_of
 from edgetransfer.spec.outside import json_of
+from edgetransfer.spec.progress import Progress, silent
+from edgetransfer.transport.job import Job, SustainedLoad, Variant
 from edgetransfer.transport.place import AS_IT_IS, LOCAL, Place, Software, connect
 
 if TYPE_CHECKING:
     from edgetransfer.spec.options import TimingEffort
-    from edgetransfer.spec.progress import Progress
     from edgetransfer.spec.recipe import DataSpec
 
 
 INDEX = "golden/index.json"
 RAW = "raw"
 PORTABILITY = "portability.json"
+WINDOW_S = 5.0
+ENERGY_S = 10.0
+"""Of idling, and of work: as MLPerf Tiny asks for at least."""
 
 
 @dataclass(frozen=True)
@@ -263,17 +270,57 @@ def _beside(
         return {}
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as room, telling(reporter, "sustained work") as line:
-        variants = core_variants(bundle, prepare, question.examples, Path(room))
+        files = input_files(prepare, question.examples[:TIMED_INPUTS], Path(room))
+        models = {"reference": bundle.file("reference.onnx"), "candidate": bundle.file("core.onnx")}
+        session = bundle.manifest["session"]
+        both = variants_of(models, files, bundle.target, session["threads"])
+        reference, candidate = (replace(each, config=session["config"]) for each in both)
         told = []
         if there.sustained_s is not None:
-            (candidate,) = (each for each in variants if each.name == "candidate")
             found["sustained"] = sustained(place, candidate, there.sustained_s, line.progress)
             told += list(in_words(found["sustained"]))
         if there.energy:
-            found["energy"] = energy(place, variants)
+            found["energy"] = energy(place, (reference, candidate))
             told.append("energy looked for")
         line.summary = ", ".join(told)
     return found
+
+
+def sustained(
+    place: Place, variant: Variant, seconds: float, progress: Progress = silent
+) -> dict[str, Any]:
+    """Run a variant for so long without a rest; return the report's block `sustained`.
+
+    SpecError where the place takes no such job, or its processor is emulated.
+    """
+    _needs(place, "sustain", "--sustained")
+    asked = SustainedLoad(seconds, min(WINDOW_S, seconds / 4))
+    with tempfile.TemporaryDirectory() as folder:
+        job = Job("sustain", (variant,), sustained=asked)
+        series = place.run(job, Path(folder), progress=progress)["series"]
+    found = summarise_series(series, on_cpu=variant.on_cpu)
+    return {"seconds": seconds, "window_s": asked.window_s, **found}
+
+
+def energy(place: Place, variants: Sequence[Variant]) -> dict[str, Any]:
+    """Measure the energy of an inference of each variant; return the report's block `energy`.
+
+    SpecError as `sustained`.
+    """
+    _needs(place, "energy", "--energy")
+    with tempfile.TemporaryDirectory() as folder:
+        job = Job("energy", tuple(variants), sustained=SustainedLoad(ENERGY_S))
+        return energy_of_its_own(place.run(job, Path(folder))["energy"])
+
+
+def _needs(place: Place, action: str, option: str) -> None:
+    if place.emulated or action not in place.actions:
+        found = "an emulated processor" if place.emulated else "a place that takes no such job"
+        raise SpecError(
+            "nothing that depends on the speed of the processor can be measured there",
+            where=option,
+            found=f"{place.where}: {found}",
+        )
 
 
 def _tell_time(bundle: Bundle, examples: int, reporter: Reporter, where: str) -> None:

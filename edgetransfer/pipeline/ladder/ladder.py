@@ -55,58 +55,15 @@ class Result:
         return self.speed_ci95[0] > other.speed_ci95[1]
 
 
-class RungJudge:
-    """Tries the rungs of one target; `here` where this machine may stand for it, and times."""
-
-    def __init__(self, workshop: Workshop, *, here: bool) -> None:
-        self._shop = workshop
-        self._trials = Trials(workshop, here=here)
-
-    def race(self, made: RungResult) -> dict[str, Any]:
-        """Return what the runtimes of this processor take for a rung; nothing where one is all."""
-        stage, run = self._trials.race(made), self._shop.run
-        if stage is None:
-            return {}
-        return {"runtimes": run.keep(stage, f"runtimes {self._shop.target.name}").record}
-
-    def hold(self, made: RungResult) -> Result:
-        """Run a rung on the examples and hold it against the budget."""
-        shop, recipe = self._shop, self._shop.run.recipe
-        with telling(shop.run.reporter, f"try {shop.target.name}") as line:
-            reference = shop.run.store.keep(self._trials.reference(), line.progress)
-            kept = shop.run.keep_in(line, self._trials.of(made))
-            record = kept.record
-            task = task_of(recipe)
-            truth = task.labels.truth(shop.fitted.manifest, self._trials.labelled)
-            tried = TrialInput(
-                Outputs.load(reference.file(OUTPUTS)),
-                Outputs.load(kept.file(OUTPUTS)),
-                truth,
-                record["p90_ms"],
-                record["bytes"],
-                len({each.digest for each in shop.fitted.manifest.split("test")}),
-                record.get("not_timed", "not the target, so not timed"),
-                recipe.metric,
-                recipe.seed,
-            )
-            trial = hold_trial(tried, recipe.budget, task)
-            line.summary = f"{trial.status}: {trial.why}"
-        bounds = tuple(record["cpu_ci95"]) if record.get("cpu_ci95") else None
-        row = _row(made, trial, record)
-        if trial.told.row and shop.fitted.manifest.carved and recipe.fits:
-            row["labelled_fitted"] = True
-        return Result(made, trial, record["faster"], bounds, row)
-
-
 class Ladder:
-    """Climbs for one target.
+    """Climbs for one target; `here` where this machine may stand for it, and times.
 
     A rung that fails numerically is left out, with its reason in the report; floats are not.
     """
 
-    def __init__(self, workshop: Workshop, judge: RungJudge) -> None:
+    def __init__(self, workshop: Workshop, *, here: bool) -> None:
         self._shop = workshop
-        self._judge = judge
+        self._trials = Trials(workshop, here=here)
         self._ranged = workshop.fitted.preprocessing.one_shape
         self.results: list[Result] = []
         self._left_out: list[tuple[int, dict[str, Any]]] = []
@@ -175,7 +132,7 @@ class Ladder:
             {**each.row, "shipped": each is chosen} for each in self.results
         ]
         row = rows[self.results.index(chosen)]
-        row |= self._judge.race(chosen.made)
+        row |= self.runtimes(chosen.made)
         if self._shop.target.precision == "fp32" and chosen.made.rung.precision == "w8a8":
             row["why"] = "; ".join(filter(None, (row["why"], self._download())))
         sqnr_db = chosen.trial.drift.sqnr_db
@@ -222,7 +179,7 @@ class Ladder:
         try:
             made = self._shop.make(rung)
             stage = f"try {self._shop.target.name}"
-            result = self._judge.hold(made)
+            result = self.hold(made)
         except Exception as error:
             let_stop(error)
             if rung.precision == "fp32" or not is_numerical(error):
@@ -236,6 +193,41 @@ class Ladder:
             return None
         self.results.append(result)
         return result
+
+    def runtimes(self, made: RungResult) -> dict[str, Any]:
+        """Return what the runtimes of this processor take for a rung; nothing where one is all."""
+        stage, run = self._trials.race(made), self._shop.run
+        if stage is None:
+            return {}
+        return {"runtimes": run.keep(stage, f"runtimes {self._shop.target.name}").record}
+
+    def hold(self, made: RungResult) -> Result:
+        """Run a rung on the examples and hold it against the budget."""
+        shop, recipe = self._shop, self._shop.run.recipe
+        with telling(shop.run.reporter, f"try {shop.target.name}") as line:
+            reference = shop.run.store.keep(self._trials.reference(), line.progress)
+            kept = shop.run.keep_in(line, self._trials.of(made))
+            record = kept.record
+            task = task_of(recipe)
+            truth = task.labels.truth(shop.fitted.manifest, self._trials.labelled)
+            tried = TrialInput(
+                Outputs.load(reference.file(OUTPUTS)),
+                Outputs.load(kept.file(OUTPUTS)),
+                truth,
+                record["p90_ms"],
+                record["bytes"],
+                len({each.digest for each in shop.fitted.manifest.split("test")}),
+                record.get("not_timed", "not the target, so not timed"),
+                recipe.metric,
+                recipe.seed,
+            )
+            trial = hold_trial(tried, recipe.budget, task)
+            line.summary = f"{trial.status}: {trial.why}"
+        bounds = tuple(record["cpu_ci95"]) if record.get("cpu_ci95") else None
+        row = _row(made, trial, record)
+        if trial.told.row and shop.fitted.manifest.carved and recipe.fits:
+            row["labelled_fitted"] = True
+        return Result(made, trial, record["faster"], bounds, row)
 
     def _best(self) -> Result:
         return min(self.results, key=lambda each: each.trial.rank())
@@ -299,7 +291,7 @@ def compress(
             fix="name a target that computes on the CPU (edgetransfer targets)",
         )
     shop = Workshop.of(run, fitted, target)
-    ladder = Ladder(shop, RungJudge(shop, here=timed and matches_this_machine(target)))
+    ladder = Ladder(shop, here=timed and matches_this_machine(target))
     chosen = ladder.climb(run.recipe.quant.precision)
     rung = chosen.made.rung
     facts: dict[str, Any] = {"precision": rung.precision, "rung": rung.name}
