@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgetransfer.pipeline.fit.data import read_data
 from edgetransfer.pipeline.task import Step
-from edgetransfer.spec.words import AUTO
+from edgetransfer.spec.options import AUTO
 from edgetransfer.tasks.classification.judge.metrics import LOGITS, changed_outputs
 
 if TYPE_CHECKING:
