@@ -61,6 +61,7 @@ class Sources:
 
     def _closure(self, modules: Iterable[str]) -> set[str]:
         found: set[str] = set()
+        above: set[str] = set()
         todo = list(modules)
         while todo:
             name = todo.pop()
@@ -70,11 +71,12 @@ class Sources:
             if is_ours(name) or name in modules:
                 read = self._of(name)
                 todo += read.first | read.later
-                # Importing a module runs what stands above it: their functions are not called.
-                for parent in _parents(name):
+                # Importing a module runs what stands above it: their functions are not called,
+                # unless these are imported for themselves, before or after.
+                for parent in {*_parents(name)} - above:
                     todo += self._of(parent).first
-                    found.add(parent)
-        return found
+                    above.add(parent)
+        return found | above
 
     def _of(self, name: str) -> _Read:
         if name not in self._read:

@@ -111,6 +111,23 @@ def test_b1_a_changed_line_changes_what_reaches_it_and_nothing_else(folder, edit
     assert {name for name in modules if before[name] != after[name]} == changes
 
 
+def test_a_package_imported_for_itself_counts_whole_in_whatever_order(tmp_path):
+    """What was reached hung on the order of a set, which is another in every process."""
+    for number in range(20):
+        package = tmp_path / f"p{number}"
+        package.mkdir()
+        (package / "__init__.py").write_text("def f():\n    import json\n")
+        (package / "inner.py").write_text("")
+        (tmp_path / f"m{number}.py").write_text(
+            f"import edgetransfer.p{number}.inner\nimport edgetransfer.p{number}\n"
+        )
+        (tmp_path / f"n{number}.py").write_text(
+            f"import edgetransfer.p{number}\nimport edgetransfer.p{number}.inner\n"
+        )
+        for name in (f"edgetransfer.m{number}", f"edgetransfer.n{number}"):
+            assert "json" in Sources(tmp_path)._closure([name])
+
+
 def test_without_source_nothing_is_reached(tmp_path):
     sources = Sources(tmp_path / "edgetransfer.zip" / "edgetransfer")
     assert sources.libraries("edgetransfer.lazy") == frozenset()
