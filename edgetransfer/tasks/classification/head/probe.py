@@ -105,6 +105,8 @@ RISEN = 1.02
 spoken digits, of 3 to 40 examples a class, some with wrong labels, none came back from 1.005."""
 SIDE_BY_SIDE = 2**25
 """Logits (128 MiB) up to which folds are fitted side by side."""
+WORTH_A_THREAD = 2**18
+"""Logits of all examples from which on the folds are shared between two threads."""
 ERROR_DRAWS = 200
 FEWEST = 0.1
 """The C taken where a class has one example, so that nothing can be held out."""
@@ -255,7 +257,9 @@ def _cross_validate(
     """
     tried: dict[float, _StrengthTrial] = {}
     subsets = [each for each, _ in splits]
-    most = max(1, min(SIDE_BY_SIDE // heads.logits, -(-len(subsets) // 2)))
+    most = max(1, SIDE_BY_SIDE // heads.logits)
+    if heads.logits > WORTH_A_THREAD:
+        most = min(most, -(-len(subsets) // 2))
     parts = [subsets[start : start + most] for start in range(0, len(subsets), most)]
     paths = [heads.walk(part, STRENGTHS) for part in parts]
     for done, strength in enumerate(STRENGTHS, start=1):
