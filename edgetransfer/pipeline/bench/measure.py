@@ -200,8 +200,13 @@ class _Session:
         names = CORE[1:] if self._same else CORE
         with self._place.side_by_side() as pool:
             residency = pool.submit(self._residency)
-            given = {name: pool.map(self._part, self._parts(name)) for name in names}
-            runs = {name: self._joined(name, list(given[name])) for name in names}
+            given = {
+                name: [pool.submit(self._part, part, shown) for part, shown in self._parts(name)]
+                for name in names
+            }
+            runs = {
+                name: self._joined(name, [one.result() for one in given[name]]) for name in names
+            }
         if self._same:
             reference, candidate = CORE
             shutil.copyfile(self._out / kept_as(candidate), self._out / kept_as(reference))
@@ -227,25 +232,32 @@ class _Session:
         activation, seen = self._subject.activation, self._subject.environment
         return agree(self._place, self.core["candidate"], activation, seen, self._out)
 
-    def _parts(self, name: str) -> list[Variant]:
-        """Return a variant with all examples, or several with a part of them each.
+    def _parts(self, name: str) -> list[tuple[Variant, Progress]]:
+        """Return a variant with all examples, or several with a part of them each, and who tells.
 
-        Examples in files of their own are shared among the processes that the place runs at once.
+        Examples in files of their own are shared among the processes that the place runs at once;
+        the first tells of its part as of all.
         """
-        variant = self.core[name]
+        variant, shown = self.core[name], silent
+        if name == CORE[0] or self._same:
+            shown = self._progress
         counts = {len(files) for files in variant.inputs.values() if isinstance(files, list)}
         count = counts.pop() if len(counts) == 1 and self._place.at_once > 1 else 0
         if count < SHARED:
-            return [variant]
+            return [(variant, shown)]
         ends = np.linspace(0, count, self._place.at_once + 1, dtype=int)
-        return [
+        parts = [
             replace(variant, inputs={port: files[a:b] for port, files in variant.inputs.items()})
             for a, b in pairwise(ends)
         ]
 
-    def _part(self, variant: Variant) -> tuple[Outputs, dict[str, Any]]:
+        def first(done: int, total: int | None) -> None:
+            shown(min(len(parts) * done, count), count)
+
+        return [(part, silent if number else first) for number, part in enumerate(parts)]
+
+    def _part(self, variant: Variant, progress: Progress) -> tuple[Outputs, dict[str, Any]]:
         """Run a variant over its examples in a process of its own."""
-        progress = self._progress if variant.name == CORE[0] or self._same else silent
         found, told = outputs_in(self._place, variant, self._scratch, progress)
         return found, {key: value for key, value in told.items() if key != "event"}
 
