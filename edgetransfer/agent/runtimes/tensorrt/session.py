@@ -195,7 +195,7 @@ class Cuda:
         self._rooms: Rooms = {}
         self._pinned: Rooms = {}
 
-    def _call(self, name: str, *arguments: Any) -> None:  # noqa: ANN401
+    def _call(self, name: str, *arguments: Any) -> None:  # noqa: ANN401 (what that function of the driver takes)
         code = getattr(self._cuda, name)(*arguments)
         if code != 0:
             text = ctypes.c_char_p()
