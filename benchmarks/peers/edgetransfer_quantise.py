@@ -13,6 +13,7 @@ import torch
 
 from edgetransfer.compress.posttraining import CalibrationBatches, quantise
 from edgetransfer.spec.catalogue import calibration_recipe
+from edgetransfer.spec.memory import reused
 from edgetransfer.spec.target import Int8Scheme
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ def quantise_own(job: dict[str, Any]) -> None:
             yield {name: torch.from_numpy(np.array(rows[start : start + BATCH]))}
 
     out = Path(job["out"])
-    with tempfile.TemporaryDirectory(dir=out.parent) as room:
-        calibration = CalibrationBatches(batches, batches, Path(room))
+    with tempfile.TemporaryDirectory(dir=out.parent) as room, reused():  # as every stage runs
+        calibration = CalibrationBatches(batches, len(rows), Path(room))
         recipe = calibration_recipe("default")
         quantised = quantise(model, Int8Scheme(), recipe, calibration, **job["options"])
     onnx.save(quantised.graph(), out)

@@ -13,7 +13,7 @@ from onnx import ValueInfoProto, helper
 from torch.nn import functional
 
 from edgetransfer.agent.runtimes.onnxruntime import OnnxSession
-from edgetransfer.compress.layout import array_of, attribute, name_of
+from edgetransfer.compress.layout import CLIPS, LAYERS, array_of, attribute, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -143,6 +143,14 @@ def _clip(x: Tensor, *limits: Tensor | None) -> Tensor:
     return torch.clamp(x, *ends) if any(each is not None for each in ends) else x
 
 
+def _clip_(node: ir.Node, x: Tensor, *limits: Tensor | None) -> Tensor:
+    """Clip or rectify a tensor in its own place."""
+    if node.op_type == "Relu":
+        return x.relu_()
+    ends = [None if each is None else each.item() for each in limits]
+    return x.clamp_(*ends) if any(each is not None for each in ends) else x
+
+
 def _plain(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Return an operator whose node has nothing to say."""
     return lambda _, *inputs: function(*inputs)
@@ -234,7 +242,8 @@ def last_uses(nodes: Iterable[ir.Node]) -> dict[str, int]:
 class Execution:
     """A graph whose nodes are in order, ready to run on torch tensors of any batch size."""
 
-    def __init__(self, graph: ir.Graph) -> None:
+    def __init__(self, graph: ir.Graph, *, overwrites: bool = False) -> None:
+        """Open a graph; where it `overwrites`, a Relu or Clip does so with what a layer gave."""
         self.constants = constants_of(graph)
         self._nodes = list(graph)
         self._inputs = [name_of(each) for each in graph.inputs]
@@ -242,6 +251,18 @@ class Execution:
         self._last = last_uses(self._nodes)
         for name in self._outputs:
             self._last.pop(name, None)
+        self._overwriting = {
+            place
+            for place, node in enumerate(self._nodes)
+            if overwrites and self._is_last_of_layer(place, node)
+        }
+
+    def _is_last_of_layer(self, place: int, node: ir.Node) -> bool:
+        source = node.inputs[0] if node.op_type in CLIPS else None
+        maker = None if source is None else source.producer()
+        if source is None or maker is None or maker.op_type not in LAYERS:
+            return False
+        return self._last.get(name_of(source)) == place
 
     def run(
         self,
@@ -261,7 +282,9 @@ class Execution:
                 None if each is None else flowing.get(name_of(each), known.get(name_of(each)))
                 for each in node.inputs
             ]
-            for value, tensor in zip(node.outputs, apply(node, taken), strict=True):
+            inner = taken[0] if place in self._overwriting else None
+            given = apply(node, taken) if inner is None else [_clip_(node, inner, *taken[1:])]
+            for value, tensor in zip(node.outputs, given, strict=True):
                 flowing[name_of(value)] = visit(name_of(value), tensor)
             for each in node.inputs:
                 if each is not None and self._last.get(name_of(each)) == place:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
     from torch import Tensor
 
+    from edgetransfer.compress.columns import FloatColumns
     from edgetransfer.spec.catalogue import CalibrationRecipe
     from edgetransfer.spec.target import Int8Scheme
 
@@ -165,24 +166,35 @@ MOST_COUNTED = 200_000
 
 @dataclass
 class Channels:
-    """Extremes and mean squares of one tensor, for each channel (axis 1), float64 [C]."""
+    """Extremes and mean squares of one tensor, for each channel (axis 1), float64 [C].
+
+    Where channels were rescaled since, numbers that were seen lack `offset` and are then divided by
+    `factor`.
+    """
 
     low: Tensor
     high: Tensor
     square: Tensor
     mean: Tensor
     count: int = 0
+    offset: Tensor | None = None
+    factor: Tensor | None = None
 
     @staticmethod
     def of(x: Tensor) -> Channels:
         """Look at one batch [N, C, ...]."""
-        rows = x.flatten(2) if x.ndim > 2 else x.reshape(1, 1, -1) if x.ndim < 2 else x[..., None]
+        rows = x[:, :, None] if x.ndim == 2 else x.reshape(1, 1, -1) if x.ndim < 2 else x
+        others = [0, *range(2, rows.ndim)]
+        mean, variance = (
+            each.double() for each in torch.batch_norm_update_stats(rows, None, None, 0.0)
+        )
+        count = rows.numel() // rows.shape[1]
         return Channels(
-            rows.amin(dim=2).amin(dim=0).double(),
-            rows.amax(dim=2).amax(dim=0).double(),
-            torch.linalg.vector_norm(rows, dim=2).double().square().sum(dim=0),
-            rows.sum(dim=2).double().sum(dim=0),
-            len(rows) * rows.shape[2],
+            rows.amin(dim=others).double(),
+            rows.amax(dim=others).double(),
+            count * (variance + mean.square()),
+            count * mean,
+            count,
         )
 
     def add(self, other: Channels) -> None:
@@ -197,6 +209,7 @@ class Channels:
         """Follow what divides each channel by a positive number, float64 [C]."""
         self.low, self.high, self.mean = self.low / by, self.high / by, self.mean / by
         self.square = self.square / by.square()
+        self.factor = by if self.factor is None else self.factor * by
 
     def centre(self) -> None:
         """Follow what takes the mean from each channel."""
@@ -204,6 +217,17 @@ class Channels:
         self.low, self.high = self.low - mean, self.high - mean
         self.square = (self.square - self.count * mean.square()).clamp(min=0)
         self.mean = torch.zeros_like(mean)
+        moved = mean if self.factor is None else mean * self.factor
+        self.offset = moved if self.offset is None else self.offset + moved
+
+    def follow(self, columns: Tensor) -> Tensor:
+        """Return what columns [G, K, positions] that were seen before are after rescaling."""
+        shape = (*columns.shape[:2], 1)
+        for change, by in ((torch.sub, self.offset), (torch.div, self.factor)):
+            if by is not None:
+                each = by.float().repeat_interleave(columns[..., 0].numel() // len(by))
+                columns = change(columns, each.reshape(shape))
+        return columns
 
 
 class ActivationHistogram:
@@ -247,25 +271,41 @@ class ActivationHistogram:
 
 
 def watch_channels(
-    graph: ir.Graph, names: Iterable[str], batches: Iterable[dict[str, Tensor]]
+    graph: ir.Graph,
+    names: Iterable[str],
+    batches: Iterable[dict[str, Tensor]],
+    columns: FloatColumns | None = None,
 ) -> dict[str, Channels]:
-    """Return extremes and moments of some tensors over all batches."""
+    """Return extremes and moments of some tensors over all batches, and take columns by the way."""
     wanted = set(names)
-    execution = Execution(graph)
+    execution = Execution(graph, overwrites=True)
+    wide = torch.channels_last  # convolutions of channels one by one take half the time
+    constants = {
+        name: each.contiguous(memory_format=wide)
+        for name, each in execution.constants.items()
+        if each.ndim == 4
+    }
 
-    def look(batch: dict[str, Tensor]) -> dict[str, Channels]:
+    def look(item: tuple[int, dict[str, Tensor]]) -> dict[str, Channels]:
+        number, batch = item
         found: dict[str, Channels] = {}
 
         def visit(name: str, tensor: Tensor) -> Tensor:
             if name in wanted:
                 found[name] = Channels.of(tensor)
+            if columns is not None:
+                columns.look(name, number, tensor)
             return tensor
 
-        execution.run(batch, visit)
+        feeds = {
+            name: each.contiguous(memory_format=wide) if each.ndim == 4 else each
+            for name, each in batch.items()
+        }
+        execution.run(feeds, visit, constants)
         return found
 
     seen: dict[str, Channels] = {}
-    for found in side_by_side(look, batches):
+    for found in side_by_side(look, enumerate(batches)):
         for name, each in found.items():
             if name in seen:
                 seen[name].add(each)

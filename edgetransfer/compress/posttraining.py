@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx_ir as ir
 
+from edgetransfer.compress.columns import FloatColumns
 from edgetransfer.compress.encoding import Encoding
 from edgetransfer.compress.equalise import centre, equalise
 from edgetransfer.compress.layout import (
@@ -28,6 +30,7 @@ from edgetransfer.compress.observe import (
     whole_grids,
 )
 from edgetransfer.compress.qdq import write_qdq
+from edgetransfer.compress.stream import Room
 from edgetransfer.compress.sweep import fit_weights
 from edgetransfer.errors import NumericalError, StageError
 from edgetransfer.graph.finished import finished
@@ -97,13 +100,19 @@ MOST_FITTED = 256
 class CalibrationBatches:
     """Batches of prepared training examples by input name, made anew at every call.
 
-    Ranges and scales of channels are found on all that is `watched`; weights and biases on what is
-    `fitted`, at most `MOST_FITTED` examples. What does not fit into memory goes to a folder.
+    Weights and biases are found on the `fitted`, which are so many `examples`, at most
+    `MOST_FITTED`; ranges and scales of channels on those and the `rest`. What does not fit into
+    memory goes to a folder.
     """
 
-    watched: Batches
     fitted: Batches
+    examples: int
     folder: Path
+    rest: Batches = lambda: ()
+
+    def watched(self) -> Iterable[dict[str, Tensor]]:
+        """Return all batches."""
+        return chain(self.fitted(), self.rest())
 
 
 @dataclass(frozen=True)
@@ -162,7 +171,12 @@ def quantise(
     floats = _small_head(opened.graph) if recipe.small_head == "float" else set()
     layout = find_layout(opened.graph, floats)
     _refuse(opened.graph, layout)
-    seen = watch_channels(opened.graph, layout.points, calibration.watched())
+    room = Room(calibration.folder)
+    columns = FloatColumns(layout.layers, calibration.examples, room)
+    seen = watch_channels(opened.graph, layout.points, calibration.fitted(), columns)
+    columns.channels = seen
+    for name, each in watch_channels(opened.graph, layout.points, calibration.rest()).items():
+        seen[name].add(each)
     if not seen:
         raise StageError(
             "there are no calibration examples",
@@ -180,22 +194,20 @@ def quantise(
     else:
         counted = watch_ranges(opened.graph, layout.roots(), calibration.watched())
         grids = choose_grids(counted, recipe, scheme)
-    ranged = Encoding(grids, {}, {}, scheme)
-    return fit_again(QuantisedGraph(opened, layout, ranged), calibration, progress)
+    ranged = opened, layout, Encoding(grids, {}, {}, scheme)
+    encoding = fit_weights(ranged, calibration.fitted(), columns, room, progress)
+    return QuantisedGraph(opened, layout, encoding)
 
 
 def fit_again(
     quantised: QuantisedGraph, calibration: CalibrationBatches, progress: Progress = silent
 ) -> QuantisedGraph:
-    """Fit weights and biases, maybe anew: they made up for the noise of what is in float now."""
-    encoding = fit_weights(
-        quantised.model.graph,
-        quantised.layout,
-        quantised.encoding,
-        calibration.fitted(),
-        calibration.folder,
-        progress=progress,
-    )
+    """Fit weights and biases anew: they made up for the noise of what is in float now."""
+    model, layout, room = quantised.model, quantised.layout, Room(calibration.folder)
+    columns = FloatColumns(layout.layers, calibration.examples, room)
+    watch_channels(model.graph, (), calibration.fitted(), columns)
+    ranged = model, layout, quantised.encoding
+    encoding = fit_weights(ranged, calibration.fitted(), columns, room, progress)
     return replace(quantised, encoding=encoding)
 
 

@@ -26,6 +26,8 @@ from edgetransfer.errors import NumericalError, StageError
 from edgetransfer.graph.finished import finished
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import onnx
 
     from edgetransfer.spec.target import Int8Scheme
@@ -187,6 +189,38 @@ def write_qdq(model: ir.Model, layout: Layout, encoding: Encoding) -> onnx.Model
     return finished(ir.to_proto(copy), "quantise")
 
 
+def layer_constants(layer: Layer, encoding: Encoding, source: Grid) -> dict[str, Array]:
+    """Return what the graph holds of a layer whose input has the grid `source`, by name.
+
+    Of its weights, and of a bias that is quantised, the ``_codes``, ``_scale`` and ``_zero``; a
+    bias in float has its own name. NumericalError of a scale that is not finite.
+    """
+    codes, scheme, bias = encoding.weights[layer.name], encoding.scheme, layer.bias
+    stored, zero = np.ascontiguousarray(np.moveaxis(codes.codes, 0, layer.axis)), 0
+    if scheme.weight == "u8":
+        zero = _MIDDLE
+        stored = (stored.astype(np.int16) + zero).astype(np.uint8)
+    of_weights = codes.scale if scheme.per_channel else codes.scale[0]
+    found = _stored(layer.name, stored, of_weights, zero)
+    if bias is None:
+        return found
+    numbers = encoding.biases[layer.name]
+    if layer.node.op_type == "MatMul" or not scheme.quantised_bias:  # added in float
+        return {**found, name_of(bias): numbers}
+    scale = (np.float32(source.scale) * codes.scale).astype(np.float32)
+    wide, limits = np.rint(numbers.astype(np.float64) / scale), np.iinfo(np.int32)
+    added = np.clip(wide, limits.min, limits.max).astype(np.int32)
+    return {**found, **_stored(name_of(bias), added, scale, 0)}
+
+
+def _stored(name: str, codes: Array, scale: Array | float, zero: int) -> dict[str, Array]:
+    scale = np.asarray(scale, dtype=np.float32)
+    if not np.isfinite(scale).all():
+        raise NumericalError("a scale that is not finite", where="quantise", found=name)
+    zeros = np.full(scale.shape, zero, codes.dtype)
+    return {f"{name}_codes": codes, f"{name}_scale": scale, f"{name}_zero": zeros}
+
+
 def _keep_floats(graph: ir.Graph) -> None:
     """Hide convolutions that are to stay in float from the runtime's own quantiser.
 
@@ -214,48 +248,26 @@ class _QdqWriter:
 
     def layer(self, layer: Layer, layout: Layout) -> None:
         """Replace the weights and the bias of one layer by their codes."""
-        codes = self._encoding.weights[layer.name]
-        weight = self._values[layer.name]
-        stored = np.ascontiguousarray(np.moveaxis(codes.codes, 0, layer.axis))
         source = self._encoding.grids[layout.root(name_of(layer.input))]
-        bias = layer.bias
-        zero = 0
-        if self._scheme.weight == "u8":
-            zero = _MIDDLE
-            stored = (stored.astype(np.int16) + zero).astype(np.uint8)
-        if self._scheme.per_channel:
-            self._replace(weight, stored, codes.scale, zero=zero, axis=layer.axis)
+        stored = layer_constants(layer, self._encoding, source)
+        axis = layer.axis if self._scheme.per_channel else None
+        self._replace(self._values[layer.name], stored, axis=axis)
+        if layer.bias is None:
+            return
+        value = self._values[name_of(layer.bias)]
+        if name_of(layer.bias) in stored:
+            value.const_value = ir.tensor(stored[name_of(layer.bias)], name=value.name)
         else:
-            self._replace(weight, stored, codes.scale[0], zero=zero)
-        if bias is None:
-            return
-        value, numbers = self._values[name_of(bias)], self._encoding.biases[layer.name]
-        if layer.node.op_type == "MatMul" or not self._scheme.quantised_bias:  # added in float
-            value.const_value = ir.tensor(numbers, name=value.name)
-            return
-        scale = (np.float32(source.scale) * codes.scale).astype(np.float32)
-        wide = np.rint(numbers.astype(np.float64) / scale)
-        limits = np.iinfo(np.int32)
-        self._replace(value, np.clip(wide, limits.min, limits.max).astype(np.int32), scale, axis=0)
+            self._replace(value, stored, axis=0)
 
     def _replace(
-        self,
-        value: ir.Value,
-        codes: Array,
-        scale: Array | float,
-        *,
-        zero: int = 0,
-        axis: int | None = None,
+        self, value: ir.Value, stored: Mapping[str, Array], *, axis: int | None = None
     ) -> None:
         """Let the users of a constant take its dequantised codes."""
         name = name_of(value)
-        scale = np.asarray(scale, dtype=np.float32)
-        if not np.isfinite(scale).all():
-            raise NumericalError("a scale that is not finite", where="quantise", found=name)
         inputs = [
-            add_constant(self._graph, f"{name}_codes", codes),
-            add_constant(self._graph, f"{name}_scale", scale),
-            add_constant(self._graph, f"{name}_zero", np.full(scale.shape, zero, codes.dtype)),
+            add_constant(self._graph, f"{name}_{part}", stored[f"{name}_{part}"])
+            for part in ("codes", "scale", "zero")
         ]
         attributes = [] if axis is None else [ir.AttrInt64("axis", axis)]
         node = ir.Node("", "DequantizeLinear", inputs, attributes, name=f"{name}_dequantised")
@@ -320,4 +332,4 @@ class _QdqWriter:
             kind, symmetric = self._scheme.activation, self._scheme.symmetric_activation
             grid = grid_over(low, high, kind, symmetric=symmetric)
             codes = grid.codes(numbers).numpy().astype(np.int8 if kind == "s8" else np.uint8)
-            self._replace(value, codes, grid.scale, zero=grid.zero_point)
+            self._replace(value, _stored(name_of(value), codes, grid.scale, grid.zero_point))

@@ -66,7 +66,7 @@ def quantised(floats, pictures):
 
         with tempfile.TemporaryDirectory() as room:
             recipe = CalibrationRecipe(name="minmax", method="minmax")
-            given = CalibrationBatches(batches, batches, Path(room))
+            given = CalibrationBatches(batches, EXAMPLES, Path(room))
             return quantise(floats, by, recipe, given, equalised=False).graph()
 
     return make

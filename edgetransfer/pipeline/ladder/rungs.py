@@ -260,8 +260,10 @@ class Workshop:
 
     def calibration(self, room: Path) -> CalibrationBatches:
         """Return the calibration examples as batches; `room` is for what does not fit in memory."""
-        every, few = (batches_through(self.prepare, each) for each in (self.examples, self.few))
-        return CalibrationBatches(every, few, room)
+        fitted = {each.key for each in self.few}
+        rest = [each for each in self.examples if each.key not in fitted]
+        first, others = (batches_through(self.prepare, each) for each in (self.few, rest))
+        return CalibrationBatches(first, len(self.few), room, others)
 
     def open(self, made: RungResult) -> QuantisedGraph:
         """Read the integers of a rung back, to go on from them."""

@@ -83,7 +83,7 @@ def _models(run: Run, manifest: Manifest, opened: OpenedBackbone, room: Path) ->
     batches = batches_through(opened.prepare, few)
     recipe = catalogue.calibration_recipe(run.recipe.quant.calibration)
     (room / "sweep").mkdir()
-    calibration = CalibrationBatches(batches, batches, room / "sweep")
+    calibration = CalibrationBatches(batches, len(few), room / "sweep")
     try:
         sketch = quantise(
             onnx.load(graph), run.targets[0].int8, recipe, calibration, equalised=False

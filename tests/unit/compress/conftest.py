@@ -139,7 +139,7 @@ def quantised_from(tmp_path_factory, batches):
             model,
             scheme or Int8Scheme(),
             CalibrationRecipe(name=method, method=method, percentile=options.pop("keep", 99.999)),
-            CalibrationBatches(batches(array), batches(array), tmp_path_factory.mktemp("waiting")),
+            CalibrationBatches(batches(array), len(array), tmp_path_factory.mktemp("waiting")),
             **options,
         )
 

@@ -27,7 +27,7 @@ def integers(model, feeds, folder, **scheme):
     def batches():
         return iter({"input": each} for each in torch.from_numpy(feeds["input"]).split(8))
 
-    calibration = CalibrationBatches(batches, batches, folder)
+    calibration = CalibrationBatches(batches, len(feeds["input"]), folder)
     return quantise(model, Int8Scheme(**scheme), RECIPE, calibration).graph()
 
 
