@@ -96,9 +96,12 @@ def trace(module: nn.Module, example: Sequence[Array], signature: Signature) -> 
 
 
 def record(
-    module: nn.Module, example: Sequence[Array], signature: Signature
+    module: nn.Module, example: Sequence[Array], signature: Signature, *, ship: bool = True
 ) -> onnx.ModelProto | None:
     """Return the graph of one run of a module; None where another run could take another way.
+
+    One that is not to `ship` but to run here is left as it was recorded where it can be: the
+    runtime folds it by itself, and cleaning takes a third of the time.
 
     A record holds nothing of a branch that was not taken: so the module is run without numbers
     first, on sizes alone, where a branch over numbers fails. The graph may compute nothing from a
@@ -124,11 +127,12 @@ def record(
                 output_names=list(signature.outputs),
                 dynamic_axes=dict.fromkeys(names, free),
             )
-        model = ir.from_proto(onnx.load_from_string(file.getvalue()))
-        optimizer.fold_constants(model, should_fold=_is_padding)
-        graph = clean(_with_means(ir.to_proto(model)), ir_version=signature.ir_version)
-        kinds = {node.op_type for node in graph.graph.node}
-        if kinds & _DEPENDENT:
+        graph = onnx.load_from_string(file.getvalue())
+        if ship or _is_dependent(graph):
+            model = ir.from_proto(graph)
+            optimizer.fold_constants(model, should_fold=_is_padding)
+            graph = clean(_with_means(ir.to_proto(model)), ir_version=signature.ir_version)
+        if _is_dependent(graph):
             return None
         with torch.no_grad():
             _hold(network, tensors, graph)
@@ -143,6 +147,10 @@ def _run_without_numbers(network: nn.Module, tensors: Sequence[torch.Tensor]) ->
     state = chain(network.named_parameters(), network.named_buffers())
     sizes = {name: tensor.to("meta") for name, tensor in state}
     torch.func.functional_call(network, sizes, tuple(tensor.to("meta") for tensor in tensors))
+
+
+def _is_dependent(graph: onnx.ModelProto) -> bool:
+    return any(node.op_type in _DEPENDENT for node in graph.graph.node)
 
 
 _DEPENDENT = {"If", "Loop", "Scan", "Shape", "Size"}

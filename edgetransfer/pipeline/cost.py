@@ -53,9 +53,9 @@ GROWS: Mapping[str, tuple[float, float]] = {
 The powers stand between the builds of `MEASURED`: compression runs a calibration set of one size,
 checks look at a part of many examples, trials and measuring mostly take times, and opening a
 backbone is mostly imports."""
-OF_TARGET = ("rung", "reference", "trial", "runtimes", "statistics", "measure")
+OF_TARGET = ("rung", "reference", "trial", "statistics", "measure")
 """Stages that every target has of its own."""
-_NOT_OF_FLOATS = ("rung", "trial", "runtimes")
+_NOT_OF_FLOATS = ("rung", "trial")
 _OF_SOUNDNESS = ("random start", "soundness")
 _OF_TRAINING = ("finetune", "lora", "contrastive", "self-training")
 _OF_A_PROBE = ("features", "neighbours", "probe-views", "probe", "labels", "near-duplicates")

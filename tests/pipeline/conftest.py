@@ -20,7 +20,6 @@ from PIL import Image
 import edgetransfer
 from edgetransfer.bundle.agent_archive import installed_agent
 from edgetransfer.cli import app
-from edgetransfer.pipeline.ladder.ladder import Ladder
 from edgetransfer.pipeline.ladder.trial import Trials
 from edgetransfer.pipeline.stage.reached import FOLDER
 from edgetransfer.pipeline.stage.store import Store
@@ -107,15 +106,6 @@ def untimed():
     Trials._time = lambda *_: dict(times)
     yield kept
     Trials._time = kept
-
-
-@pytest.fixture(scope="session", autouse=True)
-def race():
-    """Let no runtimes be held side by side but in the test that takes this fixture's value."""
-    kept = Ladder.runtimes
-    Ladder.runtimes = lambda *_: {}
-    yield kept
-    Ladder.runtimes = kept
 
 
 @pytest.fixture(scope="session")

@@ -52,7 +52,7 @@ def weights(cache):
     return {
         file.parent.relative_to(cache).as_posix(): read_json(file)["files"]
         for file in cache.glob("*/*/stage.json")
-        if file.parent.parent.name not in ("machine", "measure", "runtimes", "trial")
+        if file.parent.parent.name not in ("machine", "measure", "trial")
     }
 
 

@@ -3,6 +3,7 @@
 import json
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 import edgetransfer
@@ -10,8 +11,9 @@ from edgetransfer.agent import runtimes
 from edgetransfer.agent.environment import architecture
 from edgetransfer.bundle.agent_archive import add_runtime, installed_agent
 from edgetransfer.errors import SpecError, StageError
+from edgetransfer.measure.speed.latency import Samples
+from edgetransfer.pipeline.bench.times import TimedModels
 from edgetransfer.pipeline.ladder import trial
-from edgetransfer.pipeline.ladder.ladder import Ladder
 from edgetransfer.pipeline.ladder.trial import Trials
 from edgetransfer.spec import catalogue
 from edgetransfer.spec.target import RUNTIMES
@@ -98,39 +100,50 @@ def test_openvino_gives_the_same_kind_of_report(bundle, pictures, tmp_path):
     assert theirs["numeric"]["sqnr_db"] > 20
 
 
-def test_a_build_holds_the_runtimes_side_by_side(pictures, cache, tmp_path, race, monkeypatch):
+def test_a_build_holds_the_runtimes_side_by_side(pictures, tmp_path, untimed, monkeypatch):
     pytest.importorskip("openvino")
     if architecture() != "x86_64":
         pytest.skip("there is one runtime on this processor")
-    monkeypatch.setattr(Ladder, "runtimes", race)
-    done = edgetransfer.build(pictures, out=tmp_path / "out", cache=cache, timing="quick")
-    rows = done.reports["this-machine"]["ladder"]
-    raced = [row for row in rows if "runtimes" in row]
-    assert [row["shipped"] for row in raced] == [True]
-    found = raced[0]["runtimes"]
-    if "why" in found:  # times beside other work may not be valid, and then there are none
-        assert list(found) == ["why"]
+    monkeypatch.setattr(Trials, "_time", untimed)
+    done = edgetransfer.build(
+        pictures, out=tmp_path / "out", cache=tmp_path / "cache", timing="quick"
+    )
+    (row,) = (row for row in done.reports["this-machine"]["ladder"] if row["shipped"])
+    if "not_timed" in row:  # times beside other work may not be valid, and then there are none
+        assert "runtimes" not in row
         return
+    found = row["runtimes"]
     assert list(found) == ["onnxruntime", "openvino"]
     assert all(row["p50_ms"] > 0 for row in found.values())
     low, high = found["openvino"]["cpu_ci95"]
     assert low <= found["openvino"]["cpu_ratio"] <= high
 
 
-def test_a_runtime_that_does_not_take_the_graph_ends_no_build(tmp_path):
-    """It is said in the record, and the build goes on."""
+def test_a_runtime_that_does_not_take_the_graph_ends_no_build(tmp_path, untimed, monkeypatch):
+    """It is said in the record, and the build goes on without it."""
     trials = Trials.__new__(Trials)
-    trials._prepare, trials.examples = None, ()
-    shop = SimpleNamespace(target=catalogue.target("x86-vnni"), run=SimpleNamespace(
-        recipe=SimpleNamespace(threads=None, timing="quick")))  # fmt: skip
-    trials._shop = shop
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trial, "input_files", lambda *_: {})
-        refused = StageError("OpenVINO does not take it", where="agent")
-        patch.setattr(trial, "take_times", lambda *_, **__: (_ for _ in ()).throw(refused))
-        rivals = [("onnxruntime", "CPUExecutionProvider"), ("openvino", "OpenVINO")]
-        record = trials._side_by_side(tmp_path / "core.onnx", rivals, tmp_path, None)
-    assert record == {"why": "agent: OpenVINO does not take it"}
+    trials._prepare, trials.examples, trials._here = None, (), True
+    fitted = SimpleNamespace(graph=tmp_path / "float.onnx")
+    recipe = SimpleNamespace(threads=None, timing="quick")
+    trials._shop = SimpleNamespace(
+        target=catalogue.target("x86-vnni"), run=SimpleNamespace(recipe=recipe), fitted=fitted
+    )
+    asked = []
+
+    def take(variants, room, **_):
+        asked.append([each.name for each in variants])
+        if len(variants) > 2:
+            raise StageError("OpenVINO does not take it", where="agent")
+        rows = Samples(*np.tile(np.arange(1, 9) * 1000, (4, 1)))
+        return TimedModels({each.name: rows for each in variants}, ())
+
+    monkeypatch.setattr(trial, "input_files", lambda *_: {})
+    monkeypatch.setattr(trial, "take_times", take)
+    monkeypatch.setattr(Trials, "rivals", lambda _: [("openvino", "OpenVINO")])
+    record = untimed(trials, tmp_path / "core.onnx", tmp_path)
+    assert asked == [["reference", "candidate", "openvino"], ["reference", "candidate"]]
+    assert record["runtimes"] == {"why": "agent: OpenVINO does not take it"}
+    assert record["p90_ms"] > 0
 
 
 def test_a_runtime_of_one_file(bundle, pictures, tmp_path, toy):

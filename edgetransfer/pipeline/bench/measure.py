@@ -164,7 +164,6 @@ def measure(
                 record["timing"] = {"core": session.times(session.core, subject.effort, seed)}
                 if whole and subject.preprocessing.in_graph:
                     record["timing"]["whole"] = session.times(whole, subject.effort, seed + 1)
-            record["environment"] = describe(subject.place)
             return record
 
     return make
@@ -199,7 +198,7 @@ class _Session:
         """Run both variants over all examples; where they are one network, once."""
         names = CORE[1:] if self._same else CORE
         with self._place.side_by_side() as pool:
-            residency = pool.submit(self._residency)
+            residency, seen = pool.submit(self._residency), pool.submit(describe, self._place)
             given = {
                 name: [pool.submit(self._part, part, shown) for part, shown in self._parts(name)]
                 for name in names
@@ -212,7 +211,7 @@ class _Session:
             shutil.copyfile(self._out / kept_as(candidate), self._out / kept_as(reference))
             self._judged[reference] = self._judged[candidate]
             runs = {reference: runs[candidate], **runs}
-        return {"residency": residency.result(), "runs": runs}
+        return {"residency": residency.result(), "runs": runs, "environment": seen.result()}
 
     def _residency(self) -> dict[str, Any] | None:
         """Let the runtime write the candidate back as it optimised it, and count."""

@@ -16,7 +16,7 @@ from edgetransfer.measure.trial import Trial, hold_trial
 from edgetransfer.pipeline.bench.target_match import matches_this_machine
 from edgetransfer.pipeline.graphs import CompressedGraph
 from edgetransfer.pipeline.ladder.rungs import Rung, RungResult, Workshop
-from edgetransfer.pipeline.ladder.trial import OUTPUTS, Trials
+from edgetransfer.pipeline.ladder.trial import OUTPUTS, Trials, told_runtimes
 from edgetransfer.pipeline.stage.reporter import telling
 from edgetransfer.pipeline.task import task_of
 from edgetransfer.spec.outside import MIB
@@ -132,7 +132,6 @@ class Ladder:
             {**each.row, "shipped": each is chosen} for each in self.results
         ]
         row = rows[self.results.index(chosen)]
-        row |= self.runtimes(chosen.made)
         if self._shop.target.precision == "fp32" and chosen.made.rung.precision == "w8a8":
             row["why"] = "; ".join(filter(None, (row["why"], self._download())))
         sqnr_db = chosen.trial.drift.sqnr_db
@@ -194,13 +193,6 @@ class Ladder:
         self.results.append(result)
         return result
 
-    def runtimes(self, made: RungResult) -> dict[str, Any]:
-        """Return what the runtimes of this processor take for a rung; nothing where one is all."""
-        stage, run = self._trials.race(made), self._shop.run
-        if stage is None:
-            return {}
-        return {"runtimes": run.keep(stage, f"runtimes {self._shop.target.name}").record}
-
     def hold(self, made: RungResult) -> Result:
         """Run a rung on the examples and hold it against the budget."""
         shop, recipe = self._shop, self._shop.run.recipe
@@ -222,7 +214,9 @@ class Ladder:
                 recipe.seed,
             )
             trial = hold_trial(tried, recipe.budget, task)
+            raced = record.get("runtimes")
             line.summary = f"{trial.status}: {trial.why}"
+            line.summary += f"; {told_runtimes(raced)}" if raced else ""
         bounds = tuple(record["cpu_ci95"]) if record.get("cpu_ci95") else None
         row = _row(made, trial, record)
         if trial.told.row and shop.fitted.manifest.carved and recipe.fits:
@@ -265,6 +259,7 @@ def _row(made: RungResult, trial: Trial, record: dict[str, Any]) -> dict[str, An
         "sqnr_db": None if drift.non_finite or isinf(drift.sqnr_db) else drift.sqnr_db,
         "p90_ms": record["p90_ms"],
         "cpu_ratio": record.get("cpu_ratio"),
+        "runtimes": record.get("runtimes"),
         "slower": record["faster"] is False,
         "not_timed": record.get("not_timed"),
         "numbers_by": record.get("numbers_by"),

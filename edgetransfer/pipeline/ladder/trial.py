@@ -20,7 +20,13 @@ from edgetransfer.graph.hosted import exact_here, open_here
 from edgetransfer.measure.drift import CLOSE_DB, measure_drift
 from edgetransfer.measure.speed.latency import speedup, summarise
 from edgetransfer.pipeline.bench.target_match import seen_here
-from edgetransfer.pipeline.bench.times import TIMED_INPUTS, input_files, take_times, variants_of
+from edgetransfer.pipeline.bench.times import (
+    TIMED_INPUTS,
+    TimedModels,
+    input_files,
+    take_times,
+    variants_of,
+)
 from edgetransfer.pipeline.ship.networks import networks
 from edgetransfer.pipeline.stage.stage import Stage
 from edgetransfer.pipeline.stage.store import scratch
@@ -32,9 +38,11 @@ from edgetransfer.transport.place import connect
 if TYPE_CHECKING:
     from edgetransfer.graph.prepare import Preparer
     from edgetransfer.measure.drift import Decision
+    from edgetransfer.measure.speed.latency import Samples
     from edgetransfer.pipeline.ladder.rungs import RungResult, Workshop
     from edgetransfer.spec.progress import Progress
     from edgetransfer.spec.target import TargetSpec
+    from edgetransfer.transport.job import Variant
 
 LOOKED_AT = 12
 """Examples that are compared first: an emulated network takes a second for one."""
@@ -130,54 +138,21 @@ class Trials:
             "runtime": None if runtime is None else runtime.model_dump(),
             "threads": shop.run.recipe.threads,
             "timing": shop.run.recipe.timing if self._here else None,
+            "rivals": {name: seen_here()["other_runtimes"].get(by) for name, by in self.rivals()},
         }
         return Stage("trial", inputs, partial(self._measure, made.graph))
 
-    def race(self, made: RungResult) -> Stage | None:
-        """Return the stage that times a candidate in all runtimes of the processor side by side.
+    def rivals(self) -> Sequence[tuple[str, str]]:
+        """Return other runtimes of the processor, which are timed beside the target's own.
 
-        None where this is not the target, or there is one runtime alone. It is told, and decides
-        nothing: a bundle is for the runtime of its target.
+        They decide nothing: a bundle is for the runtime of its target. Empty where this is not it.
         """
-        shop, found = self._shop, seen_here()
-        runtime = shop.target.runtime
-        there = {**dict.fromkeys(found["providers"]), **found["other_runtimes"]}
-        rivals = [(name, provider) for name, provider in ON_CPU if provider in there]
+        found, runtime = seen_here(), self._shop.target.runtime
         own = runtime and (runtime.name, runtime.provider)
-        if not self._here or found["arch"] != "x86_64" or own not in rivals or len(rivals) < 2:
-            return None
-        rivals = sorted(rivals, key=lambda each: each != own)
-        inputs = {
-            "rung": made.kept.key,
-            "timed": _machine(),
-            "session": shop.target.session.model_dump(),
-            "runtimes": [[*each, there[each[1]]] for each in rivals],
-            "threads": shop.run.recipe.threads,
-            "timing": shop.run.recipe.timing,
-        }
-        return Stage("runtimes", inputs, partial(self._side_by_side, made.graph, rivals), _told)
-
-    def _side_by_side(
-        self, graph: Path, rivals: Sequence[tuple[str, str]], folder: Path, _: Progress
-    ) -> dict[str, Any]:
-        """Time one graph in several runtimes; the target's own comes first."""
-        shop = self._shop
-        with scratch(folder) as room:
-            files = input_files(self._prepare, self.examples[:TIMED_INPUTS], room)
-            (own,) = variants_of({"own": graph}, files, shop.target, shop.run.recipe.threads)
-            variants = [replace(own, name=n, runtime=n, provider=p) for n, p in rivals]
-            try:
-                timed = take_times(variants, room, fewest=shop.run.recipe.timing == "quick")
-            except StageError as error:  # one of them may not take the graph
-                return {"why": first_line(error)}
-        if timed.violations:
-            return {"why": "; ".join(timed.violations)}
-        rows = {}
-        for name, samples in timed.samples.items():
-            ratio = speedup(timed.samples[own.runtime], samples).cpu
-            row = {"p50_ms": summarise(samples).p50_ms, "cpu_ratio": ratio.ratio}
-            rows[name] = {**row, "cpu_ci95": ratio.ci95}
-        return rows
+        if not self._here or found["arch"] != "x86_64" or own not in ON_CPU:
+            return []
+        there = {*found["providers"], *found["other_runtimes"]}
+        return [each for each in ON_CPU if each != own and each[1] in there]
 
     def reference(self) -> Stage:
         """Return the stage that asks the float graph for its decisions."""
@@ -213,37 +188,64 @@ class Trials:
         return record
 
     def _time(self, graph: Path, room: Path) -> dict[str, Any]:
-        """Time the candidate against the float graph in fresh processes."""
+        """Time the candidate against the float graph, and in other runtimes, in fresh processes."""
         shop = self._shop
         files = input_files(self._prepare, self.examples[:TIMED_INPUTS], room)
         models = {"reference": shop.fitted.graph, "candidate": graph}
         variants = variants_of(models, files, shop.target, shop.run.recipe.threads)
-        stopped = take_times(variants, room, fewest=shop.run.recipe.timing == "quick")
-        if stopped.violations:
-            return {"not_timed": "; ".join(stopped.violations)}
-        samples = stopped.samples
+        own = variants[-1]
+        rivals = [replace(own, name=n, runtime=n, provider=p) for n, p in self.rivals()]
+        refused = ""
+        try:
+            timed = self._times([*variants, *rivals], room)
+        except StageError as error:  # one of them may not take the graph
+            if not rivals:
+                raise
+            timed, refused = self._times(variants, room), first_line(error)
+        if timed.violations:
+            return {"not_timed": "; ".join(timed.violations)}
+        samples = timed.samples
         ratio = speedup(samples["reference"], samples["candidate"]).cpu
-        return {
+        record = {
             "p90_ms": summarise(samples["candidate"]).p90_ms,
             "cpu_ratio": ratio.ratio,
             "cpu_ci95": ratio.ci95,
             "faster": {"FASTER": True, "SLOWER": False}.get(ratio.speed),
         }
+        if refused:
+            return {**record, "runtimes": {"why": refused}}
+        named = {own.runtime: samples["candidate"], **{e.name: samples[e.name] for e in rivals}}
+        return {**record, "runtimes": _raced(named)} if rivals else record
+
+    def _times(self, variants: Sequence[Variant], room: Path) -> TimedModels:
+        return take_times(variants, room, fewest=self._shop.run.recipe.timing == "quick")
+
+
+def _raced(samples: Mapping[str, Samples]) -> dict[str, Any]:
+    """Return what one graph takes in several runtimes, the target's own first."""
+    (_, own), *_ = samples.items()
+    rows = {}
+    for name, each in samples.items():
+        ratio = speedup(own, each).cpu
+        row = {"p50_ms": summarise(each).p50_ms, "cpu_ratio": ratio.ratio}
+        rows[name] = {**row, "cpu_ci95": ratio.ci95}
+    return rows
 
 
 def _machine() -> list[str]:
     return [cpu_model(), platform.node(), *sorted(isa_flags())]
 
 
-def _told(record: Mapping[str, Any]) -> str:
+def told_runtimes(record: Mapping[str, Any]) -> str:
     """Say how fast each runtime is beside the target's own.
 
     >>> own = {"p50_ms": 0.24, "cpu_ratio": 1.0, "cpu_ci95": [1.0, 1.0]}
-    >>> _told({"onnxruntime": own, "openvino": {**own, "cpu_ratio": 1.13, "cpu_ci95": [1.1, 1.16]}})
+    >>> other = {**own, "cpu_ratio": 1.13, "cpu_ci95": [1.1, 1.16]}
+    >>> told_runtimes({"onnxruntime": own, "openvino": other})
     'onnxruntime 0.24 ms; openvino 0.24 ms, 1.13 x [1.10, 1.16] as fast'
     """
     if "why" in record:
-        return f"not timed: {record['why']}"
+        return f"other runtimes not timed: {record['why']}"
     (own, first), *others = record.items()
     words = [f"{own} {first['p50_ms']:.3g} ms"]
     for name, row in others:

@@ -55,6 +55,8 @@ def _words(texts: list[str]) -> Array:
 
 
 BATCH = 32
+NORMED = 16
+"""Examples that norms take their statistics from."""
 SCALED = 8
 """Examples by which layers are scaled: a map of each has as many values as it has places."""
 _IDENTITY = {"running_mean": 0.0, "running_var": 1.0, "weight": 1.0, "bias": 0.0}
@@ -160,13 +162,13 @@ def random_features(
 ) -> Array:
     """Return features float32 [N, D] of examples by a copy of the network with random weights.
 
-    Its norms see 32 of the examples, chosen by the seed; labels play no part.
+    Its norms see a few of the examples, chosen by the seed; labels play no part.
     """
-    few = np.random.default_rng(seed).permutation(len(examples))[:BATCH].tolist()
+    few = np.random.default_rng(seed).permutation(len(examples))[:NORMED].tolist()
     first = prepare.join([prepare.prepare(examples[i]) for i in few])
     fresh = drawn_anew(network, [_inputs(first)], seed=seed)
     names = Signature(prepare.input_names, ("features",), free_axes(first))
-    recorded = record(fresh, [array[:2] for array in first.values()], names)
+    recorded = record(fresh, [array[:2] for array in first.values()], names, ship=False)
     if recorded is not None:
         return run_over(recorded, prepare, examples, progress=progress)
 
