@@ -15,7 +15,7 @@ from edgetransfer.compress.posttraining import quantise
 from edgetransfer.errors import NumericalError
 from edgetransfer.graph import prepare
 from edgetransfer.measure.trial import Trial
-from edgetransfer.pipeline.ladder import ladder, rungs
+from edgetransfer.pipeline.ladder import ladder, rungs, trial
 from edgetransfer.pipeline.ladder.ladder import Ladder
 from edgetransfer.pipeline.ladder.trial import Trials
 from edgetransfer.pipeline.ship import assemble
@@ -110,6 +110,11 @@ def test_a_rung_is_timed_beside_the_floats(climb, fresh, untimed, monkeypatch):
         if "not_timed" not in row:
             assert 0.01 < row["p90_ms"] < 1000
             assert row["precision"] == "fp32" or 0.05 < row["cpu_ratio"] < 20
+
+
+def test_a_rung_is_tried_on_so_many_examples_at_most(climb, monkeypatch):
+    monkeypatch.setattr(trial, "MOST_TRIED", 9)
+    assert {row["examples"] for row in climb(max_drop=30)["ladder"]} == {9}
 
 
 def test_no_rung_holds_an_impossible_size(climb):
