@@ -103,6 +103,24 @@ def build(
         return stages.build(asked, Path(out), store, told, team, verify_on)
 
 
+class Report(dict[str, Any]):
+    """What stands in ``report.json`` of a `folder`; it shows itself as a row of a table."""
+
+    def __init__(self, report: dict[str, Any], folder: Path) -> None:
+        super().__init__(report)
+        self.folder = folder
+
+    def __repr__(self) -> str:
+        """Return target and verdict."""
+        return f"<Report {self['target']}: {self['verdict']}>"
+
+    def _repr_html_(self) -> str:
+        """Show the row in a notebook, with a link to the page."""
+        from edgetransfer.report.index import outcome_table
+
+        return outcome_table({self["target"]: self}, {self["target"]: self.folder})
+
+
 @_taking(BenchOptions, timing=There.timing)
 def bench(
     bundle: str | Path,
@@ -111,7 +129,7 @@ def bench(
     out: str | Path | None = None,
     reporter: Reporter | None = None,
     **options: Unpack[BenchOptions],
-) -> dict[str, Any]:
+) -> Report:
     """Measure a bundle on a device, judge it by its own budget, and return the report.
 
     Args:
@@ -130,7 +148,7 @@ def bench(
     asked = None if data is None else recipe_from({"data": str(data), **columns}).data
     there = There.of(options, options.get("on", LOCAL))
     room = Path(bundle, "bench") if out is None else Path(out)
-    return measure(Path(bundle), asked, room, reporter or SilentReporter(), there)
+    return Report(measure(Path(bundle), asked, room, reporter or SilentReporter(), there), room)
 
 
 def load(bundle: str | Path) -> LoadedModel:

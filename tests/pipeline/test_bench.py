@@ -28,8 +28,12 @@ def command(command):
 
 
 def test_labelled_data_give_the_verdict_of_the_build(bundle, built, pictures, cache, tmp_path):
-    report = bench(bundle, DataSpec(source=str(pictures)), tmp_path / "bench", SilentReporter())
+    report = edgetransfer.bench(bundle, pictures, out=tmp_path / "bench")
     built_report = built.reports["this-machine"]
+    assert repr(report) == f"<Report this-machine: {report['verdict']}>"
+    link = f'<a href="file://{tmp_path}/bench/report.html">this-machine</a>'
+    assert link in report._repr_html_()
+    assert report == read_json(tmp_path / "bench" / "report.json")
     assert report["accuracy"] == built_report["accuracy"]
     assert (tmp_path / "bench" / "raw" / "candidate.times.npy").is_file()
     assert report["verdict"] == built_report["verdict"]
