@@ -244,13 +244,14 @@ class Prover:
         }
         with self.place.side_by_side() as pool:
             preparing = pool.submit(self._prepared, model)
-            given, told = pool.submit(self._run, self.whole).result()
+            running = pool.submit(self._run, self.whole)
             runs, varied = self._variations(model)
-            others = dict(zip(runs, pool.map(self._run, runs.values()), strict=True))
-            prepared = preparing.result()
-            held = self._whole(given, None if prepared is None else prepared[1])
-        for name, (found, _) in others.items():
-            found.save(self.out / kept_as(name))
+            others = {name: pool.submit(self._run, each) for name, each in runs.items()}
+            (given, told), prepared = running.result(), preparing.result()
+            holding = pool.submit(self._whole, given, None if prepared is None else prepared[1])
+            for name, run in others.items():
+                run.result()[0].save(self.out / kept_as(name))
+            held = holding.result()
         record |= {"preprocessing": prepared[0]} if prepared else {}
         return {**record, "whole": {**held, "model": told.get("model")}, **varied}, given
 
