@@ -11,13 +11,14 @@ import onnx_ir as ir
 
 from edgetransfer.compress.columns import FloatColumns
 from edgetransfer.compress.encoding import Encoding
-from edgetransfer.compress.equalise import centre, equalise
+from edgetransfer.compress.equalise import centre, equalise, set_array
 from edgetransfer.compress.layout import (
     LAYERS,
     Layout,
     add_constant,
     added,
     array_of,
+    attribute,
     axis_of,
     find_layers,
     find_layout,
@@ -50,7 +51,10 @@ if TYPE_CHECKING:
 
 
 def separate(graph: ir.Graph) -> None:
-    """Copy what layers share, and give each a bias of its own, a number a channel, in place."""
+    """Copy what layers share, and give each a bias of its own, a number a channel, in place.
+
+    Factors of a Gemm go into its constants.
+    """
     for node in graph:
         weight = node.inputs[1] if node.op_type in LAYERS else None
         if weight is None or not weight.is_initializer():
@@ -62,6 +66,7 @@ def separate(graph: ir.Graph) -> None:
             _own_sum(graph, node)
         else:
             _own_bias(graph, node, array_of(weight).shape[axis_of(node)])
+            _own_factors(node)
 
 
 def _own_sum(graph: ir.Graph, product: ir.Node) -> None:
@@ -86,6 +91,14 @@ def _own_bias(graph: ir.Graph, node: ir.Node, channels: int) -> None:
             return
     name = f"{node.outputs[0].name}_bias"
     node.replace_input_with(2, add_constant(graph, name, np.ascontiguousarray(numbers)))
+
+
+def _own_factors(node: ir.Node) -> None:
+    for name, value in zip(("alpha", "beta"), node.inputs[1:], strict=True):
+        factor = attribute(node, name, 1.0)
+        if value is not None and value.is_initializer() and factor != 1.0:
+            set_array(value, array_of(value) * factor)
+            node.attributes.pop(name)
 
 
 HEAD_SHARE = 0.02

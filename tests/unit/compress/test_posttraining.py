@@ -194,6 +194,21 @@ def test_biases_of_products_in_all_their_forms(build, quantised_from, run, name)
     assert np.abs(wanted - got).max() < 0.05 * np.abs(wanted).max()
 
 
+def test_factors_of_a_product_are_in_its_constants(build, quantised_from, run):
+    rng = np.random.default_rng(0)
+    node = helper.make_node("Gemm", ["input", "w", "b"], ["logits"], "n", alpha=0.5, beta=3.0)
+    constants = {"w": rng.normal(size=(6, 4)).astype("f"), "b": rng.normal(size=4).astype("f")}
+    model = build([node], constants, ["batch", 6])
+    examples = rng.normal(size=(32, 6)).astype("f") + 2
+    made = quantised_from(model, examples)
+    (layer,) = made.layout.layers
+    np.testing.assert_allclose(layer.weights(), constants["w"].T * 0.5)
+    assert not layer.node.attributes.keys() & {"alpha", "beta"}
+    wanted, got = run(model, input=examples), run(made.graph(), input=examples)
+    assert np.abs(wanted - got).max() < 0.05 * np.abs(wanted).max()
+    assert np.abs((wanted - got).mean(axis=0)).max() < 0.01
+
+
 def test_a_bias_that_two_products_share(build, quantised_from, run):
     rng = np.random.default_rng(0)
     nodes = [
