@@ -10,7 +10,7 @@ export ORT_DISABLE_TELEMETRY := 1
 DEMO_OUT ?= demo-out
 PYTEST ?= -n 2 --dist worksteal
 
-.PHONY: help demo test test-timm test-minilm test-ray test-optimum test-tensorrt test-kills test-mutations fuzz docs prepare-qemu prepare-browser prepare-adbd prepare-devices check lint types layers bench-compression bench-aa bench-text clean
+.PHONY: help demo test test-timm test-minilm test-ray test-optimum test-tensorrt test-kotlin test-kills test-mutations fuzz docs prepare-qemu prepare-browser prepare-adbd prepare-devices check lint types layers bench-compression bench-aa bench-text clean
 
 help:
 	@echo "make demo    build on scikit-learn's digits and print the verdict"
@@ -96,6 +96,20 @@ $(TENSORRT)/.installed: constraints.txt | $(VENV)/.dev
 test-tensorrt: $(TENSORRT)/.installed
 	PYTHONPATH=$(TENSORRT)/rtx EDGETRANSFER_TENSORRT_BINDINGS="$$(ls -d $(TENSORRT)/1?.*)" \
 		$(BIN)/python -m pytest --quiet tests/tensorrt tests/pipeline/test_engine.py
+
+# The Kotlin of a bundle's README: a compiler and ONNX Runtime for Android by npm (240 MB fetched), Android's classes (14 MB)
+# from Debian, into a folder of its own. A JDK and gcc, of the system, run what was compiled.
+KOTLIN := $(VENV)/kotlin
+$(KOTLIN)/.installed: scripts/fetch_kotlin.py | $(VENV)/.dev
+	command -v javac >/dev/null || apt-get install -y --no-install-recommends default-jdk-headless
+	command -v gcc >/dev/null || apt-get install -y --no-install-recommends gcc libc6-dev
+	command -v npm >/dev/null || apt-get install -y --no-install-recommends npm
+	$(BIN)/python scripts/fetch_kotlin.py $(KOTLIN)
+	@touch $@
+
+test-kotlin: $(KOTLIN)/.installed
+	EDGETRANSFER_TEST_KOTLIN=$(KOTLIN) \
+		$(BIN)/python -m pytest --quiet tests/pipeline/test_readme.py tests/pipeline/test_text.py -k kotlin
 
 # The long form of the resume test: killed at twenty random moments.
 test-kills: $(VENV)/.dev

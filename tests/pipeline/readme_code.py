@@ -10,8 +10,6 @@ import pytest
 
 MODULES = os.environ.get("EDGETRANSFER_TEST_NODE_MODULES", "")
 """A `node_modules` that has onnxruntime-web 1.30 and @huggingface/transformers 4.3."""
-KOTLIN = os.environ.get("EDGETRANSFER_TEST_KOTLIN", "")
-"""A folder with `kotlin-compiler` of npm as kt/, and classes.jar and android.jar beside it."""
 
 
 def printed(folder, language):
@@ -46,17 +44,3 @@ def in_node(folder, room, before):
     assert done.returncode == 0, done.stderr
     label, share = done.stdout.rsplit(" ", 1)
     return label, float(share)
-
-
-def compiled(folder, room):
-    """Compile the Kotlin against ONNX Runtime for Android and Android's own classes."""
-    if not KOTLIN:
-        pytest.skip("EDGETRANSFER_TEST_KOTLIN names no folder with a compiler")
-    (room / "Model.kt").write_text(printed(folder, "kotlin"))
-    jars = os.pathsep.join(str(Path(KOTLIN, name)) for name in ("classes.jar", "android.jar"))
-    options = ["-Werror", "-jvm-target", "1.8", "-cp", jars, "-d", room / "kit.jar"]
-    done = subprocess.run(
-        ["bash", Path(KOTLIN, "kt/bin/kotlinc-jvm"), room / "Model.kt", *options],
-        capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr

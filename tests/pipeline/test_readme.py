@@ -6,6 +6,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -15,7 +16,8 @@ from edgetransfer.bundle.opened import open_bundle
 from edgetransfer.errors import EdgeTransferError
 from edgetransfer.transport.browser import place as browser
 from edgetransfer.transport.browser import runtime
-from tests.pipeline.readme_code import compiled, in_python, printed
+from tests.pipeline.phone import jvm
+from tests.pipeline.readme_code import in_python, printed
 
 PAGE = """<!doctype html><script type="importmap">
 {"imports": {"onnxruntime-web": "/ort.wasm.min.mjs"}}</script>
@@ -91,8 +93,40 @@ def test_javascript_in_a_browser(folder, sideways, predicted, tmp_path):
     assert (label, float(share)) == (predicted[0], pytest.approx(predicted[1], abs=0.02))
 
 
-def test_kotlin(folder, tmp_path):
-    compiled(folder, tmp_path)
+@pytest.fixture
+def jar(folder, tmp_path):
+    return jvm.compiled(printed(folder, "kotlin"), tmp_path)
+
+
+@pytest.fixture
+def tinted(folder, tmp_path):
+    """A picture of noise that is clearly of another class where red and blue change places."""
+    rng, files, swapped = np.random.default_rng(0), [], []
+    for number in range(60):
+        noise = rng.integers(0, 256, (30, 36, 3), np.uint8)
+        for found, name, picture in ((files, "rgb", noise), (swapped, "bgr", noise[..., ::-1])):
+            found.append(tmp_path / f"{name}{number}.png")
+            Image.fromarray(np.ascontiguousarray(picture)).save(found[-1])
+
+    def margin(place):
+        one, other = (dict(told[place].best) for told in both)
+        first, second = max(one, key=one.get), max(other, key=other.get)
+        return min(one[first] - one[second], other[second] - other[first])
+
+    both = [edgetransfer.predict(folder, each) for each in (files, swapped)]
+    clearest = max(range(len(files)), key=margin)
+    assert margin(clearest) > 0.05
+    return files[clearest]
+
+
+def test_kotlin(jar, folder, pictures, tinted, tmp_path, monkeypatch, capsys):
+    files = [pictures / "test" / name / "01.png" for name in ("disc", "square", "stripes")]
+    files.append(tinted)
+    expected = [
+        in_python(folder, monkeypatch, capsys, '"picture.jpg"', repr(str(file)))[0]
+        for file in files
+    ]
+    assert jvm.run(jar, folder, files, jvm.BITMAP, tmp_path) == expected
 
 
 def test_every_file_is_told_of(folder):

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import onnx
 import pytest
+from tokenizers import Tokenizer
 
 import edgetransfer
 from edgetransfer.bundle.files import read_json
@@ -18,7 +19,8 @@ from edgetransfer.measure.trial import Trial
 from edgetransfer.pipeline.api import predict
 from edgetransfer.spec.recipe import DataSpec
 from edgetransfer.tasks.classification.labels import CLASSES
-from tests.pipeline.readme_code import compiled, in_node, in_python
+from tests.pipeline.phone import jvm
+from tests.pipeline.readme_code import in_node, in_python, printed
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +153,12 @@ def test_the_code_of_its_readme_reads_the_words(outcome, monkeypatch, capsys, tm
 
 
 def test_the_kotlin_of_its_readme(outcome, tmp_path):
-    compiled(outcome.folders["this-machine"], tmp_path)
+    folder, texts = outcome.folders["this-machine"], ["very warm rain today", "bread and soup"]
+    jar = jvm.compiled(printed(folder, "kotlin"), tmp_path)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    ids = [",".join(map(str, tokenizer.encode(text).ids)) for text in texts]
+    expected = [each.best[0][0] for each in predict(folder, texts)]
+    assert jvm.run(jar, folder, ids, jvm.IDS, tmp_path) == expected
 
 
 def test_a_text_that_is_empty(outcome, command, tmp_path):
