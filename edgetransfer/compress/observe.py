@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     import onnx_ir as ir
     from torch import Tensor
 
-    from edgetransfer.compress.columns import FloatColumns
     from edgetransfer.spec.catalogue import CalibrationRecipe
     from edgetransfer.spec.target import Int8Scheme
 
@@ -274,9 +273,12 @@ def watch_channels(
     graph: ir.Graph,
     names: Iterable[str],
     batches: Iterable[dict[str, Tensor]],
-    columns: FloatColumns | None = None,
+    look_too: Callable[[str, int, Tensor], None] | None = None,
 ) -> dict[str, Channels]:
-    """Return extremes and moments of some tensors over all batches, and take columns by the way."""
+    """Return extremes and moments of some tensors over all batches.
+
+    Whoever wants to `look_too` is given the name of every tensor, the number of the batch, and it.
+    """
     wanted = set(names)
     execution = Execution(graph, overwrites=True)
     wide = torch.channels_last  # convolutions of channels one by one take half the time
@@ -293,8 +295,8 @@ def watch_channels(
         def visit(name: str, tensor: Tensor) -> Tensor:
             if name in wanted:
                 found[name] = Channels.of(tensor)
-            if columns is not None:
-                columns.look(name, number, tensor)
+            if look_too is not None:
+                look_too(name, number, tensor)
             return tensor
 
         feeds = {

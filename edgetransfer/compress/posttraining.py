@@ -186,7 +186,7 @@ def quantise(
     _refuse(opened.graph, layout)
     room = Room(calibration.folder)
     columns = FloatColumns(layout.layers, calibration.examples, room)
-    seen = watch_channels(opened.graph, layout.points, calibration.fitted(), columns)
+    seen = watch_channels(opened.graph, layout.points, calibration.fitted(), columns.look)
     columns.channels = seen
     for name, each in watch_channels(opened.graph, layout.points, calibration.rest()).items():
         seen[name].add(each)
@@ -218,7 +218,7 @@ def fit_again(
     """Fit weights and biases anew: they made up for the noise of what is in float now."""
     model, layout, room = quantised.model, quantised.layout, Room(calibration.folder)
     columns = FloatColumns(layout.layers, calibration.examples, room)
-    watch_channels(model.graph, (), calibration.fitted(), columns)
+    watch_channels(model.graph, (), calibration.fitted(), columns.look)
     ranged = model, layout, quantised.encoding
     encoding = fit_weights(ranged, calibration.fitted(), columns, room, progress)
     return replace(quantised, encoding=encoding)
