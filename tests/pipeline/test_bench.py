@@ -73,6 +73,21 @@ def test_unlabelled_data_are_judged_by_all_but_accuracy(bundle, pictures, cache,
     assert report["verdict"] == "INCONCLUSIVE"
 
 
+def test_mistakes_are_shown_unless_it_is_told_not_to(bundle, pictures, tmp_path):
+    """Where all labels are wrong, every decision is a mistake."""
+    wrong = tmp_path / "wrong"
+    folders = sorted(each for each in (pictures / "test").iterdir())
+    for folder, other in zip(folders, [*folders[1:], folders[0]], strict=True):
+        shutil.copytree(folder, wrong / other.name)
+    pages = {
+        asked: edgetransfer.bench(bundle, wrong, out=tmp_path / str(asked), show_examples=asked)
+        for asked in (True, False)
+    }
+    shown, bare = ((report.folder / "report.html").read_text() for report in pages.values())
+    assert shown.count('<img alt="" src="data:image/jpeg;base64,') > 1
+    assert "data:image/jpeg" not in bare
+
+
 def test_examples_it_was_fitted_on_are_noticed(bundle, pictures, tmp_path):
     data = DataSpec(source=str(pictures / "train"))
     report = bench(bundle, data, tmp_path / "bench", SilentReporter())

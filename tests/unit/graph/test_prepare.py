@@ -202,3 +202,10 @@ def test_a_report_shows_a_small_jpeg_of_a_picture(tmp_path):
     with Image.open(BytesIO(shown)) as image:
         assert (image.format, image.size) == ("JPEG", (96, 48))
     assert len(shown) < 4096
+
+
+def test_a_report_shows_how_a_text_begins(tmp_path):
+    prepare = TextPreparer.__new__(TextPreparer)  # nothing of a tokenizer is asked
+    assert prepare.thumbnail(example(text="  ants\n and\tbees ")) == "ants and bees"
+    assert prepare.thumbnail(example(text="a" * 200)) == "a" * 200
+    assert prepare.thumbnail(example(text="a" * 201)) == "a" * 199 + "…"
