@@ -119,6 +119,8 @@ class FloatColumns:
         """Take the columns of all layers behind a tensor."""
         for layer in self._behind.get(name, ()):
             found = self.of(layer, batch, x)
+            if found.untyped_storage().data_ptr() == x.untyped_storage().data_ptr():
+                found = found.clone()  # a Relu may overwrite what it looks at
             self._columns[layer.name] = found.shape[2]
             self._kept[layer.name, batch] = self._room.keep(found.numpy())
 

@@ -209,6 +209,24 @@ def test_factors_of_a_product_are_in_its_constants(build, quantised_from, run):
     assert np.abs((wanted - got).mean(axis=0)).max() < 0.01
 
 
+def test_what_a_layer_gives_is_seen_before_a_relu_overwrites_it(build, quantised_from, run):
+    """Another layer takes the sum, and only later a Relu does, in its place."""
+    rng = np.random.default_rng(0)
+    nodes = [
+        helper.make_node("Gemm", ["input", "w0", "b0"], ["sum"], "first"),
+        helper.make_node("Gemm", ["sum", "w1", "b1"], ["side"], "second"),
+        helper.make_node("Relu", ["sum"], ["relu"], "relu"),
+        helper.make_node("Add", ["side", "relu"], ["logits"], "both"),
+    ]
+    constants = {"w0": (8, 8), "b0": (8,), "w1": (8, 8), "b1": (8,)}
+    constants = {k: rng.normal(size=shape).astype("f") for k, shape in constants.items()}
+    model = build(nodes, constants, ["batch", 8])
+    examples = rng.normal(size=(64, 8)).astype("f")
+    made = quantised_from(model, examples)
+    wanted, got = run(model, input=examples), run(made.graph(), input=examples)
+    assert 10 * np.log10((wanted**2).sum() / ((wanted - got) ** 2).sum()) > 30
+
+
 def test_a_bias_that_two_products_share(build, quantised_from, run):
     rng = np.random.default_rng(0)
     nodes = [
