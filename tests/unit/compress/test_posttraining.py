@@ -220,7 +220,7 @@ def test_what_a_layer_gives_is_seen_before_a_relu_overwrites_it(build, quantised
     ]
     constants = {"w0": (8, 8), "b0": (8,), "w1": (8, 8), "b1": (8,)}
     constants = {k: rng.normal(size=shape).astype("f") for k, shape in constants.items()}
-    model = build(nodes, constants, ["batch", 8])
+    model = build(nodes, constants, ["batch", 8], ["batch", 8])
     examples = rng.normal(size=(64, 8)).astype("f")
     made = quantised_from(model, examples)
     wanted, got = run(model, input=examples), run(made.graph(), input=examples)
