@@ -328,7 +328,8 @@ def centre(graph: ir.Graph, layers: Sequence[Layer], seen: Mapping[str, Channels
             set_array(layer.bias, array_of(layer.bias) - means[layer.sum])
         for layer in group.after:
             assert layer.bias is not None
-            weights = torch.from_numpy(layer.weights().astype(np.float64)).flatten(2).sum(2)
+            wide = torch.from_numpy(layer.weights().astype(np.float64))
+            weights = wide.reshape(*wide.shape[:2], -1).sum(dim=2)
             moved = (weights @ torch.from_numpy(means[layer.input])).numpy()
             set_array(layer.bias, array_of(layer.bias) + moved)
         for value in means:

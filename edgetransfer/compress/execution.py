@@ -239,11 +239,20 @@ def last_uses(nodes: Iterable[ir.Node]) -> dict[str, int]:
     }
 
 
+def _alone_behind_layer(node: ir.Node) -> bool:
+    """Tell whether a Relu or Clip is all that takes what a layer gave: others may hold views."""
+    source = node.inputs[0] if node.op_type in CLIPS else None
+    maker = None if source is None else source.producer()
+    if source is None or maker is None or maker.op_type not in LAYERS:
+        return False
+    return len(source.uses()) == 1 and not source.is_graph_output()
+
+
 class Execution:
     """A graph whose nodes are in order, ready to run on torch tensors of any batch size."""
 
     def __init__(self, graph: ir.Graph, *, overwrites: bool = False) -> None:
-        """Open a graph; where it `overwrites`, a Relu or Clip does so with what a layer gave."""
+        """Open a graph; where it `overwrites`, a Relu or Clip does so with what it alone takes."""
         self.constants = constants_of(graph)
         self._nodes = list(graph)
         self._inputs = [name_of(each) for each in graph.inputs]
@@ -254,15 +263,8 @@ class Execution:
         self._overwriting = {
             place
             for place, node in enumerate(self._nodes)
-            if overwrites and self._is_last_of_layer(place, node)
+            if overwrites and _alone_behind_layer(node)
         }
-
-    def _is_last_of_layer(self, place: int, node: ir.Node) -> bool:
-        source = node.inputs[0] if node.op_type in CLIPS else None
-        maker = None if source is None else source.producer()
-        if source is None or maker is None or maker.op_type not in LAYERS:
-            return False
-        return self._last.get(name_of(source)) == place
 
     def run(
         self,

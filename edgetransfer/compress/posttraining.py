@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 def separate(graph: ir.Graph) -> None:
     """Copy what layers share, and give each a bias of its own, a number a channel, in place.
 
-    Factors of a Gemm go into its constants.
+    A Gemm then multiplies by nothing but its weights.
     """
     for node in graph:
         weight = node.inputs[1] if node.op_type in LAYERS else None
@@ -66,7 +66,7 @@ def separate(graph: ir.Graph) -> None:
             _own_sum(graph, node)
         else:
             _own_bias(graph, node, array_of(weight).shape[axis_of(node)])
-            _own_factors(node)
+            _multiply_out(node)
 
 
 def _own_sum(graph: ir.Graph, product: ir.Node) -> None:
@@ -93,11 +93,15 @@ def _own_bias(graph: ir.Graph, node: ir.Node, channels: int) -> None:
     node.replace_input_with(2, add_constant(graph, name, np.ascontiguousarray(numbers)))
 
 
-def _own_factors(node: ir.Node) -> None:
-    for name, value in zip(("alpha", "beta"), node.inputs[1:], strict=True):
+def _multiply_out(node: ir.Node) -> None:
+    """Put the factors of a Gemm into its weights and its bias, which a layer has for itself."""
+    weight, bias = node.inputs[1:3]
+    if weight is None or bias is None or not bias.is_initializer():
+        return
+    for value, name in ((weight, "alpha"), (bias, "beta")):
         factor = attribute(node, name, 1.0)
-        if value is not None and value.is_initializer() and factor != 1.0:
-            set_array(value, array_of(value) * factor)
+        if factor != 1:
+            set_array(value, array_of(value) * np.float32(factor))
             node.attributes.pop(name)
 
 

@@ -311,7 +311,7 @@ class _QdqWriter:
         low, high = clip_bounds(value)
         least, most = grid.bounds
         inside = least >= low and most <= high * (1 + 1e-6)
-        if not inside or source is None or len(source.uses()) > 1:
+        if not inside or source is None or len(source.uses()) > 1 or source.is_graph_output():
             return value
         ir.convenience.replace_all_uses_with(value, source)
         self._graph.remove(node, safe=True)

@@ -86,16 +86,16 @@ class Stream:
         step = dict(layers)
         for node in nodes:
             begin = max((step.get(name, 0) for name in node.input), default=0)
-            step.update(dict.fromkeys(node.output, begin))
-        self._makers = {name: node for node in nodes for name in node.output}
+            step.update(dict.fromkeys(filter(None, node.output), begin))  # "": an output left out
+        self._makers = {name: node for node in nodes for name in node.output if name}
         last = {name: place for place, name in enumerate(inputs, 1)}
         self._nodes: list[list[onnx.NodeProto]] = [[] for _ in range(len(inputs) + 1)]
         for node in reversed(nodes):
             if node.op_type == _RESTORE or not any(name in last for name in node.output):
                 continue
-            at = step[node.output[0]]
+            at = max(step[name] for name in node.output if name)
             self._nodes[at].insert(0, node)
-            for name in map(self._stored, node.input):
+            for name in map(self._stored, filter(None, node.input)):
                 last[name] = max(last.get(name, 0), at)
         self._taken = {each.name for each in self._model.graph.input} & last.keys()
         moving = {*self._makers, *self._taken}
@@ -156,7 +156,7 @@ class Stream:
         made, taken = set[str](), list[str]()
         for node in nodes:
             for each in (*self._restoring(node), node):
-                if each.output[0] in made:
+                if made.issuperset(filter(None, each.output)):
                     continue
                 part.graph.node.append(each)
                 taken += [name for name in each.input if name and name not in made]

@@ -133,7 +133,7 @@ def _sums(codes: Tensor, got: Tensor, mean: Tensor, lacking: Tensor) -> tuple[Te
     """
     near = mean.round()
     got.sub_(near.float())
-    if len(got) > 1 or not _multiplies_integers():
+    if len(got) > 1 or got.shape[2] > MOST_EXACT or not _multiplies_integers():
         inside, shift = (got @ got.transpose(1, 2)).double(), near
         apart = lacking @ got.transpose(1, 2)
     else:
@@ -152,6 +152,8 @@ def _multiplies_integers() -> bool:
     return {"avx512_vnni", "avx512_bf16"} <= isa_flags()
 
 
+MOST_EXACT = 2**17 - 1
+"""Products of two codes, each 2**14 at most, whose sum is sure to fit into 32 bits."""
 COLUMNS_AT_ONCE = 8
 """For each number of a column."""
 LARGEST_BIAS = 2**30

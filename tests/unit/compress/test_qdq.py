@@ -130,6 +130,25 @@ def test_an_output_of_the_graph_that_is_quantised(build, rng, images, quantised_
     assert np.abs(found - run(model, input=images)).max() < 0.1 * np.abs(found).max()
 
 
+def test_an_output_of_the_graph_that_an_activation_takes(build, rng, images, quantised_from, run):
+    """The Relu is no longer left out: it would rectify the output, 3 dB."""
+    behind = [
+        helper.make_node("Relu", ["logits"], ["active"]),
+        helper.make_node("Conv", ["active", "v"], ["more"]),
+    ]
+    constants = {"v": rng.normal(size=(4, 4, 1, 1)).astype(np.float32)}
+    model = conv_model(build, rng, behind, constants, ["batch", 4, 4, 4])
+    model.graph.node[0].output[0] = "logits"
+    model.graph.output.add().CopyFrom(model.graph.output[0])
+    model.graph.output[1].name = "more"
+    wanted, got = (
+        each.run({"input": images})
+        for each in map(open_here, (model, quantised_from(model, images).graph()))
+    )
+    for floats, found in zip(wanted, got, strict=True):
+        assert np.abs(found - floats).max() < 0.1 * np.abs(floats).max()
+
+
 @pytest.mark.parametrize("kind", ["Add", "Mul"])
 @pytest.mark.parametrize("clipped", [False, True])
 def test_constants_of_integer_kernels_are_quantised(

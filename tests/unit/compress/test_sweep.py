@@ -6,9 +6,16 @@ import torch
 from onnx import helper
 
 from edgetransfer.compress import execution, rounding, sweep
-from edgetransfer.compress.columns import FEWEST_POSITIONS, columns, groups_of, positions
+from edgetransfer.compress.columns import (
+    FEWEST_POSITIONS,
+    FloatColumns,
+    columns,
+    groups_of,
+    positions,
+)
 from edgetransfer.compress.encoding import Grid
 from edgetransfer.compress.rounding import second_order
+from edgetransfer.compress.stream import Room
 from edgetransfer.compress.sweep import BatchMoments, MomentSums
 from edgetransfer.errors import NumericalError
 
@@ -178,3 +185,28 @@ def test_few_rows_of_many_are_looked_at(build, opened):
     found = columns(layer, x, 16, torch.Generator().manual_seed(0))
     assert found.shape == (1, 5, 32)
     assert len(found[0, 0].unique()) == 32
+
+
+def test_sums_of_many_products_do_not_overflow(build, opened, multiplied):
+    """Zeros of a Relu are -128 where codes are signed: 2**17 of them are 2**31."""
+    layer = layer_of(
+        build, opened, RNG.normal(size=(2, 3)).astype(np.float32), (3,), kind="Gemm", transB=1
+    )
+    codes = torch.zeros(1, 2, 210_000, dtype=torch.uint8)
+    codes[..., ::7] = torch.from_numpy(RNG.integers(0, 256, (1, 2, 30_000), np.uint8))
+    found = BatchMoments.of(layer, [(codes.float(), codes)], Grid(1.0, 0, 0, 255)).sums[0]
+    wide = codes[0].double()
+    off = wide - wide.mean(dim=1, keepdim=True)
+    torch.testing.assert_close(found[0], off @ off.T, rtol=1e-4, atol=0)
+
+
+def test_how_many_columns_are_seen_together_does_not_hang_on_the_last_batch(
+    build, opened, tmp_path
+):
+    layer = layer_of(build, opened, RNG.normal(size=(2, 3, 1, 1)).astype(np.float32), (3, 8, 8))
+    floats = FloatColumns([layer], 20, Room(tmp_path))
+    for batch, size in ((0, 8), (2, 4), (1, 8)):
+        floats.look("input", batch, torch.zeros(size, 3, 8, 8))
+    assert floats.positions(layer) == 8 * 64
+    floats.look("input", 2, torch.zeros(4, 3, 8, 8))
+    assert floats.positions(layer) == 8 * 64
