@@ -28,6 +28,10 @@ COLUMNS_PER_INPUT = 64
 dB, and all there are brought 0.5 more for seven times the work."""
 
 
+MOST_NUMBERS = 2**26
+"""Of all columns of a layer, 256 MiB of floats."""
+
+
 def groups_of(layer: Layer) -> int:
     """Return into how many groups a layer divides its channels; 1 for a matrix product."""
     return attribute(layer.node, "group", 1)
@@ -35,7 +39,9 @@ def groups_of(layer: Layer) -> int:
 
 def positions(layer: Layer, examples: int) -> int:
     """Return how many places of each of so many examples are looked at."""
-    wanted = max(FEWEST_COLUMNS, COLUMNS_PER_INPUT * int(layer.weights()[0].size))
+    inputs = int(layer.weights()[0].size)
+    most = max(1, MOST_NUMBERS // (groups_of(layer) * inputs))
+    wanted = max(FEWEST_COLUMNS, min(COLUMNS_PER_INPUT * inputs, most))
     return max(FEWEST_POSITIONS, -(-wanted // max(1, examples)))
 
 

@@ -155,7 +155,9 @@ def _multiplies_integers() -> bool:
 MOST_EXACT = 2**17 - 1
 """Products of two codes, each 2**14 at most, whose sum is sure to fit into 32 bits."""
 COLUMNS_AT_ONCE = 8
-"""For each number of a column."""
+"""For each number of a column, and"""
+NUMBERS_AT_ONCE = 2**24
+"""of all of them, 64 MiB of floats, of which a worker has several copies."""
 LARGEST_BIAS = 2**30
 """Codes of biases stay below this: they are added in 32 bits."""
 
@@ -265,7 +267,8 @@ class _Sweep:
         batches at most, so that two workers have something to do.
         """
         columns, inputs = self._floats.positions(layer), layer.weights()[0].size
-        return int(max(1, min(COLUMNS_AT_ONCE * inputs // columns, -(-len(self._batches) // 2))))
+        most = min(COLUMNS_AT_ONCE * inputs, NUMBERS_AT_ONCE // (groups_of(layer) * inputs))
+        return int(max(1, min(most // columns, -(-len(self._batches) // 2))))
 
     def _least_scale(self, layer: Layer) -> Tensor:
         """Return the scales below which the code of the bias would overflow, float64 [C]."""
