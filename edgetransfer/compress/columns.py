@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from edgetransfer.compress.observe import Channels
-    from edgetransfer.compress.stream import Room
+    from edgetransfer.compress.stream import SpillBuffer
 
 FEWEST_POSITIONS = 16
 """Places of one example that are looked at; more of few examples, so that all have"""
@@ -105,14 +105,14 @@ def _looked_at(
 
 
 class FloatColumns:
-    """Columns of all float layers, taken while batches pass; they wait in a `room`.
+    """Columns of all float layers, taken while batches pass; they wait in a `spill`.
 
     What is drawn hangs on the number of the batch alone, so that integers are looked at in the same
     places later (`of`).
     """
 
-    def __init__(self, layers: Iterable[Layer], examples: int, room: Room) -> None:
-        self._room = room
+    def __init__(self, layers: Iterable[Layer], examples: int, spill: SpillBuffer) -> None:
+        self._spill = spill
         self._places = {each.name: positions(each, examples) for each in layers}
         self._behind: dict[str, list[Layer]] = {}
         for each in layers:
@@ -127,7 +127,7 @@ class FloatColumns:
             found = self.of(layer, batch, x)
             if not batch:  # workers look at several at once, and the last may be a short one
                 self._columns[layer.name] = found.shape[2]
-            self._kept[layer.name, batch] = self._room.keep(found.numpy())
+            self._kept[layer.name, batch] = self._spill.keep(found.numpy())
 
     def positions(self, layer: Layer) -> int:
         """Return how many columns of the first batch there are."""
@@ -141,7 +141,7 @@ class FloatColumns:
     def take(self, layer: Layer, batch: int) -> Tensor:
         """Return and forget the columns of a batch, as they are where `channels` were rescaled."""
         kept = self._kept.pop((layer.name, batch))
-        found = torch.from_numpy(self._room.get(kept))
-        self._room.drop(kept)
+        found = torch.from_numpy(self._spill.get(kept))
+        self._spill.drop(kept)
         seen = self.channels.get(name_of(layer.input))
         return found if seen is None else seen.follow(found)

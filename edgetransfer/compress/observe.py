@@ -273,11 +273,11 @@ def watch_channels(
     graph: ir.Graph,
     names: Iterable[str],
     batches: Iterable[dict[str, Tensor]],
-    look_too: Callable[[str, int, Tensor], None] | None = None,
+    hook: Callable[[str, int, Tensor], None] | None = None,
 ) -> dict[str, Channels]:
     """Return extremes and moments of some tensors over all batches.
 
-    Whoever wants to `look_too` is given the name of every tensor, the number of the batch, and it.
+    A `hook` is given the name of every tensor, the number of the batch, and the tensor.
     """
     wanted = set(names)
     execution = Execution(graph, overwrites=True)
@@ -295,8 +295,8 @@ def watch_channels(
         def visit(name: str, tensor: Tensor) -> Tensor:
             if name in wanted:
                 found[name] = Channels.of(tensor)
-            if look_too is not None:
-                look_too(name, number, tensor)
+            if hook is not None:
+                hook(name, number, tensor)
             return tensor
 
         feeds = {

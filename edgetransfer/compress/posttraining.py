@@ -31,7 +31,7 @@ from edgetransfer.compress.observe import (
     whole_grids,
 )
 from edgetransfer.compress.qdq import write_qdq
-from edgetransfer.compress.stream import Room
+from edgetransfer.compress.stream import SpillBuffer
 from edgetransfer.compress.sweep import fit_weights
 from edgetransfer.errors import NumericalError, StageError
 from edgetransfer.graph.finished import finished
@@ -188,8 +188,8 @@ def quantise(
     floats = _small_head(opened.graph) if recipe.small_head == "float" else set()
     layout = find_layout(opened.graph, floats)
     _refuse(opened.graph, layout)
-    room = Room(calibration.folder)
-    columns = FloatColumns(layout.layers, calibration.examples, room)
+    spill = SpillBuffer(calibration.folder)
+    columns = FloatColumns(layout.layers, calibration.examples, spill)
     seen = watch_channels(opened.graph, layout.points, calibration.fitted(), columns.look)
     columns.channels = seen
     for name, each in watch_channels(opened.graph, layout.points, calibration.rest()).items():
@@ -212,7 +212,7 @@ def quantise(
         counted = watch_ranges(opened.graph, layout.roots(), calibration.watched())
         grids = choose_grids(counted, recipe, scheme)
     ranged = opened, layout, Encoding(grids, {}, {}, scheme)
-    encoding = fit_weights(ranged, calibration.fitted(), columns, room, progress)
+    encoding = fit_weights(ranged, calibration.fitted(), columns, spill, progress)
     return QuantisedGraph(opened, layout, encoding)
 
 
@@ -220,11 +220,11 @@ def fit_again(
     quantised: QuantisedGraph, calibration: CalibrationBatches, progress: Progress = silent
 ) -> QuantisedGraph:
     """Fit weights and biases anew: they made up for the noise of what is in float now."""
-    model, layout, room = quantised.model, quantised.layout, Room(calibration.folder)
-    columns = FloatColumns(layout.layers, calibration.examples, room)
+    model, layout, spill = quantised.model, quantised.layout, SpillBuffer(calibration.folder)
+    columns = FloatColumns(layout.layers, calibration.examples, spill)
     watch_channels(model.graph, (), calibration.fitted(), columns.look)
     ranged = model, layout, quantised.encoding
-    encoding = fit_weights(ranged, calibration.fitted(), columns, room, progress)
+    encoding = fit_weights(ranged, calibration.fitted(), columns, spill, progress)
     return replace(quantised, encoding=encoding)
 
 

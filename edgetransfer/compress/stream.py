@@ -24,12 +24,12 @@ WAITING_SHARE = 8
 """What waits for later layers takes this part of the machine's memory, and lies in files beyond."""
 
 
-class Room:
+class SpillBuffer:
     """Holds arrays in memory while there is room, and in files of an empty folder from there on."""
 
-    def __init__(self, folder: Path, room: int | None = None) -> None:
+    def __init__(self, folder: Path, memory_bytes: int | None = None) -> None:
         self._folder = folder
-        self._left = memory() // WAITING_SHARE if room is None else room
+        self._left = memory() // WAITING_SHARE if memory_bytes is None else memory_bytes
         self._lock = Lock()
         self._files = count()
 
@@ -69,11 +69,11 @@ class Stream:
         model: onnx.ModelProto,
         constants: Sequence[str],
         inputs: Sequence[str],
-        room: Room,
+        spill: SpillBuffer,
     ) -> None:
         """Cut a graph whose layers have these constants, by name, and take these `inputs`."""
         self._model = model
-        self._room = room
+        self._spill = spill
         self._constants = {each.name: each for each in model.graph.initializer}
         self._waiting: dict[tuple[str, int], Array | Path] = {}
         self._types = {each.name: each for each in (*model.graph.input, *model.graph.value_info)}
@@ -117,12 +117,12 @@ class Stream:
     def begin(self, batch: int, feeds: Mapping[str, Array]) -> None:
         """Take in the inputs of one batch."""
         for name in self._taken & feeds.keys():
-            self._waiting[name, batch] = self._room.keep(feeds[name])
+            self._waiting[name, batch] = self._spill.keep(feeds[name])
         self._batches = max(self._batches, batch + 1)
 
     def get(self, name: str, batch: int) -> Array:
         """Return a tensor that waits."""
-        return self._room.get(self._waiting[name, batch])
+        return self._spill.get(self._waiting[name, batch])
 
     def put(self, constants: Mapping[str, Array]) -> None:
         """Replace constants, by name, before the step that takes them."""
@@ -139,9 +139,9 @@ class Stream:
             if session is not None:
                 feeds = {name: self.get(name, batch) for name in taken}
                 for name, array in zip(given, session.run(feeds), strict=True):
-                    self._waiting[name, batch] = self._room.keep(array)
+                    self._waiting[name, batch] = self._spill.keep(array)
             for name in ending:
-                self._room.drop(self._waiting.pop((name, batch)))
+                self._spill.drop(self._waiting.pop((name, batch)))
 
         for _ in ahead(run, range(self._batches)):
             pass

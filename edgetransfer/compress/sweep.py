@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
     from torch import Tensor
 
-    from edgetransfer.compress.stream import Room
+    from edgetransfer.compress.stream import SpillBuffer
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def _sums(codes: Tensor, got: Tensor, mean: Tensor, lacking: Tensor) -> tuple[Te
 @cache
 def _multiplies_integers() -> bool:
     """Tell whether products of 8 and of 16 bits are faster here than those of 32."""
-    return {"avx512_vnni", "avx512_bf16"} <= isa_flags()
+    return hasattr(torch, "_int_mm") and {"avx512_vnni", "avx512_bf16"} <= isa_flags()
 
 
 MOST_EXACT = 2**17 - 1
@@ -166,7 +166,7 @@ def fit_weights(
     quantised: tuple[ir.Model, Layout, Encoding],
     batches: Iterable[dict[str, Tensor]],
     floats: FloatColumns,
-    room: Room,
+    spill: SpillBuffer,
     progress: Progress = silent,
 ) -> Encoding:
     """Round the weights of every layer and correct its bias, in the order the layers run.
@@ -175,18 +175,23 @@ def fit_weights(
     it lost: weights by `encoding.second_order`; then the bias takes the mean error of the outputs
     before the activation (Nagel et al. 2019, arXiv 1906.04721, section 4.2; correcting behind the
     clip diverges), which is what the weights make of the inputs' means. What waits for later layers
-    does so in `room`. The graph is float with its weights untied; of the encoding the grids are
+    does so in `spill`. The graph is float with its weights untied; of the encoding the grids are
     taken. Batches are prepared examples, by the names of the graph's inputs, and `floats` what was
     seen of the float network on them.
     """
-    sweep = _Sweep(*quantised, floats, room)
+    sweep = _Sweep(*quantised, floats, spill)
     with torch.no_grad():
         return sweep.run(batches, progress)
 
 
 class _Sweep:
     def __init__(
-        self, model: ir.Model, layout: Layout, encoding: Encoding, floats: FloatColumns, room: Room
+        self,
+        model: ir.Model,
+        layout: Layout,
+        encoding: Encoding,
+        floats: FloatColumns,
+        spill: SpillBuffer,
     ) -> None:
         self._layout = layout
         self._floats = floats
@@ -196,7 +201,7 @@ class _Sweep:
         self._encoding = replace(encoding, weights=self._weights, biases=self._biases)
         written = write_qdq(model, layout, self._encoding)
         sources = [f"{name_of(each.input)}_quantised" for each in layout.layers]
-        self._stream = Stream(written, [f"{e.name}_codes" for e in layout.layers], sources, room)
+        self._stream = Stream(written, [f"{e.name}_codes" for e in layout.layers], sources, spill)
         self._batches: range = range(0)
 
     def run(self, batches: Iterable[dict[str, Tensor]], progress: Progress) -> Encoding:

@@ -119,31 +119,57 @@ def test_a_build_holds_the_runtimes_side_by_side(pictures, tmp_path, untimed, mo
     assert low <= found["openvino"]["cpu_ratio"] <= high
 
 
-def test_a_runtime_that_does_not_take_the_graph_ends_no_build(tmp_path, untimed, monkeypatch):
+@pytest.fixture
+def timed(tmp_path, untimed, monkeypatch):
+    """Return what a trial records of times, whose `take` gets the names of what is timed."""
+
+    def one(take):
+        trials = Trials.__new__(Trials)
+        trials._prepare, trials.examples, trials._here = None, (), True
+        trials._shop = SimpleNamespace(
+            target=catalogue.target("x86-vnni"),
+            run=SimpleNamespace(recipe=SimpleNamespace(threads=None, timing="quick")),
+            fitted=SimpleNamespace(graph=tmp_path / "float.onnx"),
+        )
+
+        def taken(variants, _, **__):
+            cold = take([each.name for each in variants])
+            rows = Samples(*np.tile(np.arange(1, 9) * 1000, (4, 1)))
+            samples = {each.name: rows for each in variants}
+            warm = {name: name not in cold for name in samples}
+            return TimedModels(samples, {"processes": [{"warmed_up": warm, "turns": []}] * 2})
+
+        monkeypatch.setattr(trial, "input_files", lambda *_: {})
+        monkeypatch.setattr(trial, "take_times", taken)
+        monkeypatch.setattr(Trials, "rivals", lambda _: [("openvino", "OpenVINO")])
+        return untimed(trials, tmp_path / "core.onnx", tmp_path)
+
+    return one
+
+
+def test_a_runtime_that_does_not_take_the_graph_ends_no_build(timed):
     """It is said in the record, and the build goes on without it."""
-    trials = Trials.__new__(Trials)
-    trials._prepare, trials.examples, trials._here = None, (), True
-    fitted = SimpleNamespace(graph=tmp_path / "float.onnx")
-    recipe = SimpleNamespace(threads=None, timing="quick")
-    trials._shop = SimpleNamespace(
-        target=catalogue.target("x86-vnni"), run=SimpleNamespace(recipe=recipe), fitted=fitted
-    )
     asked = []
 
-    def take(variants, room, **_):
-        asked.append([each.name for each in variants])
-        if len(variants) > 2:
+    def take(names):
+        asked.append(names)
+        if len(names) > 2:
             raise StageError("OpenVINO does not take it", where="agent")
-        rows = Samples(*np.tile(np.arange(1, 9) * 1000, (4, 1)))
-        return TimedModels({each.name: rows for each in variants}, ())
+        return ()
 
-    monkeypatch.setattr(trial, "input_files", lambda *_: {})
-    monkeypatch.setattr(trial, "take_times", take)
-    monkeypatch.setattr(Trials, "rivals", lambda _: [("openvino", "OpenVINO")])
-    record = untimed(trials, tmp_path / "core.onnx", tmp_path)
+    record = timed(take)
     assert asked == [["reference", "candidate", "openvino"], ["reference", "candidate"]]
     assert record["runtimes"] == {"why": "agent: OpenVINO does not take it"}
     assert record["p90_ms"] > 0
+
+
+def test_a_runtime_whose_times_are_not_valid_spoils_no_others(timed):
+    record = timed(lambda _: ("openvino",))
+    why = "openvino did not settle in the warm-up of most processes"
+    assert record["runtimes"] == {"why": why}
+    assert record["p90_ms"] > 0
+    record = timed(lambda _: ("candidate",))
+    assert record == {"not_timed": "candidate did not settle in the warm-up of most processes"}
 
 
 def test_a_runtime_of_one_file(bundle, pictures, tmp_path, toy):

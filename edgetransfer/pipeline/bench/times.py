@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,10 +54,24 @@ def variants_of(
 
 @dataclass(frozen=True)
 class TimedModels:
-    """Times of variants, by their names, and why they must not rank them: empty where they may."""
+    """Times of variants, by their names, and what else the processes told that took them."""
 
     samples: Mapping[str, Samples]
-    violations: tuple[str, ...]
+    record: Mapping[str, Any]
+
+    def violations(self, names: Collection[str] | None = None) -> tuple[str, ...]:
+        """Return why times of some variants, or of all, must not rank them: empty where they may.
+
+        What befell the others counts for nothing.
+        """
+        wanted = self.samples.keys() if names is None else set(names)
+        kept = []
+        for process in self.record["processes"]:
+            told = {key: process.get(key, {}) for key in ("warmed_up", "outputs")}
+            own = {key: {n: each[n] for n in each if n in wanted} for key, each in told.items()}
+            turns = [turn for turn in process["turns"] if turn["name"] in wanted]
+            kept.append({**process, **own, "turns": turns})
+        return violations({**self.record, "processes": kept})
 
 
 def take_times(variants: Sequence[Variant], room: Path, *, fewest: bool = False) -> TimedModels:
@@ -66,7 +80,7 @@ def take_times(variants: Sequence[Variant], room: Path, *, fewest: bool = False)
     if fewest:
         effort = replace(effort, processes=FEWEST_PROCESSES, most=FEWEST_PROCESSES)
     taken = take(Local(), tuple(variants), effort, 0, room)
-    return TimedModels(taken.samples(), violations(taken.record))
+    return TimedModels(taken.samples(), taken.record)
 
 
 PROCESS, BLOCK, WALL, CPU, MARKED = range(5)

@@ -209,8 +209,8 @@ class Trials:
             if not rivals:
                 raise
             timed, refused = self._times(variants, room), first_line(error)
-        if timed.violations:
-            return {"not_timed": "; ".join(timed.violations)}
+        if broken := timed.violations(models):
+            return {"not_timed": "; ".join(broken)}
         samples = timed.samples
         ratio = speedup(samples["reference"], samples["candidate"]).cpu
         record = {
@@ -219,6 +219,8 @@ class Trials:
             "cpu_ci95": ratio.ci95,
             "faster": {"FASTER": True, "SLOWER": False}.get(ratio.speed),
         }
+        if rivals and not refused:
+            refused = "; ".join(timed.violations([own.name, *(each.name for each in rivals)]))
         if refused:
             return {**record, "runtimes": {"why": refused}}
         named = {own.runtime: samples["candidate"], **{e.name: samples[e.name] for e in rivals}}

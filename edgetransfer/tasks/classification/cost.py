@@ -64,8 +64,8 @@ def cost(run: Run, manifest: Manifest, opened: OpenedBackbone, *, here: bool) ->
 
 def _times(stopped: TimedModels) -> Row:
     """Return the times by which models are ranked: none where they are not valid."""
-    if stopped.violations:
-        return {"not_timed": "; ".join(stopped.violations)}
+    if broken := stopped.violations():
+        return {"not_timed": "; ".join(broken)}
     found: Row = {}
     for name, samples in stopped.samples.items():
         times = summarise(samples)

@@ -56,7 +56,8 @@ def run(jar, folder, examples, argument, room):
     """Return what the `Model` of a jar says of each example, with a bundle's folder as assets."""
     missing = [name for name in ("java", "javac", "gcc") if shutil.which(name) is None]
     if missing or platform.machine() != "x86_64":
-        pytest.skip(f"compiled, and not run: {', '.join(missing) or 'the libraries are x86_64'}")
+        why = f"install {', '.join(missing)}" if missing else "the libraries are for x86_64"
+        pytest.skip(f"compiled, and not run: {why}")
     classes = os.pathsep.join(map(str, (room / "classes", jar, *JARS)))
     (room / "Main.java").write_text(MAIN % argument)
     sources = [room / "Main.java", *(HERE / "android").rglob("*.java")]

@@ -15,7 +15,7 @@ from edgetransfer.compress.columns import (
 )
 from edgetransfer.compress.encoding import Grid
 from edgetransfer.compress.rounding import second_order
-from edgetransfer.compress.stream import Room
+from edgetransfer.compress.stream import SpillBuffer
 from edgetransfer.compress.sweep import BatchMoments, MomentSums
 from edgetransfer.errors import NumericalError
 
@@ -204,7 +204,7 @@ def test_how_many_columns_are_seen_together_does_not_hang_on_the_last_batch(
     build, opened, tmp_path
 ):
     layer = layer_of(build, opened, RNG.normal(size=(2, 3, 1, 1)).astype(np.float32), (3, 8, 8))
-    floats = FloatColumns([layer], 20, Room(tmp_path))
+    floats = FloatColumns([layer], 20, SpillBuffer(tmp_path))
     for batch, size in ((0, 8), (2, 4), (1, 8)):
         floats.look("input", batch, torch.zeros(size, 3, 8, 8))
     assert floats.positions(layer) == 8 * 64

@@ -9,10 +9,11 @@ from edgetransfer.tasks.classification import cost
 BOTH = {"float_bytes": 2**21, "int8_bytes": 2**19, "float_p90_ms": 4.0, "int8_p90_ms": 1.5}
 
 
-def timed(wall_ms, *violations):
+def timed(wall_ms, *, warm=True):
     each = np.array([0, 0, 1, 1])
     samples = Samples(each, each, np.full(4, int(wall_ms * 1e6)), np.full(4, 1_000_000))
-    return TimedModels({"float": samples}, violations)
+    process = {"warmed_up": {"float": warm}, "turns": []}
+    return TimedModels({"float": samples}, {"processes": [process, process]})
 
 
 def test_the_faster_form_is_what_a_build_would_ship():
@@ -23,7 +24,8 @@ def test_the_faster_form_is_what_a_build_would_ship():
 
 def test_times_that_are_not_valid_rank_nothing():
     assert cost._times(timed(2.0)) == {"float_p50_ms": 2.0, "float_p90_ms": 2.0}
-    assert cost._times(timed(2.0, "busy", "hot")) == {"not_timed": "busy; hot"}
+    cold = "float did not settle in the warm-up of most processes"
+    assert cost._times(timed(2.0, warm=False)) == {"not_timed": cold}
 
 
 def test_it_is_told_in_a_line_with_times_where_there_are_any():
