@@ -137,18 +137,15 @@ def _layer_norm(node: ir.Node, x: Tensor, scale: Tensor, bias: Tensor | None = N
     )
 
 
-def _clip(x: Tensor, *limits: Tensor | None) -> Tensor:
+def _clip(x: Tensor, *limits: Tensor | None, clamp: Callable[..., Tensor] = torch.clamp) -> Tensor:
     """Clip to plain numbers: to tensors torch takes twice as long."""
     ends = [None if each is None else each.item() for each in limits]
-    return torch.clamp(x, *ends) if any(each is not None for each in ends) else x
+    return clamp(x, *ends) if any(each is not None for each in ends) else x
 
 
 def _clip_(node: ir.Node, x: Tensor, *limits: Tensor | None) -> Tensor:
     """Clip or rectify a tensor in its own place."""
-    if node.op_type == "Relu":
-        return x.relu_()
-    ends = [None if each is None else each.item() for each in limits]
-    return x.clamp_(*ends) if any(each is not None for each in ends) else x
+    return x.relu_() if node.op_type == "Relu" else _clip(x, *limits, clamp=torch.clamp_)
 
 
 def _plain(function: Callable[..., Tensor]) -> Callable[..., Tensor]:

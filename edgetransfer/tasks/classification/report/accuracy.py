@@ -300,7 +300,7 @@ CONFUSION = """
 <h3>Confusion</h3>
 {% call scroller("Confusion table") %}
 <table class="confusion{% if matrix.upright %} upright{% endif %}">
-<caption class="unseen">Decisions of the candidate</caption>
+<caption class="unseen">Decisions of the shipped model</caption>
 <thead>
 <tr><td></td><th scope="colgroup" colspan="{{ matrix.heads|length }}" class="over">decided</th></tr>
 <tr><th scope="col" class="corner">label</th>
@@ -323,7 +323,7 @@ CONFUSION = """
 </tbody>
 </table>
 {% endcall %}
-<p class="caption">Decisions of the candidate by label; the stronger the colour, the larger the
+<p class="caption">Decisions of the shipped model by label; the stronger the colour, the larger the
 share of the row.
 {% if matrix.changed %}Small figures are the change from float.
 {%- else %}The float model has the same counts.{% endif %}</p>
