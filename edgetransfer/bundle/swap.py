@@ -121,6 +121,25 @@ def replacing(folder: Path) -> Iterator[Draft]:
             shutil.rmtree(partial, ignore_errors=True)
 
 
+@contextmanager
+def finished_in(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `folder`, which takes its place when all went well.
+
+    What stands there is removed: see before that it may be. StageError without space or the right
+    to write there.
+    """
+    with writing(folder.parent):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = folder.parent / _fresh_name(folder, "new")
+        partial.mkdir()
+        try:
+            yield partial
+            _sync(partial)
+            _swap(partial, folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
 def _fresh_name(folder: Path, word: str) -> str:
     return f".{folder.name}.{word}-{secrets.token_hex(4)}"
 

@@ -135,6 +135,30 @@ def report(
         sys.stderr.write(f"no browser was found: open {page}\n")
 
 
+def export(
+    bundle: o.Bundle,
+    kit: Annotated[
+        str, typer.Option("--for", help="What the kit is for.", autocompletion=o.offer_kits)
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Where it goes; default: BUNDLE-KIT beside the bundle.")
+    ] = None,
+    json: o.Json = False,
+) -> None:
+    """Make a kit of a bundle, for an app: code, model, and a test that proves it there."""
+    from edgetransfer.kits.kit import make_kit
+
+    folder = bundle.absolute()
+    made = make_kit(folder, kit, out or folder.with_name(f"{folder.name}-{kit}"))
+    if json:
+        print_json({"folder": str(made.folder), "files": made.files, "bytes": made.bytes})
+        return
+    show(
+        f"{made.folder}: {made.files} files, {made.bytes / 2**20:.1f} MiB\n"
+        f"README.md there says how it is used, and how its test is run\n"
+    )
+
+
 def compare(
     first: Annotated[Path, typer.Argument(metavar="A", help="A bundle, or a report.json.")],
     second: Annotated[

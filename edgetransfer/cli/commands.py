@@ -63,6 +63,7 @@ for _each in (
     machine.targets,
     build.plan,
     build.matrix,
+    bundle.export,
     bundle.report,
     bundle.compare,
     backbones.fewshot,

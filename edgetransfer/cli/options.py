@@ -37,6 +37,11 @@ def _places() -> list[str]:
     return ["local", "browser", "ssh:", "adb:", *emulated]
 
 
+def _kits() -> list[str]:
+    here = Path(__file__).parent.parent / "kits" / "files"
+    return sorted(each.name for each in here.iterdir() if (each / "README.md.j2").is_file())
+
+
 def _backbones() -> list[str]:
     weights = Path(__file__).parent.parent / "backbone" / "weights"  # its reader takes a second
     own = sorted(card.parent.name for card in weights.glob("*/card.json"))
@@ -45,6 +50,7 @@ def _backbones() -> list[str]:
 
 offer_targets, offer_places = _offering(lambda: _listed("targets")), _offering(_places)
 offer_backbones = _offering(_backbones)
+offer_kits = _offering(_kits)
 _OFFERED = {
     **dict.fromkeys(("target", "as_target"), offer_targets),
     **dict.fromkeys(("backbone", "candidate", "distill_from"), offer_backbones),

@@ -11,19 +11,17 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import onnx
 import onnx_ir as ir
-from PIL import Image
 
 from edgetransfer.bundle.agent_archive import pack_agent
 from edgetransfer.bundle.files import canonical_json, digest_of, write_json
 from edgetransfer.bundle.opened import FITTED_ON, MEASURE, STORED_AS
 from edgetransfer.bundle.readers import DESCRIPTION
+from edgetransfer.export.golden import OTHERS, write_golden
 from edgetransfer.export.tensorrt import write_for_tensorrt
-from edgetransfer.graph.embed import PICTURE, ports, whole_model
+from edgetransfer.graph.embed import ports, whole_model
 from edgetransfer.graph.finished import finished
-from edgetransfer.graph.hosted import open_here
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -80,48 +78,6 @@ def write_picture_classifier(
     model.graph.inputs[0].name = PIXELS
     onnx.save(finished(ir.to_proto(model), "export"), within / "model.onnx")
     write_transformers_files(within, config, labels, preprocessing)
-
-
-SCHEMA = "edgetransfer.golden/2"
-OTHERS = ("core", "reference")
-"""The networks of a bundle beside ``model.onnx``."""
-
-
-def write_golden(
-    folder: Path, models: Mapping[str, Path], examples: Sequence[Example], prepare: Preparer
-) -> None:
-    """Write the examples and what both models make of them on this machine.
-
-    ``index.json`` lists, for every case, its files with type and shape; ``.bin`` files are
-    little-endian and row-major. Pictures come as PNG and as decoded RGB. The folder is made;
-    `models` says where ``core.onnx`` and ``reference.onnx`` lie.
-    """
-    folder.mkdir()
-    sessions = {each: open_here(models[f"{each}.onnx"]) for each in OTHERS}
-    cases = []
-    for index, example in enumerate(examples):
-        stem = f"{index:02d}"
-        prepared = prepare.prepare(example)
-        case: dict[str, Any] = {"label": example.label, "text": example.text, "prepared": {}}
-        raw = prepare.raw(example)
-        if PICTURE in raw:
-            picture = raw[PICTURE][0]
-            Image.fromarray(picture).save(folder / f"{stem}.png", optimize=False)
-            case["png"] = f"{stem}.png"
-            case["picture"] = _dump(folder, f"{stem}.{PICTURE}.bin", picture)
-        for name, array in prepared.items():
-            case["prepared"][name] = _dump(folder, f"{stem}.{name}.bin", array[0])
-        for side, session in sessions.items():
-            given = zip(session.output_names, session.run(prepared), strict=True)
-            case[side] = {name: array[0].astype(float).tolist() for name, array in given}
-        cases.append(case)
-    write_json(folder / "index.json", {"schema": SCHEMA, "cases": cases})
-
-
-def _dump(folder: Path, name: str, array: np.ndarray[Any, Any]) -> dict[str, Any]:
-    little = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"))
-    (folder / name).write_bytes(little.tobytes())
-    return {"file": name, "dtype": array.dtype.name, "shape": list(array.shape)}
 
 
 TOKENIZER = "tokenizer.json"
@@ -225,7 +181,8 @@ def write_bundle(folder: Path, parts: BundleParts, prepare: Preparer) -> dict[st
     engine = runtime is not None and runtime.builds_engines
     others = folder if engine else measures
     stored = write_models(folder, others, parts)
-    names = {f"{each}.onnx": stored.get(f"{each}.onnx", f"{each}.onnx") for each in OTHERS}
+    networks = ("model.onnx", *(f"{each}.onnx" for each in OTHERS))
+    names = {each: stored.get(each, each) for each in networks}
     lies = {"model.onnx": folder, "core.onnx": others, "reference.onnx": others}
     files = {name: lies[file] / file for name, file in names.items()}
     (folder / "labels.txt").write_text("\n".join(parts.labels) + "\n", encoding="utf-8")

@@ -10,7 +10,7 @@ from PIL import Image
 from edgetransfer.bundle.readers import read_golden
 from edgetransfer.data.manifest import Example
 from edgetransfer.errors import IntegrityError
-from edgetransfer.export.onnx_bundle import write_golden
+from edgetransfer.export.golden import write_golden
 
 
 @pytest.fixture

@@ -1,0 +1,275 @@
+"""Runs the model beside this file: needs numpy and onnxruntime, and Pillow or OpenCV for pictures.
+
+>>> model = EdgeModel("model")                                              # doctest: +SKIP
+>>> model.classify("photo.jpg")                                             # doctest: +SKIP
+Decision(labels=[Label('bees', 0.98), Label('ants', 0.02)], accepted=True)
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Union
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+import numpy as np
+
+CONTRACT = "1"
+Array = Any
+"""A numpy array; its type is not told to Python 3.8."""
+_LEFT, _MOST_PIXELS = "left", 89_478_485
+
+
+class KitError(Exception):
+    """Something that is not as it should be, in words."""
+
+
+class Label(NamedTuple):
+    """A class and its probability."""
+
+    name: str
+    probability: float
+
+
+class Decision(NamedTuple):
+    """The likeliest labels, best first; `accepted` is False where the model is too unsure."""
+
+    labels: list[Label]
+    accepted: bool
+
+
+def lines_of(file: Path) -> list[str]:
+    r"""Return the lines of a file, which end in ``\n`` and in nothing else."""
+    text = file.read_bytes().decode("utf-8")
+    return text[:-1].split("\n") if text.endswith("\n") else text.split("\n")
+
+
+def read_settings(folder: Path) -> dict[str, str]:
+    """Read ``model.tsv``; KitError where it is of another version of the contract."""
+    try:
+        found = dict(line.split("\t", 1) for line in lines_of(folder / "model.tsv"))
+    except (OSError, ValueError) as error:
+        raise KitError(f"{folder}: no model that a kit can read: {error}") from error
+    if found.get("contract") != CONTRACT:
+        raise KitError(
+            f"{folder}: a model of contract {found.get('contract')}, this kit reads {CONTRACT}"
+        )
+    return found
+
+
+class WordPiece:
+    """Texts to token ids, by ``vocabulary.txt`` and ``characters.tsv``."""
+
+    def __init__(
+        self, vocabulary: Sequence[str], rows: Sequence[Sequence[str]], settings: dict[str, str]
+    ) -> None:
+        self._ids = {token: number for number, token in enumerate(vocabulary)}
+        self._kinds = dict(_spread(rows))
+        self._longest = int(settings["longest"])
+        self._longest_word = int(settings["longest_word"])
+        self._longest_token = max(map(len, vocabulary))
+        self._unknown = int(settings["unknown"])
+        self._before, self._after = (_numbers(settings[name]) for name in ("before", "after"))
+        self._keeps_end = settings["truncate"] == _LEFT
+        added = [(v, int(k[6:])) for k, v in settings.items() if k.startswith("added.")]
+        self._added = sorted(added, key=lambda each: -len(each[0]))
+
+    @classmethod
+    def read(cls, folder: Path, settings: dict[str, str]) -> WordPiece:
+        """Read the tables of a folder."""
+        rows = [line.split("\t") for line in lines_of(folder / "characters.tsv")]
+        return cls(lines_of(folder / "vocabulary.txt"), rows, settings)
+
+    def ids(self, text: str) -> list[int]:
+        """Return the ids of a text, those around it included, `longest` at most."""
+        found: list[int] = []
+        for part, token in self._parted(text):
+            found += [token] if token is not None else self._of_words(part)
+        room = max(0, self._longest - len(self._before) - len(self._after))
+        found = found[len(found) - min(room, len(found)) :] if self._keeps_end else found[:room]
+        return [*self._before, *found, *self._after]
+
+    def _parted(self, text: str) -> Iterator[tuple[str, int | None]]:
+        """Yield what stands between added tokens, and those, with their ids."""
+        start = at = 0
+        while at < len(text):
+            for token, number in self._added:
+                if token and text.startswith(token, at):
+                    yield text[start:at], None
+                    yield token, number
+                    start = at = at + len(token)
+                    break
+            else:
+                at += 1
+        yield text[start:], None
+
+    def _of_words(self, text: str) -> list[int]:
+        found: list[int] = []
+        for word in self._words(text):
+            found += self._of_word(word)
+        return found
+
+    def _words(self, text: str) -> Iterator[str]:
+        word = ""
+        for letter in self._changed(text):
+            kind = self._kinds.get(ord(letter))
+            if kind is _SPACE or kind is _ALONE:
+                if word:
+                    yield word
+                    word = ""
+                if kind is _ALONE:
+                    yield letter
+            else:
+                word += letter
+        if word:
+            yield word
+
+    def _changed(self, text: str) -> Iterator[str]:
+        for letter in text:
+            kind = self._kinds.get(ord(letter))
+            if isinstance(kind, str):
+                yield from kind
+            elif kind is _HANGUL:
+                yield from _decomposed(ord(letter))
+            else:
+                yield letter
+
+    def _of_word(self, word: str) -> list[int]:
+        if len(word) > self._longest_word:
+            return [self._unknown]
+        found: list[int] = []
+        start = 0
+        while start < len(word):
+            for end in range(min(len(word), start + self._longest_token), start, -1):
+                number = self._ids.get(("##" if start else "") + word[start:end])
+                if number is not None:
+                    break
+            else:
+                return [self._unknown]
+            found.append(number)
+            start = end
+        return found
+
+
+_SPACE, _ALONE, _HANGUL = 1, 2, 3
+_Kind = Union[int, str]
+
+
+def _spread(rows: Sequence[Sequence[str]]) -> Iterator[tuple[int, _Kind]]:
+    """Yield every code point that is in ``characters.tsv``, and what becomes of it."""
+    named: dict[str, _Kind] = {"drop": "", "space": _SPACE, "alone": _ALONE, "hangul": _HANGUL}
+    for first, last, kind, *to in rows:
+        becomes = named[kind] if kind in named else "".join(chr(int(h, 16)) for h in to[0].split())
+        for code in range(int(first, 16), int(last, 16) + 1):
+            yield code, becomes
+
+
+def _decomposed(code: int) -> str:
+    """Return the letters of a syllable of Hangul (Unicode, section 3.12)."""
+    first, rest = divmod(code - 0xAC00, 588)
+    middle, last = divmod(rest, 28)
+    return chr(0x1100 + first) + chr(0x1161 + middle) + (chr(0x11A7 + last) if last else "")
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(each) for each in text.split(",") if each]
+
+
+def decode(source: str | Path | bytes) -> Array:
+    """Return what a person sees of a picture on a white page: uint8 [height, width, 3], RGB.
+
+    It is turned as its EXIF block says; an animation gives its first frame. KitError where it is no
+    picture.
+    """
+    try:
+        from PIL import Image, ImageOps
+    except ImportError:
+        return _decode_by_opencv(source)
+    content = source if isinstance(source, bytes) else Path(source).read_bytes()
+    try:
+        with Image.open(io.BytesIO(content)) as opened:
+            opened.load()
+            image = ImageOps.exif_transpose(opened)
+        if image.mode.startswith("I;16"):
+            deep = np.asarray(image).astype(np.uint32)
+            grey = ((deep * 255 + 32767) // 65535).astype(np.uint8)
+            return np.repeat(grey[:, :, None], 3, axis=2)
+        if image.mode in ("LA", "PA", "RGBA", "RGBa", "La") or "transparency" in image.info:
+            seen = image.convert("RGBA")
+            white = Image.new("RGBA", seen.size, (255, 255, 255, 255))
+            image = Image.alpha_composite(white, seen)
+        return np.array(image.convert("RGB"))
+    except Exception as error:  # Pillow's decoders raise anything
+        raise KitError(
+            f"not a picture that can be read: {error or type(error).__name__}"
+        ) from error
+
+
+def _decode_by_opencv(source: str | Path | bytes) -> Array:
+    try:
+        import cv2
+    except ImportError as error:
+        raise KitError("pictures need Pillow or OpenCV: pip install pillow") from error
+    content = source if isinstance(source, bytes) else Path(source).read_bytes()
+    found = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    if found is None:
+        raise KitError("not a picture that can be read")
+    return found[:, :, ::-1].copy()
+
+
+class EdgeModel:
+    """The model of a folder, opened once."""
+
+    def __init__(self, folder: str | Path = "model", threads: int = 1) -> None:
+        import onnxruntime
+
+        self.folder = Path(folder)
+        self.settings = read_settings(self.folder)
+        self.labels = lines_of(self.folder / "labels.txt")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        for key, value in self.settings.items():
+            if key.startswith("session."):
+                options.add_session_config_entry(key[len("session.") :], value)
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(self.folder / "model.onnx"), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # ONNX Runtime's have no root of their own
+            raise KitError(f"{self.folder}: {error}") from error
+        self.runtime = "onnxruntime " + onnxruntime.__version__
+        self.takes_texts = self.settings["kind"] == "text"
+        self._inputs = self.settings["inputs"].split(",")
+        if self.takes_texts:
+            self.tokenizer = WordPiece.read(self.folder, self.settings)
+
+    def logits(self, given: Array | Sequence[int]) -> Array:
+        """Return float32 [labels] for a picture uint8 [height, width, 3], or for token ids."""
+        if self.takes_texts:
+            ids = np.array([given], dtype=np.int64)
+            fills = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+            feeds = {name: fills.get(name, np.zeros_like(ids)) for name in self._inputs}
+        else:
+            feeds = {self._inputs[0]: np.ascontiguousarray(given)[None]}
+        found: Array = self._session.run([self.settings["output"]], feeds)[0][0]
+        return found
+
+    def decide(self, logits: Array, top: int = 3) -> Decision:
+        """Return the labels of the largest logits, and whether the model is sure enough of one."""
+        scaled = logits.astype(np.float64) / float(self.settings["temperature"])
+        shares = np.exp(scaled - scaled.max())
+        shares /= shares.sum()
+        best = np.argsort(-shares, kind="stable")[:top]
+        labels = [Label(self.labels[each], float(shares[each])) for each in best]
+        return Decision(labels, labels[0].probability >= float(self.settings["threshold"]))
+
+    def classify(self, given: str | Path | bytes | Array, top: int = 3) -> Decision:
+        """Decide on a text, or on a picture: a file, its bytes, or RGB uint8 [height, width, 3]."""
+        if self.takes_texts:
+            return self.decide(self.logits(self.tokenizer.ids(str(given))), top)
+        picture = given if isinstance(given, np.ndarray) else decode(given)
+        return self.decide(self.logits(picture), top)
