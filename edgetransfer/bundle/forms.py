@@ -17,6 +17,9 @@ from edgetransfer.spec.target import Setting, TargetSpec
 _FAR = 1e12
 
 
+_DECIMAL = r"^[0-9]{1,9}(\.[0-9]{1,9})?$"
+
+
 class Form(BaseModel):
     """A JSON object that was written by some version of this package.
 
@@ -327,6 +330,16 @@ class BackboneForm(Form):
     digest: str | None = None
 
 
+class ConfidenceForm(Form):
+    """When a decision is accepted, and of how many that was chosen."""
+
+    temperature: Above
+    threshold: Number
+    right_accepted: Number
+    wrong_rejected: Number | None
+    n: Count
+
+
 class AddedClassForm(Form):
     digests: list[Digest]
 
@@ -370,6 +383,7 @@ class ManifestForm(StudiedForm):
     seed: int | None = None
     versions: dict[str, str | None] = {}
     added: list[AddedClassForm] = []
+    confidence: ConfidenceForm | None = None
 
 
 class PortForm(Form):
@@ -391,54 +405,5 @@ class DescriptionForm(Form):
     outputs: dict[str, str]
     core: Digest | None = None
     reference: Digest | None = None
-
-
-class DumpForm(Form):
-    """An array in a file beside ``index.json``."""
-
-    file: FileName
-    dtype: str
-    shape: list[Count]
-
-
-def _shape(rows: object) -> tuple[int, ...]:
-    if not isinstance(rows, list):
-        return ()
-    shapes = {_shape(each) for each in rows}
-    if len(shapes) > 1:
-        raise ValueError("Rows should be of one length")
-    return (len(rows), *next(iter(shapes), ()))
-
-
-def _even(rows: list[Any]) -> list[Any]:
-    _shape(rows)
-    return rows
-
-
-Rows = Annotated[
-    list[Number] | list[list[Number]] | list[list[list[Number]]], AfterValidator(_even)
-]
-
-
-class CaseForm(Form):
-    """A golden example; until version 2 the only output was `logits`."""
-
-    label: str | None
-    text: str | None
-    png: FileName | None = None
-    core: dict[str, Rows] = {}
-    reference: dict[str, Rows] = {}
-    core_logits: list[Number] = []
-    reference_logits: list[Number] = []
-    prepared: dict[str, DumpForm]
-
-    @model_validator(mode="after")
-    def _both(self) -> CaseForm:
-        if not (self.core or self.core_logits) or not (self.reference or self.reference_logits):
-            raise ValueError("core and reference should be outputs by name")
-        return self
-
-
-class GoldenForm(Form):
-    format: Literal["edgetransfer.golden/1", "edgetransfer.golden/2"] = Field(alias="schema")
-    cases: list[CaseForm]
+    temperature: Annotated[str, Field(pattern=_DECIMAL)] = "1"
+    threshold: Annotated[str, Field(pattern=_DECIMAL)] = "0"

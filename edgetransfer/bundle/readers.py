@@ -13,12 +13,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from edgetransfer.bundle import forms
 from edgetransfer.bundle.forms import (
     Above,
     Count,
+    FileName,
     Form,
     Number,
     PortabilityForm,
@@ -235,6 +236,57 @@ class ReportForm(StudiedForm):
     build: BuildForm | None = None
 
 
+class DumpForm(Form):
+    """An array in a file beside ``index.json``."""
+
+    file: FileName
+    dtype: str
+    shape: list[Count]
+
+
+def _shape(rows: object) -> tuple[int, ...]:
+    if not isinstance(rows, list):
+        return ()
+    shapes = {_shape(each) for each in rows}
+    if len(shapes) > 1:
+        raise ValueError("Rows should be of one length")
+    return (len(rows), *next(iter(shapes), ()))
+
+
+def _even(rows: list[Any]) -> list[Any]:
+    _shape(rows)
+    return rows
+
+
+Rows = Annotated[
+    list[Number] | list[list[Number]] | list[list[list[Number]]], AfterValidator(_even)
+]
+
+
+class CaseForm(Form):
+    """A golden example; until version 2 the only output was `logits`."""
+
+    label: str | None
+    text: str | None
+    png: FileName | None = None
+    core: dict[str, Rows] = {}
+    reference: dict[str, Rows] = {}
+    core_logits: list[Number] = []
+    reference_logits: list[Number] = []
+    prepared: dict[str, DumpForm]
+
+    @model_validator(mode="after")
+    def _both(self) -> CaseForm:
+        if not (self.core or self.core_logits) or not (self.reference or self.reference_logits):
+            raise ValueError("core and reference should be outputs by name")
+        return self
+
+
+class GoldenForm(Form):
+    format: Literal["edgetransfer.golden/1", "edgetransfer.golden/2"] = Field(alias="schema")
+    cases: list[CaseForm]
+
+
 _OURS = Kind(
     "",
     64 * MIB,
@@ -294,7 +346,7 @@ def read_report(path: Path) -> dict[str, Any]:
 def read_golden(path: Path) -> list[dict[str, Any]]:
     """Read ``golden/index.json`` and return its cases."""
     schemas = "edgetransfer.golden/2", "edgetransfer.golden/1"
-    cases: list[dict[str, Any]] = _form(path, forms.GoldenForm, GOLDEN, *schemas)["cases"]
+    cases: list[dict[str, Any]] = _form(path, GoldenForm, GOLDEN, *schemas)["cases"]
     for case in cases:
         for side in ("core", "reference"):
             if side not in case:

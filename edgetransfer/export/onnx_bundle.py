@@ -90,8 +90,9 @@ class BundleParts:
     The network is shipped as `core`; the reference is the float one. `golden` are examples whose
     inputs and outputs travel with the bundle, none of the test set; `fitted_on` digests of the
     examples of train and validation, so that `bench` notices them. `more` are files of the task, by
-    their names in the bundle, and `outputs` what each output means; ``config.json`` of the backbone
-    is None where it has none in transformers' form.
+    their names in the bundle, `outputs` what each output means, and `said` what else stands in the
+    metadata of ``model.onnx``; ``config.json`` of the backbone is None where it has none in
+    transformers' form.
     """
 
     reference: onnx.ModelProto
@@ -106,6 +107,7 @@ class BundleParts:
     target: TargetSpec | None = None
     outputs: Mapping[str, str] = field(default_factory=dict)
     task: str = ""
+    said: Mapping[str, str] = field(default_factory=dict)
 
 
 def one_at_a_time(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -133,6 +135,7 @@ def described(model: onnx.ModelProto, parts: BundleParts, others: Path) -> onnx.
         "before": parts.preprocessing.before,
         "inside": parts.preprocessing.inside,
         "outputs": canonical_json(dict(parts.outputs)),
+        **parts.said,
         **{name: digest_of(file) for name in OTHERS if (file := others / f"{name}.onnx").is_file()},
     }
     return _with_metadata(model, {f"{DESCRIPTION}{key}": value for key, value in said.items()})

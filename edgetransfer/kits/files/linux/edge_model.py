@@ -2,7 +2,7 @@
 
 >>> model = EdgeModel("model")                                              # doctest: +SKIP
 >>> model.classify("photo.jpg")                                             # doctest: +SKIP
-Decision(labels=[Label('bees', 0.98), Label('ants', 0.02)], accepted=True)
+Classified(labels=[Label('bees', 0.98), Label('ants', 0.02)], accepted=True)
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Label(NamedTuple):
     probability: float
 
 
-class Decision(NamedTuple):
+class Classified(NamedTuple):
     """The likeliest labels, best first; `accepted` is False where the model is too unsure."""
 
     labels: list[Label]
@@ -108,11 +108,12 @@ class WordPiece:
 
     def _of_words(self, text: str) -> list[int]:
         found: list[int] = []
-        for word in self._words(text):
+        for word in self.words(text):
             found += self._of_word(word)
         return found
 
-    def _words(self, text: str) -> Iterator[str]:
+    def words(self, text: str) -> Iterator[str]:
+        """Yield the words of a text in which no added token stands."""
         word = ""
         for letter in self._changed(text):
             kind = self._kinds.get(ord(letter))
@@ -258,16 +259,16 @@ class EdgeModel:
         found: Array = self._session.run([self.settings["output"]], feeds)[0][0]
         return found
 
-    def decide(self, logits: Array, top: int = 3) -> Decision:
+    def decide(self, logits: Array, top: int = 3) -> Classified:
         """Return the labels of the largest logits, and whether the model is sure enough of one."""
         scaled = logits.astype(np.float64) / float(self.settings["temperature"])
         shares = np.exp(scaled - scaled.max())
         shares /= shares.sum()
         best = np.argsort(-shares, kind="stable")[:top]
         labels = [Label(self.labels[each], float(shares[each])) for each in best]
-        return Decision(labels, labels[0].probability >= float(self.settings["threshold"]))
+        return Classified(labels, labels[0].probability >= float(self.settings["threshold"]))
 
-    def classify(self, given: str | Path | bytes | Array, top: int = 3) -> Decision:
+    def classify(self, given: str | Path | bytes | Array, top: int = 3) -> Classified:
         """Decide on a text, or on a picture: a file, its bytes, or RGB uint8 [height, width, 3]."""
         if self.takes_texts:
             return self.decide(self.logits(self.tokenizer.ids(str(given))), top)

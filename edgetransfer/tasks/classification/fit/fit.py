@@ -6,6 +6,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from edgetransfer.pipeline.fit.data import read_data
 from edgetransfer.pipeline.task import Step
 from edgetransfer.spec.options import AUTO
@@ -107,6 +109,7 @@ def _fit(run: Run, manifest: Manifest) -> FittedGraph:
     from edgetransfer.pipeline.fit.unlabelled import read_unlabelled
     from edgetransfer.tasks.classification.checks.soundness import examine
     from edgetransfer.tasks.classification.fit.network import fit_network, teach
+    from edgetransfer.tasks.classification.fit.probe import HELD_OUT, confidence
 
     teaching = adaptation = None
     if run.teacher is not None:
@@ -126,6 +129,9 @@ def _fit(run: Run, manifest: Manifest) -> FittedGraph:
         student = fit_network(run, manifest, teaching)
     run.team.part()
     facts: dict[str, Any] = {"backbone": student.opened.card, "fit": student.record}
+    if (said := student.kept.file(HELD_OUT)).is_file():
+        labelled = (*manifest.split("train"), *manifest.split("validation"))
+        facts["confidence"] = confidence(np.load(said), manifest.label_index(labelled))
     fitted = keep_graph(
         run, manifest, student.opened.backbone, student.kept.key, facts, _prover(student)
     )

@@ -14,7 +14,13 @@ from edgetransfer.backbone.model import LinearHead
 from edgetransfer.measure.stats.intervals import wilson
 from edgetransfer.pipeline.stage.stage import Stage, StageResult
 from edgetransfer.tasks.classification.head.linear_heads import Known
-from edgetransfer.tasks.classification.head.probe import Probe, fit_at, fit_probe, held
+from edgetransfer.tasks.classification.head.probe import (
+    Probe,
+    fit_at,
+    fit_probe,
+    held,
+    temperature,
+)
 from edgetransfer.tasks.classification.judge.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -51,6 +57,12 @@ class FittedNetwork:
 Array = np.ndarray[Any, Any]
 HELD_OUT = "held_out.npy"
 """Logits float32 [N, C] of train, then validation, by fits that had not seen them; else NaN."""
+
+RIGHT_ACCEPTED = 0.95
+"""Of right decisions, the share that is accepted: where detectors of what a model does not know are
+compared ("FPR at 95 % TPR"; Hendrycks and Gimpel, ICLR 2017)."""
+FEWEST = 20
+"""Right decisions below which a share of 5 % is none of them."""
 
 
 def group_index(column: str | None, examples: Sequence[Example]) -> np.ndarray[Any, Any] | None:
@@ -165,3 +177,36 @@ def told(record: Mapping[str, Any]) -> str:
 def read_head(kept: StageResult) -> LinearHead:
     """Read the head that `fit_head` left."""
     return LinearHead(**load_file(kept.file("head.safetensors")))
+
+
+def confidence(held_out: Array, truth: Array) -> dict[str, Any] | None:
+    """Choose a temperature, and the least probability of a decision that is accepted.
+
+    From logits float [N, C] of examples by fits that had not seen them, rows of NaN where there is
+    none, and their labels int [N]. The temperature is that of the least log loss (Guo et al. 2017);
+    at the threshold `RIGHT_ACCEPTED` of the right decisions are accepted. The record says too how
+    many examples there were, and what share of the wrong decisions is rejected. None where there
+    are not `FEWEST` right ones.
+
+    >>> logits = np.array([[4.0, 0.0], [0.5, 0.0]] * 40)
+    >>> found = confidence(logits, np.array([0, 1] * 40))
+    >>> found["n"], found["wrong_rejected"], round(found["threshold"], 2)
+    (80, 1.0, 0.93)
+    """
+    rows = np.isfinite(held_out).all(axis=1)
+    logits, labels = held_out[rows].astype(np.float64), truth[rows]
+    right = logits.argmax(axis=1) == labels
+    if right.sum() < FEWEST:
+        return None
+    cooled = temperature(logits, labels)
+    shares = np.exp((logits - logits.max(axis=1, keepdims=True)) / cooled)
+    best = 1 / shares.sum(axis=1)
+    threshold = float(np.quantile(best[right], 1 - RIGHT_ACCEPTED, method="lower"))
+    wrong = best[~right]
+    return {
+        "temperature": cooled,
+        "threshold": threshold,
+        "right_accepted": RIGHT_ACCEPTED,
+        "wrong_rejected": float((wrong < threshold).mean()) if len(wrong) else None,
+        "n": len(labels),
+    }
