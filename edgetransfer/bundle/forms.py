@@ -58,8 +58,20 @@ FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
+class RuntimeForm(Form):
+    """What a candidate is worth in one runtime, and how fast beside the target's own."""
+
+    p50_ms: Number
+    cpu_ratio: Above | None = None
+    accuracy: Number | None = None
+    accuracy_ci95: Span | None = None
+    flips: Count | None = None
+    examples: Count | None = None
+    sqnr_db: Number | None = None
+
+
 class RungForm(Form):
-    """A row of `ladder`."""
+    """A row of `ladder`; of `runtimes` either each by its name, or ``why`` there is none."""
 
     rung: str
     precision: str
@@ -76,6 +88,7 @@ class RungForm(Form):
     cpu_ratio: Number | None = None
     bytes: Count | None = None
     seconds: Number | None = None
+    runtimes: dict[str, RuntimeForm | str] = {}
     noisiest_layers: list[str] | None = None
     float_layers: list[str] | None = None
     float_nodes: list[str] | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ class FittedGraph:
         unlabelled: pictures that went into it beside those of the manifest: a teacher taught with
             them, or it was moved to them.
         config: ``config.json`` of a backbone in transformers layout.
+        said: for the metadata of ``model.onnx``, what an app does with the outputs.
     """
 
     manifest: Manifest
@@ -34,6 +35,7 @@ class FittedGraph:
     facts: dict[str, Any]
     unlabelled: tuple[Example, ...] = ()
     config: Mapping[str, Any] | None = None
+    said: Mapping[str, str] = field(default_factory=dict)
 
     def preparer(self) -> Preparer:
         """Return what prepares examples for the network."""

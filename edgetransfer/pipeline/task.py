@@ -39,13 +39,11 @@ class Shipped:
         facts: for the manifest.
         config: ``config.json`` of a backbone in transformers' form, where transformers has a class
             for such a network.
-        said: for the metadata of ``model.onnx``, what an app does with the outputs.
     """
 
     files: Mapping[str, Path] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] | None = None
-    said: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

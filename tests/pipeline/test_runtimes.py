@@ -117,6 +117,13 @@ def test_a_build_holds_the_runtimes_side_by_side(pictures, tmp_path, untimed, mo
     assert all(row["p50_ms"] > 0 for row in found.values())
     low, high = found["openvino"]["cpu_ci95"]
     assert low <= found["openvino"]["cpu_ratio"] <= high
+    for each in found.values():
+        assert each["examples"] == row["examples"]
+        assert each["flips"] <= 0.1 * each["examples"]
+        assert each["sqnr_db"] > 20
+        assert each["accuracy"] == pytest.approx(row["accuracy"], abs=0.1)
+    page = (done.folders["this-machine"] / "report.html").read_text(encoding="utf-8")
+    assert "the same in openvino" in page
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isinf
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,13 @@ from edgetransfer.measure.trial import Trial, hold_trial
 from edgetransfer.pipeline.bench.target_match import matches_this_machine
 from edgetransfer.pipeline.graphs import CompressedGraph
 from edgetransfer.pipeline.ladder.rungs import Rung, RungResult, Workshop
-from edgetransfer.pipeline.ladder.trial import OUTPUTS, Trials, told_runtimes
+from edgetransfer.pipeline.ladder.trial import (
+    MOST_IN_OTHERS,
+    OUTPUTS,
+    Trials,
+    outputs_in,
+    told_runtimes,
+)
 from edgetransfer.pipeline.stage.reporter import telling
 from edgetransfer.pipeline.task import task_of
 from edgetransfer.spec.outside import MIB
@@ -24,6 +30,7 @@ from edgetransfer.spec.outside import MIB
 if TYPE_CHECKING:
     from edgetransfer.pipeline.graphs import FittedGraph
     from edgetransfer.pipeline.stage.run import Run
+    from edgetransfer.pipeline.stage.stage import StageResult
     from edgetransfer.spec.options import PrecisionChoice
     from edgetransfer.spec.target import TargetSpec
 
@@ -215,6 +222,9 @@ class Ladder:
             )
             trial = hold_trial(tried, recipe.budget, task)
             raced = record.get("runtimes")
+            if raced and "why" not in raced:
+                raced = {name: {**raced[name], **self._in(name, tried, kept)} for name in raced}
+                record = {**record, "runtimes": raced}
             line.summary = f"{trial.status}: {trial.why}"
             line.summary += f"; {told_runtimes(raced)}" if raced else ""
         bounds = tuple(record["cpu_ci95"]) if record.get("cpu_ci95") else None
@@ -245,18 +255,40 @@ class Ladder:
             if count <= len(ranked) and self._misses():
                 self._try(self._shop.with_floats(start, ranked[:count]))
 
+    def _in(self, runtime: str, tried: TrialInput, kept: StageResult) -> dict[str, Any]:
+        """Return what a candidate is worth in a runtime, on the examples that it ran there."""
+        file = kept.file(outputs_in(runtime))
+        count = min(MOST_IN_OTHERS, tried.candidate.examples)
+        few = slice(count)
+        there = Outputs.load(file) if file.is_file() else tried.candidate.rows(few)
+        tried = replace(
+            tried, reference=tried.reference.rows(few), candidate=there, truth=tried.truth[few]
+        )
+        recipe = self._shop.run.recipe
+        trial = hold_trial(tried, recipe.budget, task_of(recipe))
+        return _numbers(trial)
+
+
+def _numbers(trial: Trial) -> dict[str, Any]:
+    """Return how a candidate's outputs stand to the floats', and to the labels where there are."""
+    drift = trial.drift
+    loud = drift.non_finite or isinf(drift.sqnr_db)
+    return {
+        "examples": drift.n,
+        "flips": drift.flips,
+        "sqnr_db": None if loud else drift.sqnr_db,
+        **trial.told.row,
+    }
+
 
 def _row(made: RungResult, trial: Trial, record: dict[str, Any]) -> dict[str, Any]:
     """Return what the report says of a rung; what was not measured is not there."""
-    drift = trial.drift
     row: dict[str, Any] = {
         "rung": made.rung.name,
         "precision": made.rung.precision,
         "status": trial.status,
         "why": trial.why,
-        "examples": drift.n,
-        "flips": drift.flips,
-        "sqnr_db": None if drift.non_finite or isinf(drift.sqnr_db) else drift.sqnr_db,
+        **_numbers(trial),
         "p90_ms": record["p90_ms"],
         "cpu_ratio": record.get("cpu_ratio"),
         "runtimes": record.get("runtimes"),
@@ -266,7 +298,7 @@ def _row(made: RungResult, trial: Trial, record: dict[str, Any]) -> dict[str, An
         "bytes": record["bytes"],
         "seconds": round(made.kept.cost.seconds, 1),
     }
-    whole = {**row, **trial.told.row, **made.kept.record}
+    whole = {**row, **made.kept.record}
     return {key: value for key, value in whole.items() if value is not None}
 
 

@@ -34,6 +34,7 @@ from edgetransfer.pipeline.stage.store import scratch
 from edgetransfer.pipeline.task import task_of
 from edgetransfer.transfer.features import BATCH, run_session
 from edgetransfer.transport.job import ON_CPU
+from edgetransfer.transport.local import Local
 from edgetransfer.transport.place import connect
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ OUTPUTS = "outputs.npz"
 MOST_TRIED = 1000
 """Examples that a rung is tried on, and unlabelled ones: a loss where 1 of 100 decisions changes is
 known to 0.6 points, and what is shipped is measured on all test examples."""
+MOST_IN_OTHERS = 200
+"""Of these, how many another runtime computes too: whether it computes the same shows on few."""
 _STREAM = 0x7121
 
 
@@ -192,7 +195,19 @@ class Trials:
         if self._here:
             with scratch(folder) as room:
                 record |= self._time(graph, room)
+            for name in record.get("runtimes", {}).keys() & dict(self.rivals()).keys():
+                with scratch(folder) as room:
+                    self._elsewhere(name, graph, room).save(folder / outputs_in(name))
         return record
+
+    def _elsewhere(self, name: str, graph: Path, room: Path) -> Outputs:
+        """Return what a candidate computes in another runtime on this machine."""
+        shop = self._shop
+        files = input_files(self._prepare, self.examples[:MOST_IN_OTHERS], room)
+        models = {"candidate": graph}
+        (own,) = variants_of(models, files, shop.target, shop.run.recipe.threads)
+        rival = replace(own, runtime=name, provider=dict(self.rivals())[name])
+        return Local().outputs(rival, room)[0]
 
     def _time(self, graph: Path, room: Path) -> dict[str, Any]:
         """Time the candidate against the float graph, and in other runtimes, in fresh processes."""
@@ -228,6 +243,11 @@ class Trials:
 
     def _times(self, variants: Sequence[Variant], room: Path) -> TimedModels:
         return take_times(variants, room, fewest=self._shop.run.recipe.timing == "quick")
+
+
+def outputs_in(runtime: str) -> str:
+    """Return the file of what a candidate computed in another runtime."""
+    return f"outputs-{runtime}.npz"
 
 
 def _raced(samples: Mapping[str, Samples]) -> dict[str, Any]:

@@ -56,7 +56,6 @@ def assemble(
             config=more.config,
             fitted_on=[each.digest for each in known],
             more=more.files,
-            said=more.said,
         )
         stored = write_bundle(folder, parts, fitted.preparer())
         facts = {**_facts(run, fitted, compressed, target), **more.facts, **stored}

@@ -29,4 +29,5 @@ def networks(
         target=target,
         outputs=task_of(run.recipe).usage.outputs,
         task=run.recipe.task,
+        said=fitted.said,
     )

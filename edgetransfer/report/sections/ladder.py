@@ -23,21 +23,36 @@ DETAILS = {
 
 def ladder(rungs: Node) -> dict[str, Any]:
     """Return the rungs in the order they were tried, each with its reason below it."""
-    rows = [row for rung in rungs.rows() for row in ([*_cells(rung)], [_why(rung)]) if any(row)]
+    shown = ((_cells(rung), *_elsewhere(rung), [_why(rung)]) for rung in rungs.rows())
+    rows = [row for rung in shown for row in map(list, rung) if any(row)]
     return {"rows": rows} if rows else {}
 
 
 def _cells(rung: Node) -> Iterable[str]:
     yield str(rung["rung"].value) + (" (shipped)" if rung["shipped"].value is True else "")
     yield rung["status"].show(str, ABSENT)
-    ends = rung["accuracy_ci95"].show(lambda ends: f" ({words.PERCENT.between(ends)})", "")
-    yield rung["accuracy"].show(lambda value: words.PERCENT(value) + ends, ABSENT)
-    yield rung["flips"].show(lambda flips: f"{flips} of {rung['examples'].value}", ABSENT)
-    yield rung["sqnr_db"].show(words.DB, ABSENT)
+    yield from _numbers(rung)
     yield rung["p90_ms"].show(words.MS, ABSENT)
     yield rung["cpu_ratio"].show(words.TIMES, ABSENT)
     yield rung["bytes"].show(words.file_size, ABSENT)
     yield rung["seconds"].show(words.SECONDS, ABSENT)
+
+
+def _numbers(row: Node) -> Iterable[str]:
+    ends = row["accuracy_ci95"].show(lambda ends: f" ({words.PERCENT.between(ends)})", "")
+    yield row["accuracy"].show(lambda value: words.PERCENT(value) + ends, ABSENT)
+    yield row["flips"].show(lambda flips: f"{flips} of {row['examples'].value}", ABSENT)
+    yield row["sqnr_db"].show(words.DB, ABSENT)
+
+
+def _elsewhere(rung: Node) -> Iterable[Sequence[str]]:
+    """Return a row for each runtime but the target's own: the same file, timed in the same run."""
+    own = rung["cpu_ratio"]
+    for name, row in [*rung["runtimes"].items()][1:]:
+        ratio = ABSENT
+        if not own.missing and not row["cpu_ratio"].missing:
+            ratio = words.TIMES(own.value * row["cpu_ratio"].value)
+        yield f"the same in {name}", ABSENT, *_numbers(row), ABSENT, ratio, ABSENT, ABSENT
 
 
 def _why(rung: Node) -> str:

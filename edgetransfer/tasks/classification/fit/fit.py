@@ -129,9 +129,11 @@ def _fit(run: Run, manifest: Manifest) -> FittedGraph:
         student = fit_network(run, manifest, teaching)
     run.team.part()
     facts: dict[str, Any] = {"backbone": student.opened.card, "fit": student.record}
-    if (said := student.kept.file(HELD_OUT)).is_file():
+    if (held_out := student.kept.file(HELD_OUT)).is_file():
         labelled = (*manifest.split("train"), *manifest.split("validation"))
-        facts["confidence"] = confidence(np.load(said), manifest.label_index(labelled))
+        facts["confidence"] = confidence(np.load(held_out), manifest.label_index(labelled))
+    chosen = facts.get("confidence") or {}
+    said = {name: f"{chosen[name]:.6f}" for name in ("temperature", "threshold") if chosen}
     fitted = keep_graph(
         run, manifest, student.opened.backbone, student.kept.key, facts, _prover(student)
     )
@@ -142,7 +144,8 @@ def _fit(run: Run, manifest: Manifest) -> FittedGraph:
         "adaptation": adaptation,
     }
     facts = {**fitted.facts, **{name: each for name, each in found.items() if each is not None}}
-    return replace(fitted, facts=facts, unlabelled=(teaching or student).unlabelled)
+    unlabelled = (teaching or student).unlabelled
+    return replace(fitted, facts=facts, unlabelled=unlabelled, said=said)
 
 
 def _prover(student: FittedNetwork) -> Prove:

@@ -84,7 +84,7 @@ def ship(
     core = onnx.load(compressed.graph)
     facts = head_facts(core)
     if not facts or not manifest.split("train"):
-        return Shipped({}, facts, fitted.config, _decided(fitted))
+        return Shipped({}, facts, fitted.config)
     examples = calibration_sample(manifest, MOST, run.recipe.seed, CLASSES)
     truth, prepare = manifest.label_index(examples), fitted.preparer()
     session = run.session_of(target)
@@ -106,10 +106,4 @@ def ship(
 
     kept = run.store.keep(Stage("statistics", inputs, make), progress)
     files = {STATISTICS: kept.file(STATISTICS)} if kept.record["kept"] else {}
-    return Shipped(files, facts, fitted.config, _decided(fitted))
-
-
-def _decided(fitted: FittedGraph) -> dict[str, str]:
-    """Return what the metadata says of how a decision is made, where that was chosen."""
-    chosen = fitted.facts.get("confidence") or {}
-    return {name: f"{chosen[name]:.6f}" for name in ("temperature", "threshold") if chosen}
+    return Shipped(files, facts, fitted.config)
