@@ -159,6 +159,42 @@ def export(
     )
 
 
+def size(
+    bundle: o.Bundle,
+    operators: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write the operators that the model needs, for a build of ONNX Runtime with no "
+            "others (--include_ops_by_config).",
+        ),
+    ] = None,
+    json: o.Json = False,
+) -> None:
+    """Show what an app carries: model, tables, and the runtime of each kit and processor."""
+    from edgetransfer.bundle.files import write_whole, writing
+    from edgetransfer.bundle.opened import open_bundle
+    from edgetransfer.kits.size import model_rows, required_operators, runtime_rows
+
+    opened = open_bundle(bundle)
+    parts = {"model": model_rows(opened), "runtime": [*runtime_rows()]}
+    if operators is not None:
+        config = opened.manifest["session"]["config"]
+        with writing(operators.parent):
+            text = required_operators(opened.file("model.onnx"), config)
+            write_whole(operators, text.encode())
+    if json:
+        print_json({name: [row._asdict() for row in rows] for name, rows in parts.items()})
+        return
+    shown = [(row.part, *map(_told_size, row[1:])) for rows in parts.values() for row in rows]
+    made = table(("part", "on disk", "gzip"), shown, right=["on disk", "gzip"])
+    Console().print(made)
+
+
+def _told_size(size: int) -> str:
+    return f"{size / 2**20:.2f} MiB" if size >= 2**20 else f"{size / 2**10:.1f} KiB"
+
+
 def compare(
     first: Annotated[Path, typer.Argument(metavar="A", help="A bundle, or a report.json.")],
     second: Annotated[

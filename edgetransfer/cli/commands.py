@@ -64,6 +64,7 @@ for _each in (
     build.plan,
     build.matrix,
     bundle.export,
+    bundle.size,
     bundle.report,
     bundle.compare,
     backbones.fewshot,
