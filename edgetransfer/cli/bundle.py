@@ -217,6 +217,28 @@ def compare(
     console.print(f"\n{found.told}")
 
 
+def push(
+    bundle: o.Bundle,
+    folder: Annotated[Path, typer.Argument(help="A folder that a web server serves, or will.")],
+    version: Annotated[
+        str | None, typer.Option(help="Its name in the index; default: the next whole number.")
+    ] = None,
+    json: o.Json = False,
+) -> None:
+    """Add the model of a bundle to a folder that kits update themselves from."""
+    from edgetransfer.kits.push import push as run
+
+    added = run(bundle, folder, version)
+    if json:
+        print_json(added._asdict())
+    else:
+        show(
+            f"{folder / added.folder}: version {added.version}, the newest of "
+            f"{folder / 'index.tsv'}\n"
+            "serve the folder; a kit for Linux fetches it by: python update.py ADDRESS\n"
+        )
+
+
 @o.asks("label_column", "text_column", "file_column", "max_drop", "seed")
 def add_class(
     asked: o.Asked,

@@ -65,6 +65,7 @@ for _each in (
     build.matrix,
     bundle.export,
     bundle.size,
+    bundle.push,
     bundle.report,
     bundle.compare,
     backbones.fewshot,

@@ -57,7 +57,7 @@ def _golden(bundle: Bundle) -> Path:
 
 def write_model_folder(bundle: Bundle, folder: Path) -> None:
     """Write what the code of every kit reads; the list of files comes last."""
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for name in ("model.onnx", "labels.txt"):
         shutil.copyfile(bundle.file(name), folder / name)
     preprocessing = bundle.preprocessing
@@ -67,8 +67,16 @@ def write_model_folder(bundle: Bundle, folder: Path) -> None:
         settings |= write_wordpiece(tokenizer, preprocessing.max_length, folder)
     lines = [f"{name}\t{value}\n" for name, value in settings.items()]
     (folder / SETTINGS).write_text("".join(lines), encoding="utf-8")
-    files = sorted(each for each in folder.iterdir())
-    lines = [f"{digest_of(each)}\t{each.stat().st_size}\t{each.name}\n" for each in files]
+    list_files(folder)
+
+
+def list_files(folder: Path) -> None:
+    """Write the list of all files below a folder: SHA-256, bytes, name."""
+    found = sorted(each for each in folder.rglob("*") if each.is_file() and each.name != LISTED)
+    lines = [
+        f"{digest_of(each)}\t{each.stat().st_size}\t{each.relative_to(folder).as_posix()}\n"
+        for each in found
+    ]
     (folder / LISTED).write_text("".join(lines), encoding="utf-8")
 
 
