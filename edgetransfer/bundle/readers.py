@@ -196,6 +196,23 @@ class StageForm(Form):
     peak_memory_mib: Number
 
 
+class AppForm(Form):
+    """What the check of a kit measured on one device."""
+
+    kit: str
+    device: str
+    runtime: str
+    status: Status
+    reasons: list[str]
+    cases: Count
+    worst: Number
+    changed: Count
+    n: Count
+    p50_ms: Number | None
+    p90_ms: Number | None
+    p90_ci95_ms: Span | None
+
+
 class BuildForm(Form):
     """What a build took."""
 
@@ -234,6 +251,7 @@ class ReportForm(StudiedForm):
     sustained: SustainedLoadForm | None = None
     energy: dict[str, EnergyForm] = {}
     build: BuildForm | None = None
+    apps: list[AppForm] | None = None
 
 
 class DumpForm(Form):

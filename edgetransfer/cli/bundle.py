@@ -108,6 +108,10 @@ def report(
     bundle: o.Bundle,
     json: o.Json = False,
     show: Annotated[bool, typer.Option("--open", help="Show its page in a browser.")] = False,
+    measured: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="measured.json of a kit's check: judge it, and add it."),
+    ] = None,
 ) -> None:
     """Show the report of a bundle, and write its page again."""
     import webbrowser
@@ -115,7 +119,8 @@ def report(
     from edgetransfer.bundle.opened import open_bundle
     from edgetransfer.bundle.readers import read_report
     from edgetransfer.cli import render
-    from edgetransfer.measure.verdict import refuse_untrue
+    from edgetransfer.kits.app import judge_app, with_apps
+    from edgetransfer.measure.verdict import exit_code, refuse_untrue, worst
     from edgetransfer.pipeline.bench.judge import write_report
     from edgetransfer.report.thumbnails import kept
     from edgetransfer.spec import tasks
@@ -123,6 +128,9 @@ def report(
     opened = open_bundle(bundle)
     found = read_report(bundle / "report.json")
     refuse_untrue(found, str(bundle / "report.json"), tasks.load(found["task"]).claims)
+    judged = [judge_app(opened, file) for file in measured or ()]
+    if judged:
+        found["apps"] = with_apps(found.get("apps") or (), judged)
     page = (bundle / "report.html").absolute()
     old = page.read_text("utf-8", "replace") if page.is_file() else ""
     write_report(bundle, found, opened, kept(old) or None)
@@ -133,6 +141,8 @@ def report(
         render.verdict(found, bundle)
     if show and not webbrowser.open(page.as_uri()):
         sys.stderr.write(f"no browser was found: open {page}\n")
+    if judged:
+        sys.exit(exit_code(worst(each["status"] for each in judged), strict=False))
 
 
 def export(

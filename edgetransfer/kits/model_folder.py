@@ -86,7 +86,7 @@ def _settings(bundle: Bundle) -> dict[str, str]:
     assert said is not None  # `refuse_unfit` let no older bundle through
     temperature, threshold = said.get("temperature", "1"), said.get("threshold", "0")
     preprocessing, (output,) = bundle.preprocessing, said["outputs"]
-    exact, near = tolerances(bundle, output)
+    exact, near = tolerances(bundle)
     config: Mapping[str, str] = bundle.manifest["session"]["config"]
     sessions = {k: v for k, v in config.items() if not k.startswith("tensorrt.")}
     return {
@@ -106,14 +106,14 @@ def _settings(bundle: Bundle) -> dict[str, str]:
     }
 
 
-def tolerances(bundle: Bundle, output: str) -> tuple[float, float]:
+def tolerances(bundle: Bundle) -> tuple[float, float]:
     """Return how far an output of a golden case may be off.
 
     First where integers are computed as here, so that floats alone may differ; then on another
     kind of processor, which may add as much as quantising did, see `measure.agreement`.
     """
     cases = read_golden(bundle.file("golden/index.json"))
-    core, reference = (np.array([case[side][output] for case in cases]) for side in OTHERS)
+    core, reference = (np.array([[*case[side].values()] for case in cases]) for side in OTHERS)
     exact = max(_FEWEST_TOLERATED, _OF_RANGE * float(np.ptp(core)))
     return exact, max(10 * exact, float(np.abs(core - reference).max()))
 
