@@ -10,7 +10,7 @@ export ORT_DISABLE_TELEMETRY := 1
 DEMO_OUT ?= demo-out
 PYTEST ?= -n 2 --dist worksteal
 
-.PHONY: help demo test test-timm test-minilm test-ray test-optimum test-tensorrt test-kotlin test-kills test-mutations fuzz docs prepare-qemu prepare-browser prepare-adbd prepare-devices check lint types layers bench-compression bench-aa bench-text clean
+.PHONY: help demo test test-timm test-minilm test-ray test-optimum test-litert test-tensorrt test-kotlin test-kills test-mutations fuzz docs prepare-qemu prepare-browser prepare-adbd prepare-devices check lint types layers bench-compression bench-aa bench-text clean
 
 help:
 	@echo "make demo    build on scikit-learn's digits and print the verdict"
@@ -82,6 +82,17 @@ $(OPTIMUM)/.installed: pyproject.toml constraints.txt
 
 test-optimum: $(OPTIMUM)/.installed
 	$(OPTIMUM)/bin/python -m pytest --quiet tests/unit/export/test_transformers_files.py tests/unit/graph/test_by_optimum.py
+
+# What converts for LiteRT brings jax and more (1 GB): in an environment of its own.
+LITERT := $(VENV)/litert
+$(LITERT)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(LITERT)
+	$(LITERT)/bin/python -m pip install --quiet --constraint constraints.txt torch
+	$(LITERT)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[litert,test]'
+	@touch $@
+
+test-litert: $(LITERT)/.installed
+	$(LITERT)/bin/python -m pytest --quiet tests/pipeline/test_litert.py
 
 # TensorRT-RTX builds engines without a GPU; of TensorRT only the bindings, whose names are looked at.
 TENSORRT := $(VENV)/tensorrt

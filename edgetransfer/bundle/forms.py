@@ -88,6 +88,7 @@ class RungForm(Form):
     cpu_ratio: Number | None = None
     bytes: Count | None = None
     seconds: Number | None = None
+    runtime: str | None = None
     runtimes: dict[str, RuntimeForm | str] = {}
     noisiest_layers: list[str] | None = None
     float_layers: list[str] | None = None

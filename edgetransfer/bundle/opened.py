@@ -35,6 +35,8 @@ REWRITTEN = frozenset({MANIFEST, REPORT, "report.html", "portability.json"})
 """Files that are written again when the bundle is measured again."""
 MEASURE = "measure"
 """Where that lies which a bundle has to be measured, and an app does not need."""
+LITERT_FILE = "litert/model.tflite"
+"""The network for LiteRT, where it was asked for."""
 BENCH = "bench"
 """Where measurements go: what lies there is nothing that the bundle ships."""
 _LARGEST = 1 << 32

@@ -196,6 +196,17 @@ class StageForm(Form):
     peak_memory_mib: Number
 
 
+class FormatForm(Form):
+    """The network for another runtime, on the examples of the report."""
+
+    runtime: str
+    examples: Count
+    flips: Count
+    sqnr_db: Number | None
+    accuracy: Number | None = None
+    accuracy_ci95: Span | None = None
+
+
 class AppForm(Form):
     """What the check of a kit measured on one device."""
 
@@ -252,6 +263,7 @@ class ReportForm(StudiedForm):
     energy: dict[str, EnergyForm] = {}
     build: BuildForm | None = None
     apps: list[AppForm] | None = None
+    formats: list[FormatForm] | None = None
 
 
 class DumpForm(Form):

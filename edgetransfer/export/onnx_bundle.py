@@ -90,9 +90,9 @@ class BundleParts:
     The network is shipped as `core`; the reference is the float one. `golden` are examples whose
     inputs and outputs travel with the bundle, none of the test set; `fitted_on` digests of the
     examples of train and validation, so that `bench` notices them. `more` are files of the task, by
-    their names in the bundle, `outputs` what each output means, and `said` what else stands in the
-    metadata of ``model.onnx``; ``config.json`` of the backbone is None where it has none in
-    transformers' form.
+    their names in the bundle, `formats` those for other runtimes, `outputs` what each output means,
+    and `said` what else stands in the metadata of ``model.onnx``; ``config.json`` of the backbone
+    is None where it has none in transformers' form.
     """
 
     reference: onnx.ModelProto
@@ -103,6 +103,7 @@ class BundleParts:
     golden: Sequence[Example]
     fitted_on: Iterable[str] = ()
     more: Mapping[str, Path] = field(default_factory=dict)
+    formats: Mapping[str, Path] = field(default_factory=dict)
     config: Mapping[str, Any] | None = None
     target: TargetSpec | None = None
     outputs: Mapping[str, str] = field(default_factory=dict)
@@ -204,6 +205,9 @@ def write_bundle(folder: Path, parts: BundleParts, prepare: Preparer) -> dict[st
     (measures / FITTED_ON).write_text("".join(f"{each}\n" for each in digests), encoding="utf-8")
     for name, file in parts.more.items():
         shutil.copyfile(file, measures / name)
+    for name, file in parts.formats.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(file, folder / name)
     if parts.target is not None and engine:
         core = files["core.onnx"].name
         write_for_tensorrt(folder, parts.core, parts.preprocessing, parts.target, core)

@@ -65,6 +65,7 @@ class Measurement:
             decide.
         labelling: labels that are probably wrong, and what more would give.
         on_host: the candidate on the build host, where this was measured on another device.
+        formats: outputs of the network for other runtimes, by the runtime.
         recorded: how the shipped model did on the test set of its build.
         names: keys of the examples, [N], where the report may show some; empty where it may not.
         identical: whether candidate and reference are the same file.
@@ -91,6 +92,7 @@ class Measurement:
     load: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
     validity: Mapping[str, Any] = field(default_factory=dict)
+    formats: Mapping[str, Outputs] = field(default_factory=dict)
     ladder: Sequence[Mapping[str, Any]] = ()
     soundness: Mapping[str, Any] | None = None
     adaptation: Mapping[str, Any] | None = None

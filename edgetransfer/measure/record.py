@@ -6,12 +6,18 @@ from dataclasses import asdict, fields
 from math import isinf, isnan
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from edgetransfer.measure.drift import measure_drift
+from edgetransfer.measure.measurement import TrialInput
 from edgetransfer.measure.plain import Missing, decibels, or_missing, plain
 from edgetransfer.measure.speed.latency import LatencySummary, Ratio
 from edgetransfer.measure.stats.intervals import early_stopping_needed, samples_needed
 from edgetransfer.measure.verdict import SeriesFindings, examine, judge
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from edgetransfer.measure.drift import Drift
     from edgetransfer.measure.gates import Gate
     from edgetransfer.measure.measurement import Measurement
@@ -124,6 +130,7 @@ def make_report(raw: Measurement) -> dict[str, Any]:
             "residency": raw.residency
             or dict.fromkeys(("float_conv", "int8_conv", "float_ops"), NOT_LOOKED_AT),
             "ladder": raw.ladder,
+            **({"formats": [*_formats(raw)]} if raw.formats else {}),
             **{key: block for key in _BLOCKS if (block := getattr(raw, key)) is not None},
         }
     )
@@ -141,6 +148,21 @@ def _evidence(raw: Measurement) -> Tree:
         **({} if raw.recorded is None else {"recorded": raw.recorded}),
         **({"identical": True} if raw.identical else {}),
     }
+
+
+def _formats(raw: Measurement) -> Iterator[Tree]:
+    """Yield how the network for each other runtime stands to the floats, and to the labels."""
+    truth = np.empty(0, int) if raw.truth is None else raw.truth
+    for name, found in raw.formats.items():
+        drift = measure_drift(raw.reference, found, raw.task)
+        row = {"runtime": name, "examples": drift.n, "flips": drift.flips}
+        row["sqnr_db"] = _numeric(drift)["sqnr_db"]
+        if not drift.non_finite:
+            one = TrialInput(
+                raw.reference, found, truth, None, 0, drift.n, metric=raw.metric, seed=raw.seed
+            )
+            row |= raw.task.hold(one, raw.budget, drift).row
+        yield row
 
 
 def _numeric(drift: Drift) -> Tree:

@@ -44,8 +44,12 @@ class FittedGraph:
 
 @dataclass(frozen=True)
 class CompressedGraph:
-    """What a target gets: ``core.onnx``, the key of its stage, and facts for the manifest."""
+    """What a target gets: ``core.onnx``, the key of its stage, and facts for the manifest.
+
+    `formats` are files for other runtimes, by their names in the bundle.
+    """
 
     graph: Path
     key: str
     facts: dict[str, Any]
+    formats: Mapping[str, Path] = field(default_factory=dict)

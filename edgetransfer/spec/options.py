@@ -19,6 +19,7 @@ AdaptMethod = Literal["none", "auto", "reweight", "align", "norms"]
 MetaMethod = Literal["protonet", "anil", "maml"]
 TeacherFit = Literal["probe", "finetune"]
 PrecisionChoice = Literal["auto", "fp32", "fp16", "w8a8"]
+OtherFormat = Literal["litert"]
 TimingEffort = Literal["standard", "quick", "thorough"]
 Metric = Literal["top1", "macro-f1", "balanced-accuracy"]
 MODEL, BUDGET, DATA, RUN = PANELS = ("Model", "Budget", "Data", "Run")
@@ -118,6 +119,10 @@ class Options(ColumnOptions, total=False):
         PrecisionChoice, Option("Number format of the shipped model; auto chooses.", MODEL)
     ]
     calibration: Annotated[str, Option("Calibration recipe: a name or a .toml file.", MODEL)]
+    also: Annotated[
+        Sequence[str],
+        Option("Write and measure the network for another runtime too: litert.", MODEL),
+    ]
     metric: Annotated[
         Metric, Option("Metric of the accuracy limits, and of what is chosen.", BUDGET)
     ]

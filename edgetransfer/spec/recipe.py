@@ -125,6 +125,7 @@ class QuantSpec(Spec):
 
     precision: options.PrecisionChoice = Field("auto", **asked("precision"))
     calibration: str = Field("default", **asked("calibration"))
+    also: tuple[options.OtherFormat, ...] = Field((), **asked("also"))
 
 
 class Recipe(Spec):

@@ -43,8 +43,10 @@ class Variant:
         return (self.runtime, self.provider) in ON_CPU
 
 
-ON_CPU = (("onnxruntime", "CPUExecutionProvider"), ("openvino", "OpenVINO"))
-"""Runtimes of the processor, with what their sessions run on there."""
+ONNX_ON_CPU = (("onnxruntime", "CPUExecutionProvider"), ("openvino", "OpenVINO"))
+"""Runtimes of the processor that open ONNX, with what their sessions run on there."""
+LITERT = ("litert", "LiteRT")
+ON_CPU = (*ONNX_ON_CPU, LITERT)
 
 
 @dataclass(frozen=True)

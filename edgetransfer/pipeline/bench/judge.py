@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 from edgetransfer.agent.environment import cpu_model, isa_flags
 from edgetransfer.bundle.agent_archive import agent_digest
 from edgetransfer.bundle.files import write_json, write_whole
-from edgetransfer.bundle.opened import REPORT, Bundle, add_facts, refuse_other_outputs, seal_report
+from edgetransfer.bundle.opened import (
+    LITERT_FILE,
+    REPORT,
+    Bundle,
+    add_facts,
+    refuse_other_outputs,
+    seal_report,
+)
 from edgetransfer.data.manifest import Example, Manifest, content_of
 from edgetransfer.data.split import drawn
 from edgetransfer.graph.hosted import exact_here
@@ -33,7 +40,8 @@ from edgetransfer.report.page import render_page
 from edgetransfer.report.readme import README, render_readme
 from edgetransfer.report.thumbnails import Thumbnails, thumbnails
 from edgetransfer.spec.target import Runtime, TargetSpec
-from edgetransfer.transport.job import EFFORTS
+from edgetransfer.transport.job import EFFORTS, LITERT
+from edgetransfer.transport.place import LOCAL
 
 if TYPE_CHECKING:
     from edgetransfer.graph.prepare import Preparer
@@ -143,6 +151,7 @@ def judge_bundle(
         bench.place,
         activation=bundle.manifest["compression"].get("scheme", {}).get("activation"),
         environment=before,
+        litert=_litert(bundle, before, bench.place),
     )
     with telling(bench.reporter, f"measure {target.name}") as line:
         inputs = {
@@ -157,6 +166,7 @@ def judge_bundle(
             "machine": [cpu_model(), platform.node(), *sorted(isa_flags())],
             "config": dict(subject.config),
             "activation": subject.activation,
+            "litert": subject.litert and bundle.digest(LITERT_FILE),
         }
         make = measure.measure(subject, prepare, question.examples, recipe.seed)
         kept = bench.keep(Stage("measure", inputs, make), line.progress)
@@ -166,11 +176,16 @@ def judge_bundle(
     return report
 
 
+def _litert(bundle: Bundle, told: Mapping[str, Any], place: Place) -> Path | None:
+    """Return the network for LiteRT, where there is one and this machine has what runs it."""
+    there = LITERT_FILE in bundle.manifest["files"] and place.where == LOCAL
+    return bundle.file(LITERT_FILE) if there and LITERT[1] in told["other_runtimes"] else None
+
+
 def _measurement(
     bundle: Bundle, target: TargetSpec, question: Question, kept: StageResult, bench: Bench
 ) -> Measurement:
-    record, recipe = kept.record, bundle.recipe
-    runs = record["runs"]
+    record, runs, recipe = kept.record, kept.record["runs"], bundle.recipe
     standing = bench.standing(target, record["environment"], runs["candidate"].get("session", {}))
     costs = runs if standing.is_target else {}
     labelled = all(example.label is not None for example in question.examples)
@@ -206,6 +221,7 @@ def _measurement(
         ladder=bundle.manifest["compression"]["ladder"],
         **{key: bundle.manifest.get(key) for key in _TRAVELLING},
         on_host=on_host(kept, record["on_host"]),
+        formats={name: outputs_of(kept, name) for name in record.get("formats", ())},
         proofs=proofs(kept, bundle, target),
         sample=question.sample,
         notes=question.notes,

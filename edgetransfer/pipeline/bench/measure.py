@@ -37,7 +37,7 @@ from edgetransfer.pipeline.bench.times import input_files, take
 from edgetransfer.pipeline.stage.store import scratch
 from edgetransfer.spec import catalogue
 from edgetransfer.spec.progress import silent
-from edgetransfer.transport.job import Effort, InputFiles, Job, Variant
+from edgetransfer.transport.job import LITERT, Effort, InputFiles, Job, Variant
 from edgetransfer.transport.local import Local
 from edgetransfer.transport.place import LOCAL, Place
 
@@ -124,6 +124,7 @@ class Subject:
         effort: how times are taken; None where the place may not stand for the target.
         activation: type of the activations' codes, None where they are floats.
         environment: of the place, before anything was measured.
+        litert: the network for LiteRT, where the bundle has one and this place runs it.
     """
 
     models: Mapping[str, Path]
@@ -135,6 +136,7 @@ class Subject:
     place: Place
     activation: str | None
     environment: Mapping[str, Any]
+    litert: Path | None = None
 
 
 def same_network(bundle: Bundle) -> bool:
@@ -154,6 +156,7 @@ def measure(
             record: dict[str, Any] = {"examples": len(examples)}
             record |= session.run()
             record["on_host"] = session.on_host()
+            record["formats"] = session.formats()
             whole: dict[str, Variant] = {}
             if not subject.runtime.builds_engines:
                 whole = session.whole_variants(prepare, examples)
@@ -230,6 +233,18 @@ class _Session:
             return None
         activation, seen = self._subject.activation, self._subject.environment
         return agree(self._place, self.core["candidate"], activation, seen, self._out)
+
+    def formats(self) -> list[str]:
+        """Run the network for another runtime over all examples; name the runtimes."""
+        if self._subject.litert is None:
+            return []
+        runtime, provider = LITERT
+        own, file = self.core["candidate"], str(self._subject.litert)
+        there = replace(own, name=runtime, model=file, runtime=runtime, provider=provider)
+        found, _ = outputs_in(self._place, there, self._scratch)
+        names = Outputs.load(self._out / kept_as("candidate"))
+        Outputs(zip(names, found.values(), strict=True)).save(self._out / kept_as(runtime))
+        return [runtime]
 
     def _parts(self, name: str) -> list[tuple[Variant, Progress]]:
         """Return a variant with all examples, or several with a part of them each, and who tells.

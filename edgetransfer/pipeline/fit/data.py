@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgetransfer.data import sources
 from edgetransfer.data.manifest import SPLITS, Manifest
+from edgetransfer.export import litert
 from edgetransfer.pipeline.stage.stage import Stage, made_by
 from edgetransfer.spec import tasks
 
@@ -38,6 +39,8 @@ def read_data(run: Run) -> Manifest:
 
     manifest = Manifest.from_json(run.keep(Stage("data", inputs, make, told)).record)
     rules.refuse_limits(run.recipe.budget, manifest.labels)
+    if "litert" in run.recipe.quant.also:
+        litert.refuse_unfit(manifest.modality)
     return manifest
 
 

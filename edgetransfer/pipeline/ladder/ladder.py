@@ -8,6 +8,7 @@ from math import isinf
 from typing import TYPE_CHECKING, Any
 
 from edgetransfer.agent.outputs import Outputs
+from edgetransfer.bundle.opened import LITERT_FILE
 from edgetransfer.compress import training
 from edgetransfer.compress.execution import without_gradient
 from edgetransfer.errors import UnsupportedError, first_line, is_numerical, let_stop
@@ -15,7 +16,7 @@ from edgetransfer.measure.measurement import TrialInput
 from edgetransfer.measure.trial import Trial, hold_trial
 from edgetransfer.pipeline.bench.target_match import matches_this_machine
 from edgetransfer.pipeline.graphs import CompressedGraph
-from edgetransfer.pipeline.ladder.rungs import Rung, RungResult, Workshop
+from edgetransfer.pipeline.ladder.rungs import CORE, Rung, RungResult, Workshop
 from edgetransfer.pipeline.ladder.trial import (
     MOST_IN_OTHERS,
     OUTPUTS,
@@ -26,6 +27,7 @@ from edgetransfer.pipeline.ladder.trial import (
 from edgetransfer.pipeline.stage.reporter import telling
 from edgetransfer.pipeline.task import task_of
 from edgetransfer.spec.outside import MIB
+from edgetransfer.transport.job import LITERT
 
 if TYPE_CHECKING:
     from edgetransfer.pipeline.graphs import FittedGraph
@@ -200,6 +202,14 @@ class Ladder:
         self.results.append(result)
         return result
 
+    def litert(self) -> RungResult | None:
+        """Make what LiteRT runs, and hold it against the budget; None where it cannot be made.
+
+        It ships beside the best rung, and takes no part in the choice of that.
+        """
+        result = self._try(self._shop.litert())
+        return None if result is None else result.made
+
     def hold(self, made: RungResult) -> Result:
         """Run a rung on the examples and hold it against the budget."""
         shop, recipe = self._shop, self._shop.run.recipe
@@ -298,6 +308,8 @@ def _row(made: RungResult, trial: Trial, record: dict[str, Any]) -> dict[str, An
         "bytes": record["bytes"],
         "seconds": round(made.kept.cost.seconds, 1),
     }
+    if made.rung.file != CORE:
+        row["runtime"] = LITERT[0]
     whole = {**row, **made.kept.record}
     return {key: value for key, value in whole.items() if value is not None}
 
@@ -325,5 +337,7 @@ def compress(
     if rung.precision == "w8a8":
         facts |= shop.facts()
         facts["scheme"]["weight"] = chosen.made.kept.record.get("weight", target.int8.weight)
+    lite = ladder.litert() if "litert" in run.recipe.quant.also else None
     facts["ladder"] = ladder.rows(chosen)
-    return CompressedGraph(chosen.made.graph, chosen.made.kept.key, facts)
+    formats = {} if lite is None else {LITERT_FILE: lite.graph}
+    return CompressedGraph(chosen.made.graph, chosen.made.kept.key, facts, formats)

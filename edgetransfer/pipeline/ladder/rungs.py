@@ -27,8 +27,10 @@ from edgetransfer.compress.weights import Array, quantise_weights, smoothed, to_
 from edgetransfer.data.manifest import Example, content_of
 from edgetransfer.data.split import calibration_sample
 from edgetransfer.errors import SpecError
+from edgetransfer.export.litert import write_litert
 from edgetransfer.graph.finished import finished
 from edgetransfer.graph.hosted import exact_here
+from edgetransfer.graph.prepare import stack
 from edgetransfer.pipeline.ladder.batches import batches_through, shuffled
 from edgetransfer.pipeline.stage.reporter import telling
 from edgetransfer.pipeline.stage.stage import Stage, StageResult
@@ -47,6 +49,7 @@ CORE = "core.onnx"
 CODES = "codes.onnx"
 """The candidate with 32-bit floats around its integers, where it ships 16-bit ones."""
 EQUALISED = "float.onnx"
+LITE = "model.tflite"
 RANGE_EXAMPLES = 16
 """Examples whose largest numbers decide what 16-bit floats can hold."""
 RANKED_EXAMPLES = 16
@@ -57,14 +60,15 @@ RANKED_EXAMPLES = 16
 class Rung:
     """One way of storing the network, not made yet.
 
-    The inputs are what it depends on beside the float graph; `make` writes `CORE` and what later
-    rungs need into a folder, and returns what is to be told.
+    The inputs are what it depends on beside the float graph; `make` writes the `file` and what
+    later rungs need into a folder, and returns what is to be told.
     """
 
     name: str
     precision: str
     inputs: dict[str, Any]
     make: Callable[[Path, Progress], dict[str, Any]]
+    file: str = CORE
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ class RungResult:
     @property
     def graph(self) -> Path:
         """The candidate."""
-        return self.kept.file(CORE)
+        return self.kept.file(self.rung.file)
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,7 @@ class Workshop:
         inputs["few"] = content_of(self.few)
         with telling(self.run.reporter, f"compress {self.target.name}") as line:
             kept = self.run.keep_in(line, Stage("rung", inputs | rung.inputs, rung.make))
-            size = kept.file(CORE).stat().st_size
+            size = kept.file(rung.file).stat().st_size
             ratio = self.fitted.graph.stat().st_size / size
             line.summary = f"{rung.name}: {size / 2**20:.2f} MiB ({ratio:.1f} x smaller)"
         return RungResult(rung, kept)
@@ -257,6 +261,17 @@ class Workshop:
         stage = Stage("sensitivity", {"rung": made.kept.key}, make, told)
         kept = self.run.keep(stage, f"sensitivity {self.target.name}")
         return [name for name, _ in kept.record["layers"]]
+
+    def litert(self) -> Rung:
+        """Convert the floats for LiteRT, and quantise them there with the calibration examples."""
+
+        def make(folder: Path, progress: Progress) -> dict[str, Any]:
+            with scratch(folder) as room:
+                (rows,) = stack(self.prepare.prepare, self.few, room, progress=progress).values()
+                write_litert(self.fitted.graph, Path(rows), folder / LITE)
+            return {}
+
+        return Rung("LiteRT, 8 bits, head in float", "w8a8", {}, make, LITE)
 
     def calibration(self, room: Path) -> CalibrationBatches:
         """Return the calibration examples as batches; `room` is for what does not fit in memory."""

@@ -28,12 +28,13 @@ from edgetransfer.pipeline.bench.times import (
     take_times,
     variants_of,
 )
+from edgetransfer.pipeline.ladder.rungs import LITE
 from edgetransfer.pipeline.ship.networks import networks
 from edgetransfer.pipeline.stage.stage import Stage
 from edgetransfer.pipeline.stage.store import scratch
 from edgetransfer.pipeline.task import task_of
 from edgetransfer.transfer.features import BATCH, run_session
-from edgetransfer.transport.job import ON_CPU
+from edgetransfer.transport.job import LITERT, ONNX_ON_CPU
 from edgetransfer.transport.local import Local
 from edgetransfer.transport.place import connect
 
@@ -133,6 +134,8 @@ class Trials:
 
     def of(self, made: RungResult) -> Stage:
         """Return the stage that runs a candidate, and times it where this is the target."""
+        if made.rung.file == LITE:
+            return self._of_litert(made)
         shop = self._shop
         runtime = shop.target.runtime
         inputs = {
@@ -152,6 +155,36 @@ class Trials:
         }
         return Stage("trial", inputs, partial(self._measure, made.graph))
 
+    def _of_litert(self, made: RungResult) -> Stage:
+        shop = self._shop
+        inputs = {
+            "rung": made.kept.key,
+            "task": shop.run.recipe.task,
+            "examples": content_of(self.examples),
+            "timed": _machine() if self._here else None,
+            "threads": shop.run.recipe.threads,
+            "timing": shop.run.recipe.timing if self._here else None,
+            "litert": seen_here()["other_runtimes"].get(LITERT[1]),
+        }
+        return Stage("trial", inputs, partial(self._measure_litert, made.graph))
+
+    def _measure_litert(self, file: Path, folder: Path, progress: Progress) -> dict[str, Any]:
+        shop, (runtime, provider) = self._shop, LITERT
+        names = [each.name for each in onnx.load(shop.fitted.graph).graph.output]
+        record: dict[str, Any] = {"bytes": file.stat().st_size, "p90_ms": None, "faster": None}
+        with scratch(folder) as room:
+            files = input_files(self._prepare, self.examples, room)
+            graphs, threads = {"reference": shop.fitted.graph}, shop.run.recipe.threads
+            (floats,) = variants_of(graphs, files, shop.target, threads)
+            own = replace(
+                floats, name="candidate", model=str(file), runtime=runtime, provider=provider
+            )
+            found, _ = Local().outputs(own, room, progress=progress)
+            Outputs(zip(names, found.values(), strict=True)).save(folder / OUTPUTS)
+            if self._here:
+                record |= _against_floats(self._times([floats, own], room))
+        return record
+
     def rivals(self) -> Sequence[tuple[str, str]]:
         """Return other runtimes of the processor, which are timed beside the target's own.
 
@@ -159,10 +192,10 @@ class Trials:
         """
         found, runtime = seen_here(), self._shop.target.runtime
         own = runtime and (runtime.name, runtime.provider)
-        if not self._here or found["arch"] != "x86_64" or own not in ON_CPU:
+        if not self._here or found["arch"] != "x86_64" or own not in ONNX_ON_CPU:
             return []
         there = {*found["providers"], *found["other_runtimes"]}
-        return [each for each in ON_CPU if each != own and each[1] in there]
+        return [each for each in ONNX_ON_CPU if each != own and each[1] in there]
 
     def reference(self) -> Stage:
         """Return the stage that asks the float graph for its decisions."""
@@ -224,16 +257,9 @@ class Trials:
             if not rivals:
                 raise
             timed, refused = self._times(variants, room), first_line(error)
-        if broken := timed.violations(models):
-            return {"not_timed": "; ".join(broken)}
-        samples = timed.samples
-        ratio = speedup(samples["reference"], samples["candidate"]).cpu
-        record = {
-            "p90_ms": summarise(samples["candidate"]).p90_ms,
-            "cpu_ratio": ratio.ratio,
-            "cpu_ci95": ratio.ci95,
-            "faster": {"FASTER": True, "SLOWER": False}.get(ratio.speed),
-        }
+        record, samples = _against_floats(timed), timed.samples
+        if "not_timed" in record:
+            return record
         if rivals and not refused:
             refused = "; ".join(timed.violations([own.name, *(each.name for each in rivals)]))
         if refused:
@@ -243,6 +269,19 @@ class Trials:
 
     def _times(self, variants: Sequence[Variant], room: Path) -> TimedModels:
         return take_times(variants, room, fewest=self._shop.run.recipe.timing == "quick")
+
+
+def _against_floats(timed: TimedModels) -> dict[str, Any]:
+    """Return what a trial says of a candidate's times against those of the float graph."""
+    if broken := timed.violations(("reference", "candidate")):
+        return {"not_timed": "; ".join(broken)}
+    ratio = speedup(timed.samples["reference"], timed.samples["candidate"]).cpu
+    return {
+        "p90_ms": summarise(timed.samples["candidate"]).p90_ms,
+        "cpu_ratio": ratio.ratio,
+        "cpu_ci95": ratio.ci95,
+        "faster": {"FASTER": True, "SLOWER": False}.get(ratio.speed),
+    }
 
 
 def outputs_in(runtime: str) -> str:

@@ -56,6 +56,7 @@ def assemble(
             config=more.config,
             fitted_on=[each.digest for each in known],
             more=more.files,
+            formats=compressed.formats,
         )
         stored = write_bundle(folder, parts, fitted.preparer())
         facts = {**_facts(run, fitted, compressed, target), **more.facts, **stored}

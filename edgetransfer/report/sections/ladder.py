@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 ABSENT = "–"
 """What was not measured of a rung."""
+CALLED = {"litert": "LiteRT"}
 DETAILS = {
     "float_layers": "in 32-bit floats",
     "float_nodes": "in 32-bit floats for their range",
@@ -70,10 +71,11 @@ def _why(rung: Node) -> str:
 
 def told(rungs: Sequence[Mapping[str, Any]]) -> Iterable[str]:
     """Say which rung is shipped, and why not a smaller one."""
-    for rung in rungs:
+    own = [rung for rung in rungs if "runtime" not in rung]
+    for rung in own:
         if not rung["shipped"]:
             continue
-        tried = f", the best of {len(rungs)} tried" if len(rungs) > 1 else ""
+        tried = f", the best of {len(own)} tried" if len(own) > 1 else ""
         yield f"shipped: {rung['rung']}{tried}"
         if "to download" in rung.get("why", ""):
             yield rung["why"].rpartition("; ")[2]
@@ -88,6 +90,36 @@ def told(rungs: Sequence[Mapping[str, Any]]) -> Iterable[str]:
         yield f"8-bit integers are slower than floats here ({ratio:.2f} x): floats are shipped"
 
 
+def formats(block: Node) -> dict[str, Any]:
+    """Return a row for each other runtime that the network was written for."""
+    named = ((str(row["runtime"].value), row) for row in block.rows())
+    return {"rows": [[CALLED.get(name, name), *_numbers(row)] for name, row in named]}
+
+
+def told_formats(block: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+    """Say what the network is worth in each other runtime."""
+    for row in block:
+        name = CALLED.get(row["runtime"], row["runtime"])
+        noise = "" if row["sqnr_db"] is None else f", {row['sqnr_db']:.1f} dB SQNR"
+        yield f"{name}: {row['flips']} of {row['examples']} decisions changed{noise}"
+
+
+FORMATS = Section(
+    "formats",
+    112,
+    "For other runtimes",
+    "The network as it was written for another runtime, on the examples of this report, run by "
+    "that runtime; its time is in the table above. It decides nothing.",
+    "formats",
+    formats,
+    """
+{{ table(
+    ("Runtime", "Accuracy:number:accuracy", "Changed:number:changed", "SQNR:number:SQNR"),
+    rows, kind="reflow", label="For other runtimes") }}
+""",
+    lines=told_formats,
+    asks="cost",
+)
 SECTION = Section(
     "ladder",
     110,

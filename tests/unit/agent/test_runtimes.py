@@ -10,7 +10,7 @@ from edgetransfer.agent.runtimes import Unavailable
 
 
 def test_what_there_is():
-    assert runtimes.names() == ["onnxruntime", "openvino", "tensorrt"]
+    assert runtimes.names() == ["litert", "onnxruntime", "openvino", "tensorrt"]
     for name in runtimes.names():
         assert callable(runtimes.plugin(name).open_session)
 
@@ -24,7 +24,7 @@ def test_a_runtime_that_is_not_there():
     with pytest.raises(Unavailable) as caught:
         runtimes.open_session({"runtime": "tensorflow"})
     assert str(caught.value) == (
-        "no such runtime: found 'tensorflow', expected onnxruntime, openvino, tensorrt"
+        "no such runtime: found 'tensorflow', expected litert, onnxruntime, openvino, tensorrt"
     )
 
 

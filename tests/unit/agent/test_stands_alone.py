@@ -14,7 +14,8 @@ MODULES = sorted(Path(edgetransfer.agent.__file__).parent.rglob("*.py"))
 
 def _runtime_of(module):
     """Return the one runtime that a plug-in may load; all else loads none."""
-    return [module.stem] if module.parent.name == "runtimes" else []
+    packages = {"litert": "ai_edge_litert"}
+    return [packages.get(module.stem, module.stem)] if module.parent.name == "runtimes" else []
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda file: f"{file.parent.name}/{file.name}")
