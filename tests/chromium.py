@@ -29,7 +29,9 @@ class Tab:
         ]
         found = self.do("Target.attachToTarget", targetId=target["targetId"], flatten=True)
         self._session = {"sessionId": found["sessionId"]}
-        self.do("Page.enable")
+        self.errors = []
+        for domain in ("Page", "Runtime", "Log"):
+            self.do(f"{domain}.enable")
 
     def do(self, method, **parameters):
         number = next(self._numbers)
@@ -47,7 +49,15 @@ class Tab:
             assert read, "Chromium ended"
             self._heard += read
         said, _, self._heard = self._heard.partition(b"\0")
-        return json.loads(said)
+        message = json.loads(said)
+        told = message.get("params", {})
+        if message.get("method") == "Runtime.exceptionThrown":
+            self.errors.append(told["exceptionDetails"].get("text"))
+        elif told.get("type") == "error":  # Runtime.consoleAPICalled
+            self.errors.append(" ".join(str(each.get("value")) for each in told["args"]))
+        elif told.get("entry", {}).get("level") == "error":  # Log.entryAdded
+            self.errors.append(told["entry"]["text"])
+        return message
 
     def open(self, url):
         self.do("Page.navigate", url=url)

@@ -7,7 +7,7 @@ called ``</script>`` is a label, and nothing else.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, StrictUndefined
 
 from edgetransfer.bundle.files import digest_of
-from edgetransfer.bundle.opened import open_bundle
+from edgetransfer.bundle.opened import Bundle, open_bundle
 from edgetransfer.bundle.swap import finished_in
 from edgetransfer.errors import SpecError
 from edgetransfer.kits.model_folder import refuse_unfit, write_golden_cases, write_model_folder
+from edgetransfer.kits.web import write_web
 from edgetransfer.spec.outside import Kind, printable, text_of
 
 if TYPE_CHECKING:
@@ -39,15 +40,18 @@ class Kit:
         title: what it is, after "a kit: ".
         model: where the folder of the model lies in it.
         golden: where the golden cases lie, which an app does not ship.
+        more: writes what else it has into its folder, and returns values for its templates.
     """
 
     title: str
     model: str = "model"
     golden: str = "golden"
+    more: Callable[[Bundle, Path], Mapping[str, str]] = lambda *_: {}
 
 
 KITS: Mapping[str, Kit] = {
     "linux": Kit("Python and C++ on Linux: programs, a service, a camera loop"),
+    "web": Kit("a page and an ES module for browsers", more=write_web),
 }
 
 
@@ -101,6 +105,7 @@ def _write_code(draft: Path, name: str, kit: Kit, bundle: Bundle) -> None:
         "noun": preprocessing.noun,
         "title": bundle.target.title,
         "labels": len(bundle.labels),
+        **kit.more(bundle, draft),
     }
     jinja = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     for template in sorted(draft.rglob(f"*{_RENDERED}")):
