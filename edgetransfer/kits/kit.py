@@ -19,8 +19,8 @@ from edgetransfer.bundle.files import digest_of
 from edgetransfer.bundle.opened import Bundle, open_bundle
 from edgetransfer.bundle.swap import finished_in
 from edgetransfer.errors import SpecError
+from edgetransfer.export.web import write_web
 from edgetransfer.kits.model_folder import refuse_unfit, write_golden_cases, write_model_folder
-from edgetransfer.kits.web import write_web
 from edgetransfer.spec.outside import Kind, printable, text_of
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import ClassVar
 
 
-class Handler(http.server.SimpleHTTPRequestHandler):
+class IsolatedFiles(http.server.SimpleHTTPRequestHandler):
     """A file, as a page that is isolated from others."""
 
     extensions_map: ClassVar = {
@@ -31,7 +31,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 def main() -> None:
     """Serve until stopped."""
     port = int(sys.argv[1]) if len(sys.argv) > 1 else 8000
-    handler = functools.partial(Handler, directory=str(Path(__file__).parent))
+    handler = functools.partial(IsolatedFiles, directory=str(Path(__file__).parent))
     with http.server.ThreadingHTTPServer(("127.0.0.1", port), handler) as server:
         print(f"http://localhost:{server.server_port}/ (Ctrl-C ends it)", flush=True)
         try:
