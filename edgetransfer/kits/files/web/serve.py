@@ -9,13 +9,12 @@ import functools
 import http.server
 import sys
 from pathlib import Path
-from typing import ClassVar
 
 
 class IsolatedFiles(http.server.SimpleHTTPRequestHandler):
     """A file, as a page that is isolated from others."""
 
-    extensions_map: ClassVar = {
+    extensions_map = {
         **http.server.SimpleHTTPRequestHandler.extensions_map,
         **dict.fromkeys((".js", ".mjs"), "text/javascript"),
         ".wasm": "application/wasm",
