@@ -51,6 +51,11 @@ class Kit:
 
 KITS: Mapping[str, Kit] = {
     "linux": Kit("Python and C++ on Linux: programs, a service, a camera loop"),
+    "android": Kit(
+        "a Gradle module in Kotlin, and a sample app",
+        model="edgemodel/src/main/assets/model",
+        golden="edgemodel/src/androidTest/assets/golden",
+    ),
     "web": Kit("a page and an ES module for browsers", more=write_web),
 }
 

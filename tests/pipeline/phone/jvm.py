@@ -41,36 +41,53 @@ def called(*command, **how):
 
 
 def compiled(code, room):
+    """Compile the Kotlin of a text to a jar."""
+    (room / "Model.kt").write_text(code)
+    return compiled_files([room / "Model.kt"], room / "model.jar")
+
+
+def compiled_files(files, jar):
     """Compile Kotlin to a jar, against ONNX Runtime for Android and Android's own classes."""
     if not (KOTLIN / "android.jar").is_file():
         pytest.skip("the compiler comes by make test-kotlin")
-    file, jar = room / "Model.kt", room / "model.jar"
-    file.write_text(code)
     classes = os.pathsep.join(map(str, (JARS[0], KOTLIN / "android.jar")))
     options = ("-Werror", "-jvm-target", "1.8", "-cp", classes, "-d", jar)
-    called("bash", KOTLIN / "kt/bin/kotlinc-jvm", file, *options)
+    called("bash", KOTLIN / "kt/bin/kotlinc-jvm", *files, *options)
     return jar
 
 
 def run(jar, folder, examples, argument, room):
     """Return what the `Model` of a jar says of each example, with a bundle's folder as assets."""
-    missing = [name for name in ("java", "javac", "gcc") if shutil.which(name) is None]
-    if missing or platform.machine() != "x86_64":
-        why = f"install {', '.join(missing)}" if missing else "the libraries are for x86_64"
-        pytest.skip(f"compiled, and not run: {why}")
+    refuse_other_machines()
     classes = os.pathsep.join(map(str, (room / "classes", jar, *JARS)))
     (room / "Main.java").write_text(MAIN % argument)
     sources = [room / "Main.java", *(HERE / "android").rglob("*.java")]
     called("javac", "-cp", classes, "-d", room / "classes", *sources)
+    return started((room / "classes", jar), "Main", examples, room, cwd=folder)
+
+
+def refuse_other_machines():
+    """Skip where what was compiled cannot be run."""
+    missing = [name for name in ("java", "javac", "gcc") if shutil.which(name) is None]
+    if missing or platform.machine() != "x86_64":
+        why = f"install {', '.join(missing)}" if missing else "the libraries are for x86_64"
+        pytest.skip(f"compiled, and not run: {why}")
+
+
+def started(classes, name, arguments, room, **how):
+    """Run a class with the libraries of an emulated phone, and return the lines that it prints."""
     libraries = for_glibc(room / "lib")
     environment = {**os.environ, "LD_LIBRARY_PATH": str(libraries), "LD_BIND_NOW": "1"}
+    path = os.pathsep.join(map(str, (*classes, *JARS)))
     native = f"-Donnxruntime.native.path={libraries}"
-    command = ("java", native, "-cp", classes, "Main", *examples)
-    return called(*command, cwd=folder, env=environment).splitlines()
+    command = ("java", native, "-Dfile.encoding=UTF-8", "-cp", path, name, *arguments)
+    return called(*command, env=environment, **how).splitlines()
 
 
 def for_glibc(lib):
     """Write the libraries of ONNX Runtime, and those that they ask for, to a folder."""
+    if lib.is_dir():
+        return lib
     lib.mkdir()
     built = ("gcc", "-w", "-shared", "-fPIC", "-Wl,--no-as-needed")
     called(*built, "-Wl,-soname,libc.so", "-o", lib / "libc.so", HERE / "bionic.c", "-l:libm.so.6")
