@@ -1,23 +1,43 @@
-"""Runs the golden cases, and says which step of which is wrong; exits 1 where one is.
+"""Runs the golden cases on this device, says which step of which is wrong, and times the model.
 
 Usage: python check.py [MODEL_FOLDER [GOLDEN_FOLDER]]
+
+Exits 1 where a case is wrong. All that was measured goes to ``measured.json`` in the working
+directory. Times are of a case's decoded picture, or of its token ids, to logits.
 """
 
 from __future__ import annotations
 
+import json
+import platform
 import sys
+import time
 from pathlib import Path
-from typing import Dict, Iterator, List
+from typing import Any, Dict, Iterator, List
 
 import numpy as np
-from edge_model import Array, EdgeModel, decode, lines_of
+from edge_model import Array, EdgeModel, KitError, decode, lines_of
 
+KIT, SCHEMA = "linux", "edgetransfer.app/1"
+MEASURED = "measured.json"
+WARM_UPS, RUNS = 5, 50
 _ESCAPES = {"t": "\t", "n": "\n", "r": "\r", "0": "\0"}
+_GIVEN = {"picture": ("file", "height", "width", "levels"), "text": ("text", "input_ids")}
+_BOARD, _PROCESSORS = Path("/proc/device-tree/model"), Path("/proc/cpuinfo")
 
 
-def cases_of(folder: Path) -> List[Dict[str, str]]:
+def cases_of(folder: Path, model: EdgeModel) -> List[Dict[str, str]]:
     """Read ``golden.tsv``: a case a line, by the names of the first."""
-    head, *rows = (line.split("\t") for line in lines_of(folder / "golden.tsv"))
+    file = folder / "golden.tsv"
+    head, *rows = (line.split("\t") for line in lines_of(file))
+    for name in ("name", *_GIVEN[model.settings["kind"]], model.settings["output"]):
+        if name not in head:
+            raise KitError(f"{file}: no column {name}, which this model's cases have")
+    for number, row in enumerate(rows, 2):
+        if len(row) != len(head):
+            raise KitError(f"{file}, line {number}: {len(row)} cells, not {len(head)}")
+    if not rows:
+        raise KitError(f"{file}: no case")
     return [dict(zip(head, row)) for row in rows]
 
 
@@ -33,48 +53,104 @@ def plain(text: str) -> str:
 
 
 class Check:
-    """Golden cases against a model: `wrong` says what is, `worst` how far logits are off."""
+    """Golden cases against a model.
+
+    Attributes:
+        wrong: a sentence for every step that is.
+        worst: how far logits are off at most.
+        outputs: the logits of every case that the model ran, by its name.
+        milliseconds: of every timed run of the first case.
+    """
 
     def __init__(self, model: EdgeModel, golden: Path) -> None:
-        self._model = model
+        self.model = model
         self._golden = golden
+        self.cases = cases_of(golden, model)
         self.wrong: List[str] = []
         self.worst = 0.0
-        self.cases = cases_of(golden)
+        self.outputs: Dict[str, Array] = {}
+        self.milliseconds: List[float] = []
 
     def run(self) -> None:
         """Check every case: what the app makes of it, then what the model makes of that."""
-        of = self._text if self._model.takes_texts else self._picture
         for case in self.cases:
-            self.wrong += of(case)
+            try:
+                self.wrong += self._steps(case)
+            except ValueError as error:
+                raise KitError(
+                    f"{self._golden}: case {case['name']} is damaged: {error}"
+                ) from error
 
-    def _text(self, case: Dict[str, str]) -> Iterator[str]:
-        wanted = [int(each) for each in case["input_ids"].split(",")]
-        found = self._model.tokenizer.ids(plain(case["text"]))
+    def time(self) -> None:
+        """Time the model on the first case, after some runs that do not count."""
+        given = self._given(self.cases[0])
+        for run in range(WARM_UPS + RUNS):
+            start = time.perf_counter_ns()
+            self.model.logits(given)
+            if run >= WARM_UPS:
+                self.milliseconds.append((time.perf_counter_ns() - start) / 1e6)
+
+    def measured(self) -> Dict[str, Any]:
+        """Return all that was measured, as ``measured.json`` has it."""
+        cases = [{"name": name, "outputs": each.tolist()} for name, each in self.outputs.items()]
+        return {
+            "schema": SCHEMA,
+            "kit": KIT,
+            "sha256": self.model.settings["sha256"],
+            "runtime": self.model.runtime,
+            "device": device(),
+            "cases": cases,
+            "wrong": self.wrong,
+            "milliseconds": self.milliseconds,
+        }
+
+    def _given(self, case: Dict[str, str]) -> Array:
+        """Return what the model takes: token ids, or a picture."""
+        if self.model.takes_texts:
+            return [int(each) for each in case["input_ids"].split(",")]
+        file = self._golden / (case["name"] + ".picture.bin")
+        shape = int(case["height"]), int(case["width"]), 3
+        try:
+            return np.frombuffer(file.read_bytes(), np.uint8).reshape(shape)
+        except OSError as error:
+            raise KitError(f"{file} cannot be read: {error}") from error
+
+    def _steps(self, case: Dict[str, str]) -> Iterator[str]:
+        given = self._given(case)
+        yield from (self._tokens if self.model.takes_texts else self._picture)(case, given)
+        yield from self._logits(case, given)
+
+    def _tokens(self, case: Dict[str, str], wanted: Array) -> Iterator[str]:
+        found = self.model.tokenizer.ids(plain(case["text"]))
         if found != wanted:
             yield f"tokens {case['name']}: ids {found[:12]}, expected {wanted[:12]}"
-        yield from self._logits(case, wanted)
 
-    def _picture(self, case: Dict[str, str]) -> Iterator[str]:
-        shape = int(case["height"]), int(case["width"]), 3
-        raw = (self._golden / (case["name"] + ".picture.bin")).read_bytes()
-        wanted = np.frombuffer(raw, np.uint8).reshape(shape)
+    def _picture(self, case: Dict[str, str], wanted: Array) -> Iterator[str]:
+        levels = int(case["levels"])
         try:
             found = decode(self._golden / case["file"])
-        except Exception as error:  # whatever a decoder raises
+        except KitError as error:
             yield f"decode {case['name']}: {error}"
         else:
-            yield from _told_pixels(case["name"], found, wanted, int(case["levels"]))
-        yield from self._logits(case, wanted)
+            yield from _told_pixels(case["name"], found, wanted, levels)
 
     def _logits(self, case: Dict[str, str], given: Array) -> Iterator[str]:
-        wanted = np.array(case[self._model.settings["output"]].split(","), dtype=np.float32)
-        found = self._model.logits(given)
+        output = self.model.settings["output"]
+        wanted = np.array(case[output].split(","), dtype=np.float32)
+        try:
+            found = self.model.logits(given)
+        except KitError as error:
+            yield f"model {case['name']}: {error}"
+            return
+        self.outputs[case["name"]] = found
+        if found.shape != wanted.shape:
+            yield f"model {case['name']}: {found.size} {output}, expected {wanted.size}"
+            return
         apart = float(np.abs(found - wanted).max())
         self.worst = max(self.worst, apart)
-        most = float(self._model.settings["tolerance_elsewhere"])
+        most = self.model.settings.number("tolerance_elsewhere")
         if not apart <= most:
-            yield f"model {case['name']}: logits are off by {apart:.4g}, more than {most:.4g}"
+            yield f"model {case['name']}: {output} are off by {apart:.4g}, more than {most:.4g}"
 
 
 def _told_pixels(name: str, found: Array, wanted: Array, levels: int) -> Iterator[str]:
@@ -95,21 +171,56 @@ def _apart(one: Array, other: Array) -> int:
     return int(np.abs(one.astype(int) - other.astype(int)).max())
 
 
+def device() -> str:
+    """Return what this device is called: by its device tree, or else its processor."""
+    try:
+        return _BOARD.read_text("utf-8", "replace").rstrip("\0\n")
+    except OSError:
+        pass
+    try:
+        lines = _PROCESSORS.read_text("utf-8", "replace").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
+
+
+def told(check: Check) -> str:
+    """Return what came of a check, in two lines."""
+    exact = check.worst <= check.model.settings.number("tolerance")
+    near = "as on the build host" if exact else "another kind of processor"
+    middle, high = np.percentile(check.milliseconds, (50, 90))
+    return (
+        f"{len(check.cases)} cases, {len(check.wrong)} wrong, "
+        f"logits off by {check.worst:.3g} at most ({near})\n"
+        f"{middle:.2f} ms median, {high:.2f} ms 90th percentile of {RUNS} runs of "
+        f"{check.cases[0]['name']}: {check.model.runtime}, {device()}"
+    )
+
+
 def main() -> int:
-    """Run the cases, and print what is wrong, then a line."""
+    """Run the cases and time one; print what is wrong, then two lines."""
     here = Path(__file__).parent
-    folders = [Path(each) for each in sys.argv[1:]] + [here / "model", here / "golden"]
-    check = Check(EdgeModel(folders[0]), folders[1] if len(sys.argv) != 2 else here / "golden")
-    check.run()
+    given = [Path(each) for each in sys.argv[1:]]
+    model = given[0] if given else here / "model"
+    golden = given[1] if given[1:] else golden_of(model)
+    try:
+        check = Check(EdgeModel(model), golden)
+        check.run()
+        check.time()
+    except KitError as error:
+        print(error, file=sys.stderr)
+        return 1
+    Path(MEASURED).write_text(json.dumps(check.measured()), encoding="utf-8")
     for line in check.wrong:
         print(line)
-    exact = check.worst <= float(check._model.settings["tolerance"])
-    near = "as on the build host" if exact else "another kind of processor"
-    print(
-        f"{len(check.cases)} cases, {len(check.wrong)} wrong, "
-        f"logits off by {check.worst:.3g} at most ({near})"
-    )
+    print(told(check))
     return 1 if check.wrong else 0
+
+
+def golden_of(model: Path) -> Path:
+    """Return where the golden cases of a model lie: in its folder after an update, else beside."""
+    return model / "golden" if (model / "golden").is_dir() else model.parent / "golden"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Runs the model beside this file: needs numpy and onnxruntime, and Pillow or OpenCV for pictures.
+"""Runs the model beside this file: needs numpy and onnxruntime, and Pillow to decode pictures.
 
 >>> model = EdgeModel("model")                                              # doctest: +SKIP
 >>> model.classify("photo.jpg")                                             # doctest: +SKIP
@@ -10,8 +10,9 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple, Union
+from typing import Any, Dict, NamedTuple, Union
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
@@ -20,7 +21,10 @@ import numpy as np
 CONTRACT = "1"
 Array = Any
 """A numpy array; its type is not told to Python 3.8."""
-_LEFT, _MOST_PIXELS = "left", 89_478_485
+_LEFT = "left"
+_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "AVIF", "PPM")
+_MOST_PIXELS = 89_478_485
+"""Pillow's own limit: 0.25 GiB of RGB."""
 
 
 class KitError(Exception):
@@ -43,19 +47,34 @@ class Classified(NamedTuple):
 
 def lines_of(file: Path) -> list[str]:
     r"""Return the lines of a file, which end in ``\n`` and in nothing else."""
-    text = file.read_bytes().decode("utf-8")
+    try:
+        text = file.read_bytes().decode("utf-8")
+    except (OSError, ValueError) as error:
+        raise KitError(f"{file} cannot be read: {error}") from error
     return text[:-1].split("\n") if text.endswith("\n") else text.split("\n")
 
 
-def read_settings(folder: Path) -> dict[str, str]:
+class Settings(Dict[str, str]):
+    """What ``model.tsv`` says, by name; a KitError where it does not."""
+
+    def __missing__(self, name: str) -> str:
+        raise KitError(f"model.tsv says nothing of {name}")
+
+    def number(self, name: str) -> float:
+        """Return a number."""
+        try:
+            return float(self[name])
+        except ValueError as error:
+            raise KitError(f"model.tsv: {name} is no number: {self[name]!r}") from error
+
+
+def read_settings(folder: Path) -> Settings:
     """Read ``model.tsv``; KitError where it is of another version of the contract."""
-    try:
-        found = dict(line.split("\t", 1) for line in lines_of(folder / "model.tsv"))
-    except (OSError, ValueError) as error:
-        raise KitError(f"{folder}: no model that a kit can read: {error}") from error
+    found = Settings(line.partition("\t")[::2] for line in lines_of(folder / "model.tsv"))
     if found.get("contract") != CONTRACT:
         raise KitError(
-            f"{folder}: a model of contract {found.get('contract')}, this kit reads {CONTRACT}"
+            f"{folder} holds a model of contract {found.get('contract')}, and this kit reads "
+            f"{CONTRACT}: make the kit again"
         )
     return found
 
@@ -81,7 +100,11 @@ class WordPiece:
     def read(cls, folder: Path, settings: dict[str, str]) -> WordPiece:
         """Read the tables of a folder."""
         rows = [line.split("\t") for line in lines_of(folder / "characters.tsv")]
-        return cls(lines_of(folder / "vocabulary.txt"), rows, settings)
+        vocabulary = lines_of(folder / "vocabulary.txt")
+        try:
+            return cls(vocabulary, rows, settings)
+        except (IndexError, KeyError, ValueError) as error:
+            raise KitError(f"{folder}: model.tsv or characters.tsv is damaged: {error}") from error
 
     def ids(self, text: str) -> list[int]:
         """Return the ids of a text, those around it included, `longest` at most."""
@@ -164,7 +187,7 @@ def _spread(rows: Sequence[Sequence[str]]) -> Iterator[tuple[int, _Kind]]:
     named: dict[str, _Kind] = {"drop": "", "space": _SPACE, "alone": _ALONE, "hangul": _HANGUL}
     for first, last, kind, *to in rows:
         becomes = named[kind] if kind in named else "".join(chr(int(h, 16)) for h in to[0].split())
-        for code in range(int(first, 16), int(last, 16) + 1):
+        for code in range(int(first, 16), min(int(last, 16), 0x10FFFF) + 1):
             yield code, becomes
 
 
@@ -186,39 +209,48 @@ def decode(source: str | Path | bytes) -> Array:
     picture.
     """
     try:
-        from PIL import Image, ImageOps
-    except ImportError:
-        return _decode_by_opencv(source)
-    content = source if isinstance(source, bytes) else Path(source).read_bytes()
+        from PIL import Image, UnidentifiedImageError
+    except ImportError as error:
+        raise KitError("decoding pictures needs Pillow: pip install pillow") from error
     try:
-        with Image.open(io.BytesIO(content)) as opened:
+        content = source if isinstance(source, bytes) else Path(source).read_bytes()
+    except (OSError, ValueError) as error:
+        raise KitError(f"no file that can be read: {error}") from error
+    try:
+        with Image.open(io.BytesIO(content), formats=_FORMATS) as opened:
+            if opened.width * opened.height > _MOST_PIXELS:
+                raise KitError(
+                    f"{opened.width} x {opened.height} pixels, at most {_MOST_PIXELS} are decoded"
+                )
+            if opened.mode in ("I", "F"):
+                raise KitError("32 bits a pixel, which have no agreed range: save it with 8")
             opened.load()
-            image = ImageOps.exif_transpose(opened)
-        if image.mode.startswith("I;16"):
-            deep = np.asarray(image).astype(np.uint32)
-            grey = ((deep * 255 + 32767) // 65535).astype(np.uint8)
-            return np.repeat(grey[:, :, None], 3, axis=2)
-        if image.mode in ("LA", "PA", "RGBA", "RGBa", "La") or "transparency" in image.info:
-            seen = image.convert("RGBA")
-            white = Image.new("RGBA", seen.size, (255, 255, 255, 255))
-            image = Image.alpha_composite(white, seen)
-        return np.array(image.convert("RGB"))
+            return _seen(opened)
+    except KitError:
+        raise
+    except UnidentifiedImageError as error:
+        raise KitError(f"not a picture in a known format: {', '.join(_FORMATS)}") from error
     except Exception as error:  # Pillow's decoders raise anything
         raise KitError(
             f"not a picture that can be read: {error or type(error).__name__}"
         ) from error
 
 
-def _decode_by_opencv(source: str | Path | bytes) -> Array:
-    try:
-        import cv2
-    except ImportError as error:
-        raise KitError("pictures need Pillow or OpenCV: pip install pillow") from error
-    content = source if isinstance(source, bytes) else Path(source).read_bytes()
-    found = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-    if found is None:
-        raise KitError("not a picture that can be read")
-    return found[:, :, ::-1].copy()
+def _seen(image: Any) -> Array:
+    """Return RGB of a picture of Pillow's: turned, over white, 16 bits scaled to 8."""
+    from PIL import Image, ImageOps
+
+    with suppress(Exception):  # a damaged EXIF block is no reason to refuse sound pixels
+        image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16"):
+        deep = np.asarray(image).astype(np.uint32)
+        grey = ((deep * 255 + 32767) // 65535).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if image.mode in ("LA", "PA", "RGBA", "RGBa", "La") or "transparency" in image.info:
+        seen = image.convert("RGBA")
+        white = Image.new("RGBA", seen.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, seen)
+    return np.array(image.convert("RGB"))
 
 
 class EdgeModel:
@@ -230,23 +262,25 @@ class EdgeModel:
         self.folder = Path(folder)
         self.settings = read_settings(self.folder)
         self.labels = lines_of(self.folder / "labels.txt")
+        self.takes_texts = self.settings["kind"] == "text"
+        self._inputs = self.settings["inputs"].split(",")
+        self._output = self.settings["output"]
+        self._temperature, self._threshold = map(self.settings.number, ("temperature", "threshold"))
+        if self.takes_texts:
+            self.tokenizer = WordPiece.read(self.folder, self.settings)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
-        for key, value in self.settings.items():
-            if key.startswith("session."):
-                options.add_session_config_entry(key[len("session.") :], value)
         try:
+            for key, value in self.settings.items():
+                if key.startswith("session."):
+                    options.add_session_config_entry(key[len("session.") :], value)
             self._session = onnxruntime.InferenceSession(
                 str(self.folder / "model.onnx"), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # ONNX Runtime's have no root of their own
-            raise KitError(f"{self.folder}: {error}") from error
+            raise KitError(f"{self.folder}: ONNX Runtime cannot open it: {error}") from error
         self.runtime = "onnxruntime " + onnxruntime.__version__
-        self.takes_texts = self.settings["kind"] == "text"
-        self._inputs = self.settings["inputs"].split(",")
-        if self.takes_texts:
-            self.tokenizer = WordPiece.read(self.folder, self.settings)
 
     def logits(self, given: Array | Sequence[int]) -> Array:
         """Return float32 [labels] for a picture uint8 [height, width, 3], or for token ids."""
@@ -256,17 +290,22 @@ class EdgeModel:
             feeds = {name: fills.get(name, np.zeros_like(ids)) for name in self._inputs}
         else:
             feeds = {self._inputs[0]: np.ascontiguousarray(given)[None]}
-        found: Array = self._session.run([self.settings["output"]], feeds)[0][0]
+        try:
+            found: Array = self._session.run([self._output], feeds)[0][0]
+        except Exception as error:  # as above
+            raise KitError(f"ONNX Runtime cannot run the model: {error}") from error
+        if found.shape != (len(self.labels),) or not np.isfinite(found).all():
+            raise KitError(f"the model gives {found.shape} numbers, not one of each label")
         return found
 
     def decide(self, logits: Array, top: int = 3) -> Classified:
         """Return the labels of the largest logits, and whether the model is sure enough of one."""
-        scaled = logits.astype(np.float64) / float(self.settings["temperature"])
+        scaled = logits.astype(np.float64) / self._temperature
         shares = np.exp(scaled - scaled.max())
         shares /= shares.sum()
         best = np.argsort(-shares, kind="stable")[:top]
         labels = [Label(self.labels[each], float(shares[each])) for each in best]
-        return Classified(labels, labels[0].probability >= float(self.settings["threshold"]))
+        return Classified(labels, labels[0].probability >= self._threshold)
 
     def classify(self, given: str | Path | bytes | Array, top: int = 3) -> Classified:
         """Decide on a text, or on a picture: a file, its bytes, or RGB uint8 [height, width, 3]."""
