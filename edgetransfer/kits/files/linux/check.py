@@ -200,21 +200,20 @@ def told(check: Check) -> str:
 
 def main() -> int:
     """Run the cases and time one; print what is wrong, then two lines."""
-    here = Path(__file__).parent
     given = [Path(each) for each in sys.argv[1:]]
-    model = given[0] if given else here / "model"
+    model = given[0] if given else Path(__file__).parent / "model"
     golden = given[1] if given[1:] else golden_of(model)
     try:
         check = Check(EdgeModel(model), golden)
         check.run()
+        for line in check.wrong:
+            print(line)
         check.time()
-    except KitError as error:
+        Path(MEASURED).write_text(json.dumps(check.measured()), encoding="utf-8")
+        print(told(check))
+    except (KitError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
-    Path(MEASURED).write_text(json.dumps(check.measured()), encoding="utf-8")
-    for line in check.wrong:
-        print(line)
-    print(told(check))
     return 1 if check.wrong else 0
 
 

@@ -54,7 +54,7 @@ def lines_of(file: Path) -> list[str]:
     return text[:-1].split("\n") if text.endswith("\n") else text.split("\n")
 
 
-class Settings(Dict[str, str]):
+class ModelSettings(Dict[str, str]):
     """What ``model.tsv`` says, by name; a KitError where it does not."""
 
     def __missing__(self, name: str) -> str:
@@ -68,9 +68,9 @@ class Settings(Dict[str, str]):
             raise KitError(f"model.tsv: {name} is no number: {self[name]!r}") from error
 
 
-def read_settings(folder: Path) -> Settings:
+def read_settings(folder: Path) -> ModelSettings:
     """Read ``model.tsv``; KitError where it is of another version of the contract."""
-    found = Settings(line.partition("\t")[::2] for line in lines_of(folder / "model.tsv"))
+    found = ModelSettings(line.partition("\t")[::2] for line in lines_of(folder / "model.tsv"))
     if found.get("contract") != CONTRACT:
         raise KitError(
             f"{folder} holds a model of contract {found.get('contract')}, and this kit reads "
@@ -236,7 +236,7 @@ def decode(source: str | Path | bytes) -> Array:
         ) from error
 
 
-def _seen(image: Any) -> Array:
+def _seen(image: Any) -> Array:  # noqa: ANN401 (Pillow may be absent)
     """Return RGB of a picture of Pillow's: turned, over white, 16 bits scaled to 8."""
     from PIL import Image, ImageOps
 
@@ -266,6 +266,8 @@ class EdgeModel:
         self._inputs = self.settings["inputs"].split(",")
         self._output = self.settings["output"]
         self._temperature, self._threshold = map(self.settings.number, ("temperature", "threshold"))
+        if not self._temperature > 0:
+            raise KitError("model.tsv: temperature is not above zero")
         if self.takes_texts:
             self.tokenizer = WordPiece.read(self.folder, self.settings)
         options = onnxruntime.SessionOptions()

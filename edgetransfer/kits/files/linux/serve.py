@@ -15,6 +15,7 @@ import json
 import sys
 import threading
 import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Dict, Tuple
@@ -26,13 +27,13 @@ MOST_BYTES = 32 << 20
 _SILENT_S = 20
 
 
-class Server(ThreadingHTTPServer):
+class ModelServer(ThreadingHTTPServer):
     """A model behind HTTP; one request at a time is computed."""
 
     daemon_threads = True
 
     def __init__(self, address: Tuple[str, int], model: EdgeModel) -> None:
-        super().__init__(address, Handler)
+        super().__init__(address, ModelRequest)
         self._model = model
         self._one = threading.Lock()
 
@@ -50,10 +51,10 @@ class Server(ThreadingHTTPServer):
         }
 
 
-class Handler(BaseHTTPRequestHandler):
+class ModelRequest(BaseHTTPRequestHandler):
     """One request."""
 
-    server: Server
+    server: ModelServer
     server_version = "edge-model"
     sys_version = ""
     timeout = _SILENT_S
@@ -101,16 +102,14 @@ def main() -> int:
     given = options.parse_args()
     try:
         model = EdgeModel(Path(__file__).parent / "model")
-        server = Server((given.address, given.port), model)
+        server = ModelServer((given.address, given.port), model)
     except (KitError, OSError, OverflowError) as error:
         print(error, file=sys.stderr)
         return 1
     with server:
         print(f"http://{server.server_address[0]}:{server.server_port}{PATH}", flush=True)
-        try:
+        with suppress(KeyboardInterrupt):
             server.serve_forever()
-        except KeyboardInterrupt:
-            pass
     return 0
 
 

@@ -196,22 +196,24 @@ void WordPiece::add_words(std::u32string_view text, Ids& found) const {
 
 void WordPiece::add_word(std::u32string_view word, Ids& found) const {
     const std::size_t before = found.size();
-    bool known = word.size() <= longest_word_;
-    for (std::size_t start = 0; known && start < word.size();) {
-        std::size_t length = std::min(word.size() - start, longest_token_);
-        auto token = vocabulary_.end();
-        for (; length > 0 && token == vocabulary_.end(); --length) {
-            std::u32string part = start == 0 ? U"" : U"##";
-            token = vocabulary_.find(part.append(word.substr(start, length)));
-        }
-        known = token != vocabulary_.end();
-        if (!known) break;
-        found.push_back(token->second);
-        start += length + 1;
+    std::size_t start = 0;
+    while (word.size() <= longest_word_ && start < word.size()) {
+        std::size_t end = std::min(word.size(), start + longest_token_);
+        const std::int64_t* token = nullptr;
+        while (end > start && !(token = token_of(word.substr(start, end - start), start > 0))) --end;
+        if (token == nullptr) break;
+        found.push_back(*token);
+        start = end;
     }
-    if (known) return;
+    if (start == word.size()) return;
     found.resize(before);
     found.push_back(unknown_);
+}
+
+const std::int64_t* WordPiece::token_of(std::u32string_view part, bool inside) const {
+    std::u32string token = inside ? U"##" : U"";
+    const auto found = vocabulary_.find(token.append(part));
+    return found == vocabulary_.end() ? nullptr : &found->second;
 }
 
 }  // namespace edge

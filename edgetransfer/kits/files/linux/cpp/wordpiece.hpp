@@ -40,6 +40,7 @@ private:
     std::u32string changed(std::u32string_view text) const;
     void add_words(std::u32string_view text, Ids& found) const;
     void add_word(std::u32string_view word, Ids& found) const;
+    const std::int64_t* token_of(std::u32string_view part, bool inside) const;
 
     std::unordered_map<std::u32string, std::int64_t> vocabulary_;
     std::vector<Range> ranges_;  // in the order of code points, none of two
