@@ -52,8 +52,10 @@ int at_end(void* user) {
 
 constexpr stbi_io_callbacks kCallbacks{read, skip, at_end};
 
-KitError unreadable(const std::string& why) {
-    return KitError("not a picture that can be read: " + why);
+KitError unreadable(std::string why) {
+    const auto odd = [](char each) { return each < ' ' || each > '~'; };  // stb names odd chunks
+    std::replace_if(why.begin(), why.end(), odd, '?');
+    return KitError("not a picture that can be read: " + (why.empty() ? "it is damaged" : why));
 }
 
 template <typename Sample>
