@@ -97,3 +97,11 @@ def kit(tmp_path):
         return make_kit(bundle, name, tmp_path / f"{bundle.parent.name}-{name}").folder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def linux_kits(picture_bundle, text_bundle, tmp_path_factory):
+    """A kit for Linux of each kind of model, which nobody changes."""
+    folder = tmp_path_factory.mktemp("linux")
+    bundles = {"picture": picture_bundle, "text": text_bundle}
+    return {kind: make_kit(each, "linux", folder / kind).folder for kind, each in bundles.items()}

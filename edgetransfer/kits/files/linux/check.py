@@ -21,6 +21,7 @@ from edge_model import Array, EdgeModel, KitError, decode, lines_of
 KIT, SCHEMA = "linux", "edgetransfer.app/1"
 MEASURED = "measured.json"
 WARM_UPS, RUNS = 5, 50
+_LONGEST = 500
 _ESCAPES = {"t": "\t", "n": "\n", "r": "\r", "0": "\0"}
 _GIVEN = {"picture": ("file", "height", "width", "levels"), "text": ("text", "input_ids")}
 _BOARD, _PROCESSORS = Path("/proc/device-tree/model"), Path("/proc/cpuinfo")
@@ -83,6 +84,8 @@ class Check:
 
     def time(self) -> None:
         """Time the model on the first case, after some runs that do not count."""
+        if self.cases[0]["name"] not in self.outputs:
+            return  # `wrong` says why the model did not run
         given = self._given(self.cases[0])
         for run in range(WARM_UPS + RUNS):
             start = time.perf_counter_ns()
@@ -100,7 +103,7 @@ class Check:
             "runtime": self.model.runtime,
             "device": device(),
             "cases": cases,
-            "wrong": self.wrong,
+            "wrong": [each[:_LONGEST] for each in self.wrong],
             "milliseconds": self.milliseconds,
         }
 
@@ -185,17 +188,20 @@ def device() -> str:
     return next(names, platform.machine())
 
 
-def told(check: Check) -> str:
-    """Return what came of a check, in two lines."""
+def told(check: Check) -> Iterator[str]:
+    """Yield what came of a check, in two lines."""
     exact = check.worst <= check.model.settings.number("tolerance")
     near = "as on the build host" if exact else "another kind of processor"
-    middle, high = np.percentile(check.milliseconds, (50, 90))
-    return (
+    yield (
         f"{len(check.cases)} cases, {len(check.wrong)} wrong, "
-        f"logits off by {check.worst:.3g} at most ({near})\n"
-        f"{middle:.2f} ms median, {high:.2f} ms 90th percentile of {RUNS} runs of "
-        f"{check.cases[0]['name']}: {check.model.runtime}, {device()}"
+        f"logits off by {check.worst:.3g} at most ({near})"
     )
+    if check.milliseconds:
+        middle, high = np.percentile(check.milliseconds, (50, 90))
+        yield (
+            f"{middle:.2f} ms median, {high:.2f} ms 90th percentile of {RUNS} runs of "
+            f"{check.cases[0]['name']}: {check.model.runtime}, {device()}"
+        )
 
 
 def main() -> int:
@@ -206,11 +212,10 @@ def main() -> int:
     try:
         check = Check(EdgeModel(model), golden)
         check.run()
-        for line in check.wrong:
-            print(line)
         check.time()
         Path(MEASURED).write_text(json.dumps(check.measured()), encoding="utf-8")
-        print(told(check))
+        for line in (*check.wrong, *told(check)):
+            print(line)
     except (KitError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
