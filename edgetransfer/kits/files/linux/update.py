@@ -52,17 +52,13 @@ def update(address: str, model: Path) -> str:
         return f"{version} is the newest, and is here"
     draft, kept = _beside(model)
     with _alone(model):
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir()
-        _fetch(f"{address}/{folder}", digest, draft)
-        _check(draft, model)
-        exchange(draft, model)
+        shutil.rmtree(draft, ignore_errors=True)  # of an update that was killed
         try:
-            shutil.rmtree(kept, ignore_errors=True)
-            draft.rename(kept)
-        except OSError:
-            exchange(draft, model)
-            raise
+            _fetch(f"{address}/{folder}", digest, draft)
+            _check(draft, model)
+            _put(draft, model, kept)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
     return f"{version} is in place; python update.py --back undoes it"
 
 
@@ -103,8 +99,8 @@ def _fetch(address: str, digest: str, draft: Path) -> None:
     """Fetch all files of a model, and hold each against its digest."""
     content = b"".join(_content(f"{address}/{LISTED}", _MOST_TEXT))
     _refuse_other(f"{address}/{LISTED}", _digest(content), digest)
+    (draft / "golden").mkdir(parents=True)
     (draft / LISTED).write_bytes(content)
-    (draft / "golden").mkdir()
     for line in lines_of(draft / LISTED):
         wanted, _, rest = line.partition("\t")
         size, _, name = rest.partition("\t")
@@ -142,6 +138,17 @@ def _check(draft: Path, model: Path) -> None:
     if check.wrong:
         more = f" (and {len(check.wrong) - 1} more)" if check.wrong[1:] else ""
         raise KitError(f"the new model fails its golden cases here: {check.wrong[0]}{more}")
+
+
+def _put(draft: Path, model: Path, kept: Path) -> None:
+    """Put a draft in place of a model, which is kept; all stays where that fails."""
+    exchange(draft, model)
+    try:
+        shutil.rmtree(kept, ignore_errors=True)
+        draft.rename(kept)
+    except OSError:
+        exchange(draft, model)
+        raise
 
 
 def _beside(model: Path) -> Tuple[Path, Path]:
