@@ -10,7 +10,7 @@ export ORT_DISABLE_TELEMETRY := 1
 DEMO_OUT ?= demo-out
 PYTEST ?= -n 2 --dist worksteal
 
-.PHONY: help demo test test-timm test-minilm test-ray test-optimum test-litert test-tensorrt test-kotlin test-kills test-mutations fuzz docs prepare-qemu prepare-browser prepare-adbd prepare-devices check lint types layers bench-compression bench-aa bench-text clean
+.PHONY: help demo test test-timm test-minilm test-ray test-optimum test-litert test-tensorrt test-kotlin test-cpp test-kills test-mutations fuzz docs prepare-qemu prepare-browser prepare-adbd prepare-devices check lint types layers bench-compression bench-aa bench-text clean
 
 help:
 	@echo "make demo    build on scikit-learn's digits and print the verdict"
@@ -121,6 +121,17 @@ $(KOTLIN)/.installed: scripts/fetch_kotlin.py | $(VENV)/.dev
 test-kotlin: $(KOTLIN)/.installed
 	EDGETRANSFER_TEST_KOTLIN=$(KOTLIN) \
 		$(BIN)/python -m pytest --quiet tests/pipeline/test_readme.py tests/pipeline/test_text.py -k kotlin
+
+# The C++ of the kit for Linux: a compiler of the system, headers from Debian (0.7 MB fetched) into a folder of its own.
+CPP := $(VENV)/cpp
+$(CPP)/.installed: scripts/fetch_cpp.py | $(VENV)/.dev
+	command -v g++ >/dev/null || apt-get install -y --no-install-recommends g++
+	command -v cmake >/dev/null || apt-get install -y --no-install-recommends cmake make
+	$(BIN)/python scripts/fetch_cpp.py $(CPP)
+	@touch $@
+
+test-cpp: $(CPP)/.installed
+	EDGETRANSFER_TEST_CPP=$(CPP) $(BIN)/python -m pytest --quiet tests/pipeline/kits/test_linux_cpp.py
 
 # The long form of the resume test: killed at twenty random moments.
 test-kills: $(VENV)/.dev

@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 
-import numpy as np
 import pytest
 
 from edgetransfer.bundle.opened import open_bundle
@@ -12,6 +11,7 @@ from edgetransfer.export.golden import escaped
 from edgetransfer.kits.app import judge_app
 from edgetransfer.kits.files.linux.edge_model import WordPiece, lines_of, read_settings
 from tests.pipeline.kits.conftest import LABELS
+from tests.pipeline.kits.linux import strings
 from tests.pipeline.phone import jvm
 
 MODEL = "edgemodel/src/main/assets/model"
@@ -130,7 +130,7 @@ def test_strings_of_all_kinds_have_the_same_ids(text_bundle, kit, replay, tmp_pa
     """The port in Python is held against the tokenizer itself when a kit is made."""
     folder = kit(text_bundle, "android")
     port = WordPiece.read(folder / MODEL, read_settings(folder / MODEL))
-    texts = list(strings(11_000))
+    texts = list(strings())
     file = tmp_path / "texts"
     file.write_text("\n".join(map(escaped, texts)), encoding="utf-8")
     found = replay("tokens", folder, file)
@@ -140,25 +140,6 @@ def test_strings_of_all_kinds_have_the_same_ids(text_bundle, kit, replay, tmp_pa
         if line != ",".join(map(str, port.ids(text)))
     ]
     assert other == []
-
-
-def strings(count):
-    """Yield texts of letters that tokenizers disagree on, and of any letters at all."""
-    rng = np.random.default_rng(0)
-    pools = [
-        "abc XYZ 019", "\u00e1\u00e9\u00f1 \u00c7\u011f\u0130\u0131\u00df\u1e9e",
-        "\u1eb9\u0301\u1ecd\u0300\u1e63\u0144\u01f9", "\u0627\u0644\u0639\u0631\u0628\u064a\u0629 \u064b\u064c",
-        "\u4e2d\u6587\u5b57\u6f22", "\U0001f600\U0001f469\u200d\U0001f467 \U0001f1f3\U0001f1ec",
-        "\u200b\u200d\ufeff\xad\x00\x07", "\u00a0\u3000\u2028\t\n\r", "'\"-\u2014\u2026\u00bf$+<=>^`|~",
-        "\ud55c\uad6d\uc5b4\u304b\u306a", "[MASK] [UNK] ##a", "\ufb01\u2103\u2163\u03a3\u03c2\u0416",
-    ]  # fmt: skip
-    for number in range(count):
-        size = int(rng.integers(0, 40))
-        if number % 5:
-            yield "".join(rng.choice(list(pools[i])) for i in rng.integers(0, len(pools), size))
-        else:
-            codes = rng.integers(1, 0x1FFFF, size)
-            yield "".join(chr(c) for c in codes if not 0xD800 <= c < 0xE000)
 
 
 def test_what_gradle_is_told(picture_bundle, kit):
