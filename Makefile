@@ -10,7 +10,7 @@ export ORT_DISABLE_TELEMETRY := 1
 DEMO_OUT ?= demo-out
 PYTEST ?= -n 2 --dist worksteal
 
-.PHONY: help demo test test-timm test-minilm test-ray test-optimum test-litert test-tensorrt test-kotlin test-cpp test-kills test-mutations fuzz docs prepare-qemu prepare-browser prepare-adbd prepare-devices check lint types layers bench-compression bench-aa bench-text clean
+.PHONY: help demo test test-timm test-minilm test-ray test-optimum test-litert test-tensorrt test-kotlin test-cpp test-swift test-kills test-mutations fuzz docs prepare-qemu prepare-browser prepare-adbd prepare-devices check lint types layers bench-compression bench-aa bench-text clean
 
 help:
 	@echo "make demo    build on scikit-learn's digits and print the verdict"
@@ -132,6 +132,18 @@ $(CPP)/.installed: scripts/fetch_cpp.py | $(VENV)/.dev
 
 test-cpp: $(CPP)/.installed
 	EDGETRANSFER_TEST_CPP=$(CPP) $(BIN)/python -m pytest --quiet tests/pipeline/kits/test_linux_cpp.py
+# The iOS kit, compiled and run on Linux: Swift from Debian (544 MB fetched, 2.6 GB kept) in a root of its own, ONNX Runtime's
+# headers by npm (150 MB fetched). Root alone can enter it. What was said goes into a file that other runs compare.
+SWIFT := $(VENV)/swift
+$(SWIFT)/.installed: scripts/fetch_swift.py | $(VENV)/.dev
+	command -v npm >/dev/null || apt-get install -y --no-install-recommends npm
+	$(BIN)/python scripts/fetch_swift.py $(SWIFT)
+	@touch $@
+
+test-swift: $(SWIFT)/.installed
+	EDGETRANSFER_TEST_SWIFT=$(SWIFT) $(BIN)/python -m pytest --quiet tests/pipeline/kits/test_ios.py -k swift_and \
+		-o junit_family=xunit1 --junitxml=$(SWIFT)/report.xml
+	$(BIN)/python -m tests.pipeline.kits.swift.green $(SWIFT)/report.xml
 
 # The long form of the resume test: killed at twenty random moments.
 test-kills: $(VENV)/.dev

@@ -50,6 +50,11 @@ class Kit:
 
 
 KITS: Mapping[str, Kit] = {
+    "ios": Kit(
+        "a Swift package for iOS and macOS",
+        model="Sources/EdgeModel/Resources/model",
+        golden="Sources/EdgeModelCheck/Resources/golden",
+    ),
     "linux": Kit("Python and C++ on Linux: programs, a service, a camera loop"),
     "android": Kit(
         "a Gradle module in Kotlin, and a sample app",

@@ -1,0 +1,1 @@
+"""The iOS kit, compiled and run by Swift on Linux."""
