@@ -108,7 +108,7 @@ test-tensorrt: $(TENSORRT)/.installed
 	PYTHONPATH=$(TENSORRT)/rtx EDGETRANSFER_TENSORRT_BINDINGS="$$(ls -d $(TENSORRT)/1?.*)" \
 		$(BIN)/python -m pytest --quiet tests/tensorrt tests/pipeline/test_engine.py
 
-# The Kotlin of a bundle's README: a compiler and ONNX Runtime for Android by npm (240 MB fetched), Android's classes (14 MB)
+# The kit for Android, and the Kotlin of a bundle's README: a compiler and ONNX Runtime for Android by npm (240 MB fetched), Android's classes (14 MB)
 # from Debian, into a folder of its own. A JDK and gcc, of the system, run what was compiled.
 KOTLIN := $(VENV)/kotlin
 $(KOTLIN)/.installed: scripts/fetch_kotlin.py | $(VENV)/.dev
@@ -120,7 +120,8 @@ $(KOTLIN)/.installed: scripts/fetch_kotlin.py | $(VENV)/.dev
 
 test-kotlin: $(KOTLIN)/.installed
 	EDGETRANSFER_TEST_KOTLIN=$(KOTLIN) \
-		$(BIN)/python -m pytest --quiet tests/pipeline/test_readme.py tests/pipeline/test_text.py -k kotlin
+		$(BIN)/python -m pytest --quiet tests/pipeline/kits/test_android.py tests/pipeline/test_readme.py \
+		tests/pipeline/test_text.py -k 'kotlin or android'
 
 # The C++ of the kit for Linux: a compiler of the system, headers from Debian (0.7 MB fetched) into a folder of its own.
 CPP := $(VENV)/cpp

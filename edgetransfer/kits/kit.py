@@ -28,6 +28,13 @@ if TYPE_CHECKING:
 
 LISTED = "kit.tsv"
 """In a kit: the digest of every other file, by which a newer kit may take its place."""
+_MADE_BY_TOOLS = frozenset(
+    {
+        *(".build", ".swiftpm", "Package.resolved", ".gradle", ".kotlin", ".idea", "build"),
+        *("local.properties", "__pycache__", "node_modules", "measured.json"),
+    }
+)
+"""Names of what compilers and checks leave in a kit that is used: made again when it is wanted."""
 _RENDERED = ".j2"
 _LIST = Kind("list of a kit's files")
 
@@ -126,9 +133,9 @@ def _write_code(draft: Path, name: str, kit: Kit, bundle: Bundle) -> None:
 
 def _digests(folder: Path) -> dict[str, str]:
     """Return the digest of every file below a folder, but of the list of them."""
-    found = (each for each in sorted(folder.rglob("*")) if each.is_file())
-    names = {each.relative_to(folder).as_posix(): each for each in found}
-    return {name: digest_of(each) for name, each in names.items() if name != LISTED}
+    found = {each.relative_to(folder): each for each in sorted(folder.rglob("*"))}
+    ours = {n: e for n, e in found.items() if e.is_file() and not _MADE_BY_TOOLS & {*n.parts}}
+    return {n.as_posix(): digest_of(each) for n, each in ours.items() if n.name != LISTED}
 
 
 def _refuse_foreign(out: Path) -> None:

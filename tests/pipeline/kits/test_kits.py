@@ -68,6 +68,16 @@ def test_a_kit_takes_the_place_of_one_that_nobody_changed(picture_bundle, text_b
     assert read_settings(_folder(told) / "model")["kind"] == "text"
 
 
+def test_what_compilers_and_checks_leave_is_no_change(picture_bundle, command, tmp_path):
+    command("export", picture_bundle, "--for", "linux", "--out", "kit")
+    for name in ("cpp/build/a.o", "__pycache__/run.pyc", "measured.json"):
+        (tmp_path / "kit" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "kit" / name).write_text("made")
+    code, *said = command("export", picture_bundle, "--for", "linux", "--out", "kit")
+    assert code == 0, said
+    assert not (tmp_path / "kit" / "measured.json").exists()
+
+
 def _folder(told):
     return Path(told["folder"])
 
