@@ -58,7 +58,7 @@ SECTION = Section(
 {{ table(
     ("Kit and device", "Status::status", "Runtime", "Cases:number:cases", "Off by:number:off by",
      "Changed:number:changed", "p50:number:p50", "p90:number:p90"),
-    rows, kind="reflow", label="What apps measured") }}
+    rows, kind="ladder reflow", label="What apps measured") }}
 """,
     lines=told,
     asks="speed",

@@ -24,7 +24,7 @@ DETAILS = {
 
 def ladder(rungs: Node) -> dict[str, Any]:
     """Return the rungs in the order they were tried, each with its reason below it."""
-    shown = ((_cells(rung), *_elsewhere(rung), [_why(rung)]) for rung in rungs.rows())
+    shown = ((_cells(rung), [_why(rung)], *_elsewhere(rung)) for rung in rungs.rows())
     rows = [row for rung in shown for row in map(list, rung) if any(row)]
     return {"rows": rows} if rows else {}
 
@@ -115,7 +115,7 @@ FORMATS = Section(
     """
 {{ table(
     ("Runtime", "Accuracy:number:accuracy", "Changed:number:changed", "SQNR:number:SQNR"),
-    rows, kind="reflow", label="For other runtimes") }}
+    rows, kind="ladder reflow", label="For other runtimes") }}
 """,
     lines=told_formats,
     asks="cost",
