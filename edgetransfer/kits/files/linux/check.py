@@ -191,7 +191,7 @@ def device() -> str:
 def told(check: Check) -> Iterator[str]:
     """Yield what came of a check, in two lines."""
     exact = check.worst <= check.model.settings.number("tolerance")
-    near = "as on the build host" if exact else "another kind of processor"
+    near = "as on the build host" if exact else "another kind of processor or runtime"
     yield (
         f"{len(check.cases)} cases, {len(check.wrong)} wrong, "
         f"logits off by {check.worst:.3g} at most ({near})"

@@ -291,9 +291,11 @@ void Check::write(const fs::path& file) const {
 
 void Check::print() const {
     for (const std::string& each : wrong_) std::puts(each.c_str());
-    const bool exact = worst_ <= model_.number("tolerance");
+    const char* near = worst_ <= model_.number("tolerance")
+                           ? "as on the build host"
+                           : "another kind of processor or runtime";
     std::printf("%zu cases, %zu wrong, logits off by %.3g at most (%s)\n", cases_.size(),
-                wrong_.size(), worst_, exact ? "as on the build host" : "another kind of processor");
+                wrong_.size(), worst_, near);
     std::vector<double> sorted = milliseconds_;
     if (sorted.empty()) return;
     std::sort(sorted.begin(), sorted.end());
