@@ -254,7 +254,7 @@ def test_finetuning_keeps_the_epoch_that_validation_liked_best(pictures, cache, 
 
 def test_an_unknown_option_of_the_api():
     with pytest.raises(
-        TypeError, match=r"build\(\) has no option colour; it has adapt, backbone, "
+        TypeError, match=r"build\(\) has no option colour; it has adapt, also, backbone, "
     ):
         edgetransfer.build("x", colour="red")
 

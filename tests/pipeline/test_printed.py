@@ -1,6 +1,7 @@
 """The cheap commands that README and docs print are run; their code for an app is a bundle's."""
 
 import importlib.util
+import json
 import re
 import shlex
 import shutil
@@ -9,6 +10,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from edgetransfer.bundle.opened import open_bundle
+from edgetransfer.errors import EdgeTransferError
+from edgetransfer.kits.files.linux.edge_model import lines_of
+from edgetransfer.transport.browser import runtime
+
 ROOT = Path(__file__).parents[2]
 spec = importlib.util.spec_from_file_location("pages", ROOT / "tests/contract/test_pages.py")
 pages = importlib.util.module_from_spec(spec)
@@ -16,7 +22,10 @@ spec.loader.exec_module(pages)
 
 HERE = "edgetransfer-out/this-machine"
 # `bench` and `add-class` take seconds, and have tests of their own.
-RUN = ("targets", "cache", "backbones list", "report", "predict", "plan", "head export")
+RUN = (
+    *("targets", "cache", "backbones list", "report", "predict", "plan", "head export"),
+    *("export", "size", "push"),
+)
 ABSENT = re.compile(
     r"--(backbone|candidate|distill-from) (?!builtin:)|\.csv|many-classes|processes"
 )
@@ -35,11 +44,23 @@ def cheap():
     return sorted({each for each in found if each.startswith(RUN)} | planned)
 
 
+def measured(folder):
+    """Return what the check of a kit writes where all is as on the build host."""
+    _, *rows = (line.split("\t") for line in lines_of(folder / "measure/golden/golden.tsv"))
+    return {
+        "schema": "edgetransfer.app/1", "kit": "linux", "device": "a board",
+        "sha256": open_bundle(folder).digest("model.onnx"), "runtime": "onnxruntime 1.32.0",
+        "cases": [{"name": row[0], "outputs": [*map(float, row[-1].split(","))]} for row in rows],
+        "wrong": [], "milliseconds": [1.0] * 50,
+    }  # fmt: skip
+
+
 @pytest.fixture
 def place(built, pictures, tmp_path):
     """A folder that has what the pages name."""
-    for name in (HERE, "BUNDLE", "NEW"):
+    for name in (HERE, "out/this-machine", "BUNDLE", "NEW"):
         shutil.copytree(built.folders["this-machine"], tmp_path / name)
+    (tmp_path / "measured.json").write_text(json.dumps(measured(tmp_path / HERE)))
     for name in ("photos", "test-photos"):
         (tmp_path / name).symlink_to(pictures)
     for name in ("new-photos/disc", "new-photos/square", "more-photos", "folder"):
@@ -59,7 +80,13 @@ def place(built, pictures, tmp_path):
 
 @pytest.mark.parametrize("printed", cheap())
 def test_a_printed_command_runs(printed, place, cache, command, monkeypatch):
-    monkeypatch.setenv("EDGETRANSFER_CACHE", str(cache))
+    if "--for web" in printed:
+        try:
+            runtime.prepared("wasm")
+        except EdgeTransferError as error:
+            pytest.skip(str(error))
+    else:
+        monkeypatch.setenv("EDGETRANSFER_CACHE", str(cache))
     code, out, error = command(*shlex.split(printed))
     assert (code, error.count("error:")) == (0, 0), out + error
 
