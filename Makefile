@@ -133,6 +133,7 @@ $(CPP)/.installed: scripts/fetch_cpp.py | $(VENV)/.dev
 
 test-cpp: $(CPP)/.installed
 	EDGETRANSFER_TEST_CPP=$(CPP) $(BIN)/python -m pytest --quiet tests/pipeline/kits/test_linux_cpp.py
+
 # The iOS kit, compiled and run on Linux: Swift from Debian (544 MB fetched, 2.6 GB kept) in a root of its own, ONNX Runtime's
 # headers by npm (150 MB fetched). Root alone can enter it. What was said goes into a file that other runs compare.
 SWIFT := $(VENV)/swift
