@@ -29,6 +29,13 @@ def strings():
         yield "".join(map(chr, codes))
 
 
+def printed(kit, language):
+    """Return the code that a kit's README shows in a language."""
+    text = (kit / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(rf"```{re.escape(language)}\n(.*?)```", text, re.DOTALL)
+    return code
+
+
 def _setting(name, value):
     return lambda text: re.sub(rf"^{name}\t.*$", f"{name}\t{value}", text, flags=re.MULTILINE)
 

@@ -19,7 +19,7 @@ from tokenizers import Tokenizer
 
 from edgetransfer.kits.files.linux.edge_model import EdgeModel, WordPiece, decode, read_settings
 from tests.pipeline.kits.conftest import LABELS
-from tests.pipeline.kits.linux import DAMAGED, damage, no_mean, strings
+from tests.pipeline.kits.linux import DAMAGED, damage, no_mean, printed, strings
 
 
 @pytest.fixture
@@ -142,6 +142,18 @@ def test_a_line_for_each_argument(copied):
     one, other = done.stderr.splitlines()
     assert one.startswith(f"{golden / 'golden.tsv'}: not a picture in a known format")
     assert other.startswith("no-such: no file that can be read")
+
+
+@pytest.mark.parametrize("kind", ["picture", "text"])
+def test_the_code_of_the_readme_runs(copied, kind):
+    kit = copied(kind)
+    if kind == "picture":
+        shutil.copyfile(kit / "golden" / "turned.jpg", kit / "photo.jpg")
+    words = [sys.executable, "-B", "-c", printed(kit, "python")]
+    done = subprocess.run(words, cwd=kit, capture_output=True, text=True, check=True)
+    model = EdgeModel(kit / "model")
+    labels, accepted = model.classify("a text" if kind == "text" else kit / "photo.jpg")
+    assert done.stdout == f"{labels[0].name} {labels[0].probability} {accepted}\n"
 
 
 def test_labels_come_out_as_they_are(copied):

@@ -20,7 +20,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from edgetransfer.kits.files.linux.edge_model import lines_of, read_settings
 from edgetransfer.kits.wordpiece import write_wordpiece
 from tests.pipeline.kits.conftest import LABELS
-from tests.pipeline.kits.linux import DAMAGED, damage, no_mean, strings
+from tests.pipeline.kits.linux import DAMAGED, damage, no_mean, printed, strings
 
 FETCHED = os.environ.get("EDGETRANSFER_TEST_CPP")
 TOOLS = ("cmake", "g++")
@@ -139,6 +139,40 @@ def test_lines_are_those_of_python(programs, linux_kits, tmp_path, kind):
     assert (here.returncode, here.stdout) == (0, python.stdout), here.stderr + python.stderr
     assert python.stdout.count("\n") == len(given)
     assert LABELS[0] in here.stdout
+
+
+LISTS = """
+cmake_minimum_required(VERSION 3.16)
+project(mine CXX)
+add_subdirectory({kit}/cpp cpp)
+add_executable(mine mine.cpp)
+target_link_libraries(mine PRIVATE edge_model)
+"""
+
+
+def test_the_code_of_the_readme_runs(copied, tmp_path):
+    """As a part of another project."""
+    kit, mine = copied("picture"), tmp_path / "mine"
+    mine.mkdir()
+    shutil.copyfile(kit / "golden" / "turned.jpg", kit / "photo.jpg")
+    include, code = printed(kit, "cpp").split("\n", 1)
+    program = f"#include <iostream>\n{include}\nint main() {{\n{code}\n}}\n"
+    (mine / "mine.cpp").write_text(program)
+    (mine / "CMakeLists.txt").write_text(LISTS.format(kit=kit))
+    words = [
+        "cmake",
+        "-S",
+        mine,
+        "-B",
+        mine / "b",
+        f"-DCMAKE_PREFIX_PATH={Path(FETCHED).resolve()}",
+    ]
+    for command in (words, ["cmake", "--build", mine / "b", "--target", "mine"]):
+        done = called(command)
+        assert done.returncode == 0, done.stdout + done.stderr
+    done = called([mine / "b" / "mine"], cwd=kit)
+    python = called([sys.executable, "-B", kit / "run.py", kit / "photo.jpg"])
+    assert done.stdout.startswith(python.stdout.split("\t")[1].split()[0])
 
 
 def test_files_that_are_no_pictures(programs, linux_kits):
