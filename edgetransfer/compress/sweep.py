@@ -94,42 +94,68 @@ class BatchMoments:
     sums: Sequence[Tensor]
 
     @staticmethod
-    def of(layer: Layer, pairs: Iterable[tuple[Tensor, Tensor]], grid: Grid) -> BatchMoments:
-        """Look at columns [G, K, positions] of batches: floats as they should be, codes as are.
+    def of(
+        layer: Layer,
+        pairs: Iterable[tuple[Tensor, Tensor]],
+        grid: Grid,
+        rescaling: tuple[Tensor, Tensor],
+    ) -> BatchMoments:
+        """Look at columns [G, K, positions] of batches: floats as they were seen, codes as are.
 
-        NumericalError where a number is not finite.
+        By the `rescaling`, [G, K, 1] both, floats lack an offset and are then divided by a factor:
+        of the sums, which are much smaller. NumericalError where a number is not finite.
         """
-        wanted, codes = map(_joined, zip(*pairs, strict=True))
-        count = blocks_of(wanted.shape[1])
-        if count > 1:
-            cut = (blocks(each.transpose(1, 2), count) for each in (wanted, codes))
-            wanted, codes = (each.transpose(1, 2) for each in cut)
+        floats, parts = zip(*pairs, strict=True)
+        count = blocks_of(parts[0].shape[1])
+        codes = _cut(_joined(parts), count)
+        offset, factor = (_cut(each, count) for each in rescaling)
+        shrink = torch.where(factor > 0, 1 / factor, 0.0)  # what fills up the last block is 0
         got = codes.float()
-        lacking = torch.sub(wanted, got, alpha=grid.scale)  # but for the zero point
-        mean = got.sum(dim=2, keepdim=True).double() / got.shape[2]  # of integers: exact
+        steps = (-grid.scale * factor).float()
+        lacking = torch.empty_like(got)  # but for the zero point
+        start = 0
+        for each in floats:
+            places = slice(start, start + each.shape[2])
+            torch.addcmul(_cut(each, count), got[..., places], steps, out=lacking[..., places])
+            start = places.stop
+        mean = got.sum(dim=2, keepdim=True).double() / start  # of integers: exact
         off = lacking.mean(dim=2, keepdim=True)
         inside, apart = _sums(codes, got, mean, lacking.sub_(off))
-        steps = mean.squeeze(2)
-        means = grid.scale * (steps - grid.zero_point), grid.scale * steps + off.squeeze(2).double()
+        means = (
+            grid.scale * (mean - grid.zero_point).squeeze(2),
+            (grid.scale * mean + shrink * (off - offset)).squeeze(2),
+        )
         if not all(torch.isfinite(each).all() for each in means):
             raise NumericalError(
                 "the network gives NaN or Inf", where="quantise", found=f"before {layer.name}"
             )
         covariance = inside.mul_(grid.scale**2)
-        return BatchMoments(
-            got.shape[2], means, [covariance, apart.mul_(grid.scale).add_(covariance)]
-        )
+        cross = torch.add(covariance, apart.mul_(shrink.float()), alpha=grid.scale)
+        return BatchMoments(start, means, [covariance, cross])
 
 
 def _joined(parts: Sequence[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(tuple(parts), dim=2)
+    """Join columns [G, K, positions] of batches, as they lie in memory."""
+    if len(parts) == 1:
+        return parts[0]
+    if parts[0].stride(1) == 1:
+        return torch.cat([each.transpose(1, 2) for each in parts], dim=1).transpose(1, 2)
+    return torch.cat(tuple(parts), dim=2)
+
+
+def _cut(columns: Tensor, count: int) -> Tensor:
+    """Cut columns [G, K, positions] into blocks, [G * count, K / count, positions]."""
+    if count == 1:
+        return columns
+    return blocks(columns.transpose(1, 2), count).transpose(1, 2)
 
 
 def _sums(codes: Tensor, got: Tensor, mean: Tensor, lacking: Tensor) -> tuple[Tensor, Tensor]:
     """Return sums of products about the mean of what was got, of it and of what lacks with it.
 
-    Float64 [G, K, K]; codes [G, K, P] are also given as floats `got`, which are changed. Products
-    of 8 bits are exact. What lacks is little, so that what 16 bits lose of it is next to nothing.
+    Float64 and float32 [G, K, K]; codes [G, K, P] are also given as floats `got`, which are
+    changed. Products of 8 bits are exact. What lacks is little, so that what 16 bits lose of it is
+    next to nothing.
     """
     near = mean.round()
     got.sub_(near.float())
@@ -141,9 +167,9 @@ def _sums(codes: Tensor, got: Tensor, mean: Tensor, lacking: Tensor) -> tuple[Te
         whole = codes[0] if signed else codes[0].bitwise_xor(128).view(torch.int8)
         inside = torch._int_mm(whole, whole.T)[None].double()
         shift = mean.new_full((), 0 if signed else 128)
-        apart = (lacking[0].bfloat16() @ got[0].bfloat16().T)[None]
+        apart = (lacking[0].bfloat16() @ got[0].bfloat16().T)[None].float()
     rest = mean - shift
-    return inside.baddbmm_(rest, rest.transpose(1, 2), alpha=-got.shape[2]), apart.double()
+    return inside.baddbmm_(rest, rest.transpose(1, 2), alpha=-got.shape[2]), apart
 
 
 @cache
@@ -249,14 +275,14 @@ class _Sweep:
 
     def _moments(self, layer: Layer) -> Moments:
         source, grid = f"{name_of(layer.input)}_quantised", self._grid(layer)
+        rescaling = self._floats.rescaling(layer)
 
         def pair(batch: int) -> tuple[Tensor, Tensor]:
             codes = torch.from_numpy(self._stream.get(source, batch))
-            floats = self._floats.take(layer, batch)
-            return floats, self._floats.of(layer, batch, codes, grid.zero_point)
+            return self._floats.take(layer, batch, codes, grid.zero_point)
 
         def seen(some: range) -> BatchMoments:
-            return BatchMoments.of(layer, map(pair, some), grid)
+            return BatchMoments.of(layer, map(pair, some), grid, rescaling)
 
         size = self._part(layer)
         parts = [self._batches[i : i + size] for i in range(0, len(self._batches), size)]

@@ -10,6 +10,7 @@ from edgetransfer.compress.columns import (
     FEWEST_POSITIONS,
     FloatColumns,
     columns,
+    draw,
     groups_of,
     positions,
 )
@@ -50,12 +51,21 @@ def multiplied(request, monkeypatch):
     return request.param
 
 
+def looked_at(layer, x, places=PLACES):
+    """The columns of a batch."""
+    return columns(layer, x, draw(layer, x.shape, places, torch.Generator().manual_seed(0)))
+
+
+def floats_as_seen(layer):
+    """No offsets, and factors of 1."""
+    shape = groups_of(layer), layer.weights()[0].size, 1
+    return torch.zeros(shape, dtype=torch.double), torch.ones(shape, dtype=torch.double)
+
+
 def seen(layer, floats, quantised, grid=PLAIN):
     """The moments of one batch whose codes are given."""
-    pair = [
-        columns(layer, x, PLACES, torch.Generator().manual_seed(0)) for x in (floats, quantised)
-    ]
-    return BatchMoments.of(layer, [pair], grid)
+    pair = [looked_at(layer, x) for x in (floats, quantised)]
+    return BatchMoments.of(layer, [pair], grid, floats_as_seen(layer))
 
 
 def by_position(output, groups):
@@ -70,7 +80,7 @@ def test_convolutions(build, opened, name):
     weights = RNG.normal(size=size).astype(np.float32)
     layer = layer_of(build, opened, weights, shape, **attributes)
     x = torch.from_numpy(RNG.normal(size=(2, *shape)).astype(np.float32))
-    found = columns(layer, x, PLACES, torch.Generator().manual_seed(0))
+    found = looked_at(layer, x)
     groups = groups_of(layer)
     assert found.shape[:2] == (groups, np.prod(size[1:]))
     got = torch.from_numpy(weights).reshape(groups, size[0] // groups, -1) @ found
@@ -80,7 +90,7 @@ def test_convolutions(build, opened, name):
     torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
     if x.ndim == 4:
         wide = x.contiguous(memory_format=torch.channels_last)
-        again = columns(layer, wide, PLACES, torch.Generator().manual_seed(0))
+        again = looked_at(layer, wide)
         torch.testing.assert_close(again, found, rtol=0, atol=0)
 
 
@@ -92,7 +102,7 @@ def test_products(build, opened, kind, attributes, shape):
     weights = RNG.normal(size=(4, 5) if attributes else (5, 4)).astype(np.float32)
     layer = layer_of(build, opened, weights, shape, kind=kind, **attributes)
     x = torch.from_numpy(RNG.normal(size=(2, *shape)).astype(np.float32))
-    found = columns(layer, x, PLACES, torch.Generator())
+    found = looked_at(layer, x)
     got = torch.from_numpy(layer.weights().copy()) @ found[0]
     (output,) = execution.apply(layer.node, [x, torch.from_numpy(weights)])
     torch.testing.assert_close(got.T.reshape(output.shape), output)
@@ -103,7 +113,7 @@ def test_large_pictures_are_looked_at_in_places(build, opened):
     layer = layer_of(build, opened, weights, (1, 40, 40))
     x = torch.arange(1600.0).reshape(1, 1, 40, 40)
     places = positions(layer, 10_000)
-    found = columns(layer, x, places, torch.Generator().manual_seed(0))
+    found = looked_at(layer, x, places)
     assert found.shape == (1, 1, FEWEST_POSITIONS)
     assert len(found.unique()) == FEWEST_POSITIONS
 
@@ -182,7 +192,7 @@ def test_what_is_not_finite_is_refused_d2(build, opened):
 def test_few_rows_of_many_are_looked_at(build, opened):
     layer = layer_of(build, opened, np.ones((5, 4), np.float32), (300, 5), kind="MatMul")
     x = torch.arange(3000.0).reshape(2, 300, 5)
-    found = columns(layer, x, 16, torch.Generator().manual_seed(0))
+    found = looked_at(layer, x, 16)
     assert found.shape == (1, 5, 32)
     assert len(found[0, 0].unique()) == 32
 
@@ -190,11 +200,12 @@ def test_few_rows_of_many_are_looked_at(build, opened):
 def test_sums_of_many_products_do_not_overflow(build, opened, multiplied):
     """Zeros of a Relu are -128 where codes are signed: 2**17 of them are 2**31."""
     layer = layer_of(
-        build, opened, RNG.normal(size=(2, 3)).astype(np.float32), (3,), kind="Gemm", transB=1
+        build, opened, RNG.normal(size=(2, 2)).astype(np.float32), (2,), kind="Gemm", transB=1
     )
     codes = torch.zeros(1, 2, 210_000, dtype=torch.uint8)
     codes[..., ::7] = torch.from_numpy(RNG.integers(0, 256, (1, 2, 30_000), np.uint8))
-    found = BatchMoments.of(layer, [(codes.float(), codes)], Grid(1.0, 0, 0, 255)).sums[0]
+    pairs = [(codes.float(), codes)]
+    found = BatchMoments.of(layer, pairs, Grid(1.0, 0, 0, 255), floats_as_seen(layer)).sums[0]
     wide = codes[0].double()
     off = wide - wide.mean(dim=1, keepdim=True)
     torch.testing.assert_close(found[0], off @ off.T, rtol=1e-4, atol=0)
