@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,10 +41,13 @@ def groups_of(layer: Layer) -> int:
 
 def positions(layer: Layer, examples: int) -> int:
     """Return how many places of each of so many examples are looked at."""
-    inputs = int(layer.weights()[0].size)
+    inputs = prod(layer.size[1:])
     most = max(1, MOST_NUMBERS // (groups_of(layer) * inputs))
     wanted = max(FEWEST_COLUMNS, min(COLUMNS_PER_INPUT * inputs, most))
     return max(FEWEST_POSITIONS, -(-wanted // max(1, examples)))
+
+
+NONE = torch.empty(0, dtype=torch.long)
 
 
 @dataclass(frozen=True)
@@ -63,11 +67,11 @@ def draw(layer: Layer, shape: Sequence[int], places: int, generator: torch.Gener
     """Draw at most so many `places` of each example of a batch of inputs of this shape."""
     if layer.node.op_type == "Conv":
         return _looked_at(layer, shape[2:], places, generator)
-    rows, none = int(np.prod(shape[:-1])), torch.empty(0, dtype=torch.long)
+    rows = prod(shape[:-1])
     if places * shape[0] >= rows:
-        return Drawn(None, none)
+        return Drawn(None, NONE)
     drawn = torch.randperm(rows, generator=generator)[: places * shape[0]]
-    return Drawn(drawn.sort().values, none)
+    return Drawn(drawn.sort().values, NONE)
 
 
 def columns(layer: Layer, x: Tensor, drawn: Drawn, fill: float = 0.0) -> Tensor:
@@ -130,7 +134,7 @@ def _looked_at(layer: Layer, size: Sequence[int], places: int, generator: torch.
 
     Nearly all are all, which are taken faster.
     """
-    kernel = layer.weights().shape[2:]
+    kernel = layer.size[2:]
     strides, dilations = moves(layer.node, len(kernel)).values()
     before, after = halves(attribute(layer.node, "pads", [0] * (2 * len(kernel))))
     padded = [sum(each) for each in zip(size, before, after, strict=True)]
@@ -138,11 +142,13 @@ def _looked_at(layer: Layer, size: Sequence[int], places: int, generator: torch.
         (whole - dilation * (taps - 1) - 1) // stride + 1
         for whole, dilation, taps, stride in zip(padded, dilations, kernel, strides, strict=True)
     ]
-    total = int(np.prod(outputs))
+    total = prod(outputs)
     if places >= NEARLY_ALL * total:
         chosen = torch.arange(total)
     else:
         chosen = torch.randperm(total, generator=generator)[:places].sort().values
+    if prod(kernel) == 1 and outputs == list(size):
+        return Drawn(chosen[None], NONE)
     index, inside = np.zeros(1, np.int64), np.ones(1, np.bool_)
     for axis, place in enumerate(np.unravel_index(chosen.numpy(), outputs)):
         taps = np.indices(kernel)[axis].reshape(-1, 1) * dilations[axis]  # [taps, positions]
@@ -199,7 +205,7 @@ class FloatColumns:
 
         Offsets and factors, float64 [G, K, 1] both.
         """
-        shape = groups_of(layer), layer.weights()[0].size, 1
+        shape = groups_of(layer), prod(layer.size[1:]), 1
         seen = self.channels.get(name_of(layer.input))
         changes = (None, None) if seen is None else (seen.offset, seen.factor)
         offset, factor = (

@@ -53,6 +53,13 @@ class Layer:
         """Return the weights with the output channels first, float32 [C, ...]."""
         return np.moveaxis(array_of(self.weight), self.axis, 0)
 
+    @property
+    def size(self) -> tuple[int, ...]:
+        """Sizes of the weights with the output channels first, (C, ...)."""
+        assert self.weight.const_value is not None
+        sizes = list(self.weight.const_value.shape.numpy())
+        return (sizes.pop(self.axis), *sizes)
+
 
 @dataclass(frozen=True)
 class Layout:

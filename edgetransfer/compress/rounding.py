@@ -31,11 +31,14 @@ def refit(weights: Tensor, covariance: Tensor, cross: Tensor) -> Tensor:
     K], the covariance of the quantised inputs [G, K, K], and `cross` [G, K, K] of the float inputs
     (first) with the quantised ones.
     """
-    mean = covariance.diagonal(dim1=1, dim2=2).mean(dim=1) + 1e-9
-    ridge = RIDGE * mean[:, None, None] * torch.eye(weights.shape[-1], dtype=weights.dtype)
-    wanted = weights @ (cross + ridge)
-    solved: Tensor = torch.linalg.solve(covariance + ridge, wanted.transpose(1, 2))
-    return solved.transpose(1, 2)
+    ridge = RIDGE * (covariance.diagonal(dim1=1, dim2=2).mean(dim=1) + 1e-9)[:, None, None]
+    wanted = torch.baddbmm(ridge * weights, weights, cross)
+    known = covariance.clone()
+    known.diagonal(dim1=1, dim2=2).add_(ridge[:, 0])
+    lower, bad = torch.linalg.cholesky_ex(known)
+    if bad.any():  # rounding left a matrix that is not positive definite
+        return torch.linalg.solve(known, wanted, left=False)
+    return torch.cholesky_solve(wanted.transpose(1, 2), lower).transpose(1, 2)
 
 
 def best_scales(weights: Tensor, importance: Tensor, limit: int) -> Tensor:
@@ -46,12 +49,13 @@ def best_scales(weights: Tensor, importance: Tensor, limit: int) -> Tensor:
     """
     widest = weights.abs().amax(dim=-1, keepdim=True).clamp(min=1e-12) / limit
     best, least = widest, torch.full_like(widest, torch.inf)
-    weights, importance = weights.float(), importance.float()
-    for shrink in SHRINKS:
-        scale = widest * shrink
-        error = to_grid(weights, scale.float(), limit).sub_(weights).square_().mul_(importance)
-        lost = error.sum(dim=-1, keepdim=True)
-        best, least = torch.where(lost < least, scale, best), torch.minimum(lost, least)
+    steps, importance = (weights / widest).float(), importance.float()
+    for shrink in SHRINKS.tolist():
+        finer = steps / shrink
+        error = finer.round().clamp_(-limit, limit).sub_(finer).square_().mul_(importance)
+        lost = error.sum(dim=-1, keepdim=True) * shrink**2
+        best = torch.where(lost < least, widest * shrink, best)
+        least = torch.minimum(lost, least)
     return best
 
 
@@ -75,18 +79,18 @@ def second_order(weights: Tensor, gram: Tensor, scale: Tensor, limit: int) -> Te
     upper = upper / upper.diagonal(dim1=-2, dim2=-1)[:, :, None]
     turned, steps = weights.transpose(1, 2), scale.transpose(1, 2)
     places = order[:, :, None].expand_as(turned)
-    work = turned.gather(1, places)
+    work = turned.gather(1, places) / steps
     for start in range(0, work.shape[1], BLOCK):
         end = min(start + BLOCK, work.shape[1])
         off = torch.empty_like(work[:, start:end])
         for k in range(start, end):
             column = work[:, k : k + 1]
-            rounded = to_grid(column, steps, limit)
+            rounded = column.round().clamp_(-limit, limit)
             error = torch.sub(column, rounded, out=off[:, k - start : k - start + 1])
-            work[:, k + 1 : end] -= upper[:, k, k + 1 : end, None] * error
-            work[:, k : k + 1] = rounded
+            column.copy_(rounded)
+            work[:, k + 1 : end].addcmul_(upper[:, k, k + 1 : end, None], error, value=-1)
         work[:, end:] -= upper[:, start:end, end:].transpose(1, 2) @ off
-    return torch.empty_like(work).scatter_(1, places, work).transpose(1, 2)
+    return torch.empty_like(work).scatter_(1, places, work.mul_(steps)).transpose(1, 2)
 
 
 def _factor(gram: Tensor) -> Tensor:
@@ -98,12 +102,14 @@ def _factor(gram: Tensor) -> Tensor:
     """
     if not torch.isfinite(gram).all():
         raise FloatingPointError("moments that are not finite")
-    identity = torch.eye(gram.shape[-1], dtype=gram.dtype)
     mean = gram.diagonal(dim1=-2, dim2=-1).mean(dim=-1).clamp(min=1e-12)
     damping, turned, bad = DAMPING * mean, gram.flip(-1, -2), torch.ones(len(gram))
     while bad.any():
-        lower, bad = torch.linalg.cholesky_ex(turned + damping[:, None, None] * identity)
+        damped = turned.clone()
+        damped.diagonal(dim1=-2, dim2=-1).add_(damping[:, None])
+        lower, bad = torch.linalg.cholesky_ex(damped)
         damping = torch.where(bad > 0, 10 * damping, damping)
+    identity = torch.eye(gram.shape[-1], dtype=gram.dtype)
     factor: Tensor = torch.linalg.solve_triangular(
         lower.flip(-1, -2), identity.expand_as(gram), upper=True
     )

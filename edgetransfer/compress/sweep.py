@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cache
+from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -180,8 +181,10 @@ def _multiplies_integers() -> bool:
 
 MOST_EXACT = 2**17 - 1
 """Products of two codes, each 2**14 at most, whose sum is sure to fit into 32 bits."""
-COLUMNS_AT_ONCE = 8
-"""For each number of a column, and"""
+FEWEST_AT_ONCE = 1024
+"""Columns that are looked at together, or"""
+COLUMNS_AT_ONCE = 16
+"""for each number of a column, and"""
 NUMBERS_AT_ONCE = 2**24
 """of all of them, 64 MiB of floats, of which a worker has several copies."""
 LARGEST_BIAS = 2**30
@@ -297,8 +300,11 @@ class _Sweep:
         Until there are more of them than products of each, which are dear to add up; half of the
         batches at most, so that two workers have something to do.
         """
-        columns, inputs = self._floats.positions(layer), layer.weights()[0].size
-        most = min(COLUMNS_AT_ONCE * inputs, NUMBERS_AT_ONCE // (groups_of(layer) * inputs))
+        columns, inputs = self._floats.positions(layer), prod(layer.size[1:])
+        most = min(
+            max(FEWEST_AT_ONCE, COLUMNS_AT_ONCE * inputs),
+            NUMBERS_AT_ONCE // (groups_of(layer) * inputs),
+        )
         return int(max(1, min(most // columns, -(-len(self._batches) // 2))))
 
     def _least_scale(self, layer: Layer) -> Tensor:
