@@ -165,7 +165,7 @@ MOST_COUNTED = 200_000
 """Numbers of one batch that go into a histogram at most, spread evenly."""
 
 
-MOST_PLACES = 2048
+MOST_PLACES = 1024
 """Of one batch whose moments are taken, spread evenly; extremes are those of all."""
 NUMBERS_AT_ONCE = 2048
 """Of rows that lie one behind another: NumPy takes one of so many twice as fast as torch does."""

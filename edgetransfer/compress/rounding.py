@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 if TYPE_CHECKING:
@@ -80,17 +81,29 @@ def second_order(weights: Tensor, gram: Tensor, scale: Tensor, limit: int) -> Te
     turned, steps = weights.transpose(1, 2), scale.transpose(1, 2)
     places = order[:, :, None].expand_as(turned)
     work = turned.gather(1, places) / steps
-    for start in range(0, work.shape[1], BLOCK):
-        end = min(start + BLOCK, work.shape[1])
-        off = torch.empty_like(work[:, start:end])
-        for k in range(start, end):
-            column = work[:, k : k + 1]
-            rounded = column.round().clamp_(-limit, limit)
-            error = torch.sub(column, rounded, out=off[:, k - start : k - start + 1])
-            column.copy_(rounded)
-            work[:, k + 1 : end].addcmul_(upper[:, k, k + 1 : end, None], error, value=-1)
+    inputs = work.shape[1]
+    for start in range(0, inputs, BLOCK):
+        end = min(start + BLOCK, inputs)
+        off = _round_block(work[:, start:end], upper[:, start:end, start:end], limit)
         work[:, end:] -= upper[:, start:end, end:].transpose(1, 2) @ off
     return torch.empty_like(work).scatter_(1, places, work.mul_(steps)).transpose(1, 2)
+
+
+def _round_block(work: Tensor, upper: Tensor, limit: int) -> Tensor:
+    """Round some inputs [G, K, R] in place, in units of their scales, and return what they lose.
+
+    In NumPy, which begins a small operation in a third of the time that torch takes.
+    """
+    numbers, factors = work.numpy(), upper.numpy()
+    off = np.empty_like(numbers)
+    for k in range(numbers.shape[1]):
+        rounded = np.rint(numbers[:, k])
+        np.minimum(rounded, limit, out=rounded)
+        np.maximum(rounded, -limit, out=rounded)
+        error = np.subtract(numbers[:, k], rounded, out=off[:, k])
+        numbers[:, k] = rounded
+        numbers[:, k + 1 :] -= factors[:, k, k + 1 :, None] * error[:, None]
+    return torch.from_numpy(off)
 
 
 def _factor(gram: Tensor) -> Tensor:
