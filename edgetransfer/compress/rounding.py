@@ -37,9 +37,12 @@ def refit(weights: Tensor, covariance: Tensor, cross: Tensor) -> Tensor:
     known = covariance.clone()
     known.diagonal(dim1=1, dim2=2).add_(ridge[:, 0])
     lower, bad = torch.linalg.cholesky_ex(known)
-    if bad.any():  # rounding left a matrix that is not positive definite
-        return torch.linalg.solve(known, wanted, left=False)
-    return torch.cholesky_solve(wanted.transpose(1, 2), lower).transpose(1, 2)
+    solved: Tensor = (
+        torch.linalg.solve(known, wanted, left=False)
+        if bad.any()  # rounding left a matrix that is not positive definite
+        else torch.cholesky_solve(wanted.transpose(1, 2), lower).transpose(1, 2)
+    )
+    return solved
 
 
 def best_scales(weights: Tensor, importance: Tensor, limit: int) -> Tensor:

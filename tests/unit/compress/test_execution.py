@@ -206,3 +206,14 @@ def test_several_outputs_of_a_fallback():
     first, second = execution.apply(split, [array, torch.tensor([2, 3])])
     assert torch.equal(first, array[:, :2])
     assert torch.equal(second, array[:, 2:])
+
+
+def test_pixels_whose_channels_lie_side_by_side_are_multiplied():
+    node = ir.from_proto(helper.make_node("Conv", ["x", "w", "b"], ["y"]))
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 3, 5, 4, generator=generator)
+    weights, bias = torch.randn(6, 3, 1, 1, generator=generator), torch.arange(6.0)
+    wide = x.contiguous(memory_format=torch.channels_last)
+    (found,), (wanted,) = (execution.apply(node, [each, weights, bias]) for each in (wide, x))
+    torch.testing.assert_close(found, wanted)
+    assert found.is_contiguous(memory_format=torch.channels_last)

@@ -3,10 +3,12 @@
 import weakref
 
 import numpy as np
+import pytest
 import torch
 
 from edgetransfer.compress.observe import (
     BINS,
+    MOST_PLACES,
     ActivationHistogram,
     Channels,
     watch_channels,
@@ -78,6 +80,25 @@ def test_channels_of_batches_are_those_of_all():
     assert torch.equal(seen.high, rows.amax(dim=1))
     torch.testing.assert_close(seen.square / seen.count, rows.square().mean(dim=1))
     torch.testing.assert_close(seen.mean / seen.count, rows.mean(dim=1))
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 37, 29), (2, 3000, 1, 2), (700, 4)])
+def test_channels_that_lie_side_by_side(shape):
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    x = x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
+    rows = x.transpose(0, 1).flatten(1).double()
+    seen = Channels.of(x)
+    assert torch.equal(seen.low, rows.amin(dim=1))
+    assert torch.equal(seen.high, rows.amax(dim=1))
+    spread = rows.std(dim=1, correction=0) / min(MOST_PLACES, rows.shape[1]) ** 0.5
+    assert (((seen.mean / seen.count - rows.mean(dim=1)) / spread).abs() < 5).all()
+    assert not Channels.of(x.relu(), floored=True).low.any()
+
+
+def test_what_is_no_number_is_an_extreme_too():
+    x = torch.zeros(2, 3, 40, 40).contiguous(memory_format=torch.channels_last)
+    x[1, 2, 39, 39] = torch.nan
+    assert Channels.of(x, floored=True).high.isnan().tolist() == [False, False, True]
 
 
 def test_of_many_batches_few_are_in_memory(network, opened, pictures):

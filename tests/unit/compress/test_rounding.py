@@ -106,6 +106,12 @@ def test_refit_comes_nearer_to_what_the_float_inputs_gave(seed):
     assert errors[0] < 0.8 * errors[1]
 
 
+def test_moments_that_are_not_positive_definite_are_solved_all_the_same():
+    weights, gram = drawn(0)
+    gram[1] -= gram[1].diagonal().mean() * torch.eye(12)
+    assert torch.isfinite(refit(weights, gram, gram)).all()
+
+
 @pytest.mark.parametrize("depth", [1e-9, 1e-3, 10.0])
 def test_moments_that_are_not_positive_definite_are_damped_until_they_are_d2(depth):
     weights, gram = drawn(0)

@@ -15,6 +15,7 @@ from edgetransfer.compress.columns import (
     positions,
 )
 from edgetransfer.compress.encoding import Grid
+from edgetransfer.compress.observe import Channels
 from edgetransfer.compress.rounding import second_order
 from edgetransfer.compress.stream import SpillBuffer
 from edgetransfer.compress.sweep import BatchMoments, MomentSums
@@ -209,6 +210,32 @@ def test_sums_of_many_products_do_not_overflow(build, opened, multiplied):
     wide = codes[0].double()
     off = wide - wide.mean(dim=1, keepdim=True)
     torch.testing.assert_close(found[0], off @ off.T, rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("blocks", [1, 3])
+def test_floats_are_rescaled_as_channels_were(build, opened, monkeypatch, tmp_path, blocks):
+    layer = layer_of(build, opened, RNG.normal(size=(4, 3, 1, 2)).astype(np.float32), (3, 6, 7))
+    x = torch.from_numpy(RNG.normal(size=(2, 3, 6, 7)).astype(np.float32)).mul(20)
+    channels = Channels.of(x)
+    channels.centre()
+    channels.scale(torch.tensor([0.5, 1.0, 2.0]).double())
+    floats = FloatColumns([layer], 2, SpillBuffer(tmp_path))
+    floats.channels = {"input": channels}
+    rescaled = (x - channels.offset[:, None, None]) / channels.factor[:, None, None]
+    codes = rescaled.round().clamp(-128, 127).to(torch.int8)
+    monkeypatch.setattr(rounding, "WIDEST", 6 // blocks)
+    pair = [looked_at(layer, each) for each in (x, codes)]
+    found = BatchMoments.of(layer, [pair], PLAIN, floats.rescaling(layer))
+    wanted = seen(layer, rescaled.float(), codes)
+    for got, known in zip((*found.means, *found.sums), (*wanted.means, *wanted.sums), strict=True):
+        torch.testing.assert_close(got, known, rtol=1e-3, atol=5e-2)
+
+
+def test_nearly_all_places_are_all(build, opened):
+    layer = layer_of(build, opened, np.ones((2, 3, 1, 1), np.float32), (3, 8, 8))
+    x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert looked_at(layer, x, 48).shape == (1, 3, 2 * 64)
+    assert looked_at(layer, x, 47).shape == (1, 3, 2 * 47)
 
 
 def test_how_many_columns_are_seen_together_does_not_hang_on_the_last_batch(
