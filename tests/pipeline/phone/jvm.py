@@ -46,24 +46,36 @@ def compiled(code, room):
     return compiled_files([room / "Model.kt"], room / "model.jar")
 
 
-def compiled_files(files, jar):
-    """Compile Kotlin to a jar, against ONNX Runtime for Android and Android's own classes."""
+def compiled_files(files, jar, *options):
+    """Compile Kotlin to a jar, against the classes of Android, its ONNX Runtime, and JUnit."""
     if not (KOTLIN / "android.jar").is_file():
         pytest.skip("the compiler comes by make test-kotlin")
-    classes = os.pathsep.join(map(str, (JARS[0], KOTLIN / "android.jar")))
-    options = ("-Werror", "-jvm-target", "1.8", "-cp", classes, "-d", jar)
-    called("bash", KOTLIN / "kt/bin/kotlinc-jvm", *files, *options)
+    classes = os.pathsep.join(map(str, (JARS[0], KOTLIN / "android.jar", *junit())))
+    given = ("-Werror", "-jvm-target", "1.8", *options, "-cp", classes, "-d", jar)
+    called("bash", KOTLIN / "kt/bin/kotlinc-jvm", *files, *given)
     return jar
+
+
+def junit():
+    """Return what JUnit consists of."""
+    return sorted((KOTLIN / "junit").glob("*.jar"))
 
 
 def run(jar, folder, examples, argument, room):
     """Return what the `Model` of a jar says of each example, with a bundle's folder as assets."""
     refuse_other_machines()
-    classes = os.pathsep.join(map(str, (room / "classes", jar, *JARS)))
     (room / "Main.java").write_text(MAIN % argument)
-    sources = [room / "Main.java", *(HERE / "android").rglob("*.java")]
-    called("javac", "-cp", classes, "-d", room / "classes", *sources)
-    return started((room / "classes", jar), "Main", examples, room, cwd=folder)
+    classes = with_stand_ins([room / "Main.java"], jar, room)
+    return started((classes, jar), "Main", examples, room, cwd=folder)
+
+
+def with_stand_ins(programs, jar, room):
+    """Compile programs that use a jar, and what stands in for Android, to a folder."""
+    classes = room / "classes"
+    path = os.pathsep.join(map(str, (classes, jar, *JARS)))
+    sources = [*programs, *(HERE / "android").rglob("*.java")]
+    called("javac", "-encoding", "UTF-8", "-cp", path, "-d", classes, *sources)
+    return classes
 
 
 def refuse_other_machines():

@@ -1,37 +1,39 @@
 plugins {
     id("com.android.library")
-    id("org.jetbrains.kotlin.android")
 }
 
 android {
     namespace = "dev.edgetransfer.kit"
-    compileSdk = 35
+    compileSdk = 36
 
     defaultConfig {
         minSdk = 24
         consumerProguardFiles("consumer-rules.pro")
         testInstrumentationRunner = "androidx.test.runner.AndroidJUnitRunner"
-        // Libraries with 16 KB pages, which phones from 2025 on ask for, are those of ONNX Runtime 1.29.0.
-        ndk { abiFilters += listOf("arm64-v8a", "armeabi-v7a", "x86_64") }
+        ndk { abiFilters += listOf("arm64-v8a", "armeabi-v7a", "x86_64") } // of the test; an app has its own
     }
 
-    androidResources { noCompress += listOf("onnx") }
+    androidResources { noCompress += "onnx" } // as above
 
     // The check is in no app: only tests have it.
     sourceSets {
-        getByName("main").java.srcDir("src/main/kotlin")
-        getByName("androidTest").java.srcDirs("src/androidTest/kotlin", "src/check/kotlin")
+        getByName("test").kotlin.directories += "src/check/kotlin"
+        getByName("androidTest").kotlin.directories += "src/check/kotlin"
     }
-
-    compileOptions {
-        sourceCompatibility = JavaVersion.VERSION_1_8
-        targetCompatibility = JavaVersion.VERSION_1_8
-    }
-    kotlinOptions { jvmTarget = "1.8" }
 }
 
 dependencies {
+    // Golden cases were run with this version. Its libraries are aligned for pages of 16 KB.
     implementation("com.microsoft.onnxruntime:onnxruntime-android:1.29.0")
+    testImplementation("com.microsoft.onnxruntime:onnxruntime:1.29.0")
+    testImplementation("junit:junit:4.13.2")
     androidTestImplementation("androidx.test:runner:1.6.2")
-    androidTestImplementation("androidx.test.ext:junit:1.2.1")
+    androidTestImplementation("junit:junit:4.13.2")
 }
+
+// On the JVM of a desktop its own ONNX Runtime takes the place of Android's.
+configurations.matching { it.name.endsWith("UnitTestRuntimeClasspath") }.configureEach {
+    exclude(group = "com.microsoft.onnxruntime", module = "onnxruntime-android")
+}
+
+tasks.withType<Test>().configureEach { environment("ORT_DISABLE_TELEMETRY", "1") }

@@ -4,16 +4,12 @@ import ai.onnxruntime.OnnxJavaType
 import ai.onnxruntime.OnnxTensor
 import ai.onnxruntime.OrtEnvironment
 import ai.onnxruntime.OrtException
+import ai.onnxruntime.OrtLoggingLevel
 import ai.onnxruntime.OrtSession
 import java.io.Closeable
-import java.io.IOException
-import java.io.InputStream
 import java.nio.ByteBuffer
 import java.nio.LongBuffer
 import kotlin.math.exp
-
-/** Something that is not as it should be, in words. */
-class KitException(message: String, cause: Throwable? = null) : Exception(message, cause)
 
 /** A class and its probability. */
 data class Label(val name: String, val probability: Float)
@@ -21,90 +17,89 @@ data class Label(val name: String, val probability: Float)
 /** The likeliest labels, best first; not accepted where the model is too unsure. */
 data class Answer(val labels: List<Label>, val accepted: Boolean)
 
-/** Opens the files of a folder, by name. */
-fun interface Files {
-    @Throws(IOException::class)
-    fun open(name: String): InputStream
-}
-
-internal fun Files.bytes(name: String): ByteArray =
-    try {
-        open(name).use { it.readBytes() }
-    } catch (error: IOException) {
-        throw KitException("$name: not there, or not readable: ${error.message}", error)
-    }
-
-/** The lines of a file, which end in `\n` and in nothing else. */
-internal fun Files.lines(name: String): List<String> = bytes(name).decodeToString().removeSuffix("\n").split("\n")
-
 /**
- * The model of a folder, opened once: opening takes longer than running. Use it from any thread but the main one.
+ * The model of a folder, opened once: opening takes longer than running. Several threads may use it, but never the main
+ * one: what the user sees would stand still.
  *
  * It holds memory outside of the JVM's heap until it is closed. [KitException] where the folder holds no model that this
- * kit reads.
+ * kit reads. On Android `edgeModel` opens the one in the app's assets.
  */
 class EdgeModel(files: Files, threads: Int = 2) : Closeable {
-    internal val settings: Map<String, String> = readSettings(files)
+    internal val settings = Settings.read(files)
     val labels: List<String> = files.lines("labels.txt")
-    val takesTexts: Boolean = setting("kind") == "text"
-    val threshold: Float = setting("threshold").toFloat()
-    private val temperature = setting("temperature").toFloat()
-    private val inputs = setting("inputs").split(",")
-    private val output = setting("output")
-    internal val tokenizer = if (takesTexts) WordPiece.read(files, settings) else null
-    private val environment = OrtEnvironment.getEnvironment().also { it.setTelemetry(false) }
-    private val session = open(files.bytes("model.onnx"), threads)
+    val takesTexts: Boolean = settings["kind"] == "text"
+    val threshold: Float = settings.number("threshold")
 
-    private fun setting(name: String) = settings[name] ?: throw KitException("model.tsv: no line $name")
+    /** The name and version of ONNX Runtime. */
+    val runtime: String
+    private val temperature = settings.number("temperature")
+    private val inputs = settings["inputs"].split(",")
+    private val output = settings["output"]
+    private val tokenizer = if (takesTexts) WordPiece.read(files, settings) else null
+    private val environment: OrtEnvironment
+    private val session: OrtSession
 
-    private fun open(model: ByteArray, threads: Int): OrtSession =
-        OrtSession.SessionOptions().use { options ->
-            options.setIntraOpNumThreads(threads)
-            for ((name, value) in settings) {
-                if (name.startsWith(ENTRY)) options.addConfigEntry(name.removePrefix(ENTRY), value)
-            }
-            try {
+    init {
+        if (!(temperature > 0)) throw KitException("model.tsv: temperature is not above zero")
+        val model = files.bytes("model.onnx")
+        try {
+            environment = OrtEnvironment.getEnvironment()
+            environment.setTelemetry(false)
+            runtime = "onnxruntime ${environment.version}"
+            session = OrtSession.SessionOptions().use { options ->
+                options.setIntraOpNumThreads(threads)
+                options.setSessionLogLevel(OrtLoggingLevel.ORT_LOGGING_LEVEL_ERROR)
+                settings.below("session.").forEach { (name, value) -> options.addConfigEntry(name, value) }
                 environment.createSession(model, options)
-            } catch (error: OrtException) {
-                throw KitException("model.onnx: not opened: ${error.message}", error)
             }
+        } catch (error: OrtException) {
+            throw KitException("model.onnx: ONNX Runtime cannot open it: ${error.message}", error)
         }
+    }
 
     /** Return a logit for each label. */
     fun logits(picture: Rgb): FloatArray {
         if (takesTexts) throw KitException("the model takes texts, and was given a picture")
-        val buffer = ByteBuffer.allocateDirect(picture.bytes.size).put(picture.bytes)
-        buffer.rewind()
         val shape = longArrayOf(1, picture.height.toLong(), picture.width.toLong(), 3)
-        return OnnxTensor.createTensor(environment, buffer, shape, OnnxJavaType.UINT8).use { tensor ->
-            run(mapOf(inputs.single() to tensor))
+        return run { feeds ->
+            val bytes = ByteBuffer.wrap(picture.bytes)
+            feeds[inputs[0]] = OnnxTensor.createTensor(environment, bytes, shape, OnnxJavaType.UINT8)
         }
     }
 
     /** Return a logit for each label, of the token ids of a text. */
     fun logits(ids: LongArray): FloatArray {
-        val feeds = LinkedHashMap<String, OnnxTensor>()
-        try {
+        val shape = longArrayOf(1, ids.size.toLong())
+        return run { feeds ->
             for (name in inputs) {
                 val values = when (name) {
                     "input_ids" -> ids
                     "attention_mask" -> LongArray(ids.size) { 1 }
                     else -> LongArray(ids.size)
                 }
-                val shape = longArrayOf(1, ids.size.toLong())
                 feeds[name] = OnnxTensor.createTensor(environment, LongBuffer.wrap(values), shape)
             }
-            return run(feeds)
-        } finally {
-            feeds.values.forEach { it.close() }
         }
     }
 
-    private fun run(feeds: Map<String, OnnxTensor>): FloatArray =
-        session.run(feeds, setOf(output)).use { found ->
-            val values = (found[0] as OnnxTensor).floatBuffer
-            FloatArray(values.remaining()).also { values.get(it) }
+    private fun run(fill: (MutableMap<String, OnnxTensor>) -> Unit): FloatArray {
+        val feeds = LinkedHashMap<String, OnnxTensor>()
+        val found = try {
+            fill(feeds)
+            session.run(feeds, setOf(output)).use { outputs ->
+                val values = (outputs[0] as OnnxTensor).floatBuffer
+                FloatArray(values.remaining()).also { values.get(it) }
+            }
+        } catch (error: OrtException) {
+            throw KitException("ONNX Runtime cannot run the model: ${error.message}", error)
+        } finally {
+            feeds.values.forEach { it.close() }
         }
+        if (found.size != labels.size || !found.all { it.isFinite() }) {
+            throw KitException("the model gives ${found.size} numbers, not one of each of ${labels.size} labels")
+        }
+        return found
+    }
 
     /** Return the labels of the largest logits, and whether the model is sure enough of one. */
     fun decide(logits: FloatArray, top: Int = 3): Answer {
@@ -118,23 +113,11 @@ class EdgeModel(files: Files, threads: Int = 2) : Closeable {
 
     fun classify(picture: Rgb, top: Int = 3): Answer = decide(logits(picture), top)
 
-    fun classify(text: String, top: Int = 3): Answer {
-        val words = tokenizer ?: throw KitException("the model takes pictures, and was given a text")
-        return decide(logits(words.ids(text)), top)
-    }
+    fun classify(text: String, top: Int = 3): Answer = decide(logits(ids(text)), top)
+
+    /** Return the ids of a text's tokens. */
+    fun ids(text: String): LongArray =
+        tokenizer?.ids(text) ?: throw KitException("the model takes pictures, and was given a text")
 
     override fun close() = session.close()
-
-    companion object {
-        private const val CONTRACT = "1"
-        private const val ENTRY = "session."
-
-        private fun readSettings(files: Files): Map<String, String> {
-            val found = files.lines("model.tsv").associate { it.substringBefore("\t") to it.substringAfter("\t") }
-            if (found["contract"] != CONTRACT) {
-                throw KitException("model.tsv: a model of contract ${found["contract"]}, this kit reads $CONTRACT")
-            }
-            return found
-        }
-    }
 }

@@ -1,19 +1,19 @@
 package dev.edgetransfer.kit
 
 /** Texts to token ids, by `vocabulary.txt` and `characters.tsv`. */
-internal class WordPiece(vocabulary: List<String>, rows: List<String>, settings: Map<String, String>) {
+internal class WordPiece(vocabulary: List<String>, rows: List<String>, settings: Settings) {
     private val ids = vocabulary.withIndex().associate { (id, token) -> token to id.toLong() }
     private val ranges = rows.map(::Range).sortedBy { it.first }
-    private val longest = number(settings, "longest")
-    private val longestWord = number(settings, "longest_word")
+    private val longest = settings["longest"].toInt()
+    private val longestWord = settings["longest_word"].toInt()
     private val longestToken = vocabulary.maxOf { it.codePointCount(0, it.length) }
-    private val unknown = number(settings, "unknown").toLong()
-    private val before = numbers(settings, "before")
-    private val after = numbers(settings, "after")
+    private val unknown = settings["unknown"].toLong()
+    private val before = numbers(settings["before"])
+    private val after = numbers(settings["after"])
     private val keepsEnd = settings["truncate"] == "left"
-    private val added = settings
-        .filter { (name, token) -> name.startsWith(ADDED) && token.isNotEmpty() }
-        .map { (name, token) -> token to name.removePrefix(ADDED).toLong() }
+    private val added = settings.below("added.")
+        .filterValues { it.isNotEmpty() }
+        .map { (id, token) -> token to id.toLong() }
         .sortedByDescending { (token, _) -> token.length }
 
     /** Return the ids of a text, those around it included, `longest` at most. */
@@ -105,20 +105,16 @@ internal class WordPiece(vocabulary: List<String>, rows: List<String>, settings:
     }
 
     companion object {
-        private const val ADDED = "added."
         private const val HEX = 16
 
-        fun read(files: Files, settings: Map<String, String>): WordPiece =
+        fun read(files: Files, settings: Settings): WordPiece =
             try {
                 WordPiece(files.lines("vocabulary.txt"), files.lines("characters.tsv"), settings)
             } catch (error: RuntimeException) { // of a number or a kind that is none
-                throw KitException("characters.tsv or model.tsv: not a tokenizer: ${error.message}", error)
+                throw KitException("model.tsv or characters.tsv is damaged: ${error.message}", error)
             }
 
-        private fun number(settings: Map<String, String>, name: String) = settings.getValue(name).toInt()
-
-        private fun numbers(settings: Map<String, String>, name: String) =
-            settings.getValue(name).split(",").filter { it.isNotEmpty() }.map { it.toLong() }
+        private fun numbers(listed: String) = listed.split(",").filter { it.isNotEmpty() }.map { it.toLong() }
 
         /** The letters of a syllable of Hangul (Unicode, section 3.12). */
         private fun decomposed(code: Int): List<Int> {

@@ -3,7 +3,6 @@ package dev.edgetransfer.sample
 import android.app.Activity
 import android.content.Intent
 import android.os.Bundle
-import android.view.View
 import android.widget.Button
 import android.widget.EditText
 import android.widget.LinearLayout
@@ -13,78 +12,81 @@ import dev.edgetransfer.kit.EdgeModel
 import dev.edgetransfer.kit.KitException
 import dev.edgetransfer.kit.decode
 import dev.edgetransfer.kit.edgeModel
+import java.io.IOException
 import java.util.concurrent.Executors
 
 /** Picks a picture, or takes a text, and shows what the model says of it. */
 class MainActivity : Activity() {
     private val worker = Executors.newSingleThreadExecutor()
-    private val model: EdgeModel by lazy { edgeModel(applicationContext) } // touched on the worker alone
+    private var model: EdgeModel? = null // touched on the worker alone
     private lateinit var shown: TextView
     private lateinit var form: LinearLayout
 
     override fun onCreate(state: Bundle?) {
         super.onCreate(state)
         shown = TextView(this)
-        form = LinearLayout(this).apply { orientation = LinearLayout.VERTICAL }
-        form.addView(shown)
+        form = LinearLayout(this).apply {
+            orientation = LinearLayout.VERTICAL
+            fitsSystemWindows = true
+            addView(shown)
+        }
         setContentView(form)
-        answer { if (model.takesTexts) "Type a text." else "Pick a picture." }
-        worker.execute {
-            val texts = try {
-                model.takesTexts
-            } catch (error: KitException) {
-                return@execute // it is shown already
-            }
-            runOnUiThread { form.addView(if (texts) textForm() else pictureForm()) }
+        work {
+            val opened = edgeModel(applicationContext)
+            model = opened
+            runOnUiThread { if (opened.takesTexts) addTextForm() else addPictureForm() }
+            if (opened.takesTexts) "Type a text." else "Pick a picture."
         }
     }
 
-    private fun pictureForm(): View = Button(this).apply {
-        text = "Pick a picture"
-        setOnClickListener {
-            val intent = Intent(Intent.ACTION_GET_CONTENT).setType("image/*")
-            startActivityForResult(intent, PICKED)
+    private fun addPictureForm() = addButton("Pick a picture") {
+        startActivityForResult(Intent(Intent.ACTION_GET_CONTENT).setType("image/*"), PICKED)
+    }
+
+    private fun addTextForm() {
+        val typed = EditText(this)
+        form.addView(typed)
+        addButton("Classify") {
+            val text = typed.text.toString()
+            classify { it.classify(text) }
         }
     }
 
-    private fun textForm(): View = LinearLayout(this).apply {
-        orientation = LinearLayout.VERTICAL
-        val typed = EditText(context)
-        addView(typed)
-        addView(Button(context).apply {
-            text = "Classify"
-            setOnClickListener {
-                val given = typed.text.toString()
-                answer { told(model.classify(given)) }
-            }
-        })
+    private fun addButton(name: String, press: () -> Unit) {
+        val button = Button(this)
+        button.text = name
+        button.setOnClickListener { press() }
+        form.addView(button)
     }
 
     override fun onActivityResult(request: Int, result: Int, data: Intent?) {
         val picked = data?.data ?: return
-        answer {
-            val file = contentResolver.openInputStream(picked)!!.use { it.readBytes() }
-            told(model.classify(decode(file)))
+        classify {
+            val stream = contentResolver.openInputStream(picked) ?: throw IOException("$picked is gone")
+            it.classify(decode(stream.use { file -> file.readBytes() }))
         }
     }
 
+    private fun classify(decide: (EdgeModel) -> Answer) = work {
+        val answer = decide(model ?: throw KitException("the model is not open"))
+        val lines = answer.labels.map { "%s  %.1f %%".format(it.name, 100 * it.probability) }
+        (if (answer.accepted) lines else listOf("Not sure.") + lines).joinToString("\n")
+    }
+
     /** Work off the main thread, and show what comes of it. */
-    private fun answer(work: () -> String) = worker.execute {
+    private fun work(work: () -> String) = worker.execute {
         val words = try {
             work()
         } catch (error: KitException) {
             error.message
+        } catch (error: IOException) {
+            "The file cannot be read: ${error.message}"
         }
         runOnUiThread { shown.text = words }
     }
 
-    private fun told(answer: Answer): String {
-        val lines = answer.labels.map { "%s  %.1f %%".format(it.name, 100 * it.probability) }
-        return (if (answer.accepted) lines else listOf("Not sure.") + lines).joinToString("\n")
-    }
-
     override fun onDestroy() {
-        worker.execute { model.close() }
+        worker.execute { model?.close() }
         worker.shutdown()
         super.onDestroy()
     }
