@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ from edgetransfer.bundle.files import digest_of
 from edgetransfer.bundle.opened import Bundle, open_bundle
 from edgetransfer.bundle.swap import finished_in
 from edgetransfer.errors import SpecError
+from edgetransfer.export.jetson import write_jetson
 from edgetransfer.export.web import write_web
 from edgetransfer.kits.model_folder import refuse_unfit, write_golden_cases, write_model_folder
 from edgetransfer.spec.outside import Kind, printable, text_of
@@ -48,12 +49,14 @@ class Kit:
         model: where the folder of the model lies in it.
         golden: where the golden cases lie, which an app does not ship.
         more: writes what else it has into its folder, and returns values for its templates.
+        shared: the files of other kits that it has too, by what they are called in it.
     """
 
     title: str
     model: str = "model"
     golden: str = "golden"
     more: Callable[[Bundle, Path], Mapping[str, str]] = lambda *_: {}
+    shared: Mapping[str, str] = field(default_factory=dict)
 
 
 KITS: Mapping[str, Kit] = {
@@ -63,6 +66,18 @@ KITS: Mapping[str, Kit] = {
         golden="Sources/EdgeModelCheck/Resources/golden",
     ),
     "linux": Kit("Python and C++ on Linux: programs, a service, a camera loop"),
+    "jetson": Kit(
+        "Python and TensorRT on an NVIDIA Jetson",
+        more=write_jetson,
+        shared={
+            "onnx_model.py": "linux/edge_model.py",
+            "requirements.txt": "linux/requirements.txt",
+            **{
+                f"{each}.py": f"linux/{each}.py"
+                for each in ("camera", "check", "run", "serve", "update")
+            },
+        },
+    ),
     "android": Kit(
         "a Gradle module in Kotlin, and a sample app",
         model="edgemodel/src/main/assets/model",
@@ -113,8 +128,11 @@ def _kit(name: str) -> Kit:
 
 def _write_code(draft: Path, name: str, kit: Kit, bundle: Bundle) -> None:
     """Copy the files of a kit; what ends in ``.j2`` is a template."""
-    source = Path(str(files("edgetransfer.kits"))) / "files" / name
-    shutil.copytree(source, draft, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__*__*"))
+    source = Path(str(files("edgetransfer.kits"))) / "files"
+    ignored = shutil.ignore_patterns("__*__*")
+    shutil.copytree(source / name, draft, dirs_exist_ok=True, ignore=ignored)
+    for own, other in kit.shared.items():
+        shutil.copyfile(source / other, draft / own)
     preprocessing = bundle.preprocessing
     said = {
         "kit": kit,

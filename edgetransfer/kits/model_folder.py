@@ -18,6 +18,7 @@ from edgetransfer.bundle.files import digest_of
 from edgetransfer.bundle.readers import read_description, read_golden
 from edgetransfer.errors import UnsupportedError
 from edgetransfer.export.golden import CASES, OTHERS
+from edgetransfer.export.tensorrt import PREPARE
 from edgetransfer.kits.wordpiece import write_wordpiece
 from edgetransfer.spec.preprocess import ImagePreprocessing
 from edgetransfer.spec.tasks import CLASSIFICATION
@@ -58,9 +59,12 @@ def _golden(bundle: Bundle) -> Path:
 def write_model_folder(bundle: Bundle, folder: Path) -> None:
     """Write what the code of every kit reads; the list of files comes last."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("model.onnx", "labels.txt"):
-        shutil.copyfile(bundle.file(name), folder / name)
     preprocessing = bundle.preprocessing
+    names = ["model.onnx", "labels.txt"]
+    if _provider(bundle):
+        names += ["core.onnx", PREPARE] if preprocessing.noun == "picture" else ["core.onnx"]
+    for name in names:
+        shutil.copyfile(bundle.file(name), folder / name)
     settings = _settings(bundle)
     if not isinstance(preprocessing, ImagePreprocessing):
         tokenizer = bundle.file(preprocessing.tokenizer)
@@ -88,7 +92,8 @@ def _settings(bundle: Bundle) -> dict[str, str]:
     preprocessing, (output,) = bundle.preprocessing, said["outputs"]
     exact, near = tolerances(bundle)
     config: Mapping[str, str] = bundle.manifest["session"]["config"]
-    sessions = {k: v for k, v in config.items() if not k.startswith("tensorrt.")}
+    engines = {k: v for k, v in config.items() if k.startswith("tensorrt.")}
+    sessions = {f"session.{k}": v for k, v in config.items() if k not in engines}
     return {
         "contract": CONTRACT,
         "made_by": f"edgetransfer {version('edgetransfer')}",
@@ -102,8 +107,15 @@ def _settings(bundle: Bundle) -> dict[str, str]:
         "threshold": threshold,
         "tolerance": f"{exact:.6g}",
         "tolerance_elsewhere": f"{near:.6g}",
-        **{f"session.{key}": value for key, value in sessions.items()},
+        **sessions,
+        **({"provider": _provider(bundle), **engines} if _provider(bundle) else {}),
     }
+
+
+def _provider(bundle: Bundle) -> str:
+    """Return which TensorRT makes an engine of the network there, where one does."""
+    runtime = bundle.target.runtime
+    return runtime.provider if runtime is not None and runtime.builds_engines else ""
 
 
 def tolerances(bundle: Bundle) -> tuple[float, float]:

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List
 
 import numpy as np
-from edge_model import Array, EdgeModel, KitError, decode, lines_of
+from edge_model import KIT, Array, EdgeModel, KitError, decode, lines_of
 
-KIT, SCHEMA = "linux", "edgetransfer.app/1"
+SCHEMA = "edgetransfer.app/1"
 MEASURED = "measured.json"
 WARM_UPS, RUNS = 5, 50
 _LONGEST = 500

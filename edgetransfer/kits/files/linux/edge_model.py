@@ -12,15 +12,17 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Dict, NamedTuple, Union
+from typing import Any, Callable, Dict, NamedTuple, Union
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import numpy as np
 
-CONTRACT = "1"
+KIT, CONTRACT = "linux", "1"
 Array = Any
 """A numpy array; its type is not told to Python 3.8."""
+Run = Callable[[Dict[str, Array]], Array]
+"""Gives the output of a network for its inputs, by name."""
 _LEFT = "left"
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "AVIF", "PPM")
 _MOST_PIXELS = 89_478_485
@@ -257,19 +259,28 @@ class EdgeModel:
     """The model of a folder, opened once."""
 
     def __init__(self, folder: str | Path = "model", threads: int = 1) -> None:
-        import onnxruntime
-
         self.folder = Path(folder)
         self.settings = read_settings(self.folder)
         self.labels = lines_of(self.folder / "labels.txt")
         self.takes_texts = self.settings["kind"] == "text"
         self._inputs = self.settings["inputs"].split(",")
-        self._output = self.settings["output"]
         self._temperature, self._threshold = map(self.settings.number, ("temperature", "threshold"))
         if not self._temperature > 0:
             raise KitError("model.tsv: temperature is not above zero")
         if self.takes_texts:
             self.tokenizer = WordPiece.read(self.folder, self.settings)
+        self.runtime, self._run = self._opened(threads)
+
+    def _opened(self, threads: int) -> tuple[str, Run]:
+        """Return what runs the network, by name and version, and how."""
+        return self._by_onnx_runtime("model.onnx", [self.settings["output"]], threads)
+
+    def _by_onnx_runtime(
+        self, name: str, outputs: list[str] | None, threads: int
+    ) -> tuple[str, Run]:
+        """Open a file; what runs it gives the first of its outputs, or of those named."""
+        import onnxruntime
+
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
@@ -277,12 +288,19 @@ class EdgeModel:
             for key, value in self.settings.items():
                 if key.startswith("session."):
                     options.add_session_config_entry(key[len("session.") :], value)
-            self._session = onnxruntime.InferenceSession(
-                str(self.folder / "model.onnx"), options, providers=["CPUExecutionProvider"]
+            session = onnxruntime.InferenceSession(
+                str(self.folder / name), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # ONNX Runtime's have no root of their own
             raise KitError(f"{self.folder}: ONNX Runtime cannot open it: {error}") from error
-        self.runtime = "onnxruntime " + onnxruntime.__version__
+
+        def run(feeds: dict[str, Array]) -> Array:
+            try:
+                return session.run(outputs, feeds)[0]
+            except Exception as error:  # as above
+                raise KitError(f"ONNX Runtime cannot run the model: {error}") from error
+
+        return "onnxruntime " + onnxruntime.__version__, run
 
     def logits(self, given: Array | Sequence[int]) -> Array:
         """Return float32 [labels] for a picture uint8 [height, width, 3], or for token ids."""
@@ -292,10 +310,7 @@ class EdgeModel:
             feeds = {name: fills.get(name, np.zeros_like(ids)) for name in self._inputs}
         else:
             feeds = {self._inputs[0]: np.ascontiguousarray(given)[None]}
-        try:
-            found: Array = self._session.run([self._output], feeds)[0][0]
-        except Exception as error:  # as above
-            raise KitError(f"ONNX Runtime cannot run the model: {error}") from error
+        found: Array = self._run(feeds)[0]
         if found.shape != (len(self.labels),) or not np.isfinite(found).all():
             raise KitError(f"the model gives {found.shape} numbers, not one of each label")
         return found

@@ -1,0 +1,1 @@
+"""The kit for NVIDIA Jetson."""
