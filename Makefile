@@ -10,7 +10,7 @@ export ORT_DISABLE_TELEMETRY := 1
 DEMO_OUT ?= demo-out
 PYTEST ?= -n 2 --dist worksteal
 
-.PHONY: help demo test test-timm test-minilm test-ray test-optimum test-litert test-tensorrt test-kotlin test-cpp test-swift test-kills test-mutations fuzz docs prepare-qemu prepare-browser prepare-adbd prepare-devices check lint types layers bench-compression bench-aa bench-text clean
+.PHONY: help demo test test-timm test-minilm test-ray test-optimum test-litert test-tensorrt test-kotlin test-web test-cpp test-swift test-kills test-mutations fuzz docs prepare-qemu prepare-browser prepare-adbd prepare-devices check lint types layers bench-compression bench-aa bench-text clean
 
 help:
 	@echo "make demo    build on scikit-learn's digits and print the verdict"
@@ -122,6 +122,20 @@ test-kotlin: $(KOTLIN)/.installed
 	EDGETRANSFER_TEST_KOTLIN=$(KOTLIN) \
 		$(BIN)/python -m pytest --quiet tests/pipeline/kits/test_android.py tests/pipeline/test_readme.py \
 		tests/pipeline/test_text.py -k 'kotlin or android'
+
+# What pages run: transformers.js and axe by npm (620 MB unpacked) into a folder of its own; node and Chromium, of the system.
+WEB := $(VENV)/web
+$(WEB)/.installed: | $(VENV)/.dev
+	command -v npm >/dev/null || apt-get install -y --no-install-recommends npm
+	npm install --silent --no-audit --no-fund --ignore-scripts --prefix $(WEB) \
+		@huggingface/transformers@4.3.2 onnxruntime-web@1.30.0 axe-core@4.14.1
+	@touch $@
+
+test-web: $(WEB)/.installed prepare-browser
+	EDGETRANSFER_TEST_NODE_MODULES=$(abspath $(WEB))/node_modules $(BIN)/python -m pytest --quiet \
+		tests/pipeline/kits/test_web.py tests/pipeline/kits/test_transformers_js.py \
+		tests/unit/report/test_in_chromium.py \
+		tests/pipeline/test_text.py::test_the_code_of_its_readme_reads_the_words
 
 # The C++ of the kit for Linux: a compiler of the system, headers from Debian (0.7 MB fetched) into a folder of its own.
 CPP := $(VENV)/cpp

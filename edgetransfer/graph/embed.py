@@ -178,6 +178,29 @@ def with_preprocessing(core: onnx.ModelProto, preprocessing: onnx.ModelProto) ->
     return finished(merged, "preprocessing")
 
 
+def by_channels(whole: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    """Return ``model.onnx`` of pictures with levels float32 [N, 3, H, W] as its input `name`.
+
+    An Einsum and no Transpose: ONNX Runtime 1.30 to 1.32 moves a Transpose behind ``Shape`` without
+    regard to its ``start``, and then refuses the graph.
+    """
+    (picture,) = whole.graph.input
+    sizes = ["batch", 3, "height", "width"]
+    levels = helper.make_tensor_value_info(name, TensorProto.FLOAT, sizes)
+    nodes = [
+        helper.make_node("Einsum", [name], ["pre/channels_last"], equation="nchw->nhwc"),
+        helper.make_node("Cast", ["pre/channels_last"], ["pre/bytes"], to=TensorProto.UINT8),
+    ]
+    given = onnx.ValueInfoProto()
+    given.CopyFrom(picture)
+    given.name = "pre/bytes"
+    graph = helper.make_graph(nodes, "channels", [levels], [given])
+    before = helper.make_model(graph, opset_imports=whole.opset_import)
+    before.ir_version = whole.ir_version
+    joined = onnx.compose.merge_models(before, whole, io_map=[(given.name, picture.name)])
+    return finished(joined, "preprocessing")
+
+
 def whole_model(
     core: onnx.ModelProto, preprocessing: ImagePreprocessing | TextPreprocessing
 ) -> onnx.ModelProto:

@@ -3,12 +3,7 @@
 import json
 import shutil
 import subprocess
-import threading
 from contextlib import contextmanager
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -20,7 +15,7 @@ from edgetransfer.kits.push import push
 from edgetransfer.transport.browser import runtime
 from tests.chromium import opened
 from tests.pipeline.kits.conftest import LABELS
-from tests.pipeline.readme_code import MODULES
+from tests.pipeline.kits.server import served
 
 READY = "document.documentElement.dataset.ready !== undefined"
 CHECK = """(async () => {
@@ -35,31 +30,6 @@ def prepared():
         runtime.prepared("wasm")
     except EdgeTransferError as error:
         pytest.skip(str(error))
-
-
-@contextmanager
-def served(folder, *, isolated=True):
-    class Handler(SimpleHTTPRequestHandler):
-        extensions_map: ClassVar = {
-            **SimpleHTTPRequestHandler.extensions_map, ".mjs": "text/javascript",
-        }  # fmt: skip
-
-        def end_headers(self):
-            if isolated:
-                self.send_header("Cross-Origin-Opener-Policy", "same-origin")
-                self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
-            super().end_headers()
-
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=folder))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield server, f"http://127.0.0.1:{server.server_port}/"
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def wait(tab, expression, tries=400):
@@ -348,49 +318,3 @@ def test_the_runtime_that_is_not_prepared(text_bundle, monkeypatch, command, tmp
     assert code == 6
     assert err.endswith("  fix: edgetransfer doctor --prepare browser\n")
     assert not (tmp_path / "kit").exists()
-
-
-TRANSFORMERS = """
-import fs from "node:fs";
-import { env, pipeline, RawImage } from "@huggingface/transformers";
-
-env.allowRemoteModels = false;
-env.localModelPath = process.argv[2] + "/";
-const [kind, dtype] = process.argv.slice(3);
-const session = { intraOpNumThreads: 1, logSeverityLevel: 3 };
-const how = { dtype, device: "cpu", session_options: session };
-const run = await pipeline(`${kind}-classification`, "transformers", how);
-const found = [];
-for (const each of JSON.parse(fs.readFileSync(0, "utf8"))) {
-  const text = kind === "text";
-  const given = await (text ? run.tokenizer(each) : run.processor(await RawImage.read(each)));
-  const { logits } = await run.model(given);
-  const ids = text ? [...given.input_ids.data].map(Number) : [];
-  found.push({ ids, logits: [...logits.data] });
-}
-console.log(JSON.stringify(found));
-"""
-
-
-def by_transformers(folder, room, kind, dtype, given):
-    """Return what transformers.js makes of some texts, or files of pictures, in node."""
-    if not MODULES or shutil.which("node") is None:
-        pytest.skip("EDGETRANSFER_TEST_NODE_MODULES names no node_modules, or node is absent")
-    (room / "node_modules").symlink_to(Path(MODULES).resolve())
-    (room / "run.mjs").write_text(TRANSFORMERS)
-    done = subprocess.run(
-        ["node", room / "run.mjs", folder, kind, dtype], input=json.dumps(given),
-        capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def test_transformers_js_reads_texts_as_they_are(text_bundle, kit, tmp_path):
-    folder = kit(text_bundle, "web")
-    rows = [line.split("\t") for line in lines_of(folder / "golden" / "golden.tsv")[1:]]
-    rows = [row for row in rows if row[0].isdigit()]
-    found = by_transformers(folder, tmp_path, "text", "q8", [text for _, text, *_ in rows])
-    for (_, _, ids, logits), each in zip(rows, found, strict=True):
-        assert each["ids"] == [int(one) for one in ids.split(",")]
-        assert each["logits"] == pytest.approx([float(one) for one in logits.split(",")], abs=1e-4)

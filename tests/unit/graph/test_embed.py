@@ -12,7 +12,13 @@ import pytest
 from onnx import numpy_helper
 from PIL import Image
 
-from edgetransfer.graph.embed import PICTURE, PREPARED, preprocessing_graph, with_preprocessing
+from edgetransfer.graph.embed import (
+    PICTURE,
+    PREPARED,
+    by_channels,
+    preprocessing_graph,
+    with_preprocessing,
+)
 from edgetransfer.spec.preprocess import ImagePreprocessing
 
 LEVELS = {"rescale": 1.0, "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
@@ -177,3 +183,15 @@ def test_joined_to_a_network_it_gives_the_networks_output(traced, prepare, run, 
     assert [each.name for each in whole.graph.output] == ["logits"]
     assert whole.ir_version == traced.ir_version
     onnx.checker.check_model(whole, full_check=True)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (30, 21), (1, 1)])
+def test_channels_first_give_what_the_bytes_give(traced, run, noise, size):
+    spec = ImagePreprocessing(shortest_edge=17, crop=(16, 16))
+    whole = with_preprocessing(traced, preprocessing_graph(spec))
+    pictures = noise(2, *size)
+    levels = pictures.transpose(0, 3, 1, 2).astype(np.float32)
+    np.testing.assert_array_equal(
+        run(by_channels(whole, "pixel_values"), pixel_values=levels)[0],
+        run(whole, **{PICTURE: pictures})[0],
+    )
