@@ -109,7 +109,7 @@ test-tensorrt: $(TENSORRT)/.installed
 		$(BIN)/python -m pytest --quiet tests/tensorrt tests/pipeline/test_engine.py
 
 # The kit for Android, and the Kotlin of a bundle's README: a compiler and ONNX Runtime for Android by npm (240 MB fetched), Android's classes (14 MB)
-# from Debian, into a folder of its own. A JDK and gcc, of the system, run what was compiled.
+# and JUnit from Debian, into a folder of its own. A JDK and gcc, of the system, run what was compiled.
 KOTLIN := $(VENV)/kotlin
 $(KOTLIN)/.installed: scripts/fetch_kotlin.py | $(VENV)/.dev
 	command -v javac >/dev/null || apt-get install -y --no-install-recommends default-jdk-headless

@@ -6,7 +6,7 @@ import android.system.Os;
 import java.nio.file.Files;
 import java.nio.file.Path;
 
-/** Usage: Replay check KIT... | tokens KIT FILE | label KIT TEXT... | file KIT PICTURE... | bitmap KIT PICTURE DEGREES. */
+/** Usage: check KIT...; tokens KIT FILE; label KIT TEXT...; file KIT PICTURE...; bitmap KIT PICTURE DEGREES. */
 public class Replay {
     public static void main(String[] words) throws Exception {
         if (words[0].equals("check")) {

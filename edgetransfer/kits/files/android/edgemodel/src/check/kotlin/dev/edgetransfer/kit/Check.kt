@@ -67,7 +67,8 @@ class Check(private val model: EdgeModel, private val golden: Files, private val
     /** Check how a picture is decoded, and return what runs the model on the bytes that are right. */
     private fun picture(case: Map<String, String>): () -> FloatArray {
         val name = case.getValue("name")
-        val wanted = Rgb(golden.bytes("$name.picture.bin"), case.getValue("height").toInt(), case.getValue("width").toInt())
+        val (height, width) = listOf("height", "width").map { case.getValue(it).toInt() }
+        val wanted = Rgb(golden.bytes("$name.picture.bin"), height, width)
         val levels = case.getValue("levels").toInt()
         if (decode != null) {
             val told = try {
@@ -138,7 +139,9 @@ class Check(private val model: EdgeModel, private val golden: Files, private val
 
     /** Return what `edgetransfer report --measured` judges. */
     fun measured(device: String): String {
-        val cases = outputs.map { (name, found) -> "{\"name\":${quoted(name)},\"outputs\":[${found.joinToString(",")}]}" }
+        val cases = outputs.map { (name, found) ->
+            "{\"name\":${quoted(name)},\"outputs\":[${found.joinToString(",")}]}"
+        }
         return "{\"schema\":\"edgetransfer.app/1\",\"kit\":\"android\"," +
             "\"sha256\":${quoted(model.settings["sha256"])}," +
             "\"runtime\":${quoted(model.runtime)},\"device\":${quoted(device)}," +

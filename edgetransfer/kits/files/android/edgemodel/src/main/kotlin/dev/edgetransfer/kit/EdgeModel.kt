@@ -18,7 +18,7 @@ data class Label(val name: String, val probability: Float)
 data class Answer(val labels: List<Label>, val accepted: Boolean)
 
 /**
- * The model of a folder, opened once: opening takes longer than running. Several threads may use it, but never the main
+ * The model of a folder, opened once: opening takes longer than running. Several threads may use it, never the main
  * one: what the user sees would stand still.
  *
  * It holds memory outside of the JVM's heap until it is closed. [KitException] where the folder holds no model that this

@@ -6,8 +6,8 @@ import java.nio.ByteOrder
 /**
  * Reads how a picture has to be turned out of JPEG, PNG and WebP files.
  *
- * Android's own reader knows PNG and WebP only since API 30 and 31, and a JVM has none. Other files (HEIF, AVIF) are turned
- * by Android's decoder.
+ * Android's own reader knows PNG and WebP only since API 30 and 31, and a JVM has none. Other files (HEIF, AVIF) are
+ * turned by Android's decoder.
  */
 object Exif {
     private const val UPRIGHT = 1

@@ -17,8 +17,8 @@ class Rgb(val bytes: ByteArray, val height: Int, val width: Int) {
         /**
          * Make a picture of pixels as Android has them, 0xAARRGGBB and not premultiplied, laid over white.
          *
-         * `readRow` puts row y into an array; `orientation` is that of EXIF, 1 to 8: how the pixels have to be turned to
-         * stand upright.
+         * `readRow` puts row y into an array; `orientation` is that of EXIF, 1 to 8: how the pixels have to be turned
+         * to stand upright.
          */
         fun of(height: Int, width: Int, orientation: Int, readRow: (y: Int, row: IntArray) -> Unit): Rgb {
             val across = orientation >= FIRST_ACROSS // rows become columns
