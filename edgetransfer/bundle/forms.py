@@ -58,11 +58,9 @@ FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class RuntimeForm(Form):
-    """What a candidate is worth in one runtime, and how fast beside the target's own."""
+class WorthForm(Form):
+    """What outputs are worth: held against the floats', and against labels where there are."""
 
-    p50_ms: Number
-    cpu_ratio: Above | None = None
     accuracy: Number | None = None
     accuracy_ci95: Span | None = None
     flips: Count | None = None
@@ -70,7 +68,14 @@ class RuntimeForm(Form):
     sqnr_db: Number | None = None
 
 
-class RungForm(Form):
+class RuntimeForm(WorthForm):
+    """What a candidate is worth in one runtime, and how fast beside the target's own."""
+
+    p50_ms: Number
+    cpu_ratio: Above | None = None
+
+
+class RungForm(WorthForm):
     """A row of `ladder`; of `runtimes` either each by its name, or ``why`` there is none."""
 
     rung: str
@@ -79,11 +84,6 @@ class RungForm(Form):
     status: str | None = None
     why: str | None = None
     slower: bool | None = None
-    accuracy: Number | None = None
-    accuracy_ci95: Span | None = None
-    flips: Count | None = None
-    examples: Count | None = None
-    sqnr_db: Number | None = None
     p90_ms: Number | None = None
     cpu_ratio: Number | None = None
     bytes: Count | None = None

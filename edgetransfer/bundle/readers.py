@@ -28,6 +28,7 @@ from edgetransfer.bundle.forms import (
     Span,
     SpanAbove,
     StudiedForm,
+    WorthForm,
 )
 from edgetransfer.errors import IntegrityError
 from edgetransfer.spec import tasks
@@ -196,15 +197,12 @@ class StageForm(Form):
     peak_memory_mib: Number
 
 
-class FormatForm(Form):
+class FormatForm(WorthForm):
     """The network for another runtime, on the examples of the report."""
 
     runtime: str
     examples: Count
     flips: Count
-    sqnr_db: Number | None
-    accuracy: Number | None = None
-    accuracy_ci95: Span | None = None
 
 
 class AppForm(Form):

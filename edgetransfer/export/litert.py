@@ -14,13 +14,14 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgetransfer.errors import MissingExtraError, NumericalError, UnsupportedError
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
     import torch
 
 NEEDED = ("litert_torch", "ai_edge_quantizer", "ai_edge_litert")
@@ -62,14 +63,14 @@ def write_litert(network: Path, rows: Path, out: Path) -> None:
 
 def _main(network: str, rows: str, out: str) -> None:
     import litert_torch
-    import onnx_ir as ir
+    import onnx_ir
     import torch
     from ai_edge_quantizer import qtyping, quantizer, recipe
 
     torch.set_num_threads(1)
     few = np.load(rows, mmap_mode="r")
     sample = torch.from_numpy(np.array(few[:1]))
-    last = litert_torch.to_channel_last_io(_module(ir.load(network).graph), args=[0])
+    last = litert_torch.to_channel_last_io(_module(onnx_ir.load(network).graph), args=[0])
     made = litert_torch.convert(last, (sample.permute(0, 2, 3, 1).contiguous(),))
     plain = Path(out).with_suffix(".float.tflite")
     made.export(str(plain))
@@ -93,16 +94,17 @@ def _ports(file: Path) -> tuple[str, str]:
     return name, port
 
 
-def _module(graph: Any) -> torch.nn.Module:  # noqa: ANN401 (an onnx_ir.Graph)
+def _module(graph: ir.Graph) -> torch.nn.Module:
     """Return a graph of one input and one output as a torch module."""
     import torch
 
     from edgetransfer.compress.execution import Execution
+    from edgetransfer.compress.layout import name_of
 
     class Network(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self._runs, self._input = Execution(graph), graph.inputs[0].name
+            self._runs, self._input = Execution(graph), name_of(graph.inputs[0])
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self._runs.run({self._input: x})[0]

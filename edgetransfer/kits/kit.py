@@ -21,8 +21,13 @@ from edgetransfer.bundle.swap import finished_in
 from edgetransfer.errors import SpecError
 from edgetransfer.export.jetson import write_jetson
 from edgetransfer.export.web import write_web
-from edgetransfer.kits.model_folder import refuse_unfit, write_golden_cases, write_model_folder
-from edgetransfer.spec.outside import Kind, printable, text_of
+from edgetransfer.kits.model_folder import (
+    refuse_inside,
+    refuse_unfit,
+    write_golden_cases,
+    write_model_folder,
+)
+from edgetransfer.spec.outside import Kind, meant, printable, text_of
 
 if TYPE_CHECKING:
     from edgetransfer.bundle.opened import Bundle
@@ -106,6 +111,7 @@ def make_kit(folder: Path, name: str, out: Path) -> MadeKit:
     kit = _kit(name)
     bundle = open_bundle(folder)
     refuse_unfit(bundle)
+    refuse_inside(bundle, out)
     _refuse_foreign(out)
     with finished_in(out) as draft:
         _write_code(draft, name, kit, bundle)
@@ -121,7 +127,11 @@ def make_kit(folder: Path, name: str, out: Path) -> MadeKit:
 def _kit(name: str) -> Kit:
     if name not in KITS:
         raise SpecError(
-            "no such kit", where="--for", found=repr(name), expected=", ".join(sorted(KITS))
+            "no such kit",
+            where="--for",
+            found=repr(name),
+            expected=", ".join(sorted(KITS)),
+            fix=meant(name, KITS),
         )
     return KITS[name]
 

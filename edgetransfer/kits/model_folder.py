@@ -16,7 +16,7 @@ import numpy as np
 
 from edgetransfer.bundle.files import digest_of
 from edgetransfer.bundle.readers import read_description, read_golden
-from edgetransfer.errors import UnsupportedError
+from edgetransfer.errors import SpecError, UnsupportedError
 from edgetransfer.export.golden import CASES, OTHERS
 from edgetransfer.export.tensorrt import PREPARE
 from edgetransfer.kits.wordpiece import write_wordpiece
@@ -49,6 +49,16 @@ def refuse_unfit(bundle: Bundle) -> None:
             f"the bundle has no golden/{CASES}: a version from before kits made it",
             where=str(bundle.folder),
             fix="build it again",
+        )
+
+
+def refuse_inside(bundle: Bundle, place: Path) -> None:
+    """Refuse a place in the bundle itself, which would not open any more with other files in it."""
+    if place.resolve().is_relative_to(bundle.folder.resolve()):
+        raise SpecError(
+            "lies in the bundle, in which no other files may be",
+            where=str(place),
+            fix="name a folder beside it",
         )
 
 

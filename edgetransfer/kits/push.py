@@ -20,6 +20,7 @@ from edgetransfer.kits.model_folder import (
     CONTRACT,
     LISTED,
     list_files,
+    refuse_inside,
     refuse_unfit,
     write_golden_cases,
     write_model_folder,
@@ -51,6 +52,7 @@ def push(bundle: Path, folder: Path, version: str | None = None) -> Pushed:
     """
     opened = open_bundle(bundle)
     refuse_unfit(opened)
+    refuse_inside(opened, folder)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / LOCK):

@@ -362,7 +362,8 @@ def explain(
     items = error.errors(include_url=False)
     for item in items[:_MOST_PROBLEMS]:
         place = tuple(str(part) for part in item["loc"])
-        field = (spelled or {}).get(place) or ".".join(place) or "the whole"
+        names, listed_in = spelled or {}, place[:-1] if place and place[-1].isdigit() else place
+        field = names.get(place) or names.get(listed_in) or ".".join(place) or "the whole"
         message = _PLAINER.get(item["type"]) or plainer(item["msg"])
         if item["type"] == "extra_forbidden":
             message = ", ".join(filter(None, (message, meant(place[-1], _beside(model, place)))))

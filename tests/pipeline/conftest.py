@@ -184,6 +184,18 @@ def built(pictures, cache, ran, shared, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def built_for(pictures, cache, built, tmp_path_factory):
+    """Build for a target, from the stages that are there, and return the bundle's folder."""
+
+    def build(target):
+        out = tmp_path_factory.mktemp("built")
+        made = edgetransfer.build(pictures, target=target, out=out, cache=cache, timing="quick")
+        return made.folders[target]
+
+    return build
+
+
+@pytest.fixture(scope="session")
 def begun(built, cache):
     """Make a cache in which there is what takes longest and is the same for all: the backbone."""
 
@@ -234,11 +246,16 @@ def _write_encoder(folder, transformers):
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
+    save_encoder(folder, tokenizer, transformers)
+
+
+def save_encoder(folder, tokenizer, transformers):
+    """Write a tokenizer, and a small random BERT for its tokens."""
     tokenizer.save(str(folder / "tokenizer.json"))
     torch.manual_seed(0)
     config = transformers.BertConfig(
-        vocab_size=len(words), hidden_size=64, num_hidden_layers=2, num_attention_heads=2,
-        intermediate_size=64, max_position_embeddings=64,
+        vocab_size=tokenizer.get_vocab_size(), hidden_size=64, num_hidden_layers=2,
+        num_attention_heads=2, intermediate_size=64, max_position_embeddings=64,
     )  # fmt: skip
     transformers.BertModel(config).save_pretrained(folder, safe_serialization=True)
 

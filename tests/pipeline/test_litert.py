@@ -75,6 +75,12 @@ def test_texts_are_refused_before_any_work(texts, encoder, cache, command):
     )
 
 
+def test_another_format(pictures, command):
+    code, _, err = command("build", pictures, "--also", "tensorflow")
+    assert code == 3
+    assert err == "error: command line: --also: should be 'litert' (found 'tensorflow')\n"
+
+
 @pytest.mark.skipif(THERE, reason="what converts is installed")
 def test_without_what_converts(pictures, cache, command):
     code, _, err = command("build", pictures, "--also", "litert", "--cache", cache)

@@ -18,10 +18,8 @@ TARGET = "nvidia-rtx"
 
 
 @pytest.fixture(scope="module")
-def bundle(pictures, cache, built, tmp_path_factory):
-    out = tmp_path_factory.mktemp("built")
-    made = edgetransfer.build(pictures, target=TARGET, out=out, cache=cache, timing="quick")
-    return made.folders[TARGET]
+def bundle(built_for):
+    return built_for(TARGET)
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from filelock import FileLock
 
 import edgetransfer
 from edgetransfer.kits.kit import make_kit
+from tests.pipeline.conftest import save_encoder
 
 LABELS = ("</script><b>", '"; rm -rf /', "$x {{x}}", "\N{HONEYBEE} caf\u00e9")
 WORDS = (
@@ -54,13 +54,7 @@ def _write_encoder(folder, transformers):
     ends = [(name, vocabulary[name]) for name in ("[CLS]", "[SEP]")]
     tokenizer.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", None, ends)
     folder.mkdir()
-    tokenizer.save(str(folder / "tokenizer.json"))
-    torch.manual_seed(0)
-    config = transformers.BertConfig(
-        vocab_size=len(tokens), hidden_size=64, num_hidden_layers=2, num_attention_heads=2,
-        intermediate_size=64, max_position_embeddings=64,
-    )  # fmt: skip
-    transformers.BertModel(config).save_pretrained(folder, safe_serialization=True)
+    save_encoder(folder, tokenizer, transformers)
 
 
 @pytest.fixture(scope="session")

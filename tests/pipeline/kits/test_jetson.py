@@ -11,7 +11,6 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-import edgetransfer
 from edgetransfer.kits.kit import make_kit
 from tests.pipeline.kits.linux import printed
 from tests.tensorrt_board import MODULES, make_driver
@@ -20,10 +19,8 @@ TARGET = "nvidia-rtx"
 
 
 @pytest.fixture(scope="module")
-def bundle(pictures, cache, built, tmp_path_factory):
-    out = tmp_path_factory.mktemp("built")
-    made = edgetransfer.build(pictures, target=TARGET, out=out, cache=cache, timing="quick")
-    return made.folders[TARGET]
+def bundle(built_for):
+    return built_for(TARGET)
 
 
 @pytest.fixture

@@ -111,10 +111,26 @@ def test_what_is_no_kit_stays(picture_bundle, command, tmp_path):
     assert (tmp_path / "kit" / "thesis.txt").read_text() == "mine"
 
 
+@pytest.mark.parametrize("words", [("export", "--for", "linux", "--out"), ("push",)])
+def test_nothing_is_put_into_the_bundle(words, picture_bundle, command):
+    """It would not open any more."""
+    name, *options = words
+    place = picture_bundle / "inside"
+    code, _, err = command(name, picture_bundle, *options, place)
+    assert (code, err) == (
+        3,
+        f"error: {place}: lies in the bundle, in which no other files may be\n"
+        "  fix: name a folder beside it\n",
+    )
+    assert not place.exists()
+
+
 def test_no_such_kit(picture_bundle, command):
     code, _, err = command("export", picture_bundle, "--for", "toaster")
     assert code == 3
     assert err.startswith("error: --for: no such kit\n  found: 'toaster'\n  expected: ")
+    _, _, err = command("export", picture_bundle, "--for", "andriod")
+    assert err.endswith("  fix: did you mean android?\n")
 
 
 def test_a_bundle_from_before_kits(picture_bundle, command, tmp_path):
